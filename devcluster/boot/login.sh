@@ -1,0 +1,12 @@
+# Runs on login, as root, at each `devcluster up`: starts what isn't running.
+# shellcheck shell=bash
+set -euo pipefail
+
+running() { pgrep -x "$1" >/dev/null; }
+
+if ! running munged; then
+    install -d -o munge -g munge /run/munge
+    setpriv --reuid munge --regid munge --init-groups munged
+fi
+running slurmctld || slurmctld
+running dockerd || setsid --fork dockerd >>/var/log/dockerd.log 2>&1

@@ -1,0 +1,116 @@
+# The hosts' root filesystem, as three layers of an overlay: packages, python, site. Each is built once for its
+# recipe and kept in the cache, so that a changed configuration costs seconds.
+# shellcheck shell=bash
+
+# The suite is Debian testing by its name of today; bookworm's debootstrap knows it under no name, but knows how.
+SUITE=forky
+SUITE_SCRIPT=sid
+
+cmd_build() { build_image && say "the image is ready in $CACHE"; }
+
+# layer_dirs: "site:python:packages", as overlay's lowerdir wants them.
+layer_dirs() {
+    local packages python site
+    packages=$CACHE/packages-$(recipe "$SUITE" image/packages image/packages.sh)
+    python=$CACHE/python-$(recipe "$packages" image/python.sh pyslurm)
+    site=$CACHE/site-$(recipe "$python" image/site.sh image/busybox.sh etc)
+    printf '%s:%s:%s\n' "$site" "$python" "$packages"
+}
+
+# recipe SALT FILE…: the key of what these files of devcluster/ make.
+recipe() {
+    local salt=$1
+    shift
+    (
+        cd "$HERE" || exit
+        printf '%s\n' "$salt"
+        find "$@" -type f -print0 | sort -z | xargs -0 sha256sum
+    ) | sha256sum | cut -c1-12
+}
+
+build_image() {
+    local dirs site python packages
+    dirs=$(layer_dirs)
+    IFS=: read -r site python packages <<<"$dirs"
+    [[ ! -d $site ]] || return 0
+
+    mkdir -p "$CACHE"/{debs,pip,logs}
+    need_tools
+    local lock
+    exec {lock}>"$CACHE/build.lock"
+    flock --nonblock "$lock" || {
+        say "waiting for another build"
+        flock "$lock"
+    }
+    remove_leftovers
+    build_settings
+    # The daemons and whoever waits for a build must not inherit the lock.
+    build_packages "$packages" {lock}>&-
+    build_layer "$python" "$packages" python.sh "3/5 building pyslurm" {lock}>&-
+    build_layer "$site" "$python:$packages" site.sh "4/5 configuring the site" {lock}>&-
+    exec {lock}>&-
+}
+
+# What a build that was interrupted left; nothing is mounted in it, as a build's mounts end with it.
+remove_leftovers() {
+    local dir
+    for dir in "$CACHE"/building.*; do
+        remove_tree "$dir"
+    done
+}
+
+# libexec/in-rootfs takes these from the environment.
+build_settings() {
+    BUILD_DEBS=$CACHE/debs
+    BUILD_PIP_CACHE=$CACHE/pip
+    BUILD_CA=$(ca_bundle)
+    BUILD_PIP_SETTINGS=$(pip_settings)
+    BUILD_APT_OPTIONS=$(apt_options)
+    export BUILD_DEBS BUILD_PIP_CACHE BUILD_CA BUILD_PIP_SETTINGS BUILD_APT_OPTIONS
+}
+
+build_packages() {
+    local layer=$1 new mirror
+    [[ ! -d $layer ]] || return 0
+    new=$(mktemp -d "$CACHE/building.XXXXXX")
+    mirror=$(debian_mirror)
+    step "1/5 bootstrapping Debian $SUITE" \
+        unshare --mount --pid --fork --kill-child -- debootstrap --variant=minbase --include=ca-certificates \
+        --cache-dir="$CACHE/debs" "$SUITE" "$new/root" "$mirror" "$SUITE_SCRIPT"
+    step "2/5 installing packages" "$HERE/libexec/in-rootfs" "$new/root" packages.sh
+    mv -T "$new/root" "$layer"
+    remove_tree "$new"
+}
+
+# build_layer LAYER LOWER SCRIPT TITLE
+build_layer() {
+    local layer=$1 lower=$2 script=$3 title=$4 new
+    [[ ! -d $layer ]] || return 0
+    new=$(mktemp -d "$CACHE/building.XXXXXX")
+    mkdir "$new"/{root,upper,work}
+    step "$title" "$HERE/libexec/in-rootfs" --lower "$lower" --upper "$new/upper" --work "$new/work" \
+        "$new/root" "$script"
+    # mktemp's mode is for its owner alone; the top directory becomes every host's /.
+    chmod 755 "$new/upper"
+    mv -T "$new/upper" "$layer"
+    remove_tree "$new"
+}
+
+# step TITLE CMD…: details go to a log, which is named when CMD fails.
+step() {
+    local title=$1 log begun=$SECONDS
+    shift
+    log=$CACHE/logs/${title//[^a-z0-9]/-}.log
+    say "$title …"
+    "$@" </dev/null >"$log" 2>&1 &
+    # CMD is an unshare --kill-child, which ignores Ctrl-C; when it is killed, all that it started is.
+    # shellcheck disable=SC2064
+    trap "kill -KILL $!; die 'interrupted: $title'" INT TERM HUP
+    wait $! || {
+        local why
+        why=$(grep -m 1 '^FATAL: ' "$log" || tail -n 1 "$log")
+        die "$title failed: ${why#FATAL: } (all of it: $log)"
+    }
+    trap - INT TERM HUP
+    say "$title: $((SECONDS - begun)) s"
+}

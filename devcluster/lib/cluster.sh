@@ -1,0 +1,129 @@
+# up, down: the cluster as a whole.
+# shellcheck shell=bash
+
+# Clusters with different DEVCLUSTER_RUN live side by side.
+cluster_id() { sha256sum <<<"$RUN" | cut -c1-8; }
+
+cluster_data() { printf '%s/clusters/%s\n' "$CACHE" "$(cluster_id)"; }
+
+cmd_up() {
+    local count='' name
+    while (($#)); do
+        case $1 in
+            --nodes=*) count=${1#*=} && shift ;;
+            --nodes) count=${2-} && shift 2 ;;
+            *) die "up: unknown argument $1" ;;
+        esac
+    done
+    [[ -z $count || $count =~ ^([1-9]|[1-5][0-9]|6[0-4])$ ]] || die "up: --nodes takes a number from 1 to 64"
+
+    build_image
+    mkdir -p "$RUN/hosts"
+    local lock
+    exec {lock}>"$RUN/lock"
+    flock "$lock"
+
+    if recorded_pid "$RUN/switch.pid"; then
+        local -a names
+        read -ra names <"$RUN/names"
+        [[ -z $count || $count == $((${#names[@]} - 1)) ]] ||
+            die "the cluster is up with $((${#names[@]} - 1)) nodes: devcluster down first"
+        start_daemons "${names[@]}" {lock}>&-
+    else
+        names=(login)
+        for ((name = 1; name <= ${count:-2}; name++)); do names+=("node$name"); done
+        # A cluster that came up by half is worse than none.
+        trap 'say "could not start: taking it down again"; take_down || true' EXIT
+        trap 'exit 130' INT TERM HUP
+        take_down
+        start_hosts "${names[@]}" {lock}>&-
+        start_daemons "${names[@]}" {lock}>&-
+        trap - EXIT INT TERM HUP
+    fi
+    install_project {lock}>&-
+    say "up: ${names[*]}"
+}
+
+start_hosts() {
+    local data cgroup lower host switch
+    data=$(cluster_data)
+    cgroup=$(cluster_cgroup)
+    lower=$(layer_dirs)
+    printf '%s\n' "$*" >"$RUN/names"
+
+    say "starting the hosts: $*"
+    make_cgroup "$cgroup"
+    in_cgroup "$cgroup" setsid unshare --pid --net --fork --kill-child -- "$HERE/libexec/switch" "$RUN/switch.pid" \
+        </dev/null >"$RUN/switch.log" 2>&1 &
+    disown
+    wait_until 10 recorded_pid "$RUN/switch.pid" || die "the switch did not start: $(<"$RUN/switch.log")"
+    recorded_pid "$RUN/switch.pid"
+    switch=$REPLY
+
+    make_homes "$data/home" "${lower##*:}"
+    mkdir -p "$data/docker"
+    for host; do
+        mkdir -p "$data/$host"/{upper/etc/slurm,work,root}
+        write_host_files "$data/$host/upper" "$host" "$@"
+        make_cgroup "$cgroup/$host"
+        in_cgroup "$cgroup/$host" setsid nsenter --target "$switch" --pid -- \
+            unshare --mount --uts --ipc --net --pid --cgroup --fork --kill-child -- \
+            "$HERE/libexec/host-init" "$host" "$lower" "$data" "$RUN" "$CHECKOUT" \
+            </dev/null >"$RUN/hosts/$host.log" 2>&1 &
+        disown
+    done
+    for host; do
+        wait_until 10 recorded_pid "$RUN/hosts/$host.pid" || die "$host did not start: $(<"$RUN/hosts/$host.log")"
+        recorded_pid "$RUN/hosts/$host.pid"
+        echo "$REPLY" >"$cgroup/$host/init/cgroup.procs"
+        plug "$host" "$switch" "$REPLY"
+    done
+}
+
+# in_cgroup GROUP CMD…: becomes CMD inside GROUP. A cgroup namespace that CMD makes has GROUP as its root.
+in_cgroup() {
+    echo "$BASHPID" >"$1/cgroup.procs"
+    shift
+    exec "$@"
+}
+
+make_homes() {
+    local home=$1 skel=$2/etc/skel name uid
+    # Where etc/slurm-cscrun/scrun.lua carries what docker has on login alone.
+    install -d -m 1777 "$home/.cscrun"
+    for name in alice:2000 bob:2001; do
+        IFS=: read -r name uid <<<"$name"
+        install -d -m 700 -o "$uid" -g "$uid" "$home/$name"
+        install -m 644 -o "$uid" -g "$uid" "$skel"/.[!.]* "$home/$name/"
+    done
+}
+
+# What differs from host to host or with their number, into a host's upper directory.
+write_host_files() {
+    local etc=$1/etc host=$2
+    shift 2
+    printf '%s\n' "$host" >"$etc/hostname"
+    hosts_file "$@" >"$etc/hosts"
+    : >"$etc/resolv.conf"
+    printf 'NodeName=node[1-%d] CPUs=16 RealMemory=8000 Gres=gpu:4 State=UNKNOWN\n' $(($# - 1)) >"$etc/slurm/nodes.conf"
+    [[ $host != login ]] || ln -s /src/etc/scrun.lua "$etc/slurm/scrun.lua"
+}
+
+cmd_down() {
+    [[ -d $RUN ]] || return 0
+    local lock
+    exec {lock}>"$RUN/lock"
+    flock "$lock"
+    take_down || die "something of the cluster is left: see $(cluster_cgroup)"
+    remove_tree "$RUN"
+    say "down"
+}
+
+# The switch's pid namespace contains every host's: all processes end with it, and with them all mounts and networks.
+take_down() {
+    local file
+    if recorded_pid "$RUN/switch.pid"; then kill -KILL "$REPLY"; fi
+    remove_cgroups "$(cluster_cgroup)" || return 1
+    for file in "$RUN"/switch.* "$RUN/names" "$RUN/hosts"/*; do rm -f "$file"; done
+    remove_tree "$(cluster_data)"
+}

@@ -1,0 +1,54 @@
+"""The program: parse, perform, and say what went wrong, once, here."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from scrun import argv, operations
+from scrun.errors import ScrunError
+from scrun.log import Log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from scrun.grammar import Call
+
+
+def main() -> NoReturn:
+    """Run the command line; the exit status is runc's."""
+    call = argv.parse(sys.argv[1:])
+    if call:
+        sys.exit(execute(call))
+    from scrun import cli
+
+    sys.exit(cli.main(sys.argv[1:]))
+
+
+def execute(call: Call) -> int:
+    """Perform a call; the result is the exit status."""
+    logger = Log()
+    try:
+        logger = operations.logger(call)
+        operations.perform(call, logger)
+        sys.stdout.flush()
+    except ScrunError as error:
+        logger.say("fatal", str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except Exception as error:
+        import traceback
+
+        logger.debug(traceback.format_exc())
+        logger.say("fatal", f"internal error: {type(error).__name__}: {error}: run it with --debug, and report it")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    main()

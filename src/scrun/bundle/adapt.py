@@ -1,0 +1,121 @@
+"""The config that the engine wrote for the login node, made fit for the compute node's OCI runtime.
+
+There slurmstepd calls crun or runc as the job's user, with no idmap of the engine's, none of its namespaces, hooks
+or cgroups, and no privilege. What can't work there is taken out or turned into what does, each time with one line
+that says so; what the user asked of Slurm by it (memory, cpus) is read from the config elsewhere.
+
+Every rule is a function that changes the config and yields what it did, in the order of :data:`_EVERY_JOB` and
+:data:`_UNPRIVILEGED`. What "fails" in their comments was tried with crun 1.28 and runc 1.3.6 as an unprivileged user
+on Linux 6.18.
+"""
+
+from __future__ import annotations
+
+from scrun.bundle import adapt_mounts, adapt_namespaces, adapt_process
+
+TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Config = dict[str, Any]
+    Rule = Callable[[Config], Iterator[str]]
+
+
+def adapt(config: Config, *, uid: int, gid: int, note: Callable[[str], None], keep_user: bool = True) -> Config:
+    """A copy of a checked config for a job of user ``uid`` and group ``gid`` (0 and 0 when the job is root's).
+
+    ``note`` is called with one line for each thing that was changed. With ``keep_user`` false a container of an
+    unprivileged job always runs as its root: runc can't make a user namespace without a user 0 (crun can).
+
+    Adapting twice changes nothing more. ``config`` itself is left as it is.
+    """
+    adapted: Config = _copy(config)
+    for rule in _EVERY_JOB:
+        for line in rule(adapted):
+            note(line)
+    if uid == 0:
+        return adapted
+    for line in adapt_namespaces.map_user(adapted, uid=uid, gid=gid, keep_user=keep_user):
+        note(line)
+    for rule in _UNPRIVILEGED:
+        for line in rule(adapted):
+            note(line)
+    return adapted
+
+
+def _copy(value: Any) -> Any:
+    """copy.deepcopy for what JSON knows, without the import."""
+    if isinstance(value, dict):
+        return {key: _copy(member) for key, member in value.items()}
+    return [_copy(member) for member in value] if isinstance(value, list) else value
+
+
+def _hooks(config: Config) -> Iterator[str]:
+    # They are the engine's, for its own machine: network set-up, GPU injection, its own process by /proc/PID/exe.
+    for kind, hooks in config.pop("hooks", {}).items():
+        if hooks:
+            yield f"{kind} hooks left out: they are for the machine of the engine: " + ", ".join(
+                h["path"] for h in hooks
+            )
+
+
+def _labels(config: Config) -> Iterator[str]:
+    # AppArmor profiles and SELinux labels name what was loaded there; runc fails where they aren't.
+    for part, key in (("process", "apparmorProfile"), ("process", "selinuxLabel"), ("linux", "mountLabel")):
+        if label := config.get(part, {}).pop(key, ""):
+            yield f"{part}.{key} {label} left out: it is known on the machine of the engine only"
+
+
+def _cgroups(config: Config) -> Iterator[str]:
+    # The job's own cgroup limits it. A cgroup elsewhere, or a controller that isn't delegated, fails.
+    linux = config.get("linux", {})
+    if path := linux.pop("cgroupsPath", ""):
+        yield f"linux.cgroupsPath {path} left out: the job has its own cgroup"
+    if resources := linux.pop("resources", {}):
+        yield f"linux.resources ({', '.join(resources)}) left out: the job's limits count"
+    for key in ("intelRdt", "memoryPolicy"):
+        # Cache and memory nodes of the login node; crun fails without resctrl.
+        if linux.pop(key, None):
+            yield f"linux.{key} left out: it is for the hardware of the machine of the engine"
+
+
+def _seccomp(config: Config) -> Iterator[str]:
+    # The agent behind the listener is on the login node: both runtimes fail to connect to it. Without a listener the
+    # kernel answers a notify rule with ENOSYS (seccomp(2)), so that is what the rule becomes.
+    linux = config.get("linux", {})
+    seccomp = linux.get("seccomp", {})
+    if path := seccomp.pop("listenerPath", ""):
+        yield f"linux.seccomp.listenerPath {path} left out: nobody listens there on the node"
+    seccomp.pop("listenerMetadata", None)
+    notify = "SCMP_ACT_NOTIFY"
+    for rule in seccomp.get("syscalls", []):
+        if rule["action"] == notify:
+            rule |= {"action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS}
+            yield f"seccomp rule for {', '.join(rule['names'])} answers ENOSYS: nobody listens for it on the node"
+    if seccomp.get("defaultAction") == notify:
+        seccomp |= {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": _ENOSYS}
+        yield "seccomp answers ENOSYS by default: nobody listens for it on the node"
+    flag = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
+    if flag in seccomp.get("flags", []):  # it belongs to the listener; runc doesn't know it
+        seccomp["flags"].remove(flag)
+        yield f"seccomp flag {flag} left out: there is no listener"
+
+
+_ENOSYS = 38
+
+_EVERY_JOB: tuple[Rule, ...] = (
+    _hooks,
+    _labels,
+    *adapt_mounts.DEVICES,  # before linux.resources goes, which tells whether the container is privileged
+    _cgroups,
+    _seccomp,
+    *adapt_namespaces.EVERY_JOB,
+    *adapt_mounts.EVERY_JOB,
+)
+
+_UNPRIVILEGED: tuple[Rule, ...] = (
+    *adapt_process.UNPRIVILEGED,
+    *adapt_namespaces.UNPRIVILEGED,
+    *adapt_mounts.UNPRIVILEGED,
+)

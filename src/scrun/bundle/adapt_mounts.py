@@ -1,0 +1,143 @@
+"""Rules of :mod:`scrun.bundle.adapt` about mounts and devices.
+
+Bind mounts of files are left alone: staging brings their sources to the node and rewrites them.
+"""
+
+from __future__ import annotations
+
+from scrun.bundle.adapt_namespaces import container_ids, has_namespace
+
+TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Config = dict[str, Any]
+    Mount = dict[str, Any]
+
+_DEFAULT_DEVICES = frozenset(
+    f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")
+)
+"""What every runtime supplies by itself (config-linux.md, Default Devices)."""
+
+_SHM = "/dev/shm"  # noqa: S108 (the container's, and no file of ours)
+
+_PRIVATE_SHM = ["nosuid", "noexec", "nodev", "mode=1777"]
+"""Options of a /dev/shm of the container's own. No size: the job's memory is the limit, and MPI wants much."""
+
+
+def _devices(config: Config) -> Iterator[str]:
+    """Device nodes can't be made unprivileged; both runtimes bind the node's own instead, and fail if it has none.
+
+    A privileged container lists all that the login node has, which is not what the node has. A single device that was
+    asked for stays: without it the container had better not start.
+    """
+    everything = _is_privileged(config)
+    linux = config.get("linux", {})
+    kept = []
+    for device in linux.get("devices", []):
+        if device["path"] in _DEFAULT_DEVICES:
+            yield f"device {device['path']} left to the node's runtime, which always makes it"
+        elif everything:
+            yield f"device {device['path']} left out: a privileged container gets no list of the login node's devices"
+        else:
+            kept.append(device)
+    if "devices" in linux:
+        linux["devices"] = kept
+
+
+def _bound_devices(config: Config) -> Iterator[str]:
+    """:func:`_devices` for a rootless podman, which binds the device nodes."""
+    everything = _is_privileged(config)
+    kept = []
+    for mount in config.get("mounts", []):
+        path = mount["destination"]
+        if not _is_bind(mount) or mount.get("source") != path or not path.startswith("/dev/"):
+            kept.append(mount)
+        elif path in _DEFAULT_DEVICES:
+            yield f"device {path} left to the node's runtime, which always makes it"
+        elif everything and path not in (_SHM, "/dev/mqueue", "/dev/pts"):
+            yield f"device {path} left out: a privileged container gets no list of the login node's devices"
+        else:
+            kept.append(mount)
+    _put(config, kept)
+
+
+def _shared_memory(config: Config) -> Iterator[str]:
+    # podman binds a tmpfs that it made on the login node. /dev/shm itself (--ipc=host) is the node's, and stays.
+    for mount in config.get("mounts", []):
+        if mount["destination"] == _SHM and _is_bind(mount) and mount.get("source") != _SHM:
+            mount |= {"type": "tmpfs", "source": "shm", "options": list(_PRIVATE_SHM)}
+            yield f"{_SHM} becomes a tmpfs of the container's own: the engine's is on its machine"
+
+
+def _id_mapped(config: Config) -> Iterator[str]:
+    # Fails unprivileged; as root it would map to the login node's subordinate ids.
+    for mount in config.get("mounts", []):
+        mapped = mount.pop("uidMappings", None), mount.pop("gidMappings", None)
+        options = [option for option in mount.get("options", []) if option.split("=")[0] not in ("idmap", "ridmap")]
+        if any(mapped) or len(options) != len(mount.get("options", [])):
+            mount["options"] = options
+            yield f"mount {mount['destination']} isn't id-mapped: its files keep their owners"
+
+
+def _owner_options(config: Config) -> Iterator[str]:
+    # EINVAL for an id that isn't mapped: every engine writes gid=5 (tty) for /dev/pts.
+    uid, gid = container_ids(config)
+    for mount in config.get("mounts", []):
+        if _is_bind(mount):
+            continue
+        for option in list(mount.get("options", [])):
+            name, _, value = option.partition("=")
+            if (name == "uid" and value != str(uid)) or (name == "gid" and value != str(gid)):
+                mount["options"].remove(option)
+                yield f"option {option} of mount {mount['destination']} left out: that id isn't mapped"
+
+
+def _kernel_file_systems(config: Config) -> Iterator[str]:
+    """A file system that shows a namespace can be mounted in that namespace's own user namespace only (EPERM)."""
+    kept = []
+    for mount in config.get("mounts", []):
+        kind = mount.get("type")
+        if kind == "sysfs" and not has_namespace(config, "network"):
+            _bind_recursively(mount, "/sys")
+            yield f"{mount['destination']} becomes a bind of the node's: its network namespace is the node's"
+        elif kind == "proc" and not has_namespace(config, "pid"):
+            _bind_recursively(mount, "/proc")
+            yield f"{mount['destination']} becomes a bind of the node's: its pid namespace is the node's"
+        elif kind == "mqueue" and not has_namespace(config, "ipc"):
+            # Not bound: /dev/mqueue isn't mounted on every node.
+            yield f"{mount['destination']} left out: the container has the node's ipc namespace"
+            continue
+        kept.append(mount)
+    _put(config, kept)
+
+
+def _bind_recursively(mount: Mount, source: str) -> None:
+    # Recursively, because what is mounted below is locked to it in another user namespace (mount_namespaces(7)).
+    options = [option for option in mount.get("options", []) if option not in ("bind", "rbind")]
+    mount |= {"type": "bind", "source": source, "options": ["rbind", *options]}
+
+
+def _is_bind(mount: Mount) -> bool:
+    options = mount.get("options", [])
+    return mount.get("type") == "bind" or "bind" in options or "rbind" in options
+
+
+def _is_privileged(config: Config) -> bool:
+    """--privileged: docker allows all devices in the cgroup, podman says so in an annotation."""
+    rules = config.get("linux", {}).get("resources", {}).get("devices", [])
+    everything = any(r["allow"] and r.get("type", "a") == "a" and "major" not in r and "minor" not in r for r in rules)
+    return everything or config.get("annotations", {}).get("io.podman.annotations.privileged") == "TRUE"
+
+
+def _put(config: Config, mounts: list[Mount]) -> None:
+    if "mounts" in config:
+        config["mounts"] = mounts
+
+
+DEVICES = (_devices, _bound_devices)
+
+EVERY_JOB = (_shared_memory, _id_mapped)
+
+UNPRIVILEGED = (_owner_options, _kernel_file_systems)

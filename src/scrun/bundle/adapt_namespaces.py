@@ -1,0 +1,134 @@
+"""Rules of :mod:`scrun.bundle.adapt` about namespaces, and what depends on having one of one's own."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Config = dict[str, Any]
+
+_IPC_SYSCTLS = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
+"""Prefixes of the sysctls that an ipc namespace has (namespaces(7))."""
+
+
+def has_namespace(config: Config, kind: str) -> bool:
+    """Whether the container gets its own namespace of that kind."""
+    return any(namespace["type"] == kind for namespace in config.get("linux", {}).get("namespaces", []))
+
+
+def container_ids(config: Config) -> tuple[int, int]:
+    """The uid and gid of the process inside the container; 0 where the config doesn't say (config.md, User)."""
+    user = config["process"].get("user", {})
+    return user.get("uid", 0), user.get("gid", 0)
+
+
+def map_user(config: Config, *, uid: int, gid: int, keep_user: bool) -> Iterator[str]:
+    """The rule that makes the user namespace of an unprivileged job; see :func:`scrun.bundle.adapt.adapt`.
+
+    One id is all that the job's user has: it becomes the container's user (user_namespaces(7), uid_map).
+    """
+    linux = config["linux"]
+    inside = container_ids(config)
+    if not keep_user and inside != (0, 0):
+        config["process"].setdefault("user", {}).update(uid=0, gid=0)
+        yield f"user {inside[0]}:{inside[1]} becomes root of the container: the node's runtime can't map another"
+        inside = (0, 0)
+    if not has_namespace(config, "user"):
+        linux["namespaces"].append({"type": "user"})
+        yield "user namespace added: the job isn't root's"
+    # An engine's own mappings are in terms of its user namespace, or of subordinate ids, and mean nothing here.
+    for key, own, on_node in zip(("uidMappings", "gidMappings"), inside, (uid, gid), strict=True):
+        mapping = [{"containerID": own, "hostID": on_node, "size": 1}]
+        if linux.get(key) != mapping:
+            linux[key] = mapping
+            yield f"{key}: {own} in the container is {on_node} on the node, and nothing else is mapped"
+
+
+def _paths(config: Config) -> Iterator[str]:
+    """A namespace of the login node that the container was to join can't be joined from a compute node."""
+    linux = config.setdefault("linux", {})
+    kept = []
+    for namespace in linux.get("namespaces", []):
+        kind, path = namespace["type"], namespace.pop("path", "")
+        if not path:
+            kept.append(namespace)
+        elif kind in ("network", "user", "cgroup", "time"):
+            # Of network: pasta's or the bridge's end is on the login node, the node's own network is what reaches
+            # anything. Of user: map_user makes one. The others are the job's own then.
+            yield f"{kind} namespace {path} isn't joined: the container gets the job's"
+        else:
+            kept.append(namespace)
+            yield f"{kind} namespace {path} isn't joined: the container gets a new one"
+    if not any(namespace["type"] == "mount" for namespace in kept):
+        # Both runtimes fail rootless, and as root they would mount over the node's own tree.
+        kept.append({"type": "mount"})
+        yield "mount namespace added: the container needs its own on the node"
+    linux["namespaces"] = kept
+
+
+def _mappings(config: Config) -> Iterator[str]:
+    # With a user namespace they stay for root's job: a rootful engine's mappings are the host's ids on the node too.
+    if not has_namespace(config, "user"):
+        for key in ("uidMappings", "gidMappings"):
+            if config["linux"].pop(key, None):
+                yield f"linux.{key} left out: they were of a user namespace that isn't joined"
+
+
+def _time_offsets(config: Config) -> Iterator[str]:
+    # Refused by both runtimes without a time namespace.
+    if not has_namespace(config, "time") and config["linux"].pop("timeOffsets", None):
+        yield "linux.timeOffsets left out: the container has no time namespace"
+
+
+def _host_name(config: Config) -> Iterator[str]:
+    # Refused by both runtimes without a uts namespace, even when it is the host's own name, as docker writes it.
+    if has_namespace(config, "uts"):
+        return
+    for key in ("hostname", "domainname"):
+        if name := config.pop(key, ""):
+            yield f"{key} {name} left out: the container has the node's"
+
+
+def _domain_name(config: Config) -> Iterator[str]:
+    # docker --domainname writes a sysctl, which a user namespace may not (EACCES); the config's own member works.
+    if has_namespace(config, "uts") and (name := config["linux"].get("sysctl", {}).pop("kernel.domainname", "")):
+        config["domainname"] = name
+        yield f"sysctl kernel.domainname becomes the domainname {name}"
+
+
+def _net_devices(config: Config) -> Iterator[str]:
+    if devices := config["linux"].pop("netDevices", None):
+        yield f"linux.netDevices ({', '.join(devices)}) left out: they are interfaces of the machine of the engine"
+
+
+def _sysctls(config: Config) -> Iterator[str]:
+    """Without the namespace that a sysctl belongs to it would be the node's, and both runtimes refuse it."""
+    sysctl = config["linux"].get("sysctl", {})
+    for name in list(sysctl):
+        if name.startswith("net."):
+            kind = "network"
+        elif name.startswith(_IPC_SYSCTLS):
+            kind = "ipc"
+        elif name == "kernel.domainname":
+            kind = "uts"
+        else:
+            continue
+        if not has_namespace(config, kind):
+            yield f"sysctl {name}={sysctl.pop(name)} left out: the container has the node's {kind} namespace"
+
+
+def _ping_groups(config: Config) -> Iterator[str]:
+    # EINVAL unless both ends are mapped, and one group is (docker writes 0 to 2147483647).
+    sysctl, name = config["linux"].get("sysctl", {}), "net.ipv4.ping_group_range"
+    group = container_ids(config)[1]
+    only = f"{group} {group}"
+    if name in sysctl and sysctl[name].split() != only.split():
+        yield f"sysctl {name}={sysctl[name]} becomes {only}: no other group is mapped"
+        sysctl[name] = only
+
+
+EVERY_JOB = (_paths, _mappings, _time_offsets, _host_name, _domain_name, _net_devices, _sysctls)
+
+UNPRIVILEGED = (_ping_groups,)

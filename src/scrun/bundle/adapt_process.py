@@ -1,0 +1,48 @@
+"""Rules of :mod:`scrun.bundle.adapt` about the process: what an unprivileged user may not do on the node."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Config = dict[str, Any]
+
+_COMMON_POLICIES = ("SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE")
+"""The scheduling policies that need no privilege (sched(7))."""
+
+
+def _additional_groups(config: Config) -> Iterator[str]:
+    # The kernel denies setgroups where an unprivileged user maps a group (user_namespaces(7)); runc fails then.
+    if groups := config["process"].get("user", {}).pop("additionalGids", []):
+        yield f"additional groups {', '.join(map(str, groups))} left out: only one group is mapped"
+
+
+def _limits(config: Config) -> Iterator[str]:
+    # podman writes the login node's own limits always. Above the node's hard limit it is EPERM, and the job's
+    # limits are Slurm's matter (PropagateResourceLimits in slurm.conf).
+    if limits := config["process"].pop("rlimits", []):
+        named = ", ".join(limit["type"] for limit in limits)
+        yield f"{named} left out: an unprivileged job can't raise its limits, and has Slurm's"
+
+
+def _oom_score(config: Config) -> Iterator[str]:
+    # Below what slurmstepd has set it is EACCES, which can't be known here; docker writes 0 always.
+    if (score := config["process"].pop("oomScoreAdj", None)) is not None:
+        yield f"oomScoreAdj {score} left out: an unprivileged job can't lower it"
+
+
+def _priorities(config: Config) -> Iterator[str]:
+    # Real-time policies, negative nice values and the real-time I/O class are EPERM.
+    process = config["process"]
+    scheduler = process.get("scheduler")
+    if scheduler and (scheduler["policy"] not in _COMMON_POLICIES or scheduler.get("nice", 0) < 0):
+        del process["scheduler"]
+        yield f"scheduler {scheduler['policy']} left out: an unprivileged job may not set it"
+    if process.get("ioPriority", {}).get("class") == "IOPRIO_CLASS_RT":
+        del process["ioPriority"]
+        yield "ioPriority IOPRIO_CLASS_RT left out: an unprivileged job may not set it"
+
+
+UNPRIVILEGED = (_additional_groups, _limits, _oom_score, _priorities)

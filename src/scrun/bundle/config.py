@@ -1,0 +1,157 @@
+"""config.json of a bundle: read it, and check it against our schema of the OCI runtime-spec.
+
+Both raise :class:`~scrun.errors.BundleError` with one sentence. jsonschema is imported only to find the words for
+what :mod:`scrun.bundle.accept` has rejected.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+from scrun.bundle.accept import accepts
+from scrun.errors import BundleError
+
+TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scrun.bundle.accept import Schema
+
+MAX_SIZE = 10 * 1024 * 1024
+"""Bytes. Real ones are 3 to 12 KB; a bound keeps a stray file from filling the memory of a login node."""
+
+_PLATFORMS = ("windows", "solaris", "zos", "freebsd", "vm")
+
+
+def load(bundle: str) -> dict[str, Any]:
+    """The object in BUNDLE/config.json, without its null members.
+
+    Go writes null for an absent pointer, slice or map, and reads it so; taking those members away once spares every
+    reader the distinction. The content is not checked: see :func:`check`.
+    """
+    path = os.path.join(bundle, "config.json")
+    return load_text(_read(bundle, path), path)
+
+
+def load_text(text: str, path: str) -> dict[str, Any]:
+    """:func:`load` for a text that was read already; ``path`` is how messages call it."""
+    try:
+        config = json.loads(text, object_hook=_without_nulls, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            config = _mend(config)
+    except json.JSONDecodeError as error:
+        raise BundleError(f"{path} is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise BundleError(f"{path} is not a container's configuration: it is nested too deeply") from None
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise BundleError(f"{path} is not a container's configuration: it holds no JSON object")
+    return config
+
+
+def check(config: dict[str, Any]) -> None:
+    """Raise BundleError naming what in ``config`` is against the runtime-spec, or can't be run here."""
+    if "linux" not in config:
+        for platform in _PLATFORMS:
+            if platform in config:
+                raise BundleError(f"config.json: is for a container of platform {platform}; scrun runs Linux ones only")
+    schema = _schema()
+    if not accepts(config, schema, schema):
+        _complain("config.json", config, schema)
+
+
+def check_process(process: Any, name: str = "process.json") -> None:
+    """:func:`check` for a lone process object, which is what ``exec --process`` is given; ``name`` is the file's."""
+    schema = _schema()
+    if not accepts(process, schema["$defs"]["process"], schema):
+        _complain(name, process, {**schema["$defs"]["process"], "$defs": schema["$defs"]})
+
+
+def rootfs_path(config: dict[str, Any], bundle: str) -> str:
+    """The absolute path of root.path, which is relative to the bundle (runtime-spec, config.md, Root).
+
+    BundleError if there is no directory there. What we may not look at (EACCES) is taken on trust: in a rootless
+    engine the node may be allowed to see what we aren't.
+    """
+    path = os.path.abspath(os.path.join(bundle, config["root"]["path"]))
+    try:
+        mode = os.stat(path).st_mode
+    except PermissionError:
+        return path
+    except OSError as error:
+        raise BundleError(f"config.json: root.path: {path} can't be used as rootfs: {_reason(error)}") from None
+    if not stat.S_ISDIR(mode):
+        raise BundleError(f"config.json: root.path: {path} can't be used as rootfs: it is no directory")
+    return path
+
+
+def _read(bundle: str, path: str) -> str:
+    try:
+        # O_NONBLOCK: opening a FIFO must not hang; fstat then refuses it.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        if not os.path.isdir(bundle):
+            raise BundleError(f"bundle {bundle} is no directory: name one with --bundle") from None
+        raise BundleError(f"bundle {bundle} holds no config.json: 'scrun spec' writes one") from None
+    except OSError as error:
+        raise BundleError(f"{path} can't be read: {_reason(error)}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise BundleError(f"{path} is not a regular file")
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        raise BundleError(f"{path} can't be read: {_reason(error)}") from None
+    finally:
+        os.close(fd)
+    if len(data) > MAX_SIZE:
+        raise BundleError(f"{path} is larger than {MAX_SIZE >> 20} MiB: not a container's configuration")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} is not JSON: byte {error.start + 1} is not UTF-8") from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _without_nulls(members: dict[str, Any]) -> dict[str, Any]:
+    if None in members.values():
+        return {key: value for key, value in members.items() if value is not None}
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _mend(value: Any) -> Any:
+    """No text that the kernel or a UTF-8 file can't take: NUL is refused, a lone surrogate becomes U+FFFD as in Go."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError(f"a string holds a NUL character: {json.dumps(value)[:60]}")
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_mend(member) for member in value]
+    if isinstance(value, dict):
+        return {_mend(key): _mend(member) for key, member in value.items()}
+    return value
+
+
+def _schema() -> Schema:
+    with open(os.path.join(os.path.dirname(__file__), "config.schema.json"), encoding="utf-8") as file:
+        schema: Schema = json.load(file)
+    return schema
+
+
+def _complain(name: str, value: Any, schema: Schema) -> None:
+    from scrun.bundle.complain import complaints  # imports jsonschema: 100 ms
+
+    found = complaints(value, schema)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise BundleError(f"{name}: {found[0]}{more}")

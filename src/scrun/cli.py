@@ -1,0 +1,87 @@
+"""The command line for people: click commands made from the grammar, each of which makes one Call and performs it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from scrun import OCI_VERSION, __version__
+from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, Call, Command, Option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_CONTEXT = {"help_option_names": ["-h", "-?", "--help", "--usage"], "max_content_width": 100}
+_VERSION = f"scrun version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}"
+
+
+def main(argv: Sequence[str], perform: Callable[[Call], int] | None = None) -> int:
+    """Parse with click, and perform; the result is the exit status.
+
+    Args:
+        argv: the words behind the program's name.
+        perform: what to do with the call; :func:`scrun.__main__.execute`.
+    """
+    if perform is None:
+        from scrun.__main__ import execute
+
+        perform = execute
+    try:
+        return int(program(perform).main(list(argv), "scrun", standalone_mode=False) or 0)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "scrun"
+        message = error.format_message().rstrip(".")
+        sys.stderr.write(f"scrun: {message[:1].lower()}{message[1:]}: see {where} --help\n")
+        return 1
+    except click.Abort:
+        return 130
+
+
+def program(perform: Callable[[Call], int]) -> click.Group:
+    """The click program."""
+    group = click.Group(
+        "scrun",
+        help="Run OCI containers as Slurm jobs: an OCI runtime for docker, podman and the shell.",
+        params=[_option(option) for option in GLOBAL_OPTIONS],
+        context_settings=_CONTEXT,
+        callback=_remember_globals,
+    )
+    group.params.append(click.Option(["-v", "verbose"], count=True, help="say more on standard error; may be repeated"))
+    group = click.version_option(__version__, "--version", "-V", message=_VERSION)(group)
+    for name, command in COMMANDS.items():
+        group.add_command(_command(name, command, perform))
+    return group
+
+
+def _remember_globals(verbose: int, **options: Any) -> None:
+    import os
+
+    if verbose:
+        os.environ["SCRUN_STDERR_DEBUG"] = ("info", "verbose", "debug", "debug2", "debug3", "debug4", "debug5")[
+            min(verbose, 7) - 1
+        ]
+    click.get_current_context().obj = options
+
+
+def _command(name: str, command: Command, perform: Callable[[Call], int]) -> click.Command:
+    arguments = [word.strip("[]").replace("-", "_") for word in command.arguments]
+
+    def callback(**given: Any) -> int:
+        words = tuple(given.pop(argument) for argument in arguments)
+        return perform(Call(name, click.get_current_context().obj, given, tuple(w for w in words if w is not None)))
+
+    parameters: list[click.Parameter] = [_option(option) for option in command.options]
+    parameters += [
+        click.Argument([argument], required=not word.startswith("["), metavar=word.upper())
+        for argument, word in zip(arguments, command.arguments, strict=True)
+    ]
+    return click.Command(name, help=command.help, params=parameters, callback=callback, context_settings=_CONTEXT)
+
+
+def _option(option: Option) -> click.Option:
+    words = [option.name, *option.spellings]
+    if option.metavar:
+        return click.Option(words, metavar=option.metavar, help=option.help)
+    return click.Option(words, is_flag=True, help=option.help)

@@ -1,0 +1,112 @@
+"""Every error that scrun shows to a person.
+
+::
+
+    ScrunError                      anything scrun says itself
+    ├── UsageError                  the command line can't be understood
+    ├── ContainerError              the container named by its id
+    │   ├── InvalidId               not an id that runc would take
+    │   ├── ContainerNotFound       no such container
+    │   ├── ContainerExists         the id is taken
+    │   └── WrongStatus             the operation isn't allowed in this status
+    ├── BundleError                 the bundle or its config.json
+    │   ├── ExecutableNotFound      process.args[0] is nowhere in the container
+    │   └── ExecutableNotPermitted  it is there, but can't be executed
+    ├── HookError                   scrun.lua
+    ├── StagingError                the files couldn't be carried to or from the nodes
+    └── SlurmError                  Slurm, or what reaches it
+        ├── SlurmMissing            pyslurm, libslurm or srun isn't installed, or doesn't fit
+        ├── JobRefused              slurmctld doesn't take the job
+        └── NodeRuntimeError        the node's own OCI runtime can't be reached
+
+The message is the whole sentence a person sees: lower case, no full stop, naming the id, the path or the
+job, and what to do about it. It is printed once, by :func:`scrun.log.Log.fatal`, at the top.
+
+docker and podman read words in these messages (containerd's shim: "does not exist", "container not running";
+docker: "executable file not found" means exit status 127, "permission denied" 126), so those words are part
+of the interface.
+"""
+
+from __future__ import annotations
+
+
+class ScrunError(Exception):
+    """Something a person has to know.
+
+    ``exit_code`` is the exit status of scrun itself; runc's is 1 whatever the cause.
+    """
+
+    exit_code = 1
+
+
+class UsageError(ScrunError):
+    """The command line can't be understood."""
+
+
+class ContainerError(ScrunError):
+    """The container named by its id."""
+
+
+class InvalidId(ContainerError):
+    """Not an id that runc would take; nothing was looked up."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(
+            f"invalid container id {container_id!r}: use 1 to 1024 letters, digits and _+-. with no leading '.'"
+        )
+
+
+class ContainerNotFound(ContainerError):
+    """No container of that id under the root directory."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(f"container {container_id!r} does not exist: container does not exist")
+
+
+class ContainerExists(ContainerError):
+    """The id is taken."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(
+            f"container with id {container_id} already exists: choose another id, or 'scrun delete {container_id}' first"
+        )
+
+
+class WrongStatus(ContainerError):
+    """The operation isn't allowed in the container's status."""
+
+
+class BundleError(ScrunError):
+    """The bundle or its config.json."""
+
+
+class ExecutableNotFound(BundleError):
+    """process.args[0] is nowhere in the container (exit status 127 in docker and podman)."""
+
+
+class ExecutableNotPermitted(BundleError):
+    """process.args[0] is there, but can't be executed (exit status 126 in docker and podman)."""
+
+
+class HookError(ScrunError):
+    """scrun.lua: missing, broken, or a hook that didn't return slurm.SUCCESS."""
+
+
+class StagingError(ScrunError):
+    """The container's files couldn't be carried to or from the nodes."""
+
+
+class SlurmError(ScrunError):
+    """Slurm, or what reaches it."""
+
+
+class SlurmMissing(SlurmError):
+    """pyslurm, libslurm or srun isn't installed, or its version doesn't fit."""
+
+
+class JobRefused(SlurmError):
+    """slurmctld doesn't take the job."""
+
+
+class NodeRuntimeError(SlurmError):
+    """The node's own OCI runtime can't be reached."""

@@ -1,0 +1,79 @@
+"""JSON for the hot path: the accelerator of the standard library's json, without its package.
+
+``import json`` brings re and enum with it, which doubles the start-up of a bare interpreter, and `scrun state` is
+called ten times a second by buildah. The C scanner behind json can be used alone. Whatever it can't do is given to
+the json package, which then has the better error message too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
+
+try:
+    from _json import encode_basestring_ascii as _quote
+    from _json import make_scanner as _make_scanner
+except ImportError:  # an interpreter without the accelerator: json works there as well
+    from json import dumps as _quote
+
+    _make_scanner = None
+
+
+class _Context:
+    """The settings that the scanner reads off the decoder, as json's own default decoder has them."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    array_hook = None  # Python 3.15 asks for it
+    parse_float = float
+    parse_int = int
+    parse_constant = {"-Infinity": float("-inf"), "Infinity": float("inf"), "NaN": float("nan")}.__getitem__
+    memo: dict[str, str] = {}  # noqa: RUF012  the scanner's own, shared by design
+
+
+def loads(text: str) -> Any:
+    """The value of a JSON document.
+
+    Raises:
+        ValueError: not JSON; a json.JSONDecodeError with line and column.
+    """
+    if _make_scanner is not None:
+        body = text.lstrip(" \t\n\r")
+        try:
+            value, end = _make_scanner(_Context)(body, 0)
+        except (StopIteration, ValueError):
+            pass
+        else:
+            if not body[end:].strip(" \t\n\r"):
+                return value
+    import json
+
+    return json.loads(text)
+
+
+def dumps(value: object) -> str:
+    """A JSON document on one line, in ASCII.
+
+    Raises:
+        TypeError: a value that JSON has no form for, or an object's key that isn't a string.
+    """
+    if value is None:
+        return "null"
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if isinstance(value, str):
+        return _quote(value)
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("an object's keys are strings in JSON")
+        return "{" + ", ".join([f"{_quote(key)}: {dumps(item)}" for key, item in value.items()]) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join([dumps(item) for item in value]) + "]"
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

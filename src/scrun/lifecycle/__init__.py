@@ -1,0 +1,1 @@
+"""The operations on a container, and the anchor that lives as long as it does."""

@@ -1,0 +1,185 @@
+"""A container's directory under ``--root``: the claim on its id, its state, what lies beside it.
+
+::
+
+    ROOT/ID/             0700, locked (flock) as long as create, the stand-in or the anchor lives
+        state.json       the record, replaced as a whole by rename
+        anchor.sock      where the anchor takes requests
+        anchor.log       what the anchor and its workers have to say
+        spool/           the hooks' spool_dir (scrun(1), scrun.lua)
+
+What the record says is a hint: :func:`Container.status` asks the process that it names.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from scrun import fastjson, identity
+from scrun.errors import ContainerExists, ContainerNotFound, InvalidId, ScrunError
+from scrun.lifecycle import processes, status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+STATE, SOCKET, LOG, SPOOL = "state.json", "anchor.sock", "anchor.log", "spool"
+
+
+class Container:
+    """One container's directory, held open, and the record read from it."""
+
+    def __init__(self, root: str, container_id: str, descriptor: int) -> None:
+        self.id = container_id
+        self.path = os.path.join(root, container_id)
+        self.descriptor = descriptor
+        self.record: dict[str, Any] = {}
+
+    @classmethod
+    def claim(cls, root: str, container_id: str) -> Self:
+        """Make the directory of a new container, and lock it.
+
+        A directory that a killed create left behind half made (no state, nobody holding it) is taken over.
+
+        Raises:
+            InvalidId, ContainerExists: as they say.
+            ScrunError: ``root`` can't be made or written.
+        """
+        if not identity.is_valid_id(container_id):
+            raise InvalidId(container_id)
+        path = os.path.join(root, container_id)
+        while True:
+            try:
+                os.makedirs(root, 0o700, exist_ok=True)
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                _drop_if_half_made(root, container_id)
+                continue
+            except OSError as error:
+                raise ScrunError(
+                    f"can't make {path}: {error.strerror}: name a directory of yours with --root"
+                ) from error
+            try:
+                claimed = cls(root, container_id, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+                fcntl.flock(claimed.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (FileNotFoundError, BlockingIOError):  # another create took it for half made in this instant
+                continue
+            return claimed
+
+    @classmethod
+    def open(cls, root: str, container_id: str) -> Self:
+        """An existing container, with its record.
+
+        Raises:
+            InvalidId, ContainerNotFound: as they say.
+            ScrunError: another user's, or its state can't be read.
+        """
+        if not identity.is_valid_id(container_id):
+            raise InvalidId(container_id)
+        path = os.path.join(root, container_id)
+        try:
+            found = cls(root, container_id, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+        except FileNotFoundError:
+            raise ContainerNotFound(container_id) from None
+        except OSError as error:
+            raise ScrunError(f"can't open container {container_id!r} in {root}: {error.strerror}") from error
+        found.load()
+        return found
+
+    def load(self) -> None:
+        """Read the record anew.
+
+        Raises:
+            ContainerNotFound: there is none: the container is only being made, or was removed meanwhile.
+            ScrunError: it is damaged.
+        """
+        try:
+            with open(os.open(STATE, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.descriptor), encoding="utf-8") as file:
+                self.record = fastjson.loads(file.read())
+        except FileNotFoundError:
+            raise ContainerNotFound(self.id) from None
+        except (OSError, ValueError) as error:
+            raise ScrunError(f"can't read {self.path}/{STATE}: {error}: 'scrun delete {self.id}' removes it") from error
+
+    def save(self) -> None:
+        """Replace the record on disk by this one, as a whole (rename(2))."""
+        fresh = f"{STATE}.{os.getpid()}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with open(os.open(fresh, flags, 0o600, dir_fd=self.descriptor), "w", encoding="utf-8") as file:
+            file.write(fastjson.dumps(self.record) + "\n")
+        os.rename(fresh, STATE, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
+
+    def status(self) -> str:
+        """The status as it is, not only as it was written: without its stand-in a container is stopped."""
+        written: str = self.record["status"]
+        if written == status.STOPPED or self.has_process():
+            return written
+        return status.STOPPED
+
+    def has_process(self) -> bool:
+        """Whether the process of the pid file still runs."""
+        return processes.is_alive(self.record["pid"], self.record["pid_started"])
+
+    def lock(self, *, wait: bool) -> bool:
+        """Take the directory's lock: nobody else works on the container then."""
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        return True
+
+    def child(self, name: str) -> str:
+        """A path below the directory by its descriptor: short enough for a socket, whatever ``--root`` is (unix(7))."""
+        return f"/proc/self/fd/{self.descriptor}/{name}"
+
+    def remove(self) -> None:
+        """Remove the directory and all below it; what isn't there any more is no error."""
+        _empty(self.descriptor)
+        try:
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            pass
+
+
+def _drop_if_half_made(root: str, container_id: str) -> None:
+    """Remove a directory that has no state and that nobody holds.
+
+    Raises:
+        ContainerExists: it is a container, or is being made one.
+    """
+    path = os.path.join(root, container_id)
+    try:
+        left = Container(root, container_id, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ScrunError(f"can't use {path}: {error.strerror}") from error
+    try:
+        if os.access(STATE, os.F_OK, dir_fd=left.descriptor) or not left.lock(wait=False):
+            raise ContainerExists(container_id)
+        left.remove()
+    finally:
+        os.close(left.descriptor)
+
+
+def _empty(directory: int) -> None:
+    """Remove everything below an open directory, following no symlink and entering no other file system."""
+    device = os.fstat(directory).st_dev
+    for name in os.listdir(directory):
+        try:
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in (errno.EISDIR, errno.EPERM):
+                raise
+            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+            try:
+                if os.fstat(below).st_dev != device:
+                    raise ScrunError(f"{name} below the container's directory is a mount: unmount it first") from error
+                _empty(below)
+            finally:
+                os.close(below)
+            os.rmdir(name, dir_fd=directory)

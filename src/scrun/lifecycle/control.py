@@ -1,0 +1,112 @@
+"""The control socket: how start, kill and delete reach the anchor.
+
+One connection, one request, one answer, each a message. Only the container's own user gets one (SO_PEERCRED).
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from scrun.errors import ScrunError, UsageError
+from scrun.lifecycle import wire
+from scrun.lifecycle.container import SOCKET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.anchor import Anchor
+    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.loop import Loop
+    from scrun.lifecycle.wire import Message
+
+_PID_UID_GID = 12  # bytes of a struct ucred (unix(7))
+KILLED = 128 + 9  # the exit status of what SIGKILL ended
+
+
+class Server:
+    """The anchor's side."""
+
+    def __init__(self, loop: Loop, container: Container, anchor: Anchor) -> None:
+        self._loop, self._anchor = loop, anchor
+        self._listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        self._listening.bind(container.child(SOCKET))
+        self._listening.listen(64)
+        loop.watch(self._listening.fileno(), self._connected)
+
+    def _connected(self) -> None:
+        descriptor, _address = self._listening._accept()
+        connection = _socket.socket(fileno=descriptor)
+        credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PID_UID_GID)
+        connection.detach()
+        if int.from_bytes(credentials[4:8], "little") not in (0, os.getuid()):
+            os.close(descriptor)
+            return
+        _Connection(self._loop, self._anchor, descriptor)
+
+
+class _Connection:
+    """One caller, until it has its answer or goes away."""
+
+    def __init__(self, loop: Loop, anchor: Anchor, descriptor: int) -> None:
+        self._loop, self._anchor = loop, anchor
+        self._reader = wire.Reader(descriptor)
+        self._open = True
+        loop.watch(descriptor, self._readable)
+
+    def answer(self, message: Message) -> None:
+        """Answer, and hang up; a caller who has gone already is no error."""
+        if self._open:
+            wire.send(self._reader.descriptor, message)
+            self._close()
+
+    def _close(self) -> None:
+        self._open = False
+        self._loop.unwatch(self._reader.descriptor)
+
+    def _readable(self) -> None:
+        try:
+            messages = self._reader.read()
+        except ValueError:
+            messages = None
+        if messages is None:
+            self._close()
+            return
+        for message in messages:
+            self._serve(message)
+
+    def _serve(self, message: Message) -> None:
+        what = message.get("do")
+        if what == "start":
+            self._anchor.start(self.answer)
+        elif what == "kill":
+            self._anchor.kill(int(message["signal"]), self.answer)
+        elif what == "delete":
+            self._anchor.at_end(self.answer)
+            self._anchor.end(KILLED)
+        else:
+            self.answer(wire.failure(UsageError(f"the anchor knows no request {what!r}")))
+
+
+def ask(container: Container, message: Message) -> Message | None:
+    """Send the anchor a request and wait for its answer; None when there is no anchor, or it went away.
+
+    Raises:
+        ScrunError: what the anchor answered, when that is an error.
+    """
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        connection.connect(container.child(SOCKET))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    except OSError as error:
+        raise ScrunError(f"can't reach the anchor of container {container.id!r}: {error.strerror}") from error
+    finally:
+        descriptor = connection.detach()
+    try:
+        wire.send(descriptor, message)
+        answer = wire.Reader(descriptor).next()
+    finally:
+        os.close(descriptor)
+    if answer:
+        wire.raise_failure(answer)
+    return answer

@@ -1,0 +1,135 @@
+"""kill: send a signal to the container's process (runtime-spec, runtime.md, Kill)."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
+from scrun.lifecycle import status, wire
+from scrun.lifecycle.control import KILLED, ask
+from scrun.lifecycle.worker import close_all_but
+from scrun.slurm import oci_conf, srun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.anchor import Anchor
+    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.wire import Message
+
+    Answer = Callable[[Message], None]
+
+# What a process that has no handler for it survives (signal(7)); of a container that isn't started no process has one.
+_HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
+_TRIES = 40  # a tenth of a second apart: the node's runtime may not know the container yet, just after start
+_GONE = ("not running", "no such process", "does not exist", "No such file")
+
+
+def run(container: Container, number: int) -> None:
+    """Send the signal.
+
+    Raises:
+        WrongStatus: the container isn't running, nor created.
+        NodeRuntimeError: the node's runtime can't be asked.
+    """
+    if not status.can_kill(container.status()):
+        raise WrongStatus(f"cannot kill container {container.id!r}: container not running: it is {container.status()}")
+    if ask(container, {"do": "kill", "signal": number}) is None:
+        raise WrongStatus(f"cannot kill container {container.id!r}: container not running: its anchor is gone")
+
+
+def signal_number(name: str) -> int:
+    """The number of a signal given as 15, TERM or SIGTERM (kill(1)).
+
+    Raises:
+        UsageError: no such signal.
+    """
+    text = name.upper()
+    if text.isdigit() and int(text) < signal.NSIG:
+        return int(text)
+    found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
+    if isinstance(found, signal.Signals):
+        return int(found)
+    raise UsageError(f"unknown signal {name!r}: use a number or a name, see kill -l")
+
+
+def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
+    """The anchor's side of it."""
+    if not status.can_kill(anchor.status):
+        answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
+    elif number == signal.SIGKILL:
+        anchor.end(KILLED)
+        answer({"sent": number})
+    elif not anchor.step:
+        if number not in _HARMLESS:
+            anchor.end(128 + number)
+        answer({"sent": number})
+    elif number == 0:
+        answer({"sent": number})
+    else:
+        _deliver_on_node(anchor, number, answer)
+
+
+def _deliver_on_node(anchor: Anchor, number: int, answer: Answer) -> None:
+    """Through the node's own runtime.
+
+    A signal to the step would also reach the shell that slurmstepd runs the runtime with, and end it; the exit status
+    that the container's process then has is lost.
+    """
+    try:
+        script = node_script(anchor.plan["oci_conf"], anchor.record, number)
+    except ScrunError as error:
+        answer(wire.failure(error))
+        return
+    argv = srun.command_step(anchor.plan["srun"], job=anchor.record["job"], argv=["/bin/sh", "-c", script])
+    printed = os.memfd_create("kill")
+    pid = os.fork()
+    if not pid:
+        _exec(argv, anchor.plan["environment"], printed)
+
+    def ended(exit_status: int) -> None:
+        said = os.pread(printed, 4096, 0).decode("utf-8", "replace").strip()
+        os.close(printed)
+        anchor.log("debug", f"signal {number}: {exit_status}: {said}")
+        if exit_status == 0:
+            answer({"sent": number})
+        elif anchor.status == status.STOPPED or any(word in said for word in _GONE):
+            answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
+        else:
+            answer(wire.failure(NodeRuntimeError(f"signal {number} did not reach the container: {said}")))
+
+    anchor.loop.child(pid, ended)
+
+
+def node_script(settings: dict[str, str], record: dict[str, object], number: int) -> str:
+    """The shell script that has a node's runtime send the signal to each of the job's containers on that node.
+
+    Raises:
+        NodeRuntimeError: oci.conf doesn't say how.
+    """
+    tasks = int(str(record.get("tasks", 1)))
+    values = {"n": "$SLURMD_NODENAME", "j": str(record["job"]), "s": str(record.get("step") or 0), "t": "$task"}
+    values.update(u=str(record["user"]), U=str(record["uid"]), m="", b="", r="", e="", p="")
+    program, name = oci_conf.runtime_command(settings, values)
+    return (
+        f"try=0; while [ $try -lt {_TRIES} ]; do sent=; "
+        f'for task in {" ".join(map(str, range(tasks)))}; do {program} kill "{name}" {number} && sent=1; done; '
+        '[ -z "$sent" ] || exit 0; try=$((try + 1)); sleep 0.1; done; exit 1'
+    )
+
+
+def _exec(argv: list[str], environment: dict[str, str], printed: int) -> None:
+    """The child's side; never returns."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(printed, 1)
+        os.dup2(printed, 2)
+        close_all_but(0, 1, 2)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.execve(argv[0], argv, environment)
+    finally:
+        os._exit(127)

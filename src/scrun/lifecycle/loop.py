@@ -1,0 +1,100 @@
+"""The anchor's event loop: descriptors, children, timers; nothing that it doesn't need."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Ready = Callable[[], None]
+    Ended = Callable[[int], None]
+
+
+class Loop:
+    """Calls back when a descriptor is readable, a child has ended or a time has come."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._ready: dict[int, Ready] = {}
+        self._ended: dict[int, Ended] = {}
+        self._timers: dict[int, tuple[float, Ready]] = {}
+        self._next_timer = 0
+        self._running = True
+        self._wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self.watch(self._wake, self._woken)
+
+    def watch(self, descriptor: int, ready: Ready) -> None:
+        """Call ``ready`` whenever the descriptor can be read, or its other end has gone."""
+        self._ready[descriptor] = ready
+        self._poll.register(descriptor, select.POLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Watch the descriptor no longer, and close it."""
+        if self._ready.pop(descriptor, None):
+            self._poll.unregister(descriptor)
+            os.close(descriptor)
+
+    def child(self, pid: int, ended: Ended) -> None:
+        """Call ``ended`` with the exit status (128 + n for signal n) when the child has ended."""
+        self._ended[pid] = ended
+
+    def after(self, seconds: float, due: Ready) -> int:
+        """Call ``due`` once after that time; the number is for :meth:`forget`."""
+        self._next_timer += 1
+        self._timers[self._next_timer] = (time.monotonic() + seconds, due)
+        return self._next_timer
+
+    def forget(self, timer: int) -> None:
+        """Drop a timer; one that was called already is no error."""
+        self._timers.pop(timer, None)
+
+    def stop(self) -> None:
+        """Make :meth:`run` return."""
+        self._running = False
+
+    def run(self) -> None:
+        """Serve until :meth:`stop`."""
+        while self._running:
+            for descriptor, _event in self._poll.poll(self._patience()):
+                if ready := self._ready.get(descriptor):
+                    ready()
+            now = time.monotonic()
+            for number, (due, call) in list(self._timers.items()):
+                if due <= now and self._timers.pop(number, None):
+                    call()
+            self._reap()
+
+    def _patience(self) -> float | None:
+        """Milliseconds until the next timer is due; None when there is none."""
+        if not self._timers:
+            return None
+        return max(0.0, min(due for due, _call in self._timers.values()) - time.monotonic()) * 1000 + 1
+
+    def _woken(self) -> None:
+        try:
+            os.read(self._wake, 512)
+        except BlockingIOError:
+            pass
+
+    def _reap(self) -> None:
+        """Wait for the children we know, and for any that were left to us (the anchor adopts nothing by itself)."""
+        for pid in list(self._ended):
+            try:
+                reaped, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                reaped, status = pid, 255 << 8
+            if reaped:
+                self._ended.pop(pid)(exit_status(status))
+
+
+def exit_status(wait_status: int) -> int:
+    """A wait(2) status as a shell says it: 128 + n for signal n."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,50 @@
+"""Which process is still that process.
+
+A pid alone says nothing once the process has ended and its number went to another. A pid with its start time does
+(proc_pid_stat(5), field 22).
+"""
+
+from __future__ import annotations
+
+import os
+
+_STATE, _START_TIME = 0, 19  # counted behind the command's closing parenthesis
+_DEAD = "ZX"
+
+
+def start_time(pid: int) -> int:
+    """When the process started, in clock ticks since boot; 0 when there is no such process, or it is a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    if fields[_STATE].decode() in _DEAD:
+        return 0
+    return int(fields[_START_TIME])
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """Whether the process with that pid and that start time still runs."""
+    return pid > 0 and started > 0 and start_time(pid) == started
+
+
+def signal_if_alive(pid: int, started: int, number: int) -> bool:
+    """Send a signal to that very process; False when it is gone."""
+    if not is_alive(pid, started):
+        return False
+    try:
+        descriptor = os.pidfd_open(pid)  # from here on the number can't pass to another process
+    except OSError:
+        return False
+    try:
+        if start_time(pid) != started:
+            return False
+        import signal
+
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

@@ -1,0 +1,61 @@
+"""Ending a container from its record alone, when the anchor that should have done it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun import log
+from scrun.errors import ContainerNotFound, ScrunError
+from scrun.lifecycle import processes, status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container import Container
+
+KILLED = 128 + signal.SIGKILL
+
+
+def end(container: Container) -> None:
+    """Pay what is owed for the container: its srun ended, its files on the nodes and its job given up, its record stopped.
+
+    Nothing is owed after an orderly end; then nothing is imported either.
+
+    Raises:
+        ScrunError: Slurm couldn't be reached, or something couldn't be cleaned up.
+    """
+    try:
+        container.load()
+    except ContainerNotFound:  # killed before it had a record: there was no job
+        return
+    record = container.record
+    processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
+    if record.get("staged"):
+        _restore_environment(record["environment"])
+        from scrun.lifecycle.work import hooks
+
+        hooks.give_up(container)
+        record["staged"] = None
+    if record.get("job_owned") and not record.get("released"):
+        _restore_environment(record["environment"])
+        from scrun.slurm import allocation
+
+        allocation.cancel(record["job"])
+        record["released"] = True
+    elif not record.get("job_owned") and record.get("job") and record["status"] == status.RUNNING and record.get("step"):
+        _restore_environment(record["environment"])
+        from scrun.slurm import allocation
+
+        allocation.cancel_step(record["job"], int(record["step"]))
+    if record["status"] != status.STOPPED:
+        record.setdefault("exit_status", KILLED)
+        record.update(status=status.STOPPED, finished=log.timestamp())
+    try:
+        container.save()
+    except OSError as error:
+        raise ScrunError(f"can't write {container.path}: {error.strerror}") from error
+
+
+def _restore_environment(variables: dict[str, str]) -> None:
+    """What create was called with: podman's delete gets no PATH, HOME or SLURM_CONF."""
+    os.environ.update(variables)

@@ -1,0 +1,67 @@
+"""Fork the two processes that stay with a container: create's child is the stand-in, the stand-in's child the anchor.
+
+In that order because of who reaps whom: when create has exited, the stand-in is left to the nearest subreaper (conmon,
+containerd's shim), which waits for the pid that it read from the pid file. Each gets a session of its own, so that what
+is meant for one process group (conmon's --timeout) doesn't end both.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun.lifecycle import anchor, log_crash, loop, standin, wire
+from scrun.lifecycle.worker import close_all_but
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container import Container
+
+
+def spawn(container: Container) -> int:
+    """Fork both; the result is create's end of its connection to the anchor.
+
+    Call it early and with little imported: what is in memory now stays in memory as long as the container runs.
+    """
+    creator, to_creator = wire.pair()
+    if not os.fork():
+        _run(container, _be_standin, to_creator)
+    os.close(to_creator)
+    return creator
+
+
+def _be_standin(container: Container, to_creator: int) -> int:
+    to_anchor, to_standin = wire.pair()
+    pid = os.getpid()
+    if not os.fork():
+        _run(container, _be_anchor, to_creator, to_standin, pid)
+    quiet = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(quiet, descriptor)
+    close_all_but(0, 1, 2, to_anchor, container.descriptor)
+    return standin.run(to_anchor, container)
+
+
+def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid: int) -> int:
+    close_all_but(0, 1, 2, creator, to_standin, container.descriptor)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # what a terminal or a shell sends to create's group isn't for the anchor
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    events = loop.Loop()
+    anchor.Anchor(events, container, creator, to_standin, standin_pid)
+    events.run()
+    return 0
+
+
+def _run(container: Container, role: object, *args: object) -> None:
+    """Be that process, and never come back into create's code."""
+    status = 1
+    try:
+        os.setsid()
+        os.chdir("/")
+        assert callable(role)
+        status = role(container, *args)
+    except BaseException:  # there is nobody to show it to: the log is the only place
+        log_crash.write(container)
+    finally:
+        os._exit(status)

@@ -1,0 +1,45 @@
+"""What a container may be, and what may be done with it then.
+
+The four statuses are the runtime-spec's (runtime.md, State). The predicates are the whole of the rules; the
+operations ask them and nothing else, and the tests hold every operation in every status against them.
+"""
+
+from __future__ import annotations
+
+CREATING = "creating"
+CREATED = "created"
+RUNNING = "running"
+PAUSED = "paused"  # runc's and crun's addition to the specification's four
+STOPPED = "stopped"
+
+ALL = (CREATING, CREATED, RUNNING, PAUSED, STOPPED)
+
+
+def can_start(status: str) -> bool:
+    """Only what was created and never started can be started."""
+    return status == CREATED
+
+
+def can_kill(status: str) -> bool:
+    """A signal needs a process, or one that is about to be."""
+    return status in (CREATED, RUNNING, PAUSED)
+
+
+def can_pause(status: str) -> bool:
+    """Only what runs can be paused."""
+    return status == RUNNING
+
+
+def can_resume(status: str) -> bool:
+    """Only what is paused can go on."""
+    return status == PAUSED
+
+
+def can_exec(status: str) -> bool:
+    """A further process needs the container's namespaces: a container that runs."""
+    return status == RUNNING
+
+
+def can_delete(status: str) -> bool:  # noqa: ARG001  the rule is that there is none
+    """Always: scrun's delete implies --force (scrun(1))."""
+    return True

@@ -1,0 +1,73 @@
+"""Messages between scrun's processes: one JSON object a line, over a stream socket."""
+
+from __future__ import annotations
+
+import _socket  # socket itself brings enum and selectors with it: a megabyte for each anchor
+import os
+
+from scrun import errors, fastjson
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Message = dict[str, Any]
+
+_LARGEST = 64 << 20  # bytes; no message of ours comes near it
+
+
+def pair() -> tuple[int, int]:
+    """Two connected descriptors, not inherited by what is executed."""
+    here, there = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    return here.detach(), there.detach()
+
+
+def send(descriptor: int, message: Message) -> bool:
+    """Write a message; False when nobody is there to read it any more."""
+    data = fastjson.dumps(message).encode("ascii") + b"\n"
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+class Reader:
+    """Cuts what arrives on a descriptor into messages."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._buffer = b""
+
+    def read(self) -> list[Message] | None:
+        """The messages that one read(2) completed; None at the end of the stream."""
+        try:
+            data = os.read(self.descriptor, 65536)
+        except (ConnectionResetError, InterruptedError):
+            data = b""
+        if not data or len(self._buffer) > _LARGEST:
+            return None
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [fastjson.loads(line.decode("ascii")) for line in lines]
+
+    def next(self) -> Message | None:
+        """Wait for the next message; None at the end of the stream. For a peer that sends one at a time."""
+        while (messages := self.read()) is not None:
+            if messages:
+                return messages[0]
+        return None
+
+
+def failure(error: Exception) -> Message:
+    """An error as a message."""
+    return {"error": type(error).__name__, "message": str(error)}
+
+
+def raise_failure(message: Message) -> None:
+    """Raise the error that a message carries, if it does."""
+    if "error" in message:
+        kind = getattr(errors, message["error"], errors.ScrunError)
+        error = errors.ScrunError.__new__(kind)
+        Exception.__init__(error, message["message"])
+        raise error

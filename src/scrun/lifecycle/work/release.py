@@ -1,0 +1,19 @@
+"""Give the job back: completed with the container's exit status, or cancelled."""
+
+from __future__ import annotations
+
+from scrun.lifecycle import wire
+
+
+def run(channel: int) -> None:
+    """Serve one request, ``{"job": id, "status": exit status or None}``; without a status the job is cancelled."""
+    from scrun.slurm import allocation
+
+    message = wire.Reader(channel).next()
+    if not message:
+        return
+    if message["status"] is None:
+        allocation.cancel(message["job"])
+    else:
+        allocation.complete(message["job"], message["status"])
+    wire.send(channel, {"released": message["job"]})

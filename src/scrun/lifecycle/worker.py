@@ -1,0 +1,128 @@
+"""Short-lived children of the anchor: each imports what is heavy (pyslurm, lupa), does one piece of work, and is gone.
+
+What they import goes with them, so the anchor stays small. A worker talks to the anchor over a socket, in messages; what
+anything in it prints (libslurm's own words, say) goes to a file of its own, which the anchor reads when the worker ended
+without an answer, and which goes to the anchor's log.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun.errors import ScrunError
+from scrun.lifecycle import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.loop import Loop
+    from scrun.lifecycle.wire import Message
+
+_DEFAULT_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD)
+
+
+class Cancelled(BaseException):
+    """SIGTERM, in a worker: the anchor doesn't want the work any more."""
+
+
+class Worker:
+    """One such child, as the anchor sees it.
+
+    ``said`` is called with each message, ``ended`` once, when the child is gone; what it printed is in ``output`` then.
+    """
+
+    def __init__(
+        self, loop: Loop, container: Container, work: str, *, said: Callable[[Message], None], ended: Callable[[], None]
+    ) -> None:
+        self.work = work
+        self.output = ""
+        self._loop, self._said, self._ended = loop, said, ended
+        self._printed = os.memfd_create(work)
+        self._channel, theirs = wire.pair()
+        self._reader = wire.Reader(self._channel)
+        self._open = True
+        self._gone = False
+        self.pid = os.fork()
+        if not self.pid:
+            _be_worker(work, theirs, self._printed, container)
+        os.close(theirs)
+        loop.watch(self._channel, self._readable)
+        loop.child(self.pid, self._reaped)
+
+    def send(self, message: Message) -> None:
+        """Give the worker something to do."""
+        wire.send(self._channel, message)
+
+    def cancel(self) -> None:
+        """Tell the worker that its work isn't wanted any more; it tidies up and ends."""
+        if not self._gone:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def _readable(self) -> None:
+        messages = self._reader.read()
+        if messages is None:
+            self._loop.unwatch(self._channel)
+            self._open = False
+            self._finish()
+            return
+        for message in messages:
+            self._said(message)
+
+    def _reaped(self, _status: int) -> None:
+        while self._open:  # what it said last counts, even when its end was seen first
+            self._readable()
+        self._gone = True
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._open or not self._gone:
+            return
+        self.output = os.pread(self._printed, 65536, 0).decode("utf-8", "replace").strip()
+        os.close(self._printed)
+        self._ended()
+
+
+def _be_worker(work: str, channel: int, printed: int, container: Container) -> None:
+    """The child's side; never returns."""
+    status = 1
+    try:
+        quiet = os.open(os.devnull, os.O_RDONLY)
+        for descriptor, target in ((quiet, 0), (printed, 1), (printed, 2)):
+            os.dup2(descriptor, target)
+        close_all_but(0, 1, 2, channel, container.descriptor)
+        signal.set_wakeup_fd(-1)
+        for number in _DEFAULT_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, _cancel)
+        from scrun.lifecycle import work as works
+
+        works.run(work, channel, container)
+        status = 0
+    except Cancelled:
+        pass
+    except ScrunError as error:
+        wire.send(channel, wire.failure(error))
+    except BaseException as error:  # whatever it is, it must reach the log and not a caller's terminal
+        import traceback
+
+        os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
+        wire.send(channel, wire.failure(ScrunError(f"internal error in {work}: {type(error).__name__}: {error}")))
+    finally:
+        os._exit(status)
+
+
+def _cancel(_number: int, _frame: object) -> None:
+    raise Cancelled
+
+
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor of the process but these."""
+    start = 0
+    for descriptor in sorted(set(kept)):
+        if start < descriptor:  # an empty range from 0 is taken for all there are
+            os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))

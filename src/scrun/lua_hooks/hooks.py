@@ -1,0 +1,112 @@
+"""scrun.lua, loaded: its two hooks, and what they set."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+
+from scrun.errors import HookError
+from scrun.lua_hooks.calls import Host, Paths, StageIn, StageOut
+from scrun.lua_hooks.runtime import Interpreter, Returned
+from scrun.lua_hooks.values import readable, to_bytes
+
+STAGE_IN = "slurm_scrun_stage_in"
+STAGE_OUT = "slurm_scrun_stage_out"
+SUCCESS = 0
+ERROR = -1
+
+
+class Hooks:
+    """A script; :meth:`load` it, then call its hooks, each any number of times."""
+
+    def __init__(self, path: str, host: Host, lua: str) -> None:
+        self.path = path
+        self._shown = shown(path)
+        self._bundle: str | None = None
+        self._root_path: str | None = None
+        functions: dict[str, Callable[..., object]] = {
+            "log": lambda level, message: host.log(level, shown(message.rstrip("\n"))),
+            "allocator_command": host.allocator_command,
+            "remote_command": host.remote_command,
+            "set_bundle_path": self._set_bundle_path,
+            "set_root_path": self._set_root_path,
+        }
+        self._lua = Interpreter(lua, functions, host.extras)
+
+    @classmethod
+    def load(cls, path: str, host: Host, *, lua: str = "5.4") -> Hooks:
+        """Read and run the script at ``path`` under that version of Lua. Raises HookError."""
+        source = read_script(path)
+        hooks = cls(path, host, lua)
+        hooks.begin(source)
+        return hooks
+
+    def begin(self, source: bytes) -> None:
+        """Run the top level of the script, once. Raises HookError."""
+        returned = self._lua.load(source, self.path)
+        if returned.value is not None:  # the C scrun takes no return for success
+            self._expect_success("the top level", returned)
+        for name in (STAGE_IN, STAGE_OUT):
+            if not self._lua.defines(name):
+                raise HookError(
+                    f"{self._shown}: function {name} is not defined: define it, or return to the shipped etc/scrun.lua"
+                )
+
+    def run_no_commands(self) -> None:
+        """For a check: os.execute and io.popen pretend from now on."""
+        self._lua.run_no_commands()
+
+    def names(self, table: str) -> set[str]:
+        """What the global Lua table has, such as ``slurm``."""
+        return self._lua.names(table)
+
+    def stage_in(self, call: StageIn) -> Paths:
+        """Call slurm_scrun_stage_in; answers where the container is now. Raises HookError."""
+        returned = self._lua.call(STAGE_IN, *call[:-1], job_env=call.job_env)
+        self._expect_success("stage_in", returned)
+        return Paths(self._bundle or call.bundle, self._root_path)
+
+    def stage_out(self, call: StageOut) -> None:
+        """Call slurm_scrun_stage_out. Raises HookError."""
+        self._expect_success("stage_out", self._lua.call(STAGE_OUT, *call))
+
+    def _expect_success(self, what: str, returned: Returned) -> None:
+        if returned.value == SUCCESS:
+            return
+        name = " (slurm.ERROR)" if returned.value == ERROR else ""
+        value = "nothing, not slurm.SUCCESS" if returned.value is None else f"{returned.value}{name}"
+        text = f"{what} in {self._shown} returned {value}"
+        raise HookError(f"{text}: {returned.message}" if returned.message else text)
+
+    def _set_bundle_path(self, path: str) -> None:
+        self._bundle = path
+
+    def _set_root_path(self, path: str) -> None:
+        self._root_path = path
+
+
+def shown(text: str) -> str:
+    """As a person may be shown it: what isn't UTF-8 as ``\\xff``."""
+    return readable(to_bytes(text))
+
+
+def read_script(path: str) -> bytes:
+    """The script's text, unless others than its owner and group may change it. Raises HookError."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | 0 | os.O_CLOEXEC)
+    except OSError as error:
+        raise HookError(f"{shown(path)} can't be read: {error.strerror}: install etc/scrun.lua there") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise HookError(f"{shown(path)} is not a regular file: install etc/scrun.lua there")
+        if status.st_mode & stat.S_IWOTH:
+            raise HookError(
+                f"{shown(path)} may be written by anyone (mode {stat.S_IMODE(status.st_mode):04o}), so it is not run: "
+                f"chmod o-w {shown(path)}"
+            )
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,120 @@
+"""The command lines of srun: the container's own step, and commands beside it; and what srun says of a step.
+
+pyslurm has no step launch, and srun brings stdio, terminal, window size and exit status with it. Nothing here runs anything.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scrun.errors import SlurmMissing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# What srun prints, with -v, of the step's life; measured with Slurm 26.05.
+_LAUNCHING, _STARTED, _CANCELLED = "launching StepId=", " started", " CANCELLED AT "
+
+
+def program(settings: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
+    """srun and the arguments that oci.conf wants each call to have (SrunPath, SrunArgs).
+
+    Raises:
+        SlurmMissing: there is no srun.
+    """
+    named = settings.get("srunpath")
+    candidates = [named] if named else [f"{d}/srun" for d in environment.get("PATH", os.defpath).split(":") if d]
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK):
+            return [candidate, *settings.get("srunargs", "").split()]
+    where = f"at {named}, where oci.conf's SrunPath says it is" if named else "on PATH"
+    raise SlurmMissing(f"srun is not {where}: install Slurm's commands on this host")
+
+
+def container_step(
+    srun: Sequence[str], *, job: int, bundle: str, container_id: str, args: Sequence[str], pty: bool, stderr: int | None
+) -> list[str]:
+    """The step that is the container.
+
+    ``-v`` makes srun say which step it launches and when its tasks have started; ``stderr`` is the descriptor that the
+    container's standard error goes to, so that srun's own words can be kept apart from it.
+    """
+    argv = [*srun, "-v", f"--jobid={job}", f"--container={bundle}", f"--container-id={container_id}", "--export=NONE"]
+    if pty:
+        argv.append("--pty")
+    elif stderr is not None:
+        argv += [f"--error=/proc/self/fd/{stderr}", "--open-mode=append"]
+    return [*argv, "--", *args]
+
+
+def command_step(srun: Sequence[str], *, job: int, argv: Sequence[str], nodes: Sequence[str] | None = None) -> list[str]:
+    """A command beside whatever else runs in the job: one task on each of ``nodes``, or of the job's nodes."""
+    extra = [f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}"] if nodes else []
+    beside = ["--overlap", "--quiet", "--ntasks-per-node=1", "--mpi=none", "--export=ALL"]
+    return [*srun, f"--jobid={job}", *beside, *extra, "--", *argv]
+
+
+class Progress:
+    """Reads what srun says (with -v) of the container's step."""
+
+    def __init__(self) -> None:
+        self.step = ""  # its number within the job, e.g. "0"
+        self.started = False
+        self.cancelled = ""  # why, in Slurm's words
+        self.errors: list[str] = []
+
+    def line(self, line: str) -> None:
+        """Take one line of srun's standard error."""
+        text = line.removeprefix("srun: ")
+        if text.startswith(_LAUNCHING):
+            self.step = text[len(_LAUNCHING) :].split()[0].partition(".")[2]
+        elif text.startswith("Node ") and text.endswith(_STARTED):
+            self.started = True
+        elif _CANCELLED in text:
+            self.cancelled = text.partition("*** ")[2].removesuffix(" ***")
+        elif text.startswith(("error: ", "fatal: ")):
+            self.errors.append(text.partition(": ")[2])
+
+
+def first_node(nodes: str) -> str:
+    """The first name of a node list, e.g. ``node1`` of ``node[1-3,7],gpu1``; no name resolution, no I/O."""
+    names = expand_nodes(nodes, limit=1)
+    return names[0] if names else ""
+
+
+def expand_nodes(nodes: str, *, limit: int = 0) -> list[str]:
+    """The names of a Slurm node list (hostlist), in order; at most ``limit`` of them when it is set.
+
+    Several bracketed parts in one name, and zero padding (``n[001-010]``), are as slurm.conf(5) has them.
+    """
+    out: list[str] = []
+    for part in _split(nodes):
+        prefix, bracket, rest = part.partition("[")
+        if not bracket:
+            out.append(part)
+        else:
+            ranges, _, suffix = rest.partition("]")
+            tails = expand_nodes(suffix) if suffix else [""]
+            for item in ranges.split(","):
+                low, dash, high = item.partition("-")
+                for number in range(int(low), int(high if dash else low) + 1):
+                    out += [f"{prefix}{number:0{len(low)}d}{tail}" for tail in tails]
+                    if limit and len(out) >= limit:
+                        return out[:limit]
+        if limit and len(out) >= limit:
+            return out[:limit]
+    return out
+
+
+def _split(nodes: str) -> list[str]:
+    """Cut at the commas that are not within brackets."""
+    parts, depth, current = [], 0, ""
+    for character in nodes:
+        depth += (character == "[") - (character == "]")
+        if character == "," and not depth:
+            parts.append(current)
+            current = ""
+        else:
+            current += character
+    return [part for part in [*parts, current] if part]

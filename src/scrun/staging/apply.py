@@ -1,0 +1,167 @@
+"""Applies an archive of changes to a directory of the login host, whatever the archive says.
+
+The archive comes from a node, where the container's user rules: names may climb out, and a directory of one entry may
+be a symbolic link here. So each entry is reached from the directory's descriptor, one name at a time, without
+following links, and is made under a name of ours, then renamed. tar would extract through links that are there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from scrun.staging import entries, trees
+
+if TYPE_CHECKING:
+    import tarfile
+    from collections.abc import Iterator
+    from typing import IO
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# A directory that was to be removed may be a link by now, or hold what was never carried.
+_KEPT = (errno.ELOOP, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+
+
+class Tree:
+    """One directory that changes are applied to. ``failed`` says what couldn't be, and why.
+
+    Every method raises OSError when the disk is full or the quota reached, and goes on after anything else.
+    Names are relative to the directory, which is b"" itself.
+    """
+
+    def __init__(self, root: str, new_owner: tuple[int, int] | None) -> None:
+        self.root = root
+        self.failed: list[str] = []
+        self._new_owner = new_owner
+        self._descriptor = trees.open_directory(root)
+        self._parent: tuple[list[bytes], int] | None = None  # the directory that was worked in last
+        self._directories: dict[bytes, tuple[int, int]] = {}  # mode and mtime, set when nothing changes them any more
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._forget_parent()
+        os.close(self._descriptor)
+
+    def apply(self, name: bytes, info: tarfile.TarInfo, link: bytes, content: IO[bytes] | None) -> None:
+        """Make what the entry says; ``link`` is what a hard link is to."""
+        with self._noting(name):
+            if info.isdir():
+                self._apply_directory(name, info)
+            elif name:
+                self._apply_other(name, info, link, content)
+
+    def delete(self, names: list[bytes]) -> None:
+        """Remove what is no more; directories only when nothing else is in them."""
+        for name in sorted(names, reverse=True):  # what is in a directory before the directory
+            with self._noting(name, _KEPT):
+                parent, last = self._reach(name)
+                if stat.S_ISDIR(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode):
+                    os.rmdir(last, dir_fd=parent)
+                else:
+                    os.unlink(last, dir_fd=parent)
+
+    def finish(self) -> None:
+        """Set the modes and times of directories, the innermost first."""
+        for name, (mode, mtime) in sorted(self._directories.items(), reverse=True):
+            with self._noting(name, (errno.ENOENT,)):
+                descriptor = self._walk(_split(name))
+                try:
+                    os.fchmod(descriptor, mode)
+                    os.utime(descriptor, ns=(mtime, mtime))
+                finally:
+                    os.close(descriptor)
+        self._directories.clear()
+
+    def _apply_directory(self, name: bytes, info: tarfile.TarInfo) -> None:
+        if name:
+            parent, last = self._reach(name)
+            old = _status(last, parent)
+            if old is None or not stat.S_ISDIR(old.st_mode):
+                if old is not None:
+                    os.unlink(last, dir_fd=parent)
+                os.mkdir(last, 0o700, dir_fd=parent)
+                entries.give(last, parent, entries.owner_of(info, None, self._new_owner))
+        self._directories[name] = (stat.S_IMODE(info.mode), entries.mtime_ns(info))
+
+    def _apply_other(self, name: bytes, info: tarfile.TarInfo, link: bytes, content: IO[bytes] | None) -> None:
+        parent, last = self._reach(name)
+        old = _status(last, parent)
+        made = b".scrun-" + os.urandom(8).hex().encode()
+        try:
+            if info.islnk():
+                self._link(link, made, parent)
+            else:
+                entries.make(made, parent, info, content, entries.owner_of(info, old, self._new_owner))
+            if old is not None and stat.S_ISDIR(old.st_mode):
+                trees.remove(os.fsdecode(last), parent)
+            os.rename(made, last, src_dir_fd=parent, dst_dir_fd=parent)
+        finally:
+            # It is there still after a failure, and after rename(2) where both names are one file already.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(made, dir_fd=parent)
+
+    def _link(self, link: bytes, made: bytes, parent: int) -> None:
+        *directories, last = _split(link)
+        source = self._walk(directories)
+        try:
+            os.link(last, made, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(source)
+
+    def _reach(self, name: bytes) -> tuple[int, bytes]:
+        """A descriptor of the directory that ``name`` is in, which is kept for the next one, and its last name."""
+        *directories, last = _split(name)
+        if self._parent is None or self._parent[0] != directories:
+            self._forget_parent()
+            descriptor = self._walk(directories)
+            self._parent = directories, descriptor
+            status = os.fstat(descriptor)
+            if os.geteuid() == status.st_uid != 0 and status.st_mode & 0o300 != 0o300:
+                # A read-only directory of ours; it gets its mode back in the end.
+                self._directories.setdefault(b"/".join(directories), (stat.S_IMODE(status.st_mode), status.st_mtime_ns))
+                os.fchmod(descriptor, stat.S_IMODE(status.st_mode) | 0o300)
+        return self._parent[1], last
+
+    def _walk(self, names: list[bytes]) -> int:
+        descriptor = os.dup(self._descriptor)
+        for name in names:
+            try:
+                inner = trees.open_directory(os.fsdecode(name), descriptor)
+            finally:
+                os.close(descriptor)
+            descriptor = inner
+        return descriptor
+
+    def _forget_parent(self) -> None:
+        if self._parent is not None:
+            os.close(self._parent[1])
+            self._parent = None
+
+    @contextlib.contextmanager
+    def _noting(self, name: bytes, silent: tuple[int, ...] = ()) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            if error.errno not in silent:
+                self.failed.append(f"{os.fsdecode(name)!r}: {error.strerror}")
+
+
+def _split(name: bytes) -> list[bytes]:
+    names = name.split(b"/") if name else []
+    if any(part in (b"", b".", b"..") or b"\0" in part for part in names):
+        raise OSError(errno.EINVAL, "not a name inside the directory")
+    return names
+
+
+def _status(name: bytes, parent: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,70 @@
+"""Brings back what a container changed on the one node that ran it.
+
+The node's script (:data:`scrun.staging.nodes.SEND`) sends an archive of what is new or changed, with the names of what
+is gone; unchanged files are neither read nor sent. One step does it, and removes the node's directory when it is told
+that all is safely here.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import IO, TYPE_CHECKING, cast
+
+from scrun.errors import StagingError
+from scrun.staging import nodes
+from scrun.staging.changes import Changes
+from scrun.staging.children import Child, Children, Interruption
+
+if TYPE_CHECKING:
+    from scrun.staging.model import Container, Log, Staged, Step
+
+
+def bring_back(container: Container, staged: Staged, step: Step, *, log: Log) -> None:
+    """Apply the changes to the writable parts here, then remove the node's directory.
+
+    Raises:
+        StagingError: what went wrong, and where on the node the changes still are.
+    """
+    where = f"{', '.join(staged.nodes)}:{nodes.node_path(container, staged.node_parent)}"
+    parts = [part for part in staged.parts if part.writable]
+    names = [part.name for part in parts]
+    argv = nodes.command(nodes.SEND, staged.node_parent, staged.node_name, nodes.xattrs(container), *names)
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    with Interruption() as interruption, Children(interruption) as children, os.fdopen(write_end, "wb") as answer:
+        try:
+            sender = children.step(step, argv, stdin=read_end)
+        finally:
+            os.close(read_end)
+        try:
+            with Changes(container, parts, log) as changes:
+                changes.apply(cast("IO[bytes]", _Stream(children, sender)))
+            answer.write(b"remove\n")
+            answer.close()
+        except (StagingError, OSError) as error:
+            raise StagingError(
+                f"bringing back container {container.id}'s changes: {_reason(sender, error)}: they are still in {where}"
+            ) from error
+        children.wait()
+        if sender.process.wait():
+            raise StagingError(f"{where} is not removed: {sender.words()}")
+
+
+def _reason(sender: Child, error: Exception) -> str:
+    """The node's own words where it has some: then our error is only that its stream ended."""
+    return "; ".join(nodes.complaints(sender)) or sender.words() or str(error)
+
+
+class _Stream:
+    """A step's stdout, to be read; tarfile asks for no more than this."""
+
+    def __init__(self, children: Children, child: Child) -> None:
+        self._children = children
+        self._child = child
+
+    def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes, b"" at the end."""
+        out = self._child.out
+        self._children.wait(lambda: bool(out) or not self._children.is_open(out))
+        data = bytes(out[:size])
+        del out[:size]
+        return data

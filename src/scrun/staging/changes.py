@@ -1,0 +1,135 @@
+"""The archive of a node's changes, taken apart: which entry belongs to which directory of the login host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import IO, TYPE_CHECKING
+
+from scrun.errors import StagingError
+from scrun.staging import entries, trees
+from scrun.staging.apply import Tree
+from scrun.staging.ownership import acting_as, new_owner, volume_owner
+
+if TYPE_CHECKING:
+    import tarfile
+
+    from scrun.staging.model import Container, Log, Part
+
+
+class Changes:
+    """The directories and files that changes are applied to, by their names in the archive."""
+
+    def __init__(self, container: Container, parts: list[Part], log: Log) -> None:
+        self._container = container
+        self._parts = {os.fsencode(part.name): part for part in parts}
+        self._trees: dict[bytes, Tree] = {}
+        self._log = log
+        self._failed: list[str] = []
+
+    def __enter__(self) -> Changes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for tree in self._trees.values():
+            tree.__exit__()
+
+    def apply(self, stream: IO[bytes]) -> None:
+        """Apply all of the archive. What single files refuse is said to the log.
+
+        Raises:
+            StagingError: the archive is not complete.
+            OSError: the disk is full.
+        """
+        import tarfile
+
+        gone: list[bytes] = []
+        is_complete = False
+        try:
+            with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
+                for info in archive:
+                    archive.members = []  # it keeps all it has seen, for random access
+                    content = archive.extractfile(info) if info.isreg() else None
+                    if info.name == "end":
+                        is_complete = True
+                        break
+                    if info.name == "gone" and content is not None:
+                        gone = content.read().split(b"\0")[:-1]
+                    else:
+                        self._apply(info, content)
+        except (tarfile.TarError, ValueError, EOFError) as error:
+            raise StagingError(f"the archive is broken: {error}") from error
+        if not is_complete:
+            raise StagingError("the archive was cut short")
+        self._finish(gone)
+
+    def _apply(self, info: tarfile.TarInfo, content: IO[bytes] | None) -> None:
+        part, name = self._locate(_encode(info.name))
+        link = b""
+        if info.islnk():
+            owner, link = self._locate(_encode(info.linkname))
+            if owner != part:
+                raise StagingError(f"a hard link from {info.name!r} to {info.linkname!r}")
+        with self._identity(part):
+            if part.is_directory:
+                self._tree(part).apply(name, info, link, content)
+            elif name or content is None:
+                self._failed.append(f"{part.source!r}: is not a file any more")
+            else:
+                self._overwrite(part, info, content)
+
+    def _finish(self, gone: list[bytes]) -> None:
+        by_part: dict[bytes, list[bytes]] = {}
+        for full in gone:
+            part, name = self._locate(full)
+            by_part.setdefault(os.fsencode(part.name), []).append(name)
+        for key, part in self._parts.items():
+            if not part.is_directory:
+                continue
+            names = by_part.get(key, [])
+            with self._identity(part):
+                tree = self._tree(part)
+                if b"" in names:
+                    # All of it: that wasn't the container, which runs inside it.
+                    self._failed.append(f"{part.source!r}: is gone on the node")
+                else:
+                    tree.delete(names)
+                tree.finish()
+            self._failed += tree.failed
+        if self._failed:
+            some = "; ".join(self._failed[:3])
+            self._log("error", f"container {self._container.id}: {len(self._failed)} changes not brought back: {some}")
+
+    def _overwrite(self, part: Part, info: tarfile.TarInfo, content: IO[bytes]) -> None:
+        try:
+            descriptor = trees.open_existing(part.source)
+            try:
+                entries.write(content, info, descriptor)
+                if os.fstat(descriptor).st_mode & 0o7777 != info.mode & 0o7777:
+                    os.fchmod(descriptor, stat.S_IMODE(info.mode))
+            finally:
+                os.close(descriptor)
+        except PermissionError as error:
+            self._failed.append(f"{part.source!r}: {error.strerror}")
+
+    def _locate(self, full: bytes) -> tuple[Part, bytes]:
+        """The part that a name belongs to, and the rest of the name."""
+        for key, part in self._parts.items():
+            if full == key or full.startswith(key + b"/"):
+                return part, full[len(key) + 1 :]
+        raise StagingError(f"the archive is broken: {os.fsdecode(full)!r} was never carried")
+
+    def _tree(self, part: Part) -> Tree:
+        key = os.fsencode(part.name)
+        if key not in self._trees:
+            owner = new_owner(self._container) if part.name == "rootfs" else volume_owner(self._container)
+            self._trees[key] = Tree(part.source, owner)
+        return self._trees[key]
+
+    def _identity(self, part: Part) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if part.name == "rootfs" else acting_as(self._container)
+
+
+def _encode(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape").rstrip(b"/")

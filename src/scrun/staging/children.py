@@ -1,0 +1,200 @@
+"""Child processes whose pipes are read together, and SIGTERM held back until they are ended and cleaned up after."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from typing import TYPE_CHECKING
+
+from scrun.errors import StagingError
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from scrun.staging.model import Step
+
+_LIMIT = 1 << 20  # of what is kept of one pipe; beyond it, words are read and dropped
+_GRACE = 3.0  # seconds between SIGTERM and SIGKILL
+
+
+class Interrupted(StagingError):
+    """SIGTERM or SIGINT arrived."""
+
+
+class Interruption:
+    """Postpones SIGTERM and SIGINT: :class:`Children` that wait raise Interrupted; the signal is acted on at the end.
+
+    So whoever raised the handler's own exception, or dies of the signal, does it when nothing is left behind.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.descriptor = -1
+        self._write_end = -1
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        self.descriptor, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                previous = signal.getsignal(number)
+                if previous not in (signal.SIG_IGN, None):
+                    signal.signal(number, self._note)
+                    self._handlers[number] = previous
+            except ValueError:  # not the main thread, where no signal arrives either
+                break
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, previous in self._handlers.items():
+            signal.signal(number, previous)
+        os.close(self.descriptor)
+        os.close(self._write_end)
+        if self.number:
+            os.kill(os.getpid(), self.number)
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal came."""
+        if self.number:
+            raise Interrupted(f"interrupted by {signal.Signals(self.number).name}")
+
+    def _note(self, number: int, _frame: object) -> None:
+        self.number = number
+        os.write(self._write_end, b".")
+
+
+class Child:
+    """A process and what it has printed. ``out`` and ``err`` grow while :meth:`Children.wait` runs."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.out = bytearray()
+        self.err = bytearray()
+
+    def words(self, lines: int = 3) -> str:
+        """The first lines of its stderr, for a message."""
+        text = self.err.decode("utf-8", "backslashreplace").strip()
+        return "; ".join(text.splitlines()[:lines])
+
+
+class Children:
+    """The processes of one exchange. Leaving the ``with`` block ends those that still run."""
+
+    def __init__(self, interruption: Interruption | None = None) -> None:
+        self._interruption = interruption
+        self._poll = select.poll()
+        self._open: dict[int, bytearray] = {}
+        self._children: list[Child] = []
+        if interruption is not None:
+            self._poll.register(interruption.descriptor, select.POLLIN)
+
+    def __enter__(self) -> Children:
+        return self
+
+    def __exit__(self, _type: type[BaseException] | None, _value: object, _trace: TracebackType | None) -> None:
+        self.end()
+
+    def run(self, argv: Sequence[str], *, stdin: int, stdout: int | None = None, cwd: str | None = None) -> Child:
+        """Start a local process; its stderr is collected and, unless ``stdout`` is given, its stdout too."""
+        import subprocess
+
+        environment = {**os.environ, "LC_ALL": "C"}
+
+        def launch(out: int, err: int) -> subprocess.Popen[bytes]:
+            return subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=err, cwd=cwd, env=environment)
+
+        return self._start(launch, stdout)
+
+    def step(
+        self,
+        step: Step,
+        argv: Sequence[str],
+        *,
+        stdin: int,
+        stdout: int | None = None,
+        nodes: Sequence[str] | None = None,
+    ) -> Child:
+        """Start a step, likewise."""
+
+        def launch(out: int, err: int) -> subprocess.Popen[bytes]:
+            return step.start(argv, stdin=stdin, stdout=out, stderr=err, nodes=nodes)
+
+        return self._start(launch, stdout)
+
+    def wait(self, done: Callable[[], bool] | None = None, seconds: float | None = None) -> bool:
+        """Read until every child has closed its pipes, or ``done`` says so; False when time ran out."""
+        import time
+
+        end = None if seconds is None else time.monotonic() + seconds
+        while self._open and not (done and done()):
+            left = None if end is None else max(0, int((end - time.monotonic()) * 1000))
+            events = self._poll.poll(left)
+            if not events and left is not None:
+                return False
+            for descriptor, _ in events:
+                self._read(descriptor)
+        return True
+
+    def has_closed(self, child: Child) -> bool:
+        """Whether it has closed its pipes: it has ended, or is about to."""
+        return not self.is_open(child.err) and not self.is_open(child.out)
+
+    def is_open(self, buffer: bytearray) -> bool:
+        """Whether more may come of a child's ``out`` or ``err``."""
+        return any(buffer is other for other in self._open.values())
+
+    def end(self) -> None:
+        """End what still runs, SIGKILL after SIGTERM."""
+        import subprocess
+
+        running = [child.process for child in self._children if child.process.poll() is None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for descriptor in list(self._open):
+            self._close(descriptor)
+        self._children.clear()
+
+    def _start(self, launch: Callable[[int, int], subprocess.Popen[bytes]], stdout: int | None) -> Child:
+        err, err_write = os.pipe2(os.O_CLOEXEC)
+        out, out_write = os.pipe2(os.O_CLOEXEC) if stdout is None else (-1, -1)
+        read_ends, write_ends = [err] + [out] * (stdout is None), [err_write] + [out_write] * (stdout is None)
+        try:
+            child = Child(launch(out_write if stdout is None else stdout, err_write))
+        except BaseException:
+            for descriptor in read_ends:
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in write_ends:
+                os.close(descriptor)
+        self._children.append(child)
+        for descriptor, buffer in zip(read_ends, (child.err, child.out), strict=False):
+            self._open[descriptor] = buffer
+            self._poll.register(descriptor, select.POLLIN)
+        return child
+
+    def _read(self, descriptor: int) -> None:
+        if descriptor not in self._open:
+            if self._interruption is not None:
+                self._interruption.check()
+            return
+        data = os.read(descriptor, 65536)
+        buffer = self._open[descriptor]
+        buffer += data[: max(0, _LIMIT - len(buffer))]
+        if not data:
+            self._close(descriptor)
+
+    def _close(self, descriptor: int) -> None:
+        self._poll.unregister(descriptor)
+        del self._open[descriptor]
+        os.close(descriptor)

@@ -1,0 +1,104 @@
+"""Makes one file of an archive under a name in a directory given by its descriptor."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tarfile
+    from collections.abc import Iterator
+    from typing import IO
+
+_CHUNK = 64 * 1024
+_XATTR = "SCHILY.xattr."
+
+
+def make(
+    name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] | None, owner: tuple[int, int] | None
+) -> None:
+    """Make a file, symbolic link, named pipe or device; OSError where that isn't allowed to us."""
+    if info.issym():
+        os.symlink(info.linkname.encode("utf-8", "surrogateescape"), name, dir_fd=parent)
+        give(name, parent, owner)
+        os.utime(name, ns=(mtime_ns(info), mtime_ns(info)), dir_fd=parent, follow_symlinks=False)
+    elif info.isfifo() or info.isdev():
+        kind = stat.S_IFIFO if info.isfifo() else stat.S_IFCHR if info.ischr() else stat.S_IFBLK
+        os.mknod(name, kind | 0o600, 0 if info.isfifo() else os.makedev(info.devmajor, info.devminor), dir_fd=parent)
+        give(name, parent, owner)
+        # Opening it might wait or act on a device, and it isn't a link: it was made a line above.
+        os.chmod(name, stat.S_IMODE(info.mode), dir_fd=parent)
+    elif content is not None:
+        _make_file(name, parent, info, content, owner)
+
+
+def owner_of(
+    info: tarfile.TarInfo, old: os.stat_result | None, new_owner: tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """Whose a file becomes: its predecessor's, else ``new_owner``, else as archived; None where we aren't root."""
+    if os.geteuid() != 0:
+        return None
+    if old is not None:
+        return old.st_uid, old.st_gid
+    return new_owner or (info.uid, info.gid)
+
+
+def give(name: bytes, parent: int, owner: tuple[int, int] | None) -> None:
+    """Change the owner as far as it goes: a user namespace may not have that id."""
+    if owner is not None:
+        with _as_far_as_it_goes():
+            os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
+
+
+def mtime_ns(info: tarfile.TarInfo) -> int:
+    """The modification time in nanoseconds, which a float doesn't hold."""
+    seconds, _, fraction = info.pax_headers.get("mtime", str(int(info.mtime))).partition(".")
+    sign = -1 if seconds.startswith("-") else 1
+    return int(seconds) * 10**9 + sign * int(f"{fraction:0<9.9}")
+
+
+def write(content: IO[bytes], info: tarfile.TarInfo, descriptor: int) -> None:
+    """Write the content to an empty file, leaving out what was a hole."""
+    is_sparse = bool(getattr(info, "sparse", None))
+    size = 0
+    while chunk := content.read(_CHUNK):
+        size += len(chunk)
+        if is_sparse and not any(chunk):
+            os.lseek(descriptor, len(chunk), os.SEEK_CUR)
+            continue
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    os.ftruncate(descriptor, size)
+
+
+def _make_file(
+    name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes], owner: tuple[int, int] | None
+) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=parent)
+    try:
+        write(content, info, descriptor)
+        if owner is not None:
+            with _as_far_as_it_goes():
+                os.fchown(descriptor, *owner)
+        for key, value in info.pax_headers.items():
+            if key.startswith(_XATTR):
+                with _as_far_as_it_goes():
+                    os.setxattr(descriptor, key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
+        os.fchmod(descriptor, stat.S_IMODE(info.mode))  # after the owner, which clears setuid
+        os.utime(descriptor, ns=(mtime_ns(info), mtime_ns(info)))
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _as_far_as_it_goes() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EINVAL, errno.ENOTSUP):
+            raise

@@ -1,0 +1,88 @@
+"""What staging is given, and what it leaves behind for whoever undoes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Sequence
+
+    # (level, message): one of scrun's level names, "error", "info", "verbose", "debug".
+    Log = Callable[[str, str], None]
+
+
+class Step(Protocol):
+    """Runs commands on the job's nodes, as the job's user. The caller implements it over ``srun --overlap``."""
+
+    @property
+    def nodes(self) -> list[str]:
+        """The job's nodes, by the names that Slurm has for them."""
+
+    def start(
+        self, argv: Sequence[str], *, stdin: int, stdout: int, stderr: int, nodes: Sequence[str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start one task per node (None: on all). stdin goes to every task; stdout is what they all print."""
+
+
+class Container(NamedTuple):
+    """A container as its caller described it, on the login host."""
+
+    id: str
+    bundle: str
+    rootfs: str
+    config: dict[str, Any]
+    job_id: int
+    user_id: int
+    group_id: int
+    node_dir: str = "/tmp"  # noqa: S108  nodes.py refuses what another user may have put there
+
+
+class Part(NamedTuple):
+    """One directory or file that was carried: ``source`` on the login host, ``name`` in the node's directory."""
+
+    name: str
+    source: str
+    is_directory: bool
+    writable: bool
+
+
+class Copy(NamedTuple):
+    """A small file that was copied into the spool, and what it looked like then."""
+
+    path: str
+    source: str
+    size: int
+    mtime_ns: int
+
+
+class Staged(NamedTuple):
+    """Where the container's files are now. ``bundle`` and ``rootfs`` are the nodes' paths."""
+
+    bundle: str
+    rootfs: str
+    spool: str = ""  # on the login host, and shared with the nodes; "" when nothing was written there
+    node_parent: str = (
+        ""  # a directory of every node that others may write to, such as /tmp; "" when nothing was carried
+    )
+    node_name: str = ""  # ours, two levels below it
+    nodes: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    copies: tuple[Copy, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the state file."""
+        return self._asdict() | {
+            "nodes": list(self.nodes),
+            "parts": [list(part) for part in self.parts],
+            "copies": [list(copy) for copy in self.copies],
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Staged:
+        """The inverse of :meth:`to_dict`; keys that another version added are ignored."""
+        known = {key: value for key, value in data.items() if key in cls._fields}
+        known["nodes"] = tuple(known.get("nodes", ()))
+        known["parts"] = tuple(Part(*part) for part in known.get("parts", ()))
+        known["copies"] = tuple(Copy(*copy) for copy in known.get("copies", ()))
+        return cls(**known)

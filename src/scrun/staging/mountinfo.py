@@ -1,0 +1,116 @@
+"""Which filesystem a path is on, and whether anybody else on this host sees the same there.
+
+Rootless podman works in a mount namespace of its own, where an image's overlay is mounted: the path exists for
+everybody, but shows an empty directory to all others. The mount table of pid 1 tells them apart; it can be read by
+anybody (proc(5)), unless /proc is mounted with hidepid.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+
+class Mount(NamedTuple):
+    """A line of mountinfo: the part ``root`` of filesystem ``device`` is mounted on ``point``."""
+
+    device: str
+    root: str
+    point: str
+    fstype: str
+
+
+class MountTable:
+    """The mounts of one process."""
+
+    def __init__(self, text: bytes) -> None:
+        self._mounts = [_parse(line) for line in text.splitlines()]
+
+    @classmethod
+    def of(cls, process: str) -> MountTable | None:
+        """The mounts of a process ("self", "1"), None where they can't be read."""
+        try:
+            with open(f"/proc/{process}/mountinfo", "rb") as file:
+                return cls(file.read())
+        except OSError:
+            return None
+
+    def covering(self, path: str) -> Mount | None:
+        """The mount that shows ``path``, which is absolute and without symbolic links."""
+        best = None
+        for mount in self._mounts:
+            # Of two on the same point the later one hides the earlier.
+            if within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
+                best = mount
+        return best
+
+
+class Visibility:
+    """What can be said of a path without asking the nodes."""
+
+    def __init__(self, shared: tuple[str, ...], ours: MountTable | None, others: MountTable | None) -> None:
+        self._shared = [(path, os.path.realpath(path)) for path in shared]
+        self._ours = ours
+        self._others = others
+
+    def is_private(self, path: str) -> bool:
+        """Whether only this mount namespace sees what is there: then no node does."""
+        if self._ours is None or self._others is None:
+            return False
+        real = os.path.realpath(path)
+        return _location(self._ours, real) != _location(self._others, real)
+
+    def is_shared(self, path: str) -> bool:
+        """Whether the site says that the nodes have it too, and nothing local is mounted in between."""
+        real = os.path.realpath(path)
+        for given, top in self._shared:
+            # The nodes are handed the path as it is written, so that has to lie under the shared one as well.
+            if within(path, given) and within(real, top):
+                return not self.is_private(path) and not self._is_local_mount(real, top)
+        return False
+
+    def is_memory(self, path: str) -> bool:
+        """Whether it is on a tmpfs, which is nobody else's."""
+        mount = self._ours and self._ours.covering(os.path.realpath(path))
+        return mount is not None and mount.fstype in ("tmpfs", "ramfs")
+
+    def _is_local_mount(self, path: str, top: str) -> bool:
+        if self._ours is None:
+            return True
+        mount, above = self._ours.covering(path), self._ours.covering(top)
+        if mount is None or above is None:
+            return True
+        return mount.device != above.device and mount.fstype in LOCAL_TYPES
+
+
+# What one host alone can mount. Anything else below a shared path (NFS under an automounter, say) is taken as shared.
+LOCAL_TYPES = frozenset(
+    {"overlay", "fuse.fuse-overlayfs", "tmpfs", "ramfs", "ext4", "ext3", "ext2", "xfs", "btrfs", "zfs"}
+)
+
+
+def within(path: str, top: str) -> bool:
+    """Whether ``path`` is ``top`` or lies below it, as written."""
+    return path == top or path.startswith(top.rstrip("/") + "/")
+
+
+def _location(table: MountTable, path: str) -> tuple[str, str] | None:
+    mount = table.covering(path)
+    if mount is None:
+        return None
+    inside = os.path.relpath(path, mount.point)
+    return mount.device, os.path.normpath(os.path.join(mount.root, inside))
+
+
+def _parse(line: bytes) -> Mount:
+    # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+    fields, _, tail = line.partition(b" - ")
+    words = fields.split()
+    device, root, point = (os.fsdecode(_unescape(word)) for word in words[2:5])
+    return Mount(device, root, point, os.fsdecode(tail.split()[0]))
+
+
+def _unescape(word: bytes) -> bytes:
+    # Space, tab, newline and backslash are written as three octal digits.
+    first, *rest = word.split(b"\\")
+    return first + b"".join(bytes([int(piece[:3], 8)]) + piece[3:] for piece in rest)

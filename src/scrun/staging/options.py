@@ -1,0 +1,84 @@
+"""What scrun.lua may say to ``scrun.stage_in{…}`` and ``scrun.stage_out{…}``."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from scrun.errors import StagingError
+
+
+class Options(NamedTuple):
+    """The options of both calls, checked. docs/scrun-lua.md and etc/scrun.lua explain them."""
+
+    shared: tuple[str, ...] = ()
+    on_nodes: tuple[str, ...] = ()
+    node_dir: str = ""
+    mounts: tuple[dict[str, Any], ...] = ()
+    bring_back: bool = True
+
+    @classmethod
+    def for_stage_in(cls, given: dict[str, Any] | None) -> Options:
+        """Check what stage_in was given."""
+        return cls._of("scrun.stage_in", given, ("shared", "on_nodes", "node_dir", "mounts"))
+
+    @classmethod
+    def for_stage_out(cls, given: dict[str, Any] | None) -> Options:
+        """Check what stage_out was given."""
+        return cls._of("scrun.stage_out", given, ("bring_back",))
+
+    @classmethod
+    def _of(cls, call: str, given: dict[str, Any] | None, known: tuple[str, ...]) -> Options:
+        values: dict[str, Any] = {}
+        for name, value in (given or {}).items():
+            if name not in known:
+                raise StagingError(f"{call}: unknown option {name!r}: it takes {', '.join(known)}")
+            values[name] = _CHECKS[name](f"{call}: {name}", value)
+        return cls(**values)
+
+
+def _path(where: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise StagingError(f"{where}: {value!r} is not an absolute path")
+    return "/" + value.strip("/")
+
+
+def _list(where: str, value: Any) -> list[Any]:
+    # An empty Lua table says neither list nor map.
+    if value == {}:
+        return []
+    if not isinstance(value, list | tuple):
+        raise StagingError(f"{where}: {value!r} is not a list")
+    return list(value)
+
+
+def _paths(where: str, value: Any) -> tuple[str, ...]:
+    return tuple(_path(where, path) for path in _list(where, value))
+
+
+def _mounts(where: str, value: Any) -> tuple[dict[str, Any], ...]:
+    mounts = []
+    for mount in _list(where, value):
+        if not isinstance(mount, dict) or not {"source", "destination"} <= set(mount) <= _MOUNT_KEYS:
+            raise StagingError(f"{where}: {mount!r} needs source and destination, and may have options")
+        options = _list(f"{where}: options", mount.get("options", []))
+        if not all(isinstance(option, str) for option in options):
+            raise StagingError(f"{where}: options: {options!r} are not all words")
+        mounts.append(
+            {
+                "destination": _path(f"{where}: destination", mount["destination"]),
+                "type": "bind",
+                "source": _path(f"{where}: source", mount["source"]),
+                "options": ["rbind", *options],
+            }
+        )
+    return tuple(mounts)
+
+
+def _flag(where: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise StagingError(f"{where}: {value!r} is neither true nor false")
+    return value
+
+
+_MOUNT_KEYS = {"source", "destination", "options"}
+_CHECKS = {"shared": _paths, "on_nodes": _paths, "node_dir": _path, "mounts": _mounts, "bring_back": _flag}

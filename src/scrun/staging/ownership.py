@@ -1,0 +1,82 @@
+"""As whom files are brought back, and to whom they then belong."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from typing import TYPE_CHECKING
+
+from scrun.staging.spool import acts_for_another
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrun.staging.model import Container
+
+
+@contextlib.contextmanager
+def acting_as(container: Container) -> Iterator[None]:
+    """Write to a volume with the rights of the job's user.
+
+    Under docker's daemon we are the machine's root, and what is brought back was made by a user on a node: he could
+    have changed his copy of files that he may only read. Where we are that user already, nothing changes.
+    """
+    if not acts_for_another(container.user_id):
+        yield
+        return
+    groups = os.getgroups()
+    os.setgroups(_groups(container.user_id, container.group_id))
+    os.setegid(container.group_id)
+    os.seteuid(container.user_id)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def new_owner(container: Container) -> tuple[int, int] | None:
+    """Who gets a new file of the root filesystem: the user that the container's process was here.
+
+    On the node all files are the job's user's, whatever the container calls him, so it doesn't say more. None: the
+    archive's own owner, as the job was root's.
+    """
+    if _job_is_roots(container):
+        return None
+    user = (container.config.get("process") or {}).get("user") or {}
+    linux = container.config.get("linux") or {}
+    return (
+        _outside(user.get("uid", 0), linux.get("uidMappings")),
+        _outside(user.get("gid", 0), linux.get("gidMappings")),
+    )
+
+
+def volume_owner(container: Container) -> tuple[int, int] | None:
+    """Who gets a new file of a volume: the job's user, as if the node had the volume itself."""
+    return None if _job_is_roots(container) else (os.geteuid(), os.getegid())
+
+
+def _job_is_roots(container: Container) -> bool:
+    from scrun.identity import real_uid
+
+    return container.user_id == 0 and real_uid() == 0
+
+
+def _outside(number: int, mappings: list[dict[str, int]] | None) -> int:
+    for mapping in mappings or []:
+        offset = number - mapping["containerID"]
+        if 0 <= offset < mapping["size"]:
+            return mapping["hostID"] + offset
+    return number
+
+
+@functools.cache
+def _groups(user_id: int, group_id: int) -> list[int]:
+    import pwd
+
+    try:
+        return os.getgrouplist(pwd.getpwuid(user_id).pw_name, group_id)
+    except KeyError:
+        return [group_id]

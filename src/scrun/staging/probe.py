@@ -1,0 +1,133 @@
+"""Whether the nodes see the same files as we do, asked in one step.
+
+That a path exists says little: an overlay that is mounted in podman's own namespace is an empty directory to a node,
+and a node may have something else, or something stale, of that name. So both sides describe what is there
+(:data:`_SCRIPT`), and the descriptions are compared by :func:`_same`.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+from scrun.errors import StagingError
+from scrun.staging.children import Children, Interruption
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrun.staging.model import Step
+
+# One line per path, short enough that srun doesn't cut it: node, boot id, index, filesystem type (statfs f_type),
+# checksum of the sorted names, then device, inode, mode, size and mtime. The paths are arguments, never shell text.
+# --cached=never (coreutils 9) has an NFS client ask its server; older ones do without.
+_SCRIPT = r"""
+LC_ALL=C; export LC_ALL
+host=${SLURMD_NODENAME:-$(uname -n)}
+read -r boot </proc/sys/kernel/random/boot_id
+fresh=--cached=never
+stat $fresh / >/dev/null 2>&1 || fresh=
+index=0
+for path do
+    facts=$(stat $fresh -L -c '%d %i %f %s %.9Y' -- "$path" 2>/dev/null) || facts=
+    type=- names=-
+    if [ -n "$facts" ]; then
+        type=$(stat -f -c %t -- "$path" 2>/dev/null) || type=-
+        [ ! -d "$path" ] || names=$(ls -A -- "$path" 2>/dev/null | cksum | tr ' ' .)
+    fi
+    echo "scrun-probe $host $boot $index ${type:--} $names $facts"
+    index=$((index + 1))
+done
+"""
+
+# statfs(2): filesystems that one running kernel has to itself. ext, xfs, btrfs, tmpfs, overlay, squashfs, zfs, f2fs,
+# ramfs, erofs, jfs, reiserfs, bcachefs.
+_LOCAL = frozenset(
+    [
+        "ef53",
+        "58465342",
+        "9123683e",
+        "1021994",
+        "794c7630",
+        "73717368",
+        "2fc12fc1",
+        "f2f52010",
+        "858458f6",
+        "e0f5e1e2",
+        "3153464a",
+        "52654973",
+        "ca451a4e",
+    ]
+)
+
+
+class Facts(NamedTuple):
+    """What one host says of one path."""
+
+    boot: str
+    fstype: str
+    names: str
+    device: int
+    inode: int
+    mode: int
+    size: int
+    mtime: str
+
+
+def probe(step: Step, paths: Sequence[str], interruption: Interruption) -> list[bool]:
+    """Say for each path whether every node of the job has the same thing there, readable by the job's user.
+
+    Raises:
+        StagingError: the step failed or a node didn't answer.
+    """
+    if not paths:
+        return []
+    import subprocess
+
+    argv = ["sh", "-c", _SCRIPT, "sh", *paths]
+    with Children(interruption) as children:
+        theirs = children.step(step, argv, stdin=subprocess.DEVNULL)
+        ours = children.run(argv, stdin=subprocess.DEVNULL)  # while the step is on its way
+        children.wait()
+        status = theirs.process.wait()
+        ours.process.wait()
+    answers = _parse(bytes(theirs.out))
+    missing = [node for node in step.nodes if node not in answers]
+    if status or missing:
+        raise StagingError(
+            f"looking for the container's files on {', '.join(missing or step.nodes)} failed with status {status}: "
+            f"{theirs.words() or 'no answer'}"
+        )
+    here = next(iter(_parse(bytes(ours.out)).values()), {})
+    return [all(_same(here.get(index), node.get(index)) for node in answers.values()) for index in range(len(paths))]
+
+
+def _same(ours: Facts | None, theirs: Facts | None) -> bool:
+    if ours is None or theirs is None or stat.S_IFMT(ours.mode) != stat.S_IFMT(theirs.mode):
+        return False
+    if ours.boot == theirs.boot:
+        # One kernel: it has one number for each file.
+        return (ours.device, ours.inode) == (theirs.device, theirs.inode)
+    if ours.fstype in _LOCAL and theirs.fstype in _LOCAL:
+        # Two machines installed from one image may even agree on inodes and times of what is not the same file.
+        return False
+    if ours.inode != theirs.inode:
+        return False
+    # A client that remembers attributes may be behind in one of them; a stranger agrees in none.
+    if stat.S_ISDIR(ours.mode):
+        return ours.mtime == theirs.mtime or (ours.names == theirs.names and ours.names != "-")
+    return (ours.mtime, ours.size) == (theirs.mtime, theirs.size)
+
+
+def _parse(output: bytes) -> dict[str, dict[int, Facts]]:
+    """Answers by node and index; other lines (a task prolog's, say) are passed over."""
+    answers: dict[str, dict[int, Facts]] = {}
+    for line in output.decode("utf-8", "backslashreplace").splitlines():
+        words = line.split()
+        if len(words) < 6 or words[0] != "scrun-probe":
+            continue
+        node = answers.setdefault(words[1], {})
+        if len(words) == 11:
+            boot, index, fstype, names, device, inode, mode, size, mtime = words[2:]
+            node[int(index)] = Facts(boot, fstype, names, int(device), int(inode), int(mode, 16), int(size), mtime)
+    return answers

@@ -1,0 +1,87 @@
+"""stage_out: brings back what the container changed, and removes what stage_in made; discard: only removes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from scrun.errors import StagingError
+from scrun.staging import trees
+from scrun.staging.options import Options
+from scrun.staging.ownership import acting_as
+from scrun.staging.spool import remove_spool
+
+if TYPE_CHECKING:
+    from scrun.staging.model import Container, Copy, Log, Staged, Step
+
+
+def stage_out(
+    container: Container, staged: Staged, step: Step, *, log: Log, options: dict[str, Any] | None = None
+) -> None:
+    """Bring changes back and clean up. Where nothing was carried no step is started.
+
+    Changes come back when one node ran the container: those of the root filesystem and of writable mounts. With
+    several nodes there is no telling whose would count.
+
+    Raises:
+        StagingError: the message says what didn't come back, and where it still is.
+    """
+    chosen = Options.for_stage_out(options)
+    try:
+        if chosen.bring_back:
+            for copied in staged.copies:
+                _bring_back_copy(container, copied, log)
+        if staged.node_parent:
+            _leave_nodes(container, staged, step, log, wanted=chosen.bring_back)
+    finally:
+        if staged.spool:
+            remove_spool(staged.spool)
+
+
+def discard(staged: Staged, step: Step | None, *, log: Log) -> None:
+    """Remove what stage_in made and bring nothing back. Can be repeated; what can't be done is said to ``log``.
+
+    Without a step the directories on the nodes stay; the job's end doesn't remove them.
+    """
+    try:
+        if staged.spool:
+            remove_spool(staged.spool)
+        if staged.node_parent and step is not None:
+            from scrun.staging import nodes
+
+            nodes.remove(step, staged.node_parent, staged.node_name)
+    except (StagingError, OSError) as error:
+        log("info", f"cleaning up: {error}")
+
+
+def _leave_nodes(container: Container, staged: Staged, step: Step, log: Log, *, wanted: bool) -> None:
+    from scrun.staging import nodes
+
+    writable = [part for part in staged.parts if part.writable]
+    if writable and wanted and len(staged.nodes) == 1:
+        from scrun.staging.bring_back import bring_back
+
+        bring_back(container, staged, step, log=log)
+        return
+    if writable and wanted:
+        names = ", ".join(part.source for part in writable)
+        log("info", f"{len(staged.nodes)} nodes ran container {container.id}: changes to {names} are not brought back")
+    nodes.remove(step, staged.node_parent, staged.node_name)
+
+
+def _bring_back_copy(container: Container, copied: Copy, log: Log) -> None:
+    """Write a changed file into the one that it is a copy of."""
+    try:
+        # The job's user may have put anything in its place.
+        descriptor = os.open(copied.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            unchanged = (status.st_size, status.st_mtime_ns) == (copied.size, copied.mtime_ns)
+            if unchanged or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+                return
+            data = file.read()
+        with acting_as(container), os.fdopen(trees.open_existing(copied.source), "wb") as target:
+            target.write(data)
+    except OSError as error:
+        log("info", f"{copied.source}: its change is not brought back: {error.strerror}")

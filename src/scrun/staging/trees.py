@@ -1,0 +1,62 @@
+"""Files in directories that others can write to: every step down is by descriptor, and no symbolic link is followed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_directory(name: str, parent: int | None = None) -> int:
+    """A descriptor of a directory; OSError (ELOOP, ENOTDIR) for a symbolic link."""
+    return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def remove(name: str, parent: int | None = None) -> None:
+    """Remove a file, or a directory with all that is in it, unless something is mounted there.
+
+    Nothing to remove is fine. Raises OSError, EXDEV for a mount.
+    """
+    try:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        os.unlink(name, dir_fd=parent)
+        return
+    above = os.stat(os.path.dirname(name) or "/") if parent is None else os.stat(parent)
+    if status.st_dev != above.st_dev:
+        raise OSError(errno.EXDEV, "something is mounted there", name)
+    if stat.S_IMODE(status.st_mode) & 0o700 != 0o700 and os.geteuid() != 0:
+        # chmod can't be told not to follow links, so it is done through the descriptor where we may read.
+        _unlock(name, parent)
+    descriptor = open_directory(name, parent)
+    try:
+        for entry in os.listdir(descriptor):
+            remove(entry, descriptor)
+    finally:
+        os.close(descriptor)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _unlock(name: str, parent: int | None) -> None:
+    descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{descriptor}", 0o700)
+    finally:
+        os.close(descriptor)
+
+
+def open_existing(path: str) -> int:
+    """A descriptor to write a regular file anew, in place: it may be mounted somewhere, or have other names."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file any more", path)
+        os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

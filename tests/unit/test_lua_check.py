@@ -1,0 +1,122 @@
+"""`scrun lua check`: what it finds, and that it does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scrun.lua_hooks.check import check
+
+Write = Callable[[str], str]
+
+# Of the same constructs as the examples of scrun(1).
+GOOD = r"""
+local json = require 'json'
+local function read_file(path)
+  local file = io.open(path, "rb")
+  if not file then return nil end
+  local content = file:read "*all"
+  file:close()
+  return content
+end
+function slurm_scrun_stage_in(id, bundle, spool_dir, config_file, job_id, user_id, group_id, job_env)
+  local config = json.decode(read_file(config_file))
+  local rc, user = slurm.allocator_command(string.format("id -un %d", user_id))
+  user = string.gsub(user, "%s+", "")
+  local new = spool_dir .. "/" .. math.floor(user_id) .. user
+  os.execute("touch /tmp/scrun-check-must-not-run")
+  slurm.set_bundle_path(new)
+  slurm.set_root_path(new .. "/rootfs")
+  table.insert(config["linux"]["namespaces"], {type = "user"})
+  for _, mount in ipairs(config["mounts"]) do
+    local opts = {}
+    for _, opt in ipairs(mount["options"]) do
+      if string.sub(opt, 1, 4) ~= "gid=" then table.insert(opts, opt) end
+    end
+    mount["options"] = opts
+  end
+  for _, env in ipairs(job_env) do table.insert(config["process"]["env"], env) end
+  config["process"]["rlimits"] = nil
+  assert(#json.encode(config) > 100)
+  return slurm.SUCCESS -- see slurm.conf
+end
+function slurm_scrun_stage_out(id, bundle, orig_bundle)
+  assert(bundle ~= orig_bundle)
+  slurm.log_info("see /etc/slurm.d or slurm.schedmd")
+  return slurm.SUCCESS
+end
+return slurm.SUCCESS
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> str:
+        path = tmp_path / "s.lua"
+        path.write_text(text)
+        path.chmod(0o644)
+        return str(path)
+
+    return write
+
+
+@pytest.mark.parametrize("lua", ["5.1", "5.2", "5.3", "5.4"])
+def test_a_good_script_has_no_problems_and_runs_no_command(write: Write, lua: str) -> None:
+    assert check(write(GOOD), lua) == []
+    assert not Path("/tmp/scrun-check-must-not-run").exists()
+
+
+@pytest.mark.parametrize("lua", ["5.1", "5.4"])
+def test_commands_outside_slurm_pretend_to_succeed(write: Write, tmp_path: Path, lua: str) -> None:
+    text = f"""assert(os.execute('touch {tmp_path}/ran')) local p = io.popen('touch {tmp_path}/ran')
+      assert(p:read('*a') == '') p:close() io.popen('cat', 'w'):write('x')
+      """
+    assert check(write(text + GOOD), lua) == []
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_script_that_does_not_load_is_one_problem(write: Write, tmp_path: Path) -> None:
+    path = write("x = = 1")
+    assert check(path) == [f"{path}:1: unexpected symbol near '='"]
+    assert len(check(f"{tmp_path}/none.lua")) == 1
+
+
+def test_both_hooks_are_tried_though_the_first_fails(write: Write) -> None:
+    path = write("""function slurm_scrun_stage_in() return slurm.ERROR end
+      function slurm_scrun_stage_out() error("out") end""")
+    assert check(path) == [f"stage_in in {path} returned -1 (slurm.ERROR)", f"{path}:2: out"]
+
+
+def test_names_that_are_not_there_are_found_where_no_hook_comes(write: Write) -> None:
+    path = write(
+        GOOD + "\nlocal function never()\n  slurm.log_inof('x') -- slurm.nothing\n  scrun.stagein('slurm.no')\nend"
+    )
+    path = write(
+        GOOD.replace("return slurm.SUCCESS -- see", "if false then slurm.log_inof('x') scrun.stagein() end return 0 --")
+    )
+    line = 1 + GOOD[: GOOD.index("return slurm.SUCCESS -- see")].count("\n")
+    assert check(path) == [
+        f"{path}:{line}: there is no slurm.log_inof",
+        f"{path}:{line}: there is no scrun.stagein",
+    ]
+
+
+def test_names_in_comments_strings_and_assignments_are_no_problem(write: Write) -> None:
+    path = write(f"""--[[ slurm.a
+      slurm.b ]] --[==[ slurm.c ]] ]==] print([==[ slurm.d ]] ]==])
+      slurm.mine = 1 local x = {{slurm = {{x = 1}}}} print(x.slurm.x, 'slurm.d', "a\\"slurm.e", [[slurm.f]], slurm.mine)
+      {GOOD}""")
+    assert check(path) == []
+
+
+def test_an_error_that_the_script_logged_is_a_problem(write: Write) -> None:
+    path = write("slurm.log_error('no rsync')" + GOOD)
+    assert check(path) == [f"{path} logged the error: no rsync"]
+
+
+def test_functions_of_the_scrun_table_are_known_and_can_be_given(write: Write) -> None:
+    assert check(write("scrun.stage_in() scrun.stage_out() scrun.visible({'/a'})" + GOOD)) == []
+    path = write("assert(scrun.more(1) == 2)" + GOOD)
+    assert check(path, extras={"more": lambda value: value + 1}) == []

@@ -1,0 +1,279 @@
+"""Loading scrun.lua, calling its hooks, and what a person is told when one fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scrun.errors import HookError
+from scrun.lua_hooks import Hooks, Paths, StageIn, StageOut
+from scrun.lua_hooks.fake import FakeHost
+
+LUAS = ["5.1", "5.2", "5.3", "5.4"]
+STAGE_IN = StageIn(
+    "box", "/run/b", "/run/spool", "/run/b/config.json", 42, 2000, 2001, {"SLURM_JOB_ID": "42", "A": "b=c"}
+)
+STAGE_OUT = StageOut("box", "/new", "/run/b", None, "/run/b/rootfs", "/run/spool", "/run/b/config.json", 42, 2000, 2001)
+NO_OUT = "\nfunction slurm_scrun_stage_out() return slurm.SUCCESS end\nreturn slurm.SUCCESS\n"
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write(text: str) -> str:
+        path = tmp_path / "s.lua"
+        path.write_text(text)
+        path.chmod(0o644)
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def stage_in(write: Write) -> Callable[..., Paths]:
+    """Run a stage_in of that body, whose first line is the file's first."""
+
+    def run(body: str, host: FakeHost | None = None, lua: str = "5.4", call: StageIn = STAGE_IN) -> Paths:
+        names = "id, bundle, spool_dir, config_file, job_id, user_id, group_id, job_env"
+        path = write(f"function slurm_scrun_stage_in({names}) {body}\nend{NO_OUT}")
+        return Hooks.load(path, host or FakeHost(), lua=lua).stage_in(call)
+
+    return run
+
+
+Run = Callable[..., Paths]
+
+
+def failure(run: Callable[[], object]) -> str:
+    with pytest.raises(HookError) as caught:
+        run()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("lua", LUAS)
+def test_a_hook_gets_the_arguments_of_the_page_with_whole_numbers(stage_in: Run, lua: str) -> None:
+    host = FakeHost()
+    body = """local ids = string.format("%d %d %d", job_id, user_id, group_id)
+      print(string.format("%s %s %s %s ", id, bundle, spool_dir, config_file) .. ids)
+      print(user_id .. "/" .. math.floor(group_id)) return slurm.SUCCESS"""
+    stage_in(body, host, lua)
+    assert host.logged == [
+        ("info", "box /run/b /run/spool /run/b/config.json 42 2000 2001"),
+        ("info", "2000/2001"),
+    ]
+
+
+def test_stage_out_gets_the_arguments_of_the_page_and_nil_for_no_root_path(write: Write) -> None:
+    host = FakeHost()
+    path = write("""function slurm_scrun_stage_in() return 0 end
+      function slurm_scrun_stage_out(...) print(select("#", ...), ...) return 0 end return 0""")
+    Hooks.load(path, host).stage_out(STAGE_OUT)
+    expected = "10 box /new /run/b nil /run/b/rootfs /run/spool /run/b/config.json 42 2000 2001"
+    assert host.logged == [("info", expected.replace(" ", "\t"))]
+
+
+@pytest.mark.parametrize("lua", LUAS)
+def test_job_env_is_a_list_of_name_and_value_and_found_by_name_too(stage_in: Run, lua: str) -> None:
+    host = FakeHost()
+    body = """for _, v in ipairs(job_env) do print(v) end
+      local n = 0 for _ in pairs(job_env) do n = n + 1 end
+      print(n, #job_env, job_env.A, job_env["SLURM_JOB_ID"], job_env[0], job_env.none)
+      print(slurm.to_json(job_env)) return slurm.SUCCESS"""
+    stage_in(body, host, lua)
+    assert [message for _, message in host.logged] == [
+        "SLURM_JOB_ID=42",
+        "A=b=c",
+        "2\t2\tb=c\t42\tSLURM_JOB_ID=42\tnil",
+        '["SLURM_JOB_ID=42","A=b=c"]',
+    ]
+
+
+@pytest.mark.parametrize("lua", LUAS)
+def test_an_empty_job_env_is_an_empty_list(stage_in: Run, lua: str) -> None:
+    stage_in(
+        "for _ in ipairs(job_env) do error('?') end return slurm.SUCCESS", lua=lua, call=STAGE_IN._replace(job_env={})
+    )
+
+
+def test_the_paths_are_those_that_were_set(stage_in: Run) -> None:
+    assert stage_in("slurm.set_bundle_path('/x/') slurm.set_root_path('/x/rootfs') return 0") == Paths(
+        "/x/", "/x/rootfs"
+    )
+
+
+def test_the_bundle_stays_where_it_is_when_none_is_set(stage_in: Run) -> None:
+    assert stage_in("return slurm.SUCCESS") == Paths("/run/b", None)
+
+
+@pytest.mark.parametrize("lua", LUAS)
+def test_a_bundle_path_that_is_not_utf8_comes_back_byte_for_byte(stage_in: Run, lua: str) -> None:
+    path = os.fsdecode(b"/run/b\xff\xe9\xc3\xa9")
+    body = "assert(#bundle == 10) slurm.set_bundle_path(bundle .. '/n') return slurm.SUCCESS"
+    assert stage_in(body, lua=lua, call=STAGE_IN._replace(bundle=path)).bundle == path + "/n"
+
+
+@pytest.mark.parametrize("value", ["'x/y'", "''", "nil", "{}", "'/a\\0b'"])
+def test_a_path_that_no_bundle_can_have_is_refused(stage_in: Run, value: str) -> None:
+    message = failure(lambda: stage_in(f"slurm.set_bundle_path({value}) return 0"))
+    assert "s.lua:1: slurm.set_bundle_path: " in message
+
+
+@pytest.mark.parametrize("lua", LUAS)
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("\n local a = x.y", "s.lua:2: attempt to index "),
+        ("error('boo')", "s.lua:1: boo"),
+        ("\nerror('boo', 0)", "s.lua:2: boo"),
+        ("error({})", "s.lua:1: error with a table for a message"),
+        ("error({message = 'told'})", "s.lua:1: told"),
+        ("error(setmetatable({}, {__tostring = function() return 'named' end}))", "s.lua:1: named"),
+        (
+            "error(setmetatable({}, {__tostring = function() error('x') end}))",
+            "s.lua:1: error with a table for a message",
+        ),
+        ("error(print)", "s.lua:1: error with a function for a message"),
+        ("error(7)", "s.lua:1: 7"),
+        ("error()", "s.lua:1: error without a message"),
+        ("error('two\\n\\nlines')", "s.lua:1: two; lines"),
+        ("local function f() return 1 + f() end f()", "stack overflow"),
+        ("coroutine.yield()", "yield"),
+        ("coroutine.wrap(function() error('inner') end)()", "inner"),
+        ("\nos.exit(0)", "s.lua:2: os.exit would end scrun itself"),
+        ("os.exit(true, true)", "os.exit would end scrun itself"),
+        ("string.rep()", "s.lua:1: bad argument #1 to 'rep'"),
+        ("local s = setmetatable({}, {__index = function(t, k) return t[k] end}) local x = s.y", "overflow"),
+        ("assert(false, 'asserted')", "s.lua:1: asserted"),
+        ("assert(io.open('/nonexistent/x'))", "s.lua:1: /nonexistent/x: No such file or directory"),
+        ("require 'no.such.module'", "module 'no.such.module' not found"),
+    ],
+)
+def test_whatever_goes_wrong_in_a_hook_is_one_line_with_its_place(
+    stage_in: Run, lua: str, body: str, expected: str
+) -> None:
+    message = failure(lambda: stage_in(body, lua=lua))
+    assert expected in message
+    assert "/s.lua:" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ("slurm.ERROR", "returned -1 (slurm.ERROR)"),
+        ("-1.0", "returned -1 (slurm.ERROR)"),
+        ("3", "returned 3"),
+        ("1.5", "returned 1.5"),
+        ("true", "returned true"),
+        ("'no'", "returned no"),
+        ("nil", "returned nothing, not slurm.SUCCESS"),
+        ("", "returned nothing, not slurm.SUCCESS"),
+        ("slurm.ERROR, 'no space in /scratch'", "returned -1 (slurm.ERROR): no space in /scratch"),
+        ("slurm.ERROR, 'a\\n b\\n\\255'", "returned -1 (slurm.ERROR): a; b; \\xff"),
+        ("slurm.ERROR, 5", "returned -1 (slurm.ERROR): 5"),
+    ],
+)
+def test_a_hook_that_returns_anything_but_success_has_failed(stage_in: Run, values: str, expected: str) -> None:
+    message = failure(lambda: stage_in(f"return {values}"))
+    assert message.startswith("stage_in in /")
+    assert message.endswith(f"s.lua {expected}")
+
+
+@pytest.mark.parametrize("lua", LUAS)
+@pytest.mark.parametrize("value", ["slurm.SUCCESS", "0.0", "0, 'all is well'"])
+def test_zero_is_success(stage_in: Run, lua: str, value: str) -> None:
+    stage_in(f"return {value}", lua=lua)
+
+
+def test_stage_out_fails_by_its_own_name(write: Write) -> None:
+    hooks = Hooks.load(
+        write("function slurm_scrun_stage_in() end function slurm_scrun_stage_out() return -1 end"), FakeHost()
+    )
+    assert failure(lambda: hooks.stage_out(STAGE_OUT)).startswith("stage_out in ")
+
+
+def test_a_hook_may_be_called_again_after_it_failed(write: Write) -> None:
+    path = write("n = 0 function slurm_scrun_stage_in() n = n + 1 return n == 1 and -1 or 0 end" + NO_OUT)
+    hooks = Hooks.load(path, FakeHost())
+    failure(lambda: hooks.stage_in(STAGE_IN))
+    assert hooks.stage_in(STAGE_IN) == Paths("/run/b", None)
+
+
+@pytest.mark.parametrize("name", ["slurm_scrun_stage_in", "slurm_scrun_stage_out"])
+@pytest.mark.parametrize("value", ["nil", "5"])
+def test_a_script_without_one_of_the_hooks_is_named(write: Write, name: str, value: str) -> None:
+    path = write(
+        "function slurm_scrun_stage_in() end function slurm_scrun_stage_out() end " + f"{name} = {value} return 0"
+    )
+    assert failure(lambda: Hooks.load(path, FakeHost())) == (
+        f"{path}: function {name} is not defined: define it, or return to the shipped etc/scrun.lua"
+    )
+
+
+@pytest.mark.parametrize("lua", LUAS)
+def test_a_script_that_does_not_compile_is_named_with_its_line(write: Write, lua: str) -> None:
+    path = write("local x\nlocal = 3\n")
+    assert failure(lambda: Hooks.load(path, FakeHost(), lua=lua)).startswith(f"{path}:2: ")
+
+
+@pytest.mark.parametrize("lua", LUAS)
+def test_a_long_path_is_shown_whole(tmp_path: Path, lua: str) -> None:
+    directory = tmp_path / ("long" * 20)
+    directory.mkdir()
+    path = directory / "s.lua"
+    for text in ("x.y = 1\n", "x = = 1\n"):
+        path.write_text(text)
+        assert failure(lambda: Hooks.load(str(path), FakeHost(), lua=lua)).startswith(f"{path}:1: ")
+
+
+def test_a_top_level_that_fails_is_one_line(write: Write) -> None:
+    path = write("\n\nslurm.no_such_function()\n")
+    assert failure(lambda: Hooks.load(path, FakeHost())).startswith(f"{path}:3: attempt to call a nil value")
+
+
+def test_a_top_level_that_returns_an_error_is_refused(write: Write) -> None:
+    path = write("return slurm.ERROR, 'not on this host'")
+    assert failure(lambda: Hooks.load(path, FakeHost())) == (
+        f"the top level in {path} returned -1 (slurm.ERROR): not on this host"
+    )
+
+
+def test_a_script_may_begin_with_a_line_for_the_shell(write: Write) -> None:
+    path = write("#!/usr/bin/lua\nfunction slurm_scrun_stage_in() error('two') end" + NO_OUT)
+    hooks = Hooks.load(path, FakeHost())
+    assert f"{path}:2: two" in failure(lambda: hooks.stage_in(STAGE_IN))
+
+
+def test_a_script_that_anyone_may_write_is_not_run(write: Write) -> None:
+    path = write("error('ran')")
+    Path(path).chmod(0o646)
+    assert failure(lambda: Hooks.load(path, FakeHost())) == (
+        f"{path} may be written by anyone (mode 0646), so it is not run: chmod o-w {path}"
+    )
+
+
+def test_a_script_that_is_missing_is_named(tmp_path: Path) -> None:
+    message = failure(lambda: Hooks.load(f"{tmp_path}/none.lua", FakeHost()))
+    assert message == f"{tmp_path}/none.lua can't be read: No such file or directory: install etc/scrun.lua there"
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_script_that_is_not_a_file_is_refused_at_once(tmp_path: Path, make: Callable[[str], None]) -> None:
+    path = f"{tmp_path}/odd.lua"
+    make(path)
+    assert "is not a regular file" in failure(lambda: Hooks.load(path, FakeHost()))
+
+
+def test_an_unknown_lua_is_answered_with_the_known_ones(write: Write) -> None:
+    message = failure(lambda: Hooks.load(write(NO_OUT), FakeHost(), lua="6"))
+    assert message == "lua 6 isn't offered: choose one of 5.1, 5.2, 5.3, 5.4"
+
+
+@pytest.mark.parametrize("lua", LUAS)
+def test_the_lua_that_was_asked_for_runs(stage_in: Run, lua: str) -> None:
+    stage_in(f"assert(_VERSION == 'Lua {lua}') return 0", lua=lua)
