@@ -1,3 +1,45 @@
-function slurm_scrun_stage_in() scrun.stage_in() return slurm.SUCCESS end
-function slurm_scrun_stage_out() scrun.stage_out() return slurm.SUCCESS end
+-- /etc/slurm/scrun.lua: how a container's files reach the nodes of its job, and come back.
+--
+-- It works as it is. What the nodes see at the same path (a bundle under a shared /home, say) is used where it is;
+-- what they don't see is carried to a directory on each of them, and what the container changed is brought back when
+-- one node ran it. The places to edit are marked SITE. The script runs as whoever called scrun: put no secrets here.
+-- Check it with `scrun lua check FILE`. scrun(1) and docs/scrun-lua.md describe all that it can call.
+--
+-- A node needs a shell, coreutils 8.25, findutils and GNU tar 1.29; the login host the same.
+
+local options = {
+    -- SITE: directories that every node has from the same server. scrun asks the nodes otherwise, which takes a job
+    -- step of some 50 ms; it need not ask about what lies in these. An overlay of podman's there is still recognized.
+    -- shared = { "/home", "/scratch" },
+
+    -- SITE: where files are carried to; every node needs it. Below it each user gets a directory of his own, scrun-UID.
+    -- It is emptied when a container ends; for jobs that are cancelled, let the nodes' Epilog (slurm.conf) do it:
+    --     rm -rf --one-file-system "/tmp/scrun-$SLURM_JOB_UID/$SLURM_JOB_ID-"*
+    -- node_dir = "/tmp",
+
+    -- SITE: directories that are the nodes' own: `-v /local:/data` then takes the node's /local, not the login host's.
+    -- on_nodes = { "/local", "/var/run/nscd" },
+
+    -- SITE: what every container gets of its node. options are those of mount(8): ro, nosuid, nodev ...
+    -- mounts = { { source = "/opt/apps", destination = "/opt/apps", options = { "ro" } } },
+}
+
+-- Called when the job has its nodes. An error, or slurm.ERROR with a message, cancels the job; the user sees why.
+function slurm_scrun_stage_in(id, bundle, spool_dir, config_file, job_id, user_id, group_id, job_env)
+    -- SITE: refuse what isn't wanted here. job_env has the job's variables, config_file the container's config.
+    -- if job_env.SLURM_JOB_PARTITION == "gpu" and job_env.SLURM_JOB_GPUS == nil then
+    --     return slurm.ERROR, "containers in partition gpu have to ask for one: -e SCRUN_GPUS=1"
+    -- end
+
+    scrun.stage_in(options)
+    return slurm.SUCCESS
+end
+
+-- Called when the container has ended, before the job is given back.
+function slurm_scrun_stage_out(id, bundle, orig_bundle, root_path, orig_root_path, spool_dir, config_file, job_id, user_id, group_id)
+    -- SITE: scrun.stage_out{ bring_back = false } only cleans up, and what a container changed is lost with it.
+    scrun.stage_out()
+    return slurm.SUCCESS
+end
+
 return slurm.SUCCESS

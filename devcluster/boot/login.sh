@@ -9,4 +9,4 @@ if ! running munged; then
     setpriv --reuid munge --regid munge --init-groups munged
 fi
 running slurmctld || slurmctld
-running dockerd || setsid --fork dockerd >>/var/log/dockerd.log 2>&1
+running dockerd || setsid --fork dockerd </dev/null >>/var/log/dockerd.log 2>&1

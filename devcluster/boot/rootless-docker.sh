@@ -17,4 +17,4 @@ docker context use rootless >/dev/null 2>&1
 rm -rf "$state"
 setsid --fork rootlesskit --state-dir="$state" --net=host --copy-up=/etc --copy-up=/run --propagation=rslave \
     sh -c 'rm -f /run/docker /run/containerd /run/xtables.lock; exec dockerd --rootless' \
-    >>~/.local/share/dockerd.log 2>&1
+    </dev/null >>~/.local/share/dockerd.log 2>&1

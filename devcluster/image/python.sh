@@ -13,8 +13,7 @@ fi
 
 python3 -m venv /opt/scrun
 pip=(/opt/scrun/bin/pip install --quiet)
-"${pip[@]}" --upgrade pip setuptools wheel "Cython>=3.1,<4"
-"${pip[@]}" click lupa jsonschema pytest
+"${pip[@]}" --upgrade -r /run/devcluster/image/requirements.txt
 
 mkdir -p "$compat/include/slurm"
 cp "$header" "$compat/"

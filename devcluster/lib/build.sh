@@ -12,7 +12,7 @@ cmd_build() { build_image && say "the image is ready in $CACHE"; }
 layer_dirs() {
     local packages python site
     packages=$CACHE/packages-$(recipe "$SUITE" image/packages image/packages.sh)
-    python=$CACHE/python-$(recipe "$packages" image/python.sh pyslurm)
+    python=$CACHE/python-$(recipe "$packages" image/python.sh image/requirements.txt pyslurm)
     site=$CACHE/site-$(recipe "$python" image/site.sh image/busybox.sh etc)
     printf '%s:%s:%s\n' "$site" "$python" "$packages"
 }
@@ -44,10 +44,9 @@ build_image() {
     }
     remove_leftovers
     build_settings
-    # The daemons and whoever waits for a build must not inherit the lock.
-    build_packages "$packages" {lock}>&-
-    build_layer "$python" "$packages" python.sh "3/5 building pyslurm" {lock}>&-
-    build_layer "$site" "$python:$packages" site.sh "4/5 configuring the site" {lock}>&-
+    build_packages "$packages"
+    build_layer "$python" "$packages" python.sh "3/4 building pyslurm"
+    build_layer "$site" "$python:$packages" site.sh "4/4 configuring the site"
     exec {lock}>&-
 }
 
@@ -74,10 +73,10 @@ build_packages() {
     [[ ! -d $layer ]] || return 0
     new=$(mktemp -d "$CACHE/building.XXXXXX")
     mirror=$(debian_mirror)
-    step "1/5 bootstrapping Debian $SUITE" \
+    step "1/4 bootstrapping Debian $SUITE" \
         unshare --mount --pid --fork --kill-child -- debootstrap --variant=minbase --include=ca-certificates \
         --cache-dir="$CACHE/debs" "$SUITE" "$new/root" "$mirror" "$SUITE_SCRIPT"
-    step "2/5 installing packages" "$HERE/libexec/in-rootfs" "$new/root" packages.sh
+    step "2/4 installing packages" "$HERE/libexec/in-rootfs" "$new/root" packages.sh
     mv -T "$new/root" "$layer"
     remove_tree "$new"
 }
@@ -90,8 +89,6 @@ build_layer() {
     mkdir "$new"/{root,upper,work}
     step "$title" "$HERE/libexec/in-rootfs" --lower "$lower" --upper "$new/upper" --work "$new/work" \
         "$new/root" "$script"
-    # mktemp's mode is for its owner alone; the top directory becomes every host's /.
-    chmod 755 "$new/upper"
     mv -T "$new/upper" "$layer"
     remove_tree "$new"
 }
@@ -100,10 +97,11 @@ build_layer() {
 step() {
     local title=$1 log begun=$SECONDS
     shift
-    log=$CACHE/logs/${title//[^a-z0-9]/-}.log
+    log=$CACHE/logs/build-${title%%/*}.log
     say "$title …"
-    "$@" </dev/null >"$log" 2>&1 &
-    # CMD is an unshare --kill-child, which ignores Ctrl-C; when it is killed, all that it started is.
+    # CMD is an unshare --kill-child, which ignores Ctrl-C; when it is killed, all that it started is. Should this script
+    # be killed itself, CMD is too.
+    setpriv --pdeathsig KILL -- "$@" </dev/null >"$log" 2>&1 &
     # shellcheck disable=SC2064
     trap "kill -KILL $!; die 'interrupted: $title'" INT TERM HUP
     wait $! || {

@@ -12,12 +12,15 @@ cluster_cgroup() {
 # The processes are kept in a leaf, since cgroup v2 enables controllers only below groups that hold none.
 make_cgroup() { mkdir -p "$1/init"; }
 
+# Kills what is left in the cluster's groups, `exec`ed commands too, and removes them.
 remove_cgroups() {
     local top=$1
     [[ -d $top ]] || return 0
-    wait_until 10 cgroup_empty "$top" || return 1
-    find "$top" -depth -type d -exec rmdir {} + 2>/dev/null || true
-    [[ ! -d $top ]]
+    echo 1 >"$top/cgroup.kill"
+    wait_until 10 remove_emptied "$top"
 }
 
-cgroup_empty() { grep -qx 'populated 0' "$1/cgroup.events"; }
+remove_emptied() {
+    find "$1" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    [[ ! -d $1 ]]
+}

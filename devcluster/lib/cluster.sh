@@ -7,7 +7,7 @@ cluster_id() { sha256sum <<<"$RUN" | cut -c1-8; }
 cluster_data() { printf '%s/clusters/%s\n' "$CACHE" "$(cluster_id)"; }
 
 cmd_up() {
-    local count='' name
+    local count='' node
     while (($#)); do
         case $1 in
             --nodes=*) count=${1#*=} && shift ;;
@@ -23,16 +23,20 @@ cmd_up() {
     exec {lock}>"$RUN/lock"
     flock "$lock"
 
-    if recorded_pid "$RUN/switch.pid"; then
-        local -a names
-        read -ra names <"$RUN/names"
+    local names=()
+    [[ ! -e $RUN/names ]] || read -ra names <"$RUN/names"
+    if is_whole "${names[@]}"; then
         [[ -z $count || $count == $((${#names[@]} - 1)) ]] ||
             die "the cluster is up with $((${#names[@]} - 1)) nodes: devcluster down first"
+        [[ $(layer_dirs) == "$(<"$RUN/image")" ]] ||
+            say "the cluster runs with an older image: devcluster down, then up, gives it the new one"
         start_daemons "${names[@]}" {lock}>&-
     else
+        ((${#names[@]} == 0)) || say "a host of the cluster is gone: starting it anew"
+        : "${count:=$((${#names[@]} > 1 ? ${#names[@]} - 1 : 2))}"
         names=(login)
-        for ((name = 1; name <= ${count:-2}; name++)); do names+=("node$name"); done
-        # A cluster that came up by half is worse than none.
+        for ((node = 1; node <= count; node++)); do names+=("node$node"); done
+        # A cluster that came up by half is worse than none; so is what an `up` that was killed left.
         trap 'say "could not start: taking it down again"; take_down || true' EXIT
         trap 'exit 130' INT TERM HUP
         take_down
@@ -44,12 +48,22 @@ cmd_up() {
     say "up: ${names[*]}"
 }
 
+# is_whole HOST…: does every host that was started still run?
+is_whole() {
+    local host
+    recorded_pid "$RUN/switch.pid" || return 1
+    for host; do
+        recorded_pid "$RUN/hosts/$host.pid" || return 1
+    done
+}
+
 start_hosts() {
     local data cgroup lower host switch
     data=$(cluster_data)
     cgroup=$(cluster_cgroup)
     lower=$(layer_dirs)
     printf '%s\n' "$*" >"$RUN/names"
+    printf '%s\n' "$lower" >"$RUN/image"
 
     say "starting the hosts: $*"
     make_cgroup "$cgroup"
@@ -122,8 +136,8 @@ cmd_down() {
 # The switch's pid namespace contains every host's: all processes end with it, and with them all mounts and networks.
 take_down() {
     local file
-    if recorded_pid "$RUN/switch.pid"; then kill -KILL "$REPLY"; fi
+    ! recorded_pid "$RUN/switch.pid" || kill -KILL "$REPLY"
     remove_cgroups "$(cluster_cgroup)" || return 1
-    for file in "$RUN"/switch.* "$RUN/names" "$RUN/hosts"/*; do rm -f "$file"; done
+    for file in "$RUN"/switch.* "$RUN/names" "$RUN/image" "$RUN/hosts"/*; do rm -f "$file"; done
     remove_tree "$(cluster_data)"
 }

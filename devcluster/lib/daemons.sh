@@ -40,12 +40,14 @@ cmd_status() {
         answers "$host" munged root sh -c 'munge -n | unmunge' || bad=1
         if [[ $host == login ]]; then
             answers login slurmctld root scontrol ping || bad=1
-            answers login dockerd root docker version || bad=1
-            answers login dockerd-alice alice docker version || bad=1
+            answers login dockerd root docker image inspect localhost/busybox || bad=1
+            answers login dockerd-alice alice docker image inspect localhost/busybox || bad=1
             answers login podman alice podman image exists localhost/busybox || bad=1
             answers login scrun root test -x /usr/local/bin/scrun || true
         else
-            states=$(node_states 2>/dev/null) || true
+            # slurmctld notices a lost node only after minutes.
+            states=''
+            ! host_is_up "$host" || states=$(node_states 2>/dev/null) || true
             report "$host" slurmd "$(awk -v host="$host" '$1 == host { print $2 }' <<<"$states")" || bad=1
         fi
     done
@@ -63,7 +65,7 @@ answers() {
 host_is_up() { recorded_pid "$RUN/hosts/$1.pid"; }
 
 report() {
-    printf '%-8s %-14s %s\n' "$1" "$2" "${3:-unknown}"
+    printf '%-8s %-14s %s\n' "$1" "$2" "${3:-down}"
     [[ $3 =~ ^(up|idle|mixed|allocated|completing)$ ]]
 }
 

@@ -47,9 +47,10 @@ cmd_exec() {
     local host=login user=root
     while (($#)); do
         case $1 in
-            --host) host=${2:?--host needs a name} && shift 2 ;;
+            --host | --user) (($# > 1)) || die "exec: $1 needs a name" ;;&
+            --host) host=$2 && shift 2 ;;
             --host=*) host=${1#*=} && shift ;;
-            --user) user=${2:?--user needs a name} && shift 2 ;;
+            --user) user=$2 && shift 2 ;;
             --user=*) user=${1#*=} && shift ;;
             --) shift && break ;;
             -*) die "exec: unknown option $1" ;;

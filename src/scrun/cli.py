@@ -30,6 +30,9 @@ def main(argv: Sequence[str], perform: Callable[[Call], int] | None = None) -> i
         perform = execute
     try:
         return int(program(perform).main(list(argv), "scrun", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 1
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "scrun"
         message = error.format_message().rstrip(".")

@@ -8,6 +8,7 @@
     │   ├── InvalidId               not an id that runc would take
     │   ├── ContainerNotFound       no such container
     │   ├── ContainerExists         the id is taken
+    │   ├── DamagedRecord           its state.json can't be read
     │   └── WrongStatus             the operation isn't allowed in this status
     ├── BundleError                 the bundle or its config.json
     │   ├── ExecutableNotFound      process.args[0] is nowhere in the container
@@ -68,8 +69,16 @@ class ContainerExists(ContainerError):
 
     def __init__(self, container_id: str) -> None:
         super().__init__(
-            f"container with id {container_id} already exists: choose another id, or 'scrun delete {container_id}' first"
+            f"container with id {container_id} already exists: "
+            f"choose another id, or remove it with scrun delete {container_id}"
         )
+
+
+class DamagedRecord(ContainerError):
+    """The container's state.json can't be read."""
+
+    def __init__(self, container_id: str, path: str, why: str) -> None:
+        super().__init__(f"can't read {path}: {why}: scrun delete {container_id} removes it; look with squeue for its job")
 
 
 class WrongStatus(ContainerError):

@@ -7,11 +7,12 @@ the json package, which then has the better error message too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as a type checker sees it; importing typing costs a third of the start-up
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+_make_scanner: Callable[..., Any] | None
 try:
     from _json import encode_basestring_ascii as _quote
     from _json import make_scanner as _make_scanner
@@ -19,6 +20,9 @@ except ImportError:  # an interpreter without the accelerator: json works there 
     from json import dumps as _quote
 
     _make_scanner = None
+
+
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # no JSON, but what the json package writes
 
 
 class _Context:
@@ -44,7 +48,7 @@ def loads(text: str) -> Any:
         body = text.lstrip(" \t\n\r")
         try:
             value, end = _make_scanner(_Context)(body, 0)
-        except (StopIteration, ValueError):
+        except (StopIteration, ValueError, SystemError):  # the last where it finds no json package to raise from
             pass
         else:
             if not body[end:].strip(" \t\n\r"):
@@ -68,8 +72,11 @@ def dumps(value: object) -> str:
         return "false"
     if isinstance(value, str):
         return _quote(value)
-    if isinstance(value, (int, float)):
-        return repr(value)
+    if isinstance(value, int):
+        return int.__repr__(value)  # of an enumeration's member too
+    if isinstance(value, float):
+        text = float.__repr__(value)
+        return _NOT_FINITE.get(text, text)
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("an object's keys are strings in JSON")

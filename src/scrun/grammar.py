@@ -74,6 +74,7 @@ GLOBAL_OPTIONS = (
 
 _CREATE_OPTIONS = (
     Option("-b --bundle", "DIR", "the bundle (default: the working directory)"),
+    Option("-f --config", "FILE", "the name of the configuration in the bundle (default: config.json)"),
     Option("--console-socket", "SOCKET", "where the master of the container's terminal is sent"),
     Option("--pid-file", "FILE", "write the pid of the container's stand-in there"),
     Option("--pidfd-socket", "SOCKET", _IGNORED),
@@ -90,12 +91,14 @@ COMMANDS = {
     "kill": Command(
         "Send a signal (default: TERM) to a container's process.",
         "container-id [signal]",
-        Option("-a --all", "", _IGNORED),
+        Option("-a --all", "", "accepted: the signal always goes to the first process, as with runc"),
+        Option("-r --regex", "", "CONTAINER-ID is a regular expression: send it to every container that it fits"),
     ),
     "delete": Command(
         "Delete a container; one that runs is killed.",
         "container-id",
         Option("--force -f", "", "always implied, as scrun(1) says; an unknown container is no error then"),
+        Option("-r --regex", "", "CONTAINER-ID is a regular expression: delete every container that it fits"),
     ),
     "features": Command("Print what this runtime supports as JSON (runtime-spec, features.md).", ""),
 }

@@ -31,8 +31,8 @@ def rank(name: str) -> int:
 class Log:
     """Where messages go.
 
-    ``path`` gets them as text or as a stream of JSON objects with ``level``, ``msg`` and ``time``; of those podman reads
-    one and docker the last with level "error". Standard error gets what ``stderr_rank`` lets through.
+    ``path`` gets them as text or as a stream of JSON objects with ``level``, ``msg`` and ``time``; of those podman
+    reads one and docker the last with level "error". Standard error gets what ``stderr_rank`` lets through.
     """
 
     def __init__(self, path: str = "", *, json: bool = False, file_rank: int = ERROR, stderr_rank: int = ERROR) -> None:

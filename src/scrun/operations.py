@@ -60,7 +60,12 @@ def _create(call: Call, logger: log.Log) -> None:
     create.run(
         _root(call),
         call.arguments[0],
-        create.Options(options["bundle"] or ".", options["pid_file"] or "", options["console_socket"] or ""),
+        create.Options(
+            options["bundle"] or ".",
+            options["pid_file"] or "",
+            options["console_socket"] or "",
+            options["config"] or "config.json",
+        ),
         create.Output(logger, call.globals["log"] or "", call.globals["log_format"] or "text"),
     )
 
@@ -82,19 +87,34 @@ def _kill(call: Call, _logger: log.Log) -> None:
     from scrun.lifecycle import container, kill
 
     number = kill.signal_number(call.arguments[1] if len(call.arguments) > 1 else "TERM")
-    kill.run(container.Container.open(_root(call), call.arguments[0]), number)
+    for container_id in _ids(call):
+        kill.run(container.Container.open(_root(call), container_id), number)
 
 
 def _delete(call: Call, _logger: log.Log) -> None:
     from scrun.lifecycle import container, delete
 
+    for container_id in _ids(call):
+        try:
+            delete.run(container.Container.open(_root(call), container_id, load=False))
+        except ContainerNotFound:
+            if not call.options["force"]:
+                raise
+
+
+def _ids(call: Call) -> list[str]:
+    """The container that is named, or with --regex all that fit."""
+    if not call.options["regex"]:
+        return [call.arguments[0]]
+    import re
+
     try:
-        found = container.Container.open(_root(call), call.arguments[0])
-    except ContainerNotFound:
-        if call.options["force"]:
-            return
-        raise
-    delete.run(found)
+        pattern = re.compile(call.arguments[0])
+        return sorted(name for name in os.listdir(_root(call)) if pattern.search(name))
+    except re.error as error:
+        raise UsageError(f"{call.arguments[0]!r} is no regular expression: {error}") from error
+    except FileNotFoundError:
+        return []
 
 
 def _features(_call: Call, _logger: log.Log) -> None:

@@ -176,6 +176,8 @@ def test_a_bind_by_option_alone_counts(rootfs: Path, tmp_path: Path) -> None:
     program(tmp_path / "tools/mine")
     mount = {"destination": "/usr/bin", "source": str(tmp_path / "tools"), "options": ["bind"]}
     assert resolve(rootfs, "mine", mount) == "/usr/bin/mine"
+    with pytest.raises(ExecutableNotFound):  # not just a guess
+        resolve(rootfs, "other", mount)
 
 
 def test_links_in_a_bound_directory_lead_to_the_container_s_files(rootfs: Path, tmp_path: Path) -> None:
@@ -218,12 +220,17 @@ def test_a_relative_bind_source_is_the_bundle_s(rootfs: Path, tmp_path: Path) ->
     program(tmp_path / "tools/mine")
     mount = {"destination": "/usr/bin", "source": "tools", "type": "bind"}
     assert resolve(rootfs, "mine", mount, bundle=str(tmp_path)) == "/usr/bin/mine"
+    with pytest.raises(ExecutableNotFound):  # not just a guess
+        resolve(rootfs, "other", mount, bundle=str(tmp_path))
 
 
 def test_a_source_that_was_moved_is_looked_for_where_it_is_now(rootfs: Path, tmp_path: Path) -> None:
     program(tmp_path / "now/mine")
     sources = {"/engine/only": str(tmp_path / "now")}
-    assert resolve(rootfs, "mine", bind(Path("/engine/only"), "/usr/bin"), sources=sources) == "/usr/bin/mine"
+    mount = bind(Path("/engine/only"), "/usr/bin")
+    assert resolve(rootfs, "mine", mount, sources=sources) == "/usr/bin/mine"
+    with pytest.raises(ExecutableNotFound):  # not just a guess
+        resolve(rootfs, "other", mount, sources=sources)
 
 
 def test_on_a_mount_that_can_not_be_looked_into_the_node_decides(rootfs: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,7 +72,78 @@ def test_a_file_that_was_left_open_is_written_when_the_script_is_done(run: Run, 
     run(f"""local f = io.open('{tmp_path}/one', 'w') f:write('1')
       kept = io.open('{tmp_path}/two', 'w') kept:write('2') io.output('{tmp_path}/three') io.write('3')
       assert(io.open('{tmp_path}/none/x') == nil)""")
-    assert [(tmp_path / name).read_text() for name in ("one", "two", "three")] == ["1", "2", "3"]
+    assert [(tmp_path / name).read_text() for name in ("one", "two", "three")] == list("123")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("true", (True, "exit", 0)),
+        ("exit 3", (None, "exit", 3)),
+        ("kill -9 $$", (None, "signal", 9)),
+        # a writer dies of SIGPIPE, which Python ignores
+        ("{ yes; test $? -gt 128 || kill -9 $$; } 2>/dev/null | head -1 >/dev/null", (True, "exit", 0)),
+    ],
+)
+def test_os_execute_tells_how_the_command_ended(
+    run: Run, lua: str, command: str, expected: tuple[object, str, int]
+) -> None:
+    ok, what, number = expected
+    if lua == "5.1":  # the wait status
+        assert run(f"print(os.execute('{command}'))") == [str(number if what == "signal" else number * 256)]
+    else:
+        assert run(f"print(os.execute('{command}'))") == [f"{'true' if ok else 'nil'}\t{what}\t{number}"]
+
+
+def test_os_execute_without_a_command_says_that_there_is_a_shell(run: Run) -> None:
+    run("local there = os.execute() assert(there == true or there == 1)")
+
+
+def test_io_popen_reads_what_a_command_writes(run: Run) -> None:
+    assert run("""local p = io.popen("printf 'a\\nb\\n'; exit 3")
+      assert(io.type(p) == 'file')
+      for line in p:lines() do print(line) end
+      p:close() print(io.type(p))""") == ["a", "b", "closed file"]
+
+
+def test_io_popen_gives_a_command_what_it_reads_and_waits_for_its_end(run: Run, tmp_path: Path) -> None:
+    run(f"""local p = assert(io.popen('sleep 0.1; cat > {tmp_path}/out', 'w'))
+      p:write('x', 1) io.close(p)
+      assert(io.open('{tmp_path}/out'):read('*a') == 'x1')""")
+
+
+def test_io_popen_ends_with_the_commands_status(run: Run, lua: str) -> None:
+    expected = ["true"] if lua == "5.1" else ["nil\texit\t3"]
+    assert run("print(io.popen('exit 3'):close())") == expected
+    assert run("print(io.popen('kill -15 $$'):close())") == (["true"] if lua == "5.1" else ["nil\tsignal\t15"])
+
+
+def test_a_command_that_was_left_open_has_ended_when_the_script_is_done(run: Run, tmp_path: Path) -> None:
+    run(f"io.popen('sleep 0.1; cat > {tmp_path}/out', 'w'):write('4')")
+    assert (tmp_path / "out").read_text() == "4"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_no_descriptors_stay_open_after_commands(run: Run) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    run("for i = 1, 10 do os.execute('true') io.popen('true'):close() io.popen('cat', 'w') io.popen('true') end")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ("os.execute({})", "os.execute: a string is expected, not table"),
+        ("io.popen()", "io.popen: a string is expected, not nil"),
+        ("io.popen('a\\0b')", "io.popen: the string has a NUL byte in it"),
+        ("io.popen('true', 'x')", "io.popen: the mode is 'r' or 'w'"),
+        ("local p = io.popen('true') p:close() p:close()", "attempt to use a closed file"),
+    ],
+)
+def test_a_wrong_use_of_commands_is_an_error(run: Run, call: str, why: str) -> None:
+    with pytest.raises(HookError, match=why):
+        run(call)
 
 
 def test_os_exit_is_an_error_that_can_be_caught(run: Run) -> None:

@@ -55,9 +55,8 @@ def _hooks(config: Config) -> Iterator[str]:
     # They are the engine's, for its own machine: network set-up, GPU injection, its own process by /proc/PID/exe.
     for kind, hooks in config.pop("hooks", {}).items():
         if hooks:
-            yield f"{kind} hooks left out: they are for the machine of the engine: " + ", ".join(
-                h["path"] for h in hooks
-            )
+            paths = ", ".join(hook["path"] for hook in hooks)
+            yield f"{kind} hooks ({paths}) left out: they are for the machine of the engine"
 
 
 def _labels(config: Config) -> Iterator[str]:

@@ -69,10 +69,16 @@ def _paths(config: Config) -> Iterator[str]:
 
 
 def _mappings(config: Config) -> Iterator[str]:
-    # With a user namespace they stay for root's job: a rootful engine's mappings are the host's ids on the node too.
+    # Both or neither: a user namespace without mappings fails as root. With them it stays for root's job, because a
+    # rootful engine's mappings are in the host's ids, which are the node's too. Other jobs get theirs from map_user.
+    linux = config["linux"]
+    mapped = bool(linux.get("uidMappings")) and bool(linux.get("gidMappings"))
+    if has_namespace(config, "user") and not mapped:
+        linux["namespaces"] = [namespace for namespace in linux["namespaces"] if namespace["type"] != "user"]
+        yield "user namespace left out: nothing is mapped in it"
     if not has_namespace(config, "user"):
         for key in ("uidMappings", "gidMappings"):
-            if config["linux"].pop(key, None):
+            if linux.pop(key, None):
                 yield f"linux.{key} left out: they were of a user namespace that isn't joined"
 
 

@@ -149,8 +149,10 @@ def _schema() -> Schema:
 
 
 def _complain(name: str, value: Any, schema: Schema) -> None:
-    from scrun.bundle.complain import complaints  # imports jsonschema: 100 ms
-
+    try:
+        from scrun.bundle.complain import complaints  # imports jsonschema: 100 ms
+    except ImportError:
+        raise BundleError(f"{name} isn't as the OCI runtime-spec asks: install jsonschema to learn where") from None
     found = complaints(value, schema)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

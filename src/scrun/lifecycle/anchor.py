@@ -1,8 +1,8 @@
 """The anchor: the process that stays with a container from create to its end.
 
 It has the job asked for and the hooks run, each in a worker; starts the container's step; takes requests on a socket;
-and when the container has ended, tells the stand-in how, has the job given back and goes. It lives as long as a container
-may, so it imports little (a test holds the list) and waits in poll(2).
+and when the container has ended, tells the stand-in how, has the job given back and goes. It lives as long as a
+container may, so it imports little (a test holds the list) and waits in poll(2).
 
 The order of things is in docs/architecture.md.
 """
@@ -14,7 +14,7 @@ import os
 from scrun import log
 from scrun.errors import ScrunError, SlurmError, WrongStatus
 from scrun.lifecycle import control, kill, processes, status, wire
-from scrun.lifecycle.console import open_terminal
+from scrun.lifecycle.console import Nudge, open_terminal, set_console_size
 from scrun.lifecycle.step import Step
 from scrun.lifecycle.worker import Worker
 from scrun.slurm import srun
@@ -219,6 +219,8 @@ class Anchor:
                 stderr=stderr,
             )
 
+        if plan["terminal"] and record["job_bundle"] != record["bundle"]:
+            set_console_size(record["job_bundle"], self._stdio[0])
         self.step = Step(
             self.loop,
             command=command,
@@ -235,7 +237,8 @@ class Anchor:
         )
         record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
         self.save()
-        # From here on only srun has the container's input and output; of standard error one copy stays for our own words.
+        # From here on only srun has the container's input and output; of standard error one copy stays for our own
+        # words.
         self._replace_stdio([-1, -1, self._stdio[2]])
 
     def _step_started(self, error: SlurmError | None) -> None:
@@ -246,6 +249,8 @@ class Anchor:
         elif self.step:
             self.record["step"] = self.step.progress.step
             self.save()
+            if self.plan["terminal"]:
+                Nudge(self.loop, lambda: self._stdio[2])
         if self._start_answer:
             self._start_answer(wire.failure(error) if error else {"started": True})
             self._start_answer = None
@@ -297,7 +302,9 @@ class Anchor:
         worker, self._staging = self._staging, None
         if self.record["staged"]:
             self.say(str(self._failure or ScrunError(_last_words(worker, "the hooks ended without an answer"))))
-            self.record["exit_status"] = self.record["exit_status"] or NOT_RUN  # what it made is lost: that is no success
+            self.record["exit_status"] = (
+                self.record["exit_status"] or NOT_RUN
+            )  # what it made is lost: that is no success
         self._stopped()
 
     def _stopped(self) -> None:

@@ -6,11 +6,14 @@ import _socket
 import os
 import termios
 
+from scrun import fastjson
 from scrun.errors import ScrunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from scrun.lifecycle.loop import Loop
 
 
 def open_terminal(console_socket: str, size: Sequence[int] | None) -> int:
@@ -40,6 +43,56 @@ def open_terminal(console_socket: str, size: Sequence[int] | None) -> int:
     finally:
         os.close(master)
     return slave
+
+
+def set_console_size(bundle: str, terminal: int) -> None:
+    """Write the terminal's size into the config that the node's runtime will read, where that is a file of ours.
+
+    crun's foreground run gives the container's terminal this size at first and follows later changes only. podman and
+    docker tell the size after create, so it isn't known when the config is written; and a bundle that was carried to
+    the node can't be changed from here: then :class:`Nudge` makes up for it.
+    """
+    rows, columns = termios.tcgetwinsize(terminal)
+    path = os.path.join(bundle, "config.json")
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            config = fastjson.loads(file.read())
+        if not rows or not columns:
+            return
+        config["process"]["consoleSize"] = {"height": rows, "width": columns}
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write(fastjson.dumps(config))
+        os.rename(f"{path}.new", path)
+    except (OSError, ValueError, KeyError):
+        return
+
+
+class Nudge:
+    """Tell the container its window's size again, soon after it has started.
+
+    A change that arrives while the node's runtime is still starting is lost: it doesn't listen yet. A size that is told
+    twice is no change, so it is altered by a column and set back.
+    """
+
+    AFTER = (0.3, 1.0)  # seconds after the start
+    HOLD = 0.15  # seconds: srun tells only the latest size, so both must be seen apart
+
+    def __init__(self, loop: Loop, terminal: Callable[[], int]) -> None:
+        self._loop, self._terminal = loop, terminal
+        for seconds in self.AFTER:
+            loop.after(seconds, self._alter)
+
+    def _alter(self) -> None:
+        if (terminal := self._terminal()) < 0:
+            return
+        rows, columns = termios.tcgetwinsize(terminal)
+        if rows and columns:
+            termios.tcsetwinsize(terminal, (rows, columns + 1))
+            self._loop.after(self.HOLD, lambda: self._restore(rows, columns))
+
+    def _restore(self, rows: int, columns: int) -> None:
+        if (terminal := self._terminal()) >= 0 and termios.tcgetwinsize(terminal) == (rows, columns + 1):
+            termios.tcsetwinsize(terminal, (rows, columns))
 
 
 def connect(path: str) -> _socket.socket:

@@ -18,7 +18,7 @@ import fcntl
 import os
 
 from scrun import fastjson, identity
-from scrun.errors import ContainerExists, ContainerNotFound, InvalidId, ScrunError
+from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
 from scrun.lifecycle import processes, status
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 STATE, SOCKET, LOG, SPOOL = "state.json", "anchor.sock", "anchor.log", "spool"
+_ALWAYS_THERE = {"status", "pid", "pid_started", "bundle", "rootfs", "created", "owner", "annotations", "environment"}
 
 
 class Container:
@@ -50,9 +51,12 @@ class Container:
         if not identity.is_valid_id(container_id):
             raise InvalidId(container_id)
         path = os.path.join(root, container_id)
+        try:
+            os.makedirs(root, 0o700, exist_ok=True)
+        except OSError as error:
+            raise ScrunError(f"can't make {root}: {error.strerror}: name a directory of yours with --root") from error
         while True:
             try:
-                os.makedirs(root, 0o700, exist_ok=True)
                 os.mkdir(path, 0o700)
             except FileExistsError:
                 _drop_if_half_made(root, container_id)
@@ -62,15 +66,16 @@ class Container:
                     f"can't make {path}: {error.strerror}: name a directory of yours with --root"
                 ) from error
             try:
-                claimed = cls(root, container_id, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
-                fcntl.flock(claimed.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (FileNotFoundError, BlockingIOError):  # another create took it for half made in this instant
+                claimed = cls(root, container_id, _open_directory(path))
+            except FileNotFoundError:
                 continue
-            return claimed
+            if claimed.lock(wait=False) and claimed.is_in_place():
+                return claimed
+            os.close(claimed.descriptor)  # another create took it for half made in this instant
 
     @classmethod
-    def open(cls, root: str, container_id: str) -> Self:
-        """An existing container, with its record.
+    def open(cls, root: str, container_id: str, *, load: bool = True) -> Self:
+        """An existing container, with its record unless that isn't wanted yet.
 
         Raises:
             InvalidId, ContainerNotFound: as they say.
@@ -80,12 +85,13 @@ class Container:
             raise InvalidId(container_id)
         path = os.path.join(root, container_id)
         try:
-            found = cls(root, container_id, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
-        except FileNotFoundError:
-            raise ContainerNotFound(container_id) from None
+            found = cls(root, container_id, _open_directory(path))
         except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+                raise ContainerNotFound(container_id) from None
             raise ScrunError(f"can't open container {container_id!r} in {root}: {error.strerror}") from error
-        found.load()
+        if load:
+            found.load()
         return found
 
     def load(self) -> None:
@@ -93,15 +99,18 @@ class Container:
 
         Raises:
             ContainerNotFound: there is none: the container is only being made, or was removed meanwhile.
-            ScrunError: it is damaged.
+            DamagedRecord: it can't be read.
         """
         try:
             with open(os.open(STATE, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.descriptor), encoding="utf-8") as file:
-                self.record = fastjson.loads(file.read())
+                record = fastjson.loads(file.read())
         except FileNotFoundError:
             raise ContainerNotFound(self.id) from None
         except (OSError, ValueError) as error:
-            raise ScrunError(f"can't read {self.path}/{STATE}: {error}: 'scrun delete {self.id}' removes it") from error
+            raise DamagedRecord(self.id, f"{self.path}/{STATE}", str(error)) from error
+        if not isinstance(record, dict) or not _ALWAYS_THERE <= record.keys():
+            raise DamagedRecord(self.id, f"{self.path}/{STATE}", "it is no container's record")
+        self.record = record
 
     def save(self) -> None:
         """Replace the record on disk by this one, as a whole (rename(2))."""
@@ -130,6 +139,14 @@ class Container:
             return False
         return True
 
+    def is_in_place(self) -> bool:
+        """Whether the open directory is still the one at its path, and wasn't removed or replaced."""
+        try:
+            there = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self.descriptor))
+
     def child(self, name: str) -> str:
         """A path below the directory by its descriptor: short enough for a socket, whatever ``--root`` is (unix(7))."""
         return f"/proc/self/fd/{self.descriptor}/{name}"
@@ -143,6 +160,10 @@ class Container:
             pass
 
 
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
 def _drop_if_half_made(root: str, container_id: str) -> None:
     """Remove a directory that has no state and that nobody holds.
 
@@ -151,7 +172,7 @@ def _drop_if_half_made(root: str, container_id: str) -> None:
     """
     path = os.path.join(root, container_id)
     try:
-        left = Container(root, container_id, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+        left = Container(root, container_id, _open_directory(path))
     except FileNotFoundError:
         return
     except OSError as error:

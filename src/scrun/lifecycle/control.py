@@ -34,7 +34,7 @@ class Server:
         loop.watch(self._listening.fileno(), self._connected)
 
     def _connected(self) -> None:
-        descriptor, _address = self._listening._accept()
+        descriptor, _address = self._listening._accept()  # type: ignore[attr-defined]  # what socket.accept itself calls
         connection = _socket.socket(fileno=descriptor)
         credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PID_UID_GID)
         connection.detach()
@@ -72,7 +72,10 @@ class _Connection:
             self._close()
             return
         for message in messages:
-            self._serve(message)
+            try:
+                self._serve(message)
+            except (AttributeError, KeyError, TypeError, ValueError):
+                self.answer(wire.failure(UsageError("the anchor can't read that request")))
 
     def _serve(self, message: Message) -> None:
         what = message.get("do")
@@ -94,19 +97,18 @@ def ask(container: Container, message: Message) -> Message | None:
         ScrunError: what the anchor answered, when that is an error.
     """
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    descriptor = connection.fileno()
     try:
-        connection.connect(container.child(SOCKET))
-    except (FileNotFoundError, ConnectionRefusedError):
-        return None
-    except OSError as error:
-        raise ScrunError(f"can't reach the anchor of container {container.id!r}: {error.strerror}") from error
-    finally:
-        descriptor = connection.detach()
-    try:
+        try:
+            connection.connect(container.child(SOCKET))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except OSError as error:
+            raise ScrunError(f"can't reach the anchor of container {container.id!r}: {error.strerror}") from error
         wire.send(descriptor, message)
         answer = wire.Reader(descriptor).next()
     finally:
-        os.close(descriptor)
+        connection.close()
     if answer:
         wire.raise_failure(answer)
     return answer

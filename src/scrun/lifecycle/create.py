@@ -6,12 +6,11 @@ import os
 import signal
 
 from scrun import log
-from scrun.bundle import config as bundle_config
 from scrun.errors import ScrunError, UsageError
 from scrun.lifecycle import wire
 from scrun.lifecycle.container import SPOOL, Container
 from scrun.lifecycle.spawn import spawn
-from scrun.slurm import job, oci_conf, srun
+from scrun.slurm import oci_conf, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CO
 class Options:
     """What the command line says; paths as given, empty when not."""
 
-    def __init__(self, bundle: str, pid_file: str = "", console_socket: str = "") -> None:
-        self.bundle, self.pid_file, self.console_socket = bundle, pid_file, console_socket
+    def __init__(self, bundle: str, pid_file: str = "", console_socket: str = "", config: str = "config.json") -> None:
+        self.bundle, self.pid_file, self.console_socket, self.config = bundle, pid_file, console_socket, config
 
 
 class Output:
@@ -99,6 +98,11 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     Raises:
         ScrunError: what is wrong.
     """
+    # Here, not above: what is imported before the anchor is forked stays in its memory.
+    from scrun.bundle import config as bundle_config
+    from scrun.bundle import executable
+    from scrun.slurm import job
+
     bundle = os.path.abspath(options.bundle)
     config = bundle_config.load(bundle)
     bundle_config.check(config)
@@ -130,7 +134,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         "step_environment": request.step,
         "patience": request.patience if request.patience is not None else PATIENCE,
         "srun": command,
-        "args": [_executable(config, rootfs, bundle), *process["args"][1:]],
+        "args": [executable.resolve(config, rootfs, bundle=bundle), *process["args"][1:]],
         "environment": {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
         | {name: environment[name] for name in ("SLURM_CONF",) if name in environment},
         "oci_conf": settings,
@@ -153,12 +157,6 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     }
 
 
-def _executable(config: Message, rootfs: str, bundle: str) -> str:
-    from scrun.bundle import executable
-
-    return executable.resolve(config, rootfs, bundle=bundle)
-
-
 def _wants_network_namespace(config: Message) -> bool:
     """Whether the config asks for a new network namespace; one with a path is somebody else's, who made it already."""
     namespaces = (config.get("linux") or {}).get("namespaces") or ()
@@ -172,5 +170,3 @@ def _user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-

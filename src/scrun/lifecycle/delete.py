@@ -18,6 +18,5 @@ def run(container: Container) -> None:
     """
     ask(container, {"do": "delete"})
     container.lock(wait=True)  # until its anchor and its stand-in have gone
-    container.load()
     recovery.end(container)
     container.remove()

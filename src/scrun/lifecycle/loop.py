@@ -62,12 +62,15 @@ class Loop:
     def run(self) -> None:
         """Serve until :meth:`stop`."""
         while self._running:
-            for descriptor, _event in self._poll.poll(self._patience()):
-                if ready := self._ready.get(descriptor):
+            # With what was watched when the event came: a callback may close a descriptor, and its number be used anew.
+            events = [(number, self._ready.get(number)) for number, _event in self._poll.poll(self._patience())]
+            for descriptor, ready in events:
+                if ready and self._ready.get(descriptor) is ready:
                     ready()
             now = time.monotonic()
             for number, (due, call) in list(self._timers.items()):
-                if due <= now and self._timers.pop(number, None):
+                if due <= now and number in self._timers:
+                    del self._timers[number]
                     call()
             self._reap()
 

@@ -6,7 +6,7 @@ import os
 import signal
 
 from scrun import log
-from scrun.errors import ContainerNotFound, ScrunError
+from scrun.errors import ContainerNotFound, DamagedRecord, ScrunError
 from scrun.lifecycle import processes, status
 
 TYPE_CHECKING = False
@@ -17,7 +17,8 @@ KILLED = 128 + signal.SIGKILL
 
 
 def end(container: Container) -> None:
-    """Pay what is owed for the container: its srun ended, its files on the nodes and its job given up, its record stopped.
+    """Pay what is owed for the container: its srun ended, its files on the nodes and its job given up, its record
+    stopped.
 
     Nothing is owed after an orderly end; then nothing is imported either.
 
@@ -26,7 +27,7 @@ def end(container: Container) -> None:
     """
     try:
         container.load()
-    except ContainerNotFound:  # killed before it had a record: there was no job
+    except (ContainerNotFound, DamagedRecord):  # killed before it had a record: there was no job; or nothing is known
         return
     record = container.record
     processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
@@ -42,7 +43,9 @@ def end(container: Container) -> None:
 
         allocation.cancel(record["job"])
         record["released"] = True
-    elif not record.get("job_owned") and record.get("job") and record["status"] == status.RUNNING and record.get("step"):
+    elif (
+        not record.get("job_owned") and record.get("job") and record["status"] == status.RUNNING and record.get("step")
+    ):
         _restore_environment(record["environment"])
         from scrun.slurm import allocation
 

@@ -1,8 +1,8 @@
 """The stand-in: the process whose pid the caller gets for the container's own.
 
-The container's first process runs on another machine, so conmon and containerd's shim are given this one: it waits for the
-anchor to say how the container ended and exits with that status, passes on the signals sent to it, and sits in a network
-namespace of its own where the config asks for a new one (docker configures the namespace of that pid).
+The container's first process runs on another machine, so conmon and containerd's shim are given this one: it waits
+for the anchor to say how the container ended and exits with that status, passes on the signals sent to it, and sits
+in a network namespace of its own where the config asks for a new one (docker configures the namespace of that pid).
 
 It and the anchor watch each other: whichever is killed, the other ends the job.
 """
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container import Container
 
 KILLED = 128 + signal.SIGKILL
-_KEPT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE)  # can't be caught, or not meant for the container
+# Can't be caught, or isn't meant for the container.
+_KEPT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE)
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # unshare(2); os has them from Python 3.12 on
 
 

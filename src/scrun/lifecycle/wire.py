@@ -39,6 +39,7 @@ class Reader:
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._buffer = b""
+        self._left: list[Message] = []
 
     def read(self) -> list[Message] | None:
         """The messages that one read(2) completed; None at the end of the stream."""
@@ -52,11 +53,13 @@ class Reader:
         return [fastjson.loads(line.decode("ascii")) for line in lines]
 
     def next(self) -> Message | None:
-        """Wait for the next message; None at the end of the stream. For a peer that sends one at a time."""
-        while (messages := self.read()) is not None:
-            if messages:
-                return messages[0]
-        return None
+        """Wait for the next message; None at the end of the stream."""
+        while not self._left:
+            messages = self.read()
+            if messages is None:
+                return None
+            self._left = messages
+        return self._left.pop(0)
 
 
 def failure(error: Exception) -> Message:

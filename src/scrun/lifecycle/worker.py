@@ -1,8 +1,8 @@
 """Short-lived children of the anchor: each imports what is heavy (pyslurm, lupa), does one piece of work, and is gone.
 
-What they import goes with them, so the anchor stays small. A worker talks to the anchor over a socket, in messages; what
-anything in it prints (libslurm's own words, say) goes to a file of its own, which the anchor reads when the worker ended
-without an answer, and which goes to the anchor's log.
+What they import goes with them, so the anchor stays small. A worker talks to the anchor over a socket, in messages;
+what anything in it prints (libslurm's own words, say) goes to a file of its own, which the anchor reads when the
+worker ended without an answer, and which goes to the anchor's log.
 """
 
 from __future__ import annotations

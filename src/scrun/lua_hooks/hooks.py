@@ -94,7 +94,7 @@ def shown(text: str) -> str:
 def read_script(path: str) -> bytes:
     """The script's text, unless others than its owner and group may change it. Raises HookError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | 0 | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise HookError(f"{shown(path)} can't be read: {error.strerror}: install etc/scrun.lua there") from error
     try:

@@ -11,12 +11,20 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from scrun.errors import HookError, ScrunError
+from scrun.lua_hooks import shell
 from scrun.lua_hooks.values import Converter, one_line, to_bytes, to_text
 
 VERSIONS = ("5.1", "5.2", "5.3", "5.4")
 SHARE = "/usr/share/lua/"  # where Debian and others install Lua modules
 
 Function = Callable[..., object]
+
+SHELL: Mapping[str, Function] = {
+    "execute": shell.execute,
+    "popen": shell.popen,
+    "release": shell.release,
+    "wait": shell.wait,
+}
 
 
 class Returned(NamedTuple):
@@ -50,15 +58,17 @@ class Interpreter:
         decode = self._ours("json_decode", json[b"null"])
         self._values = Converter(self._state.table, json[b"kind"], json[b"object"], json[b"null"])
         functions = self._offer("slurm", host)
-        self._guard = self._ours("guard", functions[b"log"], to_bytes(SHARE + version))
-        self._job_env = self._ours("slurm", functions, self._offer("scrun", extras), json, decode, self._guard)
+        self._call = self._ours("call")
+        self._ours("guard", functions[b"log"], self._call, to_bytes(SHARE + version))
+        self._pretend = self._ours("shell", self._offer("io", SHELL), self._call)
+        self._job_env = self._ours("slurm", functions, self._offer("scrun", extras), json, decode, self._call)
 
     def load(self, source: bytes, path: str) -> Returned:
         """Compile the script and run its top level. Raises HookError."""
         if source.startswith(b"#"):
             source = b"--" + source  # "#!/usr/bin/lua", which Lua itself skips only when it reads the file
         self._path = to_bytes(path)
-        chunk, name = self._guard[b"load"](source, self._path)
+        chunk, name = self._call[b"load"](source, self._path)
         if chunk is None:
             self._shown_path = name.split(b":", 1)[0]
             self._fail(name)
@@ -81,14 +91,14 @@ class Interpreter:
         return {to_text(key) for key in self._state.globals()[to_bytes(table)] if isinstance(key, bytes)}
 
     def run_no_commands(self) -> None:
-        self._guard[b"run_no_commands"]()
+        self._pretend()
 
     def _ours(self, name: str, *args: object) -> Any:
         with open(os.path.join(os.path.dirname(__file__), f"{name}.lua"), "rb") as file:
             return self._state.compile(file.read(), f"=scrun/{name}.lua".encode())(*args)
 
     def _run(self, function: Any, *args: object) -> Returned:
-        ok, value, message = self._guard[b"run"](function, *args)
+        ok, value, message = self._call[b"run"](function, *args)
         if self._interrupted is not None:
             raise self._interrupted
         if not ok:
@@ -109,7 +119,7 @@ class Interpreter:
         )
 
     def _guarded(self, name: str, function: Function) -> Function:
-        """Answers as guard.result takes it: True and results, False and a message, None and the script's mistake."""
+        """Answers as call.result takes it: True and results, False and a message, None and the script's mistake."""
 
         def guarded(*args: object) -> tuple[object, ...]:
             if self._interrupted is not None:

@@ -1,6 +1,6 @@
 -- The `slurm` table of scrun(1), `require "json"`, and the `scrun` table; the functions of `host` are Python's.
 
-local host, extras, json, decode, guard = ...
+local host, extras, json, decode, call = ...
 
 local ceil, floor, format = math.ceil, math.floor, string.format
 local error, ipairs, pairs, pcall, select, tonumber, tostring, type = error, ipairs, pairs, pcall, select, tonumber, tostring, type
@@ -21,19 +21,23 @@ local function absolute(name, value)
 end
 
 function slurm.allocator_command(script)
-    return guard.result(host.allocator_command(wanted("slurm.allocator_command", script)))
+    return call.result(host.allocator_command(wanted("slurm.allocator_command", script)))
 end
 
 function slurm.remote_command(script)
-    return guard.result(host.remote_command(wanted("slurm.remote_command", script)))
+    return call.result(host.remote_command(wanted("slurm.remote_command", script)))
 end
 
 function slurm.set_bundle_path(path)
-    guard.result(host.set_bundle_path(absolute("slurm.set_bundle_path", path)))
+    call.result(host.set_bundle_path(absolute("slurm.set_bundle_path", path)))
 end
 
 function slurm.set_root_path(path)
-    guard.result(host.set_root_path(absolute("slurm.set_root_path", path)))
+    call.result(host.set_root_path(absolute("slurm.set_root_path", path)))
+end
+
+local function log(level, message)
+    call.result(host.log(level, message))
 end
 
 -- logging ------------------------------------------------------------------------------------------------------------
@@ -44,11 +48,11 @@ local levels = { [0] = "info", "verbose", "debug", "debug2", "debug3", "debug4" 
 function slurm.log(message, level)
     if type(message) == "number" and level ~= nil then message, level = level, message end
     level = floor(tonumber(level) or 0)
-    guard.log(levels[level] or (level > 5 and "debug4" or "info"), tostring(message))
+    log(levels[level] or (level > 5 and "debug4" or "info"), tostring(message))
 end
 
 function slurm.error(message)
-    guard.log("error", tostring(message))
+    log("error", tostring(message))
 end
 
 -- printf, as in the C scrun; but a message alone may hold any '%', which there is an error
@@ -60,7 +64,7 @@ local function printf(message, ...)
 end
 
 for _, level in ipairs({ "error", "info", "verbose", "debug", "debug2", "debug3", "debug4" }) do
-    slurm["log_" .. level] = function(...) guard.log(level, printf(...)) end
+    slurm["log_" .. level] = function(...) log(level, printf(...)) end
 end
 
 -- times --------------------------------------------------------------------------------------------------------------
@@ -95,7 +99,7 @@ package.preload.json = function() return module end
 
 scrun = {}
 for name, extra in pairs(extras) do
-    scrun[name] = function(...) return guard.result(extra(...)) end
+    scrun[name] = function(...) return call.result(extra(...)) end
 end
 
 -- NAME=VALUE numbered from 1, and found by name; job_env[0] is the first again, where the C scrun has it

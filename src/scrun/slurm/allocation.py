@@ -20,14 +20,24 @@ except Exception as missing:  # ImportError, or whatever a build against another
         "e.g. pip install 'pyslurm==25.11.*'"
     ) from missing
 try:
-    from scrun.slurm import _allocation
+    from scrun.slurm import _allocation  # type: ignore[attr-defined]  # built at installation
 except ImportError as missing:
     raise SlurmMissing(
         f"scrun was built without its part of libslurm ({missing}): where pyslurm, Cython and Slurm's headers are "
         "installed, run pip install --no-build-isolation --force-reinstall scrun"
     ) from missing
 
-_ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY")
+_ENDED = (
+    "COMPLETED",
+    "CANCELLED",
+    "FAILED",
+    "TIMEOUT",
+    "NODE_FAIL",
+    "PREEMPTED",
+    "BOOT_FAIL",
+    "DEADLINE",
+    "OUT_OF_MEMORY",
+)
 
 
 def request(job: dict[str, Any]) -> dict[str, Any]:
@@ -37,8 +47,8 @@ def request(job: dict[str, Any]) -> dict[str, Any]:
         job: attributes of pyslurm.JobSubmitDescription; ``environment`` is the job's own.
 
     Returns:
-        ``job`` its id, ``nodes`` a node list or empty while it is queued, ``node_count``, ``uid``, ``gid``, ``partition``,
-        and ``environment``, the variables that salloc would give for it, each ``NAME=value``.
+        ``job`` its id, ``nodes`` a node list or empty while it is queued, ``node_count``, ``uid``, ``gid``,
+        ``partition``, and ``environment``, the variables that salloc would give for it, each ``NAME=value``.
 
     Raises:
         JobRefused: slurmctld doesn't take it, or a value isn't one for its attribute.

@@ -45,7 +45,6 @@ def _time(value: str) -> str:
     return value
 
 
-
 # SCRUN_<name>: (attribute of JobSubmitDescription, parser)
 JOB_VARIABLES: dict[str, tuple[str, Parse]] = {
     "ACCOUNT": ("account", _text),
@@ -106,8 +105,8 @@ PATIENCE = "SCRUN_CREATE_TIMEOUT"  # seconds that create waits for the job's nod
 class Request:
     """What the environments ask for.
 
-    ``job`` is the id of the allocation to use, or the attributes of the job to ask for; ``step`` are variables for srun;
-    ``patience`` are the seconds create shall wait, None when nobody says.
+    ``job`` is the id of the allocation to use, or the attributes of the job to ask for; ``step`` are variables for
+    srun; ``patience`` are the seconds create shall wait, None when nobody says.
     """
 
     def __init__(self, job: int | dict[str, Any], step: dict[str, str], patience: float | None) -> None:

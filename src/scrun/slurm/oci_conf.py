@@ -1,7 +1,7 @@
 """oci.conf(5): how the nodes run containers, as far as it concerns who asks them to.
 
-The file lies beside slurm.conf, and is read on the submitting host; its patterns are expanded here as slurmstepd expands
-them on the node, to name a container to the node's own runtime.
+The file lies beside slurm.conf, and is read on the submitting host; its patterns are expanded here as slurmstepd
+expands them on the node, to name a container to the node's own runtime.
 """
 
 from __future__ import annotations

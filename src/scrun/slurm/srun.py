@@ -1,6 +1,7 @@
 """The command lines of srun: the container's own step, and commands beside it; and what srun says of a step.
 
-pyslurm has no step launch, and srun brings stdio, terminal, window size and exit status with it. Nothing here runs anything.
+pyslurm has no step launch, and srun brings stdio, terminal, window size and exit status with it. Nothing here runs
+anything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # What srun prints, with -v, of the step's life; measured with Slurm 26.05.
-_LAUNCHING, _STARTED, _CANCELLED = "launching StepId=", " started", " CANCELLED AT "
+_LAUNCHING, _STARTED, _ABORTED = "launching StepId=", " started", "Job step aborted"
 
 
 def program(settings: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
@@ -48,7 +49,9 @@ def container_step(
     return [*argv, "--", *args]
 
 
-def command_step(srun: Sequence[str], *, job: int, argv: Sequence[str], nodes: Sequence[str] | None = None) -> list[str]:
+def command_step(
+    srun: Sequence[str], *, job: int, argv: Sequence[str], nodes: Sequence[str] | None = None
+) -> list[str]:
     """A command beside whatever else runs in the job: one task on each of ``nodes``, or of the job's nodes."""
     extra = [f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}"] if nodes else []
     beside = ["--overlap", "--quiet", "--ntasks-per-node=1", "--mpi=none", "--export=ALL"]
@@ -61,7 +64,7 @@ class Progress:
     def __init__(self) -> None:
         self.step = ""  # its number within the job, e.g. "0"
         self.started = False
-        self.cancelled = ""  # why, in Slurm's words
+        self.cancelled = False  # from outside, or by the job's end
         self.errors: list[str] = []
 
     def line(self, line: str) -> None:
@@ -71,8 +74,8 @@ class Progress:
             self.step = text[len(_LAUNCHING) :].split()[0].partition(".")[2]
         elif text.startswith("Node ") and text.endswith(_STARTED):
             self.started = True
-        elif _CANCELLED in text:
-            self.cancelled = text.partition("*** ")[2].removesuffix(" ***")
+        elif text.startswith(_ABORTED):
+            self.cancelled = True
         elif text.startswith(("error: ", "fatal: ")):
             self.errors.append(text.partition(": ")[2])
 

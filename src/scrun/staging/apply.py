@@ -75,7 +75,6 @@ class Tree:
                     os.utime(descriptor, ns=(mtime, mtime))
                 finally:
                     os.close(descriptor)
-        self._directories.clear()
 
     def _apply_directory(self, name: bytes, info: tarfile.TarInfo) -> None:
         if name:
@@ -97,11 +96,11 @@ class Tree:
                 self._link(link, made, parent)
             else:
                 entries.make(made, parent, info, content, entries.owner_of(info, old, self._new_owner))
-            if old is not None and stat.S_ISDIR(old.st_mode):
-                trees.remove(os.fsdecode(last), parent)
+            # Not by rename alone, for which ext4 first writes the new file's blocks (auto_da_alloc): 1 ms a file.
+            trees.remove(os.fsdecode(last), parent)
             os.rename(made, last, src_dir_fd=parent, dst_dir_fd=parent)
         finally:
-            # It is there still after a failure, and after rename(2) where both names are one file already.
+            # It is there still after a failure.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(made, dir_fd=parent)
 

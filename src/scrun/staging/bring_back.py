@@ -41,6 +41,8 @@ def bring_back(container: Container, staged: Staged, step: Step, *, log: Log) ->
             answer.write(b"remove\n")
             answer.close()
         except (StagingError, OSError) as error:
+            answer.close()  # without the word that removes it all
+            children.wait(seconds=3)
             raise StagingError(
                 f"bringing back container {container.id}'s changes: {_reason(sender, error)}: they are still in {where}"
             ) from error
@@ -51,7 +53,7 @@ def bring_back(container: Container, staged: Staged, step: Step, *, log: Log) ->
 
 def _reason(sender: Child, error: Exception) -> str:
     """The node's own words where it has some: then our error is only that its stream ended."""
-    return "; ".join(nodes.complaints(sender)) or sender.words() or str(error)
+    return sender.words() or str(error)
 
 
 class _Stream:

@@ -47,9 +47,12 @@ class Changes:
         gone: list[bytes] = []
         is_complete = False
         try:
-            with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as archive:
+            # tar writes in records of that size, so we never wait for more than the node has to send: it waits for us.
+            with tarfile.open(
+                fileobj=stream, mode="r|", bufsize=10240, encoding="utf-8", errors="surrogateescape"
+            ) as archive:
                 for info in archive:
-                    archive.members = []  # it keeps all it has seen, for random access
+                    archive.members = []  # type: ignore[attr-defined]  # it would keep all that it has seen
                     content = archive.extractfile(info) if info.isreg() else None
                     if info.name == "end":
                         is_complete = True

@@ -103,6 +103,7 @@ class Children:
         import subprocess
 
         environment = {**os.environ, "LC_ALL": "C"}
+        environment.pop("TAR_OPTIONS", None)
 
         def launch(out: int, err: int) -> subprocess.Popen[bytes]:
             return subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=err, cwd=cwd, env=environment)

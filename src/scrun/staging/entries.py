@@ -31,6 +31,7 @@ def make(
         give(name, parent, owner)
         # Opening it might wait or act on a device, and it isn't a link: it was made a line above.
         os.chmod(name, stat.S_IMODE(info.mode), dir_fd=parent)
+        os.utime(name, ns=(mtime_ns(info), mtime_ns(info)), dir_fd=parent, follow_symlinks=False)
     elif content is not None:
         _make_file(name, parent, info, content, owner)
 

@@ -71,7 +71,7 @@ class Visibility:
 
     def is_memory(self, path: str) -> bool:
         """Whether it is on a tmpfs, which is nobody else's."""
-        mount = self._ours and self._ours.covering(os.path.realpath(path))
+        mount = None if self._ours is None else self._ours.covering(os.path.realpath(path))
         return mount is not None and mount.fstype in ("tmpfs", "ramfs")
 
     def _is_local_mount(self, path: str, top: str) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # enough that srun doesn't cut it. `drop` also removes what a container has made unwritable; rm and chmod -R follow no
 # links, and rm stays on the filesystem.
 _ENTER = r"""
-LC_ALL=C; export LC_ALL; umask 077
+LC_ALL=C; export LC_ALL; umask 077; unset TAR_OPTIONS POSIXLY_CORRECT
 host=${SLURMD_NODENAME:-$(uname -n)} uid=$(id -u) parent=$1 name=$2
 base=${1%/}/scrun-$uid
 shift 2
@@ -88,13 +88,14 @@ SEND = (
     _ENTER
     + r"""
 xattrs=$1; shift
+refuse() { echo "$host: $1" >&2; exit 1; }  # stdout is the archive's
 enter
 cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
 $root find "$@" -fprintf after '%i %p\0' -cnewer marker -fprintf changed '%p\0' >&2
 sort -z -o after after
-comm -z -23 before after | cut -z -d' ' -f2- >gone
 comm -z -13 before after | cut -z -d' ' -f2- >>changed
 sort -z -u -o changed changed
+comm -z -23 before after | cut -z -d' ' -f2- | sort -z | comm -z -23 - changed >gone
 : >end
 { printf 'gone\0'; cat changed; printf 'end\0'; } |
     $root tar --create --file=- --format=posix --pax-option=delete=atime,delete=ctime --null --no-recursion \

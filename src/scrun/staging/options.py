@@ -28,6 +28,8 @@ class Options(NamedTuple):
 
     @classmethod
     def _of(cls, call: str, given: dict[str, Any] | None, known: tuple[str, ...]) -> Options:
+        if given is not None and not isinstance(given, dict):
+            raise StagingError(f"{call}: it takes a table of {', '.join(known)}")
         values: dict[str, Any] = {}
         for name, value in (given or {}).items():
             if name not in known:

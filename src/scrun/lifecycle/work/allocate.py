@@ -10,6 +10,11 @@ import time
 from scrun.lifecycle import wire
 from scrun.lifecycle.worker import Cancelled
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 FIRST_POLL, LONGEST_POLL = 0.05, 5.0  # seconds between two looks at a queued job
 
 
@@ -23,7 +28,7 @@ def run(channel: int) -> None:
     if "existing" in message:
         job_id = message["existing"]
         wire.send(channel, {"job": job_id})
-        _wait(channel, allocation, job_id)
+        _wait(channel, allocation.look_up, job_id)
         return
     answer = None
     try:
@@ -32,14 +37,14 @@ def run(channel: int) -> None:
         if answer["nodes"]:
             wire.send(channel, {"nodes": answer})
         else:
-            _wait(channel, allocation, answer["job"])
+            _wait(channel, allocation.look_up, answer["job"])
     except (Cancelled, Exception):
         if answer:
             allocation.cancel(answer["job"])
         raise
 
 
-def _wait(channel: int, allocation: object, job_id: int) -> None:
+def _wait(channel: int, look_up: Callable[[int], dict[str, Any]], job_id: int) -> None:
     """Wait until the job has its nodes; gently, since it may take hours.
 
     Raises:
@@ -48,7 +53,7 @@ def _wait(channel: int, allocation: object, job_id: int) -> None:
     pause = FIRST_POLL
     said = ""
     while True:
-        found = allocation.look_up(job_id)  # type: ignore[attr-defined]  the module
+        found = look_up(job_id)
         if found["nodes"]:
             wire.send(channel, {"nodes": found})
             return

@@ -6,7 +6,8 @@ import os
 import subprocess
 
 from scrun import staging
-from scrun.bundle import adapt, config as bundle_config
+from scrun.bundle import adapt
+from scrun.bundle import config as bundle_config
 from scrun.errors import ScrunError
 from scrun.lifecycle import wire
 from scrun.lua_hooks import Hooks, StageIn, StageOut
@@ -29,7 +30,11 @@ def run(channel: int, container: Container) -> None:
     reader = wire.Reader(channel)
     if not (message := reader.next()):
         return
-    host = _Host(lambda level, text: wire.send(channel, {"log": level, "message": text}) and None)
+
+    def log(level: str, text: str) -> None:
+        wire.send(channel, {"log": level, "message": text})
+
+    host = _Host(log)
     hooks = Hooks.load(message["script"], host, lua=message["lua"])
     wire.send(channel, {"loaded": message["script"]})
     if not (message := reader.next()):
@@ -196,7 +201,7 @@ class _Host:
         return _status(process.returncode), os.fsdecode(output)
 
 
-def _not_now(_options: Options) -> None:
+def _not_now(options: Options) -> None:  # noqa: ARG001  of the form that the two functions have
     raise ScrunError("scrun.stage_in is for slurm_scrun_stage_in, and scrun.stage_out for slurm_scrun_stage_out")
 
 
@@ -210,5 +215,3 @@ def _output(argv: list[str], environment: dict[str, str]) -> tuple[int, str]:
 def _status(returncode: int) -> int:
     """A shell's way to say it: 128 + n for signal n."""
     return returncode if returncode >= 0 else 128 + abs(returncode)
-
-

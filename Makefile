@@ -1,0 +1,68 @@
+# What there is to do here: `make help`. Everything that is installed goes into CACHE, outside the checkout.
+
+CACHE ?= $(or $(SCRUN_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/scrun)
+export SCRUN_CACHE := $(CACHE)
+TOOLS := $(CACHE)/tools-$(shell cat pyproject.toml Makefile | cksum | cut -d' ' -f1)
+CLUSTER := devcluster/devcluster
+IN_LOGIN := $(CLUSTER) exec --
+PYTEST_IN_LOGIN := cd /src && PYTHONDONTWRITEBYTECODE=1 /opt/scrun/bin/python -m pytest -p no:cacheprovider
+
+.PHONY: help demo test unit integration check format bench shell up down clean
+
+help:
+	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
+	@echo 'make test         set it up and run all tests (root)'
+	@echo 'make check        ruff, mypy and the unit tests, in seconds'
+	@echo 'make format       have ruff reformat the code'
+	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
+	@echo 'make shell        a shell on the cluster'"'"'s login host, as alice (root)'
+	@echo 'make down         end the cluster'
+	@echo 'make clean        end the cluster and remove what was built in the checkout; the cache stays'
+
+demo: up
+	@demo/demo
+
+test: check integration
+	@echo 'scrun: all tests passed'
+
+check: $(TOOLS)/.ready
+	@$(TOOLS)/bin/ruff check .
+	@$(TOOLS)/bin/ruff format --check .
+	@$(TOOLS)/bin/mypy
+	@$(MAKE) --no-print-directory unit
+
+unit: $(TOOLS)/.ready
+	@$(TOOLS)/bin/python -m pytest -q tests/unit
+
+integration: up
+	@$(IN_LOGIN) sh -c '$(PYTEST_IN_LOGIN) -q $(or $(TESTS),tests/integration)'
+
+format: $(TOOLS)/.ready
+	@$(TOOLS)/bin/ruff check --fix-only .
+	@$(TOOLS)/bin/ruff format .
+
+bench: up
+	@$(IN_LOGIN) sh -c 'cd /src && /opt/scrun/bin/python -B bench/bench.py'
+
+shell: up
+	@$(CLUSTER) exec --user alice
+
+up:
+	@$(CLUSTER) up
+
+down:
+	@$(CLUSTER) down
+
+clean: down
+	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The tools of `check`: they need no Slurm, so no pyslurm either.
+$(TOOLS)/.ready:
+	@command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || \
+	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv; }
+	@echo 'scrun: installing the tools into $(TOOLS)'
+	@mkdir -p $(CACHE) && rm -rf $(TOOLS)
+	@python3 -m venv $(TOOLS)
+	@SCRUN_NO_EXTENSION=1 $(TOOLS)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@

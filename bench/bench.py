@@ -1,0 +1,241 @@
+"""Time scrun beside the C scrun and the local runtimes, in one run; `make bench` runs it on the cluster's login host.
+
+Each round runs every candidate once, in turn, so that what the machine does meanwhile falls on all of them. What is
+printed are medians in milliseconds and their ratio to the C scrun's; docs/performance.md keeps what was measured when.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import IO
+
+ROUNDS = int(os.environ.get("ROUNDS", "15"))
+AT_ONCE = 20
+USER = pwd.getpwnam("alice")
+SCRUN, C_SCRUN = "/usr/local/bin/scrun", "/usr/local/bin/cscrun"
+C_PODMAN = {"CONTAINERS_CONF": "/etc/containers/cscrun.conf"}  # no namespaces made by podman: the C scrun can't do more
+BUNDLE = f"{USER.pw_dir}/bench"
+Command = Callable[[], None]
+
+
+def run(argv: Sequence[str], user: pwd.struct_passwd | None = None, **more: str) -> None:
+    """Run to the end, quietly; a candidate that fails must not look fast.
+
+    What it prints goes to a file: a pipe would be the container's standard output too, and stay open as long as it runs.
+    """
+    with tempfile.TemporaryFile() as printed:
+        done = start(argv, user, printed, **more).wait()
+        if done:
+            printed.seek(0)
+            sys.exit(f"bench: {' '.join(argv)} failed with status {done}: {printed.read().decode().strip()}")
+
+
+def start(
+    argv: Sequence[str], user: pwd.struct_passwd | None, output: IO[bytes] | int, **more: str
+) -> subprocess.Popen[bytes]:
+    """Start a command as that user (None: root)."""
+    ids = (user.pw_uid, user.pw_gid) if user else (0, 0)
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=environment(user, **more),
+        cwd="/",
+        user=ids[0],
+        group=ids[1],
+        extra_groups=[],
+    )
+
+
+def environment(user: pwd.struct_passwd | None, **more: str) -> dict[str, str]:
+    """A login's."""
+    name, home, uid = (user.pw_name, user.pw_dir, user.pw_uid) if user else ("root", "/root", 0)
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "HOME": home,
+        "USER": name,
+        "XDG_RUNTIME_DIR": f"/run/user/{uid}",
+        "LANG": "C.UTF-8",
+        **more,
+    }
+
+
+def in_turn(candidates: dict[str, Command], rounds: int = ROUNDS) -> dict[str, float]:
+    """Milliseconds, the median of each, the candidates taking turns after one round that isn't counted."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds + 1):
+        for name, command in candidates.items():
+            begin = time.perf_counter()
+            command()
+            if number:
+                times[name].append(1000 * (time.perf_counter() - begin))
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def table(title: str, rows: dict[str, float], reference: str) -> None:
+    """Print one measurement."""
+    print(f"\n{title}")
+    for name, value in rows.items():
+        print(f"  {name:<34}{value:8.1f} ms{value / rows[reference]:8.2f} x")
+    sys.stdout.flush()
+
+
+def podman(runtime: str, **more: str) -> Command:
+    """`podman run` of true, rootless."""
+    return lambda: run(["podman", "--runtime", runtime, "run", "--rm", "localhost/busybox", "/bin/true"], USER, **more)
+
+
+def docker(runtime: str, *options: str) -> Command:
+    """`docker run` of true, as root."""
+    return lambda: run(["docker", "run", "--rm", "--runtime", runtime, *options, "localhost/busybox", "/bin/true"])
+
+
+def make_bundle() -> None:
+    """A bundle on what the hosts share."""
+    shutil.rmtree(BUNDLE, ignore_errors=True)
+    for directory in ("bin", "proc", "dev"):
+        os.makedirs(f"{BUNDLE}/rootfs/{directory}")
+    shutil.copy("/bin/busybox", f"{BUNDLE}/rootfs/bin/")
+    for applet in ("true", "sleep"):
+        os.symlink("busybox", f"{BUNDLE}/rootfs/bin/{applet}")
+    config = {
+        "ociVersion": "1.0.2",
+        "root": {"path": "rootfs"},
+        "process": {"cwd": "/", "args": ["/bin/sleep", "600"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": {
+            "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "user"}],
+            "uidMappings": [{"containerID": 0, "hostID": USER.pw_uid, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": USER.pw_gid, "size": 1}],
+        },
+    }
+    with open(f"{BUNDLE}/config.json", "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    for directory, _directories, files in os.walk(BUNDLE):
+        for name in ("", *files):
+            os.chown(os.path.join(directory, name), USER.pw_uid, USER.pw_gid, follow_symlinks=False)
+
+
+def operations() -> None:
+    """create, start, state, kill and delete of one container, one by one, ours and the C one's in turn."""
+    times: dict[str, dict[str, list[float]]] = {}
+    for number in range(ROUNDS + 1):
+        for runtime in (SCRUN, C_SCRUN):
+            for verb in ("create --bundle {} bench", "start bench", "state bench", "kill bench KILL", "delete bench"):
+                begin = time.perf_counter()
+                run([runtime, *verb.format(BUNDLE).split()], USER)
+                if number:
+                    operation = times.setdefault(verb.split()[0], {})
+                    operation.setdefault(runtime, []).append(1000 * (time.perf_counter() - begin))
+    print(f"\noperations{'scrun':>24}{'C scrun':>14}{'ratio':>8}")
+    for verb, taken in times.items():
+        ours, theirs = (statistics.median(taken[runtime]) for runtime in (SCRUN, C_SCRUN))
+        print(f"  {verb:<24}{ours:8.1f} ms{theirs:11.1f} ms{ours / theirs:8.2f}")
+
+
+def memory() -> None:
+    """What stays while a container runs."""
+    run([SCRUN, "create", "--bundle", BUNDLE, "bench"], USER)
+    run([SCRUN, "start", "bench"], USER)
+    with open(f"/run/user/{USER.pw_uid}/scrun/bench/state.json", encoding="utf-8") as file:
+        record = json.load(file)
+    print("\nmemory while a container runs, in MB (RSS, and PSS: its share of what is shared)")
+    for name, pid in (("anchor", record["anchor"]), ("stand-in", record["pid"])):
+        print(f"  {name:<34}{kilobytes(pid, 'Rss') / 1024:8.1f}{kilobytes(pid, 'Pss') / 1024:8.1f}")
+    run([SCRUN, "delete", "bench"], USER)
+    run([C_SCRUN, "create", "--bundle", BUNDLE, "bench"], USER)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if file.read().rstrip(b"\0") == b"scrun: bench":
+                    rss, pss = kilobytes(int(pid), "Rss"), kilobytes(int(pid), "Pss")
+                    print(f"  {'anchor of the C scrun':<34}{rss / 1024:8.1f}{pss / 1024:8.1f}")
+        except OSError:
+            continue
+    run([C_SCRUN, "delete", "--force", "bench"], USER)
+
+
+def kilobytes(pid: int, what: str) -> int:
+    """A line of /proc/PID/smaps_rollup."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(f"{what}:"))
+
+
+def at_once(runtime: str, **more: str) -> Command:
+    """That many `podman run` at the same time."""
+    argv = ["podman", "--runtime", runtime, "run", "--rm", "localhost/busybox", "/bin/true"]
+
+    def command() -> None:
+        children = [start(argv, USER, subprocess.DEVNULL, **more) for _ in range(AT_ONCE)]
+        if failed := [status for child in children if (status := child.wait())]:
+            sys.exit(f"bench: {len(failed)} of {AT_ONCE} containers at once failed: {failed}")
+
+    return command
+
+
+def main() -> None:
+    """Measure and print everything."""
+    print(f"medians of {ROUNDS} rounds, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}", flush=True)
+    make_bundle()
+    bare = [os.path.realpath(sys.executable), "-IS", "-c", "pass"]
+    run([SCRUN, "create", "--bundle", BUNDLE, "bench"], USER)
+    table(
+        "start-up",
+        in_turn(
+            {
+                "python3 -IS -c pass": lambda: run(bare, USER),
+                "scrun state": lambda: run([SCRUN, "state", "bench"], USER),
+            },
+            ROUNDS * 2,
+        ),
+        "python3 -IS -c pass",
+    )
+    run([SCRUN, "delete", "bench"], USER)
+    table(
+        "podman run (rootless, no namespaces of podman's, as the C scrun needs)",
+        in_turn(
+            {
+                "scrun": podman("scrun", **C_PODMAN),
+                "C scrun": podman("cscrun", **C_PODMAN),
+                "crun, on this host": podman("crun", **C_PODMAN),
+            }
+        ),
+        "C scrun",
+    )
+    table(
+        "podman run (rootless, podman's defaults)",
+        in_turn({"scrun": podman("scrun"), "crun, on this host": podman("crun")}),
+        "crun, on this host",
+    )
+    table(
+        "docker run (rootful, the root filesystem is not on the nodes: scrun carries it, the C scrun's script doesn't)",
+        in_turn(
+            {
+                "scrun": docker("scrun", "--network=host"),
+                "runc, on this host": docker("runc", "--network=host"),
+            }
+        ),
+        "runc, on this host",
+    )
+    operations()
+    memory()
+    table(
+        f"{AT_ONCE} at once (podman run)",
+        in_turn({"scrun": at_once("scrun", **C_PODMAN), "C scrun": at_once("cscrun", **C_PODMAN)}, 2),
+        "C scrun",
+    )
+    shutil.rmtree(BUNDLE)
+
+
+if __name__ == "__main__":
+    main()

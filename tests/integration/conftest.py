@@ -1,0 +1,173 @@
+"""Fixtures: users, bundles, containers, and the rule that no test leaves anything behind.
+
+Run inside the devcluster, on its host login, as root::
+
+    devcluster/devcluster exec -- sh -c 'cd /src && /opt/scrun/bin/python -m pytest tests/integration'
+
+SCRUN_RUNTIME names the executable under test. With crun (``SCRUN_RUNTIME=/usr/bin/crun``) the tests of what any OCI
+runtime does prove themselves; those of what only scrun does are skipped, each with its reason.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import leftovers, rootfs, slurm
+from .oci import Container, Runtime
+from .users import User
+
+RUNTIME = os.environ.get("SCRUN_RUNTIME", "/usr/local/bin/scrun")
+
+MakeBundle = Callable[..., Path]
+MakeContainer = Callable[..., Container]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say where this runs, rather than have everything fail."""
+    config.addinivalue_line("markers", "slurm_only(reason): a runtime without Slurm does otherwise")
+    if os.geteuid() or not shutil.which("squeue"):
+        pytest.exit("the integration tests run as root on the devcluster's host login: see tests/integration/conftest.py", 4)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what another runtime than scrun can't be measured by."""
+    if Path(RUNTIME).name == "scrun":
+        return
+    for item in items:
+        if mark := item.get_closest_marker("slurm_only"):
+            item.add_marker(pytest.mark.skip(reason=f"{Path(RUNTIME).name}: {mark.args[0]}"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """No test leaves a job, a container's directory or a process of the runtime."""
+    before = leftovers.survey()
+    yield
+    leftovers.assert_nothing_left(before)
+
+
+@pytest.fixture(scope="session")
+def alice() -> User:
+    """A plain user."""
+    return User("alice")
+
+
+@pytest.fixture(scope="session")
+def bob() -> User:
+    """Another plain user."""
+    return User("bob")
+
+
+@pytest.fixture(scope="session")
+def root() -> User:
+    """The superuser, as whom dockerd calls."""
+    return User("root")
+
+
+@pytest.fixture(scope="session")
+def _user_directories() -> Iterator[Callable[[User], Path]]:
+    """A directory of each user's that the nodes see too, with a busybox in it."""
+    made: dict[str, Path] = {}
+
+    def directory(user: User) -> Path:
+        if user.name not in made:
+            made[user.name] = user.mkdir(user.shared / f"scrun-tests-{user.name}-{os.getpid()}")
+            rootfs.copy_busybox(made[user.name], user)
+        return made[user.name]
+
+    yield directory
+    for path in made.values():
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def directory(alice: User, _user_directories: Callable[[User], Path]) -> Iterator[Path]:
+    """An empty directory of alice's on /home."""
+    path = alice.mkdir(_user_directories(alice) / f"files-{uuid.uuid4().hex[:8]}")
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def bundle(alice: User, _user_directories: Callable[[User], Path]) -> Iterator[MakeBundle]:
+    """Makes bundles that can be run; after the test they must be as they were, but for what containers wrote into rootfs.
+
+    ``bundle("sh", "-c", "exit 7", user=alice, env=["A=b"], terminal=False, change=lambda config: …)``
+    """
+    made: list[tuple[Path, set[str]]] = []
+
+    def make(
+        *args: str,
+        user: User = alice,
+        env: Sequence[str] = (),
+        terminal: bool = False,
+        change: rootfs.Change | None = None,
+    ) -> Path:
+        home = _user_directories(user)
+        path = user.mkdir(home / f"bundle-{uuid.uuid4().hex[:8]}")
+        rootfs.make_rootfs(path / "rootfs", user, home / "busybox")
+        content = rootfs.config(args or ["true"], user, env=env, terminal=terminal)
+        if change:
+            change(content)
+        rootfs.write_config(path, content, user)
+        made.append((path, set(os.listdir(path))))
+        return path
+
+    yield make
+    extra = {str(path / name) for path, names in made for name in set(os.listdir(path)) - names}
+    for path, _ in made:
+        shutil.rmtree(path)
+    assert not extra, "left in the bundle"
+
+
+@pytest.fixture
+def runtime(alice: User) -> Runtime:
+    """The executable under test, as alice calls it."""
+    return Runtime(RUNTIME, alice)
+
+
+@pytest.fixture
+def unique_id() -> str:
+    """A container id that nobody has."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def container(
+    alice: User, bundle: MakeBundle, _user_directories: Callable[[User], Path]
+) -> Iterator[MakeContainer]:
+    """Makes containers (not created yet), with the arguments of :func:`bundle`; deletes them after the test."""
+    made: list[Container] = []
+
+    def make(*args: str, user: User = alice, at: Path | None = None, **more: Any) -> Container:
+        path = at or bundle(*args, user=user, **more)
+        files = user.mkdir(_user_directories(user) / f"output-{uuid.uuid4().hex[:8]}")
+        made.append(Container(Runtime(RUNTIME, user), f"test-{uuid.uuid4().hex[:12]}", path, files))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean_up()
+        shutil.rmtree(one.directory)
+
+
+@pytest.fixture
+def slurm_conf(directory: Path) -> Callable[..., Path]:
+    """Makes a copy of the cluster's configuration, for -f: ``slurm_conf(SlurmctldPort="1")``."""
+    return lambda **settings: slurm.copy_config(directory, **settings)
+
+
+@pytest.fixture
+def held_node(alice: User) -> Iterator[int]:
+    """node2 is taken as long as the job lasts, whose id this is: a container that asks for it is queued."""
+    job = slurm.allocate(alice, "--exclusive", "--nodelist=node2")
+    yield job
+    if job in slurm.jobs():
+        slurm.release(job)

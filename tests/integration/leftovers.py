@@ -1,0 +1,49 @@
+"""What a container leaves while it lives, and must not leave when it is gone."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+
+PATIENCE = 10.0  # seconds; a job that was cancelled is completing for a moment
+
+
+def survey() -> set[str]:
+    """Jobs, containers' directories and processes of the runtime, each in words."""
+    return _jobs() | _directories() | _processes()
+
+
+def assert_nothing_left(before: set[str]) -> None:
+    """Fail unless everything there is was there before."""
+    deadline = time.monotonic() + PATIENCE
+    while left := survey() - before:
+        if time.monotonic() > deadline:
+            pytest.fail("left behind: " + "; ".join(sorted(left)))
+        time.sleep(0.05)
+
+
+def _jobs() -> set[str]:
+    return {f"job {line}" for line in slurm.squeue("--format=%A %u %j")}
+
+
+def _directories() -> set[str]:
+    roots = [*Path("/run/user").glob("*/scrun"), *Path("/run/user").glob("*/scrun-tests"), Path("/run/scrun")]
+    return {f"directory {path}" for root in roots if root.is_dir() for path in root.iterdir()}
+
+
+def _processes() -> set[str]:
+    """Those of create (the anchor, the stand-in and the workers keep its command line), and srun."""
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        if words[0].endswith("/srun") or ("create" in words and any(word.endswith(("/scrun", "/crun")) for word in words)):
+            found.add(f"process {pid} {' '.join(words).strip()}")
+    return found

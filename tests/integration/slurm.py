@@ -1,0 +1,68 @@
+"""What the tests ask Slurm, and Slurm configurations of their own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from .users import User
+from .waiting import wait_until
+
+CONFIG = Path("/etc/slurm")
+
+
+def squeue(*arguments: str) -> list[str]:
+    """The lines of squeue, of everybody's jobs."""
+    done = subprocess.run(
+        ["squeue", "--all", "--noheader", *arguments], capture_output=True, text=True, timeout=30, check=True
+    )
+    return [line.strip() for line in done.stdout.splitlines()]
+
+
+def jobs(user: User | None = None) -> set[int]:
+    """The jobs that wait, run or are completing; only that user's when one is named."""
+    only = [f"--user={user.name}"] if user else []
+    return {int(line) for line in squeue("--format=%A", *only)}
+
+
+def job_fields(job: int) -> dict[str, str]:
+    """What ``scontrol show job`` says."""
+    done = subprocess.run(
+        ["scontrol", "show", "job", "--oneliner", str(job)], capture_output=True, text=True, timeout=30, check=True
+    )
+    return dict(field.partition("=")[::2] for field in done.stdout.split())
+
+
+def cancel(job: int, *options: str) -> None:
+    """scancel one job."""
+    subprocess.run(["scancel", *options, str(job)], timeout=30, check=True)
+
+
+def allocate(user: User, *options: str) -> int:
+    """A job of that user's, as salloc gives it; see :func:`release`."""
+    done = user.run("salloc", "--no-shell", "--job-name=of-the-tests", *options).ok()
+    return int(done.stderr.partition("Granted job allocation ")[2].split()[0])
+
+
+def release(job: int) -> None:
+    """Cancel what :func:`allocate` started, and wait until its nodes are free."""
+    cancel(job)
+    wait_until(lambda: job not in jobs(), f"job {job} has gone")
+
+
+def steps(job: int) -> list[str]:
+    """The steps that a job has now."""
+    return squeue("--steps", f"--job={job}", "--format=%i")
+
+
+def copy_config(directory: Path, **settings: str) -> Path:
+    """A copy of the cluster's configuration, for -f; the path of its slurm.conf, where ``settings`` were changed."""
+    for file in CONFIG.iterdir():
+        if file.is_file():
+            shutil.copy(file, directory / file.name)
+            (directory / file.name).chmod(0o644)
+    conf = directory / "slurm.conf"
+    kept = [line for line in conf.read_text().splitlines() if line.partition("=")[0] not in settings]
+    conf.write_text("\n".join([*kept, *(f"{name}={value}" for name, value in settings.items())]) + "\n")
+    return conf

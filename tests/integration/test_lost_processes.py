@@ -1,0 +1,148 @@
+"""Whatever is killed, no job outlives its container, and no container is believed to run that doesn't."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from . import slurm
+from .conftest import MakeContainer
+from .oci import Container
+from .processes import descendants, is_running
+from .rootfs import Config
+from .waiting import wait_until
+
+pytestmark = pytest.mark.slurm_only("no process stays with a container, and there is no job")
+
+SOON = 5.0  # seconds within which the job must be gone
+STUBBORN = ("sh", "-c", "trap '' TERM INT HUP; echo ready; while :; do sleep 0.1; done")
+
+
+def new_network(config: Config) -> None:
+    """Ask for a network namespace: the process of the pid file then sits in it."""
+    config["linux"]["namespaces"].append({"type": "network"})
+
+
+def assert_job_goes(job: int) -> None:
+    """The job's processes may take their time to end; it must have been cancelled soon."""
+    wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone", SOON)
+
+
+@pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
+@pytest.mark.parametrize("who", ["anchor", "pid"])
+def test_the_job_ends_when_a_process_that_stays_with_a_running_container_is_killed(
+    container: MakeContainer, who: str, change: object
+) -> None:
+    one = container(*STUBBORN, change=change).started()
+    one.wait_for_output(b"ready\n")
+    record = one.record
+    processes = {record["pid"], record["anchor"], *descendants(record["anchor"])}
+    os.kill(record[who], signal.SIGKILL)
+    one.wait_for("stopped", SOON)
+    assert_job_goes(record["job"])
+    wait_until(lambda: not any(map(is_running, processes)), "its processes have gone, srun too", SOON)
+    assert one.ended() == (-9 if who == "pid" else 137)
+
+
+@pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
+@pytest.mark.parametrize("who", ["anchor", "pid"])
+def test_the_job_ends_when_a_process_that_stays_with_a_created_container_is_killed(
+    container: MakeContainer, who: str, change: object
+) -> None:
+    one = container("sleep", "60", change=change).created()
+    record = one.record
+    os.kill(record[who], signal.SIGKILL)
+    one.wait_for("stopped", SOON)
+    assert_job_goes(record["job"])
+
+
+def test_the_job_ends_when_the_anchor_is_killed_right_after_start(container: MakeContainer) -> None:
+    one = container("sleep", "60").started()
+    record = one.record
+    os.kill(record["anchor"], signal.SIGKILL)
+    assert_job_goes(record["job"])
+
+
+def test_both_killed_leave_a_container_that_is_stopped_and_can_be_deleted(container: MakeContainer) -> None:
+    one = container(*STUBBORN).started()
+    record = kill_both(one)
+    assert one.status() == "stopped"
+    assert one.state()["pid"] == 0
+    one.call("delete").ok()
+    assert_job_goes(record["job"])
+
+
+@pytest.mark.parametrize(("verb", "words", "refusal"), [("start", "", "stopped"), ("kill", "TERM", "container not running")])
+def test_no_other_operation_works_on_what_was_killed(
+    container: MakeContainer, verb: str, words: str, refusal: str
+) -> None:
+    one = container("sleep", "60").created()
+    kill_both(one)
+    done = one.call(verb, *words.split())
+    assert done.status == 1
+    assert refusal in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_container_of_an_existing_job_leaves_that_job_when_it_is_lost(container: MakeContainer) -> None:
+    one = container("sh", "-c", "echo ready; sleep 60")
+    job = slurm.allocate(one.runtime.user)
+    try:
+        one.started(env={"SLURM_JOB_ID": str(job)})
+        one.wait_for_output(b"ready\n")
+        kill_both(one)
+        one.call("delete").ok()
+        assert slurm.job_fields(job)["JobState"] == "RUNNING"
+        wait_until(lambda: not slurm.steps(job), "the container's step has gone", SOON)
+    finally:
+        slurm.release(job)
+
+
+def test_srun_killed_ends_the_container_with_a_failure(container: MakeContainer) -> None:
+    one = container(*STUBBORN).started()
+    one.wait_for_output(b"ready\n")
+    record = one.record
+    os.kill(record["step_pid"], signal.SIGKILL)
+    assert one.ended() == 137
+    assert_job_goes(record["job"])
+
+
+def test_a_job_that_is_cancelled_ends_its_container_with_the_signals_status(container: MakeContainer) -> None:
+    one = container(*STUBBORN).started()
+    one.wait_for_output(b"ready\n")
+    slurm.cancel(one.record["job"])
+    assert one.ended() in (137, 143)
+    one.wait_for("stopped")
+
+
+def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_container(container: MakeContainer) -> None:
+    one = container("sh", "-c", "echo ran").created()
+    slurm.cancel(one.record["job"])
+    wait_until(lambda: one.record["job"] not in slurm.jobs(), "the job has gone")
+    done = one.call("start")
+    assert done.status == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert one.ended() != 0
+    assert b"ran" not in one.output
+    assert one.status() == "stopped"
+
+
+def test_a_job_whose_time_is_over_ends_its_container_with_a_failure(container: MakeContainer) -> None:
+    one = container(*STUBBORN).started()
+    one.wait_for_output(b"ready\n")
+    job = one.record["job"]
+    # Slurm looks at limits twice a minute; a signal to the whole job, KILL as at the end of KillWait, is the same to us.
+    slurm.cancel(job, "--signal=KILL")
+    assert one.ended() == 137
+
+
+def kill_both(one: Container) -> dict[str, int]:
+    """SIGKILL to the anchor and the stand-in; the record as it was before."""
+    record = one.record
+    os.kill(record["pid"], signal.SIGSTOP)  # so that it doesn't see the anchor's end
+    os.kill(record["anchor"], signal.SIGKILL)
+    os.kill(record["pid"], signal.SIGKILL)
+    wait_until(lambda: not is_running(record["pid"]), "the stand-in has gone")
+    return record

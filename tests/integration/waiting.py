@@ -1,0 +1,42 @@
+"""Waiting for what takes its time, without sleeping longer than it takes."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+    """What ``condition`` returns, as soon as that is true; after ``timeout`` seconds the test fails, saying ``what``."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if result := condition():
+            return result
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout:.0f} s in vain until {what}")
+        time.sleep(0.02)
+
+
+def read_until(descriptor: int, wanted: bytes, timeout: float = 20.0) -> bytes:
+    """What arrives on a descriptor, up to and with ``wanted``; what comes with it in one piece is kept as well."""
+    got = b""
+    deadline = time.monotonic() + timeout
+    while wanted not in got:
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            pytest.fail(f"waited {timeout:.0f} s in vain for {wanted!r}; there was {got!r}")
+        try:
+            piece = os.read(descriptor, 65536)
+        except OSError:  # the last slave of a terminal was closed
+            piece = b""
+        if not piece:
+            pytest.fail(f"the stream ended without {wanted!r}; there was {got!r}")
+        got += piece
+    return got

@@ -1,0 +1,122 @@
+"""What the tests of the core share: a claimed container, an event loop, a child that runs a function, a fake srun."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from scrun.lifecycle import processes
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
+
+# The same examples each time, none timed, nothing written into the checkout.
+settings.register_profile("scrun", max_examples=100, deadline=None, derandomize=True, database=None)
+settings.load_profile("scrun")
+
+TOO_LONG = 60  # seconds until a test that hangs is ended; none measures time
+
+
+@pytest.fixture(autouse=True)
+def never_hangs() -> Iterator[None]:
+    """A test that waits for what never comes fails instead of stopping the run."""
+
+    def expired(_number: int, _frame: object) -> None:
+        raise TimeoutError(f"nothing happened for {TOO_LONG} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.alarm(TOO_LONG)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[Container]:
+    """A container that was claimed, with the record of a created one whose stand-in is this process."""
+    claimed = Container.claim(str(tmp_path / "root"), "box")
+    claimed.record = {
+        "id": "box",
+        "status": "created",
+        "bundle": "/bundle",
+        "rootfs": "/bundle/rootfs",
+        "created": "2026-01-02T03:04:05.000000006Z",
+        "owner": "alice",
+        "annotations": {"a": "b"},
+        "environment": {},
+        "pid": os.getpid(),
+        "pid_started": processes.start_time(os.getpid()),
+    }
+    claimed.save()
+    yield claimed
+    os.close(claimed.descriptor)
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    """An event loop; the process gets its own signal handling back afterwards."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    yield Loop()
+    os.close(signal.set_wakeup_fd(-1))
+    signal.signal(signal.SIGCHLD, handler)
+
+
+@pytest.fixture
+def fork() -> Iterator[Callable[..., int]]:
+    """Run a function in a child, which exits with what it returns (99 after an exception); the result is its pid.
+
+    Children that a test leaves behind are killed.
+    """
+    children: list[int] = []
+
+    def run(function: Callable[..., int | None], *arguments: Any) -> int:
+        pid = os.fork()
+        if not pid:
+            status = 99
+            try:
+                signal.set_wakeup_fd(-1)
+                status = function(*arguments) or 0
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+            finally:
+                os._exit(status)
+        children.append(pid)
+        return pid
+
+    yield run
+    for pid in children:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        except ChildProcessError:
+            pass  # the test has waited for it
+
+
+@pytest.fixture
+def exit_code() -> Callable[[int], int]:
+    """Wait for a child; the result is its exit status, negative for a signal."""
+
+    def wait(pid: int) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    return wait
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[..., str]:
+    """Write an executable shell script; the result is its path."""
+
+    def write(text: str, name: str = "srun") -> str:
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return write

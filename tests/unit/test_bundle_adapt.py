@@ -1,0 +1,197 @@
+"""A config written for the login node becomes one that the compute node's OCI runtime can run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundle_samples import CONFIGS, as_root, changed, engine, kinds, minimal
+
+from scrun.bundle import config
+from scrun.bundle.adapt import adapt
+
+JOBS = [{"uid": 2000, "gid": 2001}, {"uid": 2000, "gid": 2001, "keep_user": False}, {"uid": 0, "gid": 0}]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_adapting_leaves_its_input_alone_and_twice_is_once(path: Path, job: dict[str, Any]) -> None:
+    value = config.load_text(path.read_text(), path.name)
+    before = copy.deepcopy(value)
+    once = adapt(value, **job, note=lambda line: None)
+    assert value == before
+    again: list[str] = []
+    assert adapt(once, **job, note=again.append) == once
+    assert again == []
+
+
+@pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_what_comes_out_is_a_valid_config_without_anything_of_the_login_node_s(path: Path, job: dict[str, Any]) -> None:
+    notes: list[str] = []
+    adapted = adapt(config.load_text(path.read_text(), path.name), **job, note=notes.append)
+    config.check(adapted)
+    assert all(line and "\n" not in line for line in notes)
+    assert "hooks" not in adapted
+    assert not {"cgroupsPath", "resources", "mountLabel"} & adapted["linux"].keys()
+    assert not any("path" in namespace for namespace in adapted["linux"]["namespaces"])
+    assert "apparmorProfile" not in adapted["process"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_an_unprivileged_job_maps_exactly_the_container_s_user(path: Path) -> None:
+    value = config.load_text(path.read_text(), path.name)
+    linux = adapt(value, uid=2000, gid=2001, note=lambda line: None)["linux"]
+    user = value["process"]["user"]
+    assert linux["uidMappings"] == [{"containerID": user["uid"], "hostID": 2000, "size": 1}]
+    assert linux["gidMappings"] == [{"containerID": user["gid"], "hostID": 2001, "size": 1}]
+    assert [n["type"] for n in linux["namespaces"]].count("user") == 1
+
+
+def test_a_config_that_needs_nothing_is_changed_by_the_user_namespace_only() -> None:
+    value = minimal()
+    adapted, notes = changed(value)
+    assert notes == []
+    del adapted["linux"]["uidMappings"], adapted["linux"]["gidMappings"]
+    value["linux"]["namespaces"].append({"type": "user"})
+    assert adapted == value
+    assert as_root(minimal()) == (minimal(), [])
+
+
+def test_a_config_without_a_linux_section_gets_one() -> None:
+    value = minimal()
+    del value["linux"], value["mounts"]
+    adapted, _ = changed(value)
+    assert kinds(adapted) == ["mount", "user"]
+    assert "mounts" not in adapted
+
+
+GONE: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
+    ("process.apparmorProfile", lambda c: c["process"].update(apparmorProfile="docker-default"), "docker-default"),
+    ("process.selinuxLabel", lambda c: c["process"].update(selinuxLabel="a:b:c"), "a:b:c"),
+    ("linux.mountLabel", lambda c: c["linux"].update(mountLabel="a:b:c"), "a:b:c"),
+    ("linux.cgroupsPath", lambda c: c["linux"].update(cgroupsPath="/docker/x"), "the job has its own cgroup"),
+    ("linux.resources", lambda c: c["linux"].update(resources={"memory": {}, "cpu": {}}), "(memory, cpu) left out"),
+    ("linux.intelRdt", lambda c: c["linux"].update(intelRdt={"closID": "x"}), "hardware"),
+    ("linux.memoryPolicy", lambda c: c["linux"].update(memoryPolicy={"mode": "MPOL_BIND"}), "hardware"),
+    ("linux.netDevices", lambda c: c["linux"].update(netDevices={"eth0": {}}), "(eth0)"),
+    ("linux.timeOffsets", lambda c: c["linux"].update(timeOffsets={"boottime": {"secs": 1}}), "no time namespace"),
+]
+
+GONE_UNPRIVILEGED: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
+    ("process.rlimits", lambda c: c["process"].update(rlimits=[{"type": "RLIMIT_NOFILE"}]), "RLIMIT_NOFILE"),
+    ("process.oomScoreAdj", lambda c: c["process"].update(oomScoreAdj=0), "oomScoreAdj 0"),
+    ("process.scheduler", lambda c: c["process"].update(scheduler={"policy": "SCHED_FIFO"}), "SCHED_FIFO"),
+    (
+        "process.scheduler",
+        lambda c: c["process"].update(scheduler={"policy": "SCHED_OTHER", "nice": -1}),
+        "SCHED_OTHER",
+    ),
+    ("process.ioPriority", lambda c: c["process"].update(ioPriority={"class": "IOPRIO_CLASS_RT"}), "IOPRIO_CLASS_RT"),
+]
+
+
+@pytest.mark.parametrize(("place", "ask", "said"), GONE + GONE_UNPRIVILEGED)
+def test_what_an_unprivileged_job_can_not_have_is_left_out_and_said(
+    place: str, ask: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    value = minimal()
+    ask(value)
+    adapted, notes = changed(value)
+    section, key = place.split(".")
+    assert key not in adapted[section]
+    assert len(notes) == 1
+    assert said in notes[0]
+
+
+@pytest.mark.parametrize(("place", "ask", "said"), GONE)
+def test_what_no_job_can_have_is_left_out_of_root_s_too(
+    place: str, ask: Callable[[dict[str, Any]], Any], said: str
+) -> None:
+    value = minimal()
+    ask(value)
+    adapted, notes = as_root(value)
+    assert adapted == minimal()
+    assert len(notes) == 1
+    assert said in notes[0]
+
+
+@pytest.mark.parametrize(("place", "ask", "said"), GONE_UNPRIVILEGED)
+def test_what_takes_privilege_stays_for_root_s_job(place: str, ask: Callable[[dict[str, Any]], Any], said: str) -> None:
+    value = minimal()
+    ask(value)
+    assert as_root(value) == (value, [])
+
+
+def test_priorities_that_need_no_privilege_stay() -> None:
+    value = minimal()
+    value["process"] |= {
+        "scheduler": {"policy": "SCHED_BATCH", "nice": 5},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+        "capabilities": {"bounding": ["CAP_KILL"]},
+        "consoleSize": {"height": 1, "width": 1},
+        "terminal": True,
+    }
+    value["process"]["user"]["umask"] = 18
+    value["linux"] |= {
+        "personality": {"domain": "LINUX32"},
+        "rootfsPropagation": "rslave",
+        "maskedPaths": ["/proc/kcore"],
+    }
+    value["annotations"] = {"a": "b"}
+    adapted, notes = changed(value)
+    assert notes == []
+    assert adapted["process"] == value["process"]
+    assert {key: adapted["linux"][key] for key in ("personality", "rootfsPropagation", "maskedPaths")} == {
+        key: value["linux"][key] for key in ("personality", "rootfsPropagation", "maskedPaths")
+    }
+    assert adapted["annotations"] == {"a": "b"}
+
+
+def test_every_kind_of_hook_is_left_out_with_its_path() -> None:
+    value = minimal()
+    value["hooks"] = {kind: [{"path": f"/{kind}"}] for kind in ("prestart", "createRuntime", "poststop")} | {"x": []}
+    adapted, notes = changed(value)
+    assert "hooks" not in adapted
+    assert [note.split(" left")[0] for note in notes] == [
+        "prestart hooks (/prestart)",
+        "createRuntime hooks (/createRuntime)",
+        "poststop hooks (/poststop)",
+    ]
+
+
+def test_seccomp_without_a_listener_stays_as_it_is() -> None:
+    value = engine("docker-28")
+    assert changed(value)[0]["linux"]["seccomp"] == value["linux"]["seccomp"]
+
+
+def test_a_rule_for_a_listener_answers_as_the_kernel_does_without_one() -> None:
+    notify = {"names": ["mount", "bpf"], "action": "SCMP_ACT_NOTIFY"}
+    other = {"names": ["chown"], "action": "SCMP_ACT_LOG"}
+    adapted, notes = changed(
+        minimal(
+            seccomp={
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "flags": ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+                "listenerPath": "/run/agent",
+                "listenerMetadata": "m",
+                "syscalls": [notify, other],
+            }
+        )
+    )
+    assert adapted["linux"]["seccomp"] == {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+        "syscalls": [{"names": ["mount", "bpf"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}, other],
+    }
+    assert len(notes) == 3
+    assert "seccomp rule for mount, bpf answers ENOSYS" in notes[1]
+
+
+def test_a_default_action_for_a_listener_answers_as_the_kernel_does_without_one() -> None:
+    adapted, notes = changed(minimal(seccomp={"defaultAction": "SCMP_ACT_NOTIFY"}))
+    assert adapted["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38}
+    assert len(notes) == 1

@@ -1,0 +1,134 @@
+"""Mounts and devices of a config that is adapted to a job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from bundle_samples import as_root, changed, engine, minimal, mount, without
+
+
+def test_the_tty_group_of_dev_pts_is_left_out_unless_it_is_mapped() -> None:
+    adapted, notes = changed(engine("docker-28"))
+    assert mount(adapted, "/dev/pts")["options"] == ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
+    assert "option gid=5 of mount /dev/pts left out: that id isn't mapped" in notes
+    value = engine("docker-28")
+    value["process"]["user"]["gid"] = 5
+    assert "gid=5" in mount(changed(value)[0], "/dev/pts")["options"]
+    assert "gid=5" in mount(as_root(engine("docker-28"))[0], "/dev/pts")["options"]
+
+
+def test_an_owner_of_a_tmpfs_is_left_out_unless_it_is_mapped() -> None:
+    value = minimal()
+    value["mounts"] = [{"destination": "/t", "type": "tmpfs", "source": "t", "options": ["uid=7", "gid=0", "mode=700"]}]
+    assert mount(changed(value)[0], "/t")["options"] == ["gid=0", "mode=700"]
+
+
+def test_an_owner_that_is_mapped_stays() -> None:
+    value = minimal()
+    value["process"]["user"]["uid"] = 7
+    value["mounts"] = [{"destination": "/t", "type": "tmpfs", "source": "t", "options": ["uid=7"]}]
+    assert changed(value)[1] == []
+    assert mount(changed(value)[0], "/t")["options"] == ["uid=7"]
+
+
+def test_the_options_of_a_bind_are_left_to_staging() -> None:
+    value = minimal()
+    value["mounts"] = [{"destination": "/d", "type": "bind", "source": "/s", "options": ["rbind", "uid=7"]}]
+    assert changed(value)[0]["mounts"] == value["mounts"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "destination", "namespace"),
+    [("sysfs", "/sys", "network"), ("proc", "/proc", "pid")],
+)
+def test_a_kernel_file_system_of_the_node_s_namespace_is_bound(kind: str, destination: str, namespace: str) -> None:
+    value = minimal()
+    value["mounts"] = [{"destination": destination, "type": kind, "source": kind, "options": ["nosuid", "ro"]}]
+    assert changed(value)[0]["mounts"] == value["mounts"]
+    adapted, [note] = changed(without(value, namespace))
+    assert adapted["mounts"] == [
+        {"destination": destination, "type": "bind", "source": destination, "options": ["rbind", "nosuid", "ro"]}
+    ]
+    assert note == f"{destination} becomes a bind of the node's: its {namespace} namespace is the node's"
+    assert as_root(value)[0]["mounts"] == value["mounts"]
+
+
+def test_message_queues_of_the_node_s_namespace_are_left_out() -> None:
+    value = minimal()
+    value["mounts"] = [{"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue"}]
+    assert changed(value)[0]["mounts"] == value["mounts"]
+    adapted, [note] = changed(without(value, "ipc"))
+    assert adapted["mounts"] == []
+    assert note == "/dev/mqueue left out: the container has the node's ipc namespace"
+
+
+def test_podman_s_shared_memory_becomes_the_container_s_own_without_a_size() -> None:
+    adapted, notes = changed(engine("podman-5-rootless"))
+    assert mount(adapted, "/dev/shm") == {
+        "destination": "/dev/shm",
+        "type": "tmpfs",
+        "source": "shm",
+        "options": ["nosuid", "noexec", "nodev", "mode=1777"],
+    }
+    assert any(note.startswith("/dev/shm becomes a tmpfs") for note in notes)
+
+
+def test_shared_memory_that_is_the_host_s_or_a_tmpfs_already_stays() -> None:
+    for name in ("docker-28-privileged", "docker-28"):
+        assert mount(changed(engine(name))[0], "/dev/shm") == mount(engine(name), "/dev/shm")
+
+
+def test_bind_mounts_of_files_are_left_to_staging() -> None:
+    value = engine("podman-5-rootless-it")
+    adapted, _ = changed(value)
+    for destination in ("/data", "/etc/hosts", "/etc/resolv.conf"):
+        assert mount(adapted, destination) == mount(value, destination)
+
+
+def test_cgroup_mounts_stay_because_both_runtimes_can_make_them() -> None:
+    assert mount(changed(engine("docker-28"))[0], "/sys/fs/cgroup") == mount(engine("docker-28"), "/sys/fs/cgroup")
+
+
+def test_no_mount_is_id_mapped() -> None:
+    mapping = [{"containerID": 0, "hostID": 1, "size": 1}]
+    value = minimal()
+    plain = {"destination": "/d", "type": "bind", "source": "/s"}
+    value["mounts"] = [plain | {"options": ["rbind", "idmap"], "uidMappings": mapping, "gidMappings": mapping}]
+    adapted, [note] = as_root(value)
+    assert adapted["mounts"] == [plain | {"options": ["rbind"]}]
+    assert note == "mount /d isn't id-mapped: its files keep their owners"
+    value["mounts"] = [plain | {"options": ["rbind", "ridmap=uids=0-1-1"]}]
+    assert as_root(value)[0]["mounts"] == [plain | {"options": ["rbind"]}]
+
+
+def device(path: str) -> dict[str, Any]:
+    return {"path": path, "type": "c", "major": 1, "minor": 3}
+
+
+def test_a_device_that_was_asked_for_stays_and_the_usual_ones_are_the_runtime_s() -> None:
+    adapted, notes = changed(minimal(devices=[device("/dev/null"), device("/dev/fuse")]))
+    assert adapted["linux"]["devices"] == [device("/dev/fuse")]
+    assert notes == ["device /dev/null left to the node's runtime, which always makes it"]
+
+
+def test_a_privileged_container_does_not_ask_for_each_device_of_the_login_node() -> None:
+    adapted, notes = changed(engine("docker-28-privileged"))
+    assert adapted["linux"]["devices"] == []
+    assert sum(note.startswith("device /dev/fuse left out") for note in notes) == 1
+
+
+def test_leave_for_a_few_devices_is_not_privileged() -> None:
+    rules = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "a", "major": 10, "access": "rwm"}]
+    adapted, _ = changed(minimal(devices=[device("/dev/fuse")], resources={"devices": rules}))
+    assert adapted["linux"]["devices"] == [device("/dev/fuse")]
+
+
+def test_the_same_of_a_rootless_podman_that_binds_the_devices() -> None:
+    value = engine("podman-5-keep-id-privileged")
+    adapted, _ = changed(value)
+    devices = [m["destination"] for m in adapted["mounts"] if m["destination"].startswith("/dev/")]
+    assert devices == ["/dev/pts", "/dev/mqueue", "/dev/shm"]
+    del value["annotations"]
+    devices = [m["destination"] for m in changed(value)[0]["mounts"] if m["destination"].startswith("/dev/")]
+    assert devices == ["/dev/fuse", "/dev/pts", "/dev/mqueue", "/dev/shm", "/dev/net/tun"]

@@ -1,0 +1,137 @@
+"""Users and namespaces of a config that is adapted to a job."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from bundle_samples import as_root, changed, engine, kinds, minimal, without
+
+
+def test_additional_groups_are_left_out_of_an_unprivileged_job_only() -> None:
+    value = minimal()
+    value["process"]["user"]["additionalGids"] = [4, 5]
+    adapted, [note] = changed(value)
+    assert adapted["process"]["user"] == {"uid": 0, "gid": 0}
+    assert note.startswith("additional groups 4, 5 left out")
+    assert as_root(value) == (value, [])
+
+
+def test_an_engine_s_own_mapping_is_replaced() -> None:
+    adapted, _ = changed(engine("podman-5-keep-id-privileged"))
+    assert adapted["linux"]["uidMappings"] == [{"containerID": 2000, "hostID": 2000, "size": 1}]
+
+
+def test_where_the_runtime_maps_root_only_the_container_s_user_becomes_root() -> None:
+    adapted, notes = changed(engine("docker-28-it"), keep_user=False)
+    assert (adapted["process"]["user"]["uid"], adapted["process"]["user"]["gid"]) == (0, 0)
+    assert adapted["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 2000, "size": 1}]
+    assert any(note.startswith("user 5:6 becomes root of the container") for note in notes)
+
+
+def test_root_s_job_keeps_a_user_namespace_that_maps_something() -> None:
+    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    value = minimal(uidMappings=mapping, gidMappings=mapping)
+    value["linux"]["namespaces"].append({"type": "user"})
+    assert as_root(value) == (value, [])
+
+
+def test_root_s_job_gets_no_user_namespace_that_maps_nothing() -> None:
+    value = minimal()
+    value["linux"]["namespaces"].append({"type": "user"})
+    adapted, notes = as_root(value)
+    assert adapted == minimal()
+    assert notes == ["user namespace left out: nothing is mapped in it"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stays"),
+    [
+        ("network", False),
+        ("cgroup", False),
+        ("time", False),
+        ("pid", True),
+        ("ipc", True),
+        ("uts", True),
+        ("mount", True),
+    ],
+)
+def test_a_namespace_of_the_login_node_is_never_joined(kind: str, stays: bool) -> None:
+    value = without(minimal(), kind)
+    value["linux"]["namespaces"].append({"type": kind, "path": "/run/ns/x"})
+    adapted, notes = as_root(value)
+    assert (kind in kinds(adapted)) == stays
+    assert notes[0] == f"{kind} namespace /run/ns/x isn't joined: the container gets " + (
+        "a new one" if stays else "the job's"
+    )
+
+
+def test_a_user_namespace_of_the_login_node_goes_with_its_mappings() -> None:
+    mapping = [{"containerID": 0, "hostID": 1, "size": 1}]
+    value = minimal(uidMappings=mapping, gidMappings=mapping)
+    value["linux"]["namespaces"].append({"type": "user", "path": "/proc/1/ns/user"})
+    adapted, _ = as_root(value)
+    assert adapted == minimal()
+
+
+def test_a_new_network_namespace_stays_new() -> None:
+    assert "network" in kinds(changed(engine("docker-28"))[0])
+    assert "network" not in kinds(changed(engine("podman-5-rootless"))[0])
+
+
+def test_a_container_without_a_mount_namespace_gets_one() -> None:
+    adapted, notes = as_root(without(minimal(), "mount"))
+    assert "mount" in kinds(adapted)
+    assert notes == ["mount namespace added: the container needs its own on the node"]
+
+
+def test_time_offsets_stay_with_a_time_namespace() -> None:
+    value = minimal(timeOffsets={"boottime": {"secs": 1}})
+    value["linux"]["namespaces"].append({"type": "time"})
+    assert as_root(value) == (value, [])
+
+
+def test_a_host_name_needs_a_uts_namespace() -> None:
+    value = minimal() | {"hostname": "h", "domainname": "d"}
+    assert as_root(value) == (value, [])
+    adapted, notes = as_root(without(copy.deepcopy(value), "uts"))
+    assert not {"hostname", "domainname"} & adapted.keys()
+    assert len(notes) == 2
+
+
+def test_docker_s_domainname_moves_from_the_sysctl_to_the_member() -> None:
+    value = minimal(sysctl={"kernel.domainname": "example.org"})
+    adapted, notes = changed(value)
+    assert adapted["domainname"] == "example.org"
+    assert adapted["linux"]["sysctl"] == {}
+    assert notes == ["sysctl kernel.domainname becomes the domainname example.org"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("net.core.somaxconn", "network"),
+        ("kernel.msgmax", "ipc"),
+        ("kernel.shm_rmid_forced", "ipc"),
+        ("kernel.sem", "ipc"),
+        ("fs.mqueue.msg_max", "ipc"),
+        ("kernel.domainname", "uts"),
+    ],
+)
+def test_a_sysctl_goes_with_the_namespace_it_belongs_to(name: str, kind: str) -> None:
+    adapted, notes = as_root(without(minimal(sysctl={name: "1"}), kind))
+    assert adapted["linux"]["sysctl"] == {}
+    assert notes == [f"sysctl {name}=1 left out: the container has the node's {kind} namespace"]
+    if name != "kernel.domainname":
+        assert as_root(minimal(sysctl={name: "1"})) == (minimal(sysctl={name: "1"}), [])
+
+
+def test_ping_is_for_the_one_group_that_is_mapped() -> None:
+    name = "net.ipv4.ping_group_range"
+    value = minimal(sysctl={name: "0 2147483647"})
+    value["process"]["user"]["gid"] = 6
+    adapted, notes = changed(value)
+    assert adapted["linux"]["sysctl"] == {name: "6 6"}
+    assert notes == [f"sysctl {name}=0 2147483647 becomes 6 6: no other group is mapped"]
+    assert as_root(value) == (value, [])
+    assert changed(minimal(sysctl={name: "0\t0"}))[1] == []

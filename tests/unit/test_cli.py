@@ -1,0 +1,195 @@
+"""What people see of the command line: help, versions, and one line for what can't be understood."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import scrun
+from scrun import cli
+from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, Call
+
+Result = subprocess.CompletedProcess[str]
+
+
+def nothing(_call: Call) -> int:
+    return 0
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., Result]:
+    """Run the program as a person would, with a root directory of its own."""
+
+    def run(*words: str, **variables: str) -> Result:
+        environment = {"PATH": os.defpath, "PYTHONPATH": str(Path(scrun.__file__).parents[1]), **variables}
+        return subprocess.run(
+            [sys.executable, "-m", "scrun", "--root", str(tmp_path / "root"), *words],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("nosuch", "no such command 'nosuch'"),
+        ("--nosuch state c", "no such option '--nosuch'"),
+        ("--root", "'--root' requires an argument"),
+        ("state", "missing argument 'CONTAINER-ID'"),
+        ("state a b", "unexpected extra argument"),
+        ("state --force a", "no such option '--force'"),
+        ("create", "missing argument 'CONTAINER-ID'"),
+        ("create --bundle", "'--bundle' requires an argument"),
+        ("create --no-pivot=1 c", "'--no-pivot' does not take a value"),
+        ("kill a b c", "unexpected extra argument"),
+        ("kill --bogus a", "no such option '--bogus'"),
+        ("features now", "unexpected extra argument"),
+    ],
+)
+def test_a_line_that_cannot_be_understood_gets_one_line_and_exit_status_1(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(line.split(), nothing) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("scrun: ")
+    assert said in err.lower().replace("container-id", "CONTAINER-ID")
+    assert err.count("\n") == 1
+    assert "--help" in err
+    assert "Traceback" not in err
+
+
+def test_without_a_command_the_help_is_shown_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([], nothing) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: scrun")
+    assert "see scrun" not in err
+
+
+@pytest.mark.parametrize("spelling", ["--version", "-V"])
+def test_version_has_the_lines_that_docker_reads(spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([spelling], nothing) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"scrun version {scrun.__version__}", f"commit: {scrun.__version__}", f"spec: {scrun.OCI_VERSION}"]
+
+
+@pytest.mark.parametrize("spelling", ["--help", "-h", "-?", "--usage"])
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_every_command_has_help(command: str | None, spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, spelling] if command else [spelling], nothing) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("Usage: scrun")
+    named = COMMANDS[command].options if command else GLOBAL_OPTIONS
+    assert not [option.name for option in named if option.spellings[0] not in out]
+    if not command:
+        assert not [name for name in COMMANDS if f"  {name} " not in out]
+
+
+@pytest.mark.parametrize(
+    ("flags", "level"), [(["-v"], "info"), (["-v", "-v"], "verbose"), (["-vvv"], "debug"), (["-v"] * 12, "debug5")]
+)
+def test_each_v_says_more_on_standard_error(
+    flags: list[str], level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRUN_STDERR_DEBUG", "quiet")
+    assert cli.main([*flags, "state", "c"], nothing) == 0
+    assert os.environ["SCRUN_STDERR_DEBUG"] == level
+
+
+def test_the_exit_status_is_what_performing_the_call_gave() -> None:
+    assert cli.main(["state", "c"], lambda call: 7 if call.arguments == ("c",) else 0) == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("state", "nosuch"), "does not exist"),
+        (("start", "nosuch"), "does not exist"),
+        (("kill", "nosuch", "9"), "does not exist"),
+        (("delete", "nosuch"), "does not exist"),
+        (("state", "../../evil"), "invalid container id '../../evil'"),
+        (("create", ".hidden"), "invalid container id '.hidden'"),
+        (("kill", "nosuch", "NOSUCH"), "unknown signal 'NOSUCH'"),
+        (("--log-format", "xml", "state", "c"), "log format 'xml' is unknown"),
+        (("--log-level", "loud", "state", "c"), "log level 'loud' is unknown"),
+        (("--log", "/nosuch/log", "state", "c"), "can't write the log /nosuch/log"),
+        (("--debug", "state", "nosuch"), "does not exist"),
+        (("-v", "state", "nosuch"), "does not exist"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_on_standard_error_and_exit_status_1(
+    program: Callable[..., Result], words: tuple[str, ...], said: str
+) -> None:
+    done = program(*words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("scrun: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_delete_force_of_an_unknown_container_is_no_error(program: Callable[..., Result]) -> None:
+    done = program("delete", "--force", "nosuch")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_error_is_the_one_object_in_a_json_log(program: Callable[..., Result], tmp_path: Path) -> None:
+    log = tmp_path / "log.json"
+    done = program("--log", str(log), "--log-format", "json", "state", "nosuch")
+    (entry,) = [json.loads(line) for line in log.read_text().splitlines()]
+    assert entry["level"] == "error"
+    assert f"scrun: {entry['msg']}\n" == done.stderr
+
+
+def test_a_reader_that_has_gone_gets_no_traceback(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [sys.executable, "-m", "scrun", "features"],
+        env={"PYTHONPATH": str(Path(scrun.__file__).parents[1])},
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_features_has_the_structure_of_the_runtime_specification(program: Callable[..., Result]) -> None:
+    # features.md and features-linux.md; every field is optional but the two versions.
+    document = json.loads(program("features").stdout)
+
+    def version(text: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in text.split("."))
+
+    assert version(document["ociVersionMin"]) <= version(scrun.OCI_VERSION) <= version(document["ociVersionMax"])
+    assert set(document["hooks"]) <= {
+        *("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"),
+    }
+    assert {"ro", "rw", "bind", "rbind", "nosuid", "noexec", "nodev"} <= set(document["mountOptions"])
+    assert len(document["mountOptions"]) == len(set(document["mountOptions"]))
+    linux = document["linux"]
+    assert set(linux["namespaces"]) <= {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"}
+    assert {name: type(value) for name, value in linux["cgroup"].items()} == dict.fromkeys(
+        ("v1", "v2", "systemd", "systemdUser", "rdma"), bool
+    )
+    for name in ("seccomp", "apparmor", "selinux", "intelRdt"):
+        assert isinstance(linux[name]["enabled"], bool)
+    assert isinstance(linux["mountExtensions"]["idmap"]["enabled"], bool)
+    assert all(isinstance(name, str) for name in document["potentiallyUnsafeConfigAnnotations"])
+    assert set(document) <= {
+        *("ociVersionMin", "ociVersionMax", "hooks", "mountOptions", "linux", "annotations"),
+        "potentiallyUnsafeConfigAnnotations",
+    }

@@ -1,0 +1,61 @@
+"""Whose containers, where, and which ids they may have."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from scrun import identity
+
+RUNC = re.compile(r"[a-zA-Z0-9_+-][a-zA-Z0-9_+.-]*")  # runc, libcontainer: idRegex, matched as a whole
+
+
+@given(st.text("aZ09_+-./\\ \n\0éß٣", max_size=8))
+@example("a\n")
+@example("é")
+@example("٣")
+@example("..")
+@example("../../evil")
+def test_an_id_is_one_that_runc_takes(text: str) -> None:
+    assert identity.is_valid_id(text) == bool(RUNC.fullmatch(text))
+
+
+@pytest.mark.parametrize(("length", "valid"), [(0, False), (1, True), (1024, True), (1025, False)])
+def test_an_id_has_at_most_1024_characters(length: int, valid: bool) -> None:
+    assert identity.is_valid_id("a" * length) is valid
+
+
+def test_the_real_uid_is_the_one_outside_the_user_namespace() -> None:
+    inside, outside, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])
+    if not inside <= os.getuid() < inside + count:
+        pytest.skip("this process has a user namespace with several ranges")
+    assert identity.real_uid() == os.getuid() - inside + outside
+
+
+def test_a_rootless_engines_uid_0_stands_for_the_user_outside(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    import scrun
+
+    program = f"import sys; sys.path.insert(0, {str(Path(scrun.__file__).parents[1])!r})\n"
+    program += "import os; from scrun import identity; print(os.getuid(), identity.real_uid(), identity.default_root())"
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", sys.executable, "-ISc", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode and "unshare" in done.stderr:
+        pytest.skip(f"no user namespace can be made here: {done.stderr.strip()}")
+    uid = identity.real_uid()
+    assert done.stdout.split() == ["0", str(uid), f"/run/user/{uid}/scrun"]
+
+
+def test_containers_are_kept_in_the_users_runtime_directory() -> None:
+    assert identity.default_root() == f"/run/user/{identity.real_uid()}/scrun"

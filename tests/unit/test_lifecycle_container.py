@@ -1,0 +1,245 @@
+"""A container's directory: claimed by one, found by its id, written as a whole, removed without following anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scrun.errors import ContainerExists, ContainerNotFound, InvalidId, ScrunError
+from scrun.lifecycle import processes
+from scrun.lifecycle.container import Container
+
+Fork = Callable[..., int]
+
+
+def test_what_was_saved_is_found_by_its_id(container: Container, tmp_path: Path) -> None:
+    found = Container.open(str(tmp_path / "root"), "box")
+    assert found.record == container.record
+    assert (found.id, found.path) == ("box", str(tmp_path / "root" / "box"))
+
+
+def test_the_directory_is_its_owners_alone(container: Container, tmp_path: Path) -> None:
+    for path in (tmp_path / "root", Path(container.path)):
+        assert path.stat().st_mode & 0o777 == 0o700
+    assert (Path(container.path) / "state.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("container_id", ["", ".", "..", ".a", "../../evil", "a/b", "a b", "a\n", "é", "a" * 1025])
+def test_an_id_that_runc_would_not_take_is_refused_before_anything_is_made(container_id: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidId):
+        Container.claim(str(tmp_path / "root"), container_id)
+    with pytest.raises(InvalidId):
+        Container.open(str(tmp_path / "root"), container_id)
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("container_id", ["nosuch", "a" * 255, "a" * 256, "a" * 1024])
+def test_an_unknown_container_does_not_exist(container_id: str, tmp_path: Path) -> None:
+    with pytest.raises(ContainerNotFound, match="does not exist"):
+        Container.open(str(tmp_path), container_id)
+
+
+def test_a_directory_without_a_record_is_no_container_yet(tmp_path: Path) -> None:
+    Container.claim(str(tmp_path), "box")
+    with pytest.raises(ContainerNotFound):
+        Container.open(str(tmp_path), "box")
+
+
+def test_a_container_that_exists_is_not_claimed_again(container: Container, tmp_path: Path) -> None:
+    with pytest.raises(ContainerExists, match="box already exists"):
+        Container.claim(str(tmp_path / "root"), "box")
+    assert Container.open(str(tmp_path / "root"), "box").record == container.record
+
+
+def test_one_that_is_being_made_is_not_claimed_again(tmp_path: Path) -> None:
+    held = Container.claim(str(tmp_path), "box")
+    with pytest.raises(ContainerExists):
+        Container.claim(str(tmp_path), "box")
+    os.close(held.descriptor)
+
+
+def test_a_directory_that_a_killed_create_left_half_made_is_taken_over(tmp_path: Path) -> None:
+    killed = Container.claim(str(tmp_path), "box")
+    (tmp_path / "box" / "anchor.log").write_text("old")
+    (tmp_path / "box" / "spool").mkdir()
+    os.close(killed.descriptor)
+    claimed = Container.claim(str(tmp_path), "box")
+    assert os.listdir(claimed.path) == []
+    with pytest.raises(ContainerExists):
+        Container.claim(str(tmp_path), "box")
+    os.close(claimed.descriptor)
+
+
+def test_of_many_creates_at_once_one_gets_the_id(tmp_path: Path, fork: Fork) -> None:
+    def claim(container_id: str, go: int, answers: int, stay: int) -> None:
+        os.read(go, 1)
+        try:
+            Container.claim(str(tmp_path), container_id)
+        except ContainerExists:
+            os.write(answers, b"-")
+        else:
+            os.write(answers, b"+")
+        os.read(stay, 1)  # the claim is held until all have tried
+
+    for number in range(20):
+        (go, start), (answers, say), (stay, leave) = os.pipe(), os.pipe(), os.pipe()
+        for _ in range(8):
+            fork(claim, f"box{number}", go, say, stay)
+        os.write(start, b"." * 8)
+        said = b""
+        while len(said) < 8:
+            said += os.read(answers, 8)
+        os.write(leave, b"." * 8)
+        assert sorted(said) == sorted(b"+-------")
+        for descriptor in (go, start, answers, say, stay, leave):
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
+def test_a_symlink_in_the_place_of_a_container_is_refused(target: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "state.json").write_text("{}")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "box").symlink_to(tmp_path / target)
+    for operation in (Container.claim, Container.open):
+        with pytest.raises(ScrunError, match="box"):
+            operation(str(tmp_path / "root"), "box")
+    assert (tmp_path / "elsewhere" / "state.json").read_text() == "{}"
+
+
+def test_a_record_that_is_a_symlink_is_not_read(container: Container, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text('{"a": "secret"}')
+    (Path(container.path) / "state.json").unlink()
+    (Path(container.path) / "state.json").symlink_to(tmp_path / "secret")
+    with pytest.raises(ScrunError) as error:
+        container.load()
+    assert "can't read" in str(error.value)
+
+
+def test_a_root_that_is_a_file_or_a_dangling_symlink_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to("/nosuch/directory")
+    for root in ("file", "dangling", "file/below"):
+        with pytest.raises(ScrunError, match=root):
+            Container.claim(str(tmp_path / root), "box")
+
+
+def test_a_root_longer_than_a_sockets_path_may_be_works(tmp_path: Path) -> None:
+    import socket
+
+    root = tmp_path / ("d" * 120) / ("e" * 120)
+    claimed = Container.claim(str(root), "box")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(claimed.child("anchor.sock"))
+    assert (root / "box" / "anchor.sock").exists()
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "{}", "null", "7", "\udcff"])
+def test_a_damaged_record_is_an_error_that_names_the_file(damaged: str, container: Container, tmp_path: Path) -> None:
+    (Path(container.path) / "state.json").write_text(damaged, errors="surrogateescape")
+    with pytest.raises(ScrunError, match=r"box/state\.json"):
+        Container.open(str(tmp_path / "root"), "box")
+
+
+def test_a_save_that_fails_leaves_the_record_that_was_there(
+    container: Container, tmp_path: Path, fork: Fork, exit_code: Callable[[int], int]
+) -> None:
+    def save_on_a_full_disk() -> int:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))
+        container.record["bundle"] = "x" * 100
+        try:
+            container.save()
+        except OSError:
+            return 7
+        return 0
+
+    assert exit_code(fork(save_on_a_full_disk)) == 7
+    assert Container.open(str(tmp_path / "root"), "box").record == container.record
+
+
+def test_a_crash_between_write_and_rename_leaves_the_record_that_was_there(
+    container: Container, tmp_path: Path
+) -> None:
+    (Path(container.path) / f"state.json.{os.getpid()}").write_text('{"half": ')
+    assert Container.open(str(tmp_path / "root"), "box").record == container.record
+    container.record["status"] = "running"
+    container.save()
+    assert json.loads((Path(container.path) / "state.json").read_text()) == container.record
+    assert os.listdir(container.path) == ["state.json"]
+
+
+@pytest.mark.parametrize("written", ["creating", "created", "running", "paused", "stopped"])
+def test_the_status_is_as_written_while_the_stand_in_lives_and_stopped_without_it(
+    written: str, container: Container
+) -> None:
+    container.record["status"] = written
+    assert container.status() == written
+    container.record["pid_started"] += 1  # the number belongs to another process by now
+    assert container.status() == "stopped"
+
+
+def test_who_does_not_wait_for_the_lock_is_told_that_another_has_it(container: Container, tmp_path: Path) -> None:
+    other = Container.open(str(tmp_path / "root"), "box")
+    assert container.lock(wait=False)
+    assert not other.lock(wait=False)
+    os.close(container.descriptor)
+    assert other.lock(wait=False)
+    container.descriptor = other.descriptor
+
+
+def test_removal_follows_no_symlink(container: Container, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    inside = Path(container.path)
+    (inside / "to-directory").symlink_to(outside)
+    (inside / "to-file").symlink_to(outside / "kept")
+    (inside / "dangling").symlink_to("/nosuch")
+    (inside / "deep" / "er").mkdir(parents=True)
+    (inside / "deep" / "er" / "up").symlink_to("../../../../outside")
+    (inside / "deep" / "file").write_text("")
+    os.mkfifo(inside / "fifo")
+    container.remove()
+    assert not inside.exists()
+    assert (outside / "kept").read_text() == "kept"
+
+
+def test_removal_of_what_is_gone_already_is_no_error(container: Container) -> None:
+    container.remove()
+    container.remove()
+    with pytest.raises(ContainerNotFound):
+        container.load()
+
+
+def test_a_read_only_directory_below_is_removed_too(
+    tmp_path: Path, fork: Fork, exit_code: Callable[[int], int]
+) -> None:
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == os.getuid() and parent != Path("/") and parent != Path("/tmp"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+
+    def as_a_plain_user() -> int:
+        if os.getuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+        claimed = Container.claim(str(tmp_path / "theirs"), "box")
+        below = Path(claimed.path) / "spool" / "rootfs"
+        below.mkdir(parents=True)
+        (below / "file").write_text("")
+        below.chmod(0o555)
+        claimed.remove()
+        return 7 if not Path(claimed.path).exists() else 1
+
+    assert exit_code(fork(as_a_plain_user)) == 7
+
+
+def test_the_process_of_a_record_is_asked_for_with_its_start_time(container: Container) -> None:
+    assert container.has_process()
+    container.record["pid_started"] = processes.start_time(1) or 1
+    assert not container.has_process()

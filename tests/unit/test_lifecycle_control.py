@@ -1,0 +1,163 @@
+"""The control socket: one request, one answer; nothing that a caller sends or fails to send harms the anchor.
+
+That another user gets no connection (SO_PEERCRED) can't be tested without a second user; the integration tests do.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from scrun.errors import ScrunError, UsageError, WrongStatus
+from scrun.lifecycle import control, wire
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
+
+Message = dict[str, Any]
+Answer = Callable[[Message], None]
+
+
+class FakeAnchor:
+    """Answers requests as the anchor does, and tells what it was asked."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Answer] = []
+
+    def start(self, answer: Answer) -> None:
+        answer({"started": True})
+
+    def kill(self, number: int, answer: Answer) -> None:
+        if number == 1:
+            answer(wire.failure(WrongStatus("container not running")))
+        else:
+            answer({"sent": number})
+
+    def at_end(self, answer: Answer) -> None:
+        self.waiting.append(answer)
+
+    def end(self, exit_status: int) -> None:
+        for answer in self.waiting:
+            answer({"ended": exit_status})
+        self.waiting.clear()
+
+
+@pytest.fixture
+def served(container: Container, fork: Callable[..., int]) -> Iterator[Container]:
+    """A container whose anchor, in a child, takes requests."""
+    ready, tell = os.pipe()
+
+    def serve() -> None:
+        loop = Loop()
+        server = control.Server(loop, container, FakeAnchor())  # type: ignore[arg-type]
+        os.write(tell, b".")
+        loop.run()
+        del server
+
+    fork(serve)
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(tell)
+    yield container
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [
+        ({"do": "start"}, {"started": True}),
+        ({"do": "kill", "signal": 15}, {"sent": 15}),
+        ({"do": "delete"}, {"ended": 137}),
+    ],
+)
+def test_a_request_gets_its_answer(request_: Message, answer: Message, served: Container) -> None:
+    assert control.ask(served, request_) == answer
+
+
+def test_an_error_is_raised_at_the_callers(served: Container) -> None:
+    with pytest.raises(WrongStatus, match="^container not running$"):
+        control.ask(served, {"do": "kill", "signal": 1})
+
+
+@pytest.mark.parametrize(
+    "request_", [{"do": "dance"}, {}, {"do": None}, {"do": "kill"}, {"do": "kill", "signal": "x"}, {"do": []}]
+)
+def test_a_request_that_the_anchor_does_not_know_is_refused_and_the_next_one_served(
+    request_: Message, served: Container
+) -> None:
+    with pytest.raises(UsageError):
+        control.ask(served, request_)
+    assert control.ask(served, {"do": "start"}) == {"started": True}
+
+
+def _connect(container: Container) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(container.child("anchor.sock"))
+    return connection
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"garbage\n", b'{"do": "st', b"\xff\xfe\n", b"[]\n", b"7\n", b"\n", b'{"do": "start"}\n' * 50]
+)
+def test_whatever_a_caller_sends_before_it_goes_away_the_next_one_is_served(data: bytes, served: Container) -> None:
+    with _connect(served) as connection:
+        connection.sendall(data)
+    assert control.ask(served, {"do": "start"}) == {"started": True}
+
+
+def test_garbage_is_hung_up_on(served: Container) -> None:
+    with _connect(served) as connection:
+        connection.sendall(b"garbage\n")
+        assert connection.recv(100) == b""
+
+
+def test_who_says_nothing_keeps_nobody_else_waiting(served: Container) -> None:
+    with _connect(served), _connect(served):
+        assert control.ask(served, {"do": "start"}) == {"started": True}
+
+
+def test_a_request_may_arrive_in_pieces(served: Container) -> None:
+    with _connect(served) as connection:
+        for byte in b'{"do": "start"}\n':
+            connection.sendall(bytes([byte]))
+        assert connection.makefile().readline() == '{"started": true}\n'
+
+
+def test_without_an_anchor_there_is_no_answer(container: Container) -> None:
+    assert control.ask(container, {"do": "start"}) is None
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(container.child("anchor.sock"))  # the socket of an anchor that was killed
+    assert control.ask(container, {"do": "start"}) is None
+
+
+def test_asking_without_an_anchor_leaves_no_descriptor_open(container: Container) -> None:
+    before = os.listdir("/proc/self/fd")
+    control.ask(container, {"do": "start"})
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_an_anchor_that_goes_away_has_given_no_answer(container: Container, fork: Callable[..., int]) -> None:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(container.child("anchor.sock"))
+    listening.listen()
+
+    def hang_up() -> None:
+        connection, _ = listening.accept()
+        connection.recv(100)
+        connection.close()
+
+    fork(hang_up)
+    listening.close()
+    assert control.ask(container, {"do": "start"}) is None
+
+
+def test_a_socket_that_may_not_be_reached_is_an_error_that_names_the_container(container: Container) -> None:
+    os.mkdir(container.child("anchor.sock"))
+    try:
+        answer = control.ask(container, {"do": "start"})
+    except ScrunError as error:
+        assert "'box'" in str(error)
+    else:
+        assert answer is None

@@ -1,0 +1,156 @@
+"""The event loop: every descriptor, child and timer gets its call, once, and no other's."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from scrun.lifecycle.loop import Loop, exit_status
+
+Fork = Callable[..., int]
+
+
+def test_a_timer_is_called_once_when_its_time_has_come_and_not_before(loop: Loop) -> None:
+    seen: list[str] = []
+    loop.after(3600, lambda: seen.append("in an hour"))
+
+    def now() -> None:
+        seen.append("now")
+        loop.after(0, loop.stop)
+
+    loop.after(0, now)
+    loop.run()
+    assert seen == ["now"]
+
+
+def test_a_forgotten_timer_is_not_called(loop: Loop) -> None:
+    seen: list[str] = []
+    forgotten = loop.after(0, lambda: seen.append("forgotten"))
+    loop.forget(forgotten)
+    loop.forget(forgotten)
+    loop.forget(12345)
+    loop.after(0.001, loop.stop)
+    loop.run()
+    assert seen == []
+
+
+def test_a_timer_may_forget_another_that_is_due_as_well(loop: Loop) -> None:
+    seen: list[str] = []
+    loop.after(0, lambda: loop.forget(second))
+    second = loop.after(0, lambda: seen.append("second"))
+    loop.after(0.001, loop.stop)
+    loop.run()
+    assert seen == []
+
+
+def test_a_descriptor_is_called_for_as_long_as_there_is_something_to_read(loop: Loop) -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"abc")
+    os.close(write_end)
+    got: list[bytes] = []
+
+    def ready() -> None:
+        data = os.read(read_end, 1)
+        got.append(data)
+        if not data:
+            loop.unwatch(read_end)
+            loop.stop()
+
+    loop.watch(read_end, ready)
+    loop.run()
+    assert got == [b"a", b"b", b"c", b""]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(read_end)
+
+
+def test_what_is_no_longer_watched_may_be_unwatched_again(loop: Loop) -> None:
+    read_end, write_end = os.pipe()
+    loop.watch(read_end, loop.stop)
+    loop.unwatch(read_end)
+    os.dup2(write_end, read_end)  # the number is somebody else's now
+    loop.unwatch(read_end)
+    os.fstat(read_end)
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_a_number_that_is_used_again_within_one_round_does_not_get_the_old_ones_call(loop: Loop) -> None:
+    pipes = [os.pipe(), os.pipe()]
+    for _, write_end in pipes:
+        os.write(write_end, b".")
+    wrong: list[int] = []
+    opened: list[int] = []
+
+    def replace(other: int) -> None:
+        loop.unwatch(other)
+        fresh, write_end = os.pipe()
+        opened.extend((fresh, write_end))
+        assert fresh == other  # the lowest free number
+        loop.watch(fresh, lambda: wrong.append(fresh))
+        loop.after(0.001, loop.stop)
+
+    loop.watch(pipes[0][0], lambda: replace(pipes[1][0]))
+    loop.watch(pipes[1][0], lambda: replace(pipes[0][0]))
+    loop.run()
+    assert wrong == []
+    for descriptor in {*opened, *(end for ends in pipes for end in ends)}:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(("wait_status", "code"), [(0, 0), (7 << 8, 7), (255 << 8, 255), (9, 137), (15, 143), (15 | 128, 143)])
+def test_an_exit_status_is_a_shells(wait_status: int, code: int) -> None:
+    assert exit_status(wait_status) == code
+
+
+def test_many_children_are_each_reaped_with_their_status(loop: Loop, fork: Fork) -> None:
+    got: dict[int, int] = {}
+    expected: dict[int, int] = {}
+
+    def ended(pid: int, status: int) -> None:
+        got[pid] = status
+        if len(got) == len(expected):
+            loop.stop()
+
+    for number in range(100):
+        pid = fork(lambda number=number: number)
+        expected[pid] = number
+        loop.child(pid, lambda status, pid=pid: ended(pid, status))  # type: ignore[misc]
+    loop.run()
+    assert got == expected
+
+
+def test_a_child_that_a_signal_ended_is_reaped_with_128_and_its_number(loop: Loop, fork: Fork) -> None:
+    got: list[int] = []
+    pid = fork(signal.pause)
+    loop.child(pid, lambda status: (got.append(status), loop.stop()) and None)
+    os.kill(pid, signal.SIGKILL)
+    loop.run()
+    assert got == [137]
+
+
+def test_a_child_started_by_anothers_end_is_reaped_too(loop: Loop, fork: Fork) -> None:
+    got: list[int] = []
+
+    def first_ended(status: int) -> None:
+        got.append(status)
+        loop.child(fork(lambda: 2), second_ended)
+
+    def second_ended(status: int) -> None:
+        got.append(status)
+        loop.stop()
+
+    loop.child(fork(lambda: 1), first_ended)
+    loop.run()
+    assert got == [1, 2]
+
+
+def test_a_child_that_somebody_else_has_reaped_has_ended(loop: Loop, fork: Fork, exit_code: Callable[[int], int]) -> None:
+    got: list[int] = []
+    pid = fork(lambda: 0)
+    exit_code(pid)
+    loop.child(pid, lambda status: (got.append(status), loop.stop()) and None)
+    loop.run()
+    assert got == [255]

@@ -1,0 +1,74 @@
+"""Which process is still that process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scrun.lifecycle import processes
+
+Fork = Callable[..., int]
+
+
+def _wait_for_ever() -> None:
+    signal.pause()
+
+
+def test_a_process_that_runs_is_alive(fork: Fork) -> None:
+    pid = fork(_wait_for_ever)
+    started = processes.start_time(pid)
+    assert started >= processes.start_time(os.getpid()) > 0
+    assert processes.is_alive(pid, started)
+
+
+def test_a_zombie_and_who_is_gone_are_not_alive(fork: Fork) -> None:
+    pid = fork(_wait_for_ever)
+    started = processes.start_time(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert not processes.is_alive(pid, started)
+    assert processes.start_time(pid) == 0
+    os.waitpid(pid, 0)
+    assert not processes.is_alive(pid, started)
+    assert processes.start_time(pid) == 0
+
+
+def test_a_number_that_went_to_another_process_is_not_that_process() -> None:
+    pid = os.getpid()
+    assert not processes.is_alive(pid, processes.start_time(pid) - 1)
+
+
+@pytest.mark.parametrize(("pid", "started"), [(0, 0), (-1, 5), (0, 5), (os.getpid(), 0)])
+def test_what_was_never_written_down_is_not_alive(pid: int, started: int) -> None:
+    assert not processes.is_alive(pid, started)
+    assert not processes.signal_if_alive(pid, started, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", [") Z 1 (", "a b) S", "))"])
+def test_a_command_name_cannot_imitate_the_fields_behind_it(name: str, fork: Fork) -> None:
+    read_end, write_end = os.pipe()
+
+    def renamed() -> None:
+        Path("/proc/self/comm").write_text(name)
+        os.write(write_end, b".")
+        signal.pause()
+
+    pid = fork(renamed)
+    os.read(read_end, 1)
+    assert processes.is_alive(pid, processes.start_time(pid))
+    os.close(read_end)
+    os.close(write_end)
+
+
+def test_a_signal_reaches_that_very_process(fork: Fork, exit_code: Callable[[int], int]) -> None:
+    pid = fork(_wait_for_ever)
+    started = processes.start_time(pid)
+    assert not processes.signal_if_alive(pid, started + 1, signal.SIGKILL)
+    assert processes.is_alive(pid, started)
+    assert processes.signal_if_alive(pid, started, signal.SIGKILL)
+    assert exit_code(pid) == -signal.SIGKILL
+    assert not processes.signal_if_alive(pid, started, signal.SIGKILL)

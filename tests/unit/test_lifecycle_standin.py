@@ -1,0 +1,122 @@
+"""The stand-in: exits as the container did, passes signals on, and ends the job when the anchor is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scrun.lifecycle import processes, standin, wire
+from scrun.lifecycle.container import Container
+
+Fork = Callable[..., int]
+Wait = Callable[[int], int]
+
+
+class Rehearsed:
+    """A stand-in in a child, and the anchor's end of its channel."""
+
+    def __init__(self, fork: Fork, container: Container) -> None:
+        self.channel, theirs = wire.pair()
+
+        def be_standin() -> int:
+            os.close(self.channel)
+            return standin.run(theirs, container)
+
+        self.pid = fork(be_standin)
+        os.close(theirs)
+        self.reader = wire.Reader(self.channel)
+
+    def tell(self, message: dict[str, Any]) -> None:
+        assert wire.send(self.channel, message)
+
+
+@pytest.fixture
+def rehearsed(fork: Fork, container: Container) -> Rehearsed:
+    """A stand-in that is ready: it answers only once its signals are set up."""
+    made = Rehearsed(fork, container)
+    made.tell({"do": "new network namespace"})
+    answer = made.reader.next()
+    assert answer is not None
+    assert answer["answer"] == "" or "network namespace" in answer["answer"]
+    return made
+
+
+@pytest.mark.parametrize("status", [0, 1, 7, 125, 137, 255])
+def test_it_exits_with_the_containers_status(status: int, fork: Fork, exit_code: Wait, container: Container) -> None:
+    made = Rehearsed(fork, container)
+    made.tell({"do": "exit", "status": status})
+    assert exit_code(made.pid) == status
+
+
+def test_messages_that_come_together_are_each_heeded(fork: Fork, exit_code: Wait, container: Container) -> None:
+    made = Rehearsed(fork, container)
+    both = b'{"do": "new network namespace"}\n{"do": "exit", "status": 7}\n'
+    os.write(made.channel, both)
+    assert exit_code(made.pid) == 7
+
+
+# Not those that can't be caught, and not the two that concern only the stand-in itself.
+PASSED_ON = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE})
+
+
+def test_every_signal_is_passed_on_to_the_container(rehearsed: Rehearsed, exit_code: Wait) -> None:
+    for number in PASSED_ON:
+        os.kill(rehearsed.pid, number)
+        assert rehearsed.reader.next() == {"do": "kill", "signal": number}
+    rehearsed.tell({"do": "exit", "status": 3})
+    assert exit_code(rehearsed.pid) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGCHLD, signal.SIGPIPE])
+def test_a_signal_that_concerns_only_itself_is_kept(
+    number: signal.Signals, rehearsed: Rehearsed, exit_code: Wait
+) -> None:
+    os.kill(rehearsed.pid, number)
+    os.kill(rehearsed.pid, signal.SIGTERM)
+    assert rehearsed.reader.next() == {"do": "kill", "signal": signal.SIGTERM}
+    rehearsed.tell({"do": "exit", "status": 0})
+    assert exit_code(rehearsed.pid) == 0
+
+
+def test_when_the_anchor_is_gone_it_ends_the_container_and_exits_as_if_killed(
+    rehearsed: Rehearsed, exit_code: Wait, container: Container
+) -> None:
+    os.close(rehearsed.channel)
+    assert exit_code(rehearsed.pid) == 137
+    container.load()
+    assert (container.record["status"], container.record["exit_status"]) == ("stopped", 137)
+    assert container.record["finished"].endswith("Z")
+
+
+def test_a_step_that_the_anchor_left_behind_is_killed(
+    rehearsed: Rehearsed, fork: Fork, exit_code: Wait, container: Container
+) -> None:
+    step = fork(signal.pause)
+    container.record.update(step_pid=step, step_started=processes.start_time(step))
+    container.save()
+    os.close(rehearsed.channel)
+    assert exit_code(step) == -signal.SIGKILL
+    assert exit_code(rehearsed.pid) == 137
+
+
+def test_a_status_that_is_written_down_already_stays_when_the_anchor_is_gone(
+    rehearsed: Rehearsed, exit_code: Wait, container: Container
+) -> None:
+    container.record["exit_status"] = 7
+    container.save()
+    os.close(rehearsed.channel)
+    exit_code(rehearsed.pid)
+    container.load()
+    assert (container.record["status"], container.record["exit_status"]) == ("stopped", 7)
+
+
+def test_a_container_that_never_got_a_record_has_nothing_to_be_ended(
+    rehearsed: Rehearsed, exit_code: Wait, container: Container
+) -> None:
+    container.remove()
+    os.close(rehearsed.channel)
+    assert exit_code(rehearsed.pid) == 137

@@ -1,0 +1,254 @@
+"""The container's step, with a shell script for srun: who writes where, when it has started, and with what it ended."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from scrun.errors import SlurmError
+from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.step import Step
+
+Script = Callable[..., str]
+
+# What srun -v says of a step that runs; measured with Slurm 26.05.
+RUNS = """
+say() { echo "srun: $*" >&2; }
+say "jobid 8: nodes(1):\\`node1', cpu counts: 1(x1)"
+say 'launching StepId=8.3 on host node1, 1 tasks: 0'
+say 'Node node1, 1 tasks started'
+"""
+
+
+class Hasty(Loop):
+    """A loop whose timers are due at once: nobody waits for a grace period here."""
+
+    def after(self, seconds: float, due: Callable[[], None]) -> int:
+        return super().after(0, due)
+
+
+class Run:
+    """One step, its ends of the container's stdio, and what was heard of it."""
+
+    def __init__(self, loop: Loop, argv: str | Sequence[str], **changed: Any) -> None:
+        self.loop = loop
+        self.events: list[object] = []
+        self.errors: list[SlurmError | None] = []
+        self.said: list[str] = []
+        self.descriptors: list[int | None] = []
+        self.stdin_reader, self.stdin = os.pipe()
+        self.stdout, self.stdout_writer = os.pipe()
+        self.stderr, self.stderr_writer = os.pipe()
+        words = [argv] if isinstance(argv, str) else argv
+        settings: dict[str, Any] = {
+            "environment": {"PATH": os.defpath},
+            "stdio": [self.stdin_reader, self.stdout_writer, self.stderr_writer],
+            "terminal": False,
+        }
+
+        def command(stderr: int | None) -> Sequence[str]:
+            self.descriptors.append(stderr)
+            return words
+
+        self.on_start: Callable[[], None] = lambda: None
+        self.step = Step(
+            loop,
+            command=command,
+            started=self._started,
+            ended=self._ended,
+            log=self.said.append,
+            **(settings | changed),
+        )
+
+    def _started(self, error: SlurmError | None) -> None:
+        self.events.append("failed" if error else "started")
+        self.errors.append(error)
+        self.on_start()
+
+    def _ended(self, status: int) -> None:
+        self.events.append(status)
+        self.loop.stop()
+
+    def to_the_end(self) -> list[object]:
+        """Serve until the step has ended; then only our own ends of its output are open."""
+        self.loop.run()
+        for descriptor in (self.stdin_reader, self.stdout_writer, self.stderr_writer):
+            os.close(descriptor)
+        return self.events
+
+    def output(self) -> tuple[bytes, bytes]:
+        return _all(self.stdout), _all(self.stderr)
+
+    def close(self) -> None:
+        for descriptor in (self.stdin, self.stdout, self.stderr):
+            os.close(descriptor)
+
+
+def _all(descriptor: int) -> bytes:
+    data = b""
+    while piece := os.read(descriptor, 65536):
+        data += piece
+    return data
+
+
+@pytest.fixture
+def run(loop: Loop, script: Script) -> Iterator[Callable[..., Run]]:
+    """Run a script in the place of srun."""
+    runs: list[Run] = []
+
+    def begin(text: str, **changed: Any) -> Run:
+        runs.append(Run(changed.pop("loop", loop), script(text), **changed))
+        return runs[-1]
+
+    yield begin
+    for each in runs:
+        each.close()
+
+
+def test_output_and_errors_and_sruns_own_words_go_three_ways(run: Callable[..., Run]) -> None:
+    it = run(f"{RUNS} echo out; echo err >/proc/self/fd/4; say done")
+    assert it.to_the_end() == ["started", 0]
+    assert it.output() == (b"out\n", b"err\n")
+    assert it.said[-1] == "srun: done"
+    assert it.descriptors == [4]
+    assert it.step.progress.step == "3"
+
+
+def test_input_reaches_it(run: Callable[..., Run]) -> None:
+    it = run(f"{RUNS} read line; echo got $line")
+    os.write(it.stdin, b"hello\n")
+    it.to_the_end()
+    assert it.output() == (b"got hello\n", b"")
+
+
+def test_the_environment_is_the_one_given_and_nothing_else_is_open(run: Callable[..., Run]) -> None:
+    variables: Mapping[str, str] = {"PATH": os.defpath, "ONE": "1"}
+    it = run("exec /usr/bin/env -u PWD -u SHLVL -u _ sh -c 'echo $ONE ${HOME-none}; echo /proc/self/fd/*'", environment=variables)
+    it.to_the_end()
+    first, descriptors = it.output()[0].decode().splitlines()
+    assert first == "1 none"
+    assert {os.path.basename(path) for path in descriptors.split()} <= {"0", "1", "2", "3", "4", "10", "255"}
+
+
+@pytest.mark.parametrize("status", [0, 1, 7, 125, 127, 137, 143, 255])
+def test_it_ends_with_the_status_that_srun_gives(status: int, run: Callable[..., Run]) -> None:
+    assert run(f"{RUNS} exit {status}").to_the_end() == ["started", status]
+
+
+def test_srun_killed_by_a_signal_is_128_and_its_number(run: Callable[..., Run]) -> None:
+    assert run(f"{RUNS} kill -KILL $$").to_the_end() == ["started", 137]
+
+
+def test_a_step_that_never_starts_fails_with_sruns_reasons(run: Callable[..., Run]) -> None:
+    it = run("echo 'srun: error: Unable to create step: Invalid job id specified' >&2; exit 1")
+    assert it.to_the_end() == ["failed", 1]
+    assert "did not start: Unable to create step: Invalid job id specified" in str(it.errors[0])
+
+
+def test_a_silent_failure_says_so_with_its_status(run: Callable[..., Run]) -> None:
+    it = run("exit 3")
+    assert it.to_the_end() == ["failed", 3]
+    assert "srun ended with status 3 and said nothing" in str(it.errors[0])
+
+
+@pytest.mark.parametrize("argv", [["/nosuch/srun"], ["/"]])
+def test_an_srun_that_cannot_be_executed_is_such_a_failure(argv: list[str], loop: Loop) -> None:
+    it = Run(loop, argv)
+    assert it.to_the_end() == ["failed", 127]
+    assert f"can't execute {argv[0]}" in str(it.errors[0])
+    it.close()
+
+
+def test_a_line_may_come_in_pieces_and_the_start_is_said_once(run: Callable[..., Run]) -> None:
+    it = run(
+        f"{RUNS} say 'Node node2, 1 tasks started'; printf 'srun: err' >&2; read go; printf 'or: late\\n' >&2",
+    )
+    it.on_start = lambda: os.write(it.stdin, b"go\n") and None
+    assert it.to_the_end() == ["started", 0]
+    assert it.step.progress.errors == ["late"]
+
+
+def test_very_long_lines_are_not_kept(run: Callable[..., Run]) -> None:
+    it = run(f"{RUNS} head -c 3000000 /dev/zero >&2; echo >&2; say last")
+    assert it.to_the_end() == ["started", 0]
+    assert it.said[-1] == "srun: last"
+    assert max(map(len, it.said)) <= (1 << 20) + 65536
+
+
+@pytest.mark.parametrize(("status", "reported"), [(0, 143), (7, 7), (137, 137)])
+def test_a_step_that_was_cancelled_is_no_success(status: int, reported: int, run: Callable[..., Run]) -> None:
+    # Measured: a container that exits 0 on the SIGTERM of scancel makes srun exit 0.
+    it = run(
+        f"{RUNS} say 'Complete JobId=8 SLUID=s StepId=8.3 received'; "
+        f"say 'Job step aborted: Waiting up to 32 seconds for job step to finish.'; exit {status}"
+    )
+    assert it.to_the_end() == ["started", reported]
+
+
+def test_terminating_tells_srun_to_end_the_step(run: Callable[..., Run]) -> None:
+    it = run(f"trap 'exit 42' TERM; {RUNS} while :; do read line || exit 1; done")
+    it.on_start = lambda: (it.step.terminate(), it.step.terminate(), os.write(it.stdin, b"\n")) and None
+    assert it.to_the_end() == ["started", 42]
+
+
+def test_an_srun_that_does_not_end_the_step_in_time_is_killed(run: Callable[..., Run]) -> None:
+    it = run(f"trap '' TERM; {RUNS} while :; do read line || exit 1; done", loop=Hasty())
+    it.on_start = it.step.terminate
+    assert it.to_the_end() == ["started", 137]
+
+
+def test_ending_what_has_ended_is_no_error(run: Callable[..., Run]) -> None:
+    it = run(RUNS)
+    it.to_the_end()
+    it.step.terminate()
+    it.step.kill()
+
+
+@pytest.mark.parametrize("size", [10, 1 << 20])
+def test_errors_reach_a_standard_error_that_cannot_be_opened_anew(
+    size: int, run: Callable[..., Run], fork: Callable[..., int]
+) -> None:
+    ours, theirs = socket.socketpair()
+    plain_in, plain_out = os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_WRONLY)
+    it = run(f"{RUNS} head -c {size} /dev/zero >&4", stdio=[plain_in, plain_out, theirs.fileno()])
+    read_end, write_end = os.pipe()
+
+    def count() -> None:
+        theirs.close()
+        got = 0
+        while piece := ours.recv(65536):
+            got += len(piece)
+        os.write(write_end, str(got).encode())
+
+    fork(count)
+    assert it.to_the_end() == ["started", 0]
+    theirs.close()
+    ours.close()
+    assert os.read(read_end, 100) == str(size).encode()
+    for descriptor in (plain_in, plain_out, read_end, write_end):
+        os.close(descriptor)
+
+
+def test_the_end_waits_for_the_last_of_the_errors(run: Callable[..., Run]) -> None:
+    ours, theirs = socket.socketpair()
+    it = run(f"{RUNS} echo last words >&4; exit 5", stdio=[0, 1, theirs.fileno()])
+    assert it.to_the_end() == ["started", 5]
+    ours.setblocking(False)
+    assert ours.recv(100) == b"last words\n"
+    ours.close()
+    theirs.close()
+
+
+def test_a_terminal_is_sruns_controlling_one_and_takes_its_errors_too(run: Callable[..., Run]) -> None:
+    master, slave = os.openpty()
+    it = run(f"{RUNS} echo out; echo err >/dev/tty; tty", stdio=[slave, slave, slave], terminal=True)
+    name = os.ttyname(slave)
+    assert it.to_the_end() == ["started", 0]
+    assert it.descriptors == [None]
+    assert os.read(master, 1000).decode().split() == ["out", "err", name]
+    os.close(slave)
+    os.close(master)

@@ -1,0 +1,111 @@
+"""Messages between the processes: cut right however they arrive, and errors that stay what they are."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from scrun import errors
+from scrun.lifecycle import wire
+
+CLASSES = [
+    kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.ScrunError)
+]
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[int, int]]:
+    """Two connected descriptors."""
+    here, there = wire.pair()
+    yield here, there
+    for descriptor in (here, there):
+        try:
+            os.close(descriptor)
+        except OSError:
+            pass  # closed by the test
+
+
+def test_the_ends_of_a_pair_are_not_inherited(ends: tuple[int, int]) -> None:
+    assert not any(os.get_inheritable(descriptor) for descriptor in ends)
+
+
+@pytest.mark.parametrize("message", [{}, {"a": 1}, {"text": "two\nlines ☃ \udcff"}, {"deep": [{"er": None}]}])
+def test_a_message_arrives_as_it_was_sent(message: dict[str, Any], ends: tuple[int, int]) -> None:
+    assert wire.send(ends[0], message)
+    assert wire.Reader(ends[1]).next() == message
+
+
+def test_messages_that_arrive_together_are_given_out_one_by_one(ends: tuple[int, int]) -> None:
+    for number in range(3):
+        wire.send(ends[0], {"number": number})
+    reader = wire.Reader(ends[1])
+    assert [reader.next() for _ in range(3)] == [{"number": 0}, {"number": 1}, {"number": 2}]
+
+
+def test_one_read_gives_all_that_it_completed(ends: tuple[int, int]) -> None:
+    os.write(ends[0], b'{"a": 1}\n{"b": 2}\n{"c"')
+    reader = wire.Reader(ends[1])
+    assert reader.read() == [{"a": 1}, {"b": 2}]
+    os.write(ends[0], b": 3}\n")
+    assert reader.read() == [{"c": 3}]
+
+
+def test_a_message_may_arrive_a_byte_at_a_time(ends: tuple[int, int]) -> None:
+    reader = wire.Reader(ends[1])
+    got: list[Any] = []
+    for byte in b'{"a": "b"}\n':
+        os.write(ends[0], bytes([byte]))
+        got += reader.read() or []
+    assert got == [{"a": "b"}]
+
+
+def test_a_message_larger_than_the_sockets_buffer_arrives(
+    ends: tuple[int, int], fork: Callable[..., int], exit_code: Callable[[int], int]
+) -> None:
+    message = {"large": "x" * (4 << 20)}
+    pid = fork(lambda: int(wire.send(ends[0], message)))
+    assert wire.Reader(ends[1]).next() == message
+    assert exit_code(pid) == 1
+
+
+def test_the_end_of_the_stream_is_none_even_behind_half_a_message(ends: tuple[int, int]) -> None:
+    os.write(ends[0], b'{"a": ')
+    os.close(ends[0])
+    assert wire.Reader(ends[1]).next() is None
+
+
+def test_sending_to_nobody_is_false(ends: tuple[int, int]) -> None:
+    os.close(ends[1])
+    assert wire.send(ends[0], {"a": 1}) is False
+
+
+def test_what_is_no_message_is_an_error(ends: tuple[int, int]) -> None:
+    os.write(ends[0], b"garbage\n")
+    with pytest.raises(ValueError, match="Expecting value"):
+        wire.Reader(ends[1]).read()
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_an_error_is_the_same_on_the_other_side(kind: type[errors.ScrunError], ends: tuple[int, int]) -> None:
+    taken = len(inspect.signature(kind).parameters) if "__init__" in vars(kind) else 1
+    error = kind(*["c1"] * taken)  # of some it is the container's id, and the message is made of it
+    wire.send(ends[0], wire.failure(error))
+    with pytest.raises(errors.ScrunError) as raised:
+        wire.raise_failure(wire.Reader(ends[1]).next() or {})
+    assert type(raised.value) is kind
+    assert (str(raised.value), raised.value.exit_code) == (str(error), error.exit_code)
+
+
+@pytest.mark.parametrize("name", ["OSError", "NoSuchError"])
+def test_what_is_no_error_of_ours_becomes_one(name: str) -> None:
+    with pytest.raises(errors.ScrunError, match="^text$") as raised:
+        wire.raise_failure({"error": name, "message": "text"})
+    assert type(raised.value) is errors.ScrunError
+
+
+def test_a_message_without_an_error_raises_none() -> None:
+    wire.raise_failure({"created": True})

@@ -1,0 +1,108 @@
+"""Workers: a child each, whose messages, words and end the anchor gets, however it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import scrun
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.worker import Worker
+
+Message = dict[str, Any]
+HOOKS = """
+function slurm_scrun_stage_in() return slurm.SUCCESS end
+function slurm_scrun_stage_out() return slurm.SUCCESS end
+"""
+
+
+class Watched:
+    """A worker and what became of it."""
+
+    def __init__(self, loop: Loop, container: Container, work: str) -> None:
+        self.said: list[Message] = []
+        self.ends = 0
+        self._loop = loop
+        self.worker = Worker(loop, container, work, said=self.hear, ended=self.end)
+
+    def hear(self, message: Message) -> None:
+        self.said.append(message)
+        if "loaded" in message:
+            self.worker.cancel()
+
+    def end(self) -> None:
+        self.ends += 1
+        self._loop.stop()
+
+
+def test_a_fault_in_a_worker_is_one_message_and_its_traceback_is_kept_from_callers(
+    loop: Loop, container: Container, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watched = Watched(loop, container, "nosuchwork")
+    loop.run()
+    assert watched.said == [
+        {"error": "ScrunError", "message": "internal error in nosuchwork: ValueError: nosuchwork"}
+    ]
+    assert watched.ends == 1
+    assert watched.worker.output.startswith("Traceback")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_that_a_person_has_to_know_arrives_as_itself(loop: Loop, container: Container, tmp_path: Path) -> None:
+    watched = Watched(loop, container, "hooks")
+    watched.worker.send({"do": "load", "script": str(tmp_path / "nosuch.lua"), "lua": "5.4"})
+    loop.run()
+    (message,) = watched.said
+    assert message["error"] == "HookError"
+    assert "nosuch.lua" in message["message"]
+    assert (watched.ends, watched.worker.output) == (1, "")
+
+
+def test_a_cancelled_worker_ends_without_a_word(loop: Loop, container: Container, tmp_path: Path) -> None:
+    (tmp_path / "scrun.lua").write_text(HOOKS)
+    watched = Watched(loop, container, "hooks")
+    watched.worker.send({"do": "load", "script": str(tmp_path / "scrun.lua"), "lua": "5.4"})
+    loop.run()  # it is cancelled as soon as it says that it has loaded the script
+    assert watched.said == [{"loaded": str(tmp_path / "scrun.lua")}]
+    assert (watched.ends, watched.worker.output) == (1, "")
+    watched.worker.cancel()  # it has gone: no error
+
+
+def test_a_killed_worker_has_ended(loop: Loop, container: Container) -> None:
+    watched = Watched(loop, container, "hooks")
+    os.kill(watched.worker.pid, 9)
+    loop.run()
+    assert (watched.said, watched.ends) == ([], 1)
+
+
+def test_many_workers_at_once_each_end_once(loop: Loop, container: Container) -> None:
+    ended: list[int] = []
+
+    def end(number: int) -> None:
+        ended.append(number)
+        if len(ended) == 20:
+            loop.stop()
+
+    for number in range(20):
+        Worker(loop, container, "nosuchwork", said=lambda message: None, ended=lambda number=number: end(number))  # type: ignore[misc]
+    loop.run()
+    assert sorted(ended) == list(range(20))
+
+
+@pytest.mark.parametrize("kept", [(), (0,), (0, 1, 2), (5, 3), (40,), (3, 3)])
+def test_every_descriptor_but_the_kept_ones_is_closed(kept: tuple[int, ...]) -> None:
+    program = f"import sys; sys.path.insert(0, {str(Path(scrun.__file__).parents[1])!r})\n"
+    program += "import os; from scrun.lifecycle.worker import close_all_but\n"
+    program += "said = os.dup2(2, 60)\nfor number in (3, 5, 7, 40): os.dup2(0, number)\n"
+    program += f"close_all_but(60, *{kept!r})\n"
+    # To list them a descriptor is needed: the lowest free one, so it is told apart by its name.
+    program += "there = [int(n) for n in os.listdir('/proc/self/fd')]\n"
+    program += "there = [n for n in there if os.path.exists(f'/proc/self/fd/{n}')]\nos.write(60, repr(there).encode())"
+    done = subprocess.run([sys.executable, "-ISc", program], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert done.stderr.decode() == repr(sorted({*kept, 60}))

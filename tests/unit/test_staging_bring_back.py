@@ -1,0 +1,199 @@
+"""What the container changed comes back from the one node that ran it, and nothing else happens here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+from test_staging_node import (
+    FakeStep,
+    Notes,
+    as_it_is,
+    bind,
+    bundle,
+    describe,
+    fill,
+    is_root,
+    make_container,
+    needs_mounts,
+    on_node,
+)
+
+from scrun.errors import StagingError
+from scrun.staging import discard, stage_in, stage_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from scrun.staging import Container, Staged
+
+__all__ = ["bundle"]
+
+pytestmark = needs_mounts
+
+
+class Run:
+    """A container that was staged to one node which doesn't see its bundle."""
+
+    def __init__(self, scratch: Path, bundle: Path, mounts: Sequence[dict[str, Any]] = (), **others: Any) -> None:
+        self.scratch, self.bundle = scratch, bundle
+        hidden = [bundle, *(source for source in [scratch / "private"] if source.exists())]
+        self.step = FakeStep(scratch, hidden=hidden)
+        self.notes = Notes()
+        self.container: Container = make_container(bundle, self.step, mounts=mounts, **others)
+        self.staged: Staged = stage_in(self.container, self.step, adapt=as_it_is, log=self.notes)
+        self.there = on_node(self.step)
+        self.rootfs = bundle / "rootfs"
+
+    def out(self, **options: Any) -> None:
+        """Stage out, and see that nothing is left there."""
+        stage_out(self.container, self.staged, self.step, log=self.notes, options=options)
+        assert not self.there.exists()
+
+
+def test_new_changed_and_deleted_files_come_back(tmp_path: Path, bundle: Path) -> None:
+    root = bundle / "rootfs"
+    fill(root)
+    if not is_root:
+        (root / "nothing").unlink()
+    (root / "old" / "deep" / "er").mkdir(parents=True)
+    (root / "old" / "deep" / "file").touch()
+    (root / "becomes-file").mkdir()
+    (root / "becomes-file" / "x").touch()
+    (root / "becomes-dir").touch()
+    (root / "a").mkdir()
+    (root / "a" / "same-name").write_text("a's")
+    (root / "b").mkdir()
+    (root / "b" / "same-name").write_text("b's")
+    run = Run(tmp_path, bundle)
+    there = run.there / "rootfs"
+
+    fill_more = there / "made by the container"
+    fill_more.mkdir()
+    fill(fill_more)
+    (there / "etc" / "passwd").write_text("changed\n")
+    (there / "with space").unlink()
+    shutil.rmtree(there / "old")
+    shutil.rmtree(there / "becomes-file")
+    (there / "becomes-file").write_text("file")
+    (there / "becomes-dir").unlink()
+    (there / "becomes-dir").mkdir(mode=0o750)
+    (there / "becomes-dir" / "y").touch()
+    (there / "setuid").chmod(0o711)
+    (there / "dangling").unlink()
+    (there / "dangling").symlink_to("elsewhere")
+    (there / "closed").chmod(0o755)
+    (there / "closed" / "inside").write_text("opened")
+    (there / "closed" / "other").touch()
+    (there / "closed").chmod(0o555)
+    (there / ("d" * 60)).rename(there / "renamed directory")
+    for source, target in (("a", "t"), ("b", "a"), ("t", "b")):
+        (there / source).rename(there / target)
+    os.utime(there / "etc", ns=(5, 5_000_000_007))
+    wanted = describe(there)
+
+    run.out()
+    assert describe(run.rootfs) == wanted
+    assert (run.rootfs / "made by the container/sparse").stat().st_blocks < 1000
+    assert run.notes.at("error") == ""
+    assert len(run.step.started) == 3, "probe, transfer, and one step that brings back and cleans up"
+
+
+def test_unchanged_files_are_neither_sent_nor_touched(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle)
+    before = (run.rootfs / "etc/passwd").stat()
+    (run.there / "rootfs/new").touch()
+    run.out()
+    after = (run.rootfs / "etc/passwd").stat()
+    assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+    assert (run.rootfs / "new").exists()
+
+
+def test_file_that_came_up_here_meanwhile_is_kept(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle)
+    (run.rootfs / "etc" / "meanwhile").write_text("here")
+    shutil.rmtree(run.there / "rootfs/etc")
+    run.out()
+    assert os.listdir(run.rootfs / "etc") == ["meanwhile"]
+
+
+def test_writable_volumes_come_back_and_read_only_ones_do_not(tmp_path: Path, bundle: Path) -> None:
+    private = tmp_path / "private"
+    for name in ("writable", "readonly"):
+        (private / name).mkdir(parents=True)
+        (private / name / "file").write_text("before")
+    (private / "large").write_bytes(b"before" * 20_000)
+    mounts = [
+        bind(private / "writable", "/w"),
+        bind(private / "readonly", "/r", "ro"),
+        bind(private / "large", "/large"),
+    ]
+    run = Run(tmp_path, bundle, mounts, readonly=True)
+    inode = (private / "large").stat().st_ino
+    for index in (0, 1):
+        (run.there / f"mounts/{index}/file").write_text("after")
+    (run.there / "mounts/2").write_bytes(b"after" * 30_000)
+    (run.there / "rootfs/new").touch()
+    run.out()
+    assert (private / "writable/file").read_text() == "after"
+    assert (private / "readonly/file").read_text() == "before"
+    assert (private / "large").read_bytes() == b"after" * 30_000
+    assert (private / "large").stat().st_ino == inode, "the file itself is what others have mounted"
+    assert not (run.rootfs / "new").exists(), "the root filesystem was read-only"
+
+
+def test_nothing_comes_back_from_several_nodes_and_that_is_said(tmp_path: Path, bundle: Path) -> None:
+    step, notes = FakeStep(tmp_path, ["node1", "node2"], hidden=[bundle]), Notes()
+    container = make_container(bundle, step)
+    staged = stage_in(container, step, adapt=as_it_is, log=notes)
+    (on_node(step, "node2") / "rootfs/new").touch()
+    stage_out(container, staged, step, log=notes)
+    assert not (bundle / "rootfs/new").exists()
+    assert f"2 nodes ran container web: changes to {bundle}/rootfs are not brought back" in notes.at("info")
+    assert not on_node(step, "node2").exists()
+
+
+def test_site_can_leave_changes_on_the_node(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle)
+    (run.there / "rootfs/new").touch()
+    run.out(bring_back=False)
+    assert not (run.rootfs / "new").exists()
+
+
+def test_failure_says_where_the_changes_still_are(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle)
+    (run.there / "rootfs/new").touch()
+    (run.there / "before").unlink()
+    with pytest.raises(StagingError) as caught:
+        stage_out(run.container, run.staged, run.step, log=run.notes)
+    assert f"they are still in node1:{run.staged.bundle}" in str(caught.value)
+    assert "is not complete" in str(caught.value)
+    assert (run.there / "rootfs/new").exists()
+    discard(run.staged, run.step, log=run.notes)
+    assert not run.there.exists()
+
+
+def test_step_that_dies_half_way_is_a_failure(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle)
+    (run.there / "rootfs/new").touch()
+    run.step.path = "/nowhere"
+    with pytest.raises(StagingError, match=r"env.*No such file"):
+        stage_out(run.container, run.staged, run.step, log=run.notes)
+    notes = Notes()
+    discard(run.staged, run.step, log=notes)
+    assert "cleaning up: node1" in notes.at("info")
+
+
+def test_what_the_container_made_unwritable_is_removed(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle)
+    locked = run.there / "rootfs" / "locked"
+    (locked / "in").mkdir(parents=True)
+    (locked / "in" / "file").touch()
+    (locked / "in").chmod(0o000)
+    locked.chmod(stat.S_IRUSR)
+    run.out(bring_back=False)

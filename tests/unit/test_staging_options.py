@@ -1,0 +1,111 @@
+"""What a site may write in scrun.lua is checked, and the shipped scrun.lua says nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import pytest
+
+from scrun.errors import StagingError
+from scrun.staging.mountinfo import MountTable, Visibility
+from scrun.staging.options import Options
+
+SHIPPED = os.path.join(os.path.dirname(__file__), "..", "..", "etc", "scrun.lua")
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"share": ["/home"]}, "scrun.stage_in: unknown option 'share': it takes shared, on_nodes, node_dir, mounts"),
+        ({"shared": "/home"}, "scrun.stage_in: shared: '/home' is not a list"),
+        ({"shared": ["home"]}, "scrun.stage_in: shared: 'home' is not an absolute path"),
+        ({"on_nodes": [7]}, "scrun.stage_in: on_nodes: 7 is not an absolute path"),
+        ({"node_dir": "tmp"}, "scrun.stage_in: node_dir: 'tmp' is not an absolute path"),
+        ({"node_dir": "/tmp\0"}, "is not an absolute path"),
+        ({"mounts": [{"source": "/a"}]}, "needs source and destination, and may have options"),
+        ({"mounts": [{"source": "/a", "destination": "/b", "type": "bind"}]}, "needs source and destination"),
+        ({"mounts": [{"source": "/a", "destination": "/b", "options": "ro"}]}, "options: 'ro' is not a list"),
+        ({"bring_back": True}, "unknown option 'bring_back'"),
+        (["/home"], "scrun.stage_in: it takes a table of shared"),
+    ],
+)
+def test_wrong_option_is_named(given: Any, complaint: str) -> None:
+    with pytest.raises(StagingError, match=re.escape(complaint)):
+        Options.for_stage_in(given)
+
+
+def test_wrong_option_of_stage_out_is_named() -> None:
+    with pytest.raises(StagingError, match="bring_back: 1 is neither true nor false"):
+        Options.for_stage_out({"bring_back": 1})
+    with pytest.raises(StagingError, match="unknown option 'shared': it takes bring_back"):
+        Options.for_stage_out({"shared": []})
+
+
+def test_empty_lua_tables_are_empty_lists() -> None:
+    assert Options.for_stage_in({"shared": {}, "mounts": [{"source": "/a", "destination": "/b/", "options": {}}]}) == (
+        Options(mounts=({"destination": "/b", "type": "bind", "source": "/a", "options": ["rbind"]},))
+    )
+    assert Options.for_stage_in(None) == Options.for_stage_in({}) == Options()
+
+
+def test_options_of_the_shipped_script_are_accepted_when_uncommented() -> None:
+    with open(SHIPPED) as file:
+        text = file.read()
+    names = set(re.findall(r"^    -- (\w+) = [{\"]", text, re.MULTILINE))
+    assert names == {"shared", "node_dir", "on_nodes", "mounts"}
+    Options.for_stage_in({name: [] for name in names - {"node_dir"}} | {"node_dir": "/tmp"})
+
+
+ONE = b"""\
+20 1 8:1 / / rw - ext4 /dev/sda1 rw
+21 20 0:30 / /home rw - nfs server:/home rw
+22 20 0:31 / /run rw - tmpfs none rw
+"""
+# Rootless podman: a bind mount of its storage onto itself, and an image's overlay.
+PODMAN = (
+    ONE
+    + b"""\
+30 21 0:30 /a\\040b/storage /home/a\\040b/storage rw - nfs server:/home rw
+31 30 0:99 / /home/a\\040b/storage/merged rw - overlay overlay rw
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "private", "shared"),
+    [
+        ("/home/a b/storage/vfs/1", False, True),
+        ("/home/a b/storage/merged", True, False),
+        ("/home/a b/storage/merged/etc", True, False),
+        ("/home", False, True),
+        ("/homestead", False, False),
+        ("/run/user/1", False, False),
+    ],
+)
+def test_mount_tables_tell_what_others_see(path: str, private: bool, shared: bool) -> None:
+    visibility = Visibility(("/home",), MountTable(PODMAN), MountTable(ONE))
+    assert (visibility.is_private(path), visibility.is_shared(path)) == (private, shared)
+
+
+def test_local_mount_under_a_shared_path_is_not_shared() -> None:
+    table = (
+        ONE + b"23 21 0:50 / /home/docker/merged rw - overlay overlay rw\n24 21 0:51 / /home/bob rw - nfs4 s:/bob rw\n"
+    )
+    visibility = Visibility(("/home",), MountTable(table), MountTable(table))
+    assert not visibility.is_shared("/home/docker/merged/x")
+    assert visibility.is_shared("/home/bob/x"), "an automounted home"
+
+
+def test_unreadable_mount_table_decides_nothing() -> None:
+    visibility = Visibility(("/home",), MountTable(ONE), None)
+    assert not visibility.is_private("/home/x")
+    assert MountTable.of("no-such-process") is None
+
+
+def test_later_mount_on_the_same_point_counts() -> None:
+    table = MountTable(ONE + b"25 20 0:77 / /run rw - tmpfs again rw\n")
+    mount = table.covering("/run/x")
+    assert mount is not None
+    assert mount.device == "0:77"

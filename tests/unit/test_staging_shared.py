@@ -1,0 +1,261 @@
+"""Where the nodes see the same files nothing is copied, and what they don't see is told apart from what they do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_container, needs_mounts
+
+from scrun.errors import StagingError
+from scrun.staging import Staged, discard, stage_in, stage_out
+from scrun.staging.probe import Facts, _same
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["bundle"]
+
+pytestmark = needs_mounts
+
+
+def config_of(staged: Staged) -> Any:
+    with open(f"{staged.bundle}/config.json") as file:
+        return json.load(file)
+
+
+def test_shared_bundle_is_used_where_it_is(tmp_path: Path, bundle: Path) -> None:
+    step, notes = FakeStep(tmp_path), Notes()
+    container = make_container(bundle, step)
+    staged = stage_in(container, step, adapt=as_it_is, log=notes)
+    assert staged.bundle == f"{bundle}/.scrun-web"
+    assert config_of(staged)["root"]["path"] == staged.rootfs == str(bundle / "rootfs")
+    assert os.stat(staged.bundle).st_mode & 0o777 == 0o700
+    assert os.listdir(staged.bundle) == ["config.json"]
+    assert len(step.started) == 1, "the probe is the only step"
+    stage_out(container, staged, step, log=notes)
+    assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
+    assert len(step.started) == 1, "stage_out is on the critical path and needs no step"
+
+
+def test_given_config_is_not_changed(tmp_path: Path, bundle: Path) -> None:
+    step = FakeStep(tmp_path)
+    container = make_container(bundle, step, mounts=[bind("relative", "/data")])
+    before = json.dumps(container.config)
+    stage_in(container, step, adapt=as_it_is, log=Notes())
+    assert json.dumps(container.config) == before
+
+
+def test_staged_survives_the_state_file(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "hosts").write_text("")
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    step = FakeStep(tmp_path, hidden=[volume])
+    container = make_container(bundle, step, mounts=[bind(volume, "/data")])
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes())
+    again = json.loads(json.dumps(staged.to_dict()))
+    assert Staged.from_dict(again) == staged
+    assert Staged.from_dict({**again, "of another version": 1}) == staged
+
+
+def test_empty_directory_in_the_rootfs_place_is_not_taken_for_it(tmp_path: Path, bundle: Path) -> None:
+    step = FakeStep(tmp_path, hidden=[bundle / "rootfs"])
+    staged = stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
+    assert staged.bundle == f"{bundle}/.scrun-web", "the bundle is seen nevertheless"
+    assert config_of(staged)["root"]["path"] == f"{step.node_dir}/scrun-{os.getuid()}/7-web/rootfs"
+
+
+def test_node_that_does_not_see_it_decides_for_all(tmp_path: Path, bundle: Path) -> None:
+    class OneBlind(FakeStep):
+        def _command(self, node: str, argv: Any) -> list[str]:
+            self._hidden = [bundle] if node == "node2" else []
+            return super()._command(node, argv)
+
+    step = OneBlind(tmp_path, ["node1", "node2"])
+    staged = stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
+    assert staged.spool == ""
+    assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
+
+
+def test_declared_path_needs_no_probe(tmp_path: Path, bundle: Path) -> None:
+    step = FakeStep(tmp_path)
+    staged = stage_in(
+        make_container(bundle, step), step, adapt=as_it_is, log=Notes(), options={"shared": [str(tmp_path)]}
+    )
+    assert staged.bundle == f"{bundle}/.scrun-web"
+    assert step.started == []
+
+
+def test_link_out_of_a_declared_path_is_not_taken_as_shared(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "link").symlink_to(bundle)
+    step = FakeStep(tmp_path, hidden=[bundle])
+    container = make_container(tmp_path / "shared" / "link", step)
+    options = {"shared": [str(tmp_path / "shared")]}
+    assert stage_in(container, step, adapt=as_it_is, log=Notes(), options=options).spool == ""
+
+
+def test_stale_spool_of_a_killed_create_is_replaced(tmp_path: Path, bundle: Path) -> None:
+    (bundle / ".scrun-web" / "mounts").mkdir(parents=True)
+    (bundle / ".scrun-web" / "config.json").write_text("stale")
+    step = FakeStep(tmp_path)
+    staged = stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
+    assert config_of(staged)["process"]["args"] == ["true"]
+
+
+def test_spool_replaced_by_a_link_takes_nothing_along(tmp_path: Path, bundle: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    (bundle / ".scrun-web").symlink_to(precious)
+    step = FakeStep(tmp_path)
+    staged = stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
+    assert not os.path.islink(staged.bundle)
+    discard(staged, None, log=Notes())
+    assert (precious / "file").exists()
+
+
+def test_small_file_that_nodes_do_not_see_is_copied_and_its_change_brought_back(tmp_path: Path, bundle: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    for name in ("hosts", "resolv.conf"):
+        (private / name).write_text("before\n")
+    (private / "hosts").chmod(0o644)
+    step = FakeStep(tmp_path, hidden=[private])
+    mounts = [bind(private / "hosts", "/etc/hosts"), bind(private / "resolv.conf", "/etc/resolv.conf", "ro")]
+    container = make_container(bundle, step, mounts=mounts)
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes())
+    hosts, resolv = (mount["source"] for mount in config_of(staged)["mounts"])
+    assert (hosts, resolv) == (f"{staged.spool}/mounts/0", f"{staged.spool}/mounts/1")
+    assert os.stat(hosts).st_mode & 0o777 == 0o644
+    for path in (hosts, resolv):
+        with open(path, "w") as file:
+            file.write("by the container\n")
+    inode = (private / "hosts").stat().st_ino
+    stage_out(container, staged, step, log=Notes())
+    assert (private / "hosts").read_text() == "by the container\n"
+    assert (private / "hosts").stat().st_ino == inode, "it may be mounted in other containers"
+    assert (private / "resolv.conf").read_text() == "before\n"
+    assert len(step.started) == 1
+
+
+def test_copy_replaced_by_a_link_is_not_followed(tmp_path: Path, bundle: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "hosts").write_text("before\n")
+    secret = tmp_path / "secret"
+    secret.write_text("secret\n")
+    step = FakeStep(tmp_path, hidden=[private])
+    container = make_container(bundle, step, mounts=[bind(private / "hosts", "/etc/hosts")])
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes())
+    for replace in (os.symlink, os.link):
+        os.unlink(staged.copies[0].path)
+        replace(secret, staged.copies[0].path)
+        stage_out(container, staged._replace(spool=""), step, log=Notes())
+        assert (private / "hosts").read_text() == "before\n"
+
+
+def test_shm_of_the_login_host_becomes_one_of_the_node(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "shm").mkdir()
+    step = FakeStep(tmp_path)
+    container = make_container(bundle, step, mounts=[bind(tmp_path / "shm", "/dev/shm", "nosuid", "rprivate")])
+    [mount] = config_of(stage_in(container, step, adapt=as_it_is, log=Notes()))["mounts"]
+    assert (mount["type"], mount["source"]) == ("tmpfs", "shm")
+    assert mount["options"][:2] == ["nosuid", "mode=1777"]
+    assert mount["options"][2].startswith("size=")
+
+
+def test_nodes_own_paths_are_left_alone(tmp_path: Path, bundle: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    step = FakeStep(tmp_path, hidden=[private])
+    mounts = [bind("/proc/cpuinfo", "/a"), bind("/dev/null", "/b"), bind(private, "/c"), bind("/no/such", "/d")]
+    options = {
+        "on_nodes": [str(private)],
+        "mounts": [{"source": "/opt/apps", "destination": "/apps", "options": ["ro"]}],
+    }
+    container = make_container(bundle, step, mounts=mounts)
+    config = config_of(stage_in(container, step, adapt=as_it_is, log=Notes(), options=options))
+    sources = [mount["source"] for mount in config["mounts"]]
+    assert sources == ["/proc/cpuinfo", "/dev/null", str(private), "/no/such", "/opt/apps"]
+    assert config["mounts"][-1]["options"] == ["rbind", "ro"]
+
+
+def test_socket_that_nodes_do_not_see_is_refused_by_name(tmp_path: Path, bundle: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(private / "docker.sock"))
+        step = FakeStep(tmp_path, hidden=[private])
+        container = make_container(bundle, step, mounts=[bind(private / "docker.sock", "/var/run/docker.sock")])
+        with pytest.raises(
+            StagingError, match=r"mount /var/run/docker.sock: the socket .*docker.sock can't be carried"
+        ):
+            stage_in(container, step, adapt=as_it_is, log=Notes())
+    assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
+
+
+def test_paths_of_any_bytes_reach_the_nodes(tmp_path: Path) -> None:
+    odd = tmp_path / "a 'b' \"c\"\n$(touch hacked) * \\ \udcff\udc81 -x;é"
+    (odd / "rootfs").mkdir(parents=True)
+    step = FakeStep(tmp_path)
+    staged = stage_in(make_container(odd, step), step, adapt=as_it_is, log=Notes())
+    assert staged.rootfs == str(odd / "rootfs")
+    assert staged.spool.startswith(str(odd))
+
+
+def test_step_that_fails_is_told_with_the_node_and_its_words(tmp_path: Path, bundle: Path) -> None:
+    step = FakeStep(tmp_path)
+    step.path = "/nowhere"
+    with pytest.raises(StagingError, match=r"node1 .*status 127: .*env.*No such file"):
+        stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
+    assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
+
+
+def test_discard_can_be_repeated_and_needs_no_step(tmp_path: Path, bundle: Path) -> None:
+    step = FakeStep(tmp_path)
+    staged = stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
+    for _ in range(2):
+        discard(staged, None, log=Notes())
+    assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
+
+
+ROOT = Facts("boot-a", "6969", "123.45", 40, 1234, 0o40755, 4096, "1700000000.000000001")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "same"),
+    [
+        (ROOT, True),
+        (ROOT._replace(inode=99), False),
+        (ROOT._replace(boot="boot-b", device=7), True),
+        (ROOT._replace(boot="boot-b", mtime="1"), True),
+        (ROOT._replace(boot="boot-b", names="9.9"), True),
+        (ROOT._replace(boot="boot-b", mtime="1", names="9.9"), False),
+        (ROOT._replace(boot="boot-b", inode=99), False),
+        (ROOT._replace(boot="boot-b", mode=0o100755), False),
+        (None, False),
+    ],
+    ids=[
+        "one kernel, one file",
+        "one kernel, two files",
+        "two clients of one server",
+        "a client that is behind in the time",
+        "a client that is behind in the names",
+        "another directory with that number",
+        "another number",
+        "a file there",
+        "nothing there",
+    ],
+)
+def test_same_directory_is_told_from_another(theirs: Facts | None, same: bool) -> None:
+    assert _same(ROOT, theirs) is same
+
+
+def test_local_disks_of_two_cloned_machines_are_never_the_same() -> None:
+    ours = ROOT._replace(fstype="ef53")
+    assert not _same(ours, ours._replace(boot="boot-b"))
+    assert _same(ours, ours._replace(boot="boot-b", fstype="6969")), "one may be the other's NFS server"
