@@ -1,6 +1,6 @@
-"""Builds scrun.slurm._allocation where pyslurm, Cython and Slurm's headers are; everywhere else scrun installs without it.
+"""Builds scrun's part of libslurm where pyslurm, Cython and Slurm's headers are; elsewhere scrun installs without it.
 
-Without the extension `scrun create` says in one line what is missing; all else, the unit tests too, works.
+Without these extensions `scrun create` says in one line what is missing; all else, the unit tests too, works.
 SLURM_INCLUDE_DIR and SLURM_LIB_DIR say where Slurm is, as they do for pyslurm.
 """
 
@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 
 
 def extensions() -> list[Extension]:
-    """The extension, or nothing and a line that says what it lacks."""
+    """The extensions, or nothing and a line that says what they lack."""
     try:
         from Cython.Build import cythonize
 
@@ -21,20 +21,23 @@ def extensions() -> list[Extension]:
         if pyslurm is None or pyslurm.origin is None:
             raise ImportError("pyslurm is not installed")
     except ImportError as missing:
-        print(f"scrun: building without scrun.slurm._allocation: {missing}", file=sys.stderr)
+        print(f"scrun: building without its part of libslurm: {missing}", file=sys.stderr)
         return []
     packages = os.path.dirname(os.path.dirname(pyslurm.origin))  # its .pxd files name headers from there
     library = os.environ.get("SLURM_LIB_DIR", "/usr/lib64")
     private = [path for path in (f"{library}/slurm", f"{library}/slurm-wlm") if os.path.exists(f"{path}/libslurmfull.so")]
-    extension = Extension(
-        "scrun.slurm._allocation",
-        ["src/scrun/slurm/_allocation.pyx"],
-        include_dirs=[os.environ.get("SLURM_INCLUDE_DIR", "/usr/include"), packages],
-        libraries=["slurmfull"],
-        library_dirs=[*private, library],
-        runtime_library_dirs=private,
-    )
-    return cythonize([extension], build_dir="build/cython")
+    made = [
+        Extension(
+            f"scrun.slurm.{name}",
+            [f"src/scrun/slurm/{name}.pyx"],
+            include_dirs=[os.environ.get("SLURM_INCLUDE_DIR", "/usr/include"), packages],
+            libraries=["slurmfull"],
+            library_dirs=[*private, library],
+            runtime_library_dirs=private,
+        )
+        for name in ("_allocation", "_control")
+    ]
+    return cythonize(made, build_dir="build/cython", include_path=["src"])
 
 
 setup(ext_modules=extensions())

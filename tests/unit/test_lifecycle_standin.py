@@ -95,7 +95,11 @@ def test_when_the_anchor_is_gone_it_ends_the_container_and_exits_as_if_killed(
 def test_a_step_that_the_anchor_left_behind_is_killed(
     rehearsed: Rehearsed, fork: Fork, exit_code: Wait, container: Container
 ) -> None:
-    step = fork(signal.pause)
+    def run_for_ever() -> None:
+        os.close(rehearsed.channel)
+        signal.pause()
+
+    step = fork(run_for_ever)
     container.record.update(step_pid=step, step_started=processes.start_time(step))
     container.save()
     os.close(rehearsed.channel)

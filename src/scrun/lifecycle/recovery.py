@@ -39,17 +39,17 @@ def end(container: Container) -> None:
         record["staged"] = None
     if record.get("job_owned") and not record.get("released"):
         _restore_environment(record["environment"])
-        from scrun.slurm import allocation
+        from scrun.slurm import control
 
-        allocation.cancel(record["job"])
+        control.cancel(record["job"])
         record["released"] = True
     elif (
         not record.get("job_owned") and record.get("job") and record["status"] == status.RUNNING and record.get("step")
     ):
         _restore_environment(record["environment"])
-        from scrun.slurm import allocation
+        from scrun.slurm import control
 
-        allocation.cancel_step(record["job"], int(record["step"]))
+        control.cancel_step(record["job"], int(record["step"]))
     if record["status"] != status.STOPPED:
         record.setdefault("exit_status", KILLED)
         record.update(status=status.STOPPED, finished=log.timestamp())

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from scrun.lifecycle import wire
+from scrun.slurm import control
 
 
 def run(channel: int) -> None:
     """Serve one request, ``{"job": id, "status": exit status or None}``; without a status the job is cancelled."""
-    from scrun.slurm import allocation
-
     message = wire.Reader(channel).next()
     if not message:
         return
     if message["status"] is None:
-        allocation.cancel(message["job"])
+        control.cancel(message["job"])
     else:
-        allocation.complete(message["job"], message["status"])
+        control.complete(message["job"], message["status"])
     wire.send(channel, {"released": message["job"]})

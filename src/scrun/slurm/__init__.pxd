@@ -1,0 +1,1 @@
+# A package that Cython can cimport from.

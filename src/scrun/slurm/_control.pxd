@@ -1,0 +1,5 @@
+# What _allocation shares with _control.
+from pyslurm cimport slurm
+
+cdef answer(slurm.resource_allocation_response_msg_t *response, slurm.job_desc_msg_t *description)
+cdef error()

@@ -1,0 +1,108 @@
+# cython: language_level=3, c_string_type=unicode, c_string_encoding=utf8
+"""Looking up, completing and cancelling a job by libslurm's own calls.
+
+Declared by pyslurm's .pxd files, but without its modules: every container's end needs one of these calls and nothing
+else, and importing all of pyslurm for it takes as long again as reaching slurmctld does.
+"""
+
+from libc.errno cimport errno
+from libc.signal cimport SIGKILL
+from libc.stdint cimport uint32_t
+
+from pyslurm cimport slurm
+
+
+cdef extern from *:
+    """
+    #include <slurm/slurm.h>
+    /* What salloc and srun build a job's environment with: in libslurmfull, but in no installed header. */
+    extern int env_array_for_job(char ***dest, const resource_allocation_response_msg_t *alloc,
+                                 const job_desc_msg_t *desc, int het_job_offset);
+    extern char **env_array_create(void);
+    extern void env_array_free(char **env_array);
+    """
+    int env_array_for_job(char ***, const slurm.resource_allocation_response_msg_t *, const slurm.job_desc_msg_t *, int)
+    char **env_array_create()
+    void env_array_free(char **)
+
+
+PENDING = slurm.ESLURM_JOB_PENDING
+GONE = (slurm.ESLURM_INVALID_JOB_ID, slurm.ESLURM_ALREADY_DONE)
+
+
+def start():
+    """Read slurm.conf and load Slurm's plugins; where there is no slurm.conf, libslurm ends the process."""
+    slurm.slurm_init(NULL)
+
+
+class AllocationError(Exception):
+    """libslurm's word for what went wrong; ``args`` are its error number and text."""
+
+
+def look_up(uint32_t job_id):
+    """The allocation of a job that has its nodes; an AllocationError while it is queued, and when it is gone."""
+    cdef slurm.resource_allocation_response_msg_t *response = NULL
+    if slurm.slurm_allocation_lookup(job_id, &response) or response is NULL:
+        raise error()
+    try:
+        return answer(response, NULL)
+    finally:
+        slurm.slurm_free_resource_allocation_response_msg(response)
+
+
+def cancel(uint32_t job_id):
+    """Kill the job with all its steps; a queued one is withdrawn (scancel(1))."""
+    if slurm.slurm_kill_job(job_id, SIGKILL, slurm.KILL_FULL_JOB):
+        raise error()
+
+
+def cancel_step(uint32_t job_id, uint32_t step_id):
+    """Kill one step of a job."""
+    cdef slurm.slurm_step_id_t step
+    step.job_id = job_id
+    step.step_id = step_id
+    step.step_het_comp = slurm.NO_VAL
+    step.sluid = 0
+    if slurm.slurm_kill_job_step(&step, SIGKILL, 0):
+        raise error()
+
+
+def complete(uint32_t job_id, uint32_t wait_status):
+    """Record the job as ended by itself, with that wait(2) status."""
+    cdef slurm.slurm_step_id_t step
+    step.job_id = job_id
+    step.step_id = slurm.NO_VAL
+    step.step_het_comp = slurm.NO_VAL
+    step.sluid = 0
+    if slurm.slurm_complete_job(&step, wait_status):
+        raise error()
+
+
+cdef answer(slurm.resource_allocation_response_msg_t *response, slurm.job_desc_msg_t *description):
+    cdef char **environment = env_array_create()
+    cdef size_t index = 0
+    variables = []
+    if response.node_cnt:
+        env_array_for_job(&environment, response, description, -1)
+        while environment[index] is not NULL:
+            variables.append((<bytes>environment[index]).decode("utf-8", "surrogateescape"))
+            index += 1
+    env_array_free(environment)
+    return {
+        "job": response.step_id.job_id,
+        "nodes": _text(response.node_list) if response.node_cnt else "",
+        "node_count": response.node_cnt,
+        "uid": response.uid,
+        "gid": response.gid,
+        "partition": _text(response.partition),
+        "environment": variables,
+    }
+
+
+cdef _text(const char *text):
+    return "" if text is NULL else (<bytes>text).decode("utf-8", "surrogateescape")
+
+
+cdef error():
+    cdef int number = errno
+    return AllocationError(number, _text(slurm.slurm_strerror(number)))

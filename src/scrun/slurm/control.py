@@ -1,0 +1,116 @@
+"""A job that is there: looked up, completed, cancelled. What asks for one is :mod:`scrun.slurm.allocation`.
+
+libslurm ends the process that loads it where it finds no slurm.conf; in a worker that is seen, and said by the anchor.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import sys
+
+from scrun.errors import JobRefused, SlurmError, SlurmMissing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Slurm's plugins look for the names of libslurm among those of the whole process.
+sys.setdlopenflags(sys.getdlopenflags() | os.RTLD_GLOBAL | os.RTLD_DEEPBIND)
+try:
+    from scrun.slurm import _control  # type: ignore[attr-defined]  # built at installation
+except ImportError as missing:
+    raise SlurmMissing(
+        f"scrun was built without its part of libslurm ({missing}): where pyslurm, Cython and Slurm's headers are "
+        "installed, run pip install --no-build-isolation --force-reinstall scrun"
+    ) from missing
+
+_control.start()
+
+Failed = _control.AllocationError
+_UNREACHABLE = range(1000, 2000)  # slurm_errno.h: communication failures
+
+
+def look_up(job_id: int) -> dict[str, Any]:
+    """A job's allocation: ``job`` its id, ``nodes`` a node list, or empty while it is queued, ``node_count``, ``uid``,
+    ``gid``, ``user``, ``group``, ``partition``, ``tasks``, and ``environment``, the variables that salloc would give
+    for it, each ``NAME=value``.
+
+    Raises:
+        JobRefused: there is no such job, or it has ended.
+        SlurmError: slurmctld can't be reached.
+    """
+    try:
+        return named(_control.look_up(job_id))
+    except Failed as error:
+        if error.args[0] == _control.PENDING:
+            return {"job": job_id, "nodes": ""}
+        raise translated(error, f"job {job_id} can't be used") from error
+
+
+def complete(job_id: int, exit_status: int) -> None:
+    """Record the job as ended with that exit status (0 to 255); one that is gone already is no error.
+
+    Raises:
+        SlurmError: slurmctld can't be reached.
+    """
+    _do(f"job {job_id} can't be completed", _control.complete, job_id, exit_status << 8)
+
+
+def cancel(job_id: int) -> None:
+    """Cancel the job with all its steps; one that is gone already is no error.
+
+    Raises:
+        SlurmError: slurmctld can't be reached.
+    """
+    _do(f"job {job_id} can't be cancelled", _control.cancel, job_id)
+
+
+def cancel_step(job_id: int, step_id: int) -> None:
+    """Kill one step of a job that others use too; one that is gone already is no error.
+
+    Raises:
+        SlurmError: slurmctld can't be reached.
+    """
+    _do(f"step {job_id}.{step_id} can't be cancelled", _control.cancel_step, job_id, step_id)
+
+
+def named(answer: dict[str, Any]) -> dict[str, Any]:
+    """With the names of the job's user and group, and how many tasks it has.
+
+    The user is the job's: in a rootless podman scrun itself runs as uid 0 of a user namespace.
+    """
+    names = dict(entry.partition("=")[::2] for entry in answer["environment"])
+    tasks = names.get("SLURM_NTASKS") or names.get("SLURM_NPROCS") or answer["node_count"]
+    return {**answer, "user": _user(answer["uid"]), "group": _group(answer["gid"]), "tasks": int(tasks)}
+
+
+def translated(error: Exception, what: str) -> SlurmError:
+    """libslurm's error as one of ours."""
+    number, text = error.args
+    if number in _UNREACHABLE:
+        return SlurmError(f"{what}: slurmctld can't be reached: {text}: is it up (scontrol ping), and munge here?")
+    return JobRefused(f"{what}: {text}")
+
+
+def _do(what: str, call: Any, *arguments: int) -> None:
+    try:
+        call(*arguments)
+    except Failed as error:
+        if error.args[0] not in _control.GONE:
+            raise translated(error, what) from error
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

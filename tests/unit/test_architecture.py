@@ -1,0 +1,160 @@
+"""Imports point one way, foreign libraries have one door each, and what is resident stays small."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import scrun
+
+SOURCE = Path(scrun.__file__).parents[1]
+FILES = sorted((SOURCE / "scrun").rglob("*.py"))
+PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
+# What anybody may import: no part of scrun imports less than these.
+COMMON = {"errors", "fastjson", "identity", "log", ""}
+TOP = {"__main__", "argv", "cli", "features", "grammar", "launcher", "operations"}
+
+
+def _module(path: Path) -> str:
+    names = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+def _imports(path: Path) -> set[str]:
+    """Every module that the file imports anywhere in it, for type checkers alone too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import"
+            assert node.module is not None
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _part(module: str) -> str:
+    """The part of scrun that a module belongs to: errors, lifecycle, staging…"""
+    return module.split(".")[1] if "." in module else ""
+
+
+def _parts_imported(path: Path) -> set[str]:
+    there = {_module(file) for file in FILES}
+    parts = set()
+    for name in _imports(path):
+        if name.split(".")[0] == "scrun":
+            module = name if name in there else name.rpartition(".")[0]
+            parts.add(_part(module))
+    return parts
+
+
+@pytest.mark.parametrize("path", FILES, ids=_module)
+def test_imports_point_from_the_command_line_to_lifecycle_to_the_four_parts(path: Path) -> None:
+    part = _part(_module(path))
+    allowed = COMMON | {part}
+    if part in TOP:
+        allowed |= TOP | {"lifecycle"}
+    elif part == "lifecycle":
+        allowed |= PARTS
+    else:
+        assert part in PARTS | COMMON
+    assert _parts_imported(path) <= allowed
+
+
+def test_only_the_programs_own_modules_know_the_command_line() -> None:
+    knowing = {_module(path) for path in FILES if _parts_imported(path) & {"cli", "argv", "grammar", "operations"}}
+    assert knowing <= {"scrun.__main__", "scrun.argv", "scrun.cli", "scrun.operations"}
+
+
+@pytest.mark.parametrize(
+    ("library", "door"),
+    [
+        ("click", "scrun.cli"),
+        ("jsonschema", "scrun.bundle.complain"),
+        ("lupa", "scrun.lua_hooks.runtime"),
+        ("pyslurm", "scrun.slurm.allocation"),
+    ],
+)
+def test_a_foreign_library_is_imported_by_one_module(library: str, door: str) -> None:
+    importing = {
+        _module(path) for path in FILES if any(name.split(".")[0] == library for name in _imports(path))
+    }
+    assert importing == {door}
+
+
+def _in_a_fresh_interpreter(program: str) -> list[str]:
+    """What the program prints, without site and without anything imported."""
+    start = f"import sys; before = set(sys.modules); sys.path.insert(0, {str(SOURCE)!r})\n"
+    done = subprocess.run([sys.executable, "-ISc", start + program], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+# Modules of the standard library that the anchor and the stand-in may keep in memory as long as a container lives.
+# signal brings enum, and that the rest of the second line; each costs every container on a login node.
+RESIDENT = {
+    *("__future__", "_collections_abc", "_json", "_socket", "_stat", "errno", "fcntl", "genericpath", "os", "os.path"),
+    *("_collections", "_functools", "_operator", "collections", "enum", "functools", "itertools", "keyword", "operator"),
+    *("reprlib", "types", "_types", "posixpath", "select", "signal", "stat", "termios", "time", "annotationlib"),
+}
+RESIDENT_OURS = {
+    *("anchor", "console", "container", "control", "kill", "log_crash", "loop", "processes", "spawn", "standin"),
+    *("status", "step", "wire", "worker"),
+}
+
+
+def test_what_stays_in_memory_is_written_down_here() -> None:
+    loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
+    ours = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.lifecycle"}
+    ours |= {"scrun.slurm", "scrun.slurm.oci_conf", "scrun.slurm.srun"}
+    ours |= {f"scrun.lifecycle.{name}" for name in RESIDENT_OURS}
+    assert {name for name in loaded if name.startswith("scrun")} == ours
+    assert {name for name in loaded if not name.startswith("scrun")} <= RESIDENT
+
+
+def test_what_create_has_imported_when_it_forks_is_resident_too() -> None:
+    # The anchor is forked from create: what is imported before that stays in it.
+    program = "import scrun.__main__, scrun.lifecycle.create\nprint(*set(sys.modules) - before)"
+    loaded = set(_in_a_fresh_interpreter(program))
+    assert {name for name in loaded if not name.startswith("scrun")} <= RESIDENT
+    assert not {_part(name) for name in loaded if name.startswith("scrun.")} & {"bundle", "lua_hooks", "staging", "cli"}
+
+
+def test_the_resident_code_fits_in_12_megabytes() -> None:
+    program = "import scrun.lifecycle.spawn\n"
+    program += "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')])"
+    (kilobytes,) = _in_a_fresh_interpreter(program)
+    assert int(kilobytes) < 12 << 10
+
+
+# scrun state is called ten times a second by buildah; what it imports is most of what it costs.
+SLOW = {"json", "re", "enum", "typing", "click", "subprocess", "logging", "pathlib", "dataclasses", "collections", "signal"}
+
+
+@pytest.mark.parametrize(
+    ("line", "never"),
+    [
+        ("state c", SLOW),
+        ("start c", SLOW),
+        ("delete --force c", SLOW - {"signal", "enum", "collections"}),
+        ("delete c", SLOW - {"signal", "enum", "collections"}),
+        ("kill c 9", SLOW - {"signal", "enum", "collections"}),
+    ],
+)
+def test_a_hot_command_imports_nothing_slow(line: str, never: set[str], tmp_path: Path) -> None:
+    record = '{"status": "stopped", "pid": 0, "pid_started": 0, "bundle": "", "rootfs": "", "created": "", "owner": "", '
+    record += '"annotations": {}, "environment": {}}'
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "state.json").write_text(record)
+    program = f"sys.argv[1:] = ['--root', {str(tmp_path)!r}, *{line.split()!r}]\nimport os\nout = os.dup(1)\n"
+    program += "null = os.open('/dev/null', os.O_WRONLY); os.dup2(null, 1); os.dup2(null, 2)\n"
+    program += "from scrun.__main__ import main\ntry: main()\nexcept SystemExit: pass\n"
+    program += "sys.stdout.flush(); os.write(out, ' '.join(set(sys.modules) - before).encode())"
+    loaded = set(_in_a_fresh_interpreter(program))
+    assert "scrun.operations" in loaded
+    assert loaded & never == set()
+    assert not {_part(name) for name in loaded if name.startswith("scrun.")} & {"cli", "bundle", "lua_hooks", "staging"}

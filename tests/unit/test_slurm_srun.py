@@ -1,0 +1,216 @@
+"""srun: the exact command lines, node lists, and what its words mean (transcripts of Slurm 26.05.5 on the devcluster)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scrun.errors import SlurmMissing
+from scrun.slurm import srun
+
+STEP: dict[str, Any] = {"job": 42, "bundle": "/b", "container_id": "box", "args": ["/bin/echo", "-n", "a b"]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "argv"),
+    [
+        (
+            {"pty": False, "stderr": 4},
+            "srun -v --jobid=42 --container=/b --container-id=box --export=NONE --error=/proc/self/fd/4 --open-mode=append",
+        ),
+        ({"pty": False, "stderr": None}, "srun -v --jobid=42 --container=/b --container-id=box --export=NONE"),
+        ({"pty": True, "stderr": None}, "srun -v --jobid=42 --container=/b --container-id=box --export=NONE --pty"),
+        ({"pty": True, "stderr": 4}, "srun -v --jobid=42 --container=/b --container-id=box --export=NONE --pty"),
+    ],
+)
+def test_the_containers_step(changed: dict[str, Any], argv: str) -> None:
+    assert srun.container_step(["srun"], **STEP, **changed) == [*argv.split(), "--", "/bin/echo", "-n", "a b"]
+
+
+def test_the_sites_arguments_come_first_and_a_bundle_with_spaces_stays_one_word() -> None:
+    argv = srun.container_step(["/opt/srun", "--x"], **STEP | {"bundle": "/b c"}, pty=False, stderr=None)
+    assert argv[:3] == ["/opt/srun", "--x", "-v"]
+    assert "--container=/b c" in argv
+
+
+@pytest.mark.parametrize(
+    ("nodes", "where"),
+    [(None, ""), ([], ""), (["n1"], "--nodelist=n1 --nodes=1"), (["n1", "n2"], "--nodelist=n1,n2 --nodes=2")],
+)
+def test_a_command_beside_the_container(nodes: list[str] | None, where: str) -> None:
+    beside = "srun --jobid=42 --overlap --quiet --ntasks-per-node=1 --mpi=none --export=ALL"
+    argv = srun.command_step(["srun"], job=42, argv=["/bin/sh", "-c", "true; true"], nodes=nodes)
+    assert argv == [*beside.split(), *where.split(), "--", "/bin/sh", "-c", "true; true"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "names"),
+    [
+        ("", []),
+        ("node1", ["node1"]),
+        ("a,b", ["a", "b"]),
+        ("node[1-3,7],gpu1", ["node1", "node2", "node3", "node7", "gpu1"]),
+        ("n[001-003]", ["n001", "n002", "n003"]),
+        ("n[08-11]", ["n08", "n09", "n10", "n11"]),
+        ("n[9-10]", ["n9", "n10"]),
+        ("n[1,03]", ["n1", "n03"]),
+        ("r[1-2]n[1-2]", ["r1n1", "r1n2", "r2n1", "r2n2"]),
+        ("r[1-2]-x", ["r1-x", "r2-x"]),
+        ("r[1-2]n[01-02]-ib,login", ["r1n01-ib", "r1n02-ib", "r2n01-ib", "r2n02-ib", "login"]),
+        ("a[5-5]", ["a5"]),
+    ],
+)
+def test_a_node_list_is_expanded_in_order(nodes: str, names: list[str]) -> None:
+    assert srun.expand_nodes(nodes) == names
+    assert srun.first_node(nodes) == (names[0] if names else "")
+
+
+@given(st.integers(1, 7))
+def test_no_more_names_are_made_than_asked_for(limit: int) -> None:
+    nodes = "a,r[1-2]n[1-3],b"
+    assert srun.expand_nodes(nodes, limit=limit) == srun.expand_nodes(nodes)[:limit]
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=1, max_size=4), st.integers(1, 4))
+def test_every_name_of_a_padded_list_is_there(spans: list[tuple[int, int]], width: int) -> None:
+    text = ",".join(f"{low:0{width}d}-{low + more:0{width}d}" for low, more in spans)
+    expected = [f"n{number:0{width}d}" for low, more in spans for number in range(low, low + more + 1)]
+    assert srun.expand_nodes(f"n[{text}]") == expected
+
+
+def test_a_first_node_is_found_without_making_the_others() -> None:
+    assert srun.first_node("n[1-99999999999]") == "n1"
+
+
+Script = Callable[..., str]
+
+
+def test_srun_is_where_oci_conf_says_with_the_arguments_that_it_wants(script: Script) -> None:
+    path = script("")
+    assert srun.program({"srunpath": path, "srunargs": "--a  --b=c"}, {}) == [path, "--a", "--b=c"]
+
+
+def test_srun_is_found_on_the_path(script: Script, tmp_path: Path) -> None:
+    assert srun.program({}, {"PATH": f"/nosuch:{tmp_path}"}) == [str(tmp_path / "srun")] or script("") == ""
+    path = script("")
+    assert srun.program({}, {"PATH": f"/nosuch::{tmp_path}"}) == [path]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"), [({"srunpath": "/nosuch/srun"}, "at /nosuch/srun, where oci.conf's SrunPath"), ({}, "on PATH")]
+)
+def test_without_srun_the_error_says_where_it_was_looked_for(settings: dict[str, str], words: str) -> None:
+    with pytest.raises(SlurmMissing, match=words):
+        srun.program(settings, {"PATH": "/nosuch"})
+
+
+HEAD = """\
+srun: defined options
+srun: -------------------- --------------------
+srun: nodes               : 1
+srun: verbose             : 1
+srun: -------------------- --------------------
+srun: end of defined options
+srun: JobId=87 returned by the controller
+srun: Nodes node1 are ready for job
+srun: jobid 87: nodes(1):`node1', cpu counts: 1(x1)
+srun: CpuBindType=(null type)
+"""
+RUNS = f"""{HEAD}\
+srun: launching StepId=87.12 on host node1, 1 tasks: 0
+srun: Node node1, 1 tasks started
+"""
+
+# transcript: step, started, cancelled, errors
+TRANSCRIPTS: dict[str, tuple[str, str, bool, bool, list[str]]] = {
+    "orderly": (
+        f"""{RUNS}\
+srun: Received task exit notification for 1 task of StepId=87.12 (status=0x0000).
+srun: node1: task 0: Completed
+""",
+        *("12", True, False, []),
+    ),
+    "exits 7 on both nodes": (
+        f"""{HEAD}\
+srun: launching StepId=86.0 on host node1, 1 tasks: 0
+srun: launching StepId=86.0 on host node2, 1 tasks: 1
+srun: Node node2, 1 tasks started
+srun: Received task exit notification for 1 task of StepId=86.0 (status=0x0700).
+srun: error: node2: task 1: Exited with exit code 7
+srun: Node node1, 1 tasks started
+srun: Received task exit notification for 1 task of StepId=86.0 (status=0x0700).
+srun: error: node1: task 0: Exited with exit code 7
+""",
+        *("0", True, False, ["node2: task 1: Exited with exit code 7", "node1: task 0: Exited with exit code 7"]),
+    ),
+    "scancel of the job, the container exits 0 on SIGTERM": (
+        f"""{RUNS}\
+srun: Complete JobId=6 SLUID=s3C5M81Q8B8R00 StepId=6.0 received
+srun: Job step aborted: Waiting up to 32 seconds for job step to finish.
+srun: Received task exit notification for 1 task of StepId=6.0 (status=0x0000).
+srun: node1: task 0: Completed
+""",
+        *("12", True, True, []),
+    ),
+    "scancel of the step": (
+        f"""{RUNS}\
+srun: Complete JobId=100 SLUID=sBXSM81Q6NZY00 StepId=100.0 received
+srun: Complete JobId=100 SLUID=sBXSM81Q6NZY00 StepId=100.0 received
+srun: Job step aborted: Waiting up to 32 seconds for job step to finish.
+srun: Received task exit notification for 1 task of StepId=100.0 (status=0x0009).
+srun: error: node1: task 0: Killed
+""",
+        *("12", True, True, ["node1: task 0: Killed"]),
+    ),
+    "the container was killed": (
+        f"""{RUNS}\
+srun: Received task exit notification for 1 task of StepId=87.12 (status=0x0009).
+srun: error: node1: task 0: Killed
+srun: Force Terminated StepId=87.12
+""",
+        *("12", True, False, ["node1: task 0: Killed"]),
+    ),
+    "the bundle is not on the node": (
+        f"""{HEAD}\
+srun: launching StepId=89.0 on host node1, 1 tasks: 0
+srun: error: Task launch for StepId=89.0 failed on node node1: Unspecified error
+srun: error: Application launch failed: Unspecified error
+srun: Job step aborted
+""",
+        *("0", False, True),
+        [
+            "Task launch for StepId=89.0 failed on node node1: Unspecified error",
+            "Application launch failed: Unspecified error",
+        ],
+    ),
+    "no such job": (
+        """\
+srun: error: Unable to confirm allocation for job 1: Invalid job id specified
+srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 1
+""",
+        *("", False, False, ["Unable to confirm allocation for job 1: Invalid job id specified"]),
+    ),
+    "our own word for an srun that is no program": (
+        "srun: fatal: can't execute /nosuch: No such file or directory\n",
+        *("", False, False, ["can't execute /nosuch: No such file or directory"]),
+    ),
+    "nothing": ("", "", False, False, []),
+    "unexpected": ("\nsrun: \nsrun: launching something\nNode is down\n[2026] error: execve(): x\n", "", False, False, []),
+}
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_what_srun_says_of_a_step_is_understood(name: str) -> None:
+    text, step, started, cancelled, errors = TRANSCRIPTS[name]
+    progress = srun.Progress()
+    for line in text.splitlines():
+        progress.line(line)
+    assert (progress.step, progress.started, bool(progress.cancelled), progress.errors) == (
+        *(step, started, cancelled),
+        errors,
+    )
