@@ -78,7 +78,9 @@ class DamagedRecord(ContainerError):
     """The container's state.json can't be read."""
 
     def __init__(self, container_id: str, path: str, why: str) -> None:
-        super().__init__(f"can't read {path}: {why}: scrun delete {container_id} removes it; look with squeue for its job")
+        super().__init__(
+            f"can't read {path}: {why}: scrun delete {container_id} removes it; look with squeue for its job"
+        )
 
 
 class WrongStatus(ContainerError):

@@ -68,6 +68,13 @@ def text_line(level: str, message: str) -> str:
     return f"time={fastjson.dumps(timestamp())} level={level} msg={fastjson.dumps(message)}\n"
 
 
+def append(path: str, level: str, message: str) -> None:
+    """Add a line to a log that several processes write, without keeping it open."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    _write(descriptor, text_line(level, message))
+    os.close(descriptor)
+
+
 def timestamp(now_ns: int | None = None) -> str:
     """RFC 3339 in UTC with nanoseconds."""
     seconds, nanoseconds = divmod(time.time_ns() if now_ns is None else now_ns, 10**9)

@@ -126,12 +126,12 @@ class Container:
     @property
     def output(self) -> bytes:
         """What the container has written to standard output so far."""
-        return (self.directory / "stdout").read_bytes()
+        return _content(self.directory / "stdout")
 
     @property
     def errors(self) -> bytes:
         """What the container, and scrun for it, have written to standard error so far."""
-        return (self.directory / "stderr").read_bytes()
+        return _content(self.directory / "stderr")
 
     @property
     def path(self) -> Path:
@@ -162,3 +162,8 @@ class Container:
         word, status = line.decode().split()
         assert word == what
         return int(status)
+
+
+def _content(file: Path) -> bytes:
+    """Nothing, as long as there was no create."""
+    return file.read_bytes() if file.exists() else b""

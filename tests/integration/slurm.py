@@ -26,6 +26,11 @@ def jobs(user: User | None = None) -> set[int]:
     return {int(line) for line in squeue("--format=%A", *only)}
 
 
+def known_jobs() -> set[int]:
+    """All jobs that slurmctld remembers, those of the last minutes that have ended too."""
+    return {int(line) for line in squeue("--states=all", "--format=%A")}
+
+
 def job_fields(job: int) -> dict[str, str]:
     """What ``scontrol show job`` says."""
     done = subprocess.run(

@@ -20,7 +20,7 @@ from scrun.lifecycle.loop import Loop
 settings.register_profile("scrun", max_examples=100, deadline=None, derandomize=True, database=None)
 settings.load_profile("scrun")
 
-TOO_LONG = 60  # seconds until a test that hangs is ended; none measures time
+TOO_LONG = 20  # seconds until a test that hangs is ended; none measures time
 
 
 @pytest.fixture(autouse=True)

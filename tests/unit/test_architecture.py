@@ -34,6 +34,8 @@ def _imports(path: Path) -> set[str]:
             assert not node.level, f"{path}: a relative import"
             assert node.module is not None
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and node.value == "lupa.lua":  # its module's name is made of Lua's version
+            found.add("lupa")
     return found
 
 

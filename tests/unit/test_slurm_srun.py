@@ -96,7 +96,6 @@ def test_srun_is_where_oci_conf_says_with_the_arguments_that_it_wants(script: Sc
 
 
 def test_srun_is_found_on_the_path(script: Script, tmp_path: Path) -> None:
-    assert srun.program({}, {"PATH": f"/nosuch:{tmp_path}"}) == [str(tmp_path / "srun")] or script("") == ""
     path = script("")
     assert srun.program({}, {"PATH": f"/nosuch::{tmp_path}"}) == [path]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scrun.staging import Container
+from scrun.staging.model import Container
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,13 +25,13 @@ MAX_SIZE = 10 * 1024 * 1024
 _PLATFORMS = ("windows", "solaris", "zos", "freebsd", "vm")
 
 
-def load(bundle: str) -> dict[str, Any]:
-    """The object in BUNDLE/config.json, without its null members.
+def load(bundle: str, name: str = "config.json") -> dict[str, Any]:
+    """The object in BUNDLE/config.json, or the file of that name, without its null members.
 
     Go writes null for an absent pointer, slice or map, and reads it so; taking those members away once spares every
     reader the distinction. The content is not checked: see :func:`check`.
     """
-    path = os.path.join(bundle, "config.json")
+    path = os.path.join(bundle, name)
     return load_text(_read(bundle, path), path)
 
 
@@ -95,7 +95,7 @@ def _read(bundle: str, path: str) -> str:
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(bundle):
             raise BundleError(f"bundle {bundle} is no directory: name one with --bundle") from None
-        raise BundleError(f"bundle {bundle} holds no config.json: 'scrun spec' writes one") from None
+        raise BundleError(f"bundle {bundle} holds no {os.path.basename(path)}") from None
     except OSError as error:
         raise BundleError(f"{path} can't be read: {_reason(error)}") from None
     try:

@@ -108,7 +108,7 @@ class Container:
             raise ContainerNotFound(self.id) from None
         except (OSError, ValueError) as error:
             raise DamagedRecord(self.id, f"{self.path}/{STATE}", str(error)) from error
-        if not isinstance(record, dict) or not _ALWAYS_THERE <= record.keys():
+        if not isinstance(record, dict) or not record.keys() >= _ALWAYS_THERE:
             raise DamagedRecord(self.id, f"{self.path}/{STATE}", "it is no container's record")
         self.record = record
 

@@ -104,7 +104,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     from scrun.slurm import job
 
     bundle = os.path.abspath(options.bundle)
-    config = bundle_config.load(bundle)
+    config = bundle_config.load(bundle, options.config)
     bundle_config.check(config)
     rootfs = bundle_config.rootfs_path(config, bundle)
     process = config["process"]
@@ -146,7 +146,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         "script": os.path.join(os.path.dirname(oci_conf.path(environment)), SCRIPT),
         "lua": environment.get("SCRUN_LUA", "5.4"),
         "staging": {
-            "config_file": os.path.join(bundle, "config.json"),
+            "config_file": os.path.join(bundle, options.config),
             "spool_dir": os.path.join(container.path, SPOOL),
             "pid_file": options.pid_file,
             "oci_version": config["ociVersion"],

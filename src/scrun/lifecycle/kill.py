@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.anchor import Anchor
     from scrun.lifecycle.container import Container
+    from scrun.lifecycle.step import Step
     from scrun.lifecycle.wire import Message
 
     Answer = Callable[[Message], None]
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # What a process that has no handler for it survives (signal(7)); of a container that isn't started no process has one.
 _HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
 _TRIES = 40  # a tenth of a second apart: the node's runtime may not know the container yet, just after start
+_PATIENCE = 5.0  # seconds that the node's runtime has for SIGKILL
 _GONE = ("not running", "no such process", "does not exist", "No such file")
 
 
@@ -47,7 +49,7 @@ def signal_number(name: str) -> int:
         UsageError: no such signal.
     """
     text = name.upper()
-    if text.isdigit() and int(text) < signal.NSIG:
+    if text.isascii() and text.isdigit() and int(text) < signal.NSIG:
         return int(text)
     found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
     if isinstance(found, signal.Signals):
@@ -73,16 +75,51 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
 
 
 def _deliver_on_node(anchor: Anchor, number: int, answer: Answer) -> None:
-    """Through the node's own runtime.
+    def done(exit_status: int, said: str) -> None:
+        if exit_status == 0 or "exit_status" in anchor.record:
+            # A container that ended meanwhile took the signal or didn't need it; its job's end cut the step short.
+            answer({"sent": number})
+        elif any(word in said for word in _GONE):
+            answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
+        else:
+            answer(wire.failure(NodeRuntimeError(f"signal {number} did not reach the container: {said}")))
+
+    try:
+        send_on_node(anchor, number, done)
+    except ScrunError as error:
+        answer(wire.failure(error))
+
+
+def force(anchor: Anchor, step: Step) -> None:
+    """End the container's process by SIGKILL, by whatever means it takes.
+
+    The node's runtime first, since it tidies up after itself; what kills the step kills the runtime too, and leaves its
+    state and, where slurmd tracks processes by their parents (proctrack/linuxproc), even the container on the node.
+    """
+
+    def done(exit_status: int, _said: str) -> None:
+        if exit_status:
+            step.terminate()
+
+    anchor.loop.after(_PATIENCE, step.terminate)
+    try:
+        if not step.progress.started:
+            raise NodeRuntimeError("the container is not there yet")
+        send_on_node(anchor, signal.SIGKILL, done)
+    except ScrunError:
+        step.terminate()
+
+
+def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None]) -> None:
+    """Through the node's own runtime; ``done`` gets the exit status of the attempt and what was said.
 
     A signal to the step would also reach the shell that slurmstepd runs the runtime with, and end it; the exit status
     that the container's process then has is lost.
+
+    Raises:
+        NodeRuntimeError: oci.conf doesn't say how.
     """
-    try:
-        script = node_script(anchor.plan["oci_conf"], anchor.record, number)
-    except ScrunError as error:
-        answer(wire.failure(error))
-        return
+    script = node_script(anchor.plan["oci_conf"], anchor.record, number)
     argv = srun.command_step(anchor.plan["srun"], job=anchor.record["job"], argv=["/bin/sh", "-c", script])
     printed = os.memfd_create("kill")
     pid = os.fork()
@@ -93,13 +130,7 @@ def _deliver_on_node(anchor: Anchor, number: int, answer: Answer) -> None:
         said = os.pread(printed, 4096, 0).decode("utf-8", "replace").strip()
         os.close(printed)
         anchor.log("debug", f"signal {number}: {exit_status}: {said}")
-        if exit_status == 0 or "exit_status" in anchor.record:
-            # A container that ended meanwhile took the signal, or no longer needed it; its job's end cut the step short.
-            answer({"sent": number})
-        elif any(word in said for word in _GONE):
-            answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
-        else:
-            answer(wire.failure(NodeRuntimeError(f"signal {number} did not reach the container: {said}")))
+        done(exit_status, said)
 
     anchor.loop.child(pid, ended)
 

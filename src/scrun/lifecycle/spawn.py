@@ -33,13 +33,14 @@ def spawn(container: Container) -> int:
 def _be_standin(container: Container, to_creator: int) -> int:
     to_anchor, to_standin = wire.pair()
     pid = os.getpid()
-    if not os.fork():
+    anchor_pid = os.fork()
+    if not anchor_pid:
         _run(container, _be_anchor, to_creator, to_standin, pid)
     quiet = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(quiet, descriptor)
     close_all_but(0, 1, 2, to_anchor, container.descriptor)
-    return standin.run(to_anchor, container)
+    return standin.run(to_anchor, container, anchor_pid)
 
 
 def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid: int) -> int:

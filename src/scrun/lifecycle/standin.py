@@ -10,9 +10,13 @@ It and the anchor watch each other: whichever is killed, the other ends the job.
 from __future__ import annotations
 
 import os
+import select
 import signal
+import time
 
-from scrun.lifecycle import wire
+from scrun.errors import ScrunError
+from scrun.lifecycle import log_crash, wire
+from scrun.lifecycle.worker import close_all_but
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,16 +28,32 @@ _KEPT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE)
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # unshare(2); os has them from Python 3.12 on
 
 
-def run(channel: int, container: Container) -> int:
-    """Stand in for the container until it ends; the result is the container's exit status."""
+# How often the end of a job is tried again when Slurm can't be reached, and the seconds between.
+_TRIES, _PAUSE = 20, 3.0
+
+
+def run(channel: int, container: Container, anchor: int) -> int:
+    """Stand in for the container until it ends; the result is the container's exit status.
+
+    Args:
+        channel: the connection to the anchor.
+        container: whose record says what there is to end when the anchor is killed.
+        anchor: the anchor's pid.
+    """
     forward_signals(channel)
+    guard = 0
     reader = wire.Reader(channel)
     while message := reader.next():
         if message["do"] == "new network namespace":
+            guard = _fork_guard(anchor, container)  # before: from the new namespace slurmctld can't be reached
             wire.send(channel, {"answer": _enter_new_network_namespace()})
         elif message["do"] == "exit":
             return int(message["status"])
-    return _without_anchor(container)
+    if guard:
+        os.waitpid(guard, 0)
+    else:
+        _end_without_anchor(container)
+    return KILLED
 
 
 def forward_signals(channel: int) -> None:
@@ -69,9 +89,35 @@ def _unshare(flags: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _without_anchor(container: Container) -> int:
-    """The anchor was killed: end what it left, so that no job outlives its container."""
+def _fork_guard(anchor: int, container: Container) -> int:
+    """A child that stays in this network namespace and waits for the anchor's end."""
+    descriptor = os.pidfd_open(anchor)
+    pid = os.fork()
+    if not pid:
+        try:
+            for number in signal.valid_signals() - set(_KEPT):
+                signal.signal(number, signal.SIG_IGN)
+            close_all_but(0, 1, 2, descriptor, container.descriptor)
+            select.select([descriptor], [], [])
+            _end_without_anchor(container)
+        finally:
+            os._exit(0)
+    os.close(descriptor)
+    return pid
+
+
+def _end_without_anchor(container: Container) -> None:
+    """End what the anchor left when it was killed, so that no job outlives its container; it may have left nothing.
+
+    What can't be done now (slurmctld is down) is tried again for a minute; after that delete will.
+    """
     from scrun.lifecycle import recovery
 
-    recovery.end(container)
-    return KILLED
+    for _ in range(_TRIES):
+        try:
+            recovery.end(container)
+        except ScrunError:
+            log_crash.write(container)
+            time.sleep(_PAUSE)
+        else:
+            return

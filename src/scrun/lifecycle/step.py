@@ -87,7 +87,7 @@ class Step:
                 os.dup2(read_end, 0)
                 os.dup2(stderr, 1)
                 close_all_but(0, 1)
-                os.execv("/bin/cat", ["cat"])  
+                os.execv("/bin/cat", ["cat"])
             os.close(read_end)
             self._relay_ended = False
             self._loop.child(self._relay, self._relayed)

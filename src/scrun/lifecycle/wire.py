@@ -67,10 +67,15 @@ def failure(error: Exception) -> Message:
     return {"error": type(error).__name__, "message": str(error)}
 
 
+def failed(message: Message) -> errors.ScrunError:
+    """The error that a message carries."""
+    kind = getattr(errors, message["error"], errors.ScrunError)
+    error: errors.ScrunError = errors.ScrunError.__new__(kind)
+    Exception.__init__(error, message["message"])
+    return error
+
+
 def raise_failure(message: Message) -> None:
     """Raise the error that a message carries, if it does."""
     if "error" in message:
-        kind = getattr(errors, message["error"], errors.ScrunError)
-        error = errors.ScrunError.__new__(kind)
-        Exception.__init__(error, message["message"])
-        raise error
+        raise failed(message)

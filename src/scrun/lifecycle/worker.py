@@ -61,6 +61,11 @@ class Worker:
         if not self._gone:
             os.kill(self.pid, signal.SIGTERM)
 
+    def last_words(self, otherwise: str) -> str:
+        """What it printed before it ended without an answer: libslurm ends its process with a line of its own."""
+        lines = self.output.splitlines()
+        return lines[-1] if lines else otherwise
+
     def _readable(self) -> None:
         messages = self._reader.read()
         if messages is None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import NamedTuple, Protocol
+else:
+    from scrun.record import NamedTuple
+
+    Protocol = object
 
 
 class StageIn(NamedTuple):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
 
 from scrun.errors import HookError
 from scrun.lua_hooks.calls import Host, Paths, StageIn, StageOut
 from scrun.lua_hooks.runtime import Interpreter, Returned
 from scrun.lua_hooks.values import readable, to_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STAGE_IN = "slurm_scrun_stage_in"
 STAGE_OUT = "slurm_scrun_stage_out"

@@ -6,10 +6,12 @@ as an object, so that an empty one stays an object in JSON; None within a list i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from scrun.errors import HookError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 DEEPEST = 100  # tables within tables; a table that contains itself never ends
 INT64 = range(-(2**63), 2**63)

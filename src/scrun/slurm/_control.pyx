@@ -51,7 +51,11 @@ def look_up(uint32_t job_id):
 
 
 def cancel(uint32_t job_id):
-    """Kill the job with all its steps; a queued one is withdrawn (scancel(1))."""
+    """Kill the job with all its steps; a queued one is withdrawn (scancel(1)).
+
+    The steps first, by SIGKILL: what slurmctld does by itself is SIGTERM, and SIGKILL only after KillWait (slurm.conf).
+    """
+    slurm.slurm_signal_job(job_id, SIGKILL)
     if slurm.slurm_kill_job(job_id, SIGKILL, slurm.KILL_FULL_JOB):
         raise error()
 

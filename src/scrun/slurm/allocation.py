@@ -6,7 +6,7 @@ Importing it costs some 40 ms and 15 MB, so only a worker does, and only for thi
 from __future__ import annotations
 
 from scrun.errors import JobRefused, SlurmError, SlurmMissing
-from scrun.slurm import control
+from scrun.slurm import control  # looks for what both parts of libslurm need
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 try:
     import pyslurm
+
+    from scrun.slurm import _allocation  # type: ignore[attr-defined]  # built at installation
 except Exception as missing:  # ImportError, or whatever a build against another Slurm raises
     raise SlurmMissing(
         f"pyslurm can't be used ({missing}): install the one whose version is that of this Slurm (scontrol --version), "
         "e.g. pip install 'pyslurm==25.11.*'"
     ) from missing
-from scrun.slurm import _allocation  # type: ignore[attr-defined]  # built with _control, which control has looked for
 
 
 def request(job: dict[str, Any]) -> dict[str, Any]:
@@ -57,5 +58,5 @@ def reason(job_id: int) -> str:
     except pyslurm.RPCError as error:
         raise SlurmError(f"job {job_id} can't be looked up: {error.msg}") from error
     if job.state not in ("PENDING", "RUNNING", "CONFIGURING", "SUSPENDED", "REQUEUED"):
-        raise JobRefused(f"job {job_id} ended while it was queued: {job.state.lower()}")
+        raise JobRefused(f"job {job_id} ended before the container could run: it was {job.state.lower()}")
     return str(job.state_reason or "")

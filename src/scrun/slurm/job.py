@@ -23,7 +23,7 @@ def _text(value: str) -> str:
 
 
 def _number(value: str) -> int:
-    if not value.isdigit():
+    if not (value.isascii() and value.isdigit()):
         raise ValueError("a whole number")
     return int(value)
 

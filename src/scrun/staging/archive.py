@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from typing import TYPE_CHECKING, NamedTuple
 
 from scrun.errors import StagingError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import NamedTuple
 
     from scrun.staging.children import Child, Children
     from scrun.staging.model import Log, Part
+else:
+    from scrun.record import NamedTuple
 
 # pax, for times below the second, long names and extended attributes; without the two times that nobody restores.
 _TAR = [
@@ -81,6 +83,8 @@ class Archiver(NamedTuple):
     def _tar(self, part: Part, transform: str, directory: str, names: list[str], stdin: _Memory | None = None) -> None:
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         try:
+            import subprocess
+
             given = subprocess.DEVNULL if stdin is None else stdin.fileno()
             finder = self.children.run(names, stdin=given, stdout=write_end, cwd=directory)
             argv = [*_TAR, f"--xattrs-include={self.xattrs}", transform]

@@ -8,14 +8,16 @@ that all is safely here.
 from __future__ import annotations
 
 import os
-from typing import IO, TYPE_CHECKING, cast
 
 from scrun.errors import StagingError
 from scrun.staging import nodes
 from scrun.staging.changes import Changes
 from scrun.staging.children import Child, Children, Interruption
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import IO, cast
+
     from scrun.staging.model import Container, Log, Staged, Step
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import IO, TYPE_CHECKING
 
 from scrun.errors import StagingError
 from scrun.staging import entries, trees
 from scrun.staging.apply import Tree
 from scrun.staging.ownership import acting_as, new_owner, volume_owner
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import tarfile
+    from typing import IO
 
     from scrun.staging.model import Container, Log, Part
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Sequence
+    from typing import Any, NamedTuple, Protocol
 
     # (level, message): one of scrun's level names, "error", "info", "verbose", "debug".
     Log = Callable[[str, str], None]
+else:
+    from scrun.record import NamedTuple
+
+    Protocol = object
 
 
 class Step(Protocol):

@@ -8,7 +8,12 @@ anybody (proc(5)), unless /proc is mounted with hidepid.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+TYPE_CHECKING = False  # importing typing would double what this costs (scrun.record)
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from scrun.record import NamedTuple
 
 
 class Mount(NamedTuple):

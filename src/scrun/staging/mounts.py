@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
 
 from scrun.staging.mountinfo import within
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 # A node has these of its own, and its container should see that node's.
 _NODES_OWN = ("/proc", "/sys", "/dev")

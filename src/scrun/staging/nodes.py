@@ -6,12 +6,11 @@ So every script enters it with ``cd``, checks where it really is and whose, and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from scrun.errors import StagingError
 from scrun.staging.children import Children
 from scrun.staging.spool import short_name
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from scrun.errors import StagingError
+
+TYPE_CHECKING = False  # importing typing would double what this costs (scrun.record)
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+else:
+    from scrun.record import NamedTuple
 
 
 class Options(NamedTuple):

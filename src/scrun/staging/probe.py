@@ -8,15 +8,18 @@ and a node may have something else, or something stale, of that name. So both si
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING, NamedTuple
 
 from scrun.errors import StagingError
 from scrun.staging.children import Children, Interruption
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NamedTuple
 
     from scrun.staging.model import Step
+else:
+    from scrun.record import NamedTuple
 
 # One line per path, short enough that srun doesn't cut it: node, boot id, index, filesystem type (statfs f_type),
 # checksum of the sorted names, then device, inode, mode, size and mtime. The paths are arguments, never shell text.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from scrun.errors import StagingError
 from scrun.staging import trees
 from scrun.staging.model import Copy
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from scrun.staging.model import Container
 
 

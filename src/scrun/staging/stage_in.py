@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import TYPE_CHECKING, Any
 
 from scrun.errors import StagingError
 from scrun.staging import mounts, nodes
@@ -14,8 +13,10 @@ from scrun.staging.mountinfo import MountTable, Visibility
 from scrun.staging.options import Options
 from scrun.staging.spool import Spool, encode
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from scrun.staging.carry import Carrier
     from scrun.staging.model import Container, Log, Step

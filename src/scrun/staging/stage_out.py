@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
 
 from scrun.errors import StagingError
 from scrun.staging import trees
@@ -12,7 +11,10 @@ from scrun.staging.options import Options
 from scrun.staging.ownership import acting_as
 from scrun.staging.spool import remove_spool
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from scrun.staging.model import Container, Copy, Log, Staged, Step
 
 

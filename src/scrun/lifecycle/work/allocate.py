@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import time
 
+from scrun.errors import JobRefused
 from scrun.lifecycle import wire
 from scrun.lifecycle.worker import Cancelled
 from scrun.slurm import allocation, control
 
-FIRST_POLL, LONGEST_POLL = 0.05, 5.0  # seconds between two looks at a queued job
+FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 
 
 def run(channel: int) -> None:
-    """Serve one request: ``{"request": …}`` for a new job, ``{"existing": job id}`` for one that is there."""
+    """Serve one request.
+
+    ``{"request": …}`` for a new job, ``{"existing": job id}`` for somebody else's; ``{"look at": job id}`` for one that
+    waits already, which is looked at once.
+    """
     message = wire.Reader(channel).next()
     if not message:
+        return
+    if "look at" in message:
+        _look(channel, message["look at"])
         return
     if "existing" in message:
         wire.send(channel, {"job": message["existing"]})
@@ -38,18 +46,30 @@ def run(channel: int) -> None:
 
 
 def _wait(channel: int, job_id: int) -> None:
-    """Wait until the job has its nodes; gently, since it may take hours.
+    """Look again and again until the job has its nodes, but not for ever: see preparation.
 
     Raises:
         JobRefused: it ended instead.
     """
-    pause = FIRST_POLL
+    pause = FIRST_PAUSE
     said = None
-    while not (found := control.look_up(job_id))["nodes"]:
+    until = time.monotonic() + LONGEST_WAIT
+    while not _look(channel, job_id) and time.monotonic() < until:
         why = allocation.reason(job_id)
         if why != said:
             said = why
             wire.send(channel, {"waiting": why})
         time.sleep(pause)
-        pause = min(pause * 1.5, LONGEST_POLL)
-    wire.send(channel, {"nodes": found})
+        pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def _look(channel: int, job_id: int) -> bool:
+    """Whether the job has its nodes; then it is said."""
+    try:
+        found = control.look_up(job_id)
+    except JobRefused:
+        allocation.reason(job_id)  # which says how it has ended, if it has
+        raise
+    if found["nodes"]:
+        wire.send(channel, {"nodes": found})
+    return bool(found["nodes"])

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
-from scrun import staging
-from scrun.bundle import adapt
 from scrun.bundle import config as bundle_config
 from scrun.errors import ScrunError
 from scrun.lifecycle import wire
 from scrun.lua_hooks import Hooks, StageIn, StageOut
 from scrun.slurm import srun
+from scrun.staging.model import Container as StagedContainer
+from scrun.staging.model import Staged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Sequence
     from typing import Any
 
@@ -51,14 +51,17 @@ def run(channel: int, container: Container) -> None:
 
 
 def _stage_in(hooks: Hooks, host: _Host, record: Record, plan: Message) -> Message:
-    config = bundle_config.load(record["bundle"])
+    from scrun.bundle import adapt
+    from scrun.staging.stage_in import stage_in
+
+    config = bundle_config.load(record["bundle"], plan["config_file"])
     uid, gid = record["uid"], record["gid"]
 
     def adapted(given: dict[str, Any]) -> dict[str, Any]:
         return adapt.adapt(given, uid=uid, gid=gid, note=lambda text: host.log("debug", text))
 
     def stage(options: Options) -> None:
-        host.staged = staging.stage_in(
+        host.staged = stage_in(
             _container(record, config), host.step, adapt=adapted, log=host.log, options=options or None
         )
 
@@ -82,12 +85,14 @@ def _stage_in(hooks: Hooks, host: _Host, record: Record, plan: Message) -> Messa
 
 
 def _stage_out(hooks: Hooks, host: _Host, record: Record, plan: Message) -> None:
-    config = bundle_config.load(record["bundle"])
-    left = staging.Staged.from_dict(record["staged"]) if record["staged"].get("bundle") else None
+    from scrun.staging.stage_out import stage_out
+
+    config = bundle_config.load(record["bundle"], plan["config_file"])
+    left = Staged.from_dict(record["staged"]) if record["staged"].get("bundle") else None
 
     def stage(options: Options) -> None:
         if left:
-            staging.stage_out(_container(record, config), left, host.step, log=host.log, options=options or None)
+            stage_out(_container(record, config), left, host.step, log=host.log, options=options or None)
 
     host.stage_out = stage
     hooks.stage_out(
@@ -110,11 +115,13 @@ def give_up(container: Container) -> None:
     """Clean up what stage_in left, when nobody is there to run stage_out: nothing is brought back."""
     record = container.record
     if record["staged"].get("bundle"):
-        staging.discard(staging.Staged.from_dict(record["staged"]), None, log=lambda _level, _text: None)
+        from scrun.staging.stage_out import discard
+
+        discard(Staged.from_dict(record["staged"]), None, log=lambda _level, _text: None)
 
 
-def _container(record: Record, config: dict[str, Any]) -> staging.Container:
-    return staging.Container(
+def _container(record: Record, config: dict[str, Any]) -> StagedContainer:
+    return StagedContainer(
         record["id"], record["bundle"], record["rootfs"], config, record["job"], record["uid"], record["gid"]
     )
 
@@ -156,6 +163,8 @@ class _Job:
         self, argv: Sequence[str], *, stdin: int, stdout: int, stderr: int, nodes: Sequence[str] | None = None
     ) -> subprocess.Popen[bytes]:
         """One task on each of the nodes; stdin is broadcast to all of them."""
+        import subprocess  # half of what this module costs; a stage_out where nothing was carried does without
+
         command = srun.command_step(self._srun, job=self._job, argv=argv, nodes=nodes or self.nodes)
         environment = {name: value for name, value in os.environ.items() if not _is_foreign(name)} | self.environment
         return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
@@ -179,7 +188,7 @@ class _Host:
         }
         self.job: _Job | None = None
         self.environment: dict[str, str] = {}
-        self.staged: staging.Staged | None = None
+        self.staged: Staged | None = None
 
     @property
     def step(self) -> _Job:
@@ -194,11 +203,13 @@ class _Host:
 
     def remote_command(self, script: str) -> tuple[int, str]:
         """Run a shell script in a new step, on every node of the job."""
+        import subprocess
+
         with self.step.start(
             ["/bin/sh", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process:
             output = process.communicate()[0]
-        return _status(process.returncode), os.fsdecode(output)
+        return _status(process.returncode), output.decode("utf-8", "surrogateescape")
 
 
 def _not_now(options: Options) -> None:  # noqa: ARG001  of the form that the two functions have
@@ -206,10 +217,12 @@ def _not_now(options: Options) -> None:  # noqa: ARG001  of the form that the tw
 
 
 def _output(argv: list[str], environment: dict[str, str]) -> tuple[int, str]:
+    import subprocess
+
     done = subprocess.run(
         argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
-    return _status(done.returncode), os.fsdecode(done.stdout)
+    return _status(done.returncode), done.stdout.decode("utf-8", "surrogateescape")
 
 
 def _status(returncode: int) -> int:

@@ -1,0 +1,120 @@
+"""What a container needs before it can run: its job with nodes, and its files staged there by the hooks.
+
+Two workers do it. Both are forked at once and import, for some 40 ms, what they need while create still reads the
+config; the hook script is loaded before the job is asked for, so that a broken script costs nobody a job.
+"""
+
+from __future__ import annotations
+
+from scrun.errors import ScrunError, SlurmError
+from scrun.lifecycle import wire
+from scrun.lifecycle.worker import Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.loop import Loop
+    from scrun.lifecycle.wire import Message
+
+# A queued job is looked at by a worker that stays for a while, and then by a new one now and then: a worker's memory
+# is twice the anchor's, and a job can wait for hours. Seconds.
+FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 5.0, 30.0
+
+
+class Preparation:
+    """Get both, then call ``ready``; or ``failed`` with the reason, when nothing is under way any more.
+
+    What it learns goes into the container's record, and what the workers say to ``tell``.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        container: Container,
+        *,
+        tell: Callable[[Message], None],
+        ready: Callable[[], None],
+        failed: Callable[[ScrunError], None],
+    ) -> None:
+        self._loop, self._container, self._record = loop, container, container.record
+        self._tell, self._ready, self._failed = tell, ready, failed
+        self._plan: Message = {}
+        self._failure: ScrunError | None = None
+        self._staged = False
+        self._waiting = 0  # the timer of the next look at a queued job
+        self._pause = FIRST_LOOK_AGAIN
+        self._allocating: Worker | None = self._worker("allocate", self._allocation, self._allocation_ended)
+        self._staging: Worker | None = self._worker("hooks", self._staging_said, self._staging_ended)
+
+    def begin(self, plan: Message) -> None:
+        """Everything local has been checked."""
+        self._plan = plan
+        if self._staging:
+            self._staging.send({"do": "load", "script": plan["script"], "lua": plan["lua"]})
+
+    def cancel(self, why: ScrunError) -> None:
+        """Give it up; ``failed`` is called when both workers have tidied up and gone."""
+        self._failure = self._failure or why
+        self._loop.forget(self._waiting)
+        for worker in (self._allocating, self._staging):
+            if worker:
+                worker.cancel()
+        if not self._allocating and not self._staging:
+            self._failed(self._failure)
+
+    def _worker(self, work: str, said: Callable[[Message], None], ended: Callable[[], None]) -> Worker:
+        return Worker(self._loop, self._container, work, said=said, ended=ended)
+
+    def _allocation(self, message: Message) -> None:
+        if "error" in message:
+            self._failure = self._failure or wire.failed(message)
+        elif "job" in message:
+            self._record.update(job=message["job"], job_owned=not isinstance(self._plan["job"], int))
+            self._container.save()
+        elif "waiting" in message:
+            self._tell({"waiting": message["waiting"], "job": self._record["job"]})
+        elif "nodes" in message:
+            found = message["nodes"]
+            self._record.update({key: found[key] for key in ("nodes", "uid", "gid", "user", "group", "tasks")})
+            self._record["job_environment"] = found["environment"]
+            self._container.save()
+
+    def _allocation_ended(self) -> None:
+        worker, self._allocating = self._allocating, None
+        if self._failure:
+            self.cancel(self._failure)
+        elif self._record.get("nodes"):
+            if self._staging:
+                self._staging.send({"do": "stage in", "record": self._record, "plan": self._plan["staging"]})
+        elif self._record.get("job"):
+            self._waiting = self._loop.after(self._pause, self._look_again)
+            self._pause = min(self._pause * 1.5, LONGEST_LOOK_AGAIN)
+        else:
+            self.cancel(SlurmError(worker.last_words("no answer from Slurm") if worker else ""))
+
+    def _look_again(self) -> None:
+        self._allocating = self._worker("allocate", self._allocation, self._allocation_ended)
+        self._allocating.send({"look at": self._record["job"]})
+
+    def _staging_said(self, message: Message) -> None:
+        if "error" in message:
+            self._failure = self._failure or wire.failed(message)
+        elif "loaded" in message:
+            job = self._plan["job"]
+            if self._allocating:
+                self._allocating.send({"existing": job} if isinstance(job, int) else {"request": job})
+        elif "log" in message:
+            self._tell(message)
+        elif "staged" in message:
+            self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])
+            self._container.save()
+            self._staged = True
+
+    def _staging_ended(self) -> None:
+        worker, self._staging = self._staging, None
+        if self._staged and not self._failure:
+            self._ready()
+        elif worker:
+            self.cancel(self._failure or ScrunError(worker.last_words("the hooks ended without an answer")))

@@ -1,0 +1,102 @@
+"""A job that waits in the queue: create returns within a limit, start at once, and the process begins when the job does."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import slurm
+from .conftest import MakeContainer
+from .oci import Container
+from .waiting import wait_until
+
+pytestmark = pytest.mark.slurm_only("nothing is queued")
+
+SOON = {"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"}
+
+
+@pytest.fixture
+def queued(container: MakeContainer, held_node: int) -> Container:
+    """A created container whose job is queued."""
+    one = container("sh", "-c", "echo ran on $SLURMD_NODENAME; exit 7").created(env=SOON)
+    assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
+    return one
+
+
+def test_create_returns_after_the_limit_with_the_job_still_queued(queued: Container) -> None:
+    assert queued.status() == "created"
+    assert queued.state()["pid"] == int(queued.pid_file.read_text())
+
+
+def test_create_says_once_which_job_waits_and_why(container: MakeContainer, held_node: int) -> None:
+    one = container("true")
+    one.create(env={**SOON, "SCRUN_DEBUG": "info"}).ok()
+    lines = [line for line in one.errors.decode().splitlines() if "queued" in line]
+    assert lines
+    assert all(str(one.record["job"]) in line for line in lines)
+    assert len(set(lines)) == len(lines)
+
+
+def test_start_returns_at_once_and_the_process_runs_when_the_job_does(queued: Container, held_node: int) -> None:
+    queued.call("start").ok()
+    assert queued.status() == "running"
+    assert queued.output == b""
+    slurm.release(held_node)
+    assert queued.ended(timeout=60) == 7
+    assert queued.output == b"ran on node2\n"
+
+
+def test_a_job_that_starts_before_start_waits_for_it(queued: Container, held_node: int) -> None:
+    slurm.release(held_node)
+    job = queued.record["job"]
+    wait_until(lambda: slurm.job_fields(job)["JobState"] == "RUNNING", "the job runs", 60)
+    wait_until(lambda: queued.record.get("job_bundle"), "its files are there", 30)
+    assert queued.status() == "created"
+    queued.call("start").ok()
+    assert queued.ended() == 7
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["created", "started"])
+@pytest.mark.parametrize(("name", "status"), [("TERM", 143), ("KILL", 137)])
+def test_a_queued_container_is_killed_with_its_job(queued: Container, started: bool, name: str, status: int) -> None:
+    job = queued.record["job"]
+    if started:
+        queued.call("start").ok()
+    queued.call("kill", name).ok()
+    assert queued.ended() == status
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
+    assert queued.status() == "stopped"
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["created", "started"])
+def test_a_queued_container_is_deleted_with_its_job(queued: Container, started: bool) -> None:
+    job = queued.record["job"]
+    if started:
+        queued.call("start").ok()
+    queued.call("delete").ok()
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
+    assert queued.ended() == 137
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["created", "started"])
+def test_a_job_cancelled_in_the_queue_ends_the_container_with_a_line_on_its_standard_error(
+    queued: Container, started: bool
+) -> None:
+    job = queued.record["job"]
+    if started:
+        queued.call("start").ok()
+    slurm.cancel(job)
+    assert queued.ended() not in (0, 7)
+    lines = [line for line in queued.errors.decode().splitlines() if f"job {job}" in line]
+    assert len(lines) == 1
+    assert "cancelled" in lines[0]
+    assert queued.output == b""
+    assert queued.status() == "stopped"
+
+
+def test_a_job_that_fails_to_stage_in_later_ends_the_container_with_a_line(queued: Container, held_node: int) -> None:
+    queued.call("start").ok()
+    (queued.bundle / "config.json").unlink()
+    slurm.release(held_node)
+    assert queued.ended(timeout=60) != 0
+    assert b"config.json" in queued.errors
+    assert b"Traceback" not in queued.errors

@@ -1,0 +1,121 @@
+"""state, start and delete from the caller's side: what they say and do when no anchor is there to be asked."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scrun import OCI_VERSION, operations
+from scrun.errors import ContainerNotFound, WrongStatus
+from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, Call
+from scrun.lifecycle import delete, start, state
+from scrun.lifecycle.container import Container
+from scrun.log import Log
+
+
+@pytest.fixture
+def left(container: Container) -> Container:
+    """A container that neither an anchor nor a stand-in holds any more."""
+    fcntl.flock(container.descriptor, fcntl.LOCK_UN)
+    return container
+
+
+def test_state_is_the_specifications_with_runcs_additions(container: Container) -> None:
+    assert state.run(container) == {
+        "ociVersion": OCI_VERSION,
+        "id": "box",
+        "pid": os.getpid(),
+        "status": "created",
+        "bundle": "/bundle",
+        "rootfs": "/bundle/rootfs",
+        "created": "2026-01-02T03:04:05.000000006Z",
+        "owner": "alice",
+        "annotations": {"a": "b"},
+    }
+
+
+@pytest.mark.parametrize("written", ["creating", "created", "running", "paused"])
+def test_a_container_whose_process_is_gone_is_stopped_and_has_no_pid(written: str, container: Container) -> None:
+    container.record.update(status=written, pid_started=1)
+    found = state.run(container)
+    assert (found["status"], found["pid"]) == ("stopped", 0)
+
+
+@pytest.mark.parametrize("written", ["creating", "running", "paused", "stopped"])
+def test_only_what_was_created_can_be_started(written: str, container: Container) -> None:
+    container.record["status"] = written
+    with pytest.raises(WrongStatus, match=f"cannot start container 'box': it is {written}"):
+        start.run(container)
+
+
+def test_a_start_without_an_anchor_says_what_to_do(container: Container) -> None:
+    with pytest.raises(WrongStatus, match="its anchor is gone: delete it and create it again"):
+        start.run(container)
+
+
+@pytest.mark.parametrize("written", ["creating", "created", "running", "paused", "stopped"])
+def test_delete_removes_a_container_in_any_status(written: str, left: Container, tmp_path: Path) -> None:
+    left.record["status"] = written
+    left.save()
+    delete.run(Container.open(str(tmp_path / "root"), "box"))
+    assert os.listdir(tmp_path / "root") == []
+
+
+def _call(command: str, root: Path, *arguments: str, **options: object) -> Call:
+    given = {option.name: None if option.metavar else False for option in COMMANDS[command].options}
+    everywhere = {option.name: None if option.metavar else False for option in GLOBAL_OPTIONS}
+    return Call(command, everywhere | {"root": str(root)}, given | options, arguments)
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "{}"])
+@pytest.mark.parametrize("force", [False, True])
+def test_delete_removes_a_container_whose_record_is_damaged(
+    damaged: str, force: bool, left: Container, tmp_path: Path
+) -> None:
+    (Path(left.path) / "state.json").write_text(damaged)
+    operations.perform(_call("delete", tmp_path / "root", "box", force=force), Log())
+    assert os.listdir(tmp_path / "root") == []
+
+
+def test_delete_of_an_unknown_container_is_an_error_but_not_with_force(tmp_path: Path) -> None:
+    operations.perform(_call("delete", tmp_path, "box", force=True), Log())
+    with pytest.raises(ContainerNotFound):
+        operations.perform(_call("delete", tmp_path, "box"), Log())
+
+
+def test_the_conf_option_is_what_slurm_reads(
+    container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm/slurm.conf")
+    monkeypatch.chdir(tmp_path)
+    call = _call("state", tmp_path / "root", "box")
+    call.globals["f"] = "other.conf"
+    operations.perform(call, Log())
+    assert os.environ["SLURM_CONF"] == str(tmp_path / "other.conf")
+    assert capsys.readouterr().out.startswith('{"ociVersion": ')
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_its_operation(command: str) -> None:
+    assert callable(operations.PERFORMERS[command])
+    assert set(operations.PERFORMERS) == set(COMMANDS)
+
+
+def test_delete_waits_until_nobody_else_holds_the_container(
+    container: Container, tmp_path: Path, fork: Callable[..., int], exit_code: Callable[[int], int]
+) -> None:
+    def remove() -> int:
+        os.close(container.descriptor)
+        delete.run(Container.open(str(tmp_path / "root"), "box"))
+        return 7
+
+    pid = fork(remove)
+    container.record["exit_status"] = 5
+    container.save()  # whoever holds it can still write
+    fcntl.flock(container.descriptor, fcntl.LOCK_UN)
+    assert exit_code(pid) == 7
+    assert os.listdir(tmp_path / "root") == []
