@@ -20,9 +20,14 @@ def main() -> NoReturn:
     """Run the command line; the exit status is runc's."""
     call = argv.parse(sys.argv[1:])
     if call:
-        sys.exit(execute(call))
-    from scrun import cli
-
+        status = execute(call)
+        os._exit(status)  # everything is flushed; taking the interpreter down would cost a quarter of the call
+    try:
+        from scrun import cli
+    except ImportError as missing:
+        sys.exit(f"scrun: {missing}: install scrun with what it depends on (pip install scrun)")
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(cli.main(sys.argv[1:]))
 
 

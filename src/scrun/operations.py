@@ -39,11 +39,19 @@ def logger(call: Call) -> log.Log:
     debug = "debug" if given["debug"] else None
     stderr_default = "info" if call.command in ("create", "run") and os.isatty(2) else "error"
     return log.Log(
-        given["log"] or "",
+        _log_file(given["log"] or ""),
         json=given["log_format"] == "json",
         file_rank=log.rank(given["log_level"] or debug or file or everywhere or "error"),
         stderr_rank=log.rank((debug if not given["log"] else None) or stderr or everywhere or stderr_default),
     )
+
+
+def _log_file(spec: str) -> str:
+    """The file of a --log: crun writes ``file:PATH`` too, and has other backends, which are its own."""
+    backend, colon, path = spec.partition(":")
+    if colon and backend in ("journald", "syslog"):
+        return ""
+    return path if colon and backend == "file" else spec
 
 
 def _root(call: Call) -> str:

@@ -141,9 +141,12 @@ def unique_id() -> str:
 
 @pytest.fixture
 def container(
-    alice: User, bundle: MakeBundle, _user_directories: Callable[[User], Path]
+    alice: User, directory: Path, bundle: MakeBundle, _user_directories: Callable[[User], Path]
 ) -> Iterator[MakeContainer]:
-    """Makes containers (not created yet), with the arguments of :func:`bundle`; deletes them after the test."""
+    """Makes containers (not created yet), with the arguments of :func:`bundle`; deletes them after the test.
+
+    It asks for ``directory`` so that what is in there, a slurm.conf say, is there as long as they are.
+    """
     made: list[Container] = []
 
     def make(*args: str, user: User = alice, at: Path | None = None, **more: Any) -> Container:

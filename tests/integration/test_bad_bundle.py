@@ -170,3 +170,12 @@ def test_the_sample_config_is_valid(container: MakeContainer) -> None:
     one = container("true")
     json.loads((one.bundle / "config.json").read_text())
     one.created()
+
+
+@pytest.mark.slurm_only("its own affair")
+def test_a_refusal_never_hangs(container: MakeContainer) -> None:
+    # It may come while the anchor's workers are only being forked.
+    one = container("/nosuch")
+    for _ in range(40):
+        done = one.runtime.run("create", "--bundle", str(one.bundle), one.id)
+        assert_refused(done, "no such file or directory")

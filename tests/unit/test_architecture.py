@@ -15,7 +15,7 @@ SOURCE = Path(scrun.__file__).parents[1]
 FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
-COMMON = {"errors", "fastjson", "identity", "log", ""}
+COMMON = {"errors", "fastjson", "identity", "log", "record", ""}
 TOP = {"__main__", "argv", "cli", "features", "grammar", "launcher", "operations"}
 
 
@@ -34,9 +34,17 @@ def _imports(path: Path) -> set[str]:
             assert not node.level, f"{path}: a relative import"
             assert node.module is not None
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Constant) and node.value == "lupa.lua":  # its module's name is made of Lua's version
-            found.add("lupa")
     return found
+
+
+def _libraries_imported(path: Path) -> set[str]:
+    """The libraries that a file imports, by name or by a name that it makes when it runs."""
+    tree = ast.parse(path.read_text())
+    found = _imports(path)
+    names = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}
+    if names & {"import_module", "__import__"}:
+        found |= {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return {name.split(".")[0] for name in found}
 
 
 def _part(module: str) -> str:
@@ -78,13 +86,11 @@ def test_only_the_programs_own_modules_know_the_command_line() -> None:
         ("click", "scrun.cli"),
         ("jsonschema", "scrun.bundle.complain"),
         ("lupa", "scrun.lua_hooks.runtime"),
-        ("pyslurm", "scrun.slurm.allocation"),
+        ("pyslurm", "scrun.slurm.pyslurm_parts"),
     ],
 )
 def test_a_foreign_library_is_imported_by_one_module(library: str, door: str) -> None:
-    importing = {
-        _module(path) for path in FILES if any(name.split(".")[0] == library for name in _imports(path))
-    }
+    importing = {_module(path) for path in FILES if library in _libraries_imported(path)}
     assert importing == {door}
 
 
@@ -100,11 +106,35 @@ def _in_a_fresh_interpreter(program: str) -> list[str]:
 # signal brings enum, and that the rest of the second line; each costs every container on a login node.
 RESIDENT = {
     *("__future__", "_collections_abc", "_json", "_socket", "_stat", "errno", "fcntl", "genericpath", "os", "os.path"),
-    *("_collections", "_functools", "_operator", "collections", "enum", "functools", "itertools", "keyword", "operator"),
+    *(
+        "_collections",
+        "_functools",
+        "_operator",
+        "collections",
+        "enum",
+        "functools",
+        "itertools",
+        "keyword",
+        "operator",
+    ),
     *("reprlib", "types", "_types", "posixpath", "select", "signal", "stat", "termios", "time", "annotationlib"),
 }
 RESIDENT_OURS = {
-    *("anchor", "console", "container", "control", "kill", "log_crash", "loop", "processes", "spawn", "standin"),
+    *(
+        "anchor",
+        "console",
+        "container",
+        "control",
+        "ending",
+        "kill",
+        "log_crash",
+        "loop",
+        "pid_file",
+        "preparation",
+        "processes",
+        "spawn",
+        "standin",
+    ),
     *("status", "step", "wire", "worker"),
 }
 
@@ -134,7 +164,19 @@ def test_the_resident_code_fits_in_12_megabytes() -> None:
 
 
 # scrun state is called ten times a second by buildah; what it imports is most of what it costs.
-SLOW = {"json", "re", "enum", "typing", "click", "subprocess", "logging", "pathlib", "dataclasses", "collections", "signal"}
+SLOW = {
+    "json",
+    "re",
+    "enum",
+    "typing",
+    "click",
+    "subprocess",
+    "logging",
+    "pathlib",
+    "dataclasses",
+    "collections",
+    "signal",
+}
 
 
 @pytest.mark.parametrize(
@@ -148,14 +190,16 @@ SLOW = {"json", "re", "enum", "typing", "click", "subprocess", "logging", "pathl
     ],
 )
 def test_a_hot_command_imports_nothing_slow(line: str, never: set[str], tmp_path: Path) -> None:
-    record = '{"status": "stopped", "pid": 0, "pid_started": 0, "bundle": "", "rootfs": "", "created": "", "owner": "", '
+    record = (
+        '{"status": "stopped", "pid": 0, "pid_started": 0, "bundle": "", "rootfs": "", "created": "", "owner": "", '
+    )
     record += '"annotations": {}, "environment": {}}'
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "state.json").write_text(record)
     program = f"sys.argv[1:] = ['--root', {str(tmp_path)!r}, *{line.split()!r}]\nimport os\nout = os.dup(1)\n"
     program += "null = os.open('/dev/null', os.O_WRONLY); os.dup2(null, 1); os.dup2(null, 2)\n"
-    program += "from scrun.__main__ import main\ntry: main()\nexcept SystemExit: pass\n"
-    program += "sys.stdout.flush(); os.write(out, ' '.join(set(sys.modules) - before).encode())"
+    program += "from scrun.__main__ import argv, execute\ncall = argv.parse(sys.argv[1:])\nexecute(call)\n"
+    program += "os.write(out, ' '.join(set(sys.modules) - before).encode())"
     loaded = set(_in_a_fresh_interpreter(program))
     assert "scrun.operations" in loaded
     assert loaded & never == set()

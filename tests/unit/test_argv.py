@@ -19,7 +19,7 @@ PODMAN_GLOBALS = "--log-format=json --log /run/user/2000/log"
 HOT = [
     # dockerd → containerd-shim-runc-v2 → go-runc
     f"{DOCKER_GLOBALS} create --bundle /run/b --pid-file /run/b/init.pid abc123",
-    f"{DOCKER_GLOBALS} --systemd-cgroup create --bundle /run/b --pid-file /run/b/init.pid --console-socket /tmp/s abc123",
+    f"{DOCKER_GLOBALS} --systemd-cgroup create --bundle /run/b --pid-file /run/b/pid --console-socket /tmp/s abc123",
     f"{DOCKER_GLOBALS} create --bundle /run/b --pid-file /p --no-pivot --no-new-keyring --preserve-fds 3 abc123",
     f"{DOCKER_GLOBALS} create --bundle /run/b --pid-file /p --pidfd-socket /tmp/pidfd abc123",
     f"{DOCKER_GLOBALS} start abc123",
@@ -189,7 +189,9 @@ _SPELLINGS = sorted(
     {s for option in GLOBAL_OPTIONS for s in option.spellings}
     | {s for command in COMMANDS.values() for option in command.options for s in option.spellings}
 )
-_TOKENS = st.sampled_from([*argv.HOT, *_SPELLINGS, "--", "-", "--root=", "--force=1", "-b=x", "-fx", "box", "9", "", "="])
+_TOKENS = st.sampled_from(
+    [*argv.HOT, *_SPELLINGS, "--", "-", "--root=", "--force=1", "-b=x", "-fx", "box", "9", "", "="]
+)
 
 
 @given(st.lists(_TOKENS, max_size=7))

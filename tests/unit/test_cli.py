@@ -64,7 +64,8 @@ def test_a_line_that_cannot_be_understood_gets_one_line_and_exit_status_1(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("scrun: ")
-    assert said in err.lower().replace("container-id", "CONTAINER-ID")
+    assert said in err
+    assert err[7].islower()
     assert err.count("\n") == 1
     assert "--help" in err
     assert "Traceback" not in err
@@ -101,9 +102,7 @@ def test_every_command_has_help(command: str | None, spelling: str, capsys: pyte
 @pytest.mark.parametrize(
     ("flags", "level"), [(["-v"], "info"), (["-v", "-v"], "verbose"), (["-vvv"], "debug"), (["-v"] * 12, "debug5")]
 )
-def test_each_v_says_more_on_standard_error(
-    flags: list[str], level: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_v_says_more_on_standard_error(flags: list[str], level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRUN_STDERR_DEBUG", "quiet")
     assert cli.main([*flags, "state", "c"], nothing) == 0
     assert os.environ["SCRUN_STDERR_DEBUG"] == level

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import scrun
 from scrun import fastjson
 
-TEXT = st.text(st.sampled_from("aZ\"\\/\b\n\t\x00\x1f\x7fé☃😀\udfff "), max_size=12)
+TEXT = st.text(st.sampled_from('aZ"\\/\b\n\t\x00\x1f\x7fé☃😀\udfff '), max_size=12)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=12
@@ -42,7 +42,9 @@ def test_a_document_is_read_as_json_reads_it(value: Any, indent: int | None, aro
     assert fastjson.loads(text) == json.loads(text)
 
 
-@pytest.mark.parametrize("text", ["1", "-0", "1.5e3", "1E400", '"\\ud83d\\ude00"', '"\\ud800"', "[]", "{}", '{"a":1,"a":2}'])
+@pytest.mark.parametrize(
+    "text", ["1", "-0", "1.5e3", "1E400", '"\\ud83d\\ude00"', '"\\ud800"', "[]", "{}", '{"a":1,"a":2}']
+)
 def test_a_corner_of_the_grammar_is_read_as_json_reads_it(text: str) -> None:
     assert fastjson.loads(text) == json.loads(text)
 

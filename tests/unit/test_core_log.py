@@ -60,7 +60,8 @@ def test_a_text_log_has_one_line_a_message_as_runcs(message: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("ours", "logrus"), [("fatal", "error"), ("error", "error"), ("info", "info"), ("verbose", "debug"), ("debug", "debug")]
+    ("ours", "logrus"),
+    [("fatal", "error"), ("error", "error"), ("info", "info"), ("verbose", "debug"), ("debug", "debug")],
 )
 def test_a_json_log_uses_the_levels_that_docker_knows(ours: str, logrus: str) -> None:
     assert json.loads(log.json_line(ours, "m"))["level"] == logrus

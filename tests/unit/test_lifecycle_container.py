@@ -113,8 +113,7 @@ def test_a_symlink_in_the_place_of_a_container_is_refused(target: str, tmp_path:
 
 
 def test_a_record_that_is_a_symlink_is_not_read(container: Container, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text('{"a": "secret"}')
-    (Path(container.path) / "state.json").unlink()
+    (Path(container.path) / "state.json").rename(tmp_path / "secret")
     (Path(container.path) / "state.json").symlink_to(tmp_path / "secret")
     with pytest.raises(ScrunError) as error:
         container.load()

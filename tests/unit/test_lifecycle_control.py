@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from scrun.errors import ScrunError, UsageError, WrongStatus
+from scrun.errors import UsageError, WrongStatus
 from scrun.lifecycle import control, wire
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
@@ -46,7 +46,7 @@ class FakeAnchor:
 
 
 @pytest.fixture
-def served(container: Container, fork: Callable[..., int]) -> Iterator[Container]:
+def served(container: Container, fork: Callable[..., int]) -> Container:
     """A container whose anchor, in a child, takes requests."""
     ready, tell = os.pipe()
 
@@ -61,7 +61,7 @@ def served(container: Container, fork: Callable[..., int]) -> Iterator[Container
     os.read(ready, 1)
     os.close(ready)
     os.close(tell)
-    yield container
+    return container
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_request_gets_its_answer(request_: Message, answer: Message, served: C
 
 
 def test_an_error_is_raised_at_the_callers(served: Container) -> None:
-    with pytest.raises(WrongStatus, match="^container not running$"):
+    with pytest.raises(WrongStatus, match=r"^container not running$"):
         control.ask(served, {"do": "kill", "signal": 1})
 
 
@@ -153,11 +153,6 @@ def test_an_anchor_that_goes_away_has_given_no_answer(container: Container, fork
     assert control.ask(container, {"do": "start"}) is None
 
 
-def test_a_socket_that_may_not_be_reached_is_an_error_that_names_the_container(container: Container) -> None:
+def test_what_is_no_socket_is_no_anchor(container: Container) -> None:
     os.mkdir(container.child("anchor.sock"))
-    try:
-        answer = control.ask(container, {"do": "start"})
-    except ScrunError as error:
-        assert "'box'" in str(error)
-    else:
-        assert answer is None
+    assert control.ask(container, {"do": "start"}) is None

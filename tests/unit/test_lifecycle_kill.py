@@ -55,7 +55,9 @@ def test_the_signal_goes_to_the_container_by_its_name_on_the_node(script: Callab
 
 
 def test_it_goes_to_each_of_a_jobs_tasks_and_is_sent_when_one_of_them_took_it(script: Callable[..., str]) -> None:
-    code, calls = _on_a_node(kill.node_script(SETTINGS, RECORD | {"tasks": 3}, 15), script, "case $3 in *.1) ;; *) exit 1; esac")
+    code, calls = _on_a_node(
+        kill.node_script(SETTINGS, RECORD | {"tasks": 3}, 15), script, "case $3 in *.1) ;; *) exit 1; esac"
+    )
     assert code == 0
     assert [call.split()[2] for call in calls] == [f"node1.alice.42.3.{task}" for task in range(3)]
 

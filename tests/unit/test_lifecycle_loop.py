@@ -100,7 +100,9 @@ def test_a_number_that_is_used_again_within_one_round_does_not_get_the_old_ones_
         os.close(descriptor)
 
 
-@pytest.mark.parametrize(("wait_status", "code"), [(0, 0), (7 << 8, 7), (255 << 8, 255), (9, 137), (15, 143), (15 | 128, 143)])
+@pytest.mark.parametrize(
+    ("wait_status", "code"), [(0, 0), (7 << 8, 7), (255 << 8, 255), (9, 137), (15, 143), (15 | 128, 143)]
+)
 def test_an_exit_status_is_a_shells(wait_status: int, code: int) -> None:
     assert exit_status(wait_status) == code
 
@@ -124,8 +126,13 @@ def test_many_children_are_each_reaped_with_their_status(loop: Loop, fork: Fork)
 
 def test_a_child_that_a_signal_ended_is_reaped_with_128_and_its_number(loop: Loop, fork: Fork) -> None:
     got: list[int] = []
+
+    def ended(status: int) -> None:
+        got.append(status)
+        loop.stop()
+
     pid = fork(signal.pause)
-    loop.child(pid, lambda status: (got.append(status), loop.stop()) and None)
+    loop.child(pid, ended)
     os.kill(pid, signal.SIGKILL)
     loop.run()
     assert got == [137]
@@ -147,10 +154,17 @@ def test_a_child_started_by_anothers_end_is_reaped_too(loop: Loop, fork: Fork) -
     assert got == [1, 2]
 
 
-def test_a_child_that_somebody_else_has_reaped_has_ended(loop: Loop, fork: Fork, exit_code: Callable[[int], int]) -> None:
+def test_a_child_that_somebody_else_has_reaped_has_ended(
+    loop: Loop, fork: Fork, exit_code: Callable[[int], int]
+) -> None:
     got: list[int] = []
+
+    def ended(status: int) -> None:
+        got.append(status)
+        loop.stop()
+
     pid = fork(lambda: 0)
     exit_code(pid)
-    loop.child(pid, lambda status: (got.append(status), loop.stop()) and None)
+    loop.child(pid, ended)
     loop.run()
     assert got == [255]

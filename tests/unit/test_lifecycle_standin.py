@@ -17,14 +17,15 @@ Wait = Callable[[int], int]
 
 
 class Rehearsed:
-    """A stand-in in a child, and the anchor's end of its channel."""
+    """A stand-in in a child, the anchor's end of its channel, and a process in the place of the anchor."""
 
     def __init__(self, fork: Fork, container: Container) -> None:
+        self.anchor = fork(signal.pause)
         self.channel, theirs = wire.pair()
 
         def be_standin() -> int:
             os.close(self.channel)
-            return standin.run(theirs, container)
+            return standin.run(theirs, container, self.anchor)
 
         self.pid = fork(be_standin)
         os.close(theirs)
@@ -33,16 +34,34 @@ class Rehearsed:
     def tell(self, message: dict[str, Any]) -> None:
         assert wire.send(self.channel, message)
 
+    def lose_anchor(self) -> None:
+        """What a SIGKILL of the anchor is to the stand-in."""
+        os.kill(self.anchor, signal.SIGKILL)
+        os.close(self.channel)
+
+
+@pytest.fixture(params=["in the machine's network namespace", "in a new network namespace"])
+def rehearsed(request: pytest.FixtureRequest, fork: Fork, container: Container) -> Rehearsed:
+    """A stand-in, before and after it moved to a network namespace of its own."""
+    made = Rehearsed(fork, container)
+    if request.param == "in a new network namespace":
+        _move(made)
+    return made
+
 
 @pytest.fixture
-def rehearsed(fork: Fork, container: Container) -> Rehearsed:
-    """A stand-in that is ready: it answers only once its signals are set up."""
+def ready(fork: Fork, container: Container) -> Rehearsed:
+    """A stand-in that has its signals set up: it answers only then."""
     made = Rehearsed(fork, container)
-    made.tell({"do": "new network namespace"})
-    answer = made.reader.next()
+    _move(made)
+    return made
+
+
+def _move(standin: Rehearsed) -> None:
+    standin.tell({"do": "new network namespace"})
+    answer = standin.reader.next()
     assert answer is not None
     assert answer["answer"] == "" or "network namespace" in answer["answer"]
-    return made
 
 
 @pytest.mark.parametrize("status", [0, 1, 7, 125, 137, 255])
@@ -63,29 +82,27 @@ def test_messages_that_come_together_are_each_heeded(fork: Fork, exit_code: Wait
 PASSED_ON = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE})
 
 
-def test_every_signal_is_passed_on_to_the_container(rehearsed: Rehearsed, exit_code: Wait) -> None:
+def test_every_signal_is_passed_on_to_the_container(ready: Rehearsed, exit_code: Wait) -> None:
     for number in PASSED_ON:
-        os.kill(rehearsed.pid, number)
-        assert rehearsed.reader.next() == {"do": "kill", "signal": number}
-    rehearsed.tell({"do": "exit", "status": 3})
-    assert exit_code(rehearsed.pid) == 3
+        os.kill(ready.pid, number)
+        assert ready.reader.next() == {"do": "kill", "signal": number}
+    ready.tell({"do": "exit", "status": 3})
+    assert exit_code(ready.pid) == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGCHLD, signal.SIGPIPE])
-def test_a_signal_that_concerns_only_itself_is_kept(
-    number: signal.Signals, rehearsed: Rehearsed, exit_code: Wait
-) -> None:
-    os.kill(rehearsed.pid, number)
-    os.kill(rehearsed.pid, signal.SIGTERM)
-    assert rehearsed.reader.next() == {"do": "kill", "signal": signal.SIGTERM}
-    rehearsed.tell({"do": "exit", "status": 0})
-    assert exit_code(rehearsed.pid) == 0
+def test_a_signal_that_concerns_only_itself_is_kept(number: signal.Signals, ready: Rehearsed, exit_code: Wait) -> None:
+    os.kill(ready.pid, number)
+    os.kill(ready.pid, signal.SIGTERM)
+    assert ready.reader.next() == {"do": "kill", "signal": signal.SIGTERM}
+    ready.tell({"do": "exit", "status": 0})
+    assert exit_code(ready.pid) == 0
 
 
 def test_when_the_anchor_is_gone_it_ends_the_container_and_exits_as_if_killed(
     rehearsed: Rehearsed, exit_code: Wait, container: Container
 ) -> None:
-    os.close(rehearsed.channel)
+    rehearsed.lose_anchor()
     assert exit_code(rehearsed.pid) == 137
     container.load()
     assert (container.record["status"], container.record["exit_status"]) == ("stopped", 137)
@@ -102,7 +119,7 @@ def test_a_step_that_the_anchor_left_behind_is_killed(
     step = fork(run_for_ever)
     container.record.update(step_pid=step, step_started=processes.start_time(step))
     container.save()
-    os.close(rehearsed.channel)
+    rehearsed.lose_anchor()
     assert exit_code(step) == -signal.SIGKILL
     assert exit_code(rehearsed.pid) == 137
 
@@ -112,7 +129,7 @@ def test_a_status_that_is_written_down_already_stays_when_the_anchor_is_gone(
 ) -> None:
     container.record["exit_status"] = 7
     container.save()
-    os.close(rehearsed.channel)
+    rehearsed.lose_anchor()
     exit_code(rehearsed.pid)
     container.load()
     assert (container.record["status"], container.record["exit_status"]) == ("stopped", 7)
@@ -122,5 +139,5 @@ def test_a_container_that_never_got_a_record_has_nothing_to_be_ended(
     rehearsed: Rehearsed, exit_code: Wait, container: Container
 ) -> None:
     container.remove()
-    os.close(rehearsed.channel)
+    rehearsed.lose_anchor()
     assert exit_code(rehearsed.pid) == 137

@@ -54,15 +54,22 @@ class Run:
             self.descriptors.append(stderr)
             return words
 
-        self.on_start: Callable[[], None] = lambda: None
+        self.on_start: Callable[[], object] = lambda: None
+        self.when_said: Callable[[], object] = lambda: None
+        self._after = changed.pop("after", None)
         self.step = Step(
             loop,
             command=command,
             started=self._started,
             ended=self._ended,
-            log=self.said.append,
+            log=self._log,
             **(settings | changed),
         )
+
+    def _log(self, line: str) -> None:
+        self.said.append(line)
+        if line == self._after:
+            self.when_said()
 
     def _started(self, error: SlurmError | None) -> None:
         self.events.append("failed" if error else "started")
@@ -127,7 +134,10 @@ def test_input_reaches_it(run: Callable[..., Run]) -> None:
 
 def test_the_environment_is_the_one_given_and_nothing_else_is_open(run: Callable[..., Run]) -> None:
     variables: Mapping[str, str] = {"PATH": os.defpath, "ONE": "1"}
-    it = run("exec /usr/bin/env -u PWD -u SHLVL -u _ sh -c 'echo $ONE ${HOME-none}; echo /proc/self/fd/*'", environment=variables)
+    it = run(
+        "exec /usr/bin/env -u PWD -u SHLVL -u _ sh -c 'echo $ONE ${HOME-none}; echo /proc/self/fd/*'",
+        environment=variables,
+    )
     it.to_the_end()
     first, descriptors = it.output()[0].decode().splitlines()
     assert first == "1 none"
@@ -167,7 +177,7 @@ def test_a_line_may_come_in_pieces_and_the_start_is_said_once(run: Callable[...,
     it = run(
         f"{RUNS} say 'Node node2, 1 tasks started'; printf 'srun: err' >&2; read go; printf 'or: late\\n' >&2",
     )
-    it.on_start = lambda: os.write(it.stdin, b"go\n") and None
+    it.on_start = lambda: os.write(it.stdin, b"go\n")
     assert it.to_the_end() == ["started", 0]
     assert it.step.progress.errors == ["late"]
 
@@ -191,7 +201,13 @@ def test_a_step_that_was_cancelled_is_no_success(status: int, reported: int, run
 
 def test_terminating_tells_srun_to_end_the_step(run: Callable[..., Run]) -> None:
     it = run(f"trap 'exit 42' TERM; {RUNS} while :; do read line || exit 1; done")
-    it.on_start = lambda: (it.step.terminate(), it.step.terminate(), os.write(it.stdin, b"\n")) and None
+
+    def terminate_twice() -> None:
+        it.step.terminate()
+        it.step.terminate()
+        os.write(it.stdin, b"\n")
+
+    it.on_start = terminate_twice
     assert it.to_the_end() == ["started", 42]
 
 
@@ -233,12 +249,16 @@ def test_errors_reach_a_standard_error_that_cannot_be_opened_anew(
         os.close(descriptor)
 
 
-def test_the_end_waits_for_the_last_of_the_errors(run: Callable[..., Run]) -> None:
+def test_the_end_waits_for_the_last_of_the_errors(run: Callable[..., Run], loop: Loop) -> None:
     ours, theirs = socket.socketpair()
-    it = run(f"{RUNS} echo last words >&4; exit 5", stdio=[0, 1, theirs.fileno()])
-    assert it.to_the_end() == ["started", 5]
-    ours.setblocking(False)
-    assert ours.recv(100) == b"last words\n"
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel makes it the least it allows
+    reading = os.dup(ours.fileno())
+    got = bytearray()
+    it = run(f"{RUNS} head -c 60000 /dev/zero >&4; say bye", stdio=[0, 1, theirs.fileno()], after="srun: bye")
+    it.when_said = lambda: loop.watch(reading, lambda: got.extend(os.read(reading, 8)))
+    assert it.to_the_end() == ["started", 0]
+    assert len(got) > 40000
+    loop.unwatch(reading)
     ours.close()
     theirs.close()
 

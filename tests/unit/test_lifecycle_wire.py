@@ -12,9 +12,7 @@ import pytest
 from scrun import errors
 from scrun.lifecycle import wire
 
-CLASSES = [
-    kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.ScrunError)
-]
+CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.ScrunError)]
 
 
 @pytest.fixture
@@ -102,7 +100,7 @@ def test_an_error_is_the_same_on_the_other_side(kind: type[errors.ScrunError], e
 
 @pytest.mark.parametrize("name", ["OSError", "NoSuchError"])
 def test_what_is_no_error_of_ours_becomes_one(name: str) -> None:
-    with pytest.raises(errors.ScrunError, match="^text$") as raised:
+    with pytest.raises(errors.ScrunError, match=r"^text$") as raised:
         wire.raise_failure({"error": name, "message": "text"})
     assert type(raised.value) is errors.ScrunError
 

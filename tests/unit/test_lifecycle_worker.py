@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,14 @@ HOOKS = """
 function slurm_scrun_stage_in() return slurm.SUCCESS end
 function slurm_scrun_stage_out() return slurm.SUCCESS end
 """
+
+
+CONFIG = Path(__file__).parent / "configs" / "docker-28.json"
+
+
+def _load(script: Path) -> Message:
+    """The first message of the anchor to the worker that stages."""
+    return {"script": str(script), "lua": "5.4", "bundle": "/b", "staging": {"config_file": str(CONFIG)}}
 
 
 class Watched:
@@ -46,17 +55,15 @@ def test_a_fault_in_a_worker_is_one_message_and_its_traceback_is_kept_from_calle
 ) -> None:
     watched = Watched(loop, container, "nosuchwork")
     loop.run()
-    assert watched.said == [
-        {"error": "ScrunError", "message": "internal error in nosuchwork: ValueError: nosuchwork"}
-    ]
+    assert watched.said == [{"error": "ScrunError", "message": "internal error in nosuchwork: ValueError: nosuchwork"}]
     assert watched.ends == 1
     assert watched.worker.output.startswith("Traceback")
     assert capfd.readouterr() == ("", "")
 
 
 def test_an_error_that_a_person_has_to_know_arrives_as_itself(loop: Loop, container: Container, tmp_path: Path) -> None:
-    watched = Watched(loop, container, "hooks")
-    watched.worker.send({"do": "load", "script": str(tmp_path / "nosuch.lua"), "lua": "5.4"})
+    watched = Watched(loop, container, "stage in")
+    watched.worker.send(_load(tmp_path / "nosuch.lua"))
     loop.run()
     (message,) = watched.said
     assert message["error"] == "HookError"
@@ -66,16 +73,27 @@ def test_an_error_that_a_person_has_to_know_arrives_as_itself(loop: Loop, contai
 
 def test_a_cancelled_worker_ends_without_a_word(loop: Loop, container: Container, tmp_path: Path) -> None:
     (tmp_path / "scrun.lua").write_text(HOOKS)
-    watched = Watched(loop, container, "hooks")
-    watched.worker.send({"do": "load", "script": str(tmp_path / "scrun.lua"), "lua": "5.4"})
+    watched = Watched(loop, container, "stage in")
+    watched.worker.send(_load(tmp_path / "scrun.lua"))
     loop.run()  # it is cancelled as soon as it says that it has loaded the script
     assert watched.said == [{"loaded": str(tmp_path / "scrun.lua")}]
     assert (watched.ends, watched.worker.output) == (1, "")
     watched.worker.cancel()  # it has gone: no error
 
 
+def test_a_worker_cancelled_as_soon_as_it_is_made_ends(loop: Loop, container: Container) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as the anchor has it
+    try:
+        watched = Watched(loop, container, "stage in")
+        watched.worker.cancel()
+        loop.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (watched.said, watched.ends) == ([], 1)
+
+
 def test_a_killed_worker_has_ended(loop: Loop, container: Container) -> None:
-    watched = Watched(loop, container, "hooks")
+    watched = Watched(loop, container, "stage in")
     os.kill(watched.worker.pid, 9)
     loop.run()
     assert (watched.said, watched.ends) == ([], 1)

@@ -112,7 +112,7 @@ def test_an_allocation_that_is_there_is_used(caller: dict[str, str], container: 
 
 
 def test_an_allocation_that_is_no_number_is_refused() -> None:
-    with pytest.raises(UsageError, match="^SLURM_JOB_ID='x' is not a whole number$"):
+    with pytest.raises(UsageError, match=r"^SLURM_JOB_ID='x' is not a whole number$"):
         job.request({"SLURM_JOB_ID": "x"}, {})
 
 

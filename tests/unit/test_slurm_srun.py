@@ -1,4 +1,4 @@
-"""srun: the exact command lines, node lists, and what its words mean (transcripts of Slurm 26.05.5 on the devcluster)."""
+"""srun: the exact command lines, node lists, and what its words mean (measured with Slurm 26.05.5)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ STEP: dict[str, Any] = {"job": 42, "bundle": "/b", "container_id": "box", "args"
     [
         (
             {"pty": False, "stderr": 4},
-            "srun -v --jobid=42 --container=/b --container-id=box --export=NONE --error=/proc/self/fd/4 --open-mode=append",
+            "srun -v --jobid=42 --container=/b --container-id=box --export=NONE"
+            " --error=/proc/self/fd/4 --open-mode=append",
         ),
         ({"pty": False, "stderr": None}, "srun -v --jobid=42 --container=/b --container-id=box --export=NONE"),
         ({"pty": True, "stderr": None}, "srun -v --jobid=42 --container=/b --container-id=box --export=NONE --pty"),
@@ -101,7 +102,8 @@ def test_srun_is_found_on_the_path(script: Script, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"), [({"srunpath": "/nosuch/srun"}, "at /nosuch/srun, where oci.conf's SrunPath"), ({}, "on PATH")]
+    ("settings", "words"),
+    [({"srunpath": "/nosuch/srun"}, "at /nosuch/srun, where oci.conf's SrunPath"), ({}, "on PATH")],
 )
 def test_without_srun_the_error_says_where_it_was_looked_for(settings: dict[str, str], words: str) -> None:
     with pytest.raises(SlurmMissing, match=words):
@@ -199,7 +201,13 @@ srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 1
         *("", False, False, ["can't execute /nosuch: No such file or directory"]),
     ),
     "nothing": ("", "", False, False, []),
-    "unexpected": ("\nsrun: \nsrun: launching something\nNode is down\n[2026] error: execve(): x\n", "", False, False, []),
+    "unexpected": (
+        "\nsrun: \nsrun: launching something\nNode is down\n[2026] error: execve(): x\n",
+        "",
+        False,
+        False,
+        [],
+    ),
 }
 
 

@@ -145,7 +145,7 @@ class Anchor:
         self._failure = self._failure or error
         if self.status == status.CREATING:
             self.log("error", str(self._failure))
-            self._end().release(None)
+            self._end().begin(self.plan)
         elif self._forced is not None:
             self._finish(self._forced)
         else:
@@ -223,7 +223,7 @@ class Anchor:
 
     def end(self, exit_status: int) -> None:
         """Have the container end with that status at once, whatever it does now."""
-        if self._forced is not None:
+        if self._forced is not None or "exit_status" in self.record:
             return
         self._forced = exit_status
         if self.step:
@@ -238,7 +238,7 @@ class Anchor:
     def _end(self) -> Ending:
         if not self._ending:
             self._ending = Ending(
-                self.loop, self.container, log=self.log, staged_out=self._staged_out, released=self._leave
+                self.loop, self.container, log=self.log, files_back=self._files_back, released=self._leave
             )
         return self._ending
 
@@ -246,9 +246,12 @@ class Anchor:
         """The container has ended: bring back what it changed, then let everybody know."""
         if "exit_status" not in self.record:
             self.record["exit_status"] = exit_status
-            self._end().stage_out(self.plan)
+            self._end().begin(self.plan)
 
-    def _staged_out(self, error: ScrunError | None) -> None:
+    def _files_back(self, error: ScrunError | None) -> None:
+        if self.status == status.CREATING:
+            self._end().release(None)
+            return
         if error:
             self.say(str(error))
             # What the container made is lost: that is no success.

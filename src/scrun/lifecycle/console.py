@@ -97,8 +97,8 @@ class Nudge:
 
 def connect(path: str) -> _socket.socket:
     """Connect to a unix socket by a path of any length: unix(7) allows 107 bytes, a descriptor's name is short."""
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_CLOEXEC)
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
     except OSError:

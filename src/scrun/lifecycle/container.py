@@ -180,7 +180,8 @@ def _drop_if_half_made(root: str, container_id: str) -> None:
     try:
         if os.access(STATE, os.F_OK, dir_fd=left.descriptor) or not left.lock(wait=False):
             raise ContainerExists(container_id)
-        left.remove()
+        if left.is_in_place():
+            left.remove()
     finally:
         os.close(left.descriptor)
 
@@ -188,6 +189,7 @@ def _drop_if_half_made(root: str, container_id: str) -> None:
 def _empty(directory: int) -> None:
     """Remove everything below an open directory, following no symlink and entering no other file system."""
     device = os.fstat(directory).st_dev
+    os.fchmod(directory, 0o700)  # ours to remove, whatever a hook script made of it
     for name in os.listdir(directory):
         try:
             os.unlink(name, dir_fd=directory)

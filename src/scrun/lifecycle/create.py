@@ -52,6 +52,7 @@ def run(root: str, container_id: str, options: Options, output: Output) -> None:
     """
     for number in _INTERRUPTS:
         signal.signal(number, _interrupt)
+    _open_missing_stdio()
     container = Container.claim(root, container_id)
     try:
         anchor = spawn(container)  # it imports what is slow while the config is read here
@@ -63,6 +64,8 @@ def run(root: str, container_id: str, options: Options, output: Output) -> None:
         wire.send(anchor, {"do": "create", **plan(container, options, os.environ, output)})
         _wait(reader, output)
     except BaseException as error:
+        for number in _INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)  # what follows is the clean-up
         wire.send(anchor, {"do": "abort"})
         while reader.read() is not None:  # until the anchor has cleaned up
             pass
@@ -71,9 +74,16 @@ def run(root: str, container_id: str, options: Options, output: Output) -> None:
         raise
 
 
+def _open_missing_stdio() -> None:
+    """The lowest three descriptors are the container's; a caller that closed one meant /dev/null."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
 def _interrupt(number: int, _frame: object) -> None:
-    for later in _INTERRUPTS:
-        signal.signal(later, signal.SIG_IGN)  # the clean-up that follows is not to be interrupted as well
     raise Interrupted(number)
 
 

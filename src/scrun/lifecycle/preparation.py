@@ -46,13 +46,14 @@ class Preparation:
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
         self._allocating: Worker | None = self._worker("allocate", self._allocation, self._allocation_ended)
-        self._staging: Worker | None = self._worker("hooks", self._staging_said, self._staging_ended)
+        self._staging: Worker | None = self._worker("stage in", self._staging_said, self._staging_ended)
 
     def begin(self, plan: Message) -> None:
         """Everything local has been checked."""
         self._plan = plan
         if self._staging:
-            self._staging.send({"do": "load", "script": plan["script"], "lua": plan["lua"]})
+            wanted = {name: plan[name] for name in ("script", "lua", "staging")}
+            self._staging.send({**wanted, "bundle": plan["record"]["bundle"]})
 
     def cancel(self, why: ScrunError) -> None:
         """Give it up; ``failed`` is called when both workers have tidied up and gone."""
@@ -87,7 +88,7 @@ class Preparation:
             self.cancel(self._failure)
         elif self._record.get("nodes"):
             if self._staging:
-                self._staging.send({"do": "stage in", "record": self._record, "plan": self._plan["staging"]})
+                self._staging.send({"record": self._record})
         elif self._record.get("job"):
             self._waiting = self._loop.after(self._pause, self._look_again)
             self._pause = min(self._pause * 1.5, LONGEST_LOOK_AGAIN)
@@ -109,12 +110,13 @@ class Preparation:
             self._tell(message)
         elif "staged" in message:
             self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])
+            self._record.update(hold=message["hold"], stage_out_owed=True)
             self._container.save()
             self._staged = True
+            if not self._failure:
+                self._ready()
 
     def _staging_ended(self) -> None:
         worker, self._staging = self._staging, None
-        if self._staged and not self._failure:
-            self._ready()
-        elif worker:
+        if worker and (self._failure or not self._staged):
             self.cancel(self._failure or ScrunError(worker.last_words("the hooks ended without an answer")))

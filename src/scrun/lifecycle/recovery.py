@@ -31,12 +31,11 @@ def end(container: Container) -> None:
         return
     record = container.record
     processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
-    if record.get("staged"):
-        _restore_environment(record["environment"])
-        from scrun.lifecycle.work import hooks
+    if record.get("stage_out_owed"):
+        from scrun.lifecycle.work import stage_out
 
-        hooks.give_up(container)
-        record["staged"] = None
+        stage_out.give_up(record)
+        record["stage_out_owed"] = False
     if record.get("job_owned") and not record.get("released"):
         _restore_environment(record["environment"])
         from scrun.slurm import control

@@ -45,9 +45,12 @@ class Worker:
         self._reader = wire.Reader(self._channel)
         self._open = True
         self._gone = False
+        # The anchor ignores SIGTERM; one that comes before the worker has its own handler must wait for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self.pid = os.fork()
         if not self.pid:
             _be_worker(work, theirs, self._printed, container)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.close(theirs)
         loop.watch(self._channel, self._readable)
         loop.child(self.pid, self._reaped)
@@ -102,6 +105,7 @@ def _be_worker(work: str, channel: int, printed: int, container: Container) -> N
         for number in _DEFAULT_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, _cancel)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         from scrun.lifecycle import work as works
 
         works.run(work, channel, container)

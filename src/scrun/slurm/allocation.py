@@ -1,26 +1,18 @@
-"""The job that a container runs in, asked for through pyslurm; the only module that imports it.
-
-Importing it costs some 40 ms and 15 MB, so only a worker does, and only for this.
-"""
+"""The job that a container runs in, asked for through pyslurm."""
 
 from __future__ import annotations
 
-from scrun.errors import JobRefused, SlurmError, SlurmMissing
-from scrun.slurm import control  # looks for what both parts of libslurm need
+from scrun.errors import JobRefused, SlurmError
+from scrun.slurm import control  # looks for what both of our parts of libslurm need
+from scrun.slurm.pyslurm_parts import part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-try:
-    import pyslurm
+JobSubmitDescription = part("pyslurm.core.job.submission", "JobSubmitDescription")
 
-    from scrun.slurm import _allocation  # type: ignore[attr-defined]  # built at installation
-except Exception as missing:  # ImportError, or whatever a build against another Slurm raises
-    raise SlurmMissing(
-        f"pyslurm can't be used ({missing}): install the one whose version is that of this Slurm (scontrol --version), "
-        "e.g. pip install 'pyslurm==25.11.*'"
-    ) from missing
+from scrun.slurm import _allocation  # type: ignore[attr-defined]  # noqa: E402  built at installation, needs the above
 
 
 def request(job: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +30,7 @@ def request(job: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         # Not "ALL", pyslurm's default: the job's environment is for batch scripts, and there is none.
-        description = pyslurm.JobSubmitDescription(**{"environment": {"SCRUN": "1"}, **job})
+        description = JobSubmitDescription(**{"environment": {"SCRUN": "1"}, **job})
         return control.named(_allocation.allocate(description))
     except control.Failed as error:
         raise control.translated(error, "Slurm refused the job") from error
@@ -53,9 +45,11 @@ def reason(job_id: int) -> str:
         JobRefused: it has ended.
         SlurmError: slurmctld can't be reached.
     """
+    job_class = part("pyslurm.core.job.job", "Job")
+    rpc_error = part("pyslurm.core.error", "RPCError")
     try:
-        job = pyslurm.Job.load(job_id)
-    except pyslurm.RPCError as error:
+        job = job_class.load(job_id)
+    except rpc_error as error:
         raise SlurmError(f"job {job_id} can't be looked up: {error.msg}") from error
     if job.state not in ("PENDING", "RUNNING", "CONFIGURING", "SUSPENDED", "REQUEUED"):
         raise JobRefused(f"job {job_id} ended before the container could run: it was {job.state.lower()}")

@@ -130,7 +130,18 @@ def request(caller: Mapping[str, str], container: Mapping[str, str]) -> Request:
     for name, (attribute, parse) in JOB_VARIABLES.items():
         if f"SCRUN_{name}" in variables:
             job[attribute] = _parsed(f"SCRUN_{name}", variables[f"SCRUN_{name}"], parse)
+    if "nodes" in job and "ntasks" not in job:  # pyslurm says one task, which two nodes can't share
+        job["ntasks"] = _least_nodes(job["nodes"]) * job.get("ntasks_per_node", 1)
     return Request(job, step, patience)
+
+
+def _least_nodes(nodes: str) -> int:
+    """The lower end of sbatch's --nodes, ``2`` or ``2-4``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    return int(_parsed("SCRUN_JOB_NUM_NODES", nodes.partition("-")[0], _number))
 
 
 def _parsed(name: str, value: str, parse: Parse) -> Any:

@@ -16,7 +16,7 @@ from scrun.staging.children import Child, Children, Interruption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO, cast
+    from typing import Any
 
     from scrun.staging.model import Container, Log, Staged, Step
 
@@ -39,7 +39,8 @@ def bring_back(container: Container, staged: Staged, step: Step, *, log: Log) ->
             os.close(read_end)
         try:
             with Changes(container, parts, log) as changes:
-                changes.apply(cast("IO[bytes]", _Stream(children, sender)))
+                stream: Any = _Stream(children, sender)  # all that tarfile asks of a file
+                changes.apply(stream)
             answer.write(b"remove\n")
             answer.close()
         except (StagingError, OSError) as error:

@@ -148,6 +148,13 @@ class Children:
         """Whether more may come of a child's ``out`` or ``err``."""
         return any(buffer is other for other in self._open.values())
 
+    def let_go(self, child: Child) -> None:
+        """Have nothing more to do with a child that has said all it has to; it ends by itself."""
+        self._children.remove(child)
+        for descriptor, buffer in list(self._open.items()):
+            if buffer is child.out or buffer is child.err:
+                self._close(descriptor)
+
     def end(self) -> None:
         """End what still runs, SIGKILL after SIGTERM."""
         import subprocess

@@ -10,16 +10,17 @@ from __future__ import annotations
 import stat
 
 from scrun.errors import StagingError
-from scrun.staging.children import Children, Interruption
+from scrun.staging import facts
+from scrun.staging.children import Child, Children, Interruption
+from scrun.staging.facts import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NamedTuple
 
     from scrun.staging.model import Step
-else:
-    from scrun.record import NamedTuple
+
+_MARK = b"scrun-probe "
 
 # One line per path, short enough that srun doesn't cut it: node, boot id, index, filesystem type (statfs f_type),
 # checksum of the sorted names, then device, inode, mode, size and mtime. The paths are arguments, never shell text.
@@ -43,39 +44,6 @@ for path do
 done
 """
 
-# statfs(2): filesystems that one running kernel has to itself. ext, xfs, btrfs, tmpfs, overlay, squashfs, zfs, f2fs,
-# ramfs, erofs, jfs, reiserfs, bcachefs.
-_LOCAL = frozenset(
-    [
-        "ef53",
-        "58465342",
-        "9123683e",
-        "1021994",
-        "794c7630",
-        "73717368",
-        "2fc12fc1",
-        "f2f52010",
-        "858458f6",
-        "e0f5e1e2",
-        "3153464a",
-        "52654973",
-        "ca451a4e",
-    ]
-)
-
-
-class Facts(NamedTuple):
-    """What one host says of one path."""
-
-    boot: str
-    fstype: str
-    names: str
-    device: int
-    inode: int
-    mode: int
-    size: int
-    mtime: str
-
 
 def probe(step: Step, paths: Sequence[str], interruption: Interruption) -> list[bool]:
     """Say for each path whether every node of the job has the same thing there, readable by the job's user.
@@ -89,20 +57,27 @@ def probe(step: Step, paths: Sequence[str], interruption: Interruption) -> list[
 
     argv = ["sh", "-c", _SCRIPT, "sh", *paths]
     with Children(interruption) as children:
-        theirs = children.step(step, argv, stdin=subprocess.DEVNULL)
-        ours = children.run(argv, stdin=subprocess.DEVNULL)  # while the step is on its way
-        children.wait()
-        status = theirs.process.wait()
-        ours.process.wait()
-    answers = _parse(bytes(theirs.out))
+        child = children.step(step, argv, stdin=subprocess.DEVNULL)
+        ours = facts.of(paths)  # while the step is on its way
+        children.wait(lambda: _is_complete(child, step, paths))
+        if _is_complete(child, step, paths):
+            children.let_go(child)  # the step takes as long again to end, and has nothing more to say
+            status = 0
+        else:
+            status = child.process.wait()
+    answers = _parse(bytes(child.out))
     missing = [node for node in step.nodes if node not in answers]
     if status or missing:
         raise StagingError(
             f"looking for the container's files on {', '.join(missing or step.nodes)} failed with status {status}: "
-            f"{theirs.words() or 'no answer'}"
+            f"{child.words() or 'no answer'}"
         )
-    here = next(iter(_parse(bytes(ours.out)).values()), {})
-    return [all(_same(here.get(index), node.get(index)) for node in answers.values()) for index in range(len(paths))]
+    return [all(_same(fact, node.get(index)) for node in answers.values()) for index, fact in enumerate(ours)]
+
+
+def _is_complete(child: Child, step: Step, paths: Sequence[str]) -> bool:
+    """Whether every node has answered for every path."""
+    return child.out.count(_MARK) >= len(step.nodes) * len(paths) and child.out.endswith(b"\n")
 
 
 def _same(ours: Facts | None, theirs: Facts | None) -> bool:
@@ -111,7 +86,7 @@ def _same(ours: Facts | None, theirs: Facts | None) -> bool:
     if ours.boot == theirs.boot:
         # One kernel: it has one number for each file.
         return (ours.device, ours.inode) == (theirs.device, theirs.inode)
-    if ours.fstype in _LOCAL and theirs.fstype in _LOCAL:
+    if ours.is_local and theirs.is_local:
         # Two machines installed from one image may even agree on inodes and times of what is not the same file.
         return False
     if ours.inode != theirs.inode:
@@ -132,5 +107,6 @@ def _parse(output: bytes) -> dict[str, dict[int, Facts]]:
         node = answers.setdefault(words[1], {})
         if len(words) == 11:
             boot, index, fstype, names, device, inode, mode, size, mtime = words[2:]
-            node[int(index)] = Facts(boot, fstype, names, int(device), int(inode), int(mode, 16), int(size), mtime)
+            local = fstype in facts.LOCAL_MAGIC
+            node[int(index)] = Facts(boot, local, names, int(device), int(inode), int(mode, 16), int(size), mtime)
     return answers

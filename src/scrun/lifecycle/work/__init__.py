@@ -17,9 +17,13 @@ def run(work: str, channel: int, container: Container) -> None:
         from scrun.lifecycle.work import release
 
         release.run(channel)
-    elif work == "hooks":
-        from scrun.lifecycle.work import hooks
+    elif work == "stage in":
+        from scrun.lifecycle.work import stage_in
 
-        hooks.run(channel, container)
+        stage_in.run(channel, container)
+    elif work == "stage out":
+        from scrun.lifecycle.work import stage_out
+
+        stage_out.run(channel, container)
     else:
         raise ValueError(work)

@@ -1,0 +1,74 @@
+"""Run the site's slurm_scrun_stage_out, which brings back what the container changed and tidies up."""
+
+from __future__ import annotations
+
+from scrun.lifecycle import wire
+from scrun.lifecycle.work.host import Host, Job, variables
+from scrun.lua_hooks import Hooks, StageOut
+from scrun.staging.model import Container as StagedContainer
+from scrun.staging.model import Staged
+from scrun.staging.stage_out import discard, stage_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.wire import Message
+    from scrun.lifecycle.work.host import Options, Record
+
+
+def run(channel: int, container: Container) -> None:
+    """Serve one request: ``{"script": …, "lua": …, "record": …, "staging": …}``."""
+    message = wire.Reader(channel).next()
+    if not message:
+        return
+
+    def log(level: str, text: str) -> None:
+        wire.send(channel, {"log": level, "message": text})
+
+    record, plan = message["record"], message["staging"]
+    host = Host(log)
+    host.environment = variables(record, plan, container.path)
+    host.job = Job(record, plan["srun"], host.environment)
+    _stage_out(Hooks.load(message["script"], host, lua=message["lua"]), host, record, plan)
+    wire.send(channel, {"staged out": True})
+
+
+def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message) -> None:
+    staged = Staged.from_dict(record["staged"]) if record["staged"] else None
+
+    def stage(options: Options) -> None:
+        if staged:
+            stage_out(_container(record, plan, staged), staged, host.step, log=host.log, options=options or None)
+
+    host.stage_out = stage
+    hooks.stage_out(
+        StageOut(
+            id=record["id"],
+            bundle=record["job_bundle"],
+            orig_bundle=record["bundle"],
+            root_path=record["job_rootfs"],
+            orig_root_path=record["rootfs"],
+            spool_dir=plan["spool_dir"],
+            config_file=plan["config_file"],
+            job_id=record["job"],
+            user_id=record["uid"],
+            group_id=record["gid"],
+        )
+    )
+
+
+def _container(record: Record, plan: Message, staged: Staged) -> StagedContainer:
+    config = {}
+    if staged.node_parent or staged.copies:  # else nothing comes back, and nobody asks whose it would be
+        from scrun.bundle import config as bundle_config
+
+        config = bundle_config.load(record["bundle"], plan["config_file"])
+    return StagedContainer(
+        record["id"], record["bundle"], record["rootfs"], config, record["job"], record["uid"], record["gid"]
+    )
+
+
+def give_up(record: Record) -> None:
+    """Clean up here what stage_in left, when nobody is there to run the hook: nothing is brought back."""
+    if record.get("staged"):
+        discard(Staged.from_dict(record["staged"]), None, log=lambda _level, _text: None)

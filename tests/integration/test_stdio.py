@@ -1,0 +1,148 @@
+"""Standard input, output and error of a container."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import MakeContainer
+from .waiting import read_until
+
+MEGABYTES = 5
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe; what the test has closed already is fine."""
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        try:
+            os.close(end)
+        except OSError:
+            pass
+
+
+def test_output_and_error_are_kept_apart(container: MakeContainer) -> None:
+    one = container("sh", "-c", "echo out; echo error >&2; echo out again; echo error again >&2").started()
+    assert one.ended() == 0
+    assert one.output == b"out\nout again\n"
+    assert one.errors == b"error\nerror again\n"
+
+
+def test_binary_input_reaches_binary_output_unchanged(container: MakeContainer, directory: Path) -> None:
+    data = random.Random(7).randbytes(MEGABYTES << 20)
+    (directory / "data").write_bytes(data)
+    one = container("cat")
+    with (directory / "data").open("rb") as stdin:
+        one.started(stdin=stdin)
+    assert one.ended() == 0
+    assert hashlib.sha256(one.output).digest() == hashlib.sha256(data).digest()
+    assert one.errors == b""
+
+
+def test_binary_input_through_a_pipe_is_read_to_its_end(container: MakeContainer, pipe: tuple[int, int]) -> None:
+    data = random.Random(8).randbytes(MEGABYTES << 20)
+    one = container("sha256sum")
+    one.started(stdin=pipe[0])
+    with os.fdopen(os.dup(pipe[1]), "wb") as writer:
+        os.close(pipe[1])
+        writer.write(data)
+    assert one.ended() == 0
+    assert one.output == hashlib.sha256(data).hexdigest().encode() + b"  -\n"
+
+
+def test_large_output_and_error_at_once_lose_nothing(container: MakeContainer) -> None:
+    one = container("sh", "-c", "seq 100000 & seq 100000 >&2; wait").started()
+    assert one.ended() == 0
+    expected = b"".join(b"%d\n" % number for number in range(1, 100001))
+    assert one.output == expected
+    assert one.errors == expected
+
+
+def test_what_was_written_right_before_the_end_is_there(container: MakeContainer) -> None:
+    one = container("sh", "-c", "head -c 300000 /dev/zero; printf last").started()
+    assert one.ended() == 0
+    assert one.output == b"\0" * 300000 + b"last"
+
+
+def test_a_prompt_without_a_newline_is_seen_while_the_container_waits(
+    container: MakeContainer, pipe: tuple[int, int]
+) -> None:
+    one = container("sh", "-c", "printf 'name? '; read name; echo hello $name")
+    one.started(stdin=pipe[0])
+    one.wait_for_output(b"name? ")
+    os.write(pipe[1], b"world\n")
+    assert one.ended() == 0
+    assert one.output == b"name? hello world\n"
+
+
+def test_input_that_ends_ends_the_reader(container: MakeContainer, pipe: tuple[int, int]) -> None:
+    one = container("sh", "-c", "cat; echo the end")
+    one.started(stdin=pipe[0])
+    os.write(pipe[1], b"one line\n")
+    one.wait_for_output(b"one line\n")
+    os.close(pipe[1])
+    assert one.ended() == 0
+    assert one.output == b"one line\nthe end\n"
+
+
+def test_no_input_is_an_empty_one(container: MakeContainer) -> None:
+    one = container("sh", "-c", "wc -c").started(stdin=subprocess.DEVNULL)
+    assert one.ended() == 0
+    assert one.output.split() == [b"0"]
+
+
+@pytest.mark.slurm_only("a closed descriptor stays closed")
+def test_closed_stdio_is_no_obstacle(container: MakeContainer) -> None:
+    one = container("sh", "-c", "echo unheard; exit 7")
+    shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"]
+    create = one.runtime.argv("create", "--bundle", str(one.bundle), one.id)
+    one.runtime.user.run(*shell, *create).ok()
+    one.call("start").ok()
+    one.wait_for("stopped")
+    assert one.record["exit_status"] == 7
+
+
+def test_the_input_is_not_touched_before_start(container: MakeContainer, pipe: tuple[int, int]) -> None:
+    one = container("cat")
+    os.write(pipe[1], b"for the container\n")
+    one.created(stdin=pipe[0])
+    os.close(pipe[1])
+    one.call("start").ok()
+    assert one.ended() == 0
+    assert one.output == b"for the container\n"
+
+
+def test_output_nobody_reads_any_more_ends_who_writes_it(container: MakeContainer, pipe: tuple[int, int]) -> None:
+    one = container("sh", "-c", "while echo more; do :; done")
+    one.started(stdout=pipe[1])
+    os.close(pipe[1])
+    read_until(pipe[0], b"more\n")
+    os.close(pipe[0])
+    assert one.ended(timeout=30) != 0
+
+
+def test_standard_error_that_is_a_socket_arrives(container: MakeContainer, directory: Path) -> None:
+    # containerd's and conmon's are pipes; systemd gives a service a socket, which can't be opened by its name.
+    import socket
+
+    here, there = socket.socketpair()
+    with here, there:
+        one = container("sh", "-c", "echo out; echo error >&2; exit 3")
+        argv = one.runtime.argv("create", "--bundle", str(one.bundle), one.id)
+        process = one.runtime.user.start(*argv, stdout=there.fileno(), stderr=there.fileno())
+        there.close()
+        assert process.wait(60) == 0
+        one.call("start").ok()
+        here.settimeout(30)
+        got = b""
+        while data := here.recv(4096):
+            got += data
+    assert sorted(got.splitlines()) == [b"error", b"out"]

@@ -1,0 +1,106 @@
+"""The two processes that stay: a create that comes to nothing leaves neither of them, nor the container's directory.
+
+No job is asked for here: the hook script is loaded first, and it is missing. With or without pyslurm the end is the
+same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.errors import ScrunError
+from scrun.lifecycle import wire
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.pid_file import write_pid_file
+from scrun.lifecycle.spawn import spawn
+
+
+@pytest.fixture
+def claimed(tmp_path: Path) -> Iterator[Container]:
+    """A container as create has it when it forks."""
+    container = Container.claim(str(tmp_path / "root"), "box")
+    yield container
+    os.close(container.descriptor)
+
+
+def _standin_status() -> int:
+    """The exit status of the one child that there is."""
+    status = os.waitstatus_to_exitcode(os.wait()[1])
+    with pytest.raises(ChildProcessError):
+        os.wait()
+    return status
+
+
+def _plan(**changed: Any) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "id": "box",
+        "status": "creating",
+        "bundle": "/b",
+        "rootfs": "/b/rootfs",
+        "created": "",
+        "owner": "",
+    }
+    record |= {"annotations": {}, "environment": {}}
+    plan = {"record": record, "patience": 0, "new_network_namespace": False, "job": {}, "script": "/nosuch/scrun.lua"}
+    return plan | {"lua": "5.4", "staging": {}} | changed
+
+
+@pytest.mark.parametrize("new_network_namespace", [False, True])
+def test_a_create_that_fails_tells_why_and_leaves_nothing(new_network_namespace: bool, claimed: Container) -> None:
+    anchor = spawn(claimed)
+    wire.send(anchor, {"do": "create", **_plan(new_network_namespace=new_network_namespace)})
+    reader = wire.Reader(anchor)
+    answers = []
+    while (message := reader.next()) is not None:
+        answers.append(message)
+    os.close(anchor)
+    with pytest.raises(ScrunError, match=r"scrun\.lua|pyslurm|libslurm"):
+        wire.raise_failure(answers[-1])
+    assert _standin_status() == 1
+    assert not Path(claimed.path).exists()
+
+
+@pytest.mark.parametrize("message", [None, {"do": "abort"}])
+def test_a_create_that_is_killed_or_interrupted_leaves_nothing(
+    message: dict[str, Any] | None, claimed: Container
+) -> None:
+    anchor = spawn(claimed)
+    if message:
+        wire.send(anchor, message)
+        while wire.Reader(anchor).next() is not None:
+            pass
+    os.close(anchor)
+    assert _standin_status() == 1
+    assert not Path(claimed.path).exists()
+
+
+def test_the_pid_file_has_digits_only_and_is_locked(
+    tmp_path: Path, fork: Callable[..., int], exit_code: Callable[[int], int]
+) -> None:
+    import fcntl
+
+    path = tmp_path / "pid"
+    path.write_text("a much longer text\n")
+    descriptor = write_pid_file(str(path), 4242)
+
+    def lock() -> int:
+        with path.open("r+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return 7
+        return 0
+
+    assert exit_code(fork(lock)) == 7
+    assert path.read_text() == "4242"  # only now: a process that closes the file once more loses its lock (fcntl(2))
+    os.close(descriptor)
+
+
+def test_a_pid_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ScrunError, match=f"can't write the pid file {tmp_path}: Is a directory"):
+        write_pid_file(str(tmp_path), 1)
