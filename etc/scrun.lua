@@ -12,6 +12,9 @@ local options = {
     -- step of some 50 ms; it need not ask about what lies in these. An overlay of podman's there is still recognized.
     -- shared = { "/home", "/scratch" },
 
+    -- SITE: for how many seconds to remember of each node which of the login host's mounts it has; 0: ask every time.
+    -- remember = 600,
+
     -- SITE: where files are carried to; every node needs it. Below it each user gets a directory of his own, scrun-UID.
     -- It is emptied when a container ends; for jobs that are cancelled, let the nodes' Epilog (slurm.conf) do it:
     --     rm -rf --one-file-system "/tmp/scrun-$SLURM_JOB_UID/$SLURM_JOB_ID-"*

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    Hook = Callable[[dict[str, Any]], object]
+
 _make_scanner: Callable[..., Any] | None
 try:
     from _json import encode_basestring_ascii as _quote
@@ -25,29 +27,36 @@ except ImportError:  # an interpreter without the accelerator: json works there 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # no JSON, but what the json package writes
 
 
-class _Context:
-    """The settings that the scanner reads off the decoder, as json's own default decoder has them."""
+def _constant(text: str) -> float:
+    return {"-Infinity": float("-inf"), "Infinity": float("inf"), "NaN": float("nan")}[text]
+
+
+class _Settings:
+    """What the scanner reads off a decoder, as json's own default decoder has it."""
 
     strict = True
-    object_hook = None
     object_pairs_hook = None
     array_hook = None  # Python 3.15 asks for it
     parse_float = float
     parse_int = int
-    parse_constant = {"-Infinity": float("-inf"), "Infinity": float("inf"), "NaN": float("nan")}.__getitem__
-    memo: dict[str, str] = {}  # noqa: RUF012  the scanner's own, shared by design
+
+    def __init__(self, object_hook: Hook | None, parse_constant: Callable[[str], object] | None) -> None:
+        self.object_hook = object_hook
+        self.parse_constant = parse_constant or _constant
+        self.memo: dict[str, str] = {}
 
 
-def loads(text: str) -> Any:
-    """The value of a JSON document.
+def loads(text: str, *, object_hook: Hook | None = None, parse_constant: Callable[[str], object] | None = None) -> Any:
+    """The value of a JSON document; the hooks are those of json.loads.
 
     Raises:
         ValueError: not JSON; a json.JSONDecodeError with line and column.
+        RecursionError: nested too deeply.
     """
     if _make_scanner is not None:
         body = text.lstrip(" \t\n\r")
         try:
-            value, end = _make_scanner(_Context)(body, 0)
+            value, end = _make_scanner(_Settings(object_hook, parse_constant))(body, 0)
         except (StopIteration, ValueError, SystemError):  # the last where it finds no json package to raise from
             pass
         else:
@@ -55,7 +64,7 @@ def loads(text: str) -> Any:
                 return value
     import json
 
-    return json.loads(text)
+    return json.loads(text, object_hook=object_hook, parse_constant=parse_constant)
 
 
 def dumps(value: object) -> str:

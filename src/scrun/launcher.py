@@ -12,8 +12,10 @@ import sys
 
 PROGRAM = """#!{python} -IS
 # Written by python -m scrun.launcher; write it again when this Python or this installation moves.
+import gc
 import sys
 
+gc.disable()  # most calls end before a collection would pay
 sys.path[1:1] = {directories!r}
 from scrun.__main__ import main
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from . import leftovers, rootfs, slurm
+from .engines import Engine
 from .oci import Container, Runtime
 from .users import User
 
@@ -174,3 +175,41 @@ def held_node(alice: User) -> Iterator[int]:
     yield job
     if job in slurm.jobs():
         slurm.release(job)
+
+
+ENGINES = ("podman", "docker", "rootless docker")
+
+
+def make_engine(name: str, alice: User, root: User) -> Engine:
+    """One of :data:`ENGINES`."""
+    local = {"podman": "crun"}.get(name, "runc")
+    runtime = "scrun" if Path(RUNTIME).name == "scrun" else local
+    if name == "podman":
+        return Engine("podman", alice, runtime)
+    if name == "docker":
+        return Engine("docker", root, runtime)
+    return Engine("docker", alice, runtime, {"DOCKER_HOST": f"unix:///run/user/{alice.uid}/docker.sock"})
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[Engine]:
+    """Each engine in turn; the containers that a test names are removed after it."""
+    one = make_engine(request.param, alice, root)
+    yield one
+    one.clean_up()
+
+
+@pytest.fixture
+def podman(alice: User, root: User) -> Iterator[Engine]:
+    """alice's rootless podman."""
+    one = make_engine("podman", alice, root)
+    yield one
+    one.clean_up()
+
+
+@pytest.fixture
+def docker(alice: User, root: User) -> Iterator[Engine]:
+    """The machine's docker, as root."""
+    one = make_engine("docker", alice, root)
+    yield one
+    one.clean_up()

@@ -33,7 +33,7 @@ def _jobs() -> set[str]:
 
 def _directories() -> set[str]:
     roots = [*Path("/run/user").glob("*/scrun"), *Path("/run/user").glob("*/scrun-tests"), Path("/run/scrun")]
-    return {f"directory {path}" for root in roots if root.is_dir() for path in root.iterdir()}
+    return {f"directory {path}" for root in roots if root.is_dir() for path in root.glob("[!.]*")}
 
 
 def _processes() -> set[str]:

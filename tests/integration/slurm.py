@@ -61,6 +61,19 @@ def steps(job: int) -> list[str]:
     return squeue("--steps", f"--job={job}", "--format=%i")
 
 
+def containers_on_nodes(job: int) -> list[str]:
+    """The containers of that job which the nodes' own runtime still knows, running or not."""
+    script = f"ls -d /run/user/*/crun/*.{job}.* 2>/dev/null; :"
+    done = subprocess.run(
+        ["srun", "--quiet", "--nodes=2", "--ntasks-per-node=1", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.split()
+
+
 def copy_config(directory: Path, **settings: str) -> Path:
     """A copy of the cluster's configuration, for -f; the path of its slurm.conf, where ``settings`` were changed."""
     for file in CONFIG.iterdir():

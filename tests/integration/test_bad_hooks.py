@@ -14,7 +14,7 @@ from .test_bad_bundle import assert_refused
 
 pytestmark = pytest.mark.slurm_only("has no scrun.lua")
 
-STAGE_OUT = "function slurm_scrun_stage_out() return slurm.SUCCESS end\n"
+STAGE_OUT = "function slurm_scrun_stage_out() scrun.stage_out() return slurm.SUCCESS end\n"
 STAGE_IN = "function slurm_scrun_stage_in() return slurm.SUCCESS end\n"
 GOOD = STAGE_OUT + "function slurm_scrun_stage_in() scrun.stage_in() return slurm.SUCCESS end\n"
 

@@ -109,12 +109,17 @@ def test_srun_killed_ends_the_container_with_a_failure(container: MakeContainer)
     assert_job_goes(record["job"])
 
 
-def test_a_job_that_is_cancelled_ends_its_container_with_the_signals_status(container: MakeContainer) -> None:
-    one = container(*STUBBORN).started()
+@pytest.mark.parametrize("trap", ["exit 42", ""], ids=["handled", "ignored"])
+def test_a_job_that_is_cancelled_ends_its_container_with_a_failure(container: MakeContainer, trap: str) -> None:
+    # Slurm sends TERM and, where that is ignored, KILL after KillWait, which is 30 s.
+    one = container("sh", "-c", f"trap '{trap}' TERM; echo ready; while :; do sleep 0.1; done").started()
     one.wait_for_output(b"ready\n")
-    slurm.cancel(one.record["job"])
-    assert one.ended() in (137, 143)
+    job = one.record["job"]
+    slurm.cancel(job)
+    assert one.ended(timeout=60) in ((42, 143) if trap else (137, 143))
     one.wait_for("stopped")
+    wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone", 10)
+    assert slurm.containers_on_nodes(job) == []
 
 
 def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_container(container: MakeContainer) -> None:
@@ -127,15 +132,6 @@ def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_conta
     assert one.ended() != 0
     assert b"ran" not in one.output
     assert one.status() == "stopped"
-
-
-def test_a_job_whose_time_is_over_ends_its_container_with_a_failure(container: MakeContainer) -> None:
-    one = container(*STUBBORN).started()
-    one.wait_for_output(b"ready\n")
-    job = one.record["job"]
-    # Slurm looks at limits twice a minute; a signal to the whole job, KILL as at the end of KillWait, is the same to us.
-    slurm.cancel(job, "--signal=KILL")
-    assert one.ended() == 137
 
 
 def kill_both(one: Container) -> dict[str, int]:

@@ -6,10 +6,10 @@ what :mod:`scrun.bundle.accept` has rejected.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 
+from scrun import fastjson
 from scrun.bundle.accept import accepts
 from scrun.errors import BundleError
 
@@ -38,18 +38,22 @@ def load(bundle: str, name: str = "config.json") -> dict[str, Any]:
 def load_text(text: str, path: str) -> dict[str, Any]:
     """:func:`load` for a text that was read already; ``path`` is how messages call it."""
     try:
-        config = json.loads(text, object_hook=_without_nulls, parse_constant=_refuse_constant)
+        config = fastjson.loads(text, object_hook=_without_nulls, parse_constant=_refuse_constant)
         if "\\u" in text:
             config = _mend(config)
-    except json.JSONDecodeError as error:
-        raise BundleError(f"{path} is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
         raise BundleError(f"{path} is not a container's configuration: it is nested too deeply") from None
     except ValueError as error:
-        raise BundleError(f"{path} is not JSON: {error}") from None
+        raise BundleError(f"{path} is not JSON: {_where(error)}") from None
     if not isinstance(config, dict):
         raise BundleError(f"{path} is not a container's configuration: it holds no JSON object")
     return config
+
+
+def _where(error: ValueError) -> str:
+    """json's own errors say line and column; they are known by that, since json is not imported here."""
+    line, column = getattr(error, "lineno", 0), getattr(error, "colno", 0)
+    return f"{getattr(error, 'msg', '')} at line {line} column {column}" if line else str(error)
 
 
 def check(config: dict[str, Any]) -> None:
@@ -133,7 +137,7 @@ def _mend(value: Any) -> Any:
     """No text that the kernel or a UTF-8 file can't take: NUL is refused, a lone surrogate becomes U+FFFD as in Go."""
     if isinstance(value, str):
         if "\0" in value:
-            raise ValueError(f"a string holds a NUL character: {json.dumps(value)[:60]}")
+            raise ValueError(f"a string holds a NUL character: {fastjson.dumps(value)[:60]}")
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [_mend(member) for member in value]
@@ -144,7 +148,7 @@ def _mend(value: Any) -> Any:
 
 def _schema() -> Schema:
     with open(os.path.join(os.path.dirname(__file__), "config.schema.json"), encoding="utf-8") as file:
-        schema: Schema = json.load(file)
+        schema: Schema = fastjson.loads(file.read())
     return schema
 
 

@@ -123,6 +123,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         raise UsageError("process.terminal is true: say with --console-socket where the terminal is to be sent")
     if options.console_socket and not terminal:
         raise UsageError("--console-socket is given but process.terminal is false: there is no terminal to be sent")
+    oci_conf.check_slurm_conf(environment)
     settings = oci_conf.read(environment)
     container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
     request = job.request(environment, container_environment)

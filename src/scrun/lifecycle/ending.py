@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """Run stage_out, then give the job back.
+    """Run stage_out, then give the job back; one worker does both.
 
     ``files_back`` is called once, when the files are back, with the error if they aren't. Where nothing has to come
     back that is at once: stage_out, which then only tidies up, keeps nobody waiting but delete. ``released`` is called
@@ -38,18 +38,14 @@ class Ending:
         self._log, self._files_back, self._released = log, files_back, released
         self._held = False
         self._failure: ScrunError | None = None
-        self._staging: Worker | None = None
-        self._releasing: Worker | None = None
-        self._exit_status: int | None = None
-        self._may_release = False
+        self._worker: Worker | None = None
+        self._order: Message | None = None  # for the job, once it is known how it ended
 
     def begin(self, plan: Message) -> None:
         """Bring back what the container changed, if stage_in has run."""
         if self._record.get("stage_out_owed"):
             self._held = self._record["hold"] or _is_changed(self._record["staged"])
-            self._staging = self._worker("stage out", self._staging_said, self._staging_ended)
-            wanted = {name: plan[name] for name in ("script", "lua", "staging")}
-            self._staging.send({**wanted, "record": self._record})
+            self._start("stage out", {name: plan[name] for name in ("script", "lua", "staging")})
         if not self._held:
             self._files_back(None)
 
@@ -58,54 +54,59 @@ class Ending:
 
         It comes after stage_out, whose commands run in it.
         """
-        self._exit_status, self._may_release = exit_status, True
-        if not self._staging:
+        self._order = {"job": self._record.get("job"), "status": exit_status}
+        if not self._worker:
             self._release()
+        elif self._is_owed():
+            self._worker.send(self._order)
+        else:
+            self._worker.send({})
 
     def _release(self) -> None:
-        if self._record.get("job_owned") and not self._record.get("released"):
-            self._releasing = self._worker("release", self._release_said, self._release_ended)
-            self._releasing.send({"job": self._record["job"], "status": self._exit_status})
+        if self._is_owed() and self._order:
+            self._start("release", self._order)
         else:
             self._released(None)
 
-    def _worker(self, work: str, said: Callable[[Message], None], ended: Callable[[], None]) -> Worker:
-        return Worker(self._loop, self._container, work, said=said, ended=ended)
+    def _is_owed(self) -> bool:
+        return bool(self._record.get("job_owned") and not self._record.get("released"))
 
-    def _staging_said(self, message: Message) -> None:
+    def _start(self, work: str, request: Message) -> None:
+        self._worker = Worker(self._loop, self._container, work, said=self._said, ended=self._ended)
+        self._worker.send({**request, "record": self._record} if work == "stage out" else request)
+
+    def _said(self, message: Message) -> None:
         if "log" in message:
             self._log(message["log"], message["message"])
         elif "staged out" in message:
             self._record["stage_out_owed"] = False
+            self._let_go(None)
+        elif "released" in message:
+            self._record["released"] = True
         elif "error" in message:
             self._failure = wire.failed(message)
 
-    def _staging_ended(self) -> None:
-        worker, self._staging = self._staging, None
-        error = None
-        if self._record["stage_out_owed"] and worker:
-            error = self._failure or ScrunError(worker.last_words("stage_out ended without an answer"))
-        self._failure = None
+    def _let_go(self, error: ScrunError | None) -> None:
+        """stage_out has ended: the container may, if it was waiting for it."""
         if self._held:
+            self._held = False
             self._files_back(error)
-        else:
-            if error:
-                self._log("error", str(error))
-            if self._may_release:
+        elif error:
+            self._log("error", str(error))
+
+    def _ended(self) -> None:
+        worker, self._worker = self._worker, None
+        error, self._failure = self._failure, None
+        if self._record.get("stage_out_owed") and worker:
+            # The hook failed, and its worker is gone before it could give the job back.
+            self._record["stage_out_owed"] = False
+            self._let_go(error or ScrunError(worker.last_words("stage_out ended without an answer")))
+            if self._order and not self._worker:
                 self._release()
-
-    def _release_said(self, message: Message) -> None:
-        if "error" in message:
-            self._failure = wire.failed(message)
+        elif self._is_owed() and worker:
+            self._released(error or ScrunError(worker.last_words("giving the job back ended without an answer")))
         else:
-            self._record["released"] = True
-
-    def _release_ended(self) -> None:
-        worker = self._releasing
-        error = None
-        if not self._record.get("released") and worker:
-            error = self._failure or ScrunError(worker.last_words("giving the job back ended without an answer"))
-        self._released(error)
+            self._released(None)
 
 
 def _is_changed(staged: Message) -> bool:

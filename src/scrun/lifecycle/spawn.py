@@ -7,6 +7,7 @@ is meant for one process group (conmon's --timeout) doesn't end both.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -23,6 +24,7 @@ def spawn(container: Container) -> int:
 
     Call it early and with little imported: what is in memory now stays in memory as long as the container runs.
     """
+    gc.freeze()  # what is shared with create's memory now is not written to by a collection, and so stays shared
     creator, to_creator = wire.pair()
     if not os.fork():
         _run(container, _be_standin, to_creator)
@@ -48,6 +50,7 @@ def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # what a terminal or a shell sends to create's group isn't for the anchor
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    gc.enable()
     events = loop.Loop()
     anchor.Anchor(events, container, creator, to_standin, standin_pid)
     events.run()

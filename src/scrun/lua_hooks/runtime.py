@@ -151,6 +151,14 @@ class Interpreter:
         return guarded
 
 
+def preload(version: str) -> None:
+    """Import what :class:`Interpreter` will need; what prevents that is said when it is needed."""
+    try:
+        _lupa(version)
+    except HookError:
+        pass
+
+
 def _lupa(version: str) -> Any:
     if version not in VERSIONS:
         raise HookError(f"lua {version} isn't offered: choose one of {', '.join(VERSIONS)}")

@@ -35,14 +35,20 @@ def _yes(value: str) -> bool:
     return known[value.lower()]
 
 
-def _time(value: str) -> str:
-    """A time limit as sbatch(1) takes it; pyslurm reads the forms itself, but takes anything for minutes."""
+def _time(value: str) -> int | str:
+    """A time limit as sbatch(1) takes it, in minutes; pyslurm reads only some of the forms itself."""
     if value.upper() in ("INFINITE", "UNLIMITED", "-1"):
         return "UNLIMITED"
     days, dash, clock = value.rpartition("-")
-    if not all(part.isdigit() for part in (*([days] if dash else ()), *clock.split(":"))) or clock.count(":") > 2:
+    parts = clock.split(":")
+    if not all(part.isascii() and part.isdigit() for part in (*([days] if dash else ()), *parts)) or len(parts) > 3:
         raise ValueError("minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]] or UNLIMITED")
-    return value
+    numbers = [int(part) for part in parts]
+    if dash or len(parts) == 3:
+        hours, minutes, seconds = (*numbers, 0, 0)[:3]
+    else:
+        hours, minutes, seconds = 0, *(*numbers, 0)[:2]
+    return (int(days or 0) * 24 + hours) * 60 + minutes + (seconds > 0)
 
 
 # SCRUN_<name>: (attribute of JobSubmitDescription, parser)

@@ -22,6 +22,24 @@ def path(environment: Mapping[str, str]) -> str:
     return os.path.join(os.path.dirname(environment.get("SLURM_CONF") or DEFAULT_SLURM_CONF), "oci.conf")
 
 
+def check_slurm_conf(environment: Mapping[str, str]) -> None:
+    """Refuse at once a SLURM_CONF that is no file to read: libslurm would look for it for a minute.
+
+    Raises:
+        SlurmError: it isn't.
+    """
+    where = environment.get("SLURM_CONF")
+    if not where:
+        return
+    try:
+        with open(where, "rb") as file:
+            text = file.read(65536)
+    except OSError as error:
+        raise SlurmError(f"can't read the Slurm configuration {where}: {error.strerror}") from error
+    if b"\0" in text:
+        raise SlurmError(f"the Slurm configuration {where} is no text")
+
+
 def read(environment: Mapping[str, str]) -> dict[str, str]:
     """The settings, by their names in lower case.
 

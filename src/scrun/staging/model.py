@@ -39,6 +39,7 @@ class Container(NamedTuple):
     job_id: int
     user_id: int
     group_id: int
+    memory: str = ""  # the file that remembers what nodes see; "" when nothing is to be remembered
     node_dir: str = "/tmp"  # noqa: S108  nodes.py refuses what another user may have put there
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scrun.errors import StagingError
+from scrun.staging.known import SECONDS
 
 TYPE_CHECKING = False  # importing typing would double what this costs (scrun.record)
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ class Options(NamedTuple):
     node_dir: str = ""
     mounts: tuple[dict[str, Any], ...] = ()
     bring_back: bool = True
+    remember: int = SECONDS
 
     @classmethod
     def for_stage_in(cls, given: dict[str, Any] | None) -> Options:
         """Check what stage_in was given."""
-        return cls._of("scrun.stage_in", given, ("shared", "on_nodes", "node_dir", "mounts"))
+        return cls._of("scrun.stage_in", given, ("shared", "on_nodes", "node_dir", "mounts", "remember"))
 
     @classmethod
     def for_stage_out(cls, given: dict[str, Any] | None) -> Options:
@@ -80,6 +82,12 @@ def _mounts(where: str, value: Any) -> tuple[dict[str, Any], ...]:
     return tuple(mounts)
 
 
+def _seconds(where: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise StagingError(f"{where}: {value!r} is not a number of seconds")
+    return int(value)
+
+
 def _flag(where: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise StagingError(f"{where}: {value!r} is neither true nor false")
@@ -87,4 +95,11 @@ def _flag(where: str, value: Any) -> bool:
 
 
 _MOUNT_KEYS = {"source", "destination", "options"}
-_CHECKS = {"shared": _paths, "on_nodes": _paths, "node_dir": _path, "mounts": _mounts, "bring_back": _flag}
+_CHECKS = {
+    "shared": _paths,
+    "on_nodes": _paths,
+    "node_dir": _path,
+    "mounts": _mounts,
+    "bring_back": _flag,
+    "remember": _seconds,
+}

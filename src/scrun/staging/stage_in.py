@@ -8,6 +8,7 @@ import os
 from scrun.errors import StagingError
 from scrun.staging import mounts, nodes
 from scrun.staging.children import Interruption
+from scrun.staging.known import Known
 from scrun.staging.model import Copy, Part, Staged
 from scrun.staging.mountinfo import MountTable, Visibility
 from scrun.staging.options import Options
@@ -113,25 +114,32 @@ class _StageIn:
 
     def _look(self, binds: list[Bind]) -> set[str]:
         """The paths that the nodes have as well. Makes the spool, as that is how the bundle is recognized."""
-        visibility = Visibility(self._options.shared, MountTable.of("self"), MountTable.of("1"))
+        mounts = MountTable.of("self")
+        visibility = Visibility(self._options.shared, mounts, MountTable.of("1"))
+        known = Known(self._container.memory, mounts, self._options.remember)
+        hosts = self._step.nodes
         bundle = self._container.bundle
         seen, ask = set(), {}
         if not visibility.is_private(bundle) and self.spool.create():
-            if visibility.is_shared(bundle):
+            if visibility.is_shared(bundle) or known.says(bundle, hosts):
                 seen.add(bundle)
             else:
                 ask[bundle] = self.spool.witness
         for path in (self._container.rootfs, *(bind.source for bind in binds if not _is_ephemeral(bind, visibility))):
-            if visibility.is_shared(path):
+            if visibility.is_private(path):
+                continue
+            if visibility.is_shared(path) or known.says(path, hosts):
                 seen.add(path)
-            elif not visibility.is_private(path):
+            else:
                 ask[path] = path
         if ask:
             from scrun.staging.probe import probe
 
             answers = probe(self._step, list(ask.values()), self._interruption)
-            seen.update(path for path, answer in zip(ask, answers, strict=True) if answer)
-        self._log("debug", f"{', '.join(self._step.nodes)} see {', '.join(sorted(seen)) or 'none of the files'}")
+            found = [path for path, answer in zip(ask, answers, strict=True) if answer]
+            known.learn(found, hosts)
+            seen.update(found)
+        self._log("debug", f"{', '.join(hosts)} see {', '.join(sorted(seen)) or 'none of the files'}")
         return seen
 
     def _replace(self, bind: Bind, index: int) -> None:

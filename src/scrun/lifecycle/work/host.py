@@ -88,6 +88,7 @@ class Host:
             "stage_out": lambda options=None: self.stage_out(options),
         }
         self.job: Job | None = None
+        self.memory = ""  # staging's, of what the nodes see
         self.environment: dict[str, str] = {}
 
     @property

@@ -1,20 +1,17 @@
 """Run the site's slurm_scrun_stage_in, which makes the container's files available on the nodes of its job.
 
-Everything is imported at once: it happens while the job is asked for.
+What loads the script is imported at once, the rest while the job is asked for.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess  # noqa: F401  every stage_in runs commands; here it costs nobody time
 
-from scrun.bundle import adapt
-from scrun.bundle import config as bundle_config
 from scrun.lifecycle import wire
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
-from scrun.staging.model import Container as StagedContainer
-from scrun.staging.stage_in import stage_in
+from scrun.lua_hooks.runtime import preload
+from scrun.staging.known import NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
 def run(channel: int, container: Container) -> None:
     """Serve ``{"script": …}``, which loads it, and then ``{"record": …}``, which calls the hook."""
     reader = wire.Reader(channel)
+    preload(os.environ.get("SCRUN_LUA", "5.4"))
     if not (message := reader.next()):
         return
     plan = message["staging"]
@@ -39,17 +37,28 @@ def run(channel: int, container: Container) -> None:
     host = Host(log)
     hooks = Hooks.load(message["script"], host, lua=message["lua"])
     wire.send(channel, {"loaded": message["script"]})
+    import subprocess  # noqa: F401  for host and staging, which run commands: now it costs nobody time
+
+    from scrun.bundle import adapt  # noqa: F401  the same
+    from scrun.bundle import config as bundle_config
+    from scrun.staging import probe, stage_in  # noqa: F401
+
     config = bundle_config.load(message["bundle"], plan["config_file"])
     os.makedirs(container.child("spool"), 0o700, exist_ok=True)
     if message := reader.next():
         record = message["record"]
         host.environment = variables(record, plan, container.path)
+        host.memory = os.path.join(os.path.dirname(container.path), NAME)
         host.job = Job(record, plan["srun"], host.environment)
         wire.send(channel, _stage_in(hooks, host, record, plan, config))
         host.job.wait()
 
 
 def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any]) -> Message:
+    from scrun.bundle import adapt
+    from scrun.staging.model import Container as StagedContainer
+    from scrun.staging.stage_in import stage_in
+
     uid, gid = record["uid"], record["gid"]
     made: list[Staged] = []
 
@@ -57,7 +66,9 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         return adapt.adapt(given, uid=uid, gid=gid, note=lambda text: host.log("debug", text))
 
     def stage(options: Options) -> None:
-        container = StagedContainer(record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid)
+        container = StagedContainer(
+            record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid, memory=host.memory
+        )
         made.append(stage_in(container, host.step, adapt=adapted, log=host.log, options=options or None))
 
     host.stage_in = stage

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 def run(channel: int, container: Container) -> None:
-    """Serve one request: ``{"script": …, "lua": …, "record": …, "staging": …}``."""
-    message = wire.Reader(channel).next()
-    if not message:
+    """Serve ``{"script": …, "lua": …, "record": …, "staging": …}``, and then what release does.
+
+    One worker for both: most containers' ends need them one after the other.
+    """
+    reader = wire.Reader(channel)
+    if not (message := reader.next()):
         return
 
     def log(level: str, text: str) -> None:
@@ -31,6 +34,10 @@ def run(channel: int, container: Container) -> None:
     host.job = Job(record, plan["srun"], host.environment)
     _stage_out(Hooks.load(message["script"], host, lua=message["lua"]), host, record, plan)
     wire.send(channel, {"staged out": True})
+    if message := reader.next():  # empty when the job is somebody else's
+        from scrun.lifecycle.work import release
+
+        release.give_back(channel, message)
 
 
 def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message) -> None:

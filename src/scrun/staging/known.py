@@ -1,0 +1,67 @@
+"""What the nodes were found to see, remembered for a while, so that not every container has to ask.
+
+Remembered are mounts of this host, not paths: a mount that a node has from the same server shows it all that is in
+there. A node that loses one within the time has lost its users' files as well; the container's step then fails to
+start, with the node's own words, and what was known is forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from scrun import fastjson
+from scrun.staging.mountinfo import MountTable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SECONDS = 600
+NAME = ".seen-by-nodes.json"  # in the root directory; no container's id begins with a dot
+
+
+class Known:
+    """The file of one user's knowledge: for each node and mount, when it was seen last (seconds since the epoch)."""
+
+    def __init__(self, path: str, mounts: MountTable | None, seconds: int = SECONDS) -> None:
+        self._path, self._mounts, self._seconds = path, mounts, seconds
+        self._seen: dict[str, int] = {}
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                read = fastjson.loads(file.read())
+            now = int(time.time())
+            self._seen = {key: when for key, when in read.items() if 0 <= now - when < seconds}
+        except (OSError, ValueError, AttributeError, TypeError):
+            pass  # nothing known yet, or nothing to be made of it
+
+    def says(self, path: str, nodes: Sequence[str]) -> bool:
+        """Whether all the nodes were found to have the mount that the path is on."""
+        mount = self._mount(path)
+        return bool(mount) and all(f"{node} {mount}" in self._seen for node in nodes)
+
+    def learn(self, paths: Iterable[str], nodes: Sequence[str]) -> None:
+        """The nodes were found to see these paths."""
+        now = int(time.time())
+        fresh = {f"{node} {mount}": now for path in paths if (mount := self._mount(path)) for node in nodes}
+        if not fresh or not self._seconds:
+            return
+        temporary = f"{self._path}.{os.getpid()}"
+        try:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+                file.write(fastjson.dumps(self._seen | fresh))
+            os.rename(temporary, self._path)
+        except OSError:
+            pass  # then the next container asks again
+
+    def _mount(self, path: str) -> str:
+        mount = self._mounts.covering(os.path.realpath(path)) if self._mounts else None
+        return f"{mount.device} {mount.root} {mount.point} {mount.fstype}" if mount else ""
+
+
+def forget(root: str) -> None:
+    """Ask again, from the next container on."""
+    try:
+        os.unlink(os.path.join(root, NAME))
+    except FileNotFoundError:
+        pass

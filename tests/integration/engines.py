@@ -1,0 +1,111 @@
+"""docker and podman, as people call them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import time
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from .users import Done, User, Variables
+from .waiting import wait_until
+
+IMAGE = "localhost/busybox"
+NO_FORWARDING = b"WARNING: IPv4 forwarding is disabled. Networking will not work.\n"
+
+
+class Engine:
+    """One of them, for one user, with the runtime under test."""
+
+    def __init__(self, name: str, user: User, runtime: str, env: Variables | None = None) -> None:
+        self.program, self.user, self.runtime, self.env = name, user, runtime, env
+        self.made: list[str] = []
+
+    @property
+    def is_podman(self) -> bool:
+        return self.program == "podman"
+
+    def call(self, *words: str, stdin: bytes | None = None, timeout: float = 60.0) -> Done:
+        """``docker WORDS``, without what docker says of this machine."""
+        done = self.user.run(self.program, *words, env=self.env, stdin=stdin, timeout=timeout)
+        return replace(done, errors=done.errors.replace(NO_FORWARDING, b""))
+
+    def remove(self, name: str) -> Done:
+        """``rm --force``, without patience: podman would first wait 10 s for what ignores SIGTERM."""
+        return self.call("rm", "--force", *(["--time=0"] if self.is_podman else []), name)
+
+    def name(self) -> str:
+        """A name for a container, which is removed after the test."""
+        self.made.append(f"test-{uuid.uuid4().hex[:12]}")
+        return self.made[-1]
+
+    def words(self, *options: str, command: tuple[str, ...], name: str = "") -> list[str]:
+        """``run [OPTIONS] IMAGE COMMAND``."""
+        named = ["--name", name or self.name()]
+        return ["run", f"--runtime={self.runtime}", *named, *options, IMAGE, *command]
+
+    def run(self, *command: str, options: tuple[str, ...] = (), stdin: bytes | None = None, timeout: float = 60.0) -> Done:
+        """Run a container in the foreground."""
+        return self.call(*self.words(*options, command=command), stdin=stdin, timeout=timeout)
+
+    def detached(self, *command: str, options: tuple[str, ...] = (), ready: str = "") -> str:
+        """Run a container in the background, wait until it says ``ready``; its name."""
+        name = self.name()
+        self.call(*self.words("--detach", *options, command=command, name=name)).ok()
+        if ready:
+            wait_until(lambda: ready in self.call("logs", name).stdout, f"{name} says {ready!r}", 20)
+        return name
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """What inspect prints."""
+        (document,) = json.loads(self.call("inspect", name).ok().output)
+        return dict(document)
+
+    def exit_code(self, name: str) -> int:
+        """Its exit code, once it has ended."""
+        return int(self.call("wait", name).ok().stdout)
+
+    def is_running(self, name: str) -> bool:
+        """Whether the engine believes that it runs."""
+        return bool(self.inspect(name)["State"]["Running"])
+
+    def at_a_terminal(self, *words: str, typed: dict[str, bytes], timeout: float = 60.0) -> tuple[int, str]:
+        """Call it with a terminal; whenever a key of ``typed`` is on the screen its value is typed. Status and screen."""
+        master, slave = pty.openpty()
+        process = self.user.start(
+            *("setsid", "--ctty", "--wait", self.program, *words), env=self.env, stdin=slave, stdout=slave, stderr=slave
+        )
+        os.close(slave)
+        screen, waiting, deadline = b"", dict(typed), time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if select.select([master], [], [], 0.2)[0]:
+                try:
+                    screen += os.read(master, 65536)
+                except OSError:
+                    break
+            for prompt in [prompt for prompt in waiting if prompt.encode() in screen]:
+                os.write(master, waiting.pop(prompt))
+        else:
+            process.kill()
+            pytest.fail(f"still running after {timeout:.0f} s: {screen!r}")
+        os.close(master)
+        return process.wait(20), screen.decode("utf-8", "backslashreplace")
+
+    def clean_up(self) -> None:
+        """Remove what was made; that must always work."""
+        for name in self.made:
+            done = self.remove(name)
+            assert not done.status or "o such container" in done.stderr, done.stderr
+
+
+def network() -> list[bytes]:
+    """The host's links and routes, which no container may change."""
+    commands = (["ip", "-o", "link"], ["ip", "-o", "address"], ["ip", "route"], ["ip", "-6", "route"])
+    return [subprocess.run(command, capture_output=True, check=True).stdout for command in commands]

@@ -1,0 +1,97 @@
+"""What only docker does: a network namespace of the process that it is given, storage that the nodes don't see, its messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .engines import Engine, network
+from .waiting import wait_until
+
+
+@pytest.mark.parametrize("kind", ["host", "none"])
+def test_the_hosts_network_comes_to_no_harm(docker: Engine, kind: str) -> None:
+    before = network()
+    done = docker.run("sh", "-c", "ip -o link; exit 7", options=("--rm", f"--network={kind}"))
+    assert done.status == 7
+    assert "lo" in done.stdout
+    assert network() == before
+
+
+@pytest.mark.parametrize("kind", ["host", "none"])
+def test_the_hosts_network_comes_to_no_harm_when_the_container_is_killed(docker: Engine, kind: str) -> None:
+    before = network()
+    name = docker.detached("sleep", "60", options=(f"--network={kind}",))
+    docker.call("kill", name).ok()
+    assert docker.exit_code(name) == 137
+    assert network() == before
+
+
+@pytest.mark.slurm_only("it has the login host's")
+def test_network_none_has_a_loopback_only(docker: Engine) -> None:
+    done = docker.run("ip", "-o", "link", options=("--rm", "--network=none"))
+    assert [line.split(":")[1].strip() for line in done.stdout.splitlines()] == ["lo"]
+
+
+def test_what_the_nodes_do_not_see_is_carried_there_and_back(docker: Engine, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "given").write_text("given\n")
+    done = docker.run(
+        "sh", "-c", "cat /x/given; echo made >/x/made; rm /x/given", options=("--rm", "--volume", f"{volume}:/x")
+    )
+    assert done.stdout == "given\n"
+    assert {path.name: path.read_text() for path in volume.iterdir()} == {"made": "made\n"}
+
+
+def test_a_large_file_survives_the_way_there_and_back(docker: Engine, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "zeros").write_bytes(b"\0" * (30 << 20))
+    script = "sha256sum </x/zeros; cat /x/zeros /x/zeros >/x/twice"
+    done = docker.run("sh", "-c", script, options=("--rm", "--volume", f"{volume}:/x"))
+    assert done.status == 0
+    assert (volume / "twice").stat().st_size == 60 << 20
+
+
+@pytest.mark.slurm_only("there is no job")
+def test_a_cancelled_job_is_a_failed_container(docker: Engine) -> None:
+    before = slurm.jobs()
+    name = docker.detached("sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done", ready="ready")
+    (job,) = slurm.jobs() - before
+    slurm.cancel(job)
+    assert docker.exit_code(name) in (42, 137, 143)
+
+
+@pytest.mark.slurm_only("there is no job")
+def test_what_was_changed_before_a_kill_is_there(docker: Engine) -> None:
+    name = docker.detached("sh", "-c", "echo made >/made; echo ready; sleep 60", ready="ready")
+    docker.call("kill", name).ok()
+    docker.exit_code(name)
+    assert "A /made" in docker.call("diff", name).ok().stdout.split("\n")
+
+
+def test_stats_and_top_do_not_harm(docker: Engine) -> None:
+    name = docker.detached("sleep", "60")
+    docker.call("stats", "--no-stream", name)
+    docker.call("top", name)
+    assert docker.is_running(name)
+
+
+@pytest.mark.slurm_only("there is no job")
+def test_the_job_has_gone_when_docker_has_removed_the_container(docker: Engine) -> None:
+    before = slurm.jobs()
+    name = docker.detached("sleep", "60")
+    (job,) = slurm.jobs() - before
+    docker.call("rm", "--force", name).ok()
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
+
+
+def test_the_error_is_the_whole_sentence_and_no_more(docker: Engine) -> None:
+    done = docker.run("nosuch")
+    assert done.status == 127
+    assert "OCI runtime create failed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "unable to retrieve OCI runtime error" not in done.stderr

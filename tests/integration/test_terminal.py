@@ -1,0 +1,162 @@
+"""A container's terminal: its master over --console-socket (runc's terminals.md), its size, its signals."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import MakeContainer
+from .oci import Container
+from .rootfs import Config
+from .waiting import read_until
+
+WAIT = "trap 'stty size; echo resized' WINCH; echo ready; while :; do sleep 0.1; done"
+
+Attach = Callable[[Container], int]
+
+
+@pytest.fixture
+def attach(directory: Path) -> Iterator[Attach]:
+    """Creates a container whose terminal is sent here; its master."""
+    masters: list[int] = []
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(directory / "console"))
+        (directory / "console").chmod(0o777)
+        listening.listen()
+        listening.settimeout(30)
+
+        def create(one: Container) -> int:
+            one.created("--console-socket", str(directory / "console"))
+            connection, _ = listening.accept()
+            with connection:
+                name, descriptors, _, _ = socket.recv_fds(connection, 4096, 8)
+            masters.extend(descriptors)
+            assert name.startswith(b"/dev/pts/") or name.startswith(b"/dev/pt")
+            assert len(descriptors) == 1
+            return masters[-1]
+
+        yield create
+    for master in masters:
+        os.close(master)
+
+
+def resize(master: int, rows: int, columns: int) -> None:
+    """Set the window's size."""
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def test_the_container_has_a_terminal_on_all_three_descriptors(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", "test -t 0 && test -t 1 && test -t 2 && tty && echo yes", terminal=True)
+    master = attach(one)
+    one.call("start").ok()
+    said = read_until(master, b"yes\r\n")
+    assert b"/dev/" in said
+    assert one.ended() == 0
+
+
+def test_what_is_typed_arrives_and_is_echoed(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", "echo ready; read line; echo got $line; exit 7", terminal=True)
+    master = attach(one)
+    one.call("start").ok()
+    read_until(master, b"ready\r\n")
+    os.write(master, b"hello\n")
+    assert b"hello\r\n" in read_until(master, b"got hello\r\n")
+    assert one.ended() == 7
+
+
+def test_the_windows_size_is_there_from_the_start(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", "stty size", terminal=True)
+    master = attach(one)
+    resize(master, 33, 111)
+    one.call("start").ok()
+    assert read_until(master, b"\r\n") == b"33 111\r\n"
+
+
+def test_the_size_in_the_config_is_the_first_one(container: MakeContainer, attach: Attach) -> None:
+    def size(config: Config) -> None:
+        config["process"]["consoleSize"] = {"height": 44, "width": 122}
+
+    one = container("sh", "-c", "stty size", terminal=True, change=size)
+    master = attach(one)
+    one.call("start").ok()
+    assert read_until(master, b"\r\n") == b"44 122\r\n"
+
+
+def test_the_container_follows_the_windows_size(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", WAIT, terminal=True)
+    master = attach(one)
+    one.call("start").ok()
+    read_until(master, b"ready\r\n")
+    for rows, columns in ((25, 91), (50, 132)):
+        resize(master, rows, columns)
+        assert f"{rows} {columns}\r\n".encode() in read_until(master, b"resized\r\n")
+
+
+def test_ctrl_c_interrupts_the_container(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", "trap 'exit 42' INT; echo ready; while :; do sleep 0.1; done", terminal=True)
+    master = attach(one)
+    one.call("start").ok()
+    read_until(master, b"ready\r\n")
+    os.write(master, b"\x03")
+    assert one.ended() == 42
+
+
+def test_ctrl_d_ends_the_input(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", "echo ready; cat; echo the end", terminal=True)
+    master = attach(one)
+    one.call("start").ok()
+    read_until(master, b"ready\r\n")
+    os.write(master, b"\x04")
+    read_until(master, b"the end\r\n")
+    assert one.ended() == 0
+
+
+def test_ctrl_z_and_q_are_the_containers_too(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", "trap 'exit 43' QUIT; echo ready; while :; do sleep 0.1; done", terminal=True)
+    master = attach(one)
+    one.call("start").ok()
+    read_until(master, b"ready\r\n")
+    os.write(master, b"\x1c")
+    assert one.ended() == 43
+
+
+def test_a_raw_terminal_passes_every_byte(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", "stty raw -echo; echo ready; head -c 256 | sha256sum", terminal=True)
+    master = attach(one)
+    one.call("start").ok()
+    read_until(master, b"ready\n")
+    every = bytes(range(256))
+    os.write(master, every)
+    import hashlib
+
+    read_until(master, hashlib.sha256(every).hexdigest().encode())
+    assert one.ended() == 0
+
+
+@pytest.mark.slurm_only("hangs up, which the shell may handle otherwise")
+def test_a_terminal_that_is_closed_ends_the_container(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", "echo ready; cat", terminal=True)
+    master = attach(one)
+    one.call("start").ok()
+    read_until(master, b"ready\r\n")
+    replacement = os.open(os.devnull, os.O_RDWR)
+    os.dup2(replacement, master)
+    os.close(replacement)
+    one.ended(timeout=30)
+    one.wait_for("stopped")
+
+
+def test_much_output_is_complete(container: MakeContainer, attach: Attach) -> None:
+    one = container("sh", "-c", "seq 20000; echo the end", terminal=True)
+    master = attach(one)
+    one.call("start").ok()
+    said = read_until(master, b"the end\r\n")
+    assert said.split() == [*(b"%d" % number for number in range(1, 20001)), b"the", b"end"]
+    assert one.ended() == 0
