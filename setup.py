@@ -25,7 +25,9 @@ def extensions() -> list[Extension]:
         return []
     packages = os.path.dirname(os.path.dirname(pyslurm.origin))  # its .pxd files name headers from there
     library = os.environ.get("SLURM_LIB_DIR", "/usr/lib64")
-    private = [path for path in (f"{library}/slurm", f"{library}/slurm-wlm") if os.path.exists(f"{path}/libslurmfull.so")]
+    private = [
+        path for path in (f"{library}/slurm", f"{library}/slurm-wlm") if os.path.exists(f"{path}/libslurmfull.so")
+    ]
     made = [
         Extension(
             f"scrun.slurm.{name}",

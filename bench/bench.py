@@ -30,7 +30,7 @@ Command = Callable[[], None]
 def run(argv: Sequence[str], user: pwd.struct_passwd | None = None, **more: str) -> None:
     """Run to the end, quietly; a candidate that fails must not look fast.
 
-    What it prints goes to a file: a pipe would be the container's standard output too, and stay open as long as it runs.
+    What it prints goes to a file: a pipe would be the container's standard output too, and stay open while that runs.
     """
     with tempfile.TemporaryFile() as printed:
         done = start(argv, user, printed, **more).wait()

@@ -34,7 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Say where this runs, rather than have everything fail."""
     config.addinivalue_line("markers", "slurm_only(reason): a runtime without Slurm does otherwise")
     if os.geteuid() or not shutil.which("squeue"):
-        pytest.exit("the integration tests run as root on the devcluster's host login: see tests/integration/conftest.py", 4)
+        pytest.exit(
+            "the integration tests run as root on the devcluster's host login: see tests/integration/conftest.py", 4
+        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -51,7 +51,9 @@ class Engine:
         named = ["--name", name or self.name()]
         return ["run", f"--runtime={self.runtime}", *named, *options, IMAGE, *command]
 
-    def run(self, *command: str, options: tuple[str, ...] = (), stdin: bytes | None = None, timeout: float = 60.0) -> Done:
+    def run(
+        self, *command: str, options: tuple[str, ...] = (), stdin: bytes | None = None, timeout: float = 60.0
+    ) -> Done:
         """Run a container in the foreground."""
         return self.call(*self.words(*options, command=command), stdin=stdin, timeout=timeout)
 

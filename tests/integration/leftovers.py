@@ -44,6 +44,8 @@ def _processes() -> set[str]:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
         except OSError:
             continue
-        if words[0].endswith("/srun") or ("create" in words and any(word.endswith(("/scrun", "/crun")) for word in words)):
+        if words[0].endswith("/srun") or (
+            "create" in words and any(word.endswith(("/scrun", "/crun")) for word in words)
+        ):
             found.add(f"process {pid} {' '.join(words).strip()}")
     return found

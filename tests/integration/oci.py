@@ -68,7 +68,16 @@ class Container:
     ) -> None:
         """:meth:`create` without waiting for its end."""
         self._report, theirs = os.pipe()
-        create = [*global_options, "create", "--bundle", str(self.bundle), "--pid-file", str(self.pid_file), *options, self.id]
+        create = [
+            *global_options,
+            "create",
+            "--bundle",
+            str(self.bundle),
+            "--pid-file",
+            str(self.pid_file),
+            *options,
+            self.id,
+        ]
         command = [PYTHON, "-IS", str(SHIM), str(theirs), str(self.pid_file), *self.runtime.argv(*create)]
         with open(self.directory / "stdout", "wb") as output, open(self.directory / "stderr", "wb") as errors:
             self._shim = self.runtime.user.start(

@@ -14,7 +14,9 @@ def is_running(pid: int) -> bool:
 
 def descendants(pid: int) -> set[int]:
     """The children of a process, theirs, and so on."""
-    parents = {int(name): int(fields[1]) for name in os.listdir("/proc") if name.isdigit() and (fields := _stat(int(name)))}
+    parents = {
+        int(name): int(fields[1]) for name in os.listdir("/proc") if name.isdigit() and (fields := _stat(int(name)))
+    }
     found: set[int] = set()
     while new := {child for child, parent in parents.items() if parent in found | {pid}} - found:
         found |= new

@@ -13,7 +13,23 @@ from .users import User
 
 BUSYBOX = Path("/bin/busybox")  # Debian's static one
 APPLETS = (
-    *("cat", "dd", "echo", "env", "false", "grep", "head", "hostname", "id", "ip", "kill", "ls", "mkdir", "mktemp", "nproc"),
+    *(
+        "cat",
+        "dd",
+        "echo",
+        "env",
+        "false",
+        "grep",
+        "head",
+        "hostname",
+        "id",
+        "ip",
+        "kill",
+        "ls",
+        "mkdir",
+        "mktemp",
+        "nproc",
+    ),
     *("printf", "pwd", "readlink", "rm", "seq", "sh", "sha256sum", "sleep", "stty", "touch", "tr", "true", "tty", "wc"),
 )
 PATH = "PATH=/sbin:/bin"
@@ -65,7 +81,12 @@ def config(args: Sequence[str], owner: User, *, env: Sequence[str] = (), termina
         "hostname": "container",
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
+            {
+                "destination": "/dev",
+                "type": "tmpfs",
+                "source": "tmpfs",
+                "options": ["nosuid", "mode=755", "size=65536k"],
+            },
             {
                 "destination": "/dev/pts",
                 "type": "devpts",

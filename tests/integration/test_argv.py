@@ -19,12 +19,31 @@ GLOBALS = {
     "podman": ("--log-format=json", "--log", "{log}", "--root={root}"),
     "podman with cgroups off": ("--cgroup-manager", "disabled", "--log-format=json", "--log={log}", "--root={root}"),
     "crun's": ("--log=file:{log}", "--log-level=debug", "--cgroup-manager=cgroupfs", "--root={root}"),
-    "runc's": ("--root", "{root}", "--log", "{log}", "--criu", "/usr/sbin/criu", "--rootless", "auto", "--log-format", "text"),
+    "runc's": (
+        "--root",
+        "{root}",
+        "--log",
+        "{log}",
+        "--criu",
+        "/usr/sbin/criu",
+        "--rootless",
+        "auto",
+        "--log-format",
+        "text",
+    ),
 }
 CREATE = {
     "docker": ("create", "--bundle", "{bundle}", "--pid-file", "{pid_file}", "{id}"),
     "docker in a ramdisk": ("create", "--bundle", "{bundle}", "--pid-file", "{pid_file}", "--no-pivot", "{id}"),
-    "docker without a keyring": ("create", "--bundle", "{bundle}", "--pid-file", "{pid_file}", "--no-new-keyring", "{id}"),
+    "docker without a keyring": (
+        "create",
+        "--bundle",
+        "{bundle}",
+        "--pid-file",
+        "{pid_file}",
+        "--no-new-keyring",
+        "{id}",
+    ),
     "runc 1.3": ("create", "--bundle={bundle}", "--pid-file={pid_file}", "--preserve-fds", "0", "{id}"),
     "podman": ("create", "--bundle", "{bundle}", "--pid-file", "{pid_file}", "{id}"),
     "podman with everything": (
@@ -32,7 +51,15 @@ CREATE = {
         *("--preserve-fds", "3", "{id}"),
     ),
     "crun": ("create", "-b", "{bundle}", "--pid-file", "{pid_file}", "--no-subreaper", "{id}"),
-    "crun with its config": ("create", "--bundle", "{bundle}", "--config", "{bundle}/config.json", "--pid-file={pid_file}", "{id}"),
+    "crun with its config": (
+        "create",
+        "--bundle",
+        "{bundle}",
+        "--config",
+        "{bundle}/config.json",
+        "--pid-file={pid_file}",
+        "{id}",
+    ),
     "a person": ("create", "-b", "{bundle}", "--pid-file", "{pid_file}", "--pidfd-socket=", "{id}"),
 }
 END = {
@@ -56,7 +83,13 @@ def call(one: Container, log: Path, *words: str) -> None:
 @pytest.mark.parametrize("engine", GLOBALS)
 def test_global_options(container: MakeContainer, directory: Path, engine: str) -> None:
     one = container("true")
-    for words in (CREATE["docker"], ("start", "{id}"), ("state", "{id}"), ("kill", "--all", "{id}", "0"), ("delete", "{id}")):
+    for words in (
+        CREATE["docker"],
+        ("start", "{id}"),
+        ("state", "{id}"),
+        ("kill", "--all", "{id}", "0"),
+        ("delete", "{id}"),
+    ):
         if words[0] == "kill":
             continue  # it may have ended already
         call(one, directory / "log", *GLOBALS[engine], *words)
@@ -103,7 +136,16 @@ def test_help_is_there(runtime: Runtime, verb: str, option: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["nosuch"], ["state"], ["start"], ["delete"], ["kill"], ["create"], ["state", "a", "b"], ["create", "--nosuch", "a"]],
+    [
+        ["nosuch"],
+        ["state"],
+        ["start"],
+        ["delete"],
+        ["kill"],
+        ["create"],
+        ["state", "a", "b"],
+        ["create", "--nosuch", "a"],
+    ],
     ids=" ".join,
 )
 def test_a_command_line_that_is_none_is_one_line_and_an_error(runtime: Runtime, words: list[str]) -> None:

@@ -59,7 +59,20 @@ def replace(bundle: Path, make: Damage) -> None:
         (lambda path: (path.write_text("{}"), path.chmod(0)), "config.json can't be read: permission denied"),
         (lambda path: path.symlink_to("config.json"), "config.json"),
     ],
-    ids=["missing", "empty", "comma", "binary", "deep", "array", "number", "directory", "fifo", "device", "unreadable", "loop"],
+    ids=[
+        "missing",
+        "empty",
+        "comma",
+        "binary",
+        "deep",
+        "array",
+        "number",
+        "directory",
+        "fifo",
+        "device",
+        "unreadable",
+        "loop",
+    ],
 )
 @pytest.mark.slurm_only("opens a FIFO and waits, and says little of some")
 def test_a_config_that_is_none_is_refused(container: MakeContainer, make: Damage, words: str) -> None:
@@ -106,7 +119,9 @@ def setting(*path: str | int, value: Any) -> Callable[[Config], None]:
     ids=lambda value: value and str(value).removeprefix("config.json: ") if isinstance(value, str) else "",
 )
 @pytest.mark.slurm_only("takes most of them, or says it without the path")
-def test_what_is_wrong_in_the_config_is_named_by_its_path(container: MakeContainer, change: Any, words: str | None) -> None:
+def test_what_is_wrong_in_the_config_is_named_by_its_path(
+    container: MakeContainer, change: Any, words: str | None
+) -> None:
     one = container("true", change=change)
     if words is None:
         one.created()  # beside "linux" another platform's section is nobody's business
@@ -135,7 +150,9 @@ def test_a_bundle_that_is_no_directory_is_refused(runtime: Runtime, unique_id: s
     assert not (runtime.root / unique_id).exists()
 
 
-def test_a_bundle_that_may_not_be_entered_is_refused(runtime: Runtime, bob: User, bundle: MakeBundle, unique_id: str) -> None:
+def test_a_bundle_that_may_not_be_entered_is_refused(
+    runtime: Runtime, bob: User, bundle: MakeBundle, unique_id: str
+) -> None:
     path = bundle("true", user=bob)
     path.chmod(0o700)
     done = runtime.run("create", "--bundle", str(path), unique_id)

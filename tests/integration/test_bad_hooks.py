@@ -90,7 +90,9 @@ def test_a_stage_in_that_fails_is_an_error_and_its_job_is_cancelled(
     assert slurm.job_fields(job)["JobState"].startswith("CANCELLED")
 
 
-def test_what_stage_in_had_carried_is_removed_when_it_then_fails(container: MakeContainer, slurm_conf: Configure) -> None:
+def test_what_stage_in_had_carried_is_removed_when_it_then_fails(
+    container: MakeContainer, slurm_conf: Configure
+) -> None:
     script = STAGE_OUT + "function slurm_scrun_stage_in() scrun.stage_in() error('after all') end\n"
     one = container("true")
     before = set(one.bundle.iterdir())
@@ -110,7 +112,9 @@ def test_a_stage_out_that_fails_is_said_and_no_success(container: MakeContainer,
 
 
 def test_a_stage_in_that_takes_its_time_can_be_interrupted(container: MakeContainer, slurm_conf: Configure) -> None:
-    script = STAGE_OUT + 'function slurm_scrun_stage_in() slurm.allocator_command("sleep 60") return slurm.SUCCESS end\n'
+    script = (
+        STAGE_OUT + 'function slurm_scrun_stage_in() slurm.allocator_command("sleep 60") return slurm.SUCCESS end\n'
+    )
     one = container("true")
     one.begin_create(global_options=with_script(slurm_conf, script))
     job = one.wait_until_queued()
@@ -120,7 +124,9 @@ def test_a_stage_in_that_takes_its_time_can_be_interrupted(container: MakeContai
     assert slurm.job_fields(job)["JobState"].startswith("CANCELLED")
 
 
-def test_what_a_script_prints_and_logs_never_reaches_the_container(container: MakeContainer, slurm_conf: Configure) -> None:
+def test_what_a_script_prints_and_logs_never_reaches_the_container(
+    container: MakeContainer, slurm_conf: Configure
+) -> None:
     script = 'print("printed")\nio.stderr:write("written\\n")\nslurm.log_info("logged")\n' + GOOD
     one = container("echo", "ran").created(global_options=with_script(slurm_conf, script))
     one.call("start").ok()

@@ -12,14 +12,31 @@ from .oci import Runtime
 from .test_bad_bundle import assert_refused
 from .users import User
 
-ILLEGAL = ["../../evil", "..", ".", ".hidden", "a/b", "/absolute", "", "a b", "ü", "a\nb", "x" * 1025, "a:b", "$(id)", "*"]
+ILLEGAL = [
+    "../../evil",
+    "..",
+    ".",
+    ".hidden",
+    "a/b",
+    "/absolute",
+    "",
+    "a b",
+    "ü",
+    "a\nb",
+    "x" * 1025,
+    "a:b",
+    "$(id)",
+    "*",
+]
 OPERATIONS = ["create", "start", "state", "kill", "delete"]
 
 
 @pytest.mark.slurm_only("takes some of them")
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("illegal", ILLEGAL, ids=lambda name: repr(name)[:14])
-def test_an_illegal_id_is_refused_by_every_operation(runtime: Runtime, operation: str, illegal: str, tmp_path: Path) -> None:
+def test_an_illegal_id_is_refused_by_every_operation(
+    runtime: Runtime, operation: str, illegal: str, tmp_path: Path
+) -> None:
     options = ["--root", str(tmp_path / "root")]
     done = runtime.run(*options, operation, illegal)
     assert_refused(done, "invalid container id" if illegal else "")
@@ -70,7 +87,9 @@ def test_a_containers_directory_that_is_a_symlink_is_refused(container: MakeCont
     os.symlink(one.path, link)
     try:
         for operation in OPERATIONS:
-            done = runtime.run(operation, *(["--bundle", str(one.bundle)] if operation == "create" else []), "test-link")
+            done = runtime.run(
+                operation, *(["--bundle", str(one.bundle)] if operation == "create" else []), "test-link"
+            )
             assert_refused(done)
         assert one.status() == "running"
     finally:

@@ -81,7 +81,9 @@ def test_munge_that_is_not_there(container: MakeContainer, slurm_conf: Configure
     assert_create_fails(container("true"), "munge", options=["-f", str(conf)])
 
 
-@pytest.mark.parametrize("content", [None, "Nonsense=1\n", "\0\1\2", ""], ids=["missing", "unknown key", "binary", "empty"])
+@pytest.mark.parametrize(
+    "content", [None, "Nonsense=1\n", "\0\1\2", ""], ids=["missing", "unknown key", "binary", "empty"]
+)
 def test_a_slurm_conf_that_is_none(container: MakeContainer, slurm_conf: Configure, content: str | None) -> None:
     conf = slurm_conf()
     conf.unlink()
@@ -115,7 +117,11 @@ def test_no_srun_on_the_path(container: MakeContainer) -> None:
 
 @pytest.mark.parametrize(
     ("module", "words"),
-    [("pyslurm", ["pyslurm", "pip install"]), ("scrun/slurm/_allocation", ["libslurm", "pip install"]), ("lupa", ["lupa"])],
+    [
+        ("pyslurm", ["pyslurm", "pip install"]),
+        ("scrun/slurm/_allocation", ["libslurm", "pip install"]),
+        ("lupa", ["lupa"]),
+    ],
 )
 def test_something_that_is_not_installed(
     container: MakeContainer, directory: Path, module: str, words: list[str]

@@ -113,7 +113,9 @@ def test_no_process_of_the_container_outlives_delete(container: MakeContainer) -
     wait_until(lambda: not any(map(is_running, processes)), "they are gone", 5)
 
 
-def test_delete_does_not_follow_a_link_out_of_the_containers_directory(container: MakeContainer, directory: Path) -> None:
+def test_delete_does_not_follow_a_link_out_of_the_containers_directory(
+    container: MakeContainer, directory: Path
+) -> None:
     one = container("true").created()
     (directory / "precious").write_text("precious")
     os.symlink(directory, one.path / "link")

@@ -21,7 +21,14 @@ def environment(one: Container) -> dict[str, str]:
 def test_a_container_has_the_environment_of_its_config(container: MakeContainer) -> None:
     one = container("env", env=["PLAIN=value", "EMPTY=", "EQUALS=a=b", "SPACES= a  b ", "UNICODE=ü"])
     found = environment(one.started())
-    expected = {"PLAIN": "value", "EMPTY": "", "EQUALS": "a=b", "SPACES": " a  b ", "UNICODE": "ü", "PATH": "/sbin:/bin"}
+    expected = {
+        "PLAIN": "value",
+        "EMPTY": "",
+        "EQUALS": "a=b",
+        "SPACES": " a  b ",
+        "UNICODE": "ü",
+        "PATH": "/sbin:/bin",
+    }
     assert {name: found.get(name) for name in expected} == expected
 
 
@@ -86,7 +93,9 @@ def test_a_variable_asks_slurm_for_it(
 
 @slurms_own
 def test_what_the_container_asks_for_wins_over_the_caller(container: MakeContainer) -> None:
-    one = container("true", env=["SCRUN_PARTITION=short"]).created(env={"SCRUN_PARTITION": "debug", "SCRUN_JOB_NAME": "hers"})
+    one = container("true", env=["SCRUN_PARTITION=short"]).created(
+        env={"SCRUN_PARTITION": "debug", "SCRUN_JOB_NAME": "hers"}
+    )
     fields = slurm.job_fields(one.record["job"])
     assert (fields["Partition"], fields["JobName"]) == ("short", "hers")
 

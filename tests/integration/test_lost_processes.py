@@ -74,7 +74,9 @@ def test_both_killed_leave_a_container_that_is_stopped_and_can_be_deleted(contai
     assert_job_goes(record["job"])
 
 
-@pytest.mark.parametrize(("verb", "words", "refusal"), [("start", "", "stopped"), ("kill", "TERM", "container not running")])
+@pytest.mark.parametrize(
+    ("verb", "words", "refusal"), [("start", "", "stopped"), ("kill", "TERM", "container not running")]
+)
 def test_no_other_operation_works_on_what_was_killed(
     container: MakeContainer, verb: str, words: str, refusal: str
 ) -> None:

@@ -80,9 +80,7 @@ def test_ps_and_inspect_know_that_it_runs(podman: Engine) -> None:
 
 @slurms_own
 def test_a_queued_container_is_up_and_can_be_removed(podman: Engine, held_node: int) -> None:
-    name = podman.detached(
-        "true", options=("-e", "SCRUN_JOB_NODELIST=node2", "-e", "SCRUN_CREATE_TIMEOUT=1")
-    )
+    name = podman.detached("true", options=("-e", "SCRUN_JOB_NODELIST=node2", "-e", "SCRUN_CREATE_TIMEOUT=1"))
     assert podman.is_running(name)
     podman.remove(name).ok()
 

@@ -73,7 +73,9 @@ def test_what_was_written_right_before_the_end_is_there(container: MakeContainer
 
 
 @pytest.mark.parametrize("prompt", ["name?\\n", "name? "], ids=["a line", "a part of one"])
-def test_a_prompt_is_seen_while_the_container_waits(container: MakeContainer, pipe: tuple[int, int], prompt: str) -> None:
+def test_a_prompt_is_seen_while_the_container_waits(
+    container: MakeContainer, pipe: tuple[int, int], prompt: str
+) -> None:
     one = container("sh", "-c", f"printf '{prompt}'; read name; echo hello $name")
     # srun passes on whole lines; a part of one only where it is told to, since stdout is a terminal on the node then.
     one.started(stdin=pipe[0], env={} if "\\n" in prompt else {"SCRUN_UNBUFFEREDIO": "1"})

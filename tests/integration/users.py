@@ -57,8 +57,14 @@ class User:
     def environment(self, changes: Variables) -> dict[str, str]:
         """A login's, with the changes."""
         login = {
-            **{"HOME": str(self.home), "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell, "PATH": PATH},
-            **{"TERM": "xterm", "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": f"/run/user/{self.uid}"},
+            "HOME": str(self.home),
+            "USER": self.name,
+            "LOGNAME": self.name,
+            "SHELL": self.shell,
+            "PATH": PATH,
+            "TERM": "xterm",
+            "LANG": "C.UTF-8",
+            "XDG_RUNTIME_DIR": f"/run/user/{self.uid}",
         }
         return {name: value for name, value in {**login, **changes}.items() if value is not None}
 

@@ -105,7 +105,19 @@ def _in_a_fresh_interpreter(program: str) -> list[str]:
 # Modules of the standard library that the anchor and the stand-in may keep in memory as long as a container lives.
 # signal brings enum, and that the rest of the second line; each costs every container on a login node.
 RESIDENT = {
-    *("__future__", "_collections_abc", "_json", "_socket", "_stat", "errno", "fcntl", "genericpath", "os", "os.path"),
+    *(
+        "__future__",
+        "_collections_abc",
+        "_json",
+        "_socket",
+        "_stat",
+        "errno",
+        "fcntl",
+        "gc",
+        "genericpath",
+        "os",
+        "os.path",
+    ),
     *(
         "_collections",
         "_functools",

@@ -23,7 +23,8 @@ from test_staging_node import (
 )
 
 from scrun.errors import StagingError
-from scrun.staging import discard, stage_in, stage_out
+from scrun.staging.stage_in import stage_in
+from scrun.staging.stage_out import discard, stage_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -27,7 +27,8 @@ from test_staging_node import (
 )
 
 from scrun.errors import StagingError
-from scrun.staging import discard, stage_in, stage_out
+from scrun.staging.stage_in import stage_in
+from scrun.staging.stage_out import discard, stage_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,7 +194,7 @@ import os, sys, signal
 from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 from test_staging_node import FakeStep, as_it_is, make_container
-from scrun.staging import stage_in
+from scrun.staging.stage_in import stage_in
 tmp, bundle = Path(sys.argv[3]), Path(sys.argv[4])
 step = FakeStep(tmp, ["node1", "node2"], hidden=[bundle])
 step.path = f"{tmp}/bin:{step.path}"

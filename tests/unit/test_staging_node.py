@@ -56,6 +56,13 @@ def _unshare() -> list[str]:
 needs_mounts = pytest.mark.skipif(not can_mount(), reason="no mount namespaces for this user")
 
 
+class _Process(subprocess.Popen[bytes]):
+    """Somebody may have heard all that he wanted before it has ended, and not wait for it."""
+
+    def __del__(self, *_: Any) -> None:
+        self.wait()
+
+
 class FakeStep:
     """Nodes for which ``hidden`` directories are empty, and ``node_dir`` is their own."""
 
@@ -89,7 +96,7 @@ class FakeStep:
             line = ["bash", "-c", _FAN_OUT, "bash", str(scratch)]
             for command in commands:
                 line += [*command, ";;"]
-        return subprocess.Popen(line, stdin=stdin, stdout=stdout, stderr=stderr)
+        return _Process(line, stdin=stdin, stdout=stdout, stderr=stderr)
 
     def _command(self, node: str, argv: Sequence[str]) -> list[str]:
         mounts = [str(self.own_dir(node)), str(self.node_dir)]

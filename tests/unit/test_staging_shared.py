@@ -11,8 +11,11 @@ import pytest
 from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_container, needs_mounts
 
 from scrun.errors import StagingError
-from scrun.staging import Staged, discard, stage_in, stage_out
-from scrun.staging.probe import Facts, _same
+from scrun.staging.facts import Facts
+from scrun.staging.model import Staged
+from scrun.staging.probe import _same
+from scrun.staging.stage_in import stage_in
+from scrun.staging.stage_out import discard, stage_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -223,7 +226,7 @@ def test_discard_can_be_repeated_and_needs_no_step(tmp_path: Path, bundle: Path)
     assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
 
 
-ROOT = Facts("boot-a", "6969", "123.45", 40, 1234, 0o40755, 4096, "1700000000.000000001")
+ROOT = Facts("boot-a", False, "123.45", 40, 1234, 0o40755, 4096, "1700000000.000000001")
 
 
 @pytest.mark.parametrize(
@@ -256,6 +259,6 @@ def test_same_directory_is_told_from_another(theirs: Facts | None, same: bool) -
 
 
 def test_local_disks_of_two_cloned_machines_are_never_the_same() -> None:
-    ours = ROOT._replace(fstype="ef53")
+    ours = ROOT._replace(is_local=True)
     assert not _same(ours, ours._replace(boot="boot-b"))
-    assert _same(ours, ours._replace(boot="boot-b", fstype="6969")), "one may be the other's NFS server"
+    assert _same(ours, ours._replace(boot="boot-b", is_local=False)), "one may be the other's NFS server"

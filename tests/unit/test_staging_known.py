@@ -1,0 +1,89 @@
+"""What is remembered of the nodes, and how this host describes a path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from scrun import fastjson
+from scrun.staging import facts
+from scrun.staging.known import NAME, Known, forget
+from scrun.staging.mountinfo import MountTable
+
+MOUNTS = MountTable(
+    b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"
+    b"2 1 0:50 / /home rw - nfs4 server:/home rw\n"
+    b"3 2 8:2 / /home/local rw - xfs /dev/sdb rw\n"
+)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / NAME
+
+
+def test_nothing_is_known_at_first(file: Path) -> None:
+    assert not Known(str(file), MOUNTS).says("/home/alice", ["node1"])
+
+
+def test_a_node_that_saw_one_path_is_known_to_have_its_mount_and_no_other(file: Path) -> None:
+    Known(str(file), MOUNTS).learn(["/home/alice/bundle"], ["node1"])
+    known = Known(str(file), MOUNTS)
+    assert known.says("/home/bob/other", ["node1"])
+    assert not known.says("/home/local/x", ["node1"]), "another mount below it"
+    assert not known.says("/etc", ["node1"])
+    assert not known.says("/home/alice", ["node1", "node2"]), "every node has to be known"
+
+
+def test_what_is_learnt_later_is_added(file: Path) -> None:
+    Known(str(file), MOUNTS).learn(["/home/x"], ["node1"])
+    Known(str(file), MOUNTS).learn(["/home/x"], ["node2"])
+    assert Known(str(file), MOUNTS).says("/home/x", ["node1", "node2"])
+
+
+def test_knowledge_grows_old(file: Path) -> None:
+    Known(str(file), MOUNTS).learn(["/home/x"], ["node1"])
+    learnt = fastjson.loads(file.read_text())
+    file.write_text(fastjson.dumps({key: int(time.time()) - 601 for key in learnt}))
+    assert not Known(str(file), MOUNTS).says("/home/x", ["node1"])
+
+
+def test_no_time_to_remember_means_to_ask_always(file: Path) -> None:
+    Known(str(file), MOUNTS, 0).learn(["/home/x"], ["node1"])
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"node1": "x"}', "{", "null"])
+def test_a_damaged_file_is_as_good_as_none(file: Path, content: str) -> None:
+    file.write_text(content)
+    known = Known(str(file), MOUNTS)
+    assert not known.says("/home/x", ["node1"])
+    known.learn(["/home/x"], ["node1"])
+    assert Known(str(file), MOUNTS).says("/home/x", ["node1"])
+
+
+def test_what_is_forgotten_is_asked_again_and_forgetting_nothing_is_no_error(file: Path) -> None:
+    Known(str(file), MOUNTS).learn(["/home/x"], ["node1"])
+    forget(str(file.parent))
+    forget(str(file.parent))
+    assert not Known(str(file), MOUNTS).says("/home/x", ["node1"])
+
+
+def test_a_directory_is_described_as_a_node_describes_it(tmp_path: Path) -> None:
+    for name in ("b", "a", "é", "with space", "new\nline"):
+        (tmp_path / name).touch()
+    fact = facts.of([str(tmp_path)])[0]
+    assert fact
+    environment = {**os.environ, "LC_ALL": "C"}
+    script = "ls -A | cksum | tr ' ' .; stat -c '%d %i %f %s %.9Y' ."
+    names, status = subprocess.check_output(["sh", "-c", script], cwd=tmp_path, env=environment, text=True).splitlines()
+    assert fact.names == names
+    assert status == f"{fact.device} {fact.inode} {fact.mode:x} {fact.size} {fact.mtime}"
+
+
+def test_what_can_not_be_looked_at_has_no_description(tmp_path: Path) -> None:
+    assert facts.of([str(tmp_path / "none")]) == [None]
