@@ -117,6 +117,6 @@ def test_an_error_that_the_script_logged_is_a_problem(write: Write) -> None:
 
 
 def test_functions_of_the_scrun_table_are_known_and_can_be_given(write: Write) -> None:
-    assert check(write("scrun.stage_in() scrun.stage_out() scrun.visible({'/a'})" + GOOD)) == []
+    assert check(write("scrun.stage_in() scrun.stage_out()" + GOOD)) == []
     path = write("assert(scrun.more(1) == 2)" + GOOD)
     assert check(path, extras={"more": lambda value: value + 1}) == []

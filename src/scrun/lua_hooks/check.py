@@ -32,7 +32,7 @@ JOB_ENV = {
     "SLURM_JOB_NUM_NODES": "1",
 }
 
-OFFERED = ("stage_in", "stage_out", "visible")
+OFFERED = ("stage_in", "stage_out")
 
 
 def check(path: str, lua: str = "5.4", extras: Mapping[str, Callable[..., object]] | None = None) -> list[str]:
