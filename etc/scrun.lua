@@ -8,6 +8,10 @@
 -- A node needs a shell, coreutils 8.25, findutils and GNU tar 1.29; the login host the same.
 
 local options = {
+    -- A container is reported as stopped without waiting for stage_out, where that has nothing to bring back.
+    -- SITE: remove this if you let stage_out do more, so that its errors and its work are part of the container's.
+    hold = false,
+
     -- SITE: directories that every node has from the same server. scrun asks the nodes otherwise, which takes a job
     -- step of some 50 ms; it need not ask about what lies in these. An overlay of podman's there is still recognized.
     -- shared = { "/home", "/scratch" },

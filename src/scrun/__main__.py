@@ -37,7 +37,8 @@ def execute(call: Call) -> int:
     try:
         logger = operations.logger(call)
         operations.perform(call, logger)
-        sys.stdout.flush()
+        if sys.stdout:  # None when the caller closed it
+            sys.stdout.flush()
     except ScrunError as error:
         logger.say("fatal", str(error))
         return error.exit_code

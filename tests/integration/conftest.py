@@ -100,7 +100,7 @@ def directory(alice: User, _user_directories: Callable[[User], Path]) -> Iterato
 
 @pytest.fixture
 def bundle(alice: User, _user_directories: Callable[[User], Path]) -> Iterator[MakeBundle]:
-    """Makes bundles that can be run; after the test they must be as they were, but for what containers wrote into rootfs.
+    """Makes bundles that can be run; after the test only their rootfs may differ from what it was.
 
     ``bundle("sh", "-c", "exit 7", user=alice, env=["A=b"], terminal=False, change=lambda config: …)``
     """
@@ -128,6 +128,22 @@ def bundle(alice: User, _user_directories: Callable[[User], Path]) -> Iterator[M
     for path, _ in made:
         shutil.rmtree(path)
     assert not extra, "left in the bundle"
+
+
+@pytest.fixture
+def private_bundle(alice: User, bundle: MakeBundle) -> Iterator[MakeBundle]:
+    """Makes bundles of alice's where no node sees them; as :func:`bundle` otherwise."""
+    home = alice.mkdir(Path(f"/var/tmp/scrun-tests-{uuid.uuid4().hex[:8]}"))
+
+    def make(*args: str, **more: Any) -> Path:
+        shared = bundle(*args, **more)
+        path = shutil.copytree(shared, home / shared.name, symlinks=True)
+        for below in (path, *path.rglob("*")):
+            os.chown(below, alice.uid, alice.gid, follow_symlinks=False)
+        return path
+
+    yield make
+    shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ class Engine:
         return bool(self.inspect(name)["State"]["Running"])
 
     def at_a_terminal(self, *words: str, typed: dict[str, bytes], timeout: float = 60.0) -> tuple[int, str]:
-        """Call it with a terminal; whenever a key of ``typed`` is on the screen its value is typed. Status and screen."""
+        """Call it with a terminal; once a key of ``typed`` is on the screen its value is typed. Status and screen."""
         master, slave = pty.openpty()
         process = self.user.start(
             *("setsid", "--ctty", "--wait", self.program, *words), env=self.env, stdin=slave, stdout=slave, stderr=slave

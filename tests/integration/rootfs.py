@@ -98,6 +98,11 @@ def config(args: Sequence[str], owner: User, *, env: Sequence[str] = (), termina
     }
 
 
+def new_network(config: Config) -> None:
+    """A change: ask for a network namespace."""
+    config["linux"]["namespaces"].append({"type": "network"})
+
+
 def write_config(bundle: Path, content: Config, owner: User) -> None:
     """Write BUNDLE/config.json."""
     owner.write(bundle / "config.json", json.dumps(content, indent=1))

@@ -1,8 +1,8 @@
 """What conmon and containerd's shim do: create a container, and reap the process that its pid file names.
 
-``shim.py REPORT PID-FILE CMD…``: REPORT is a descriptor that gets a line ``created STATUS`` when CMD (a create) has ended
-and, if it succeeded, ``ended STATUS`` when the container's process was reaped (-n when signal n ended it). Run as a
-program of its own, by the container's user; standard input, output and error are the container's.
+``shim.py REPORT PID-FILE CMD…``: REPORT is a descriptor that gets a line ``created STATUS`` when CMD (a create) has
+ended and, if it succeeded, ``ended STATUS`` when the container's process was reaped (-n when signal n ended it). Run as
+a program of its own, by the container's user; standard input, output and error are the container's.
 """
 
 from __future__ import annotations

@@ -61,17 +61,15 @@ def steps(job: int) -> list[str]:
     return squeue("--steps", f"--job={job}", "--format=%i")
 
 
+def on_nodes(script: str) -> list[str]:
+    """The words that a shell script prints on the two nodes, run by root."""
+    command = ["srun", "--quiet", "--nodes=2", "--ntasks-per-node=1", "sh", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+
+
 def containers_on_nodes(job: int) -> list[str]:
     """The containers of that job which the nodes' own runtime still knows, running or not."""
-    script = f"ls -d /run/user/*/crun/*.{job}.* 2>/dev/null; :"
-    done = subprocess.run(
-        ["srun", "--quiet", "--nodes=2", "--ntasks-per-node=1", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return done.stdout.split()
+    return on_nodes(f"ls -d /run/user/*/crun/*.{job}.* 2>/dev/null; :")
 
 
 def copy_config(directory: Path, **settings: str) -> Path:

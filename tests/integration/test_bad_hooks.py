@@ -1,4 +1,4 @@
-"""A scrun.lua that is missing, broken or says no: create fails with a line that says where, and the job is cancelled."""
+"""A scrun.lua that is missing, broken or says no: create says where in one line, and the job is cancelled."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from . import slurm
-from .conftest import MakeContainer
+from .conftest import MakeBundle, MakeContainer
 from .oci import Container
 from .test_bad_bundle import assert_refused
+from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("has no scrun.lua")
 
@@ -87,7 +88,7 @@ def test_a_stage_in_that_fails_is_an_error_and_its_job_is_cancelled(
     assert_create_fails(container("true"), with_script(slurm_conf, script), *words)
     job = newest_job()
     assert job > newest
-    assert slurm.job_fields(job)["JobState"].startswith("CANCELLED")
+    wait_until(lambda: slurm.job_fields(job)["JobState"].startswith("CANCELLED"), "the job is cancelled")
 
 
 def test_what_stage_in_had_carried_is_removed_when_it_then_fails(
@@ -100,14 +101,37 @@ def test_what_stage_in_had_carried_is_removed_when_it_then_fails(
     assert set(one.bundle.iterdir()) == before
 
 
+FAILING_STAGE_OUT = GOOD.replace(STAGE_OUT, "function slurm_scrun_stage_out() error('no way back') end\n")
+
+
+def test_a_stage_out_that_loses_what_the_container_made_is_said_and_no_success(
+    container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure
+) -> None:
+    one = container(at=private_bundle("touch", "/made"))
+    one.created(global_options=with_script(slurm_conf, FAILING_STAGE_OUT)).call("start").ok()
+    assert one.ended() != 0
+    (line,) = one.errors.decode().splitlines()
+    assert "no way back" in line
+    one.call("delete").ok()
+
+
 def test_a_stage_out_that_fails_is_said_and_no_success(container: MakeContainer, slurm_conf: Configure) -> None:
-    # The container did its work, but what it made may be lost.
-    script = GOOD.replace(STAGE_OUT, "function slurm_scrun_stage_out() error('no way back') end\n")
+    one = container("true").created(global_options=with_script(slurm_conf, FAILING_STAGE_OUT))
+    one.call("start").ok()
+    assert one.ended() == 125
+    assert b"no way back" in one.errors
+    one.call("delete").ok()
+
+
+def test_a_stage_out_that_fails_is_only_logged_where_the_script_says_that_nobody_waits_for_it(
+    container: MakeContainer, slurm_conf: Configure
+) -> None:
+    script = FAILING_STAGE_OUT.replace("scrun.stage_in()", "scrun.stage_in({ hold = false })")
+    assert script != FAILING_STAGE_OUT
     one = container("true").created(global_options=with_script(slurm_conf, script))
     one.call("start").ok()
-    assert one.ended() != 0
-    assert b"no way back" in one.errors
-    assert b"Traceback" not in one.errors
+    assert one.ended() == 0
+    wait_until(lambda: "no way back" in (one.path / "anchor.log").read_text(), "it is in the container's log")
     one.call("delete").ok()
 
 
@@ -121,7 +145,7 @@ def test_a_stage_in_that_takes_its_time_can_be_interrupted(container: MakeContai
     one.call("delete").ok()
     assert one.end_create(timeout=20).status == 1
     assert not one.path.exists()
-    assert slurm.job_fields(job)["JobState"].startswith("CANCELLED")
+    wait_until(lambda: slurm.job_fields(job)["JobState"].startswith("CANCELLED"), "the job is cancelled")
 
 
 def test_what_a_script_prints_and_logs_never_reaches_the_container(

@@ -128,4 +128,4 @@ def test_a_root_of_ones_own_is_a_world_of_its_own(container: MakeContainer, dire
     assert one.status() == "stopped"
     assert Runtime(one.runtime.path, one.runtime.user).run("state", one.id).status == 1
     one.call("delete").ok()
-    assert list(elsewhere.root.iterdir()) == []
+    assert list(elsewhere.root.glob("[!.]*")) == []

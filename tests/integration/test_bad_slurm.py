@@ -35,7 +35,6 @@ def assert_create_fails(
     [
         ({"SCRUN_PARTITION": "nosuch"}, "partition"),
         ({"SCRUN_JOB_NODELIST": "nosuch7"}, "node"),
-        ({"SCRUN_JOB_NUM_NODES": "1000"}, "Slurm refused the job"),
         ({"SCRUN_GRES": "nosuch:1"}, "Slurm refused the job"),
         ({"SCRUN_NTASKS": "many"}, "SCRUN_NTASKS='many' is not a whole number"),
         ({"SCRUN_TIMELIMIT": "soon"}, "SCRUN_TIMELIMIT='soon' is not"),
@@ -57,8 +56,9 @@ def test_what_slurm_refuses_is_said_in_its_words(container: MakeContainer, env: 
         {"SCRUN_PARTITION": "down"},
         {"SCRUN_PARTITION": "short", "SCRUN_TIMELIMIT": "60"},
         {"SCRUN_CPUS_PER_TASK": "1000"},
+        {"SCRUN_JOB_NUM_NODES": "1000"},
     ],
-    ids=["partition down", "beyond the partition's time", "more than there is now"],
+    ids=["partition down", "beyond the partition's time", "more CPUs than there are", "more nodes than there are"],
 )
 def test_what_slurm_lets_wait_waits_and_can_be_given_up(container: MakeContainer, env: Variables) -> None:
     one = container("true").created(env={**env, "SCRUN_CREATE_TIMEOUT": "1"})
@@ -140,7 +140,7 @@ def test_a_pyslurm_that_was_built_for_another_slurm(container: MakeContainer, di
 
 
 def install_without(one: Container, directory: Path, module: str) -> Path:
-    """Have the container's runtime be a copy of the installation where that module is missing; where its packages are."""
+    """Have the container's runtime be a copy of the installation without that module; where its packages are."""
     launcher = Path(one.runtime.path).read_text()
     match = re.search(r"sys\.path\[1:1\] = \['(.*?)'\]", launcher)
     assert match

@@ -1,7 +1,8 @@
-"""What only docker does: a network namespace of the process that it is given, storage that the nodes don't see, its messages."""
+"""What only docker does: it configures the network of the pid it is given, and the nodes don't see its storage."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,12 @@ def test_the_hosts_network_comes_to_no_harm_when_the_container_is_killed(docker:
     assert network() == before
 
 
-@pytest.mark.slurm_only("it has the login host's")
+def test_the_pid_that_docker_configures_the_network_of_is_in_a_namespace_of_its_own(docker: Engine) -> None:
+    name = docker.detached("sleep", "60", options=("--network=none",))
+    pid = docker.inspect(name)["State"]["Pid"]
+    assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+
+
 def test_network_none_has_a_loopback_only(docker: Engine) -> None:
     done = docker.run("ip", "-o", "link", options=("--rm", "--network=none"))
     assert [line.split(":")[1].strip() for line in done.stdout.splitlines()] == ["lo"]

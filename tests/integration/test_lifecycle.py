@@ -9,6 +9,7 @@ import pytest
 
 from . import slurm
 from .conftest import MakeContainer
+from .rootfs import new_network
 from .users import User
 from .waiting import wait_until
 
@@ -155,3 +156,16 @@ def test_create_holds_no_descriptor_of_its_callers_but_the_containers_stdio(cont
     os.set_blocking(reader, False)
     assert os.read(reader, 1) == b""  # the end of the stream: nobody has the other end open
     os.close(reader)
+
+
+@pytest.mark.parametrize("whose", ["alice", "root"])
+def test_the_process_of_the_pid_file_is_in_a_new_network_only_where_the_config_asks_for_one(
+    container: MakeContainer, request: pytest.FixtureRequest, whose: str
+) -> None:
+    # docker configures the network that this process is in: it must not be the machine's.
+    user = request.getfixturevalue(whose)
+    with_one = container("true", user=user, change=new_network).created()
+    without = container("true", user=user).created()
+    ours = os.readlink("/proc/self/ns/net")
+    assert os.readlink(f"/proc/{with_one.state()['pid']}/ns/net") != ours
+    assert os.readlink(f"/proc/{without.state()['pid']}/ns/net") == ours

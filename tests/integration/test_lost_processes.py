@@ -11,18 +11,13 @@ from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
 from .processes import descendants, is_running
-from .rootfs import Config
+from .rootfs import new_network
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("no process stays with a container, and there is no job")
 
 SOON = 5.0  # seconds within which the job must be gone
 STUBBORN = ("sh", "-c", "trap '' TERM INT HUP; echo ready; while :; do sleep 0.1; done")
-
-
-def new_network(config: Config) -> None:
-    """Ask for a network namespace: the process of the pid file then sits in it."""
-    config["linux"]["namespaces"].append({"type": "network"})
 
 
 def assert_job_goes(job: int) -> None:

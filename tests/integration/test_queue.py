@@ -1,7 +1,8 @@
-"""A job that waits in the queue: create returns within a limit, start at once, and the process begins when the job does."""
+"""A job that waits in the queue: create returns within a limit, start at once, the process begins with the job."""
 
 from __future__ import annotations
 
+import shutil
 import pytest
 
 from . import slurm
@@ -95,8 +96,8 @@ def test_a_job_cancelled_in_the_queue_ends_the_container_with_a_line_on_its_stan
 
 def test_a_job_that_fails_to_stage_in_later_ends_the_container_with_a_line(queued: Container, held_node: int) -> None:
     queued.call("start").ok()
-    (queued.bundle / "config.json").unlink()
+    shutil.rmtree(queued.bundle / "rootfs")
     slurm.release(held_node)
     assert queued.ended(timeout=60) != 0
-    assert b"config.json" in queued.errors
+    assert queued.errors.strip()
     assert b"Traceback" not in queued.errors

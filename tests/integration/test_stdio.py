@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_the_input_is_not_touched_before_start(container: MakeContainer, pipe: t
 
 
 def test_output_nobody_reads_any_more_ends_who_writes_it(container: MakeContainer, pipe: tuple[int, int]) -> None:
-    one = container("sh", "-c", "while echo more; do :; done")
+    one = container("sh", "-c", "while echo more; do :; done; exit 9")
     one.started(stdout=pipe[1])
     os.close(pipe[1])
     read_until(pipe[0], b"more\n")
@@ -133,8 +134,6 @@ def test_output_nobody_reads_any_more_ends_who_writes_it(container: MakeContaine
 
 def test_standard_error_that_is_a_socket_arrives(container: MakeContainer, directory: Path) -> None:
     # containerd's and conmon's are pipes; systemd gives a service a socket, which can't be opened by its name.
-    import socket
-
     here, there = socket.socketpair()
     with here, there:
         one = container("sh", "-c", "echo out; echo error >&2; exit 3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import socket
 import struct
@@ -38,7 +39,7 @@ def attach(directory: Path) -> Iterator[Attach]:
             with connection:
                 name, descriptors, _, _ = socket.recv_fds(connection, 4096, 8)
             masters.extend(descriptors)
-            assert name.startswith(b"/dev/pts/") or name.startswith(b"/dev/pt")
+            assert name  # its content is for debugging only (terminals.md)
             assert len(descriptors) == 1
             return masters[-1]
 
@@ -118,7 +119,7 @@ def test_ctrl_d_ends_the_input(container: MakeContainer, attach: Attach) -> None
     assert one.ended() == 0
 
 
-def test_ctrl_z_and_q_are_the_containers_too(container: MakeContainer, attach: Attach) -> None:
+def test_ctrl_backslash_quits_the_container(container: MakeContainer, attach: Attach) -> None:
     one = container("sh", "-c", "trap 'exit 43' QUIT; echo ready; while :; do sleep 0.1; done", terminal=True)
     master = attach(one)
     one.call("start").ok()
@@ -134,8 +135,6 @@ def test_a_raw_terminal_passes_every_byte(container: MakeContainer, attach: Atta
     read_until(master, b"ready\n")
     every = bytes(range(256))
     os.write(master, every)
-    import hashlib
-
     read_until(master, hashlib.sha256(every).hexdigest().encode())
     assert one.ended() == 0
 

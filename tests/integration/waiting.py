@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
-    """What ``condition`` returns, as soon as that is true; after ``timeout`` seconds the test fails, saying ``what``."""
+    """What ``condition`` returns, once that is true; after ``timeout`` seconds the test fails, saying ``what``."""
     deadline = time.monotonic() + timeout
     while True:
         if result := condition():

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from scrun.staging import Container, Staged
+    from scrun.staging.model import Container, Staged
 
 __all__ = ["bundle"]
 

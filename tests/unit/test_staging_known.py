@@ -68,8 +68,8 @@ def test_a_damaged_file_is_as_good_as_none(file: Path, content: str) -> None:
 
 def test_what_is_forgotten_is_asked_again_and_forgetting_nothing_is_no_error(file: Path) -> None:
     Known(str(file), MOUNTS).learn(["/home/x"], ["node1"])
-    forget(str(file.parent))
-    forget(str(file.parent))
+    forget(str(file))
+    forget(str(file))
     assert not Known(str(file), MOUNTS).says("/home/x", ["node1"])
 
 

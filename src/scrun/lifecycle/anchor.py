@@ -205,7 +205,7 @@ class Anchor:
         if error:
             from scrun.staging import known
 
-            known.forget(os.path.dirname(self.container.path))  # perhaps the node doesn't see what it did
+            known.forget(known.memory())  # perhaps the node doesn't see what it did
             self._forced = NOT_RUN if self._forced is None else self._forced
             if not self._start_answer:
                 self.say(str(error))

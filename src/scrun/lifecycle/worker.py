@@ -7,6 +7,7 @@ worker ended without an answer, and which goes to the anchor's log.
 
 from __future__ import annotations
 
+import _socket
 import os
 import signal
 
@@ -56,18 +57,30 @@ class Worker:
         loop.child(self.pid, self._reaped)
 
     def send(self, message: Message) -> None:
-        """Give the worker something to do."""
-        wire.send(self._channel, message)
+        """Give the worker something to do; one that has gone says so by its end."""
+        if self._open:
+            wire.send(self._channel, message)
 
     def cancel(self) -> None:
-        """Tell the worker that its work isn't wanted any more; it tidies up and ends."""
+        """Tell the worker that its work isn't wanted any more; it tidies up and ends.
+
+        By a signal, for one that is busy, and by the end of what it is told, for one that waits: an exception that a
+        handler raises can be lost, in a destructor or in the middle of an import.
+        """
         if not self._gone:
             os.kill(self.pid, signal.SIGTERM)
+        if self._open:
+            channel = _socket.socket(fileno=os.dup(self._channel))
+            channel.shutdown(_socket.SHUT_WR)
+            channel.close()
 
     def last_words(self, otherwise: str) -> str:
         """What it printed before it ended without an answer: libslurm ends its process with a line of its own."""
         lines = self.output.splitlines()
-        return lines[-1] if lines else otherwise
+        if not lines:
+            return otherwise
+        _program, fatal, words = lines[-1].partition("fatal: ")
+        return f"Slurm: {words}" if fatal else lines[-1]
 
     def _readable(self) -> None:
         messages = self._reader.read()

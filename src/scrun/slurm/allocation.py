@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 JobSubmitDescription = part("pyslurm.core.job.submission", "JobSubmitDescription")
 
-from scrun.slurm import _allocation  # type: ignore[attr-defined]  # noqa: E402  built at installation, needs the above
+try:
+    from scrun.slurm import _allocation  # type: ignore[attr-defined]  # built at installation, needs the above
+except ImportError as missing:
+    raise control.not_built(missing) from missing
 
 
 def request(job: dict[str, Any]) -> dict[str, Any]:

@@ -16,15 +16,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+
+def not_built(missing: ImportError) -> SlurmMissing:
+    """The error to raise when one of our extensions isn't there."""
+    return SlurmMissing(
+        f"scrun was built without its part of libslurm ({missing}): where pyslurm, Cython and Slurm's headers are "
+        "installed, run pip install --no-build-isolation --force-reinstall scrun"
+    )
+
+
 # Slurm's plugins look for the names of libslurm among those of the whole process.
 sys.setdlopenflags(sys.getdlopenflags() | os.RTLD_GLOBAL | os.RTLD_DEEPBIND)
 try:
     from scrun.slurm import _control  # type: ignore[attr-defined]  # built at installation
 except ImportError as missing:
-    raise SlurmMissing(
-        f"scrun was built without its part of libslurm ({missing}): where pyslurm, Cython and Slurm's headers are "
-        "installed, run pip install --no-build-isolation --force-reinstall scrun"
-    ) from missing
+    raise not_built(missing) from missing
 
 _control.start()
 

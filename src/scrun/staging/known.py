@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from scrun import fastjson
+from scrun import fastjson, identity
 from scrun.staging.mountinfo import MountTable
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SECONDS = 600
-NAME = ".seen-by-nodes.json"  # in the root directory; no container's id begins with a dot
+NAME = ".seen-by-nodes.json"  # in the user's own root directory; no container's id begins with a dot
 
 
 class Known:
@@ -44,7 +44,7 @@ class Known:
         """The nodes were found to see these paths."""
         now = int(time.time())
         fresh = {f"{node} {mount}": now for path in paths if (mount := self._mount(path)) for node in nodes}
-        if not fresh or not self._seconds:
+        if not fresh or not self._seconds or not self._path:
             return
         temporary = f"{self._path}.{os.getpid()}"
         try:
@@ -59,9 +59,19 @@ class Known:
         return f"{mount.device} {mount.root} {mount.point} {mount.fstype}" if mount else ""
 
 
-def forget(root: str) -> None:
+def memory() -> str:
+    """The file of the caller's knowledge; "" where there is no place for it, and every container asks."""
+    root = identity.default_root()
+    try:
+        os.makedirs(root, 0o700, exist_ok=True)
+    except OSError:
+        return ""
+    return os.path.join(root, NAME)
+
+
+def forget(path: str) -> None:
     """Ask again, from the next container on."""
     try:
-        os.unlink(os.path.join(root, NAME))
+        os.unlink(path)
     except FileNotFoundError:
         pass

@@ -21,11 +21,12 @@ class Options(NamedTuple):
     mounts: tuple[dict[str, Any], ...] = ()
     bring_back: bool = True
     remember: int = SECONDS
+    hold: bool = True
 
     @classmethod
     def for_stage_in(cls, given: dict[str, Any] | None) -> Options:
         """Check what stage_in was given."""
-        return cls._of("scrun.stage_in", given, ("shared", "on_nodes", "node_dir", "mounts", "remember"))
+        return cls._of("scrun.stage_in", given, ("shared", "on_nodes", "node_dir", "mounts", "remember", "hold"))
 
     @classmethod
     def for_stage_out(cls, given: dict[str, Any] | None) -> Options:
@@ -102,4 +103,5 @@ _CHECKS = {
     "mounts": _mounts,
     "bring_back": _flag,
     "remember": _seconds,
+    "hold": _flag,
 }

@@ -11,7 +11,7 @@ from scrun.lifecycle import wire
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.runtime import preload
-from scrun.staging.known import NAME
+from scrun.staging.known import memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(channel: int, container: Container) -> None:
     if message := reader.next():
         record = message["record"]
         host.environment = variables(record, plan, container.path)
-        host.memory = os.path.join(os.path.dirname(container.path), NAME)
+        host.memory = memory()
         host.job = Job(record, plan["srun"], host.environment)
         wire.send(channel, _stage_in(hooks, host, record, plan, config))
         host.job.wait()
@@ -58,9 +58,11 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
     from scrun.bundle import adapt
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.stage_in import stage_in
+    from scrun.staging.stage_out import discard
 
     uid, gid = record["uid"], record["gid"]
     made: list[Staged] = []
+    waits: list[bool] = []
 
     def adapted(given: dict[str, Any]) -> dict[str, Any]:
         return adapt.adapt(given, uid=uid, gid=gid, note=lambda text: host.log("debug", text))
@@ -69,6 +71,7 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         container = StagedContainer(
             record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid, memory=host.memory
         )
+        waits.append(bool((options or {}).get("hold", True)))
         made.append(stage_in(container, host.step, adapt=adapted, log=host.log, options=options or None))
 
     host.stage_in = stage
@@ -83,7 +86,12 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         group_id=gid,
         job_env=job_env | host.environment,
     )
-    paths = hooks.stage_in(call)
+    try:
+        paths = hooks.stage_in(call)
+    except BaseException:
+        for staged in made:  # the hook failed after that
+            discard(staged, host.job, log=host.log)
+        raise
     ours = bool(made) and paths.bundle == record["bundle"]
     bundle, rootfs = (made[-1].bundle, made[-1].rootfs) if ours else (paths.bundle, paths.root_path or record["rootfs"])
     return {
@@ -91,5 +99,5 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         "bundle": bundle,
         "rootfs": rootfs,
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
-        "hold": not ours or bool(made[-1].node_parent),
+        "hold": not ours or bool(made[-1].node_parent) or any(waits),
     }

@@ -32,7 +32,11 @@ def run(channel: int, container: Container) -> None:
     host = Host(log)
     host.environment = variables(record, plan, container.path)
     host.job = Job(record, plan["srun"], host.environment)
-    _stage_out(Hooks.load(message["script"], host, lua=message["lua"]), host, record, plan)
+    try:
+        _stage_out(Hooks.load(message["script"], host, lua=message["lua"]), host, record, plan)
+    except BaseException:
+        give_up(record)  # here; what could not be brought back stays on the node, where the message says
+        raise
     wire.send(channel, {"staged out": True})
     if message := reader.next():  # empty when the job is somebody else's
         from scrun.lifecycle.work import release

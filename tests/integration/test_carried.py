@@ -1,0 +1,93 @@
+"""A bundle that the nodes don't see is carried there, and what changed comes back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .conftest import MakeBundle, MakeContainer
+from .oci import Container
+
+pytestmark = pytest.mark.slurm_only("runs where the bundle is")
+
+
+def run(one: Container) -> Path:
+    """Run it to its end and delete it; its root filesystem."""
+    one.started()
+    assert one.ended() == 0, one.errors
+    one.call("delete").ok()
+    return one.bundle / "rootfs"
+
+
+def test_what_the_container_changed_is_there_when_its_process_has_ended(
+    container: MakeContainer, private_bundle: MakeBundle
+) -> None:
+    script = "echo made >/made; echo more >>/etc/passwd; rm /bin/wc; mkdir -p /d/e; ln -s made /link; ln /made /hard"
+    one = container(at=private_bundle("sh", "-c", script)).started()
+    assert one.ended() == 0
+    rootfs = one.bundle / "rootfs"
+    assert (rootfs / "made").read_text() == "made\n"
+    assert (rootfs / "etc/passwd").read_text().endswith("\nmore\n")
+    assert not os.path.lexists(rootfs / "bin/wc")
+    assert (rootfs / "d/e").is_dir()
+    assert os.readlink(rootfs / "link") == "made"
+    assert (rootfs / "made").samefile(rootfs / "hard")
+
+
+def test_modes_and_times_survive_the_way_there_and_back(container: MakeContainer, private_bundle: MakeBundle) -> None:
+    path = private_bundle("sh", "-c", "stat -c '%a %Y' /given; chmod 4711 /given; touch -d @1000000000 /given")
+    given = path / "rootfs/given"
+    given.write_text("given")
+    given.chmod(0o640)
+    os.chown(given, path.stat().st_uid, path.stat().st_gid)
+    os.utime(given, (1_234_567_890, 1_234_567_890))
+    (path / "rootfs/bin/stat").symlink_to("busybox")
+    (path / "rootfs/bin/chmod").symlink_to("busybox")
+    one = container(at=path)
+    run(one)
+    assert one.output == b"640 1234567890\n"
+    assert (given.stat().st_mode & 0o7777, given.stat().st_mtime) == (0o4711, 1_000_000_000)
+
+
+@pytest.mark.parametrize("name", ["with space", "ü", "new\nline", "-dash", "*", "\\", "bad\udcff"])
+def test_any_file_name_survives(container: MakeContainer, private_bundle: MakeBundle, name: str) -> None:
+    path = private_bundle("sh", "-c", 'for f in /given/*; do echo more >>"$f"; done; touch /given/.made')
+    (path / "rootfs/given").mkdir()
+    (path / "rootfs/given" / name).write_text("given\n")
+    for below in (path / "rootfs/given", path / "rootfs/given" / name):
+        os.chown(below, path.stat().st_uid, path.stat().st_gid)
+    rootfs = run(container(at=path))
+    assert sorted(os.listdir(rootfs / "given")) == sorted([name, ".made"])
+    assert (rootfs / "given" / name).read_text() == "given\nmore\n"
+
+
+def test_what_was_not_changed_is_not_written(container: MakeContainer, private_bundle: MakeBundle) -> None:
+    path = private_bundle("touch", "/made")
+    inode = (path / "rootfs/etc/passwd").stat().st_ino
+    rootfs = run(container(at=path))
+    assert (rootfs / "etc/passwd").stat().st_ino == inode
+
+
+def test_nothing_is_left_on_the_nodes(container: MakeContainer, private_bundle: MakeBundle) -> None:
+    one = container(at=private_bundle("sleep", "60")).started()
+    one.call("delete").ok()
+    job_files = slurm.on_nodes(f"ls -d /tmp/scrun-{one.runtime.user.uid}/* 2>/dev/null; :")
+    assert job_files == []
+
+
+def test_what_was_made_before_a_kill_comes_back(container: MakeContainer, private_bundle: MakeBundle) -> None:
+    one = container(at=private_bundle("sh", "-c", "echo made >/made; echo ready; sleep 60")).started()
+    one.wait_for_output(b"ready\n")
+    one.call("kill", "KILL").ok()
+    assert one.ended() == 137
+    assert (one.bundle / "rootfs/made").read_text() == "made\n"
+
+
+def test_a_container_on_two_nodes_runs_on_both(container: MakeContainer, private_bundle: MakeBundle) -> None:
+    path = private_bundle("sh", "-c", "echo $SLURMD_NODENAME", env=["SCRUN_JOB_NUM_NODES=2"])
+    one = container(at=path)
+    run(one)
+    assert sorted(one.output.split()) == [b"node1", b"node2"]
