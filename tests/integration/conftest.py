@@ -48,12 +48,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"{Path(RUNTIME).name}: {mark.args[0]}"))
 
 
+@pytest.fixture(scope="session")
+def _there() -> set[str]:
+    """What there was when the last test had ended: asking squeue once a test takes time enough."""
+    return leftovers.survey()
+
+
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
+def nothing_left(_there: set[str]) -> Iterator[None]:
     """No test leaves a job, a container's directory or a process of the runtime."""
-    before = leftovers.survey()
     yield
-    leftovers.assert_nothing_left(before)
+    try:
+        now = leftovers.assert_nothing_left(_there)
+    except pytest.fail.Exception:
+        now = leftovers.survey()  # one test's fault is not the next one's
+        raise
+    finally:
+        _there.clear()
+        _there.update(now)
 
 
 @pytest.fixture(scope="session")

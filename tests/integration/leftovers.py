@@ -18,13 +18,14 @@ def survey() -> set[str]:
     return _jobs() | _directories() | _processes()
 
 
-def assert_nothing_left(before: set[str]) -> None:
-    """Fail unless everything there is was there before."""
+def assert_nothing_left(before: set[str]) -> set[str]:
+    """Fail unless everything there is was there before; what there is."""
     deadline = time.monotonic() + PATIENCE
-    while left := survey() - before:
+    while left := (now := survey()) - before:
         if time.monotonic() > deadline:
             pytest.fail("left behind: " + "; ".join(sorted(left)))
         time.sleep(0.05)
+    return now
 
 
 def _jobs() -> set[str]:

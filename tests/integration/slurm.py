@@ -72,6 +72,11 @@ def containers_on_nodes(job: int) -> list[str]:
     return on_nodes(f"ls -d /run/user/*/crun/*.{job}.* 2>/dev/null; :")
 
 
+def files_on_nodes(job: int) -> list[str]:
+    """What was carried to the nodes for that job and is there still."""
+    return on_nodes(f"ls -d /tmp/scrun-*/{job}-* 2>/dev/null; :")
+
+
 def copy_config(directory: Path, **settings: str) -> Path:
     """A copy of the cluster's configuration, for -f; the path of its slurm.conf, where ``settings`` were changed."""
     for file in CONFIG.iterdir():

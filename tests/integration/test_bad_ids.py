@@ -32,16 +32,12 @@ OPERATIONS = ["create", "start", "state", "kill", "delete"]
 
 
 @pytest.mark.slurm_only("takes some of them")
-@pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("illegal", ILLEGAL, ids=lambda name: repr(name)[:14])
-def test_an_illegal_id_is_refused_by_every_operation(
-    runtime: Runtime, operation: str, illegal: str, tmp_path: Path
-) -> None:
-    options = ["--root", str(tmp_path / "root")]
-    done = runtime.run(*options, operation, illegal)
-    assert_refused(done, "invalid container id" if illegal else "")
-    assert not (tmp_path / "root").exists()
-    assert not (tmp_path / "evil").exists()
+def test_an_illegal_id_is_refused_by_every_operation(runtime: Runtime, illegal: str, tmp_path: Path) -> None:
+    for operation in OPERATIONS:
+        done = runtime.run("--root", str(tmp_path / "root"), operation, illegal)
+        assert_refused(done, "invalid container id")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("legal", ["a", "A_b+c-d.e", "_", "+", "-x", "x" * 200])

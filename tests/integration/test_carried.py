@@ -71,11 +71,14 @@ def test_what_was_not_changed_is_not_written(container: MakeContainer, private_b
     assert (rootfs / "etc/passwd").stat().st_ino == inode
 
 
-def test_nothing_is_left_on_the_nodes(container: MakeContainer, private_bundle: MakeBundle) -> None:
-    one = container(at=private_bundle("sleep", "60")).started()
+@pytest.mark.parametrize("killed", [False, True], ids=["ended by itself", "deleted while it ran"])
+def test_nothing_is_left_on_the_nodes(container: MakeContainer, private_bundle: MakeBundle, killed: bool) -> None:
+    one = container(at=private_bundle("sleep", "60" if killed else "0")).started()
+    job = one.record["job"]
+    if not killed:
+        assert one.ended() == 0
     one.call("delete").ok()
-    job_files = slurm.on_nodes(f"ls -d /tmp/scrun-{one.runtime.user.uid}/* 2>/dev/null; :")
-    assert job_files == []
+    assert slurm.files_on_nodes(job) == []
 
 
 def test_what_was_made_before_a_kill_comes_back(container: MakeContainer, private_bundle: MakeBundle) -> None:

@@ -18,6 +18,8 @@ MOUNTS = MountTable(
     b"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"
     b"2 1 0:50 / /home rw - nfs4 server:/home rw\n"
     b"3 2 8:2 / /home/local rw - xfs /dev/sdb rw\n"
+    b"4 1 0:60 / /run rw - tmpfs tmpfs rw\n"
+    b"5 1 0:61 / /merged rw - overlay overlay rw\n"
 )
 
 
@@ -31,7 +33,7 @@ def test_nothing_is_known_at_first(file: Path) -> None:
 
 
 def test_a_node_that_saw_one_path_is_known_to_have_its_mount_and_no_other(file: Path) -> None:
-    Known(str(file), MOUNTS).learn(["/home/alice/bundle"], ["node1"])
+    Known(str(file), MOUNTS).learn(["/home/alice/bundle"], [], ["node1"])
     known = Known(str(file), MOUNTS)
     assert known.says("/home/bob/other", ["node1"])
     assert not known.says("/home/local/x", ["node1"]), "another mount below it"
@@ -40,20 +42,20 @@ def test_a_node_that_saw_one_path_is_known_to_have_its_mount_and_no_other(file: 
 
 
 def test_what_is_learnt_later_is_added(file: Path) -> None:
-    Known(str(file), MOUNTS).learn(["/home/x"], ["node1"])
-    Known(str(file), MOUNTS).learn(["/home/x"], ["node2"])
+    Known(str(file), MOUNTS).learn(["/home/x"], [], ["node1"])
+    Known(str(file), MOUNTS).learn(["/home/x"], [], ["node2"])
     assert Known(str(file), MOUNTS).says("/home/x", ["node1", "node2"])
 
 
 def test_knowledge_grows_old(file: Path) -> None:
-    Known(str(file), MOUNTS).learn(["/home/x"], ["node1"])
+    Known(str(file), MOUNTS).learn(["/home/x"], [], ["node1"])
     learnt = fastjson.loads(file.read_text())
     file.write_text(fastjson.dumps({key: int(time.time()) - 601 for key in learnt}))
     assert not Known(str(file), MOUNTS).says("/home/x", ["node1"])
 
 
 def test_no_time_to_remember_means_to_ask_always(file: Path) -> None:
-    Known(str(file), MOUNTS, 0).learn(["/home/x"], ["node1"])
+    Known(str(file), MOUNTS, 0).learn(["/home/x"], [], ["node1"])
     assert not file.exists()
 
 
@@ -62,12 +64,26 @@ def test_a_damaged_file_is_as_good_as_none(file: Path, content: str) -> None:
     file.write_text(content)
     known = Known(str(file), MOUNTS)
     assert not known.says("/home/x", ["node1"])
-    known.learn(["/home/x"], ["node1"])
+    known.learn(["/home/x"], [], ["node1"])
     assert Known(str(file), MOUNTS).says("/home/x", ["node1"])
 
 
+def test_a_node_that_does_not_see_this_hosts_memory_is_another_host(file: Path) -> None:
+    Known(str(file), MOUNTS).learn([], ["/run/bundle"], ["node1"])
+    known = Known(str(file), MOUNTS)
+    assert known.denies("/merged", ["node1"])
+    assert known.denies("/run/x", ["node1", "node2"]), "all of them would have to see it"
+    assert not known.denies("/run/x", ["node2"])
+    assert not known.denies("/home/x", ["node1"]), "a disk or a server may be seen all the same"
+
+
+def test_a_disk_that_a_node_does_not_see_says_nothing_of_other_paths(file: Path) -> None:
+    Known(str(file), MOUNTS).learn([], ["/home/local/x"], ["node1"])
+    assert not Known(str(file), MOUNTS).denies("/run/x", ["node1"])
+
+
 def test_what_is_forgotten_is_asked_again_and_forgetting_nothing_is_no_error(file: Path) -> None:
-    Known(str(file), MOUNTS).learn(["/home/x"], ["node1"])
+    Known(str(file), MOUNTS).learn(["/home/x"], [], ["node1"])
     forget(str(file))
     forget(str(file))
     assert not Known(str(file), MOUNTS).says("/home/x", ["node1"])

@@ -44,7 +44,7 @@ class Ending:
     def begin(self, plan: Message) -> None:
         """Bring back what the container changed, if stage_in has run."""
         if self._record.get("stage_out_owed"):
-            self._held = self._record["hold"] or _is_changed(self._record["staged"])
+            self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
             self._start("stage out", {name: plan[name] for name in ("script", "lua", "staging")})
         if not self._held:
             self._files_back(None)
@@ -78,6 +78,9 @@ class Ending:
     def _said(self, message: Message) -> None:
         if "log" in message:
             self._log(message["log"], message["message"])
+        elif "files back" in message:
+            if not self._record["hold"]:
+                self._let_go(None)
         elif "staged out" in message:
             self._record["stage_out_owed"] = False
             self._let_go(None)
@@ -109,11 +112,13 @@ class Ending:
             self._released(None)
 
 
-def _is_changed(staged: Message) -> bool:
-    """Whether the container wrote into one of the small files that were copied for it and have to come back.
+def _has_to_come_back(staged: Message) -> bool:
+    """Whether files were carried, or the container wrote into one of the small ones that were copied for it.
 
-    Each is opened, not only looked at: that is what makes NFS ask its server (nfs(5), close-to-open).
+    Each of those is opened, not only looked at: that is what makes NFS ask its server (nfs(5), close-to-open).
     """
+    if staged.get("node_parent"):
+        return True
     for path, _source, size, mtime_ns in staged.get("copies", ()):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

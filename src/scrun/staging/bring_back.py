@@ -16,13 +16,16 @@ from scrun.staging.children import Child, Children, Interruption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from scrun.staging.model import Container, Log, Staged, Step
 
 
-def bring_back(container: Container, staged: Staged, step: Step, *, log: Log) -> None:
-    """Apply the changes to the writable parts here, then remove the node's directory.
+def bring_back(
+    container: Container, staged: Staged, step: Step, *, log: Log, files_back: Callable[[], None] = lambda: None
+) -> None:
+    """Apply the changes to the writable parts here, say so by ``files_back``, then remove the node's directory.
 
     Raises:
         StagingError: what went wrong, and where on the node the changes still are.
@@ -43,6 +46,7 @@ def bring_back(container: Container, staged: Staged, step: Step, *, log: Log) ->
                 changes.apply(stream)
             answer.write(b"remove\n")
             answer.close()
+            files_back()
         except (StagingError, OSError) as error:
             answer.close()  # without the word that removes it all
             children.wait(seconds=3)

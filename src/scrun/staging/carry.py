@@ -71,8 +71,11 @@ class Carrier:
             finally:
                 # An end that comes too early has the nodes clean up by themselves.
                 os.close(write_end)
-            children.wait()
-            nodes.check(receiver, receiver.process.wait(), self._step.nodes)
+            if children.wait_for(lambda: nodes.have_answered(receiver, self._step.nodes)):
+                nodes.check(receiver, 0, self._step.nodes)
+                children.let_go(receiver)  # the step takes a while to end, and has nothing more to say
+            else:
+                nodes.check(receiver, receiver.process.wait(), self._step.nodes)
 
     def _start(self, children: Children, argv: list[str], stdin: int) -> Child:
         try:

@@ -140,6 +140,11 @@ class Children:
                 self._read(descriptor)
         return True
 
+    def wait_for(self, done: Callable[[], bool]) -> bool:
+        """Read until ``done`` says so; False when every child has closed its pipes before."""
+        self.wait(done)
+        return done()
+
     def has_closed(self, child: Child) -> bool:
         """Whether it has closed its pipes: it has ended, or is about to."""
         return not self.is_open(child.err) and not self.is_open(child.out)

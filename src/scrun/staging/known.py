@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SECONDS = 600
+_OTHER_HOST = "is another host"
+_IN_MEMORY = ("overlay", "tmpfs", "ramfs")  # as mounts they are their host's alone
 NAME = ".seen-by-nodes.json"  # in the user's own root directory; no container's id begins with a dot
 
 
@@ -40,10 +42,16 @@ class Known:
         mount = self._mount(path)
         return bool(mount) and all(f"{node} {mount}" in self._seen for node in nodes)
 
-    def learn(self, paths: Iterable[str], nodes: Sequence[str]) -> None:
-        """The nodes were found to see these paths."""
+    def denies(self, path: str, nodes: Sequence[str]) -> bool:
+        """Whether the path is on a file system in this host's memory, and some node was found to be another host."""
+        return self._is_in_memory(path) and any(f"{node} {_OTHER_HOST}" in self._seen for node in nodes)
+
+    def learn(self, seen: Iterable[str], unseen: Iterable[str], nodes: Sequence[str]) -> None:
+        """The nodes were found to see these paths, all of them, and not all of them those."""
         now = int(time.time())
-        fresh = {f"{node} {mount}": now for path in paths if (mount := self._mount(path)) for node in nodes}
+        fresh = {f"{node} {mount}": now for path in seen if (mount := self._mount(path)) for node in nodes}
+        if len(nodes) == 1 and any(self._is_in_memory(path) for path in unseen):
+            fresh[f"{nodes[0]} {_OTHER_HOST}"] = now
         if not fresh or not self._seconds or not self._path:
             return
         temporary = f"{self._path}.{os.getpid()}"
@@ -53,6 +61,10 @@ class Known:
             os.rename(temporary, self._path)
         except OSError:
             pass  # then the next container asks again
+
+    def _is_in_memory(self, path: str) -> bool:
+        mount = self._mounts.covering(os.path.realpath(path)) if self._mounts else None
+        return mount is not None and mount.fstype in _IN_MEMORY
 
     def _mount(self, path: str) -> str:
         mount = self._mounts.covering(os.path.realpath(path)) if self._mounts else None

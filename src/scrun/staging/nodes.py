@@ -173,6 +173,11 @@ def check(child: Child, status: int, nodes: Sequence[str]) -> None:
         )
 
 
+def have_answered(child: Child, nodes: Sequence[str]) -> bool:
+    """Whether every node has said that it went well."""
+    return child.out.endswith(b"\n") and not complaints(child) and set(nodes) <= set(_answers(child))
+
+
 def _answers(child: Child) -> dict[str, str]:
     answers = {}
     for line in child.out.decode("utf-8", "backslashreplace").splitlines():

@@ -59,8 +59,7 @@ def probe(step: Step, paths: Sequence[str], interruption: Interruption) -> list[
     with Children(interruption) as children:
         child = children.step(step, argv, stdin=subprocess.DEVNULL)
         ours = facts.of(paths)  # while the step is on its way
-        children.wait(lambda: _is_complete(child, step, paths))
-        if _is_complete(child, step, paths):
+        if children.wait_for(lambda: _is_complete(child, step, paths)):
             children.let_go(child)  # the step takes as long again to end, and has nothing more to say
             status = 0
         else:

@@ -120,13 +120,13 @@ class _StageIn:
         hosts = self._step.nodes
         bundle = self._container.bundle
         seen, ask = set(), {}
-        if not visibility.is_private(bundle) and self.spool.create():
+        if not visibility.is_private(bundle) and not known.denies(bundle, hosts) and self.spool.create():
             if visibility.is_shared(bundle) or known.says(bundle, hosts):
                 seen.add(bundle)
             else:
                 ask[bundle] = self.spool.witness
         for path in (self._container.rootfs, *(bind.source for bind in binds if not _is_ephemeral(bind, visibility))):
-            if visibility.is_private(path):
+            if visibility.is_private(path) or known.denies(path, hosts):
                 continue
             if visibility.is_shared(path) or known.says(path, hosts):
                 seen.add(path)
@@ -137,7 +137,7 @@ class _StageIn:
 
             answers = probe(self._step, list(ask.values()), self._interruption)
             found = [path for path, answer in zip(ask, answers, strict=True) if answer]
-            known.learn(found, hosts)
+            known.learn(found, ask.keys() - found, hosts)
             seen.update(found)
         self._log("debug", f"{', '.join(hosts)} see {', '.join(sorted(seen)) or 'none of the files'}")
         return seen

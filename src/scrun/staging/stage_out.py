@@ -13,15 +13,24 @@ from scrun.staging.spool import remove_spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from scrun.staging.model import Container, Copy, Log, Staged, Step
 
 
 def stage_out(
-    container: Container, staged: Staged, step: Step, *, log: Log, options: dict[str, Any] | None = None
+    container: Container,
+    staged: Staged,
+    step: Step,
+    *,
+    log: Log,
+    options: dict[str, Any] | None = None,
+    files_back: Callable[[], None] = lambda: None,
 ) -> None:
     """Bring changes back and clean up. Where nothing was carried no step is started.
+
+    ``files_back`` is called when all is back, and only the cleaning up is left.
 
     Changes come back when one node ran the container: those of the root filesystem and of writable mounts. With
     several nodes there is no telling whose would count.
@@ -35,7 +44,7 @@ def stage_out(
             for copied in staged.copies:
                 _bring_back_copy(container, copied, log)
         if staged.node_parent:
-            _leave_nodes(container, staged, step, log, wanted=chosen.bring_back)
+            _leave_nodes(container, staged, step, log, files_back, wanted=chosen.bring_back)
     finally:
         if staged.spool:
             remove_spool(staged.spool)
@@ -57,18 +66,21 @@ def discard(staged: Staged, step: Step | None, *, log: Log) -> None:
         log("info", f"cleaning up: {error}")
 
 
-def _leave_nodes(container: Container, staged: Staged, step: Step, log: Log, *, wanted: bool) -> None:
+def _leave_nodes(
+    container: Container, staged: Staged, step: Step, log: Log, files_back: Callable[[], None], *, wanted: bool
+) -> None:
     from scrun.staging import nodes
 
     writable = [part for part in staged.parts if part.writable]
     if writable and wanted and len(staged.nodes) == 1:
         from scrun.staging.bring_back import bring_back
 
-        bring_back(container, staged, step, log=log)
+        bring_back(container, staged, step, log=log, files_back=files_back)
         return
     if writable and wanted:
         names = ", ".join(part.source for part in writable)
         log("info", f"{len(staged.nodes)} nodes ran container {container.id}: changes to {names} are not brought back")
+    files_back()
     nodes.remove(step, staged.node_parent, staged.node_name)
 
 

@@ -99,5 +99,5 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         "bundle": bundle,
         "rootfs": rootfs,
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
-        "hold": not ours or bool(made[-1].node_parent) or any(waits),
+        "hold": not ours or any(waits),
     }

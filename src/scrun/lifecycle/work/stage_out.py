@@ -11,6 +11,8 @@ from scrun.staging.stage_out import discard, stage_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrun.lifecycle.container import Container
     from scrun.lifecycle.wire import Message
     from scrun.lifecycle.work.host import Options, Record
@@ -28,12 +30,15 @@ def run(channel: int, container: Container) -> None:
     def log(level: str, text: str) -> None:
         wire.send(channel, {"log": level, "message": text})
 
+    def files_back() -> None:
+        wire.send(channel, {"files back": True})
+
     record, plan = message["record"], message["staging"]
     host = Host(log)
     host.environment = variables(record, plan, container.path)
     host.job = Job(record, plan["srun"], host.environment)
     try:
-        _stage_out(Hooks.load(message["script"], host, lua=message["lua"]), host, record, plan)
+        _stage_out(Hooks.load(message["script"], host, lua=message["lua"]), host, record, plan, files_back)
     except BaseException:
         give_up(record)  # here; what could not be brought back stays on the node, where the message says
         raise
@@ -44,12 +49,19 @@ def run(channel: int, container: Container) -> None:
         release.give_back(channel, message)
 
 
-def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message) -> None:
+def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message, files_back: Callable[[], None]) -> None:
     staged = Staged.from_dict(record["staged"]) if record["staged"] else None
 
     def stage(options: Options) -> None:
         if staged:
-            stage_out(_container(record, plan, staged), staged, host.step, log=host.log, options=options or None)
+            stage_out(
+                _container(record, plan, staged),
+                staged,
+                host.step,
+                log=host.log,
+                options=options or None,
+                files_back=files_back,
+            )
 
     host.stage_out = stage
     hooks.stage_out(
