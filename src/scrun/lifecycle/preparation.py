@@ -42,6 +42,7 @@ class Preparation:
         self._tell, self._ready, self._failed = tell, ready, failed
         self._plan: Message = {}
         self._failure: ScrunError | None = None
+        self._asked = False  # for a job: from then on there may be one
         self._staged = False
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
@@ -59,9 +60,12 @@ class Preparation:
         """Give it up; ``failed`` is called when both workers have tidied up and gone."""
         self._failure = self._failure or why
         self._loop.forget(self._waiting)
-        for worker in (self._allocating, self._staging):
-            if worker:
-                worker.cancel()
+        if self._allocating and not self._asked:
+            self._allocating.kill()  # it may look for a slurm.conf that isn't there for a minute
+        elif self._allocating:
+            self._allocating.cancel()
+        if self._staging:
+            self._staging.cancel()
         if not self._allocating and not self._staging:
             self._failed(self._failure)
 
@@ -105,6 +109,7 @@ class Preparation:
         elif "loaded" in message:
             job = self._plan["job"]
             if self._allocating:
+                self._asked = True
                 self._allocating.send({"existing": job} if isinstance(job, int) else {"request": job})
         elif "log" in message:
             self._tell(message)

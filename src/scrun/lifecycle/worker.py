@@ -82,6 +82,11 @@ class Worker:
         _program, fatal, words = lines[-1].partition("fatal: ")
         return f"Slurm: {words}" if fatal else lines[-1]
 
+    def kill(self) -> None:
+        """End a worker that has nothing to tidy up, even one that is deep in libslurm and hears no signal."""
+        if not self._gone:
+            os.kill(self.pid, signal.SIGKILL)
+
     def _readable(self) -> None:
         messages = self._reader.read()
         if messages is None:
