@@ -229,6 +229,14 @@ def engine(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[
     one.clean_up()
 
 
+@pytest.fixture(params=ENGINES[:2])
+def main_engine(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[Engine]:
+    """podman and docker, for what a rootless docker does as the other does it."""
+    one = make_engine(request.param, alice, root)
+    yield one
+    one.clean_up()
+
+
 @pytest.fixture
 def podman(alice: User, root: User) -> Iterator[Engine]:
     """alice's rootless podman."""

@@ -71,11 +71,6 @@ def test_slurmctld_that_cannot_be_reached(container: MakeContainer, slurm_conf: 
     assert_create_fails(container("true"), "slurmctld", options=["-f", str(conf)])
 
 
-def test_slurmctld_on_a_host_that_does_not_exist(container: MakeContainer, slurm_conf: Configure) -> None:
-    conf = slurm_conf(SlurmctldHost="nosuchhost")
-    assert_create_fails(container("true"), options=["-f", str(conf)])
-
-
 def test_munge_that_is_not_there(container: MakeContainer, slurm_conf: Configure) -> None:
     conf = slurm_conf(AuthInfo="socket=/nonexistent/munge.socket")
     assert_create_fails(container("true"), "munge", options=["-f", str(conf)])

@@ -80,14 +80,10 @@ def test_the_containers_own_variables_win_over_slurms(container: MakeContainer) 
         ("SCRUN_WORKING_DIR", "/tmp", "WorkDir", "/tmp"),
     ],
 )
-@pytest.mark.parametrize("whose", ["caller", "container"])
 def test_a_variable_asks_slurm_for_it(
-    container: MakeContainer, variable: str, value: str, field: str, shown: str, whose: str
+    container: MakeContainer, variable: str, value: str, field: str, shown: str
 ) -> None:
-    if whose == "caller":
-        one = container("true").created(env={variable: value})
-    else:
-        one = container("true", env=[f"{variable}={value}"]).created()
+    one = container("true").created(env={variable: value})
     assert slurm.job_fields(one.record["job"])[field] == shown
 
 

@@ -18,7 +18,7 @@ BUSYBOX_PATH = "PATH=/usr/local/bin:/usr/bin:/bin"
 def rootfs(tmp_path: Path) -> Path:
     """As busybox's image: one program, and links to it."""
     root = tmp_path / "rootfs"
-    for directory in ("bin", "usr/bin", "etc", "tmp", "work", "dev"):
+    for directory in ("bin", "usr/bin", "etc", "tmp", "app", "dev"):
         (root / directory).mkdir(parents=True)
     program(root / "bin/busybox")
     (root / "bin/sh").symlink_to("busybox")
@@ -71,17 +71,17 @@ def test_an_absolute_path_is_answered_as_it_is(rootfs: Path) -> None:
 
 
 def test_a_path_with_a_slash_is_relative_to_the_working_directory(rootfs: Path) -> None:
-    program(rootfs / "work/run.sh")
-    assert resolve(rootfs, "./run.sh", cwd="/work") == "/work/run.sh"
-    assert resolve(rootfs, "work/run.sh") == "/work/run.sh"
-    assert resolve(rootfs, "../bin/sh", cwd="/work") == "/work/../bin/sh"
+    program(rootfs / "app/run.sh")
+    assert resolve(rootfs, "./run.sh", cwd="/app") == "/app/run.sh"
+    assert resolve(rootfs, "app/run.sh") == "/app/run.sh"
+    assert resolve(rootfs, "../bin/sh", cwd="/app") == "/app/../bin/sh"
 
 
 def test_relative_and_empty_path_entries_mean_the_working_directory(rootfs: Path) -> None:
-    program(rootfs / "work/tools/a")
-    program(rootfs / "work/b")
-    assert resolve(rootfs, "a", cwd="/work", env="PATH=tools:/bin") == "/work/tools/a"
-    assert resolve(rootfs, "b", cwd="/work", env="PATH=/bin:") == "/work/b"
+    program(rootfs / "app/tools/a")
+    program(rootfs / "app/b")
+    assert resolve(rootfs, "a", cwd="/app", env="PATH=tools:/bin") == "/app/tools/a"
+    assert resolve(rootfs, "b", cwd="/app", env="PATH=/bin:") == "/app/b"
 
 
 def test_the_last_of_several_paths_counts(rootfs: Path) -> None:
@@ -195,10 +195,10 @@ def test_the_innermost_mount_decides_and_a_later_one_hides_it(rootfs: Path, tmp_
     program(tmp_path / "outer/a")
     program(tmp_path / "inner/b")
     (tmp_path / "outer/sub").mkdir()
-    outer, inner = bind(tmp_path / "outer", "/work"), bind(tmp_path / "inner", "/work/sub")
-    assert resolve(rootfs, "/work/sub/b", outer, inner) == "/work/sub/b"
+    outer, inner = bind(tmp_path / "outer", "/app"), bind(tmp_path / "inner", "/app/sub")
+    assert resolve(rootfs, "/app/sub/b", outer, inner) == "/app/sub/b"
     with pytest.raises(ExecutableNotFound):
-        resolve(rootfs, "/work/sub/b", inner, outer)
+        resolve(rootfs, "/app/sub/b", inner, outer)
 
 
 def test_a_mount_s_destination_is_itself_looked_up_through_the_image_s_links(rootfs: Path, tmp_path: Path) -> None:
