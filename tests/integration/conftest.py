@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from . import leftovers, rootfs, slurm
+from . import engines, leftovers, rootfs, slurm
 from .engines import Engine
 from .oci import Container, Runtime
 from .users import User
@@ -207,32 +207,18 @@ def held_node(alice: User) -> Iterator[int]:
         slurm.release(job)
 
 
-ENGINES = ("podman", "docker", "rootless docker")
-
-
-def make_engine(name: str, alice: User, root: User) -> Engine:
-    """One of :data:`ENGINES`."""
-    local = {"podman": "crun"}.get(name, "runc")
-    runtime = "scrun" if Path(RUNTIME).name == "scrun" else local
-    if name == "podman":
-        return Engine("podman", alice, runtime)
-    if name == "docker":
-        return Engine("docker", root, runtime)
-    return Engine("docker", alice, runtime, {"DOCKER_HOST": f"unix:///run/user/{alice.uid}/docker.sock"})
-
-
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=engines.NAMES)
 def engine(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[Engine]:
     """Each engine in turn; the containers that a test names are removed after it."""
-    one = make_engine(request.param, alice, root)
+    one = engines.make(request.param, RUNTIME, alice, root)
     yield one
     one.clean_up()
 
 
-@pytest.fixture(params=ENGINES[:2])
+@pytest.fixture(params=engines.NAMES[:2])
 def main_engine(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[Engine]:
     """podman and docker, for what a rootless docker does as the other does it."""
-    one = make_engine(request.param, alice, root)
+    one = engines.make(request.param, RUNTIME, alice, root)
     yield one
     one.clean_up()
 
@@ -240,7 +226,7 @@ def main_engine(request: pytest.FixtureRequest, alice: User, root: User) -> Iter
 @pytest.fixture
 def podman(alice: User, root: User) -> Iterator[Engine]:
     """alice's rootless podman."""
-    one = make_engine("podman", alice, root)
+    one = engines.make("podman", RUNTIME, alice, root)
     yield one
     one.clean_up()
 
@@ -248,6 +234,6 @@ def podman(alice: User, root: User) -> Iterator[Engine]:
 @pytest.fixture
 def docker(alice: User, root: User) -> Iterator[Engine]:
     """The machine's docker, as root."""
-    one = make_engine("docker", alice, root)
+    one = engines.make("docker", RUNTIME, alice, root)
     yield one
     one.clean_up()

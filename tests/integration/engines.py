@@ -17,6 +17,7 @@ import pytest
 from .users import Done, User, Variables
 from .waiting import wait_until
 
+NAMES = ("podman", "docker", "rootless docker")
 IMAGE = "localhost/busybox"
 NO_FORWARDING = b"WARNING: IPv4 forwarding is disabled. Networking will not work.\n"
 
@@ -105,6 +106,17 @@ class Engine:
         for name in self.made:
             done = self.remove(name)
             assert not done.status or "o such container" in done.stderr, done.stderr
+
+
+def make(name: str, runtime: str, alice: User, root: User) -> Engine:
+    """One of :data:`NAMES` with the executable under test; for another than scrun, the engine's own runtime."""
+    local = {"podman": "crun"}.get(name, "runc")
+    used = "scrun" if os.path.basename(runtime) == "scrun" else local
+    if name == "podman":
+        return Engine("podman", alice, used)
+    if name == "docker":
+        return Engine("docker", root, used)
+    return Engine("docker", alice, used, {"DOCKER_HOST": f"unix:///run/user/{alice.uid}/docker.sock"})
 
 
 def network() -> list[bytes]:
