@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # What a process that has no handler for it survives (signal(7)); of a container that isn't started no process has one.
 _HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
 _TRIES = 40  # a tenth of a second apart: the node's runtime may not know the container yet, just after start
+_FORCED_TRIES = 3  # for SIGKILL, which has another way
 _PATIENCE = 5.0  # seconds that the node's runtime has for SIGKILL
 _GONE = ("not running", "no such process", "does not exist", "No such file")
 
@@ -105,12 +106,12 @@ def force(anchor: Anchor, step: Step) -> None:
     try:
         if not step.progress.started:
             raise NodeRuntimeError("the container is not there yet")
-        send_on_node(anchor, signal.SIGKILL, done)
+        send_on_node(anchor, signal.SIGKILL, done, _FORCED_TRIES)
     except ScrunError:
         step.terminate()
 
 
-def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None]) -> None:
+def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], tries: int = _TRIES) -> None:
     """Through the node's own runtime; ``done`` gets the exit status of the attempt and what was said.
 
     A signal to the step would also reach the shell that slurmstepd runs the runtime with, and end it; the exit status
@@ -119,7 +120,7 @@ def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None]) 
     Raises:
         NodeRuntimeError: oci.conf doesn't say how.
     """
-    script = node_script(anchor.plan["oci_conf"], anchor.record, number)
+    script = node_script(anchor.plan["oci_conf"], anchor.record, number, tries)
     argv = srun.command_step(anchor.plan["srun"], job=anchor.record["job"], argv=["/bin/sh", "-c", script])
     printed = os.memfd_create("kill")
     pid = os.fork()
@@ -135,7 +136,7 @@ def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None]) 
     anchor.loop.child(pid, ended)
 
 
-def node_script(settings: dict[str, str], record: dict[str, object], number: int) -> str:
+def node_script(settings: dict[str, str], record: dict[str, object], number: int, tries: int = _TRIES) -> str:
     """The shell script that has a node's runtime send the signal to each of the job's containers on that node.
 
     Raises:
@@ -146,7 +147,7 @@ def node_script(settings: dict[str, str], record: dict[str, object], number: int
     values.update(u=str(record["user"]), U=str(record["uid"]), m="", b="", r="", e="", p="")
     program, name = oci_conf.runtime_command(settings, values)
     return (
-        f"try=0; while [ $try -lt {_TRIES} ]; do sent=; "
+        f"try=0; while [ $try -lt {tries} ]; do sent=; "
         f'for task in {" ".join(map(str, range(tasks)))}; do {program} kill "{name}" {number} && sent=1; done; '
         '[ -z "$sent" ] || exit 0; try=$((try + 1)); sleep 0.1; done; exit 1'
     )
