@@ -32,7 +32,7 @@ check: $(TOOLS)/.ready
 	@$(MAKE) --no-print-directory unit
 
 unit: $(TOOLS)/.ready
-	@$(TOOLS)/bin/python -m pytest -q tests/unit
+	@PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q tests/unit
 
 integration: up
 	@$(IN_LOGIN) sh -c '$(PYTEST_IN_LOGIN) -q $(or $(TESTS),tests/integration)'
@@ -57,12 +57,14 @@ clean: down
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The tools of `check`: they need no Slurm, so no pyslurm either.
+# The tools of `check`: they need no Slurm, so no pyslurm either. Not scrun itself: several checkouts share them.
 $(TOOLS)/.ready:
 	@command -v python3 >/dev/null && python3 -c 'import ensurepip, venv' 2>/dev/null || \
 	  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv; }
 	@echo 'scrun: installing the tools into $(TOOLS)'
 	@mkdir -p $(CACHE) && rm -rf $(TOOLS)
 	@python3 -m venv $(TOOLS)
-	@SCRUN_NO_EXTENSION=1 $(TOOLS)/bin/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(TOOLS)/bin/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  print("\n".join(project["dependencies"] + project["optional-dependencies"]["dev"]))' >$(TOOLS)/requirements.txt
+	@$(TOOLS)/bin/python -m pip install -q --disable-pip-version-check -r $(TOOLS)/requirements.txt
 	@touch $@
