@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _CONTEXT = {"help_option_names": ["-h", "-?", "--help", "--usage"], "max_content_width": 100}
+_GROUPS = {"lua": "For those who write hook scripts."}
 _VERSION = f"scrun version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}"
 
 
@@ -54,8 +55,19 @@ def program(perform: Callable[[Call], int]) -> click.Group:
     group.params.append(click.Option(["-v", "verbose"], count=True, help="say more on standard error; may be repeated"))
     group = click.version_option(__version__, "--version", "-V", message=_VERSION)(group)
     for name, command in COMMANDS.items():
-        group.add_command(_command(name, command, perform))
+        first, _, second = name.rpartition(" ")
+        owner = _group(group, first) if first else group
+        owner.add_command(_command(name, command, perform), second)
     return group
+
+
+def _group(program: click.Group, name: str) -> click.Group:
+    """The group of commands of two words, e.g. ``lua check``."""
+    if name not in program.commands:
+        program.add_command(click.Group(name, help=_GROUPS[name], context_settings=_CONTEXT))
+    found = program.commands[name]
+    assert isinstance(found, click.Group)
+    return found
 
 
 def _remember_globals(verbose: int, **options: Any) -> None:
@@ -69,22 +81,28 @@ def _remember_globals(verbose: int, **options: Any) -> None:
 
 
 def _command(name: str, command: Command, perform: Callable[[Call], int]) -> click.Command:
-    arguments = [word.strip("[]").replace("-", "_") for word in command.arguments]
+    arguments = [word.strip("[.]").replace("-", "_") for word in command.arguments]
 
     def callback(**given: Any) -> int:
-        words = tuple(given.pop(argument) for argument in arguments)
-        return perform(Call(name, click.get_current_context().obj, given, tuple(w for w in words if w is not None)))
+        words: tuple[str, ...] = ()
+        for value in (given.pop(argument) for argument in arguments):
+            words += value if isinstance(value, tuple) else () if value is None else (value,)
+        return perform(Call(name, click.get_current_context().find_root().obj, given, words))
 
     parameters: list[click.Parameter] = [_option(option) for option in command.options]
     parameters += [
-        click.Argument([argument], required=not word.startswith("["), metavar=word.upper())
+        click.Argument(
+            [argument], required=not word.startswith("["), nargs=-1 if "..." in word else 1, metavar=word.upper()
+        )
         for argument, word in zip(arguments, command.arguments, strict=True)
     ]
-    return click.Command(name, help=command.help, params=parameters, callback=callback, context_settings=_CONTEXT)
+    takes_the_rest = any("..." in word for word in command.arguments)
+    settings: dict[str, Any] = {**_CONTEXT, "allow_interspersed_args": not takes_the_rest}
+    return click.Command(name, help=command.help, params=parameters, callback=callback, context_settings=settings)
 
 
 def _option(option: Option) -> click.Option:
     words = [option.name, *option.spellings]
     if option.metavar:
-        return click.Option(words, metavar=option.metavar, help=option.help)
+        return click.Option(words, metavar=option.metavar, help=option.help, multiple=option.repeats)
     return click.Option(words, is_flag=True, help=option.help)

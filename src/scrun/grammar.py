@@ -12,19 +12,26 @@ if TYPE_CHECKING:
 
 
 class Option:
-    """One option: its spellings, the name of its value (empty for a flag), and its help."""
+    """One option: its spellings, the name of its value (empty for a flag), and its help.
 
-    __slots__ = ("help", "metavar", "name", "spellings")
+    One whose value's name ends in dots may be given several times; its value is the tuple of them.
+    """
+
+    __slots__ = ("help", "metavar", "name", "repeats", "spellings")
 
     def __init__(self, spellings: str, metavar: str, text: str) -> None:
         self.spellings = spellings.split()
         self.name = max(self.spellings, key=len).lstrip("-").replace("-", "_")
-        self.metavar = metavar
+        self.repeats = metavar.endswith("...")
+        self.metavar = metavar.removesuffix("...")
         self.help = text
 
 
 class Command:
-    """One command: what it does, its options, its arguments (a last one in brackets may be left out)."""
+    """One command: what it does, its options, its arguments.
+
+    An argument in brackets may be left out. A last one that ends in dots takes all that follows, options too.
+    """
 
     __slots__ = ("arguments", "help", "options")
 
@@ -72,11 +79,15 @@ GLOBAL_OPTIONS = (
     Option("--systemd-cgroup", "", _IGNORED),
 )
 
+_BUNDLE = Option("-b --bundle", "DIR", "the bundle (default: the working directory)")
+_CONSOLE_SOCKET = Option("--console-socket", "SOCKET", "where the master of the terminal is sent")
+_PID_FILE = Option("--pid-file", "FILE", "write the pid of the process's stand-in there")
+
 _CREATE_OPTIONS = (
-    Option("-b --bundle", "DIR", "the bundle (default: the working directory)"),
+    _BUNDLE,
     Option("-f --config", "FILE", "the name of the configuration in the bundle (default: config.json)"),
-    Option("--console-socket", "SOCKET", "where the master of the container's terminal is sent"),
-    Option("--pid-file", "FILE", "write the pid of the container's stand-in there"),
+    _CONSOLE_SOCKET,
+    _PID_FILE,
     Option("--pidfd-socket", "SOCKET", _IGNORED),
     Option("--preserve-fds", "N", _IGNORED),
     Option("--no-pivot", "", _IGNORED),
@@ -84,9 +95,29 @@ _CREATE_OPTIONS = (
     Option("--no-subreaper", "", _IGNORED),
 )
 
+_UPDATE_LIMITS = (
+    *("--blkio-weight", "--cpu-period", "--cpu-quota", "--cpu-burst", "--cpu-share", "--cpu-rt-period"),
+    *("--cpu-rt-runtime", "--cpuset-cpus", "--cpuset-mems", "--cpu-idle", "--memory", "--memory-reservation"),
+    *(
+        "--memory-swap",
+        "--kernel-memory",
+        "--kernel-memory-tcp",
+        "--pids-limit",
+        "--l3-cache-schema",
+        "--mem-bw-schema",
+    ),
+)
+
 COMMANDS = {
     "create": Command("Create a container: check it, get its job, stage its files.", "container-id", *_CREATE_OPTIONS),
     "start": Command("Start the process of a created container.", "container-id"),
+    "run": Command(
+        "Create and start a container, stay with it, and end with its exit status.",
+        "container-id",
+        Option("-d --detach", "", "don't stay with it"),
+        Option("--keep", "", "don't delete it when it has ended"),
+        *_CREATE_OPTIONS,
+    ),
     "state": Command("Print a container's state as JSON.", "container-id"),
     "kill": Command(
         "Send a signal (default: TERM) to a container's process.",
@@ -100,5 +131,68 @@ COMMANDS = {
         Option("--force -f", "", "always implied, as scrun(1) says; an unknown container is no error then"),
         Option("-r --regex", "", "CONTAINER-ID is a regular expression: delete every container that it fits"),
     ),
+    "exec": Command(
+        "Run a further process in a container, on its node.",
+        "container-id [command...]",
+        Option("-p --process", "FILE", "the process as JSON (runtime-spec, config.md, Process), instead of COMMAND"),
+        Option("-t --tty", "", "give it a terminal"),
+        Option("-d --detach", "", "don't stay with it"),
+        Option("-e --env", "NAME=VALUE...", "add a variable to its environment"),
+        Option("--cwd", "DIR", "its working directory in the container (default: the container's)"),
+        Option("-u --user", "UID[:GID]", "its user (default: the container's)"),
+        Option("-g --additional-gids", "GID...", "a further group of its user"),
+        Option("--node", "NAME", "of a container on several nodes, the one to run on (default: the first)"),
+        _CONSOLE_SOCKET,
+        _PID_FILE,
+        Option("-c --cap", "CAP...", "add a capability"),
+        Option("--no-new-privs", "", "it can't gain privileges"),
+        Option("--process-label", "LABEL", _IGNORED),
+        Option("--apparmor", "PROFILE", _IGNORED),
+        Option("--pidfd-socket", "SOCKET", _IGNORED),
+        Option("--preserve-fds", "N", _IGNORED),
+        Option("--cgroup", "PATH", _IGNORED),
+        Option("--ignore-paused", "", "run it even in a container that is paused"),
+    ),
+    "list": Command(
+        "List the containers.",
+        "",
+        Option("-f --format", "FORMAT", "table (default) or json"),
+        Option("-q --quiet", "", "their ids only"),
+    ),
+    "ps": Command(
+        "List the processes of a container, on its node.",
+        "container-id [ps-options...]",
+        Option("-f --format", "FORMAT", "table (default) or json: their pids on the node"),
+    ),
+    "pause": Command("Stop every process of a container.", "container-id"),
+    "resume": Command("Let every process of a paused container go on.", "container-id"),
+    "update": Command(
+        "Change what Slurm lets its user change of a job that runs.",
+        "container-id",
+        Option("-r --resources", "FILE", "the changes as JSON (runtime-spec, config-linux.md, resources); - is stdin"),
+        Option("--time-limit", "TIME", "the job's time limit, as scontrol(1) takes it"),
+        *(
+            Option(spelling, "VALUE", "refused: Slurm changes no such limit of a running job")
+            for spelling in _UPDATE_LIMITS
+        ),
+    ),
+    "events": Command(
+        "Print what a container uses, as JSON, now and then until it ends.",
+        "container-id",
+        Option("--interval", "SECONDS", "the time between (default: 5s)"),
+        Option("--stats", "", "print it once"),
+    ),
+    "spec": Command(
+        "Write a config.json to begin with.",
+        "",
+        _BUNDLE,
+        Option("-f --file", "FILE", "write it to this file (default: config.json in the bundle)"),
+        Option("--rootless", "", "accepted: what scrun runs is always rootless on the node"),
+    ),
     "features": Command("Print what this runtime supports as JSON (runtime-spec, features.md).", ""),
+    "version": Command("Print the version.", ""),
+    "lua check": Command(
+        "Load a hook script as for a container, without one, and say what is wrong with it.",
+        "[file]",
+    ),
 }

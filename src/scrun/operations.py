@@ -1,12 +1,11 @@
-"""From a command line that is understood to the operation that it names; what it returns is printed, if anything."""
+"""From a command line that is understood to the verb that it names (:mod:`scrun.verbs`), and the log that it wants."""
 
 from __future__ import annotations
 
 import os
-import sys
 
-from scrun import identity, log
-from scrun.errors import ContainerNotFound, UsageError
+from scrun import log
+from scrun.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +22,8 @@ def perform(call: Call, logger: log.Log) -> None:
     """
     if conf := call.globals["f"]:
         os.environ["SLURM_CONF"] = os.path.abspath(conf)
-    PERFORMERS[call.command](call, logger)
+    verb = __import__(f"scrun.verbs.{call.command.replace(' ', '_')}", fromlist=["perform"])
+    verb.perform(call, logger)
 
 
 def logger(call: Call) -> log.Log:
@@ -52,92 +52,3 @@ def _log_file(spec: str) -> str:
     if colon and backend in ("journald", "syslog"):
         return ""
     return path if colon and backend == "file" else spec
-
-
-def _root(call: Call) -> str:
-    return os.path.abspath(call.globals["root"] or identity.default_root())
-
-
-def _create(call: Call, logger: log.Log) -> None:
-    from scrun.lifecycle import create
-
-    options = call.options
-    for name in ("pidfd_socket", "preserve_fds", "no_pivot", "no_new_keyring", "no_subreaper"):
-        if options[name]:
-            logger.debug(f"--{name.replace('_', '-')} has no meaning for a container on another host")
-    create.run(
-        _root(call),
-        call.arguments[0],
-        create.Options(
-            options["bundle"] or ".",
-            options["pid_file"] or "",
-            options["console_socket"] or "",
-            options["config"] or "config.json",
-        ),
-        create.Output(logger, call.globals["log"] or "", call.globals["log_format"] or "text"),
-    )
-
-
-def _start(call: Call, _logger: log.Log) -> None:
-    from scrun.lifecycle import container, start
-
-    start.run(container.Container.open(_root(call), call.arguments[0]))
-
-
-def _state(call: Call, _logger: log.Log) -> None:
-    from scrun import fastjson
-    from scrun.lifecycle import container, state
-
-    sys.stdout.write(fastjson.dumps(state.run(container.Container.open(_root(call), call.arguments[0]))) + "\n")
-
-
-def _kill(call: Call, _logger: log.Log) -> None:
-    from scrun.lifecycle import container, kill
-
-    number = kill.signal_number(call.arguments[1] if len(call.arguments) > 1 else "TERM")
-    for container_id in _ids(call):
-        kill.run(container.Container.open(_root(call), container_id), number)
-
-
-def _delete(call: Call, _logger: log.Log) -> None:
-    from scrun.lifecycle import container, delete
-
-    for container_id in _ids(call):
-        try:
-            delete.run(container.Container.open(_root(call), container_id, load=False))
-        except ContainerNotFound:
-            if not call.options["force"]:
-                raise
-
-
-def _ids(call: Call) -> list[str]:
-    """The container that is named, or with --regex all that fit."""
-    if not call.options["regex"]:
-        return [call.arguments[0]]
-    import re
-
-    try:
-        pattern = re.compile(call.arguments[0])
-        return sorted(name for name in os.listdir(_root(call)) if pattern.search(name))
-    except re.error as error:
-        raise UsageError(f"{call.arguments[0]!r} is no regular expression: {error}") from error
-    except FileNotFoundError:
-        return []
-
-
-def _features(_call: Call, _logger: log.Log) -> None:
-    import json
-
-    from scrun import features
-
-    sys.stdout.write(json.dumps(features.document(), indent=2) + "\n")
-
-
-PERFORMERS = {
-    "create": _create,
-    "start": _start,
-    "state": _state,
-    "kill": _kill,
-    "delete": _delete,
-    "features": _features,
-}

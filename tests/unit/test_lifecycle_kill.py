@@ -37,7 +37,7 @@ def test_what_is_no_signal_is_refused_by_its_name(name: str) -> None:
 
 
 SETTINGS = {"runtimequery": "crun --root=/run/user/%U/ state %n.%u.%j.%s.%t"}
-RECORD: dict[str, Any] = {"job": 42, "step": "3", "user": "alice", "uid": 2000, "tasks": 1}
+RECORD: dict[str, Any] = {"job": 42, "step": "3", "user": "alice", "uid": 2000, "tasks": 1, "runtime": SETTINGS}
 
 
 def _on_a_node(script: str, runtime: Callable[..., str], text: str) -> tuple[int, list[str]]:
@@ -50,20 +50,18 @@ def _on_a_node(script: str, runtime: Callable[..., str], text: str) -> tuple[int
 
 
 def test_the_signal_goes_to_the_container_by_its_name_on_the_node(script: Callable[..., str]) -> None:
-    code, calls = _on_a_node(kill.node_script(SETTINGS, RECORD, 10), script, "")
+    code, calls = _on_a_node(kill.node_script(RECORD, 10), script, "")
     assert (code, calls) == (0, ["--root=/run/user/2000/ kill node1.alice.42.3.0 10"])
 
 
 def test_it_goes_to_each_of_a_jobs_tasks_and_is_sent_when_one_of_them_took_it(script: Callable[..., str]) -> None:
-    code, calls = _on_a_node(
-        kill.node_script(SETTINGS, RECORD | {"tasks": 3}, 15), script, "case $3 in *.1) ;; *) exit 1; esac"
-    )
+    code, calls = _on_a_node(kill.node_script(RECORD | {"tasks": 3}, 15), script, "case $3 in *.1) ;; *) exit 1; esac")
     assert code == 0
     assert [call.split()[2] for call in calls] == [f"node1.alice.42.3.{task}" for task in range(3)]
 
 
 def test_a_container_that_the_node_does_not_know_yet_is_asked_for_again(script: Callable[..., str]) -> None:
-    code, calls = _on_a_node(kill.node_script(SETTINGS, RECORD, 15), script, "test $(wc -l <$0.calls) -gt 2")
+    code, calls = _on_a_node(kill.node_script(RECORD, 15), script, "test $(wc -l <$0.calls) -gt 2")
     assert (code, len(calls)) == (0, 3)
 
 
@@ -71,7 +69,7 @@ def test_a_container_that_the_node_does_not_know_yet_is_asked_for_again(script: 
 def test_an_oci_conf_that_does_not_say_how_is_an_error(settings: dict[str, str]) -> None:
     # %p is the pid on the node: nobody knows it here.
     with pytest.raises(NodeRuntimeError, match=r"oci\.conf"):
-        kill.node_script({key: value.replace("%p", "%x") for key, value in settings.items()}, RECORD, 15)
+        kill.node_script(RECORD | {"runtime": {key: value.replace("%p", "%x") for key, value in settings.items()}}, 15)
 
 
 @pytest.mark.parametrize("written", ["creating", "stopped"])

@@ -171,7 +171,7 @@ class Anchor:
 
         def command(stderr: int | None) -> list[str]:
             return srun.container_step(
-                plan["srun"],
+                record["srun"],
                 job=record["job"],
                 bundle=record["job_bundle"],
                 container_id=self.container.id,

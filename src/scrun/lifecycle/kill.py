@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import status, wire
+from scrun.lifecycle import node, status, wire
 from scrun.lifecycle.control import KILLED, ask
-from scrun.lifecycle.worker import close_all_but
-from scrun.slurm import oci_conf, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from scrun.lifecycle.anchor import Anchor
     from scrun.lifecycle.container import Container
@@ -120,49 +118,24 @@ def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], 
     Raises:
         NodeRuntimeError: oci.conf doesn't say how.
     """
-    script = node_script(anchor.plan["oci_conf"], anchor.record, number, tries)
-    argv = srun.command_step(anchor.plan["srun"], job=anchor.record["job"], argv=["/bin/sh", "-c", script])
-    printed = os.memfd_create("kill")
-    pid = os.fork()
-    if not pid:
-        _exec(argv, anchor.plan["environment"], printed)
 
-    def ended(exit_status: int) -> None:
-        said = os.pread(printed, 4096, 0).decode("utf-8", "replace").strip()
-        os.close(printed)
+    def ended(exit_status: int, said: str) -> None:
         anchor.log("debug", f"signal {number}: {exit_status}: {said}")
         done(exit_status, said)
 
-    anchor.loop.child(pid, ended)
+    node.start(anchor, node.argv(anchor.record, node_script(anchor.record, number, tries)), ended)
 
 
-def node_script(settings: dict[str, str], record: dict[str, object], number: int, tries: int = _TRIES) -> str:
+def node_script(record: dict[str, Any], number: int, tries: int = _TRIES) -> str:
     """The shell script that has a node's runtime send the signal to each of the job's containers on that node.
 
     Raises:
         NodeRuntimeError: oci.conf doesn't say how.
     """
-    tasks = int(str(record.get("tasks", 1)))
-    values = {"n": "$SLURMD_NODENAME", "j": str(record["job"]), "s": str(record.get("step") or 0), "t": "$task"}
-    values.update(u=str(record["user"]), U=str(record["uid"]), m="", b="", r="", e="", p="")
-    program, name = oci_conf.runtime_command(settings, values)
+    program, name = node.runtime(record)
+    tasks = " ".join(map(str, range(record["tasks"])))
     return (
         f"try=0; while [ $try -lt {tries} ]; do sent=; "
-        f'for task in {" ".join(map(str, range(tasks)))}; do {program} kill "{name}" {number} && sent=1; done; '
+        f'for task in {tasks}; do {program} kill "{name}" {number} && sent=1; done; '
         '[ -z "$sent" ] || exit 0; try=$((try + 1)); sleep 0.1; done; exit 1'
     )
-
-
-def _exec(argv: list[str], environment: dict[str, str], printed: int) -> None:
-    """The child's side; never returns."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(printed, 1)
-        os.dup2(printed, 2)
-        close_all_but(0, 1, 2)
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        os.execve(argv[0], argv, environment)
-    finally:
-        os._exit(127)

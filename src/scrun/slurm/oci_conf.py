@@ -94,6 +94,14 @@ def expand(pattern: str, values: Mapping[str, str]) -> str:
     return out
 
 
+_RUNTIME = (("runtimequery", "state"), ("runtimekill", "kill"))  # the settings that tell how it is called, and a verb
+
+
+def of_the_runtime(settings: Mapping[str, str]) -> dict[str, str]:
+    """Those of the settings that :func:`runtime_command` reads."""
+    return {key: settings[key] for key, _verb in _RUNTIME if key in settings}
+
+
 def runtime_command(settings: Mapping[str, str], values: Mapping[str, str]) -> tuple[str, str]:
     """How the node's own runtime is called: the shell words before its verb, and the container's name there.
 
@@ -102,7 +110,7 @@ def runtime_command(settings: Mapping[str, str], values: Mapping[str, str]) -> t
     Raises:
         NodeRuntimeError: neither is set, or they aren't of that form.
     """
-    for key, verb in (("runtimequery", "state"), ("runtimekill", "kill")):
+    for key, verb in _RUNTIME:
         program, found, rest = settings.get(key, "").partition(f" {verb} ")
         if found and rest.strip():
             return expand(program.strip(), values), expand(rest.split()[-1], values)

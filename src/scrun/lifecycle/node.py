@@ -1,0 +1,97 @@
+"""On the node, beside the container: steps that overlap with its own, and the node's own runtime in them.
+
+The anchor starts such steps and goes on (:func:`start`); verbs that aren't the anchor's wait for them (:func:`run`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun.lifecycle.worker import close_all_but
+from scrun.slurm import oci_conf, srun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from scrun.lifecycle.anchor import Anchor
+
+    Record = dict[str, Any]
+
+_MOST_SAID = 4096  # bytes of what a step of the anchor's prints that are looked at
+
+
+def runtime(record: Record) -> tuple[str, str]:
+    """The node's own runtime, as shell words: what comes before its verb, and the container's name there.
+
+    The name holds ``$task``: each task of the job is a container of its own.
+
+    Raises:
+        NodeRuntimeError: oci.conf doesn't say how it is called.
+    """
+    values = {"n": "$SLURMD_NODENAME", "j": str(record["job"]), "s": str(record.get("step") or 0), "t": "$task"}
+    values.update(u=str(record["user"]), U=str(record["uid"]), m="", b="", r="", e="", p="")
+    return oci_conf.runtime_command(record["runtime"], values)
+
+
+def argv(record: Record, script: str, *words: str, nodes: Sequence[str] | None = None) -> list[str]:
+    """The command line of a step that runs the shell script once on each of the nodes, or of the job's nodes.
+
+    ``words`` are the script's ``$1`` and so on; one may have 128 KB (execve(2)).
+    """
+    command = ["/bin/sh", "-c", script, "sh", *words] if words else ["/bin/sh", "-c", script]
+    return srun.command_step(record["srun"], job=record["job"], argv=command, nodes=nodes)
+
+
+def environment(record: Record) -> dict[str, str]:
+    """The environment of such a step: ours, and what engines don't give to every call, but no job's."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    return {**mine, **record["environment"]}
+
+
+def run(
+    record: Record, script: str, *words: str, nodes: Sequence[str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the script in such a step, and wait for it; what it prints is in the answer."""
+    import subprocess
+
+    return subprocess.run(
+        argv(record, script, *words, nodes=nodes),
+        env=environment(record),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+
+
+def start(anchor: Anchor, command: list[str], done: Callable[[int, str], None]) -> None:
+    """Run the command as a child of the anchor; ``done`` gets its exit status and what it said."""
+    printed = os.memfd_create("node")
+    pid = os.fork()
+    if not pid:
+        _exec(command, anchor.plan["environment"], printed)
+
+    def ended(exit_status: int) -> None:
+        said = os.pread(printed, _MOST_SAID, 0).decode("utf-8", "replace").strip()
+        os.close(printed)
+        done(exit_status, said)
+
+    anchor.loop.child(pid, ended)
+
+
+def _exec(argv: list[str], environment: dict[str, str], printed: int) -> None:
+    """The child's side; never returns."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(printed, 1)
+        os.dup2(printed, 2)
+        close_all_but(0, 1, 2)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        os.execve(argv[0], argv, environment)
+    finally:
+        os._exit(127)

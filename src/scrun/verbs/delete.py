@@ -1,0 +1,23 @@
+"""scrun delete."""
+
+from __future__ import annotations
+
+from scrun import verbs
+from scrun.errors import ContainerNotFound
+from scrun.lifecycle import delete
+from scrun.lifecycle.container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.grammar import Call
+    from scrun.log import Log
+
+
+def perform(call: Call, _logger: Log) -> None:
+    """Delete the container, or all that fit."""
+    for container_id in verbs.ids(call):
+        try:
+            delete.run(Container.open(verbs.root(call), container_id, load=False))
+        except ContainerNotFound:
+            if not call.options["force"]:
+                raise

@@ -1,0 +1,18 @@
+"""scrun features."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from scrun import features
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.grammar import Call
+    from scrun.log import Log
+
+
+def perform(_call: Call, _logger: Log) -> None:
+    """Print the document."""
+    sys.stdout.write(json.dumps(features.document(), indent=2) + "\n")

@@ -1,0 +1,19 @@
+"""scrun kill."""
+
+from __future__ import annotations
+
+from scrun import verbs
+from scrun.lifecycle import kill
+from scrun.lifecycle.container import Container
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.grammar import Call
+    from scrun.log import Log
+
+
+def perform(call: Call, _logger: Log) -> None:
+    """Send the signal to the container, or to all that fit."""
+    number = kill.signal_number(call.arguments[1] if len(call.arguments) > 1 else "TERM")
+    for container_id in verbs.ids(call):
+        kill.run(Container.open(verbs.root(call), container_id), number)

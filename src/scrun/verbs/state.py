@@ -1,0 +1,18 @@
+"""scrun state."""
+
+from __future__ import annotations
+
+import sys
+
+from scrun import fastjson, verbs
+from scrun.lifecycle import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.grammar import Call
+    from scrun.log import Log
+
+
+def perform(call: Call, _logger: Log) -> None:
+    """Print the container's state."""
+    sys.stdout.write(fastjson.dumps(state.run(verbs.container(call))) + "\n")
