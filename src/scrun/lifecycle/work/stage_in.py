@@ -65,7 +65,10 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
     waits: list[bool] = []
 
     def adapted(given: dict[str, Any]) -> dict[str, Any]:
-        return adapt.adapt(given, uid=uid, gid=gid, note=lambda text: host.log("debug", text))
+        # Only crun can make a user namespace without a user 0; of a runtime that isn't known that isn't hoped.
+        keep_user = record["runtime"]["kind"] == "crun"
+        note = lambda text: host.log("debug", text)  # noqa: E731
+        return adapt.adapt(given, uid=uid, gid=gid, note=note, keep_user=keep_user)
 
     def stage(options: Options) -> None:
         container = StagedContainer(
@@ -94,6 +97,8 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         raise
     ours = bool(made) and paths.bundle == record["bundle"]
     bundle, rootfs = (made[-1].bundle, made[-1].rootfs) if ours else (paths.bundle, paths.root_path or record["rootfs"])
+    if not ours and bundle != record["bundle"]:
+        _leave_engine(bundle, config, host)
     return {
         "staged": made[-1].to_dict() if made else {},
         "bundle": bundle,
@@ -101,3 +106,26 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
         "hold": not ours or any(waits),
     }
+
+
+def _leave_engine(bundle: str, original: dict[str, Any], host: Host) -> None:
+    """Take from a bundle of the script's own making what it took over from the engine and no node can use."""
+    from scrun import fastjson
+    from scrun.bundle import adapt
+    from scrun.bundle import config as bundle_config
+    from scrun.errors import BundleError
+
+    try:
+        config = bundle_config.load(bundle)
+    except BundleError:
+        return  # it is on the nodes only, say: the node's runtime will tell what is wrong with it
+    if not (notes := adapt.leave_engine(config, original)):
+        return
+    for note in notes:
+        host.log("debug", note)
+    path = os.path.join(bundle, "config.json")
+    fresh = os.path.join(bundle, f".config.json.{os.getpid()}")
+    with open(fresh, "x", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
+        file.write(fastjson.dumps(config))
+    os.rename(fresh, path)
