@@ -6,7 +6,7 @@ import os
 import sys
 
 from scrun import argv, operations
-from scrun.errors import ScrunError
+from scrun.errors import Reported, ScrunError
 from scrun.log import Log
 
 TYPE_CHECKING = False
@@ -39,6 +39,9 @@ def execute(call: Call) -> int:
         operations.perform(call, logger)
         if sys.stdout:  # None when the caller closed it
             sys.stdout.flush()
+    except Reported as error:
+        sys.stdout.flush()
+        return error.exit_code
     except ScrunError as error:
         logger.say("fatal", str(error))
         return error.exit_code

@@ -162,7 +162,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         "pid_file": options.pid_file and os.path.abspath(options.pid_file),
         "new_network_namespace": _wants_network_namespace(config),
         "script": sources.script(environment),
-        "lua": environment.get("SCRUN_LUA", "5.4"),
+        "lua": environment.get("SCRUN_LUA", ""),
         "staging": {
             "config_file": os.path.join(bundle, options.config),
             "spool_dir": os.path.join(container.path, SPOOL),

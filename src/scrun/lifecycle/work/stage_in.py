@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 
+from scrun.errors import HookError
 from scrun.lifecycle import wire
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
+from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
+from scrun.slurm import sources
 from scrun.staging.known import memory
 
 TYPE_CHECKING = False
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 def run(channel: int, container: Container) -> None:
     """Serve ``{"script": …}``, which loads it, and then ``{"record": …}``, which calls the hook."""
     reader = wire.Reader(channel)
-    preload(os.environ.get("SCRUN_LUA", "5.4"))
+    preload(_likely_version())
     if not (message := reader.next()):
         return
     plan = message["staging"]
@@ -52,6 +55,15 @@ def run(channel: int, container: Container) -> None:
         host.job = Job(record, plan["srun"], host.environment)
         wire.send(channel, _stage_in(hooks, host, record, plan, config))
         host.job.wait()
+
+
+def _likely_version() -> str:
+    """Of Lua; the script is read before anybody says which it is."""
+    try:
+        source = read_script(sources.script(os.environ))
+    except HookError:
+        source = b""
+    return version_of(source, os.environ.get("SCRUN_LUA"))
 
 
 def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any]) -> Message:
