@@ -114,6 +114,17 @@ def test_what_the_site_excludes_is_not_in_the_containers_environment(container: 
     assert b"HIDDEN" not in one.output
 
 
+def test_where_slurmd_reads_no_config_the_environment_is_made_as_it_would(
+    container: MakeContainer, oci_conf: Put
+) -> None:
+    oci_conf(RUNC.replace("RunTimeRun", "IgnoreFileConfigJson=true\nRunTimeRun"))
+    one = container("sh", "-c", "env; exit 7", env=["HIDDEN_VALUE=x", "SHOWN=y"]).started()
+    assert one.ended() == 7
+    assert b"SHOWN=y\n" in one.output
+    assert f"SLURM_JOB_ID={one.record['job']}\n".encode() in one.output
+    assert b"HIDDEN" not in one.output
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -99,27 +99,25 @@ def test_what_is_wrong_is_one_line_with_the_file_and_its_line(text: str, message
 
 def test_it_is_read_from_beside_slurm_conf(tmp_path: Path) -> None:
     (tmp_path / "oci.conf").write_bytes(b"RunTimeRun=crun\xff RunTimeKill=k RunTimeDelete=d\n")
-    found = oci_conf.read({"SLURM_CONF": str(tmp_path / "slurm.conf")})
+    found = oci_conf.read(str(tmp_path / "oci.conf"))
     assert found["RunTimeRun"] == "crun\udcff"
 
 
 def test_an_included_file_is_read_and_named_in_its_faults(tmp_path: Path) -> None:
     (tmp_path / "oci.conf").write_text("Include more.conf\nRunTimeKill=k\n")
     (tmp_path / "more.conf").write_text("RunTimeRun=r\nRunTimeDelete=d\n")
-    environment = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
-    assert oci_conf.read(environment) == {"RunTimeRun": "r", "RunTimeDelete": "d", "RunTimeKill": "k"}
+    assert oci_conf.read(str(tmp_path / "oci.conf")) == {"RunTimeRun": "r", "RunTimeDelete": "d", "RunTimeKill": "k"}
     (tmp_path / "more.conf").write_text("\nNosuch=r\n")
     with pytest.raises(SlurmError, match=r"more\.conf:2: oci\.conf has no Nosuch"):
-        oci_conf.read(environment)
+        oci_conf.read(str(tmp_path / "oci.conf"))
 
 
 def test_one_that_is_missing_or_unreadable_is_an_error_that_names_it(tmp_path: Path) -> None:
-    environment = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
     with pytest.raises(SlurmError, match=r"oci\.conf does not exist"):
-        oci_conf.read(environment)
+        oci_conf.read(str(tmp_path / "oci.conf"))
     (tmp_path / "oci.conf").mkdir()
     with pytest.raises(SlurmError, match=r"can't read .*oci\.conf: Is a directory"):
-        oci_conf.read(environment)
+        oci_conf.read(str(tmp_path / "oci.conf"))
 
 
 @pytest.mark.parametrize(
@@ -137,9 +135,8 @@ def test_one_that_is_missing_or_unreadable_is_an_error_that_names_it(tmp_path: P
 )
 def test_patterns_that_slurmd_would_refuse_are_refused_here(text: str, good: bool, tmp_path: Path) -> None:
     (tmp_path / "oci.conf").write_text(text)
-    environment = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
     if good:
-        assert oci_conf.read(environment)
+        assert oci_conf.read(str(tmp_path / "oci.conf"))
     else:
         with pytest.raises(SlurmError, match="Slurm would run no container with it"):
-            oci_conf.read(environment)
+            oci_conf.read(str(tmp_path / "oci.conf"))

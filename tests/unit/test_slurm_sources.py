@@ -26,7 +26,7 @@ def test_what_the_environment_names_wins_though_it_is_not_there(tmp_path: Path) 
     make(tmp_path / "etc/slurm.conf")
     named = {"SLURM_CONF": "/nosuch/slurm.conf"}
     assert sources.slurm_conf(named) == "/nosuch/slurm.conf"
-    assert sources.beside(named, "oci.conf") == "/nosuch/oci.conf"
+    assert sources.oci_conf(named) == "/nosuch/oci.conf"
     assert sources.script(named) == "/nosuch/scrun.lua"
 
 
@@ -34,7 +34,7 @@ def test_what_the_environment_names_wins_though_it_is_not_there(tmp_path: Path) 
 def test_the_hosts_own_wins_over_a_cache(tmp_path: Path, environment: dict[str, str]) -> None:
     cached = make(tmp_path / "run/slurm.conf")
     assert sources.slurm_conf(environment) == cached
-    assert sources.beside(environment, "oci.conf") == str(tmp_path / "run/oci.conf")
+    assert sources.oci_conf(environment) == str(tmp_path / "run/oci.conf")
     assert sources.slurm_conf(environment | {"SLURM_CONF_SERVER": "ctl"}) == cached
     own = make(tmp_path / "etc/slurm.conf")
     assert sources.slurm_conf(environment) == own
@@ -49,4 +49,4 @@ def test_the_script_may_lie_in_etc_where_a_cache_has_none(tmp_path: Path) -> Non
 
 def test_without_any_there_is_none(tmp_path: Path) -> None:
     assert sources.slurm_conf({}) == ""
-    assert sources.beside({}, "oci.conf") == str(tmp_path / "etc/oci.conf")
+    assert sources.oci_conf({}) == str(tmp_path / "etc/oci.conf")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PATIENCE = 200.0  # seconds; podman gives create 240
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Of the caller's environment, what later calls need and docker and podman don't give them.
-_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CONF", "TMPDIR")
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CONF", "SLURM_CONF_SERVER", "TMPDIR")
 
 
 class Options:
@@ -123,7 +123,8 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     if options.console_socket and not terminal:
         raise UsageError("--console-socket is given but process.terminal is false: there is no terminal to be sent")
     oci_conf.check_slurm_conf(environment)
-    settings = oci_conf.read(environment)
+    oci, script = _configuration(container, environment)
+    settings = oci_conf.read(oci)
     in_file = settings.get("FileDebug", "")
     output.levels.settle(
         file=in_file or "error",
@@ -155,13 +156,13 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         "patience": request.patience if request.patience is not None else PATIENCE,
         "args": [executable.resolve(config, rootfs, bundle=bundle), *process["args"][1:]],
         "environment": {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
-        | {name: environment[name] for name in ("SLURM_CONF",) if name in environment},
+        | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
         "terminal": terminal,
         "console_socket": options.console_socket and os.path.abspath(options.console_socket),
         "console_size": [size["height"], size["width"]] if size and size.get("height") else None,
         "pid_file": options.pid_file and os.path.abspath(options.pid_file),
         "new_network_namespace": _wants_network_namespace(config),
-        "script": sources.script(environment),
+        "script": script,
         "lua": environment.get("SCRUN_LUA", ""),
         "staging": {
             "config_file": os.path.join(bundle, options.config),
@@ -171,8 +172,29 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "log_file": output.log_file,
             "log_format": output.log_format,
             "srun": command,
+            **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },
     }
+
+
+def _configuration(container: Container, environment: os._Environ[str]) -> tuple[str, str]:
+    """The oci.conf and the scrun.lua to use.
+
+    Raises:
+        SlurmError: there is no Slurm configuration on this host.
+    """
+    if not sources.slurm_conf(environment):
+        from scrun.slurm import fetched
+
+        directory = container.child("conf")
+        if conf := fetched.fetch(directory):
+            environment["SLURM_CONF"] = conf
+        else:
+            script = os.path.join(directory, sources.SCRIPT)
+            return os.path.join(directory, sources.OCI_CONF), (
+                script if os.path.exists(script) else sources.script(environment)
+            )
+    return sources.oci_conf(environment), sources.script(environment)
 
 
 def _wants_network_namespace(config: Message) -> bool:

@@ -11,7 +11,6 @@ import os
 
 from scrun.errors import SlurmError
 from scrun.log import LEVELS
-from scrun.slurm import sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,11 +89,6 @@ OURS: dict[str, Callable[[str], Any]] = {"NodeRuntime": _text, "NodeContainer": 
 _BY_LOWER = {name.lower(): (name, parse) for name, parse in {**KEYS, **OURS}.items()}
 
 
-def path(environment: Mapping[str, str]) -> str:
-    """Where oci.conf is: beside slurm.conf."""
-    return sources.beside(environment, sources.OCI_CONF)
-
-
 def check_slurm_conf(environment: Mapping[str, str]) -> None:
     """Refuse at once a SLURM_CONF that is no file to read: libslurm would look for it for a minute.
 
@@ -113,13 +107,12 @@ def check_slurm_conf(environment: Mapping[str, str]) -> None:
         raise SlurmError(f"the Slurm configuration {where} is no text")
 
 
-def read(environment: Mapping[str, str]) -> Settings:
-    """The settings of oci.conf by their names as the manual page has them; SrunArgs is a list.
+def read(where: str) -> Settings:
+    """The settings of the oci.conf at that path, by their names as the manual page has them; SrunArgs is a list.
 
     Raises:
         SlurmError: there is none, so no node can run a container; or it can't be read, or understood.
     """
-    where = path(environment)
     try:
         settings = parse(_content(where), where)
     except FileNotFoundError:

@@ -29,14 +29,18 @@ def slurm_conf(environment: Mapping[str, str]) -> str:
     return ""
 
 
-def beside(environment: Mapping[str, str], name: str) -> str:
-    """Where a file of that name is that lies beside slurm.conf; below /etc/slurm when nothing says where that is."""
-    return os.path.join(os.path.dirname(slurm_conf(environment)) or DIRECTORY, name)
+def oci_conf(environment: Mapping[str, str]) -> str:
+    """The oci.conf beside slurm.conf."""
+    return _beside(environment, OCI_CONF)
 
 
 def script(environment: Mapping[str, str]) -> str:
     """The site's scrun.lua: beside slurm.conf, or in /etc/slurm where that is a cache without one (scrun(1))."""
-    path = beside(environment, SCRIPT)
+    path = _beside(environment, SCRIPT)
     if not environment.get("SLURM_CONF") and not os.path.exists(path):
         return f"{DIRECTORY}/{SCRIPT}"
     return path
+
+
+def _beside(environment: Mapping[str, str], name: str) -> str:
+    return os.path.join(os.path.dirname(slurm_conf(environment)) or DIRECTORY, name)

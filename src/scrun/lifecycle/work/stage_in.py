@@ -67,12 +67,13 @@ def _likely_version() -> str:
 
 
 def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any]) -> Message:
-    from scrun.bundle import adapt
+    from scrun.bundle import adapt, adapt_process
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
 
     uid, gid = record["uid"], record["gid"]
+    job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
     made: list[Staged] = []
     waits: list[bool] = []
 
@@ -80,7 +81,10 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         # Only crun can make a user namespace without a user 0; of a runtime that isn't known that isn't hoped.
         keep_user = record["runtime"]["kind"] == "crun"
         note = lambda text: host.log("debug", text)  # noqa: E731
-        return adapt.adapt(given, uid=uid, gid=gid, note=note, keep_user=keep_user)
+        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, keep_user=keep_user)
+        if "env_exclude" in plan:  # slurmd leaves the config alone
+            adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
+        return fit
 
     def stage(options: Options) -> None:
         container = StagedContainer(
@@ -90,7 +94,6 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         made.append(stage_in(container, host.step, adapt=adapted, log=host.log, options=options or None))
 
     host.stage_in = stage
-    job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
     call = StageIn(
         id=record["id"],
         bundle=record["bundle"],
