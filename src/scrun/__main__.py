@@ -6,7 +6,7 @@ import os
 import sys
 
 from scrun import argv, operations
-from scrun.errors import Reported, ScrunError
+from scrun.errors import ScrunError
 from scrun.log import Log
 
 TYPE_CHECKING = False
@@ -36,12 +36,9 @@ def execute(call: Call) -> int:
     logger = Log()
     try:
         logger = operations.logger(call)
-        operations.perform(call, logger)
+        status = operations.perform(call, logger)
         if sys.stdout:  # None when the caller closed it
             sys.stdout.flush()
-    except Reported as error:
-        sys.stdout.flush()
-        return error.exit_code
     except ScrunError as error:
         logger.say("fatal", str(error))
         return error.exit_code
@@ -56,7 +53,7 @@ def execute(call: Call) -> int:
         logger.debug(traceback.format_exc())
         logger.say("fatal", f"internal error: {type(error).__name__}: {error}: run it with --debug, and report it")
         return 1
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 
     ScrunError                      anything scrun says itself
     ├── UsageError                  the command line can't be understood
-    ├── Reported                    what was asked for has been printed, and it is no success
     ├── ContainerError              the container named by its id
     │   ├── InvalidId               not an id that runc would take
     │   ├── ContainerNotFound       no such container
@@ -43,10 +42,6 @@ class ScrunError(Exception):
 
 class UsageError(ScrunError):
     """The command line can't be understood."""
-
-
-class Reported(ScrunError):
-    """What was asked for has been printed, and it is no success: there is nothing to add, but the exit status."""
 
 
 class ContainerError(ScrunError):

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from scrun.grammar import Call
 
 
-def perform(call: Call, logger: log.Log) -> None:
-    """Do what the call says.
+def perform(call: Call, logger: log.Log) -> int:
+    """Do what the call says; the result is the exit status.
 
     Raises:
         ScrunError: what went wrong, for a person.
@@ -21,7 +21,7 @@ def perform(call: Call, logger: log.Log) -> None:
     if conf := call.globals["f"]:
         os.environ["SLURM_CONF"] = os.path.abspath(conf)
     verb = __import__(f"scrun.verbs.{call.command.replace(' ', '_')}", fromlist=["perform"])
-    verb.perform(call, logger)
+    return verb.perform(call, logger) or 0
 
 
 def logger(call: Call) -> log.Log:

@@ -52,7 +52,7 @@ def test_lua_loads_and_runs_without_a_problem(snippet: str, tmp_path: Path) -> N
 def test_an_oci_conf_is_one_that_slurm_takes_and_scrun_understands(snippet: str, tmp_path: Path) -> None:
     path = tmp_path / "oci.conf"
     path.write_text(snippet)
-    found = node_runtime.derive(oci_conf.read(str(path)))
+    found = node_runtime.derive(oci_conf.read_file(str(path)))
     assert found["command"]
     assert "%j" in found["name"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scrun.errors import SlurmError
-from scrun.slurm import oci_conf
+from scrun.slurm import conf_text, oci_conf
 
 # The names in oci.conf(5) of Slurm 26.05.
 KEYS = (
@@ -99,25 +99,35 @@ def test_what_is_wrong_is_one_line_with_the_file_and_its_line(text: str, message
 
 def test_it_is_read_from_beside_slurm_conf(tmp_path: Path) -> None:
     (tmp_path / "oci.conf").write_bytes(b"RunTimeRun=crun\xff RunTimeKill=k RunTimeDelete=d\n")
-    found = oci_conf.read(str(tmp_path / "oci.conf"))
+    found = oci_conf.read_file(str(tmp_path / "oci.conf"))
     assert found["RunTimeRun"] == "crun\udcff"
 
 
 def test_an_included_file_is_read_and_named_in_its_faults(tmp_path: Path) -> None:
     (tmp_path / "oci.conf").write_text("Include more.conf\nRunTimeKill=k\n")
     (tmp_path / "more.conf").write_text("RunTimeRun=r\nRunTimeDelete=d\n")
-    assert oci_conf.read(str(tmp_path / "oci.conf")) == {"RunTimeRun": "r", "RunTimeDelete": "d", "RunTimeKill": "k"}
+    assert oci_conf.read_file(str(tmp_path / "oci.conf")) == {
+        "RunTimeRun": "r",
+        "RunTimeDelete": "d",
+        "RunTimeKill": "k",
+    }
     (tmp_path / "more.conf").write_text("\nNosuch=r\n")
     with pytest.raises(SlurmError, match=r"more\.conf:2: oci\.conf has no Nosuch"):
-        oci_conf.read(str(tmp_path / "oci.conf"))
+        oci_conf.read_file(str(tmp_path / "oci.conf"))
+
+
+def test_an_included_file_that_is_missing_is_named_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / "oci.conf").write_text("\nInclude more.conf\n")
+    with pytest.raises(SlurmError, match=r"oci\.conf:2: can't read .*more\.conf: No such file"):
+        oci_conf.read_file(str(tmp_path / "oci.conf"))
 
 
 def test_one_that_is_missing_or_unreadable_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(SlurmError, match=r"oci\.conf does not exist"):
-        oci_conf.read(str(tmp_path / "oci.conf"))
+        oci_conf.read_file(str(tmp_path / "oci.conf"))
     (tmp_path / "oci.conf").mkdir()
     with pytest.raises(SlurmError, match=r"can't read .*oci\.conf: Is a directory"):
-        oci_conf.read(str(tmp_path / "oci.conf"))
+        oci_conf.read_file(str(tmp_path / "oci.conf"))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +146,16 @@ def test_one_that_is_missing_or_unreadable_is_an_error_that_names_it(tmp_path: P
 def test_patterns_that_slurmd_would_refuse_are_refused_here(text: str, good: bool, tmp_path: Path) -> None:
     (tmp_path / "oci.conf").write_text(text)
     if good:
-        assert oci_conf.read(str(tmp_path / "oci.conf"))
+        assert oci_conf.read_file(str(tmp_path / "oci.conf"))
     else:
         with pytest.raises(SlurmError, match="Slurm would run no container with it"):
-            oci_conf.read(str(tmp_path / "oci.conf"))
+            oci_conf.read_file(str(tmp_path / "oci.conf"))
+
+
+def test_a_slurm_conf_is_read_by_the_same_rules_with_what_it_includes(tmp_path: Path) -> None:
+    (tmp_path / "slurm.conf").write_text("ClusterName=c # it\nSrunPortRange=6-9\nFlags+=a\nInclude nodes.conf\n")
+    (tmp_path / "nodes.conf").write_text("NodeName=n[1-2] CPUs=1\n")
+    found = conf_text.settings(str(tmp_path / "slurm.conf"))
+    assert found["srunportrange"] == "6-9"
+    assert found["nodename"] == "n[1-2]"
+    assert conf_text.settings(str(tmp_path / "nosuch")) == {}

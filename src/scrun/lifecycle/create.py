@@ -124,7 +124,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         raise UsageError("--console-socket is given but process.terminal is false: there is no terminal to be sent")
     oci_conf.check_slurm_conf(environment)
     oci, script = _configuration(container, environment)
-    settings = oci_conf.read(oci)
+    settings = oci_conf.read_file(oci)
     in_file = settings.get("FileDebug", "")
     output.levels.settle(
         file=in_file or "error",

@@ -1,20 +1,17 @@
 """oci.conf(5): how the nodes run containers, read on the submitting host for what concerns who asks them to.
 
-The file is read by the rules of Slurm's own parser: ``#`` starts a comment even within quotes unless a backslash is
-before it, a backslash at its end continues a line, a line may hold several settings, and a value with blanks is quoted.
-Two settings of scrun's own may stand in comments (:data:`OURS`), which Slurm doesn't see.
+Two settings of scrun's own (:data:`OURS`) may stand in comments, see :mod:`scrun.slurm.conf_text`.
 """
 
 from __future__ import annotations
 
-import os
-
 from scrun.errors import SlurmError
 from scrun.log import LEVELS
+from scrun.slurm import conf_text, sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     Settings = dict[str, Any]
@@ -107,14 +104,19 @@ def check_slurm_conf(environment: Mapping[str, str]) -> None:
         raise SlurmError(f"the Slurm configuration {where} is no text")
 
 
-def read(where: str) -> Settings:
+def read(environment: Mapping[str, str]) -> Settings:
+    """:func:`read_file` of the oci.conf that is used in that environment."""
+    return read_file(sources.oci_conf(environment))
+
+
+def read_file(where: str) -> Settings:
     """The settings of the oci.conf at that path, by their names as the manual page has them; SrunArgs is a list.
 
     Raises:
         SlurmError: there is none, so no node can run a container; or it can't be read, or understood.
     """
     try:
-        settings = parse(_content(where), where)
+        settings = parse(conf_text.content(where), where)
     except FileNotFoundError:
         raise SlurmError(f"{where} does not exist: Slurm runs containers only where oci.conf(5) says how") from None
     except OSError as error:
@@ -130,7 +132,7 @@ def parse(text: str, where: str = "oci.conf") -> Settings:
         SlurmError: a line that is no setting, a key that isn't oci.conf's, a value that isn't one, with file and line.
     """
     settings: Settings = {}
-    for place, name, value in _entries(text, where):
+    for place, name, value in conf_text.entries(text, where):
         if name.lower() not in _BY_LOWER:
             raise SlurmError(f"{place}: oci.conf has no {name}: see man oci.conf")
         proper, convert = _BY_LOWER[name.lower()]
@@ -143,86 +145,6 @@ def parse(text: str, where: str = "oci.conf") -> Settings:
         else:
             settings[proper] = found
     return settings
-
-
-def _entries(text: str, where: str) -> Iterator[tuple[str, str, str]]:
-    """Each setting: where it is, its name, its value."""
-    for number, line in _lines(text):
-        place = f"{where}:{number}"
-        words = line.split()
-        if len(words) == 2 and words[0].lower() == "include":
-            named = os.path.join(os.path.dirname(where), words[1])
-            yield from _entries(_content(named), named)
-            continue
-        rest = line.strip()
-        while rest:
-            name, equals, value = rest.partition("=")
-            name, value = name.strip(), value.lstrip()
-            quoted = value.startswith('"') and '"' in value[1:]
-            value, _, rest = value[1:].partition('"') if quoted else _cut(value)
-            misquoted = rest and not rest[0].isspace() if quoted else value.startswith('"')
-            if not equals or not _is_name(name) or misquoted:
-                wrong = line.strip()
-                raise SlurmError(f"{place}: {wrong!r} is no NAME=VALUE: put a value with blanks in double quotes")
-            yield place, name, value
-            rest = rest.strip()
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines without comments and backslashes, joined where one is continued, each with its number."""
-    parts, first = "", 0
-    for number, whole in enumerate(text.split("\n"), 1):
-        ours = whole.strip().lower().replace(" ", "").startswith("#scrun:")
-        part = whole.partition(":")[2] if ours else _without_comment(whole)
-        first = first or number
-        continued = not ours and _is_continued(part)
-        parts += part.rstrip()[:-1] if continued else part
-        if not continued:
-            yield first, _without_escapes(parts)
-            parts, first = "", 0
-    if parts:
-        yield first, _without_escapes(parts)
-
-
-def _cut(text: str) -> tuple[str, str, str]:
-    """The first word, a blank, and the rest."""
-    word = text.split(None, 1)[0] if text.split() else ""
-    return word, " ", text[len(word) :]
-
-
-def _is_name(name: str) -> bool:
-    return bool(name) and name.replace("_", "").replace(".", "").isalnum() and name.isascii()
-
-
-def _without_comment(line: str) -> str:
-    """Slurm's parser cuts at the first # that has no backslash before it, quotes or not."""
-    position = line.find("#")
-    while position > 0 and _backslashes_before(line, position) % 2:
-        position = line.find("#", position + 1)
-    return line if position < 0 else line[:position]
-
-
-def _backslashes_before(line: str, position: int) -> int:
-    return position - len(line[:position].rstrip("\\"))
-
-
-def _is_continued(line: str) -> bool:
-    stripped = line.rstrip()
-    return bool(_backslashes_before(stripped, len(stripped)) % 2)
-
-
-def _without_escapes(line: str) -> str:
-    """Each backslash goes, and what follows it stays."""
-    out = ""
-    while "\\" in line:
-        plain, _, line = line.partition("\\")
-        out, line = out + plain + line[:1], line[1:]
-    return out + line
-
-
-def _content(where: str) -> str:
-    with open(where, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
 
 
 def _check_patterns(settings: Settings, where: str) -> None:

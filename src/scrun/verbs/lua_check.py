@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from scrun.errors import Reported
 from scrun.lifecycle import lua_check
 
 TYPE_CHECKING = False
@@ -13,10 +12,9 @@ if TYPE_CHECKING:
     from scrun.log import Log
 
 
-def perform(call: Call, _logger: Log) -> None:
+def perform(call: Call, _logger: Log) -> int:
     """Print what is wrong with the script, a line a problem, or that it is good."""
     path = call.arguments[0] if call.arguments else lua_check.default_script(os.environ)
     problems = lua_check.run(path, os.environ)
     print("\n".join(problems) or f"{path}: ok")
-    if problems:
-        raise Reported
+    return 1 if problems else 0
