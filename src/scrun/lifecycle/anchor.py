@@ -52,6 +52,7 @@ class Anchor:
         self._prepared = False
         self._failure: ScrunError | None = None
         self._forced: int | None = None  # the exit status that a kill decided
+        self.is_turning = False  # to paused, or back
         self._start_answer: Answer | None = None
         self._at_end: list[Answer] = []
         self._stdio: list[int] = [0, 1, 2]
@@ -210,7 +211,7 @@ class Anchor:
             if not self._start_answer:
                 self.say(str(error))
         elif self.step:
-            self.record["step"] = self.step.progress.step
+            self.record.update(step=self.step.progress.step, started=log.timestamp())
             self.save()
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])

@@ -134,8 +134,11 @@ def node_script(record: dict[str, Any], number: int, tries: int = _TRIES) -> str
     """
     program, name = node.runtime(record)
     tasks = " ".join(map(str, range(record["tasks"])))
+    send = f'{program} kill "{name}" {number} && sent=1'
+    if number == signal.SIGKILL and record.get("status") == status.PAUSED:
+        send += f'; {program} resume "{name}"'  # a cgroup v1 freezer keeps back even SIGKILL
     return (
         f"try=0; while [ $try -lt {tries} ]; do sent=; "
-        f'for task in {tasks}; do {program} kill "{name}" {number} && sent=1; done; '
+        f"for task in {tasks}; do {send}; done; "
         '[ -z "$sent" ] || exit 0; try=$((try + 1)); sleep 0.1; done; exit 1'
     )
