@@ -127,6 +127,8 @@ class Anchor:
         if self._creator is not None:
             wire.send(self._creator, {"created": True})
         self._drop_creator()
+        if self.record["annotations"].get("io.container.manager") == "libpod":
+            wire.send(self._standin, {"do": "hide this host's processes"})
 
     def _drop_creator(self) -> None:
         if self._creator is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # kill(2) of -1 within a pid namespace reaches all in it but the first process, at once: no fork escapes it. It may be
 # sent only into a namespace of the container's own. The loop is for the rest, and for nodes without nsenter(1): it ends
 # when twice in a row every process that is found has stopped; one that is gone meanwhile may have left a child.
-_STOP = r"""
+STOP = r"""
 each pause && exit 0
 for init in $inits; do
     [ "/proc/$init/ns/pid" -ef "/proc/$$/ns/pid" ] && continue
@@ -55,7 +55,7 @@ done
 """
 
 # Those that were stopped: a process may have a handler for SIGCONT, and see that it was sent one.
-_CONTINUE = r"""
+CONTINUE = r"""
 each resume
 find_members
 for pid in $members; do
@@ -105,7 +105,7 @@ def deliver(anchor: Anchor, answer: Answer) -> None:
             answer({"paused": True})
 
     try:
-        turn(anchor, _STOP, stopped)
+        turn(anchor, STOP, stopped)
     except ScrunError as error:
         answer(wire.failure(error))
 
@@ -131,7 +131,7 @@ def go_on(anchor: Anchor, done: Callable[[int, str], None]) -> None:
     Raises:
         NodeRuntimeError: oci.conf doesn't say how the node's runtime is asked.
     """
-    turn(anchor, _CONTINUE, done)
+    turn(anchor, CONTINUE, done)
 
 
 def _not_running(container: Container, now: str) -> WrongStatus:

@@ -102,12 +102,12 @@ def _check(container: Container) -> None:
 
 
 def refuse_engine() -> None:
-    """What docker and podman are told, who would take the node's pids for some of this host's.
+    """What docker is told, which would take the node's pids for some of this host's.
 
     Raises:
         NodeRuntimeError: always.
     """
     raise NodeRuntimeError(
         "the container's processes run on a node of Slurm, and this host's ps can't show them: "
-        "use exec CONTAINER ps, or scrun ps"
+        "use docker exec CONTAINER ps, or scrun ps"
     )
