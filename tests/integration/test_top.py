@@ -1,0 +1,84 @@
+"""docker top and podman top: never this host's processes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .conftest import MakeContainer
+from .engines import Engine
+
+pytestmark = pytest.mark.slurm_only("the processes are here")
+
+# What runs on this host and in no container; that of a host's own ps(1) these would be.
+OF_THE_HOST = ("dockerd", "conmon", "munged", "containerd", "slurmctld", "/srun ", "sleep infinity")
+
+
+@pytest.mark.parametrize("name", ["docker", "rootless docker"])
+@pytest.mark.parametrize("options", [(), ("-o", "pid,args")], ids=["plain", "options"])
+def test_docker_top_says_what_to_use_instead(
+    name: str, options: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    from . import engines
+    from .conftest import RUNTIME
+
+    users = (request.getfixturevalue("alice"), request.getfixturevalue("root"))
+    engine = engines.make(name, RUNTIME, *users)
+    try:
+        done = engine.call("top", engine.detached("sleep", "60"), *options)
+        assert (done.status, done.stdout) == (1, "")
+        assert "the container's processes run on a node of Slurm" in done.stderr
+        assert "use docker exec CONTAINER ps, or scrun ps" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    finally:
+        engine.clean_up()
+
+
+@pytest.mark.parametrize("user", ["alice", "root"])
+def test_podman_top_says_where_to_look(user: str, request: pytest.FixtureRequest) -> None:
+    engine = Engine("podman", request.getfixturevalue(user), "scrun")
+    try:
+        name = engine.detached("sleep", "60")
+        container_id = engine.inspect(name)["Id"]
+        header, row = engine.call("top", name).ok().stdout.splitlines()
+        assert header.split()[-1] == "COMMAND"
+        assert f"scrun ps {container_id}" in row
+        assert f"podman exec {container_id[:12]} ps" in row
+        (_, other) = engine.call("top", name, "pid", "comm", "hpid").ok().stdout.splitlines()
+        assert not [word for word in OF_THE_HOST if word in row + other]
+    finally:
+        engine.clean_up()
+
+
+def test_podman_top_with_options_of_ps_shows_nothing_of_this_host(podman: Engine) -> None:
+    # podman runs ps in the container then, through exec.
+    done = podman.call("top", podman.detached("sleep", "60"), "-o", "pid,args")
+    assert not [word for word in OF_THE_HOST if word in done.stdout]
+
+
+def test_the_stand_in_of_a_podman_is_still_the_anchors_guard(podman: Engine) -> None:
+    # It has left this host's mount namespace, which what ends a job needs.
+    import os
+    import signal
+    from pathlib import Path
+
+    from . import slurm
+    from .waiting import wait_until
+
+    name = podman.detached("sleep", "60")
+    directory = Path(f"/run/user/{podman.user.uid}/scrun") / podman.inspect(name)["Id"]
+    record = json.loads((directory / "state.json").read_bytes())
+    os.kill(record["anchor"], signal.SIGKILL)
+    assert podman.exit_code(name) == 137
+    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone")
+
+
+def test_an_engines_call_finds_the_refusal_in_its_log(container: MakeContainer) -> None:
+    one = container("sleep", "60").started()
+    log = one.directory / "log.json"
+    done = one.runtime.run("--log", str(log), "--log-format", "json", "ps", "--format", "json", one.id)
+    assert (done.status, done.stdout) == (1, "")
+    (entry,) = [json.loads(line) for line in log.read_text().splitlines()]
+    assert entry["level"] == "error"
+    assert "use docker exec CONTAINER ps" in entry["msg"]
