@@ -143,6 +143,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             # As they are now: podman writes what it wants to be updated into config.json first.
             "resources": _limits(config),
             "environment": {name: environment[name] for name in _KEPT if name in environment},
+            "config_file": options.config,
             "srun": command,
             "runtime": oci_conf.of_the_runtime(settings),
         },
