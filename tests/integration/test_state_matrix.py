@@ -22,7 +22,7 @@ class Move(NamedTuple):
     afterwards: str
 
 
-MATRIX = (
+MATRIX: tuple[Move, ...] = (
     Move("creating", "state", "", "creating"),
     Move("creating", "create", "already exists", "creating"),
     Move("creating", "start", "it is creating, not created", "creating"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from scrun.errors import NodeRuntimeError, WrongStatus
 from scrun.lifecycle import node
+from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def ask(record: Record, answer: str, *words: str) -> dict[str, Answer]:
         NodeRuntimeError: the nodes can't be asked.
     """
     text = script(record, f"answer() {{\n{answer}\n}}\n{_ANSWER}")
-    done = node.run(record, text, *(words or ("",)))
+    done = node.run(record, text, *(words or ("",)), nodes=srun.expand_nodes(record["nodes"]))
     answers = decode(done.stdout.decode("ascii", "replace"))
     if done.returncode or not answers:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from scrun.errors import NodeRuntimeError, ScrunError, WrongStatus
 from scrun.lifecycle import members, node, status, wire
 from scrun.lifecycle.control import ask
+from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +122,9 @@ def turn(anchor: Anchor, script: str, done: Callable[[int, str], None]) -> None:
         anchor.is_turning = False
         done(exit_status, said)
 
-    node.start(anchor, node.argv(anchor.record, members.script(anchor.record, script)), ended)
+    record = anchor.record
+    command = node.argv(record, members.script(record, script), nodes=srun.expand_nodes(record["nodes"]))
+    node.start(anchor.loop, command, anchor.plan["environment"], ended)
     anchor.is_turning = True
 
 
