@@ -1,13 +1,20 @@
-"""docker top and podman top: never this host's processes."""
+"""docker top and podman top: never this host's processes; podman cp: never its files."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import uuid
+from pathlib import Path
 
 import pytest
 
-from .conftest import MakeContainer
+from . import engines, slurm
+from .conftest import RUNTIME, MakeContainer
 from .engines import Engine
+from .users import User
+from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("the processes are here")
 
@@ -20,9 +27,6 @@ OF_THE_HOST = ("dockerd", "conmon", "munged", "containerd", "slurmctld", "/srun 
 def test_docker_top_says_what_to_use_instead(
     name: str, options: tuple[str, ...], request: pytest.FixtureRequest
 ) -> None:
-    from . import engines
-    from .conftest import RUNTIME
-
     users = (request.getfixturevalue("alice"), request.getfixturevalue("root"))
     engine = engines.make(name, RUNTIME, *users)
     try:
@@ -58,15 +62,26 @@ def test_podman_top_with_options_of_ps_shows_the_containers_processes(podman: En
     assert not [word for word in OF_THE_HOST if word in done.stdout]
 
 
+def test_root_who_copies_into_a_running_container_does_not_reach_this_host(root: User, tmp_path: Path) -> None:
+    # podman joins the mount namespace of the pid file's process for it.
+    engine = Engine("podman", root, "scrun")
+    target = Path(f"/tmp/scrun-test-{uuid.uuid4().hex[:8]}")
+    source = root.write(tmp_path / "secret", "secret\n")
+    try:
+        name = engine.detached("sleep", "60")
+        for where in (str(target), "/made-by-cp"):
+            done = engine.call("cp", str(source), f"{name}:{where}")
+            assert done.status != 0
+            assert not Path(where).exists()
+        assert engine.call("cp", f"{name}:{source}", str(tmp_path / "copy")).status != 0
+        assert engine.call("cp", f"{name}:/etc/passwd", str(tmp_path / "copy")).status != 0
+        assert not (tmp_path / "copy").exists()
+    finally:
+        engine.clean_up()
+
+
 def test_the_stand_in_of_a_podman_is_still_the_anchors_guard(podman: Engine) -> None:
-    # It has left this host's mount namespace, which what ends a job needs.
-    import os
-    import signal
-    from pathlib import Path
-
-    from . import slurm
-    from .waiting import wait_until
-
+    # It has a mount namespace of its own, and must still find what ends a job.
     name = podman.detached("sleep", "60")
     directory = Path(f"/run/user/{podman.user.uid}/scrun") / podman.inspect(name)["Id"]
     record = json.loads((directory / "state.json").read_bytes())

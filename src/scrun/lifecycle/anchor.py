@@ -128,7 +128,7 @@ class Anchor:
             wire.send(self._creator, {"created": True})
         self._drop_creator()
         if self.record["annotations"].get("io.container.manager") == "libpod":
-            wire.send(self._standin, {"do": "hide this host's processes"})
+            wire.send(self._standin, {"do": "hide this host"})
 
     def _drop_creator(self) -> None:
         if self._creator is not None:

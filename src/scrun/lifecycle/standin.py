@@ -3,7 +3,7 @@
 The container's first process runs on another machine, so conmon and containerd's shim are given this one: it waits
 for the anchor to say how the container ended and exits with that status, passes on the signals sent to it, and sits
 in a network namespace of its own where the config asks for a new one (docker configures the namespace of that pid).
-podman top looks at /proc in its mount namespace: see empty_proc.py.
+podman looks into its mount namespace: see empty_root.py.
 
 It and the anchor watch each other: whichever is killed, the other ends the job.
 """
@@ -42,25 +42,21 @@ def run(channel: int, container: Container, anchor: int) -> int:
         anchor: the anchor's pid.
     """
     forward_signals(channel)
-    guard, home = 0, -1
+    guard = 0
     reader = wire.Reader(channel)
     while message := reader.next():
         if message["do"] == "new network namespace":
             guard = _fork_guard(anchor, container)  # before: from the new namespace slurmctld can't be reached
             wire.send(channel, {"answer": _enter_new_network_namespace()})
-        elif message["do"] == "hide this host's processes":
-            from scrun.lifecycle import empty_proc  # podman's containers alone need it
+        elif message["do"] == "hide this host":
+            from scrun.lifecycle import empty_root  # podman's containers alone need it
 
-            home = empty_proc.enter(container.id)
+            empty_root.enter(container.id, container.path)
         elif message["do"] == "exit":
             return int(message["status"])
     if guard:
         os.waitpid(guard, 0)
     else:
-        if home >= 0:
-            from scrun.lifecycle import empty_proc
-
-            empty_proc.leave(home)
         _end_without_anchor(container)
     return KILLED
 
