@@ -20,11 +20,14 @@ from typing import Any
 import pytest
 
 from . import engines, leftovers, rootfs, slurm
+from .claims import Claims
 from .engines import Engine
 from .oci import Container, Runtime
 from .users import User
 
 RUNTIME = os.environ.get("SCRUN_RUNTIME", "/usr/local/bin/scrun")
+
+CLAIMS = Claims.inherited()
 
 MakeBundle = Callable[..., Path]
 MakeContainer = Callable[..., Container]
@@ -46,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if mark := item.get_closest_marker("slurm_only"):
             item.add_marker(pytest.mark.skip(reason=f"{Path(RUNTIME).name}: {mark.args[0]}"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Leave out what the other run has claimed."""
+    return None if CLAIMS.is_ours(item.path.name) else True
 
 
 @pytest.fixture(scope="session")
