@@ -52,6 +52,7 @@ class Anchor:
         self._prepared = False
         self._failure: ScrunError | None = None
         self._forced: int | None = None  # the exit status that a kill decided
+        self.is_turning = False  # to paused, or back
         self._start_answer: Answer | None = None
         self._at_end: list[Answer] = []
         self._stdio: list[int] = [0, 1, 2]
@@ -126,6 +127,8 @@ class Anchor:
         if self._creator is not None:
             wire.send(self._creator, {"created": True})
         self._drop_creator()
+        if self.record["annotations"].get("io.container.manager") == "libpod":
+            wire.send(self._standin, {"do": "hide this host"})
 
     def _drop_creator(self) -> None:
         if self._creator is not None:
@@ -210,7 +213,7 @@ class Anchor:
             if not self._start_answer:
                 self.say(str(error))
         elif self.step:
-            self.record["step"] = self.step.progress.step
+            self.record.update(step=self.step.progress.step, started=log.timestamp())
             self.save()
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])

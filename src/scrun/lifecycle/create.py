@@ -145,6 +145,9 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "created": log.timestamp(),
             "owner": _user_name(uid),
             "annotations": config.get("annotations") or {},
+            "command": process["args"],
+            # As they are now: podman writes what it wants to be updated into config.json first.
+            "resources": _limits(config),
             "environment": {name: environment[name] for name in _KEPT if name in environment},
             "config_file": options.config,
             "srun": command,
@@ -202,6 +205,11 @@ def _wants_network_namespace(config: Message) -> bool:
     """Whether the config asks for a new network namespace; one with a path is somebody else's, who made it already."""
     namespaces = (config.get("linux") or {}).get("namespaces") or ()
     return any(entry["type"] == "network" and not entry.get("path") for entry in namespaces)
+
+
+def _limits(config: Message) -> Message:
+    resources = (config.get("linux") or {}).get("resources") or {}
+    return {name: value for name, value in resources.items() if value and name != "devices"}
 
 
 def _user_name(uid: int) -> str:
