@@ -52,6 +52,10 @@ class Log:
         if importance <= self._stderr_rank:
             _write(2, f"scrun: {message}\n")
 
+    def tells(self, level: str) -> bool:
+        """Whether standard error gets messages of that level."""
+        return LEVELS.index(level) <= self._stderr_rank
+
     def debug(self, message: str) -> None:
         """Log what only somebody who looks for a fault wants to know."""
         self.say("debug", message)

@@ -85,6 +85,7 @@ class Preparation:
             self._record.update({key: found[key] for key in ("nodes", "uid", "gid", "user", "group", "tasks")})
             self._record["job_environment"] = found["environment"]
             self._container.save()
+            self._tell({"granted": found["nodes"]})
 
     def _allocation_ended(self) -> None:
         worker, self._allocating = self._allocating, None
