@@ -82,6 +82,6 @@ class Session:
     def _read(self, deadline: float, what: str, longest: float = 1.0) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
-            pytest.fail(f"waited in vain until {what}; the screen was {self.screen[self.seen :]!r} of {self.screen!r}")
+            pytest.fail(f"waited in vain until {what}; the screen was {self.screen[self.seen :][-500:]!r}")
         if select.select([self.master], [], [], min(left, longest))[0]:
             self.screen += os.read(self.master, 65536)

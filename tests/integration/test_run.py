@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -185,15 +186,14 @@ def test_a_job_that_is_cancelled_ends_it(start: Start, bundle: MakeBundle, runti
 def test_it_ends_with_its_anchor_or_stand_in(
     start: Start, bundle: MakeBundle, runtime: Runtime, unique_id: str, whose: str
 ) -> None:
-    import json
-
     process = start(bundle(*READY_AND_WAIT))
     assert process.stdout
     read_until(process.stdout.fileno(), b"ready\n")
     record = json.loads((directory(runtime, unique_id) / "state.json").read_text())
     os.kill(record[whose], signal.SIGKILL)
     assert process.wait(30) == 137
-    assert is_gone(runtime, unique_id)
+    assert not directory(runtime, unique_id).exists()
+    wait_until(lambda: is_gone(runtime, unique_id), "its job has gone", 10)
 
 
 @pytest.mark.slurm_only("exits with 1, as runc does")

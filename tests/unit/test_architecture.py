@@ -16,7 +16,7 @@ FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"errors", "fastjson", "identity", "log", "record", ""}
-TOP = {"__main__", "argv", "cli", "features", "grammar", "launcher", "operations", "verbs"}
+TOP = {"__main__", "argv", "cli", "grammar", "launcher", "operations", "verbs"}
 
 
 def _module(path: Path) -> str:
