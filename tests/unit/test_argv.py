@@ -58,6 +58,10 @@ HOT = [
     "state +a_b.c",
     "create --bundle --pid-file box",  # the word behind an option is its value, whatever it looks like
     "create --no-subreaper box",
+    "run box",
+    "run --bundle . --keep box",
+    "run -d --pid-file p --console-socket s box",
+    "run --bundle /run/b --no-pivot abc123",  # buildkit
 ]
 
 # Each is click's: it is an error, a request for help, or a form that only people write. Do not move one here for

@@ -160,6 +160,8 @@ def _wait(reader: wire.Reader, output: Output) -> None:
                 _say_queued(message, output, queued_at)
             elif "granted" in message and output.live:
                 output.live.clear()
+            elif "progress" in message:
+                _say_progress(message["progress"], output)
             elif "log" in message:
                 _pass_on(message, output)
     raise ScrunError("internal error: the anchor ended without an answer")
@@ -173,11 +175,15 @@ def _say_queued(message: Message, output: Output, queued_at: float) -> None:
         output.say("info", text)
 
 
+def _say_progress(text: str, output: Output) -> None:
+    """How far it is: for a person who looks on; in a log it is of use only when a fault is looked for."""
+    if output.live:
+        output.live.show(text)
+    else:
+        output.say("debug", text)
+
+
 def _pass_on(message: Message, output: Output) -> None:
-    """What a worker says; a message that only tells how far it is (``progress``) doesn't stay on a terminal."""
-    if output.live and message.get("progress"):
-        output.live.show(message["message"])
-        return
     if output.live:
         output.live.clear()
     output.say(message["log"], message["message"])
