@@ -63,6 +63,18 @@ class Session:
             self.screen += os.read(self.master, 65536)
         return self.process.returncode
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the command ends that soon."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if select.select([self.master], [], [], 0.05)[0]:
+                self.screen += os.read(self.master, 65536)
+        return self.process.poll() is not None
+
+    def unread(self) -> int:
+        """How many bytes were typed that nobody has read yet."""
+        return int.from_bytes(fcntl.ioctl(self._slave, termios.FIONREAD, bytes(4)), "little")
+
     def pid(self) -> int:
         """The command itself, below setsid."""
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children", encoding="ascii") as children:
