@@ -261,3 +261,18 @@ def test_what_is_typed_reaches_a_container_without_a_terminal_line_by_line(
     session.expect("the end")
     assert session.ended() == 0
     session.close()
+
+
+@pytest.mark.slurm_only("its spec's container needs what it may not do here")
+def test_what_spec_writes_runs_as_it_stands(
+    runtime: Runtime, bundle: MakeBundle, unique_id: str, directory: Path
+) -> None:
+    path = bundle("true")
+    (path / "config.json").unlink()
+    runtime.run("spec", cwd=path).ok()
+    session = Session(runtime.user, *runtime.argv("run", "--bundle", str(path), unique_id))
+    session.expect("[#$] ")
+    session.type("echo $0 $((6 * 7)); exit 5\r")
+    session.expect("sh 42\r\n")
+    assert session.ended() == 5
+    session.close()
