@@ -122,6 +122,7 @@ def test_the_exit_status_is_what_performing_the_call_gave() -> None:
         (("state", "../../evil"), "invalid container id '../../evil'"),
         (("create", ".hidden"), "invalid container id '.hidden'"),
         (("kill", "nosuch", "NOSUCH"), "unknown signal 'NOSUCH'"),
+        (("completion", "tcsh"), "there is no completion for 'tcsh': name one of bash, fish, zsh"),
         (("--log-format", "xml", "state", "c"), "log format 'xml' is unknown"),
         (("--log-level", "loud", "state", "c"), "log level 'loud' is unknown"),
         (("--log", "/nosuch/log", "state", "c"), "can't write the log /nosuch/log"),
