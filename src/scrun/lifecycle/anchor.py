@@ -46,6 +46,7 @@ class Anchor:
         self.requests = control.Server(loop, container, self)
         self._creator: int | None = creator
         self._creator_reader = wire.Reader(creator)
+        self._attached = False  # to its creator, who stays until the container has ended
         self._standin, self._standin_reader = standin, wire.Reader(standin)
         self._standin_there = True
         self._standin_ready = False  # it is where it shall be
@@ -71,17 +72,27 @@ class Anchor:
         messages = self._creator_reader.read()
         if messages is None:
             self._drop_creator()
-            if self.status == status.CREATING:
-                self._give_up(ScrunError("create was killed"))
+            self._abort(ScrunError("create was killed"))
             return
         for message in messages:
             if message["do"] == "create":
                 self._create(message)
-            elif message["do"] == "abort" and self.status == status.CREATING:
-                self._give_up(ScrunError("create was interrupted"))
+            elif message["do"] == "abort":
+                self._abort(ScrunError("create was interrupted"))
+            elif message["do"] == "leave alone":
+                self._attached = False
+                self._drop_creator()
+
+    def _abort(self, why: ScrunError) -> None:
+        """Who creates the container has gone or wants it no more; after create that matters only to one who stays."""
+        if self.status == status.CREATING:
+            self._give_up(why)
+        elif self._attached:
+            self.end(control.KILLED)
 
     def _create(self, plan: Message) -> None:
         self.plan = plan
+        self._attached = plan["attached"]
         self.record.update(plan["record"])
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
         self.save()
@@ -126,7 +137,8 @@ class Anchor:
         self.set_status(status.CREATED)
         if self._creator is not None:
             wire.send(self._creator, {"created": True})
-        self._drop_creator()
+        if not self._attached:
+            self._drop_creator()
         if self.record["annotations"].get("io.container.manager") == "libpod":
             wire.send(self._standin, {"do": "hide this host"})
 
@@ -283,6 +295,8 @@ class Anchor:
             self.container.remove()
             if self._creator is not None:
                 wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
+        elif self._attached and not self.plan["keep"] and not error:
+            self.container.remove()
         else:
             self.save()
         for answer in self._at_end:

@@ -85,6 +85,7 @@ class Preparation:
             self._record.update({key: found[key] for key in ("nodes", "uid", "gid", "user", "group", "tasks")})
             self._record["job_environment"] = found["environment"]
             self._container.save()
+            self._tell({"granted": found["nodes"]})
 
     def _allocation_ended(self) -> None:
         worker, self._allocating = self._allocating, None
@@ -111,7 +112,7 @@ class Preparation:
             if self._allocating:
                 self._asked = True
                 self._allocating.send({"existing": job} if isinstance(job, int) else {"request": job})
-        elif "log" in message:
+        elif "log" in message or "progress" in message:
             self._tell(message)
         elif "staged" in message:
             self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])
