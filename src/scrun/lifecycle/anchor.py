@@ -195,6 +195,7 @@ class Anchor:
             started=self._step_started,
             ended=lambda exit_status: self._finish(exit_status if self._forced is None else self._forced),
             log=lambda line: self.log("debug", line),
+            failed=self._task_failed,
         )
         record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
         self.save()
@@ -210,13 +211,18 @@ class Anchor:
             if not self._start_answer:
                 self.say(str(error))
         elif self.step:
-            self.record["step"] = self.step.progress.step
+            self.record.update(step=self.step.progress.step, tasks=self.step.progress.count)
             self.save()
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])
         if self._start_answer:
             self._start_answer(wire.failure(error) if error else {"started": True})
             self._start_answer = None
+
+    def _task_failed(self, how: str) -> None:
+        """One of several: the exit status alone would not tell which, nor on which node."""
+        if self._forced is None and not self.plan["terminal"]:
+            self.say(how)
 
     # --- kill, and the end
 
