@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from . import slurm
 from .conftest import MakeBundle, MakeContainer
+from .engines import Engine
 from .oci import Container
 from .waiting import wait_until
 
@@ -187,3 +190,64 @@ def test_both_nodes_are_free_again_when_the_anchor_was_killed(container: MakeCon
     wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", 10)
     one.wait_for("stopped")
     assert slurm.containers_on_nodes(record["job"]) == []
+
+
+def test_a_mount_that_one_node_has_not_is_an_error_that_names_both(
+    container: MakeContainer, directory: Path, slurm_conf: Callable[..., Path]
+) -> None:
+    conf = slurm_conf()
+    script = conf.with_name("scrun.lua")
+    script.write_text(
+        script.read_text().replace("local options = {", 'local options = { on_nodes = { "/var/tmp/here" },')
+    )
+    slurm.on_nodes("[ $SLURMD_NODENAME = node2 ] || mkdir /var/tmp/here")
+    mount = {"destination": "/mnt", "type": "bind", "source": "/var/tmp/here", "options": ["bind"]}
+    try:
+        one = container(
+            *("sh", "-c", "sleep 60"),
+            env=(*TWO_NODES, "SCRUN_KILL_BAD_EXIT=1"),
+            change=lambda config: config["mounts"].append(mount),
+        )
+        one.created(global_options=["-f", str(conf)]).call("start").ok()
+        assert one.ended() != 0
+        assert b"/var/tmp/here" in one.errors
+        assert b"scrun: node2: task 1: Exited with exit code 1\n" in one.errors
+    finally:
+        slurm.on_nodes("rm -rf /var/tmp/here")
+
+
+@pytest.mark.parametrize("variables", [["SCRUN_JOB_NUM_NODES=2"], ["SCRUN_NTASKS=2"]])
+def test_a_terminal_for_several_tasks_is_refused(main_engine: Engine, variables: list[str]) -> None:
+    options = [word for variable in variables for word in ("-e", variable)]
+    status, screen = main_engine.at_a_terminal(*main_engine.words("-it", *options, command=("tty",)), typed={})
+    assert status in (125, 126)
+    assert "a terminal can't be shared by 2 tasks" in screen
+
+
+def test_a_node_that_fails_ends_the_container_with_a_failure(container: MakeContainer) -> None:
+    one = ready(container("sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done", env=TWO_NODES), 2)
+    job = one.record["job"]
+    slurm.fail_node("node2")
+    assert one.ended() != 0
+    assert b"NODE FAILURE" in one.errors
+    wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone")
+    assert slurm.containers_on_nodes(job) == []
+
+
+def test_in_an_allocation_that_is_there_it_takes_as_many_tasks_as_it_asks_for(container: MakeContainer) -> None:
+    one = container("sh", "-c", WHO, env=["SCRUN_NTASKS=2"])
+    job = slurm.allocate(one.runtime.user, "--nodes=2", "--ntasks-per-node=2")
+    try:
+        one.started(env={"SLURM_JOB_ID": str(job)})
+        assert one.ended() == 0
+        assert lines(one) == ["node1 0 0 0 of 2", "node2 1 0 1 of 2"]
+    finally:
+        slurm.release(job)
+
+
+def test_a_queued_containers_tasks_are_those_that_it_asked_for(container: MakeContainer, held_node: int) -> None:
+    env = ["SCRUN_NTASKS=3", "SCRUN_JOB_NODELIST=node2", "SCRUN_CREATE_TIMEOUT=1"]
+    one = container("sh", "-c", "echo $SLURM_PROCID of $SLURM_NTASKS", env=env).started()
+    slurm.release(held_node)
+    assert one.ended() == 0
+    assert lines(one) == ["0 of 3", "1 of 3", "2 of 3"]

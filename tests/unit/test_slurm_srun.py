@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrun.errors import SlurmMissing
+from scrun.errors import SlurmMissing, UsageError
 from scrun.slurm import srun
 
 STEP: dict[str, Any] = {"job": 42, "bundle": "/b", "container_id": "box", "args": ["/bin/echo", "-n", "a b"]}
@@ -275,3 +275,32 @@ def test_what_has_ended_gets_no_more_signals(line: str, left: dict[str, list[int
 )
 def test_a_line_about_tasks_that_failed_is_told_from_others(line: str, said: str) -> None:
     assert srun.Progress().line(line) == said
+
+
+HET = {
+    "SLURM_JOB_ID": "109",
+    "SLURM_HET_SIZE": "2",
+    "SLURM_JOB_ID_HET_GROUP_0": "109",
+    "SLURM_JOB_ID_HET_GROUP_1": "110",
+}
+
+
+@pytest.mark.parametrize(
+    ("job", "environment", "words"),
+    [
+        (109, HET, ["--het-group=0"]),
+        (111, HET, []),
+        ({"name": "scrun"}, HET, []),
+        (109, {"SLURM_JOB_ID": "109"}, []),
+        (109, {}, []),
+    ],
+)
+def test_in_a_heterogeneous_job_srun_is_told_the_component(
+    job: object, environment: dict[str, str], words: list[str]
+) -> None:
+    assert srun.component(job, environment) == words
+
+
+def test_another_component_than_the_first_is_refused() -> None:
+    with pytest.raises(UsageError, match="job 110 is component 1 of the heterogeneous job 109.*use SLURM_JOB_ID=109"):
+        srun.component(110, HET)

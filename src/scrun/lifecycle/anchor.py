@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from scrun import log
-from scrun.errors import ScrunError, SlurmError, WrongStatus
+from scrun.errors import ScrunError, SlurmError, UsageError, WrongStatus
 from scrun.lifecycle import control, kill, processes, status, wire
 from scrun.lifecycle.console import Nudge, open_terminal, set_console_size
 from scrun.lifecycle.ending import Ending
@@ -104,9 +104,23 @@ class Anchor:
         """The job has its nodes, and the files are staged."""
         self._preparation = None
         self._prepared = True
+        if self.plan["terminal"] and (tasks := self._tasks()) > 1:
+            # srun gives it to the first only, and the others' runtime fails: their config asks for one too.
+            self._give_up(
+                UsageError(
+                    f"a terminal can't be shared by {tasks} tasks: do without it (-t), or ask for one task "
+                    "(SCRUN_NTASKS=1, SCRUN_JOB_NUM_NODES=1)"
+                )
+            )
+            return
         self._created()
         if self.status == status.RUNNING:
             self._launch()
+
+    def _tasks(self) -> int:
+        """How many srun will start; what the step is told counts more than the job's own number."""
+        told: str = self.plan["step_environment"].get("SLURM_NTASKS", "")
+        return int(told) if told.isdigit() else int(self.record["tasks"])
 
     def _created(self) -> None:
         """Tell the caller that the container is there; its job may still be queued."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from scrun.errors import SlurmMissing
+from scrun.errors import SlurmMissing, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,24 @@ def program(settings: Mapping[str, str], environment: Mapping[str, str]) -> list
             return [candidate, *settings.get("srunargs", "").split()]
     where = f"at {named}, where oci.conf's SrunPath says it is" if named else "on PATH"
     raise SlurmMissing(f"srun is not {where}: install Slurm's commands on this host")
+
+
+def component(job: object, environment: Mapping[str, str]) -> list[str]:
+    """What each srun has to be told where ``job`` is the heterogeneous one in whose environment we are: its component.
+
+    That is the first; the others' ids are none that srun takes for a job's.
+
+    Raises:
+        UsageError: ``job`` is the id of another component.
+    """
+    leader = environment.get("SLURM_JOB_ID", "")
+    for offset in range(1, int(environment.get("SLURM_HET_SIZE") or 0)):
+        if str(job) == environment.get(f"SLURM_JOB_ID_HET_GROUP_{offset}"):
+            raise UsageError(
+                f"job {job} is component {offset} of the heterogeneous job {leader}: a container runs in the first "
+                f"component only: use SLURM_JOB_ID={leader}, or a job of its own"
+            )
+    return ["--het-group=0"] if str(job) == leader and environment.get("SLURM_HET_SIZE") else []
 
 
 def container_step(
