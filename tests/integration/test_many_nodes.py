@@ -251,3 +251,52 @@ def test_a_queued_containers_tasks_are_those_that_it_asked_for(container: MakeCo
     slurm.release(held_node)
     assert one.ended() == 0
     assert lines(one) == ["0 of 3", "1 of 3", "2 of 3"]
+
+
+def test_what_every_node_made_comes_back_from_private_storage(
+    container: MakeContainer, private_bundle: MakeBundle
+) -> None:
+    script = "mkdir /results; echo $SLURM_PROCID >/results/$SLURM_PROCID; rm -f /bin/wc"
+    one = run(container(at=private_bundle("sh", "-c", script, env=TWO_NODES)))
+    results = one.bundle / "rootfs/results"
+    assert {name: (results / name).read_text() for name in os.listdir(results)} == {"0": "0\n", "1": "1\n"}
+    assert not os.path.lexists(one.bundle / "rootfs/bin/wc")
+    assert one.errors == b""
+    job = one.record["job"]
+    one.call("delete").ok()
+    assert slurm.files_on_nodes(job) == []
+
+
+def test_of_what_two_nodes_changed_differently_the_firsts_counts_and_that_is_said(
+    container: MakeContainer, private_bundle: MakeBundle
+) -> None:
+    one = run(container(at=private_bundle("sh", "-c", "echo $SLURM_PROCID >/result", env=TWO_NODES)))
+    result = one.bundle / "rootfs/result"
+    assert result.read_text() == "0\n"
+    assert f"1 changes not brought back: '{result}': another node has changed it too" in one.errors.decode()
+
+
+def test_hooks_command_the_nodes_all_of_them(
+    container: MakeContainer, directory: Path, slurm_conf: Callable[..., Path]
+) -> None:
+    conf = slurm_conf()
+    conf.with_name("scrun.lua").write_text(
+        f"""
+        function slurm_scrun_stage_in(id, bundle, spool_dir, config_file, job_id, user_id, group_id, job_env)
+            scrun.stage_in()
+            local status, output = slurm.remote_command("echo hook on $SLURMD_NODENAME")
+            slurm.allocator_command("cat >{directory}/said <<END\\n" .. output .. "END\\n")
+            return slurm.SUCCESS
+        end
+        function slurm_scrun_stage_out(id, bundle, orig_bundle, root_path, orig_root_path, spool_dir, config_file,
+                                       jobid, user_id, group_id)
+            scrun.stage_out()
+            return slurm.SUCCESS
+        end
+        return slurm.SUCCESS
+        """
+    )
+    one = container("true", env=TWO_NODES).created(global_options=["-f", str(conf)])
+    one.call("start").ok()
+    assert one.ended() == 0
+    assert sorted((directory / "said").read_text().splitlines()) == ["hook on node1", "hook on node2"]

@@ -261,7 +261,7 @@ class Anchor:
     def _end(self) -> Ending:
         if not self._ending:
             self._ending = Ending(
-                self.loop, self.container, log=self.log, files_back=self._files_back, released=self._leave
+                self.loop, self.container, log=self._told, files_back=self._files_back, released=self._leave
             )
         return self._ending
 
@@ -332,6 +332,13 @@ class Anchor:
             if descriptor <= 2:  # the lowest three stay open, so that nothing else gets such a number
                 os.open(os.devnull, os.O_RDWR)
         self._stdio = stdio
+
+    def _told(self, level: str, message: str) -> None:
+        """What stage_out has to say: changes that did not come back are for who runs the container, too."""
+        if level == "error":
+            self.say(message)
+        else:
+            self.log(level, message)
 
     def log(self, level: str, message: str) -> None:
         """Write to the anchor's own log."""
