@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from . import slurm
 from .conftest import MakeContainer
 from .engines import Engine
 
@@ -47,6 +48,15 @@ def test_so_they_do_in_an_engines_container(main_engine: Engine) -> None:
     variables = [word for variable in VARIABLES for word in ("-e", variable)]
     done = main_engine.run("sh", "-c", PMI2, options=("--rm", *variables)).ok()
     assert sorted(done.stdout.splitlines()) == EXPECTED
+
+
+def test_tasks_on_a_node_share_its_memory_when_asked_to(main_engine: Engine) -> None:
+    script = (
+        "f=/dev/shm/scrun-$SLURM_JOB_ID; [ $SLURM_PROCID = 1 ] && echo here >$f; until cat $f; do sleep 0.1; done 2>&-"
+    )
+    done = main_engine.run("sh", "-c", script, options=("--rm", "--ipc=host", "-e", "SCRUN_NTASKS=2")).ok()
+    slurm.on_nodes("rm -f /dev/shm/scrun-*")
+    assert done.stdout == "here\nhere\n"
 
 
 def test_a_container_inherits_nothing_else_of_the_node(container: MakeContainer) -> None:

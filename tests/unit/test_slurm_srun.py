@@ -302,5 +302,7 @@ def test_in_a_heterogeneous_job_srun_is_told_the_component(
 
 
 def test_another_component_than_the_first_is_refused() -> None:
-    with pytest.raises(UsageError, match="job 110 is component 1 of the heterogeneous job 109.*use SLURM_JOB_ID=109"):
+    with pytest.raises(
+        UsageError, match=r"job 110 is component 1 of the heterogeneous job 109: .*use SLURM_JOB_ID=109"
+    ):
         srun.component(110, HET)

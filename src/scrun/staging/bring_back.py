@@ -1,8 +1,9 @@
 """Brings back what a container changed on the nodes that ran it, from one after the other.
 
-What several of them changed is taken from the first; where the others' is not the same, that is said. A node's script (:data:`scrun.staging.nodes.SEND`) sends an archive of what is new or changed, with the names of what
-is gone; unchanged files are neither read nor sent. One step does it, and removes the node's directory when it is told
-that all is safely here.
+What several of them changed is taken from the first; where the others' is not the same, that is said. A node's script
+(:data:`scrun.staging.nodes.SEND`) sends an archive of what is new or changed, with the names of what is gone; unchanged
+files are neither read nor sent. One step does it, and removes the node's directory when it is told that all is safely
+here.
 """
 
 from __future__ import annotations
