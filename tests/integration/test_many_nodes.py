@@ -192,6 +192,21 @@ def test_both_nodes_are_free_again_when_the_anchor_was_killed(container: MakeCon
     assert slurm.containers_on_nodes(record["job"]) == []
 
 
+def test_a_node_that_can_not_start_its_tasks_makes_start_fail_and_is_named(
+    container: MakeContainer, private_bundle: MakeBundle
+) -> None:
+    one = container(at=private_bundle("sleep", "60", env=TWO_NODES)).created()
+    job = one.record["job"]
+    slurm.on_nodes(f"[ $SLURMD_NODENAME = node1 ] || rm -rf /tmp/scrun-*/{job}-*")
+    done = one.call("start")
+    assert done.status == 1
+    assert "failed on node node2" in done.stderr
+    assert one.ended() == 125
+    assert b"they are still in node2:" in one.errors
+    one.call("delete").ok()
+    assert slurm.containers_on_nodes(job) == []
+
+
 def test_a_mount_that_one_node_has_not_is_an_error_that_names_both(
     container: MakeContainer, directory: Path, slurm_conf: Callable[..., Path]
 ) -> None:
