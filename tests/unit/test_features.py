@@ -77,7 +77,9 @@ SCHEMA: dict[str, Any] = {
 def environment(script: Callable[..., str], tmp_path: Path) -> dict[str, str]:
     """One with an oci.conf and an srun."""
     path = script("echo slurm-wlm 26.05.5")
-    (tmp_path / "oci.conf").write_text(f'SrunPath={path}\nRunTimeRun="crun run --bundle %b %n"\n')
+    (tmp_path / "slurm.conf").touch()
+    patterns = "".join(f"RunTime{verb}=crun {verb.lower()} %n\n" for verb in ("Kill", "Delete", "Run"))
+    (tmp_path / "oci.conf").write_text(f"SrunPath={path}\n{patterns}")
     return {"SLURM_CONF": str(tmp_path / "slurm.conf"), "PATH": str(tmp_path)}
 
 
@@ -106,7 +108,8 @@ def test_slurms_version_is_among_the_annotations(environment: dict[str, str]) ->
 
 @pytest.mark.parametrize("text", ["exit 1", "true", "kill $$"])
 def test_an_srun_that_does_not_say_it_is_no_error(text: str, script: Callable[..., str], tmp_path: Path) -> None:
-    (tmp_path / "oci.conf").write_text(f"SrunPath={script(text)}\n")
+    patterns = "".join(f"RunTime{verb}=crun {verb.lower()} %n\n" for verb in ("Kill", "Delete", "Run"))
+    (tmp_path / "oci.conf").write_text(f"SrunPath={path}\n{patterns}")
     document = features.run({"SLURM_CONF": str(tmp_path / "slurm.conf")})
     assert list(document["annotations"]) == ["org.scrun.version"]
     jsonschema.validate(document, SCHEMA)

@@ -47,7 +47,8 @@ def test_a_variable_becomes_an_attribute_of_the_job(name: str, value: str, attri
     assert isinstance(found.job, dict)
     assert found.job[attribute] == expected
     assert type(found.job[attribute]) is type(expected)
-    assert (found.step, found.patience) == ({}, None)
+    step = {f"SLURM_{name}": value} if name in job.LAYOUT_VARIABLES else {}
+    assert (found.step, found.patience) == (step, None)
 
 
 NUMBERS = sorted(name for name, (_, parse) in job.JOB_VARIABLES.items() if parse is job.JOB_VARIABLES["NTASKS"][1])
@@ -114,6 +115,27 @@ def test_an_allocation_that_is_there_is_used(caller: dict[str, str], container: 
 def test_an_allocation_that_is_no_number_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^SLURM_JOB_ID='x' is not a whole number$"):
         job.request({"SLURM_JOB_ID": "x"}, {})
+
+
+@pytest.mark.parametrize(
+    ("variables", "nodes", "tasks"),
+    [
+        ({"JOB_NODELIST": "node[1-2]"}, "2-2", 2),
+        ({"JOB_NODELIST": "node[1-2]", "NTASKS": "5"}, "2-5", 5),
+        ({"JOB_NODELIST": "node[1-2]", "JOB_NUM_NODES": "3"}, "3", 3),
+        ({"JOB_NODELIST": "node1"}, None, None),
+        ({"JOB_NODELIST": "node1", "NTASKS": "5"}, None, 5),
+        ({"NTASKS": "5"}, None, 5),
+        ({"JOB_NUM_NODES": "2"}, "2", 2),
+        ({"JOB_NUM_NODES": "2", "NTASKS_PER_NODE": "3"}, "2", 6),
+    ],
+)
+def test_there_are_as_many_nodes_and_tasks_as_srun_would_ask_for(
+    variables: dict[str, str], nodes: str | None, tasks: int | None
+) -> None:
+    found = job.request({f"SCRUN_{name}": value for name, value in variables.items()}, {}).job
+    assert isinstance(found, dict)
+    assert (found.get("nodes"), found.get("ntasks")) == (nodes, tasks)
 
 
 @pytest.mark.parametrize(("value", "patience"), [("0", 0), ("30", 30)])

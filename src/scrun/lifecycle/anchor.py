@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from scrun import log
-from scrun.errors import ScrunError, SlurmError, WrongStatus
+from scrun.errors import ScrunError, SlurmError, UsageError, WrongStatus
 from scrun.lifecycle import control, kill, processes, status, wire
 from scrun.lifecycle.console import Nudge, open_terminal, set_console_size
 from scrun.lifecycle.ending import Ending
@@ -116,9 +116,23 @@ class Anchor:
         """The job has its nodes, and the files are staged."""
         self._preparation = None
         self._prepared = True
+        if self.plan["terminal"] and (tasks := self._tasks()) > 1:
+            # srun gives it to the first only, and the others' runtime fails: their config asks for one too.
+            self._give_up(
+                UsageError(
+                    f"a terminal can't be shared by {tasks} tasks: do without it (-t), or ask for one task "
+                    "(SCRUN_NTASKS=1, SCRUN_JOB_NUM_NODES=1)"
+                )
+            )
+            return
         self._created()
         if self.status == status.RUNNING:
             self._launch()
+
+    def _tasks(self) -> int:
+        """How many srun will start; what the step is told counts more than the job's own number."""
+        told: str = self.plan["step_environment"].get("SLURM_NTASKS", "")
+        return int(told) if told.isdigit() else int(self.record["tasks"])
 
     def _created(self) -> None:
         """Tell the caller that the container is there; its job may still be queued."""
@@ -210,6 +224,7 @@ class Anchor:
             started=self._step_started,
             ended=lambda exit_status: self._finish(exit_status if self._forced is None else self._forced),
             log=lambda line: self.log("debug", line),
+            failed=self._task_failed,
         )
         record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
         self.save()
@@ -225,13 +240,19 @@ class Anchor:
             if not self._start_answer:
                 self.say(str(error))
         elif self.step:
-            self.record.update(step=self.step.progress.step, started=log.timestamp())
+            progress = self.step.progress
+            self.record.update(step=progress.step, tasks=progress.count, started=log.timestamp())
             self.save()
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])
         if self._start_answer:
             self._start_answer(wire.failure(error) if error else {"started": True})
             self._start_answer = None
+
+    def _task_failed(self, how: str) -> None:
+        """One of several: the exit status alone would not tell which, nor on which node."""
+        if self._forced is None and not self.plan["terminal"]:
+            self.say(how)
 
     # --- kill, and the end
 
@@ -256,7 +277,7 @@ class Anchor:
     def _end(self) -> Ending:
         if not self._ending:
             self._ending = Ending(
-                self.loop, self.container, log=self.log, files_back=self._files_back, released=self._leave
+                self.loop, self.container, log=self._told, files_back=self._files_back, released=self._leave
             )
         return self._ending
 
@@ -337,6 +358,13 @@ class Anchor:
             log.append(self.container.child("anchor.log"), level, message)
         if system and log.rank(level) <= log.rank(in_syslog):
             log.to_syslog(level, f"container {self.container.id}: {message}", log.DAEMON)
+
+    def _told(self, level: str, message: str) -> None:
+        """What stage_out has to say: changes that did not come back are for who runs the container, too."""
+        if level == "error":
+            self.say(message)
+        else:
+            self.log(level, message)
 
     def say(self, message: str) -> None:
         """Tell who reads the container's standard error."""

@@ -223,7 +223,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     )
     container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
     request = job.request(environment, container_environment)
-    command = srun.program(settings, environment)
+    command = srun.program(settings, environment) + srun.component(request.job, environment)
     uid = os.getuid()
     size = process.get("consoleSize")
     return {

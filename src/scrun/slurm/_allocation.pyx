@@ -21,6 +21,9 @@ def allocate(JobSubmitDescription description):
     description.script = "#!/bin/sh\n"
     description._create_job_submit_desc()
     slurm.xfree(description.ptr.script)
+    if not description.nodes:
+        # pyslurm says one node, however many the tasks need; nobody has said so.
+        description.ptr.min_nodes = description.ptr.max_nodes = slurm.NO_VAL
     if slurm.slurm_allocate_resources(description.ptr, &response) or response is NULL:
         raise _control.error()
     try:

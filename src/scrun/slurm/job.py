@@ -7,6 +7,7 @@ variable that srun reads. What the container's own environment says (``docker ru
 from __future__ import annotations
 
 from scrun.errors import UsageError
+from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ JOB_VARIABLES: dict[str, tuple[str, Parse]] = {
     "CPU_FREQ_REQ": ("cpu_frequency", _text),
     "DELAY_BOOT": ("delay_boot_time", _text),
     "DEPENDENCY": ("dependencies", _text),
-    "DISTRIBUTION": ("distribution", _text),
     "EXCLUSIVE": ("resource_sharing", lambda value: "no" if value in ("", "exclusive", "1", "yes") else value),
     "GPUS": ("gpus", _text),
     "GPUS_PER_NODE": ("gres_per_node", lambda value: f"gpu:{value}"),
@@ -104,7 +104,11 @@ STEP_VARIABLES = (
     *("ACCTG_FREQ", "CPU_BIND", "EPILOG", "EXACT", "GPU_FREQ", "GRES_FLAGS", "HINT", "LABELIO", "MEM_BIND", "MPI_TYPE"),
     *("NTASKS_PER_TRES", "OVERLAP", "POWER", "PROLOG", "REMOTE_CWD", "SLURMD_DEBUG", "TASK_EPILOG", "TASK_PROLOG"),
     *("THREADS", "TRES_BIND", "TRES_PER_TASK", "UNBUFFEREDIO"),
+    "DISTRIBUTION",  # of a job pyslurm refuses those that have one part only (cyclic)
+    *("KILL_BAD_EXIT", "WAIT"),  # not in scrun(1), but what people with many tasks ask srun for
 )
+# Those of the job that srun has to be told too: it does not find them in a job that it did not ask for itself.
+LAYOUT_VARIABLES = ("NTASKS", "NTASKS_PER_NODE")
 PATIENCE = "SCRUN_CREATE_TIMEOUT"  # seconds that create waits for the job's nodes; 0: for ever
 
 
@@ -127,7 +131,8 @@ def request(caller: Mapping[str, str], container: Mapping[str, str]) -> Request:
     """
     variables = {name: value for name, value in caller.items() if name.startswith("SCRUN_")}
     variables |= {name: value for name, value in container.items() if name.startswith("SCRUN_")}
-    step = {f"SLURM_{name}": variables[f"SCRUN_{name}"] for name in STEP_VARIABLES if f"SCRUN_{name}" in variables}
+    of_step = (*STEP_VARIABLES, *LAYOUT_VARIABLES)
+    step = {f"SLURM_{name}": variables[f"SCRUN_{name}"] for name in of_step if f"SCRUN_{name}" in variables}
     patience = _parsed(PATIENCE, variables[PATIENCE], _number) if PATIENCE in variables else None
     existing = container.get("SLURM_JOB_ID") or caller.get("SLURM_JOB_ID")
     if existing:
@@ -138,6 +143,12 @@ def request(caller: Mapping[str, str], container: Mapping[str, str]) -> Request:
             job[attribute] = _parsed(f"SCRUN_{name}", variables[f"SCRUN_{name}"], parse)
     if "nodes" in job and "ntasks" not in job:  # pyslurm says one task, which two nodes can't share
         job["ntasks"] = _least_nodes(job["nodes"]) * job.get("ntasks_per_node", 1)
+    elif "nodes" not in job and (named := len(srun.expand_nodes(job.get("required_nodes", "")))) > 1:
+        # All that are named, and more if the tasks need them, is what Slurm makes of it.
+        job.setdefault("ntasks", named)
+        job["nodes"] = f"{named}-{max(named, job['ntasks'])}"
+    if job.get("overcommit"):  # else pyslurm asks for as many CPUs as there are tasks
+        job["min_cpus_per_node"] = _least_nodes(job["nodes"]) if "nodes" in job else 1
     return Request(job, step, patience)
 
 
