@@ -246,3 +246,22 @@ def docker(alice: User, root: User) -> Iterator[Engine]:
     one = engines.make("docker", RUNTIME, alice, root)
     yield one
     one.clean_up()
+
+
+@pytest.fixture
+def oci_conf() -> Iterator[Callable[[str], None]]:
+    """Gives every host that oci.conf; the hosts have their own again after the test.
+
+    slurmstepd reads it anew for each step, so no daemon has to be told.
+    """
+    path, kept = Path("/etc/slurm/oci.conf"), Path("/etc/slurm/oci.conf.of-the-devcluster")
+    was = path.read_text()
+    slurm.on_nodes(f"cp {path} {kept}")
+
+    def put(text: str) -> None:
+        path.write_text(text)
+        slurm.on_nodes(f"cat >{path} <<'END'\n{text}\nEND")
+
+    yield put
+    path.write_text(was)
+    slurm.on_nodes(f"mv {kept} {path}")

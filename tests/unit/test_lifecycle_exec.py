@@ -23,7 +23,7 @@ RECORD: dict[str, Any] = {
     "user": "alice",
     "uid": 2000,
     "tasks": 1,
-    "runtime": {"runtimequery": "crun state %n.%u.%j.%s.%t"},
+    "runtime": {"kind": "crun", "command": "crun", "name": "%n.%u.%j.%s.%t"},
 }
 # Takes the options as crun does: --log=L exec --pid-file P --process F NAME; its process is this shell itself.
 RUNNING = 'case $1 in state) echo "{ \\"status\\": \\"running\\" }"; exit 0; esac; '

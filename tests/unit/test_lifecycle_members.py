@@ -63,7 +63,7 @@ def node(script: Script) -> Callable[..., Record]:
             "tasks": 1,
             "nodes": ",".join(nodes),
             "srun": [srun],
-            "runtime": {"runtimequery": f"{runtime} state %n.%t"},
+            "runtime": {"kind": "crun", "command": runtime, "name": "%n.%t"},
             "environment": {},
         }
 

@@ -147,7 +147,7 @@ class Anchor:
         self._preparation = None
         self._failure = self._failure or error
         if self.status == status.CREATING:
-            self.log("error", str(self._failure))
+            self.log("error", str(self._failure), system=self._creator is None)
             self._end().begin(self.plan)
         elif self._forced is not None:
             self._finish(self._forced)
@@ -316,9 +316,13 @@ class Anchor:
                 os.open(os.devnull, os.O_RDWR)
         self._stdio = stdio
 
-    def log(self, level: str, message: str) -> None:
-        """Write to the anchor's own log."""
-        log.append(self.container.child("anchor.log"), level, message)
+    def log(self, level: str, message: str, *, system: bool = True) -> None:
+        """Write to the anchor's own log, and to syslog unless somebody else does, as far as its levels let through."""
+        in_file, in_syslog = self.plan.get("log_levels", ("debug", "quiet"))
+        if log.rank(level) <= log.rank(in_file):
+            log.append(self.container.child("anchor.log"), level, message)
+        if system and log.rank(level) <= log.rank(in_syslog):
+            log.to_syslog(level, f"container {self.container.id}: {message}", log.DAEMON)
 
     def say(self, message: str) -> None:
         """Tell who reads the container's standard error."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 
+from scrun.errors import HookError
 from scrun.lifecycle import wire
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
+from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
+from scrun.slurm import sources
 from scrun.staging.known import memory
 
 TYPE_CHECKING = False
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 def run(channel: int, container: Container) -> None:
     """Serve ``{"script": …}``, which loads it, and then ``{"record": …}``, which calls the hook."""
     reader = wire.Reader(channel)
-    preload(os.environ.get("SCRUN_LUA", "5.4"))
+    preload(_likely_version())
     if not (message := reader.next()):
         return
     plan = message["staging"]
@@ -54,18 +57,34 @@ def run(channel: int, container: Container) -> None:
         host.job.wait()
 
 
+def _likely_version() -> str:
+    """Of Lua; the script is read before anybody says which it is."""
+    try:
+        source = read_script(sources.script(os.environ))
+    except HookError:
+        source = b""
+    return version_of(source, os.environ.get("SCRUN_LUA"))
+
+
 def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any]) -> Message:
-    from scrun.bundle import adapt
+    from scrun.bundle import adapt, adapt_process
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
 
     uid, gid = record["uid"], record["gid"]
+    job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
     made: list[Staged] = []
     waits: list[bool] = []
 
     def adapted(given: dict[str, Any]) -> dict[str, Any]:
-        return adapt.adapt(given, uid=uid, gid=gid, note=lambda text: host.log("debug", text))
+        # Only crun can make a user namespace without a user 0; of a runtime that isn't known that isn't hoped.
+        keep_user = record["runtime"]["kind"] == "crun"
+        note = lambda text: host.log("debug", text)  # noqa: E731
+        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, keep_user=keep_user)
+        if "env_exclude" in plan:  # slurmd leaves the config alone
+            adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
+        return fit
 
     def stage(options: Options) -> None:
         container = StagedContainer(
@@ -75,7 +94,6 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         made.append(stage_in(container, host.step, adapt=adapted, log=host.log, options=options or None))
 
     host.stage_in = stage
-    job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
     call = StageIn(
         id=record["id"],
         bundle=record["bundle"],
@@ -94,6 +112,8 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         raise
     ours = bool(made) and paths.bundle == record["bundle"]
     bundle, rootfs = (made[-1].bundle, made[-1].rootfs) if ours else (paths.bundle, paths.root_path or record["rootfs"])
+    if not ours and bundle != record["bundle"]:
+        _leave_engine(bundle, config, host)
     return {
         "staged": made[-1].to_dict() if made else {},
         "bundle": bundle,
@@ -101,3 +121,26 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
         "hold": not ours or any(waits),
     }
+
+
+def _leave_engine(bundle: str, original: dict[str, Any], host: Host) -> None:
+    """Take from a bundle of the script's own making what it took over from the engine and no node can use."""
+    from scrun import fastjson
+    from scrun.bundle import adapt
+    from scrun.bundle import config as bundle_config
+    from scrun.errors import BundleError
+
+    try:
+        config = bundle_config.load(bundle)
+    except BundleError:
+        return  # it is on the nodes only, say: the node's runtime will tell what is wrong with it
+    if not (notes := adapt.leave_engine(config, original)):
+        return
+    for note in notes:
+        host.log("debug", note)
+    path = os.path.join(bundle, "config.json")
+    fresh = os.path.join(bundle, f".config.json.{os.getpid()}")
+    with open(fresh, "x", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
+        file.write(fastjson.dumps(config))
+    os.rename(fresh, path)
