@@ -140,7 +140,10 @@ def _leave_engine(bundle: str, original: dict[str, Any], host: Host) -> None:
         host.log("debug", note)
     path = os.path.join(bundle, "config.json")
     fresh = os.path.join(bundle, f".config.json.{os.getpid()}")
-    with open(fresh, "x", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
-        file.write(fastjson.dumps(config))
-    os.rename(fresh, path)
+    try:
+        with open(fresh, "x", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
+            file.write(fastjson.dumps(config))
+        os.rename(fresh, path)
+    except OSError as error:  # the script had it made by somebody else
+        host.log("info", f"{path} is left as it is: {error.strerror}: it has what no node can use")
