@@ -76,11 +76,14 @@ SCHEMA: dict[str, Any] = {
 @pytest.fixture
 def environment(script: Callable[..., str], tmp_path: Path) -> dict[str, str]:
     """One with an oci.conf and an srun."""
-    path = script("echo slurm-wlm 26.05.5")
-    (tmp_path / "slurm.conf").touch()
-    patterns = "".join(f"RunTime{verb}=crun {verb.lower()} %n\n" for verb in ("Kill", "Delete", "Run"))
-    (tmp_path / "oci.conf").write_text(f"SrunPath={path}\n{patterns}")
+    _configure(tmp_path, script("echo slurm-wlm 26.05.5"))
     return {"SLURM_CONF": str(tmp_path / "slurm.conf"), "PATH": str(tmp_path)}
+
+
+def _configure(directory: Path, srun: str) -> None:
+    (directory / "slurm.conf").touch()
+    patterns = "".join(f'RunTime{verb}="crun {verb.lower()} %n"\n' for verb in ("Kill", "Delete", "Run"))
+    (directory / "oci.conf").write_text(f"SrunPath={srun}\n{patterns}")
 
 
 def test_it_is_valid(environment: dict[str, str]) -> None:
@@ -108,8 +111,7 @@ def test_slurms_version_is_among_the_annotations(environment: dict[str, str]) ->
 
 @pytest.mark.parametrize("text", ["exit 1", "true", "kill $$"])
 def test_an_srun_that_does_not_say_it_is_no_error(text: str, script: Callable[..., str], tmp_path: Path) -> None:
-    patterns = "".join(f"RunTime{verb}=crun {verb.lower()} %n\n" for verb in ("Kill", "Delete", "Run"))
-    (tmp_path / "oci.conf").write_text(f"SrunPath={path}\n{patterns}")
+    _configure(tmp_path, script(text))
     document = features.run({"SLURM_CONF": str(tmp_path / "slurm.conf")})
     assert list(document["annotations"]) == ["org.scrun.version"]
     jsonschema.validate(document, SCHEMA)
