@@ -110,7 +110,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     """
     # Here, not above: what is imported before the anchor is forked stays in its memory.
     from scrun.bundle import config as bundle_config
-    from scrun.bundle import executable
+    from scrun.bundle import executable, resources
     from scrun.slurm import job
 
     bundle = os.path.abspath(options.bundle)
@@ -126,7 +126,10 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     oci_conf.check_slurm_conf(environment)
     settings = oci_conf.read(environment)
     container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
-    request = job.request(environment, container_environment)
+    annotations = config.get("annotations") or {}
+    request = job.request(environment, container_environment, annotations, resources.limits(config), _directory())
+    for note in request.notes:
+        output.say("info", note)
     command = srun.program(settings, environment)
     uid = os.getuid()
     size = process.get("consoleSize")
@@ -138,7 +141,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "rootfs": rootfs,
             "created": log.timestamp(),
             "owner": _user_name(uid),
-            "annotations": config.get("annotations") or {},
+            "annotations": annotations,
             "environment": {name: environment[name] for name in _KEPT if name in environment},
             "srun": command,
             "runtime": oci_conf.of_the_runtime(settings),
@@ -172,6 +175,14 @@ def _wants_network_namespace(config: Message) -> bool:
     """Whether the config asks for a new network namespace; one with a path is somebody else's, who made it already."""
     namespaces = (config.get("linux") or {}).get("namespaces") or ()
     return any(entry["type"] == "network" and not entry.get("path") for entry in namespaces)
+
+
+def _directory() -> str:
+    """Where scrun was called; one that is gone, or that can't be named, is no reason to fail."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
 
 
 def _user_name(uid: int) -> str:

@@ -1,0 +1,82 @@
+"""SLURM_* variables: a container has those that salloc and srun give to a program, and hooks those of salloc."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import slurm
+from .conftest import MakeContainer
+from .users import User
+
+pytestmark = pytest.mark.slurm_only("its containers know of no job")
+
+# Variables whose values belong to the one job or step, or to its time.
+OF_ONE_JOB = {
+    *("SLURM_JOB_ID", "SLURM_JOBID", "SLURM_JOB_SLUID", "SLURM_JOB_NAME", "SLURM_JOB_START_TIME", "SLURM_JOB_END_TIME"),
+    *("SLURM_SRUN_COMM_PORT", "SLURM_STEP_LAUNCHER_PORT", "SLURM_TASK_PID", "SLURM_STEPID", "SLURM_STEP_ID"),
+    *("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS"),
+}
+# What a container has besides, and what it hasn't; docs/configuration.md says why.
+MORE = {"SLURM_CONTAINER", "SLURM_CONTAINER_ID", "SLURM_GRES_FLAGS", "SLURM_OPEN_MODE"}
+LESS = {"SLURM_CONF", "SRUN_DEBUG"}
+
+
+def variables(lines: str) -> dict[str, str]:
+    """Those of Slurm, of ``env``'s lines."""
+    found = dict(line.partition("=")[::2] for line in lines.splitlines() if "=" in line)
+    return {name: value for name, value in found.items() if name.startswith(("SLURM", "SRUN", "CUDA"))}
+
+
+def of_salloc(alice: User, *options: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What salloc's shell has, and what a program has that srun starts in it (its first task)."""
+    done = alice.run("salloc", "--quiet", "--nodelist=node1", *options, "sh", "-c", "env; echo ---; srun -l /usr/bin/env")
+    shell, _, program = done.ok().stdout.partition("---\n")
+    first = [line[3:] for line in program.splitlines() if line.startswith("0: ")]
+    return variables(shell), variables("\n".join(first))
+
+
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [
+        ({}, []),
+        ({"MEM_PER_NODE": "100M", "CPUS_PER_TASK": "2"}, ["--mem=100M", "--cpus-per-task=2"]),
+        ({"MEM_PER_CPU": "60"}, ["--mem-per-cpu=60"]),
+        ({"GRES": "gpu:2", "TIMELIMIT": "5"}, ["--gres=gpu:2", "--time=5"]),
+        ({"GPUS_PER_NODE": "1", "GPU_BIND": "single:1"}, ["--gpus-per-node=1", "--gpu-bind=single:1"]),
+        ({"GPUS": "2", "CPUS_PER_GPU": "2", "MEM_PER_GPU": "50"}, ["--gpus=2", "--cpus-per-gpu=2", "--mem-per-gpu=50"]),
+        ({"NTASKS": "2", "OVERCOMMIT": "1"}, ["--ntasks=2", "--overcommit"]),
+        ({"NTASKS": "2", "GPUS_PER_TASK": "1"}, ["--ntasks=2", "--gpus-per-task=1"]),
+        ({"NTASKS": "2", "TRES_PER_TASK": "cpu=2,gres/gpu=1"}, ["--ntasks=2", "--tres-per-task=cpu=2,gres/gpu=1"]),
+        ({"NTASKS_PER_TRES": "1", "GPUS": "2"}, ["--ntasks-per-tres=1", "--gpus=2"]),
+        ({"NTASKS_PER_GPU": "1", "GPUS": "2"}, ["--ntasks-per-gpu=1", "--gpus=2"]),
+        ({"GPUS_PER_SOCKET": "1", "NSOCKETS_PER_NODE": "1"}, ["--gpus-per-socket=1", "--sockets-per-node=1"]),
+        ({"GRES_FLAGS": "enforce-binding", "GRES": "gpu:1"}, ["--gres-flags=enforce-binding", "--gres=gpu:1"]),
+        ({"TRES_BIND": "gres/gpu:single:1", "GRES": "gpu:1"}, ["--tres-bind=gres/gpu:single:1", "--gres=gpu:1"]),
+        ({"MEM_BIND": "verbose,local"}, ["--mem-bind=verbose,local"]),
+        ({"OPEN_MODE": "append", "DELAY_BOOT": "5"}, ["--delay-boot=5"]),
+        ({"JOB_NUM_NODES": "1", "NTASKS_PER_NODE": "2"}, ["--nodes=1", "--ntasks-per-node=2"]),
+        ({"HINT": "nomultithread", "MEM_BIND": "local"}, ["--hint=nomultithread", "--mem-bind=local"]),
+        ({"DISTRIBUTION": "cyclic:block", "THREADS_PER_CORE": "1"}, ["--distribution=cyclic:block", "--threads-per-core=1"]),
+        ({"NTASKS_PER_CORE": "1", "PROFILE": "task"}, ["--ntasks-per-core=1", "--profile=task"]),
+        ({"ACCTG_FREQ": "task=10", "NETWORK": "x"}, ["--acctg-freq=task=10", "--network=x"]),
+        ({"CPU_FREQ_REQ": "low", "GPU_FREQ": "low"}, ["--cpu-freq=low", "--gpu-freq=low"]),
+        ({"EXCLUSIVE": "", "PARTITION": "short", "SIGNAL": "USR1@20"}, ["--exclusive", "--partition=short", "--signal=USR1@20"]),
+    ],
+    ids=str,
+)
+def test_a_container_has_the_variables_of_salloc_and_srun(
+    container: MakeContainer, alice: User, asked: dict[str, str], options: list[str]
+) -> None:
+    one = container("env", env=["SCRUN_LABELIO=1"])
+    one.started(env={"SCRUN_JOB_NODELIST": "node1", **{f"SCRUN_{name}": value for name, value in asked.items()}})
+    assert one.ended() == 0
+    lines = [line[3:] for line in one.output.decode().splitlines() if line.startswith("0: ")]
+    found = variables("\n".join(lines))
+    shell, program = of_salloc(alice, *options)
+    assert shell.keys() <= program.keys()
+    print("only salloc", {k: program[k] for k in program.keys() - found.keys() - LESS})
+    print("only ours", {k: found[k] for k in found.keys() - program.keys() - MORE})
+    print("differ", {k: (program[k], found[k]) for k in found.keys() & program.keys() - OF_ONE_JOB if found[k] != program[k]})
+    assert found.keys() - MORE == program.keys() - LESS
+    same = found.keys() & program.keys() - OF_ONE_JOB
+    assert {name: found[name] for name in same} == {name: program[name] for name in same}
