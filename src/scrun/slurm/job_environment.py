@@ -46,3 +46,15 @@ def complete(
     if "SLURM_CPUS_PER_TASK" in step and "SLURM_TRES_PER_TASK" in found:
         dropped.add("SLURM_TRES_PER_TASK")
     return [f"{name}={value}" for name, value in found.items() if name not in dropped]
+
+
+def tasks(names: Mapping[str, str], nodes: int) -> int:
+    """How many tasks the container's step has: what was asked for, else one on each node.
+
+    srun by itself would start as many as the job's CPUs allow where the number of CPUs for each is given: a container
+    with ``--cpus 2`` on a node of its own would be eight.
+    """
+    if said := names.get("SLURM_NTASKS") or names.get("SLURM_NPROCS"):
+        return int(said)
+    nodes = int(names.get("SLURM_JOB_NUM_NODES", str(nodes)).partition("-")[0])
+    return nodes * int(names.get("SLURM_NTASKS_PER_NODE", "1"))

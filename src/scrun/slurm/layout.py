@@ -40,7 +40,10 @@ def described(job: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         del fields["threads_per_core"]
     _for_each_task(fields)
     _nodes_and_tasks(job, fields, values)
-    return {**job, "descriptor": {name: value for name, value in fields.items() if value or name == "shared"}}
+    said = {name: value for name, value in fields.items() if value is not False and value != ""}
+    if not said["bitflags"]:
+        del said["bitflags"]
+    return {**job, "descriptor": said}
 
 
 def _nodes_and_tasks(job: dict[str, Any], fields: dict[str, Any], values: Mapping[str, Any]) -> None:
@@ -50,7 +53,9 @@ def _nodes_and_tasks(job: dict[str, Any], fields: dict[str, Any], values: Mappin
         fields["min_nodes"] = len(expand_nodes(job["required_nodes"]))
     least, most = fields.get("min_nodes"), fields.get("max_nodes")
     if not tasks and fields.get("ntasks_per_tres"):
-        fields["num_tasks"] = tasks = fields["ntasks_per_tres"] * _gpus(fields, least if most in (least, None) else None)
+        fields["num_tasks"] = tasks = fields["ntasks_per_tres"] * _gpus(
+            fields, least if most in (least, None) else None
+        )
     estimate = tasks or 1
     if least and tasks:
         fields["min_nodes"] = min(least, tasks)

@@ -113,7 +113,9 @@ def gpus(value: str) -> str:
 
 def gpus_per_task(value: str) -> str:
     """The same for each task; such TRES are written otherwise."""
-    return ",".join(f"gres/gpu:{part.replace(':', '=')}" if ":" in part else f"gres/gpu={part}" for part in _gpus(value))
+    return ",".join(
+        f"gres/gpu:{part.replace(':', '=')}" if ":" in part else f"gres/gpu={part}" for part in _gpus(value)
+    )
 
 
 def tres(value: str) -> str:
@@ -121,7 +123,7 @@ def tres(value: str) -> str:
     for part in value.split(","):
         name, equals, number = part.replace(":", "=").rpartition("=")
         if not name or not equals or not (number.isascii() and number.isdigit()):
-            raise ValueError("TRES with their numbers, as in cpu=2,gres/gpu=1")
+            raise ValueError("a list of TRES with their numbers, as in cpu=2,gres/gpu=1")
     return value
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from scrun import identity
 from scrun.errors import JobRefused
 from scrun.lifecycle import wire
 from scrun.lifecycle.worker import Cancelled
@@ -71,13 +72,26 @@ def _look(channel: int, job_id: int, message: Message) -> bool:
     """Whether the job has its nodes; then it is said."""
     try:
         ours = message.get("request")
-        found = allocation.look_up(job_id, ours) if ours else control.look_up(job_id)
+        found = allocation.look_up(job_id, ours) if ours else _theirs(job_id)
     except JobRefused:
         allocation.reason(job_id)  # which says how it has ended, if it has
         raise
     if found["nodes"]:
         _say(channel, found, message)
     return bool(found["nodes"])
+
+
+def _theirs(job_id: int) -> Message:
+    """A job that we didn't ask for. slurmctld tells anybody of any job, and srun alone would refuse to use it.
+
+    Raises:
+        JobRefused: it belongs to another user, and we aren't root.
+    """
+    found = control.look_up(job_id)
+    caller = identity.real_uid()
+    if found["nodes"] and caller not in (0, found["uid"]):
+        raise JobRefused(f"job {job_id} can't be used: it is {found['user']}'s: name one of yours in SLURM_JOB_ID")
+    return found
 
 
 def _say(channel: int, found: Message, message: Message) -> None:
@@ -90,6 +104,5 @@ def _say(channel: int, found: Message, message: Message) -> None:
         given=message.get("environment", {}),
         step=step,
     )
-    names = dict(line.partition("=")[::2] for line in lines) | step
-    tasks = names.get("SLURM_NTASKS") or names.get("SLURM_NPROCS") or found["node_count"]
-    wire.send(channel, {"nodes": {**found, "environment": lines, "tasks": int(tasks)}})
+    tasks = job_environment.tasks(dict(line.partition("=")[::2] for line in lines) | step, found["node_count"])
+    wire.send(channel, {"nodes": {**found, "environment": lines, "tasks": tasks}})
