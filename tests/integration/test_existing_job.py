@@ -165,9 +165,7 @@ def test_an_engines_containers_are_steps_of_it(main_engine: Engine, allocate: Al
     assert is_running(job)
 
 
-def test_a_container_with_some_of_the_cpus_is_one(
-    container: MakeContainer, alice: User, allocate: Allocate
-) -> None:
+def test_a_container_with_some_of_the_cpus_is_one(container: MakeContainer, alice: User, allocate: Allocate) -> None:
     job = allocate(alice, "--cpus-per-task=4")
     one = container("echo", "once").started(env={"SLURM_JOB_ID": str(job), "SCRUN_CPUS_PER_TASK": "2"})
     assert one.ended() == 0

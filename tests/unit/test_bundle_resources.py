@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from bundle_samples import minimal
 
 from scrun.bundle import resources
+from scrun.bundle.adapt import adapt
 
 
 def config(*, env: list[str] | None = None, hooks: Any = None, **linux: Any) -> dict[str, Any]:
@@ -62,3 +64,20 @@ def test_gpus_of_a_cdi_specification_are_device_nodes() -> None:
 def test_gpus_of_other_makers_are_their_render_nodes() -> None:
     paths = ["/dev/kfd", "/dev/dri/card0", "/dev/dri/renderD128", "/dev/dri/renderD129"]
     assert resources.limits(config(devices=[{"path": path} for path in paths])) == {"gpus": 2}
+
+
+def test_gpus_become_those_that_the_job_was_given() -> None:
+    devices = [{"path": path, "type": "c", "major": 195, "minor": 0} for path in ("/dev/nvidiactl", "/dev/nvidia0")]
+    value = minimal(devices=devices)
+    notes: list[str] = []
+    adapted = adapt(value, uid=0, gid=0, note=notes.append, gpus=[2, 3])
+    paths = [(device["path"], device["minor"]) for device in adapted["linux"]["devices"]]
+    assert paths == [("/dev/nvidiactl", 0), ("/dev/nvidia2", 2), ("/dev/nvidia3", 3)]
+    assert notes == ["/dev/nvidia0 becomes /dev/nvidia2, /dev/nvidia3: the job was given that"]
+    assert adapt(adapted, uid=0, gid=0, note=notes.append, gpus=[2, 3]) == adapted
+
+
+def test_gpus_stay_where_the_config_names_none_or_none_is_known() -> None:
+    for value in (minimal(), minimal(devices=[{"path": "/dev/nvidia0", "type": "c", "major": 195, "minor": 0}])):
+        assert adapt(value, uid=0, gid=0, note=lambda _text: None).get("linux") == value["linux"]
+    assert "devices" not in adapt(minimal(), uid=0, gid=0, note=lambda _text: None, gpus=[1])["linux"]

@@ -109,8 +109,8 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         ScrunError: what is wrong.
     """
     # Here, not above: what is imported before the anchor is forked stays in its memory.
+    from scrun.bundle import adapt_gpus, executable, resources
     from scrun.bundle import config as bundle_config
-    from scrun.bundle import executable, resources
     from scrun.slurm import job
 
     bundle = os.path.abspath(options.bundle)
@@ -128,6 +128,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
     annotations = config.get("annotations") or {}
     request = job.request(environment, container_environment, annotations, resources.limits(config), _directory())
+    request.job["gpu_devices"] = bool(adapt_gpus.numbered(config))
     for note in request.notes:
         output.say("info", note)
     command = srun.program(settings, environment)

@@ -83,7 +83,7 @@ class Preparation:
         elif "nodes" in message:
             found = message["nodes"]
             self._record.update({key: found[key] for key in ("nodes", "uid", "gid", "user", "group", "tasks")})
-            self._record["job_environment"] = found["environment"]
+            self._record.update(job_environment=found["environment"], gpus=found["gpus"])
             self._container.save()
 
     def _allocation_ended(self) -> None:

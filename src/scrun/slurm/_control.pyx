@@ -67,6 +67,20 @@ cdef look_up_as(unsigned int job_id, slurm.job_desc_msg_t *description):
         slurm.slurm_free_resource_allocation_response_msg(response)
 
 
+def gres_details(uint32_t job_id):
+    """What was given to the job on each of its nodes, as scontrol show job --details has it (its GRES=)."""
+    cdef slurm.job_info_msg_t *answered = NULL
+    cdef uint32_t index
+    details = []
+    if slurm.slurm_load_job(&answered, job_id, slurm.SHOW_DETAIL):
+        raise error()
+    if answered.record_count:
+        for index in range(answered.job_array[0].gres_detail_cnt):
+            details.append(_text(answered.job_array[0].gres_detail_str[index]))
+    slurm.slurm_free_job_info_msg(answered)
+    return details
+
+
 def cancel(uint32_t job_id):
     """Kill the job with all its steps; a queued one is withdrawn (scancel(1)).
 

@@ -66,6 +66,25 @@ def cluster() -> str:
     return str(_control.cluster())
 
 
+def gpus(job_id: int) -> list[int]:
+    """The numbers of the GPUs that a job was given, as its nodes count them; those of all its nodes together.
+
+    Raises:
+        SlurmError: slurmctld can't be reached.
+    """
+    found: set[int] = set()
+    try:
+        details = _control.gres_details(job_id)
+    except Failed as error:
+        raise translated(error, f"job {job_id} can't be looked up") from error
+    for detail in details:  # gpu:a100:2(IDX:0-1),gpu:v100:0(IDX:)
+        for part in detail.split("gpu:")[1:]:
+            for numbers in part.partition("(IDX:")[2].partition(")")[0].split(","):
+                low, _, high = numbers.partition("-")
+                found.update(range(int(low), int(high or low) + 1) if low else ())
+    return sorted(found)
+
+
 def complete(job_id: int, exit_status: int) -> None:
     """Record the job as ended with that exit status (0 to 255); one that is gone already is no error.
 

@@ -105,4 +105,5 @@ def _say(channel: int, found: Message, message: Message) -> None:
         step=step,
     )
     tasks = job_environment.tasks(dict(line.partition("=")[::2] for line in lines) | step, found["node_count"])
-    wire.send(channel, {"nodes": {**found, "environment": lines, "tasks": tasks}})
+    gpus = control.gpus(found["job"]) if message["gpu_devices"] else []
+    wire.send(channel, {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus}})

@@ -65,7 +65,9 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
     waits: list[bool] = []
 
     def adapted(given: dict[str, Any]) -> dict[str, Any]:
-        return adapt.adapt(given, uid=uid, gid=gid, note=lambda text: host.log("debug", text))
+        return adapt.adapt(
+            given, uid=uid, gid=gid, note=lambda text: host.log("debug", text), gpus=record.get("gpus", ())
+        )
 
     def stage(options: Options) -> None:
         container = StagedContainer(
