@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from .conftest import MakeContainer
+from .rootfs import Config
 from .users import User
 
 pytestmark = pytest.mark.slurm_only("its containers know of no job")
@@ -85,3 +89,92 @@ def test_a_container_has_the_variables_of_salloc_and_srun(
     assert found.keys() - MORE == program.keys() - LESS
     same = found.keys() & program.keys() - OF_ONE_JOB
     assert {name: found[name] for name in same} == {name: program[name] for name in same}
+
+
+OUT = """
+function write(job_env)
+    local file = io.open("{directory}/out", "w")
+    for _, line in ipairs(job_env) do file:write(line, "\\n") end
+    file:write("---\\n", select(2, slurm.allocator_command("env")))
+    file:write("---\\n", select(2, slurm.remote_command("env")))
+    file:close()
+end
+function slurm_scrun_stage_in(id, bundle, spool_dir, config_file, job_id, user_id, group_id, job_env)
+    write(job_env)
+    return slurm.SUCCESS
+end
+function slurm_scrun_stage_out(id, bundle, orig_bundle, root_path, orig_root_path, spool_dir, config_file, jobid)
+    return slurm.SUCCESS
+end
+return slurm.SUCCESS
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [({}, []), ({"MEM_PER_NODE": "100M", "CPUS_PER_TASK": "2", "NTASKS": "2"}, ["--mem=100M", "-c2", "-n2"])],
+    ids=str,
+)
+def test_hooks_have_the_variables_of_sallocs_shell_and_scruns_own(
+    container: MakeContainer,
+    alice: User,
+    directory: Path,
+    slurm_conf: Callable[..., Path],
+    asked: dict[str, str],
+    options: list[str],
+) -> None:
+    conf = slurm_conf()
+    alice.write(conf.parent / "scrun.lua", OUT.replace("{directory}", str(directory)))
+
+    def annotated(config: Config) -> None:
+        config["annotations"] = {"colour": "red"}
+
+    one = container("true", change=annotated)
+    env = {"SCRUN_JOB_NODELIST": "node1", **{f"SCRUN_{name}": value for name, value in asked.items()}}
+    log = directory / "log"
+    one.created(global_options=["-f", str(conf), "--log", str(log), "--log-format", "json"], env=env)
+    job_env, command, remote = (
+        dict(line.partition("=")[::2] for line in part.splitlines())
+        for part in (directory / "out").read_text().split("---\n")
+    )
+    shell, _ = of_salloc(alice, *options)
+    slurms = variables("\n".join(f"{name}={value}" for name, value in job_env.items()))
+    assert slurms.keys() == shell.keys() - LESS
+    same = slurms.keys() - OF_ONE_JOB
+    assert {name: slurms[name] for name in same} == {name: shell[name] for name in same}
+    record = one.record
+    expected = {
+        "SCRUN_OCI_VERSION": "1.0.2",
+        "SCRUN_CONTAINER_ID": one.id,
+        "SCRUN_PID": str(record["pid"]),
+        "SCRUN_BUNDLE": str(one.bundle),
+        "SCRUN_SUBMISSION_BUNDLE": str(one.bundle),
+        "SCRUN_ANNOTATION_colour": "red",
+        "SCRUN_PID_FILE": str(one.pid_file),
+        "SCRUN_SOCKET": str(one.path / "anchor.sock"),
+        "SCRUN_SPOOL_DIR": str(one.path / "spool"),
+        "SCRUN_SUBMISSION_CONFIG_FILE": str(one.bundle / "config.json"),
+        "SCRUN_USER": "alice",
+        "SCRUN_USER_ID": str(alice.uid),
+        "SCRUN_GROUP": "alice",
+        "SCRUN_GROUP_ID": str(alice.gid),
+        "SCRUN_ROOT": str(one.path.parent),
+        "SCRUN_ROOTFS_PATH": str(one.bundle / "rootfs"),
+        "SCRUN_SUBMISSION_ROOTFS_PATH": str(one.bundle / "rootfs"),
+        "SCRUN_LOG_FILE": str(log),
+        "SCRUN_LOG_FORMAT": "json",
+    }
+    for place in (job_env, command, remote):
+        assert {name: place.get(name) for name in expected} == expected
+    assert remote["SLURM_JOB_ID"] == job_env["SLURM_JOB_ID"] == str(record["job"])
+
+
+def test_no_value_of_the_environment_is_logged(container: MakeContainer, directory: Path, alice: User) -> None:
+    one = container("true", env=["PASSWORD=of-the-container"])
+    options = ["--log", str(directory / "log"), "--debug"]
+    env = {"TOKEN": "of-the-caller", "SCRUN_TOKN": "of-the-caller", "SCRUN_DEBUG": "debug2"}
+    one.started(global_options=options, env=env)
+    assert one.ended() == 0
+    said = (directory / "log").read_text() + (one.path / "anchor.log").read_text()
+    assert "srun: " in said
+    assert "of-the-" not in said

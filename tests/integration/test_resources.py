@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from . import slurm
-from .conftest import MakeContainer
+from . import dockerd, slurm
+from .conftest import RUNTIME, MakeContainer
 from .engines import Engine
 from .rootfs import Config
 from .users import User
@@ -133,3 +133,37 @@ def test_a_container_has_the_device_nodes_of_the_gpus_that_its_job_was_given(pod
 def test_a_variable_for_gpus_wins_over_podmans_word(podman: Engine) -> None:
     options = ("--gpus=all", "-e", "SCRUN_GRES=gpu:v100:1")
     assert job_of(podman.run(*SHOW, options=options).ok().output)["TresPerNode"] == "gres/gpu:v100:1"
+
+
+@pytest.fixture(scope="module")
+def docker_with_limits(root: User) -> Iterator[Engine]:
+    """A dockerd that passes limits and ``--gpus`` on."""
+    with dockerd.docker_with_limits(RUNTIME, root) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (("--cpus=2",), {"CPUs/Task": "2", "NumCPUs": "2"}),
+        (("--cpu-quota=150000",), {"CPUs/Task": "2"}),
+        (("--memory=100m",), {"MinMemoryNode": "100M"}),
+        (("--cpus=2", "--memory=1g", "-e", "SCRUN_RESOURCES=ignore"), {"CPUs/Task": "1", "MinMemoryCPU": "50M"}),
+        (("--gpus=2",), {"TresPerNode": "gres/gpu:2"}),
+        (("--gpus", '"device=0,1"'), {"TresPerNode": "gres/gpu:2"}),
+        (("--gpus=all",), {"TresPerNode": "gres/gpu:1", "Exclusive": "NODE"}),
+        (("--gpus=all", "-e", "SCRUN_GPUS=1"), {"TresPerJob": "gres/gpu:1", "Exclusive": "NO"}),
+    ],
+    ids=str,
+)
+def test_dockers_limits_are_asked_of_slurm(
+    docker_with_limits: Engine, options: tuple[str, ...], shown: dict[str, str]
+) -> None:
+    done = docker_with_limits.run(*SHOW, options=options).ok()
+    fields = job_of(done.output)
+    assert {name: fields.get(name) for name in shown} == shown
+    visible = done.stdout.split()[2]
+    if options == ("--gpus=all",):
+        assert visible == "0,1,2,3"
+    elif "gpu" in fields.get("TresPerNode", ""):
+        assert len(visible.split(",")) == 2

@@ -31,7 +31,8 @@ _OF_A_NEW_JOB = (
 _CPUS = ("CPUS_PER_TASK", "CPUS_PER_GPU", "TRES_PER_TASK")
 _MEMORY = ("MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU")
 _GPUS = ("GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "TRES_PER_TASK")
-_INSTEAD = {"CPUS_PER_TASK": _CPUS, "MEM_PER_NODE": _MEMORY, "MEM_PER_CPU": _MEMORY, "GPUS_PER_NODE": _GPUS}
+_INSTEAD: dict[str, tuple[str, ...]] = {"CPUS_PER_TASK": _CPUS, "MEM_PER_NODE": _MEMORY, "MEM_PER_CPU": _MEMORY}
+_INSTEAD |= {"GPUS_PER_NODE": _GPUS, "GRES": _GPUS}
 _INSTEAD["EXCLUSIVE"] = ("EXCLUSIVE", *_GPUS)  # it is for "all GPUs"
 
 
@@ -72,14 +73,14 @@ def request(
     given = _of_environment(caller, notes) | _of_environment(container, notes)
     given |= _of_annotations(annotations or {}, notes)
     existing = container.get("SLURM_JOB_ID") or caller.get("SLURM_JOB_ID")
+    words: dict[str, Given] = {}
     if limits and _parsed(given.get(RESOURCES, Given("use", "")), _use):
         several = any(given[name].value != "1" for name in ("NTASKS", "NTASKS_PER_NODE") if name in given)
         asked = resources.variables(**limits, several=several, new_job=not existing)
-        given = {
-            name: Given(value, f"the container's limits: {name}")
-            for name, value in asked.items()
-            if not any(other in given for other in _INSTEAD[name])
-        } | given
+        for name, value in asked.items():
+            if not any(other in given for other in _INSTEAD[name]):
+                words[name] = Given(value, f"the container's limits: {name}")
+        given = words | given
     patience = _parsed(given[PATIENCE], parsers.number) if PATIENCE in given else None
     parsed = {row.name: _parsed(given[row.name], row.parse) for row in TABLE if row.name in given}
     if existing:
@@ -89,7 +90,7 @@ def request(
     else:
         job = {"request": layout.described({"name": NAME, "working_directory": directory}, parsed)}
         step = {row.srun: _for_srun(row, given, parsed) for row in TABLE if row.srun and _counts(row, parsed)}
-    job["directory"] = directory
+    job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in words}
     if "POWER" in given:
         notes.append(f"{given['POWER'].called} has no effect: Slurm manages no power by job any more")
     return Request(job, step, patience, notes)

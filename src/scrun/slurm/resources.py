@@ -21,6 +21,5 @@ def variables(*, cpus: int = 0, memory: int = 0, gpus: int = 0, several: bool, n
     if gpus > 0:
         found["GPUS_PER_NODE"] = str(gpus)
     elif gpus == ALL and new_job:  # in a job that is there a step has all that the job has
-        # A node that has one, and the whole of it: such a job is given all of the node's.
-        found |= {"GPUS_PER_NODE": "1", "EXCLUSIVE": ""}
+        found |= {"GRES": "gpu:1", "EXCLUSIVE": ""}  # a node that has one, and the whole of it: the job has all then
     return found

@@ -105,5 +105,7 @@ def _say(channel: int, found: Message, message: Message) -> None:
         step=step,
     )
     tasks = job_environment.tasks(dict(line.partition("=")[::2] for line in lines) | step, found["node_count"])
-    gpus = control.gpus(found["job"]) if message["gpu_devices"] else []
+    gpus = control.gpus(found["job"]) if message["gpu_devices"] or message["all_gpus"] else []
+    if message["all_gpus"]:  # the job asked for one and was given all of a node's; a step has what the job asked for
+        lines.append(f"SLURM_GRES=gpu:{len(gpus)}")
     wire.send(channel, {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus}})
