@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from . import slurm
 from .conftest import MakeContainer
 from .rootfs import Config
 from .users import User
@@ -89,6 +90,17 @@ def test_a_container_has_the_variables_of_salloc_and_srun(
     assert found.keys() - MORE == program.keys() - LESS
     same = found.keys() & program.keys() - OF_ONE_JOB
     assert {name: found[name] for name in same} == {name: program[name] for name in same}
+
+
+def test_a_job_that_was_queued_gives_the_same_variables(container: MakeContainer, alice: User, held_node: int) -> None:
+    asked = {"SCRUN_JOB_NODELIST": "node2", "SCRUN_NTASKS": "2", "SCRUN_MEM_PER_NODE": "100", "SCRUN_LABELIO": "1"}
+    one = container("env").created(env={**asked, "SCRUN_CREATE_TIMEOUT": "1"})
+    one.call("start").ok()
+    slurm.release(held_node)
+    assert one.ended(60) == 0
+    lines = [line[3:] for line in one.output.decode().splitlines() if line.startswith("0: ")]
+    _, program = of_salloc(alice, "--ntasks=2", "--mem=100")
+    assert variables("\n".join(lines)).keys() - MORE == program.keys() - LESS
 
 
 OUT = """
