@@ -67,7 +67,7 @@ def test_a_value_that_is_none_is_named_with_what_is_accepted() -> None:
     with pytest.raises(UsageError, match=r"^SCRUN_CREATE_TIMEOUT='-1' is not a whole number$"):
         job.request({"SCRUN_CREATE_TIMEOUT": "-1"}, {})
     with pytest.raises(UsageError, match=r"^SCRUN_RESOURCES='no' is not use or ignore$"):
-        job.request({}, {"SCRUN_RESOURCES": "no"}, limits={"cpus": 1})
+        job.request({}, {"SCRUN_RESOURCES": "no"})
 
 
 def test_annotations_win_over_the_containers_variables_and_those_over_the_callers() -> None:
@@ -76,6 +76,21 @@ def test_annotations_win_over_the_containers_variables_and_those_over_the_caller
     found = asked(caller, container, annotations={"slurm.partition": "c"})
     assert (found["partitions"], found["account"], found["qos"]) == ("c", "b", "a")
     assert job.request(caller, container).step == {"SLURM_MPI_TYPE": "pmix"}
+
+
+def test_what_wins_may_say_it_in_another_way() -> None:
+    caller = {"SCRUN_MEM_PER_NODE": "1G", "SCRUN_CORE_SPEC": "1"}
+    found = asked(caller, {"SCRUN_MEM_PER_CPU": "50"}, annotations={"slurm.thread-spec": "2"})
+    assert (found["pn_min_memory"], found["core_spec"]) == (50 | 1 << 63, 2 | 1 << 15)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("MEM_PER_NODE", "MEM_PER_CPU"), ("CPUS_PER_TASK", "CPUS_PER_GPU"), ("CORE_SPEC", "THREAD_SPEC")],
+)
+def test_one_thing_may_not_be_said_in_two_ways(one: str, other: str) -> None:
+    with pytest.raises(UsageError, match=f"^SCRUN_{one} and SCRUN_{other} exclude each other: give one of them$"):
+        job.request({f"SCRUN_{name}": "1" for name in (one, other)}, {})
 
 
 @pytest.mark.parametrize(
@@ -211,3 +226,10 @@ def test_switches_that_are_off_are_not_sruns() -> None:
 def test_the_document_has_the_tables_rows() -> None:
     rows = re.findall(r"^\| `SCRUN_(\w+)` \| `--([\w-]+)` \| (.*?) \|", DOCUMENT.read_text(), re.MULTILINE)
     assert rows == [(row.name, row.option, row.help.replace("|", "\\|")) for row in variables.TABLE]
+
+
+def test_scruns_own_variables_of_the_document_are_known_to_be_no_slips() -> None:
+    document = DOCUMENT.read_text()
+    named = set(re.findall(r"`SCRUN_(\w+)`", document[document.index("## scrun itself") :]))
+    assert {"CREATE_TIMEOUT", "RESOURCES", "LUA"} <= named
+    assert named <= set(variables.OWN)

@@ -34,6 +34,12 @@ _GPUS = ("GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "T
 _INSTEAD: dict[str, tuple[str, ...]] = {"CPUS_PER_TASK": _CPUS, "MEM_PER_NODE": _MEMORY, "MEM_PER_CPU": _MEMORY}
 _INSTEAD |= {"GPUS_PER_NODE": _GPUS, "GRES": _GPUS}
 _INSTEAD["EXCLUSIVE"] = ("EXCLUSIVE", *_GPUS)  # it is for "all GPUs"
+# Two ways to say one thing: Slurm takes one of them.
+_ALTERNATIVES = (
+    _MEMORY,
+    *(("CPUS_PER_TASK", "CPUS_PER_GPU"), ("CORE_SPEC", "THREAD_SPEC"), ("GPU_BIND", "TRES_BIND")),
+    ("NTASKS_PER_GPU", "NTASKS_PER_TRES"),
+)
 
 
 class Given:
@@ -67,14 +73,19 @@ def request(
     was called.
 
     Raises:
-        UsageError: a value isn't one; it is named with what is accepted.
+        UsageError: a value isn't one, which is named with what is accepted; or two exclude each other.
     """
     notes: list[str] = []
-    given = _of_environment(caller, notes) | _of_environment(container, notes)
-    given |= _of_annotations(annotations or {}, notes)
+    given: dict[str, Given] = {}
+    for place in (
+        _of_environment(caller, notes),
+        _of_environment(container, notes),
+        _of_annotations(annotations or {}, notes),
+    ):
+        given = _over(given, place)
     existing = container.get("SLURM_JOB_ID") or caller.get("SLURM_JOB_ID")
     words: dict[str, Given] = {}
-    if limits and _parsed(given.get(RESOURCES, Given("use", "")), _use):
+    if _parsed(given.get(RESOURCES, Given("use", "")), _use) and limits:
         several = any(given[name].value != "1" for name in ("NTASKS", "NTASKS_PER_NODE") if name in given)
         asked = resources.variables(**limits, several=several, new_job=not existing)
         for name, value in asked.items():
@@ -119,6 +130,23 @@ def _of_annotations(annotations: Mapping[str, str], notes: list[str]) -> dict[st
             hint = f": is it {ANNOTATION}{like[len(PREFIX) :].lower().replace('_', '-')}?" if like else ""
             notes.append(f"annotation {key} is nothing that Slurm can be asked for, and has no effect{hint}")
     return found
+
+
+def _over(lower: dict[str, Given], upper: dict[str, Given]) -> dict[str, Given]:
+    """Both, where ``upper`` also wins by saying the same thing in another way.
+
+    Raises:
+        UsageError: ``upper`` says one thing in two ways.
+    """
+    merged = lower | upper
+    for group in _ALTERNATIVES:
+        said = [name for name in group if name in upper]
+        if len(said) > 1:
+            one, other = (upper[name].called for name in said[:2])
+            raise UsageError(f"{one} and {other} exclude each other: give one of them")
+        if said:
+            merged = {name: given for name, given in merged.items() if name not in group or name == said[0]}
+    return merged
 
 
 def _step_there(given: Mapping[str, Given], parsed: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
