@@ -40,6 +40,8 @@ def fields(**variables: str) -> dict[str, Any]:
         ({"GPUS_PER_NODE": "1", "GRES": "x:1"}, {"tres_per_node": "gres/gpu:1,gres/x:1"}),
         ({"GPUS": "3", "NTASKS_PER_GPU": "2"}, {"num_tasks": 6, "min_cpus": 6, "tres_bind": "gres/gpu:single:2"}),
         ({"NTASKS_PER_GPU": "2", "GPU_BIND": "closest"}, {"tres_bind": "gres/gpu:closest", "ntasks_per_tres": 2}),
+        ({"GPUS_PER_NODE": "2", "NTASKS_PER_GPU": "2"}, {"num_tasks": None, "min_cpus": 1}),
+        ({"GPUS_PER_NODE": "2", "NTASKS_PER_GPU": "2", "JOB_NUM_NODES": "2"}, {"num_tasks": 8, "min_nodes": 2}),
         ({"HINT": "multithread"}, {"ntasks_per_core": 0xFFFF}),
         ({"REQ_SWITCH": "1@2", "WAIT4SWITCH": "5"}, {"req_switch": 1, "wait4switch": 300}),
         ({"EXCLUSIVE": ""}, {"shared": 0}),

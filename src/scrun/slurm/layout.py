@@ -53,9 +53,9 @@ def _nodes_and_tasks(job: dict[str, Any], fields: dict[str, Any], values: Mappin
         fields["min_nodes"] = len(expand_nodes(job["required_nodes"]))
     least, most = fields.get("min_nodes"), fields.get("max_nodes")
     if not tasks and fields.get("ntasks_per_tres"):
-        fields["num_tasks"] = tasks = fields["ntasks_per_tres"] * _gpus(
-            fields, least if most in (least, None) else None
-        )
+        tasks = fields["ntasks_per_tres"] * _gpus(fields, least if most in (least, None) else None)
+        if tasks:
+            fields["num_tasks"] = tasks
     estimate = tasks or 1
     if least and tasks:
         fields["min_nodes"] = min(least, tasks)
