@@ -133,9 +133,10 @@ def test_a_job_that_never_was_is_an_error(container: MakeContainer) -> None:
     assert done.stderr == "scrun: job 999999 can't be looked up: Invalid job id specified\n"
 
 
-def test_another_users_job_is_an_error(container: MakeContainer, bob: User, allocate: Allocate) -> None:
+@pytest.mark.parametrize("caller", ["alice", "root"])
+def test_another_users_job_is_an_error(container: MakeContainer, bob: User, allocate: Allocate, caller: str) -> None:
     job = allocate(bob)
-    done = container("true").create(env={"SLURM_JOB_ID": str(job)})
+    done = container("true", user=User(caller)).create(env={"SLURM_JOB_ID": str(job)})
     assert done.status == 1
     assert done.stderr == f"scrun: job {job} can't be used: it is bob's: name one of yours in SLURM_JOB_ID\n"
     assert is_running(job)

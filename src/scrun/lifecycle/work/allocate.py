@@ -82,14 +82,13 @@ def _look(channel: int, job_id: int, message: Message) -> bool:
 
 
 def _theirs(job_id: int) -> Message:
-    """A job that we didn't ask for. slurmctld tells anybody of any job, and srun alone would refuse to use it.
+    """A job that we didn't ask for. slurmctld tells anybody of any job; srun would refuse to use it, to root as well.
 
     Raises:
-        JobRefused: it belongs to another user, and we aren't root.
+        JobRefused: it belongs to another user.
     """
     found = control.look_up(job_id)
-    caller = identity.real_uid()
-    if found["nodes"] and caller not in (0, found["uid"]):
+    if found["nodes"] and found["uid"] != identity.real_uid():
         raise JobRefused(f"job {job_id} can't be used: it is {found['user']}'s: name one of yours in SLURM_JOB_ID")
     return found
 
