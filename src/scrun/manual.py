@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scrun import __version__, errors, grammar, log
 from scrun.lifecycle import create, run
-from scrun.slurm import job
+from scrun.slurm import variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +25,7 @@ _DESCRIPTION = (
 _OWN_VARIABLES = {
     "SCRUN_CREATE_TIMEOUT": f"seconds that create waits for the job's nodes and the hooks (default: "
     f"{create.PATIENCE:.0f}; 0: for ever); run, which stays, always waits",
+    "SCRUN_RESOURCES": "ignore: docker's words for resources are not asked of Slurm; use (default)",
     "SCRUN_NODE": "in the environment of a process that exec runs: the node to run it on, of a container on several",
     "SCRUN_LUA": "the Lua that scrun.lua is run with: 5.1, 5.2, 5.3 or 5.4; else what a line -- lua: 5.1 at the "
     "script's top says, else 5.4",
@@ -95,10 +96,7 @@ def _lines() -> Iterator[str]:
 
 def job_variables() -> dict[str, str]:
     """The variables that say what a job needs, and their meaning."""
-    if rows := getattr(job, "TABLE", ()):
-        return {f"SCRUN_{row.name}": f"{row.help} (srun --{row.option})" for row in rows}
-    names = sorted({*job.JOB_VARIABLES, *job.STEP_VARIABLES})
-    return {f"SCRUN_{name}": f"as SLURM_{name} or SBATCH_{name}: see srun(1) and sbatch(1)" for name in names}
+    return {f"SCRUN_{row.name}": f"{row.help} (srun --{row.option})" for row in variables.TABLE}
 
 
 def _command(name: str, command: grammar.Command) -> Iterator[str]:

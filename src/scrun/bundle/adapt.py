@@ -11,26 +11,38 @@ on Linux 6.18.
 
 from __future__ import annotations
 
-from scrun.bundle import adapt_mounts, adapt_namespaces, adapt_process
+from scrun.bundle import adapt_gpus, adapt_mounts, adapt_namespaces, adapt_process
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     Config = dict[str, Any]
     Rule = Callable[[Config], Iterator[str]]
 
 
-def adapt(config: Config, *, uid: int, gid: int, note: Callable[[str], None], keep_user: bool = True) -> Config:
+def adapt(
+    config: Config,
+    *,
+    uid: int,
+    gid: int,
+    note: Callable[[str], None],
+    keep_user: bool = True,
+    gpus: Sequence[int] = (),
+) -> Config:
     """A copy of a checked config for a job of user ``uid`` and group ``gid`` (0 and 0 when the job is root's).
 
     ``note`` is called with one line for each thing that was changed. With ``keep_user`` false a container of an
     unprivileged job always runs as its root: runc can't make a user namespace without a user 0 (crun can).
 
+    ``gpus`` are the numbers of those that the job was given, where the config names some.
+
     Adapting twice changes nothing more. ``config`` itself is left as it is.
     """
     adapted: Config = _copy(config)
+    for line in adapt_gpus.renumber(adapted, gpus):
+        note(line)
     for rule in _EVERY_JOB:
         for line in rule(adapted):
             note(line)

@@ -207,6 +207,7 @@ class Anchor:
                 args=plan["args"],
                 pty=plan["terminal"],
                 stderr=stderr,
+                open_mode=plan["step_environment"].get("SLURM_OPEN_MODE", "append"),
             )
 
         if plan["terminal"] and record["job_bundle"] != record["bundle"]:
@@ -216,6 +217,7 @@ class Anchor:
             command=command,
             environment={
                 **plan["environment"],
+                "SLURM_NTASKS": str(record["tasks"]),
                 **dict(entry.partition("=")[::2] for entry in record["job_environment"]),
                 **plan["step_environment"],
             },

@@ -196,8 +196,8 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         ScrunError: what is wrong.
     """
     # Here, not above: what is imported before the anchor is forked stays in its memory.
+    from scrun.bundle import adapt_gpus, executable, resources
     from scrun.bundle import config as bundle_config
-    from scrun.bundle import executable
     from scrun.slurm import job, oci_conf
 
     bundle = os.path.abspath(options.bundle)
@@ -222,8 +222,12 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         syslog=settings.get("SyslogDebug", "quiet"),
     )
     container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
-    request = job.request(environment, container_environment)
-    command = srun.program(settings, environment) + srun.component(request.job, environment)
+    annotations = config.get("annotations") or {}
+    request = job.request(environment, container_environment, annotations, resources.limits(config), _directory())
+    request.job["gpu_devices"] = bool(adapt_gpus.numbered(config))
+    for note in request.notes:
+        output.say("info", note)
+    command = srun.program(settings, environment) + srun.component(request.job.get("existing"), environment)
     uid = os.getuid()
     size = process.get("consoleSize")
     return {
@@ -234,7 +238,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "rootfs": rootfs,
             "created": log.timestamp(),
             "owner": _user_name(uid),
-            "annotations": config.get("annotations") or {},
+            "annotations": annotations,
             "command": process["args"],
             # As they are now: podman writes what it wants to be updated into config.json first.
             "resources": _limits(config),
@@ -301,6 +305,14 @@ def _wants_network_namespace(config: Message) -> bool:
 def _limits(config: Message) -> Message:
     resources = (config.get("linux") or {}).get("resources") or {}
     return {name: value for name, value in resources.items() if value and name != "devices"}
+
+
+def _directory() -> str:
+    """Where scrun was called; one that is gone, or that can't be named, is no reason to fail."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
 
 
 def _user_name(uid: int) -> str:

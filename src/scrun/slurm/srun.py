@@ -53,7 +53,15 @@ def component(job: object, environment: Mapping[str, str]) -> list[str]:
 
 
 def container_step(
-    srun: Sequence[str], *, job: int, bundle: str, container_id: str, args: Sequence[str], pty: bool, stderr: int | None
+    srun: Sequence[str],
+    *,
+    job: int,
+    bundle: str,
+    container_id: str,
+    args: Sequence[str],
+    pty: bool,
+    stderr: int | None,
+    open_mode: str = "append",
 ) -> list[str]:
     """The step that is the container.
 
@@ -64,7 +72,7 @@ def container_step(
     if pty:
         argv.append("--pty")
     elif stderr is not None:
-        argv += [f"--error=/proc/self/fd/{stderr}", "--open-mode=append"]
+        argv += [f"--error=/proc/self/fd/{stderr}", f"--open-mode={open_mode}"]
     return [*argv, "--", *args]
 
 

@@ -81,7 +81,7 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         # Only crun can make a user namespace without a user 0; of a runtime that isn't known that isn't hoped.
         keep_user = record["runtime"]["kind"] == "crun"
         note = lambda text: host.log("debug", text)  # noqa: E731
-        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, keep_user=keep_user)
+        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, keep_user=keep_user, gpus=record.get("gpus", ()))
         if "env_exclude" in plan:  # slurmd leaves the config alone
             adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
         return fit
