@@ -22,15 +22,28 @@ if TYPE_CHECKING:
     Rule = Callable[[Config], Iterator[str]]
 
 
-def adapt(config: Config, *, uid: int, gid: int, note: Callable[[str], None], keep_user: bool = True) -> Config:
+def adapt(
+    config: Config,
+    *,
+    uid: int,
+    gid: int,
+    note: Callable[[str], None],
+    keep_user: bool = True,
+    nodes_network: bool | None = None,
+) -> Config:
     """A copy of a checked config for a job of user ``uid`` and group ``gid`` (0 and 0 when the job is root's).
 
     ``note`` is called with one line for each thing that was changed. With ``keep_user`` false a container of an
     unprivileged job always runs as its root: runc can't make a user namespace without a user 0 (crun can).
+    ``nodes_network`` says whether a container that asks for a network namespace uses its node's network, or none; by
+    default a new namespace stays new, and one that it was to join becomes the node's.
 
     Adapting twice changes nothing more. ``config`` itself is left as it is.
     """
     adapted: Config = _copy(config)
+    if nodes_network is not None:
+        for line in adapt_namespaces.choose_network(adapted, nodes_network=nodes_network):
+            note(line)
     for rule in _EVERY_JOB:
         for line in rule(adapted):
             note(line)

@@ -111,6 +111,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     # Here, not above: what is imported before the anchor is forked stays in its memory.
     from scrun.bundle import config as bundle_config
     from scrun.bundle import executable
+    from scrun.lifecycle import network
     from scrun.slurm import job
 
     bundle = os.path.abspath(options.bundle)
@@ -130,6 +131,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     command = srun.program(settings, environment)
     uid = os.getuid()
     size = process.get("consoleSize")
+    network_wanted = network.wanted(config)
     return {
         "record": {
             "id": container.id,
@@ -153,7 +155,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         "console_socket": options.console_socket and os.path.abspath(options.console_socket),
         "console_size": [size["height"], size["width"]] if size and size.get("height") else None,
         "pid_file": options.pid_file and os.path.abspath(options.pid_file),
-        "new_network_namespace": _wants_network_namespace(config),
+        "new_network_namespace": network_wanted == network.LATER,
         "script": os.path.join(os.path.dirname(oci_conf.path(environment)), SCRIPT),
         "lua": environment.get("SCRUN_LUA", "5.4"),
         "staging": {
@@ -164,14 +166,10 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "log_file": output.log_file,
             "log_format": output.log_format,
             "srun": command,
+            "network": network_wanted,
+            "host_name": config.get("hostname") or "",
         },
     }
-
-
-def _wants_network_namespace(config: Message) -> bool:
-    """Whether the config asks for a new network namespace; one with a path is somebody else's, who made it already."""
-    namespaces = (config.get("linux") or {}).get("namespaces") or ()
-    return any(entry["type"] == "network" and not entry.get("path") for entry in namespaces)
 
 
 def _user_name(uid: int) -> str:

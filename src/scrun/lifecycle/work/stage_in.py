@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from scrun.lifecycle import wire
+from scrun.lifecycle import latest, network, wire
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.runtime import preload
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from scrun.lifecycle.wire import Message
     from scrun.lifecycle.work.host import Options, Record
     from scrun.staging.model import Staged
+
+
+NETWORKED = "networked"  # the bundle within the bundle, for a container that has the node's network after all
 
 
 def run(channel: int, container: Container) -> None:
@@ -64,15 +67,35 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
     made: list[Staged] = []
     waits: list[bool] = []
 
-    def adapted(given: dict[str, Any]) -> dict[str, Any]:
-        return adapt.adapt(given, uid=uid, gid=gid, note=lambda text: host.log("debug", text))
+    kind = plan["network"]
+
+    def adapted(given: dict[str, Any], nodes_network: bool | None = None) -> dict[str, Any]:
+        return adapt.adapt(
+            given, uid=uid, gid=gid, note=lambda text: host.log("debug", text), nodes_network=nodes_network
+        )
+
+    def first(given: dict[str, Any]) -> dict[str, Any]:
+        # In doubt without a network; a container that may have the node's after all finds a config for that beside it.
+        return adapted(given, None if kind == network.HOST else kind == network.NODE)
+
+    variants = {NETWORKED: lambda given: adapted(given, nodes_network=True)} if kind == network.LATER else {}
 
     def stage(options: Options) -> None:
         container = StagedContainer(
             record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid, memory=host.memory
         )
         waits.append(bool((options or {}).get("hold", True)))
-        made.append(stage_in(container, host.step, adapt=adapted, log=host.log, options=options or None))
+        made.append(
+            stage_in(
+                container,
+                host.step,
+                adapt=first,
+                log=host.log,
+                options=options or None,
+                variants=variants,
+                fit=latest.fit(plan),
+            )
+        )
 
     host.stage_in = stage
     job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
@@ -97,6 +120,7 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
     return {
         "staged": made[-1].to_dict() if made else {},
         "bundle": bundle,
+        "networked": f"{bundle}/{NETWORKED}" if ours and variants else "",
         "rootfs": rootfs,
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
         "hold": not ours or any(waits),
