@@ -83,7 +83,7 @@ def test_shared_memory_of_a_chosen_size_has_that(tmp_path: Path) -> None:
     for one in value["mounts"]:
         if one["destination"] == "/dev/shm":
             one["source"] = str(tmp_path)
-    for size, option in ((5 << 20, [f"size={5 << 20}"]), (64 << 20, [])):
+    for size, option in ((5 << 20, [f"size={5 << 20}"]), (64_000 << 10, [])):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "shm", tmp_path], check=True)
         try:
             options = mount(changed(value)[0], "/dev/shm")["options"]

@@ -27,7 +27,7 @@ _SHM = "/dev/shm"  # noqa: S108 (the container's, and no file of ours)
 _PRIVATE_SHM = ["nosuid", "noexec", "nodev", "mode=1777"]
 """Options of a /dev/shm of the container's own. No size: the job's memory is the limit, and MPI wants much."""
 
-_DEFAULT_SHM = 64 << 20
+_DEFAULT_SHM = 64_000 << 10
 """podman's size of it, in bytes; who wants exactly that doesn't get it."""
 
 

@@ -56,6 +56,29 @@ def read(environment: Mapping[str, str]) -> dict[str, str]:
         raise SlurmError(f"can't read {where}: {error.strerror}") from error
 
 
+def spool_directory(environment: Mapping[str, str]) -> str:
+    """Where slurmstepd mounts its own files in a container: oci.conf's MountSpoolDir, or slurm.conf's SlurmdSpoolDir.
+
+    Up to its first %-letter, which only a node can tell.
+    """
+    where = read(environment).get("mountspooldir") or _slurm_conf(environment).get("slurmdspooldir")
+    return os.path.dirname((where or _SPOOL).partition("%")[0] + "/")
+
+
+_SPOOL = "/var/spool/slurmd"  # SlurmdSpoolDir, by slurm.conf(5)
+
+
+def _slurm_conf(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings of the one file, without what it includes."""
+    try:
+        with open(
+            environment.get("SLURM_CONF") or DEFAULT_SLURM_CONF, encoding="utf-8", errors="surrogateescape"
+        ) as file:
+            return parse(file.read())
+    except OSError:
+        return {}
+
+
 def parse(text: str) -> dict[str, str]:
     """The ``Name=value`` lines of an oci.conf; values may be quoted, ``#`` starts a comment outside quotes."""
     settings: dict[str, str] = {}

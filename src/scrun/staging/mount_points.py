@@ -11,17 +11,20 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def make_missing(config: dict[str, Any], rootfs: str) -> None:
+def make_missing(config: dict[str, Any], rootfs: str, places: Sequence[str] = ()) -> None:
     """Make the directory, or the file for a file that is bound, of each mount; symbolic links are left to the node.
+
+    ``places`` are directories that are needed as well.
 
     What can't be made is left to the node's runtime too, which has the words for it.
     """
-    for mount in config.get("mounts") or ():
+    for mount in (*(config.get("mounts") or ()), *({"destination": place} for place in places)):
         try:
             _make(rootfs, mount["destination"], is_file=_binds_a_file(mount))
         except OSError:

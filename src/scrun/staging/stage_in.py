@@ -17,7 +17,7 @@ from scrun.staging.spool import Spool, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from scrun.staging.carry import Carrier
@@ -34,12 +34,14 @@ def stage_in(
     options: dict[str, Any] | None = None,
     variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
     fit: Fit | None = None,
+    places: Sequence[str] = (),
 ) -> Staged:
     """Make the container's files available on all nodes of the job.
 
     ``adapt`` makes the config fit for a node's unprivileged runtime; ``options`` are those of ``scrun.stage_in{…}``.
     For each of ``variants`` there is a further config.json, in a directory of that name in the bundle: what the
     function makes of the first. ``fit`` changes the content of the small files that it names (destination, content).
+    ``places`` are directories of the container that the nodes mount something in, beside the config's mounts.
     SIGTERM and SIGINT are acted on after cleaning up.
 
     Raises:
@@ -49,7 +51,7 @@ def stage_in(
     config = adapt(copy.deepcopy(container.config))
     config.setdefault("mounts", []).extend(copy.deepcopy(chosen.mounts))
     with Interruption() as interruption:
-        staging = _StageIn(container, step, chosen, config, log, interruption, variants or {}, fit)
+        staging = _StageIn(container, step, chosen, config, log, interruption, variants or {}, fit, places)
         try:
             staged = staging.run()
             interruption.check()
@@ -75,6 +77,7 @@ class _StageIn:
         interruption: Interruption,
         variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]],
         fit: Fit | None,
+        places: Sequence[str],
     ) -> None:
         self.spool = Spool(container)
         self._container = container
@@ -87,6 +90,7 @@ class _StageIn:
         self._node_path = nodes.node_path(container, self._parent)
         self._variants = variants
         self._fit = fit
+        self._places = places
         self._copies: list[Copy] = []
         self._texts: list[Text] = []
         self._fitted: dict[str, bytes] = {}  # of the parts, what isn't carried as it is here
@@ -105,7 +109,7 @@ class _StageIn:
 
     def run(self) -> Staged:
         if mount_points.is_needed():
-            mount_points.make_missing(self._config, self._container.rootfs)
+            mount_points.make_missing(self._config, self._container.rootfs, self._places)
         own = [*self._options.on_nodes, *(mount["source"] for mount in self._options.mounts)]
         binds = []
         for bind in mounts.binds(self._config, self._container.bundle, own):

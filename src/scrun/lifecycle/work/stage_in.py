@@ -11,6 +11,7 @@ from scrun.lifecycle import latest, network, wire
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.runtime import preload
+from scrun.slurm import oci_conf
 from scrun.staging.known import memory
 
 TYPE_CHECKING = False
@@ -94,6 +95,7 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
                 options=options or None,
                 variants=variants,
                 fit=latest.fit(plan),
+                places=[oci_conf.spool_directory(os.environ)],
             )
         )
 
