@@ -36,7 +36,7 @@ def execute(call: Call) -> int:
     logger = Log()
     try:
         logger = operations.logger(call)
-        operations.perform(call, logger)
+        status = operations.perform(call, logger)
         if sys.stdout:  # None when the caller closed it
             sys.stdout.flush()
     except ScrunError as error:
@@ -53,7 +53,7 @@ def execute(call: Call) -> int:
         logger.debug(traceback.format_exc())
         logger.say("fatal", f"internal error: {type(error).__name__}: {error}: run it with --debug, and report it")
         return 1
-    return 0
+    return status
 
 
 if __name__ == "__main__":

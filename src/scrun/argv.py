@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-HOT = ("create", "start", "state", "kill", "delete")
+HOT = ("create", "start", "state", "kill", "delete", "exec")
 
 
 def parse(argv: Sequence[str]) -> Call | None:
@@ -24,7 +24,8 @@ def parse(argv: Sequence[str]) -> Call | None:
     name, command = rest[0], COMMANDS[rest[0]]
     options, arguments = _options(command.options, rest[1:])
     least = len([word for word in command.arguments if not word.startswith("[")])
-    if options is None or not least <= len(arguments) <= len(command.arguments):
+    most = len(command.arguments) if "..." not in command.arguments[-1] else len(arguments)
+    if options is None or not least <= len(arguments) <= most:
         return None
     if any(word.startswith("-") for word in arguments):
         return None
@@ -33,7 +34,9 @@ def parse(argv: Sequence[str]) -> Call | None:
 
 def _options(known: Sequence[Option], words: Sequence[str]) -> tuple[dict[str, Any] | None, Sequence[str]]:
     """The options at the front of the words, and what follows them; None when there is one that isn't known."""
-    values: dict[str, Any] = {option.name: None if option.metavar else False for option in known}
+    values: dict[str, Any] = {
+        option.name: () if option.repeats else None if option.metavar else False for option in known
+    }
     position = 0
     while position < len(words) and words[position].startswith("-"):
         spelling, equals, value = words[position].partition("=")
@@ -44,12 +47,12 @@ def _options(known: Sequence[Option], words: Sequence[str]) -> tuple[dict[str, A
             if equals:
                 return None, ()
             values[option.name] = True
-        elif equals:
-            values[option.name] = value
-        elif position + 1 < len(words):
-            position += 1
-            values[option.name] = words[position]
         else:
-            return None, ()
+            if not equals:
+                position += 1
+                if position == len(words):
+                    return None, ()
+                value = words[position]
+            values[option.name] = (*values[option.name], value) if option.repeats else value
         position += 1
     return values, words[position:]

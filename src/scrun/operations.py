@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _LEVEL_VARIABLES = ("SCRUN_DEBUG", "SCRUN_STDERR_DEBUG", "SCRUN_FILE_DEBUG")
 
 
-def perform(call: Call, logger: log.Log) -> None:
-    """Do what the call says.
+def perform(call: Call, logger: log.Log) -> int:
+    """Do what the call says; the result is the exit status.
 
     Raises:
         ScrunError: what went wrong, for a person.
@@ -23,7 +23,7 @@ def perform(call: Call, logger: log.Log) -> None:
     if conf := call.globals["f"]:
         os.environ["SLURM_CONF"] = os.path.abspath(conf)
     verb = __import__(f"scrun.verbs.{call.command.replace(' ', '_')}", fromlist=["perform"])
-    verb.perform(call, logger)
+    return verb.perform(call, logger) or 0
 
 
 def logger(call: Call) -> log.Log:

@@ -81,31 +81,36 @@ class Engine:
 
     def at_a_terminal(self, *words: str, typed: dict[str, bytes], timeout: float = 60.0) -> tuple[int, str]:
         """Call it with a terminal; once a key of ``typed`` is on the screen its value is typed. Status and screen."""
-        master, slave = pty.openpty()
-        process = self.user.start(
-            *("setsid", "--ctty", "--wait", self.program, *words), env=self.env, stdin=slave, stdout=slave, stderr=slave
-        )
-        os.close(slave)
-        screen, waiting, deadline = b"", dict(typed), time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if select.select([master], [], [], 0.2)[0]:
-                try:
-                    screen += os.read(master, 65536)
-                except OSError:
-                    break
-            for prompt in [prompt for prompt in waiting if prompt.encode() in screen]:
-                os.write(master, waiting.pop(prompt))
-        else:
-            process.kill()
-            pytest.fail(f"still running after {timeout:.0f} s: {screen!r}")
-        os.close(master)
-        return process.wait(20), screen.decode("utf-8", "backslashreplace")
+        return at_a_terminal(self.user, self.program, *words, typed=typed, env=self.env, timeout=timeout)
 
     def clean_up(self) -> None:
         """Remove what was made; that must always work."""
         for name in self.made:
             done = self.remove(name)
             assert not done.status or "o such container" in done.stderr, done.stderr
+
+
+def at_a_terminal(
+    user: User, *argv: str, typed: dict[str, bytes], env: Variables | None = None, timeout: float = 60.0
+) -> tuple[int, str]:
+    """Run a command at a terminal; once a key of ``typed`` is on the screen its value is typed. Status and screen."""
+    master, slave = pty.openpty()
+    process = user.start(*("setsid", "--ctty", "--wait", *argv), env=env, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    screen, waiting, deadline = b"", dict(typed), time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if select.select([master], [], [], 0.2)[0]:
+            try:
+                screen += os.read(master, 65536)
+            except OSError:
+                break
+        for prompt in [prompt for prompt in waiting if prompt.encode() in screen]:
+            os.write(master, waiting.pop(prompt))
+    else:
+        process.kill()
+        pytest.fail(f"still running after {timeout:.0f} s: {screen!r}")
+    os.close(master)
+    return process.wait(20), screen.decode("utf-8", "backslashreplace")
 
 
 def make(name: str, runtime: str, alice: User, root: User) -> Engine:

@@ -37,6 +37,8 @@ HOT = [
     f"{PODMAN_GLOBALS} kill abc123 15",
     f"{PODMAN_GLOBALS} kill --all abc123 9",
     f"{PODMAN_GLOBALS} delete --force abc123",
+    f"{DOCKER_GLOBALS} exec --process /tmp/p --console-socket /s --detach --pid-file /b/1.pid abc123",
+    f"{PODMAN_GLOBALS} exec --pid-file /b/pid --process /b/process --detach abc123",
     # buildah
     "create --bundle /tmp/buildah1 --pid-file /tmp/buildah1/pid --no-new-keyring buildah-buildah1",
     "start buildah-buildah1",
@@ -58,6 +60,8 @@ HOT = [
     "state +a_b.c",
     "create --bundle --pid-file box",  # the word behind an option is its value, whatever it looks like
     "create --no-subreaper box",
+    "exec box ls",
+    "exec -t -e A=1 --env B=2 box sh",
 ]
 
 # Each is click's: it is an error, a request for help, or a form that only people write. Do not move one here for
@@ -86,6 +90,8 @@ LEFT_TO_CLICK = [
     "kill box 9 1",
     "delete box --force",
     "delete -",
+    "exec box ls -l",
+    "exec -- box ls",
     "--root",
     "--nosuch state box",
     "--debug=1 state box",
@@ -172,7 +178,7 @@ def hot_lines(draw: st.DrawFn) -> list[str]:
     """A well-formed command line of a hot command."""
     name = draw(st.sampled_from(argv.HOT))
     command = COMMANDS[name]
-    most = len(command.arguments)
+    most = 4 if "..." in command.arguments[-1] else len(command.arguments)
     least = sum(not word.startswith("[") for word in command.arguments)
     arguments = draw(st.lists(PLAIN, min_size=least, max_size=most))
     return [*draw(_options(GLOBAL_OPTIONS)), name, *draw(_options(command.options)), *arguments]

@@ -123,7 +123,8 @@ def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], 
         anchor.log("debug", f"signal {number}: {exit_status}: {said}")
         done(exit_status, said)
 
-    node.start(anchor, node.argv(anchor.record, node_script(anchor.record, number, tries)), ended)
+    command = node.argv(anchor.record, node_script(anchor.record, number, tries))
+    node.start(anchor.loop, command, anchor.plan["environment"], ended)
 
 
 def node_script(record: dict[str, Any], number: int, tries: int = _TRIES) -> str:

@@ -1,6 +1,6 @@
 """On the node, beside the container: steps that overlap with its own, and the node's own runtime in them.
 
-The anchor starts such steps and goes on (:func:`start`); verbs that aren't the anchor's wait for them (:func:`run`).
+What stays with a container starts such steps and goes on (:func:`start`); other verbs wait for them (:func:`run`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from scrun.lifecycle.anchor import Anchor
+    from scrun.lifecycle.loop import Loop
 
     Record = dict[str, Any]
 
@@ -67,19 +67,19 @@ def run(
     )
 
 
-def start(anchor: Anchor, command: list[str], done: Callable[[int, str], None]) -> None:
-    """Run the command as a child of the anchor; ``done`` gets its exit status and what it said."""
+def start(loop: Loop, command: list[str], environment: dict[str, str], done: Callable[[int, str], None]) -> None:
+    """Run the command as a child of a process that goes on; ``done`` gets its exit status and what it said."""
     printed = os.memfd_create("node")
     pid = os.fork()
     if not pid:
-        _exec(command, anchor.plan["environment"], printed)
+        _exec(command, environment, printed)
 
     def ended(exit_status: int) -> None:
         said = os.pread(printed, _MOST_SAID, 0).decode("utf-8", "replace").strip()
         os.close(printed)
         done(exit_status, said)
 
-    anchor.loop.child(pid, ended)
+    loop.child(pid, ended)
 
 
 def _exec(argv: list[str], environment: dict[str, str], printed: int) -> None:

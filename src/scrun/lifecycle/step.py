@@ -23,9 +23,11 @@ _MOST_SAID = 1 << 20  # bytes of srun's words that are kept; beyond that only wh
 
 
 class Step:
-    """One run of srun. ``started`` is called once, with nothing or with the error that prevented it; ``ended`` then
-    with
-    the container's exit status."""
+    """One run of srun.
+
+    ``started`` is called once, with nothing or with the error that prevented it; ``ended`` then with the exit status.
+    Without ``own_session`` srun stays in the caller's, whose terminal it uses.
+    """
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Step:
         started: Callable[[SlurmError | None], None],
         ended: Callable[[int], None],
         log: Callable[[str], None],
+        own_session: bool = True,
     ) -> None:
         self._loop, self._started, self._ended, self._log = loop, started, ended, log
         self.progress = srun.Progress()
@@ -52,7 +55,7 @@ class Step:
         argv = command(_ERROR if error is not None else None)
         self.pid = os.fork()
         if not self.pid:
-            _become_srun(argv, environment, stdio, theirs, error, terminal)
+            _become_srun(argv, environment, stdio, theirs, error, terminal, own_session)
         os.close(theirs)
         if error is not None:
             os.close(error)
@@ -144,17 +147,19 @@ def _become_srun(
     messages: int,
     error: int | None,
     terminal: bool,
+    own_session: bool,
 ) -> None:
     """The child's side; never returns."""
     try:
-        os.setsid()
+        if own_session:
+            os.setsid()
         high = [
             fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (*stdio[:2], messages, *([error] if error is not None else []))
         ]
         for descriptor, target in zip(high, (0, 1, _MESSAGES, _ERROR), strict=False):
             os.dup2(descriptor, target)
         os.dup2(_MESSAGES, 2)
-        if terminal:
+        if terminal and own_session:
             # The window's size follows: the kernel tells the foreground group of the terminal, and that is srun.
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         close_all_but(0, 1, 2, *([_ERROR] if error is not None else []))

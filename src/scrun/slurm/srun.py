@@ -58,6 +58,18 @@ def command_step(
     return [*srun, f"--jobid={job}", *beside, *extra, "--", *argv]
 
 
+def exec_step(
+    srun: Sequence[str], *, job: int, node: str, argv: Sequence[str], pty: bool, stderr: int | None
+) -> list[str]:
+    """A step of one task beside the container, with stdio of its own; ``stderr`` as for :func:`container_step`."""
+    beside = ["-v", f"--jobid={job}", "--overlap", f"--nodelist={node}", "--nodes=1", "--ntasks=1", "--mpi=none"]
+    if pty:
+        beside.append("--pty")
+    elif stderr is not None:
+        beside += [f"--error=/proc/self/fd/{stderr}", "--open-mode=append"]
+    return [*srun, *beside, "--export=ALL", "--", *argv]
+
+
 class Progress:
     """Reads what srun says (with -v) of the container's step."""
 

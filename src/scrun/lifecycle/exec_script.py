@@ -1,0 +1,91 @@
+"""The shell scripts that run a further process in a container on its node, and reach it there.
+
+The process is known by a token. As long as it runs, and only then, a directory of that name in /tmp holds the pid that
+the node's runtime gave it; when it could not be run, the directory says why until somebody has read it.
+"""
+
+from __future__ import annotations
+
+from scrun.lifecycle import node
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Record = dict[str, Any]
+
+PROCESS = "SCRUN_EXEC_PROCESS"
+NOT_RUN = 3  # the exit status of what :func:`watch` makes, when the process could not be run
+CODE = 255  # the exit status of exec itself then; runc's
+_READ_WITHIN = 100  # tenths of a second that the directory waits for its reader
+
+
+def run(record: Record, token: str, *, watched: bool) -> str:
+    """The script whose task is the process.
+
+    The process object (runtime-spec, config.md, Process) comes in the variable :data:`PROCESS`: the container's secrets
+    may be in it, and everybody can read a command line.
+
+    Args:
+        record: the container's.
+        token: names the process.
+        watched: whether :func:`watch` runs at the same time, and tells what went wrong; otherwise standard error does.
+
+    Raises:
+        NodeRuntimeError: oci.conf doesn't say how the node's runtime is called.
+    """
+    program, name = node.runtime(record)
+    tell = ""
+    if watched:
+        # crun's text log and runc's, less what is before the sentence. Both have said it on standard error, too.
+        words = r"sed -n 's/^time=.* msg=\"\(.*\)\"$/\1/; s/^20[^ ]*Z: //; $s/^/exec failed: /p' $d/log"
+        tell = f"{words} >$d/words; mv $d/words $d/failed; {_until('[ ! -d $d ]', _READ_WITHIN, 0.1)}; "
+    return (
+        f"umask 077; d=/tmp/scrun-exec-{token}; mkdir $d || exit {CODE}\n"
+        f"{_find_task(record, program, name)}"
+        f'{program} --log=$d/log exec --pid-file $d/pid --process /dev/fd/9 "{name}" 9<<END\n'
+        f"${PROCESS}\n"
+        "END\n"
+        "status=$?\n"
+        f"[ -s $d/pid ] || {{ status={CODE}; {tell}}}\n"
+        "rm -rf $d\n"
+        "exit $status\n"
+    )
+
+
+def watch(token: str) -> str:
+    """The script that waits until the process runs; it exits with :data:`NOT_RUN` and prints why when it can't be.
+
+    One that has ended already has run: its directory is gone.
+    """
+    return (
+        f"d=/tmp/scrun-exec-{token}\n"
+        f"{_until('[ -d $d ]', 50, 0.02)}\n"  # the two steps start at the same time
+        "while [ -d $d ] && [ ! -s $d/pid ]; do\n"
+        f"  [ -e $d/failed ] && {{ cat $d/failed; rm -rf $d; exit {NOT_RUN}; }}\n"
+        "  sleep 0.01\n"
+        "done\n"
+    )
+
+
+def send(token: str, number: int) -> str:
+    """The script that sends the process a signal; one that is gone is no error, one that is only coming is waited
+    for."""
+    return (
+        f"d=/tmp/scrun-exec-{token}\n"
+        f"{_until('[ -s $d/pid ]', 50, 0.1)}\n"
+        "read -r pid 2>/dev/null <$d/pid\n"
+        f'[ -z "$pid" ] || kill -{number} "$pid"\n'
+    )
+
+
+def _until(condition: str, tries: int, pause: float) -> str:
+    return f"tries=0; until {condition} || [ $tries -ge {tries} ]; do tries=$((tries + 1)); sleep {pause}; done"
+
+
+def _find_task(record: Record, program: str, name: str) -> str:
+    """Of a job of several tasks, one whose container is on this node."""
+    if record["tasks"] == 1:
+        return "task=0\n"
+    tasks = " ".join(map(str, range(record["tasks"])))
+    return f'for task in {tasks}; do {program} state "{name}" >/dev/null 2>&1 && break; done\n'

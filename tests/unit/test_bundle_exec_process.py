@@ -1,0 +1,113 @@
+"""The process object of a further process: read from a file, made of words, adapted for the node."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.bundle import exec_process
+from scrun.errors import BundleError, UsageError
+
+OWN: dict[str, Any] = {
+    "args": ["sleep", "1"],
+    "cwd": "/work",
+    "env": ["PATH=/bin", "A=own"],
+    "user": {"uid": 5, "gid": 6, "additionalGids": [7]},
+    "capabilities": {"bounding": ["CAP_KILL"], "ambient": ["CAP_KILL"]},
+    "consoleSize": {"height": 1, "width": 2},
+}
+NOTHING: dict[str, Any] = {
+    "env": (),
+    "cwd": "",
+    "user": "",
+    "additional_gids": (),
+    "capabilities": (),
+    "no_new_privileges": False,
+    "terminal": False,
+}
+
+
+def made(*args: str, **given: Any) -> dict[str, Any]:
+    return exec_process.from_words(OWN, args, **{**NOTHING, **given})
+
+
+def test_words_alone_make_the_containers_own_process_with_other_arguments() -> None:
+    process = made("ls", "-l")
+    assert process == {key: OWN[key] for key in OWN if key != "consoleSize"} | {"args": ["ls", "-l"], "terminal": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "key", "value"),
+    [
+        ({"env": ("A=1", "B=")}, "env", ["PATH=/bin", "A=own", "A=1", "B="]),
+        ({"cwd": "/tmp"}, "cwd", "/tmp"),
+        ({"terminal": True}, "terminal", True),
+        ({"user": "8"}, "user", {"uid": 8, "gid": 6, "additionalGids": []}),
+        ({"user": "8:9"}, "user", {"uid": 8, "gid": 9, "additionalGids": []}),
+        ({"additional_gids": ("1", "2")}, "user", {"uid": 5, "gid": 6, "additionalGids": [1, 2]}),
+        ({"no_new_privileges": True}, "noNewPrivileges", True),
+        (
+            {"capabilities": ("net_admin", "CAP_KILL")},
+            "capabilities",
+            {
+                "bounding": ["CAP_KILL", "CAP_NET_ADMIN"],
+                "effective": ["CAP_NET_ADMIN", "CAP_KILL"],
+                "permitted": ["CAP_NET_ADMIN", "CAP_KILL"],
+                "ambient": ["CAP_KILL"],
+            },
+        ),
+    ],
+)
+def test_each_option_changes_its_own_part(given: dict[str, Any], key: str, value: object) -> None:
+    assert made("ls", **given)[key] == value
+
+
+def test_a_variable_without_a_value_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", "here")
+    assert made("ls", env=("MINE",))["env"][-1] == "MINE=here"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"env": ("=x",)}, {"user": "nobody"}, {"user": "1:"}, {"user": "-1"}, {"user": "²"}, {"additional_gids": ("x",)}],
+)
+def test_what_cannot_be_understood_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        made("ls", **given)
+
+
+def test_a_file_is_checked_against_the_schema(tmp_path: Path) -> None:
+    good = {"args": ["ls"], "cwd": "/"}
+    (tmp_path / "process").write_text(json.dumps(good))
+    assert exec_process.from_file(str(tmp_path / "process")) == good
+    (tmp_path / "process").write_text(json.dumps({"args": "ls", "cwd": "/"}))
+    with pytest.raises(BundleError, match="process: args"):
+        exec_process.from_file(str(tmp_path / "process"))
+
+
+def adapted(process: dict[str, Any], uid: int) -> tuple[dict[str, Any], list[str]]:
+    notes: list[str] = []
+    return exec_process.adapted(process, OWN, uid=uid, note=notes.append), notes
+
+
+def test_a_job_of_roots_keeps_the_user_but_no_label() -> None:
+    process = {"args": ["ls"], "cwd": "/", "user": {"uid": 1, "gid": 1}, "apparmorProfile": "docker-default"}
+    found, notes = adapted(process, 0)
+    assert found == {"args": ["ls"], "cwd": "/", "user": {"uid": 1, "gid": 1}}
+    assert len(notes) == 1
+    assert process["apparmorProfile"] == "docker-default"
+
+
+def test_another_user_than_the_one_that_is_mapped_becomes_that_one() -> None:
+    found, notes = adapted({"args": ["ls"], "cwd": "/", "user": {"uid": 0, "gid": 0, "additionalGids": [3]}}, 2000)
+    assert found["user"] == {"uid": 5, "gid": 6}
+    assert "user 0:0 becomes 5:6: no other is mapped on the node" in notes
+    assert len(notes) == 2
+
+
+def test_no_user_at_all_is_the_containers() -> None:
+    found, notes = adapted({"args": ["ls"], "cwd": "/"}, 2000)
+    assert (found["user"], notes) == ({"uid": 5, "gid": 6}, [])

@@ -1,0 +1,163 @@
+"""exec: the scripts that run a process on the node and reach it there, with a runtime that is a shell script."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.errors import UsageError, WrongStatus
+from scrun.lifecycle import exec as lifecycle_exec
+from scrun.lifecycle import exec_script, session
+from scrun.lifecycle.container import Container
+
+RECORD: dict[str, Any] = {
+    "job": 42,
+    "step": "3",
+    "user": "alice",
+    "uid": 2000,
+    "tasks": 1,
+    "runtime": {"runtimequery": "crun state %n.%u.%j.%s.%t"},
+}
+# Takes the options as crun does: --log=L exec --pid-file P --process F NAME; its process is this shell itself.
+RUNS = 'cat "$6" >"$0.process"; echo "$7" >"$0.name"; printf %s $$ >"$4"'
+REFUSES = 'echo "2026-01-01T00:00:00.000000Z: chdir to /x: No such file or directory" >"${1#--log=}"; exit 1'
+REFUSES_LIKE_RUNC = 'echo "time=\\"2026\\" level=error msg=\\"exec: no such file\\"" >"${1#--log=}"; exit 1'
+
+
+@pytest.fixture
+def token() -> Iterator[str]:
+    """A process's name; nothing of it may be left."""
+    made = f"test-{uuid.uuid4().hex}"
+    yield made
+    assert not os.path.exists(f"/tmp/scrun-exec-{made}")
+
+
+@pytest.fixture
+def on_a_node(script: Callable[..., str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a script where crun does what is given, or was given before."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(text: str, runtime: str = "", **variables: str) -> subprocess.Popen[str]:
+        if runtime:
+            script(runtime, "crun")
+        environment = {"PATH": f"{tmp_path}:{os.defpath}", "SLURMD_NODENAME": "node1", **variables}
+        started.append(
+            subprocess.Popen(
+                ["/bin/sh", "-c", text], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_the_answer(
+    on_a_node: Start, token: str, tmp_path: Path
+) -> None:
+    text = exec_script.run(RECORD, token, watched=False)
+    secret = """{"env": ["A='$HOME' `id` \\\\ \\"x"]}"""
+    done = on_a_node(text, f"{RUNS}; exit 7", SCRUN_EXEC_PROCESS=secret)
+    assert (done.wait(), *done.communicate()) == (7, "", "")
+    assert (tmp_path / "crun.process").read_text() == f"{secret}\n"
+    assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.0\n"
+    assert secret not in text
+
+
+def test_of_several_tasks_it_takes_one_that_is_on_the_node(on_a_node: Start, token: str, tmp_path: Path) -> None:
+    runtime = f'[ "$1" = state ] && {{ case $2 in *.2) exit 0; esac; exit 1; }}; {RUNS}'
+    on_a_node(exec_script.run({**RECORD, "tasks": 4}, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait()
+    assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.2\n"
+
+
+def test_a_process_that_could_not_be_run_is_255_at_once_when_nobody_watches(on_a_node: Start, token: str) -> None:
+    assert on_a_node(exec_script.run(RECORD, token, watched=False), REFUSES, SCRUN_EXEC_PROCESS="{}").wait() == 255
+
+
+@pytest.mark.parametrize(
+    ("runtime", "said"),
+    [
+        (REFUSES, "exec failed: chdir to /x: No such file or directory\n"),
+        (REFUSES_LIKE_RUNC, "exec failed: exec: no such file\n"),
+    ],
+)
+def test_who_watches_learns_why_it_could_not_be_run(on_a_node: Start, token: str, runtime: str, said: str) -> None:
+    watching = on_a_node(exec_script.watch(token))
+    running = on_a_node(exec_script.run(RECORD, token, watched=True), runtime, SCRUN_EXEC_PROCESS="{}")
+    assert (watching.wait(), *watching.communicate()) == (exec_script.NOT_RUN, said, "")
+    assert running.wait() == 255
+
+
+def test_who_watches_is_told_of_a_process_that_runs_while_it_runs(on_a_node: Start, token: str) -> None:
+    running = on_a_node(exec_script.run(RECORD, token, watched=True), f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}")
+    watching = on_a_node(exec_script.watch(token))
+    assert watching.wait() == 0
+    sending = on_a_node(exec_script.send(token, signal.SIGKILL))
+    assert (sending.wait(), *sending.communicate()) == (0, "", "")
+    assert running.wait() == 137
+
+
+def test_a_signal_to_a_process_that_is_gone_is_no_error(on_a_node: Start, token: str) -> None:
+    os.mkdir(f"/tmp/scrun-exec-{token}")
+    with open(f"/tmp/scrun-exec-{token}/pid", "w") as file:
+        file.write("")
+    sending = on_a_node(exec_script.send(token, 15).replace("-ge 50", "-ge 1"))
+    assert sending.wait() == 0
+    os.unlink(f"/tmp/scrun-exec-{token}/pid")
+    os.rmdir(f"/tmp/scrun-exec-{token}")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("exec failed: no such file", "exec failed: no such file"),
+        ("srun: error: x\nexec failed: y\nsrun: error: z", "exec failed: y"),
+        ("", "exec failed: the node's runtime did not say why"),
+        (
+            "exec failed: the path `/x` exists but it is not executable: Operation not permitted",
+            "exec failed: the path `/x` exists but it is not executable: Operation not permitted: permission denied",
+        ),
+    ],
+)
+def test_the_reason_has_the_words_that_engines_read(said: str, reason: str) -> None:
+    assert session._reason(said) == reason
+
+
+@pytest.mark.parametrize("written", ["creating", "created", "stopped", "paused"])
+def test_only_a_container_that_runs_can_run_more(container: Container, written: str) -> None:
+    container.record.update(status=written, step="0")
+    with pytest.raises(WrongStatus, match=f"container not running: it is {written}"):
+        lifecycle_exec.check(container, lifecycle_exec.Options())
+
+
+def test_one_that_is_paused_can_when_that_is_said(container: Container) -> None:
+    container.record.update(status="paused", step="0")
+    lifecycle_exec.check(container, lifecycle_exec.Options(ignore_paused=True))
+
+
+def test_one_without_a_step_is_queued(container: Container) -> None:
+    container.record.update(status="running", job=42)
+    with pytest.raises(WrongStatus, match="its job 42 is queued"):
+        lifecycle_exec.check(container, lifecycle_exec.Options())
+
+
+@pytest.mark.parametrize(("wanted", "found"), [("", "n1"), ("n1", "n1"), ("n3", "n3")])
+def test_it_runs_on_the_first_node_or_the_one_named(wanted: str, found: str) -> None:
+    assert lifecycle_exec._node({"nodes": "n[1-3]"}, wanted) == found
+
+
+def test_another_node_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'n4' is none of the container's: it runs on n\[1-3\]"):
+        lifecycle_exec._node({"nodes": "n[1-3]"}, "n4")
