@@ -6,11 +6,13 @@ import pytest
 
 from scrun.bundle import engine_files
 
-MACHINES = b"# a comment\nsearch site.example\nnameserver 10.77.0.1\n"
+RESOLV_CONF = b"# a comment\nsearch site.example\nnameserver 10.77.0.1\n"
 
 
-def fit(destination: str, text: str, host_name: str = "box") -> str:
-    return engine_files.fit(destination, text.encode(), host_name=host_name, machines=MACHINES).decode()
+def fit(destination: str, text: str, host_name: str = "box", machines: bytes = b"") -> str:
+    if destination == "/etc/resolv.conf":
+        machines = RESOLV_CONF
+    return engine_files.fit(destination, text.encode(), host_name=host_name, machines=machines).decode()
 
 
 def test_the_containers_own_name_is_an_address_that_it_has() -> None:
@@ -52,3 +54,17 @@ def test_podmans_own_name_server_on_a_bridge_goes_with_its_domain() -> None:
 def test_other_files_and_odd_bytes_are_left_alone() -> None:
     assert engine_files.fit("/etc/hostname", b"\xff\0", host_name="box", machines=b"") == b"\xff\0"
     assert engine_files.fit("/etc/hosts", b"1.1.1.1 \xff\n", host_name="", machines=b"") == b"1.1.1.1 \xff\n"
+
+
+def test_the_clusters_names_are_known_but_not_the_machines_own_loopback() -> None:
+    machines = (
+        b"127.0.0.1 localhost\n127.0.1.1 login\n# a comment\n10.77.0.101 node1 n1 # first\n10.77.0.102 node2\n::1 ip6\n"
+    )
+    hosts = fit("/etc/hosts", "127.0.0.1\tlocalhost\n9.9.9.9\tnode2\n", machines=machines)
+    assert hosts == "127.0.0.1\tlocalhost\n9.9.9.9\tnode2\n10.77.0.101\tnode1 n1\n127.0.0.1\tbox\n"
+
+
+def test_fitting_twice_changes_nothing_more() -> None:
+    machines = b"10.77.0.101 node1\n"
+    once = fit("/etc/hosts", "127.0.0.1\tlocalhost\n", machines=machines)
+    assert fit("/etc/hosts", once, machines=machines) == once

@@ -16,27 +16,41 @@ _AARDVARK = "dns.podman"  # podman's search domain, where the first name server 
 
 
 def fit(destination: str, data: bytes, *, host_name: str, machines: bytes) -> bytes:
-    """The file for a container on the node's network; ``machines`` is the resolv.conf of this machine.
+    """The file for a container on the node's network; ``machines`` is this machine's own file of that name.
 
     The same whether the engine has set up its network yet or not, where that makes no difference to the container.
     """
     if destination == HOSTS:
-        return _hosts(data, host_name)
+        return _hosts(data, machines, host_name)
     if destination == RESOLV_CONF:
         return _resolv_conf(data, machines)
     return data
 
 
-def _hosts(data: bytes, host_name: str) -> bytes:
-    # The container's own name must resolve: to what always is its own, as its address is the node's.
-    kept = []
-    for line in data.decode("utf-8", "surrogateescape").splitlines():
-        words = line.partition("#")[0].split()
-        if not words or host_name not in words[1:]:
-            kept.append(line)
+def _hosts(data: bytes, machines: bytes, host_name: str) -> bytes:
+    # The container's own name must resolve: to what always is its own, as its address is the node's. The names that the
+    # machine knows are the cluster's, which podman's file has and docker's hasn't.
+    lines = _lines(data)
+    kept = [line for line in lines if host_name not in _words(line)[1:]]
+    known = {name for line in kept for name in _words(line)[1:]} | {host_name}
+    for line in _lines(machines):
+        words = _words(line)
+        if len(words) > 1 and not words[0].startswith(_LOOPBACK) and not known.intersection(words[1:]):
+            kept.append("\t".join((words[0], " ".join(words[1:]))))
     if host_name:
         kept.append(f"127.0.0.1\t{host_name}")
     return ("\n".join(kept) + "\n").encode("utf-8", "surrogateescape")
+
+
+_LOOPBACK = ("127.", "::1", "fe00:", "ff0")
+
+
+def _words(line: str) -> list[str]:
+    return line.partition("#")[0].split()
+
+
+def _lines(data: bytes) -> list[str]:
+    return data.decode("utf-8", "surrogateescape").splitlines()
 
 
 def _resolv_conf(data: bytes, machines: bytes) -> bytes:

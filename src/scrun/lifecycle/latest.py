@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
-_RESOLV_CONF = "/etc/resolv.conf"
-
 
 class Fit:
     """Makes the engine's files fit for the node's network (staging's Fit)."""
@@ -33,7 +31,7 @@ class Fit:
     def __call__(self, destination: str, data: bytes) -> bytes:
         """What is to be in it."""
         try:
-            with open(_RESOLV_CONF, "rb") as file:
+            with open(destination, "rb") as file:
                 machines = file.read()
         except OSError:
             machines = b""
