@@ -37,7 +37,7 @@ services:
 POD = f"""
 apiVersion: v1
 kind: Pod
-metadata: {{name: "NAME"}}
+metadata: {{name: THE-POD}}
 spec:
   terminationGracePeriodSeconds: 1
   containers:
@@ -86,9 +86,9 @@ def test_a_pod_and_a_container_in_it(podman: Engine) -> None:
 
 def test_kube_play_and_down(podman: Engine, alice: User, directory: Path) -> None:
     name = podman.name()
-    file = str(alice.write(directory / "pod.yaml", POD.replace("NAME", name)))
+    file = str(alice.write(directory / "pod.yaml", POD.replace("THE-POD", name)))
     podman.call("--runtime", podman.runtime, "kube", "play", file).ok()
     try:
-        wait_until(lambda: "on node" in podman.call("logs", f"{name}-one").stdout, "its container runs", 30)
+        wait_until(lambda: "on node" in podman.call("logs", f"{name}-one").ok().stdout, "its container runs", 20)
     finally:
         podman.call("kube", "down", file).ok()

@@ -22,6 +22,7 @@ __all__ = ["bundle"]
 pytestmark = needs_mounts
 
 PLAN = {"network": network.LATER, "host_name": "box"}
+NOWHERE = "/nonexistent"  # a machine without /etc/hosts, whatever this one has
 AS_THEY_ARE = {"network": network.HOST, "host_name": "box"}
 
 
@@ -42,7 +43,7 @@ def record_of(staged: Staged) -> dict[str, Any]:
 def test_a_copy_in_the_spool_is_made_again(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step, notes = FakeStep(tmp_path, hidden=[hosts.parent]), Notes()
     container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts"), bind(hosts, "/other", "ro")])
-    staged = stage_in(container, step, adapt=as_it_is, log=notes, fit=latest.fit(PLAN))
+    staged = stage_in(container, step, adapt=as_it_is, log=notes, fit=latest.fit(PLAN, NOWHERE))
     paths = [text.path for text in staged.texts]
     assert [Path(path).read_text() for path in paths] == [
         "127.0.0.1\tlocalhost\n127.0.0.1\tbox\n",
@@ -50,12 +51,12 @@ def test_a_copy_in_the_spool_is_made_again(tmp_path: Path, bundle: Path, hosts: 
     ]
     record = record_of(staged)
     hosts.write_text("127.0.0.1\tlocalhost\n1.2.3.4\ta\n172.17.0.2\tbox\n")
-    assert not latest.renew(record, PLAN)
+    assert not latest.renew(record, PLAN, machine=NOWHERE)
     assert [Path(path).read_text() for path in paths] == [
         "127.0.0.1\tlocalhost\n1.2.3.4\ta\n127.0.0.1\tbox\n",
         hosts.read_text(),
     ]
-    assert latest.changed(record["staged"], latest.fit(PLAN)) == {}
+    assert latest.changed(record["staged"], latest.fit(PLAN, NOWHERE)) == {}
     before = hosts.read_text()
     stage_out(container, Staged.from_dict(record["staged"]), step, log=notes)
     assert hosts.read_text() == before, "the container changed nothing"
@@ -110,14 +111,14 @@ def test_a_file_that_is_gone_stays_as_it_was_copied(tmp_path: Path, bundle: Path
 def test_what_was_carried_is_fitted_and_can_be_sent_again(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step, notes = FakeStep(tmp_path, hidden=[hosts.parent, bundle]), Notes()
     container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts")])
-    staged = stage_in(container, step, adapt=as_it_is, log=notes, fit=latest.fit(PLAN))
+    staged = stage_in(container, step, adapt=as_it_is, log=notes, fit=latest.fit(PLAN, NOWHERE))
     there = step.own_dir("node1") / Path(staged.texts[0].path).relative_to(step.node_dir)
     assert there.read_text() == "127.0.0.1\tlocalhost\n127.0.0.1\tbox\n"
     assert there.stat().st_mode & 0o777 == 0o644
     record = record_of(staged)
     hosts.write_text("1.2.3.4\ta\n")
-    assert latest.renew(record, PLAN), "it isn't in the spool"
-    ((path, data),) = latest.changed(record["staged"], latest.fit(PLAN)).values()
+    assert latest.renew(record, PLAN, machine=NOWHERE), "it isn't in the spool"
+    ((path, data),) = latest.changed(record["staged"], latest.fit(PLAN, NOWHERE)).values()
     assert data == b"1.2.3.4\ta\n127.0.0.1\tbox\n"
     nodes.renew(step, staged.node_parent, staged.node_name, {"/".join(path.split("/")[-2:]): data})
     assert there.read_bytes() == data
@@ -148,7 +149,7 @@ def test_a_variant_is_carried_too(tmp_path: Path, bundle: Path) -> None:
 def test_the_checksum_is_of_what_is_there(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step = FakeStep(tmp_path, hidden=[hosts.parent])
     container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts")])
-    (text,) = stage_in(container, step, adapt=as_it_is, log=Notes(), fit=latest.fit(PLAN)).texts
+    (text,) = stage_in(container, step, adapt=as_it_is, log=Notes(), fit=latest.fit(PLAN, NOWHERE)).texts
     assert text.crc == binascii.crc32(Path(text.path).read_bytes())
 
 

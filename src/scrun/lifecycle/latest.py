@@ -22,35 +22,38 @@ if TYPE_CHECKING:
 class Fit:
     """Makes the engine's files fit for the node's network (staging's Fit)."""
 
-    def __init__(self, host_name: str) -> None:
+    def __init__(self, host_name: str, machine: str) -> None:
         from scrun.bundle import engine_files
 
         self.files: Sequence[str] = engine_files.FILES
-        self._fit, self._host_name = engine_files.fit, host_name
+        self._fit, self._host_name, self._machine = engine_files.fit, host_name, machine
 
     def __call__(self, destination: str, data: bytes) -> bytes:
         """What is to be in it."""
         try:
-            with open(destination, "rb") as file:
+            with open(self._machine + destination, "rb") as file:
                 machines = file.read()
         except OSError:
             machines = b""
         return self._fit(destination, data, host_name=self._host_name, machines=machines)
 
 
-def fit(plan: Record) -> Fit | None:
-    """How small files are changed for the nodes: not at all where the container was to have no network of its own."""
-    return Fit(plan["host_name"]) if plan["network"] in (network.NODE, network.LATER) else None
+def fit(plan: Record, machine: str = "") -> Fit | None:
+    """How small files are changed for the nodes: not at all where the container was to have no network of its own.
+
+    ``machine`` is the root of this machine's file system.
+    """
+    return Fit(plan["host_name"], machine) if plan["network"] in (network.NODE, network.LATER) else None
 
 
-def renew(record: Record, plan: Record, *, write: bool = True) -> bool:
+def renew(record: Record, plan: Record, *, write: bool = True, machine: str = "") -> bool:
     """Bring the spool's copies up to date; the result says whether some on the nodes are out of date.
 
     With ``write`` false nothing is written, and any that is out of date counts.
     """
     staged = record.get("staged") or {}
     left = False
-    for index, (path, data) in changed(staged, fit(plan)).items():
+    for index, (path, data) in changed(staged, fit(plan, machine)).items():
         spool = staged.get("spool")
         if not (write and spool and path.startswith(f"{spool}/") and _overwrite(path, data)):
             left = True
