@@ -5,7 +5,6 @@ export SCRUN_CACHE := $(CACHE)
 TOOLS := $(CACHE)/tools-$(shell cat pyproject.toml Makefile | cksum | cut -d' ' -f1)
 CLUSTER := devcluster/devcluster
 IN_LOGIN := $(CLUSTER) exec --
-PYTEST_IN_LOGIN := cd /src && PYTHONDONTWRITEBYTECODE=1 /opt/scrun/bin/python -m pytest -p no:cacheprovider
 
 .PHONY: help demo test unit integration check format bench shell up down clean
 
@@ -34,8 +33,8 @@ check: $(TOOLS)/.ready
 unit: $(TOOLS)/.ready
 	@PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q tests/unit
 
-integration: up
-	@$(IN_LOGIN) sh -c '$(PYTEST_IN_LOGIN) -q $(or $(TESTS),tests/integration)'
+integration:
+	@tests/integration/run $(TESTS)
 
 format: $(TOOLS)/.ready
 	@$(TOOLS)/bin/ruff check --fix-only .

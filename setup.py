@@ -37,7 +37,7 @@ def extensions() -> list[Extension]:
             library_dirs=[*private, library],
             runtime_library_dirs=private,
         )
-        for name in ("_allocation", "_control")
+        for name in ("_allocation", "_control", "_jobs")
     ]
     return cythonize(made, build_dir="build/cython", include_path=["src"])
 

@@ -32,8 +32,10 @@ build_image() {
     local dirs site python packages
     dirs=$(layer_dirs)
     IFS=: read -r site python packages <<<"$dirs"
-    [[ ! -d $site ]] || return 0
-
+    [[ ! -d $site ]] || {
+        touch -c "$site" "$python" "$packages"
+        return 0
+    }
     mkdir -p "$CACHE"/{debs,pip,logs}
     need_tools
     local lock
@@ -47,7 +49,16 @@ build_image() {
     build_packages "$packages"
     build_layer "$python" "$packages" python.sh "3/4 building pyslurm"
     build_layer "$site" "$python:$packages" site.sh "4/4 configuring the site"
+    remove_old_layers
     exec {lock}>&-
+}
+
+# Layers that nobody has used for a month.
+remove_old_layers() {
+    local dir
+    while read -r dir; do
+        remove_tree "$dir"
+    done < <(find "$CACHE" -maxdepth 1 -type d -regex '.*/\(site\|python\|packages\)-[0-9a-f]*' -mtime +30)
 }
 
 # What a build that was interrupted left; nothing is mounted in it, as a build's mounts end with it.

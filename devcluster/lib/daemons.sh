@@ -18,6 +18,7 @@ start_daemons() {
     for pid in "${pids[@]}"; do
         wait "$pid" || die "a daemon did not start: devcluster logs"
     done
+    resume_nodes
     wait_until 30 nodes_are_up || die "the nodes do not come up: devcluster logs"
 }
 
@@ -27,6 +28,13 @@ boot() { in_host "$1" "$2" bash -s <"$HERE/boot/$3"; }
 nodes_are_up() {
     local states
     states=$(node_states) && [[ $states ]] && ! grep -qvE ' (idle|mixed|allocated|completing)$' <<<"$states"
+}
+
+# Those that Slurm took out of service: a test that failed, or a machine that slept.
+resume_nodes() {
+    local drained
+    drained=$(in_host login root sinfo --noheader --states=drain,down --format '%N' 2>/dev/null) && [[ $drained ]] || return 0
+    in_host login root scontrol update "NodeName=${drained//$'\n'/,}" State=RESUME >/dev/null 2>&1 || true
 }
 
 node_states() { in_host login root sinfo --noheader --Node --partition debug --format '%N %T'; }

@@ -2,3 +2,4 @@
 
 __version__ = "0.1.0"
 OCI_VERSION = "1.2.0"  # of the runtime-spec that the state and the features follow
+VERSION_TEXT = f"scrun version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}"  # runc's three lines

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scrun import OCI_VERSION, __version__
-from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, Call, Command, Option
+from scrun import VERSION_TEXT, __version__
+from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, NOT_SUPPORTED, Call, Command, Option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _CONTEXT = {"help_option_names": ["-h", "-?", "--help", "--usage"], "max_content_width": 100}
 _GROUPS = {"lua": "For those who write hook scripts."}
-_VERSION = f"scrun version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}"
 
 
 def main(argv: Sequence[str], perform: Callable[[Call], int] | None = None) -> int:
@@ -48,16 +47,19 @@ def program(perform: Callable[[Call], int]) -> click.Group:
     group = click.Group(
         "scrun",
         help="Run OCI containers as Slurm jobs: an OCI runtime for docker, podman and the shell.",
+        epilog=f"Not supported: {', '.join(NOT_SUPPORTED)}.",
         params=[_option(option) for option in GLOBAL_OPTIONS],
         context_settings=_CONTEXT,
         callback=_remember_globals,
     )
     group.params.append(click.Option(["-v", "verbose"], count=True, help="say more on standard error; may be repeated"))
-    group = click.version_option(__version__, "--version", "-V", message=_VERSION)(group)
+    group = click.version_option(__version__, "--version", "-V", message=VERSION_TEXT)(group)
     for name, command in COMMANDS.items():
         first, _, second = name.rpartition(" ")
         owner = _group(group, first) if first else group
         owner.add_command(_command(name, command, perform), second)
+    for name in NOT_SUPPORTED:
+        group.add_command(_not_supported(name, perform))
     return group
 
 
@@ -99,6 +101,17 @@ def _command(name: str, command: Command, perform: Callable[[Call], int]) -> cli
     takes_the_rest = any("..." in word for word in command.arguments)
     settings: dict[str, Any] = {**_CONTEXT, "allow_interspersed_args": not takes_the_rest}
     return click.Command(name, help=command.help, params=parameters, callback=callback, context_settings=settings)
+
+
+def _not_supported(name: str, perform: Callable[[Call], int]) -> click.Command:
+    """A command that takes all words and help itself for arguments, and isn't listed."""
+
+    def callback(words: tuple[str, ...]) -> int:
+        return perform(Call(name, click.get_current_context().find_root().obj, {}, words))
+
+    words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
+    settings: dict[str, Any] = {"help_option_names": [], "ignore_unknown_options": True}
+    return click.Command(name, params=[words], callback=callback, context_settings=settings, hidden=True)
 
 
 def _option(option: Option) -> click.Option:

@@ -95,7 +95,8 @@ _CREATE_OPTIONS = (
     Option("--no-subreaper", "", _IGNORED),
 )
 
-_UPDATE_LIMITS = (
+# runc's options of update, and crun's.
+UPDATE_LIMITS = (
     *("--blkio-weight", "--cpu-period", "--cpu-quota", "--cpu-burst", "--cpu-share", "--cpu-rt-period"),
     *("--cpu-rt-runtime", "--cpuset-cpus", "--cpuset-mems", "--cpu-idle", "--memory", "--memory-reservation"),
     *(
@@ -170,16 +171,19 @@ COMMANDS = {
         "Change what Slurm lets its user change of a job that runs.",
         "container-id",
         Option("-r --resources", "FILE", "the changes as JSON (runtime-spec, config-linux.md, resources); - is stdin"),
-        Option("--time-limit", "TIME", "the job's time limit, as scontrol(1) takes it"),
+        Option(
+            "--time-limit", "TIME", "the job's time limit, as SCRUN_TIMELIMIT has it; short for --set TIMELIMIT=TIME"
+        ),
+        Option("--set", "NAME=VALUE...", "another of the job's properties, NAME as in SCRUN_NAME, e.g. JOB_NAME=fit"),
         *(
             Option(spelling, "VALUE", "refused: Slurm changes no such limit of a running job")
-            for spelling in _UPDATE_LIMITS
+            for spelling in UPDATE_LIMITS
         ),
     ),
     "events": Command(
         "Print what a container uses, as JSON, now and then until it ends.",
         "container-id",
-        Option("--interval", "SECONDS", "the time between (default: 5s)"),
+        Option("--interval", "TIME", "the time between, e.g. 10, 10s or 1m30s (default: 5s)"),
         Option("--stats", "", "print it once"),
     ),
     "spec": Command(
@@ -196,3 +200,7 @@ COMMANDS = {
         "[file]",
     ),
 }
+
+# What runc and crun do and no job can. Whatever words follow, --help too, the answer is an error: podman takes a
+# `checkpoint --help` that succeeds for support.
+NOT_SUPPORTED = ("checkpoint", "restore")

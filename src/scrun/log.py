@@ -1,4 +1,6 @@
-"""What scrun says: to --log in runc's format, to standard error for a person, at the levels of scrun(1).
+"""What scrun says: to --log in runc's format, to standard error for a person, to syslog, at the levels of scrun(1).
+
+No value of anybody's environment, which may be a secret, is logged below debug3.
 
 Not the logging package: it costs every call of docker's and podman's a third of its time, and the anchor a megabyte.
 """
@@ -11,9 +13,17 @@ import time
 from scrun import fastjson
 from scrun.errors import ScrunError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 LEVELS = ("quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debug3", "debug4", "debug5")
 _RUNC_LEVELS = {"fatal": "error", "verbose": "debug"}  # logrus, whose format docker reads, has no such levels
-ERROR, INFO, DEBUG = LEVELS.index("error"), LEVELS.index("info"), LEVELS.index("debug")
+SYSLOG = "/dev/log"
+USER, DAEMON = 1 << 3, 3 << 3  # syslog(3)'s facilities: of a command, and of a process that stays
+_PRIORITIES = {"fatal": 2, "error": 3, "info": 6, "verbose": 6}  # syslog(3); the others are debug
+_LONGEST = 8192  # bytes of a message that journald and rsyslog take as one; Linux takes far longer datagrams
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def rank(name: str) -> int:
@@ -28,15 +38,35 @@ def rank(name: str) -> int:
         raise ScrunError(f"log level {name!r} is unknown: use one of {', '.join(LEVELS)}") from None
 
 
+def variable(place: str, environment: Mapping[str, str]) -> str:
+    """The level that scrun(1)'s variables name for FILE, STDERR or SYSLOG; empty when none does."""
+    return environment.get(f"SCRUN_{place}_DEBUG") or environment.get("SCRUN_DEBUG") or ""
+
+
+class Levels:
+    """How important a message must be for each place it can go to, as a :func:`rank`; None: nobody says."""
+
+    def __init__(self, file: int | None = None, stderr: int | None = None, syslog: int | None = None) -> None:
+        self._said = {"file": file, "stderr": stderr, "syslog": syslog}
+        self.settle()
+
+    def settle(self, *, file: str = "error", stderr: str = "error", syslog: str = "quiet") -> None:
+        """The levels where nobody says."""
+        defaults = {"file": rank(file), "stderr": rank(stderr), "syslog": rank(syslog)}
+        self.file, self.stderr, self.syslog = (
+            defaults[place] if said is None else said for place, said in self._said.items()
+        )
+
+
 class Log:
     """Where messages go.
 
     ``path`` gets them as text or as a stream of JSON objects with ``level``, ``msg`` and ``time``; of those podman
-    reads one and docker the last with level "error". Standard error gets what ``stderr_rank`` lets through.
+    reads one and docker the last with level "error". Standard error and syslog get what their levels let through.
     """
 
-    def __init__(self, path: str = "", *, json: bool = False, file_rank: int = ERROR, stderr_rank: int = ERROR) -> None:
-        self._json, self._file_rank, self._stderr_rank = json, file_rank, stderr_rank
+    def __init__(self, path: str = "", *, json: bool = False, levels: Levels | None = None) -> None:
+        self._json, self.levels = json, levels or Levels()
         self._file = -1
         if path:
             try:
@@ -44,13 +74,15 @@ class Log:
             except OSError as error:
                 raise ScrunError(f"can't write the log {path}: {error.strerror}: name another with --log") from error
 
-    def say(self, level: str, message: str) -> None:
-        """Log one message."""
+    def say(self, level: str, message: str, *, system: bool = True) -> None:
+        """Log one message; without ``system`` not to syslog, where another process has it written."""
         importance = LEVELS.index(level)
-        if self._file >= 0 and importance <= self._file_rank:
+        if self._file >= 0 and importance <= self.levels.file:
             _write(self._file, json_line(level, message) if self._json else text_line(level, message))
-        if importance <= self._stderr_rank:
+        if importance <= self.levels.stderr:
             _write(2, f"scrun: {message}\n")
+        if system and importance <= self.levels.syslog:
+            to_syslog(level, message)
 
     def debug(self, message: str) -> None:
         """Log what only somebody who looks for a fault wants to know."""
@@ -66,6 +98,26 @@ def json_line(level: str, message: str) -> str:
 def text_line(level: str, message: str) -> str:
     """One line of a text log, as runc's."""
     return f"time={fastjson.dumps(timestamp())} level={level} msg={fastjson.dumps(message)}\n"
+
+
+def to_syslog(level: str, message: str, facility: int = USER) -> None:
+    """Send the message, a line a datagram, to the host's syslog; where there is none, or it is busy, it is lost.
+
+    By hand, not with syslog(3), which waits for a busy daemon: that would keep a container waiting.
+    """
+    import _socket
+
+    now = time.localtime()
+    stamp = f"{_MONTHS[now.tm_mon - 1]} {now.tm_mday:2d} {time.strftime('%H:%M:%S', now)}"  # RFC 3164, never translated
+    head = f"<{facility | _PRIORITIES.get(level, 7)}>{stamp} scrun[{os.getpid()}]: "
+    channel = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
+    try:
+        for line in message.splitlines():
+            channel.sendto((head + line).encode("utf-8", "backslashreplace")[:_LONGEST], SYSLOG)
+    except OSError:
+        pass
+    finally:
+        channel.close()
 
 
 def append(path: str, level: str, message: str) -> None:

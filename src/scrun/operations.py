@@ -11,8 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.grammar import Call
 
-_LEVEL_VARIABLES = ("SCRUN_DEBUG", "SCRUN_STDERR_DEBUG", "SCRUN_FILE_DEBUG")
-
 
 def perform(call: Call, logger: log.Log) -> int:
     """Do what the call says; the result is the exit status.
@@ -33,17 +31,24 @@ def logger(call: Call) -> log.Log:
         ScrunError: a level or a format that doesn't exist, a file that can't be written.
     """
     given = call.globals
-    everywhere, stderr, file = (os.environ.get(name) for name in _LEVEL_VARIABLES)
     if given["log_format"] not in (None, "text", "json"):
         raise UsageError(f"log format {given['log_format']!r} is unknown: use text or json")
     debug = "debug" if given["debug"] else None
-    stderr_default = "info" if call.command in ("create", "run") and os.isatty(2) else "error"
-    return log.Log(
-        _log_file(given["log"] or ""),
-        json=given["log_format"] == "json",
-        file_rank=log.rank(given["log_level"] or debug or file or everywhere or "error"),
-        stderr_rank=log.rank((debug if not given["log"] else None) or stderr or everywhere or stderr_default),
+    on_stderr = (None if given["log"] else debug) or log.variable("STDERR", os.environ)
+    if not on_stderr and call.command in ("create", "run") and os.isatty(2):
+        on_stderr = "info"
+    levels = log.Levels(
+        *_ranks(
+            given["log_level"] or debug or log.variable("FILE", os.environ),
+            on_stderr,
+            log.variable("SYSLOG", os.environ),
+        )
     )
+    return log.Log(_log_file(given["log"] or ""), json=given["log_format"] == "json", levels=levels)
+
+
+def _ranks(*names: str) -> list[int | None]:
+    return [log.rank(name) if name else None for name in names]
 
 
 def _log_file(spec: str) -> str:

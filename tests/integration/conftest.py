@@ -20,11 +20,14 @@ from typing import Any
 import pytest
 
 from . import engines, leftovers, rootfs, slurm
+from .claims import Claims
 from .engines import Engine
 from .oci import Container, Runtime
 from .users import User
 
 RUNTIME = os.environ.get("SCRUN_RUNTIME", "/usr/local/bin/scrun")
+
+CLAIMS = Claims.inherited()
 
 MakeBundle = Callable[..., Path]
 MakeContainer = Callable[..., Container]
@@ -46,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if mark := item.get_closest_marker("slurm_only"):
             item.add_marker(pytest.mark.skip(reason=f"{Path(RUNTIME).name}: {mark.args[0]}"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Leave out what the other run has claimed."""
+    return None if CLAIMS.is_ours(item.path.name) else True
 
 
 @pytest.fixture(scope="session")
@@ -237,3 +246,22 @@ def docker(alice: User, root: User) -> Iterator[Engine]:
     one = engines.make("docker", RUNTIME, alice, root)
     yield one
     one.clean_up()
+
+
+@pytest.fixture
+def oci_conf() -> Iterator[Callable[[str], None]]:
+    """Gives every host that oci.conf; the hosts have their own again after the test.
+
+    slurmstepd reads it anew for each step, so no daemon has to be told.
+    """
+    path, kept = Path("/etc/slurm/oci.conf"), Path("/etc/slurm/oci.conf.of-the-devcluster")
+    was = path.read_text()
+    slurm.on_nodes(f"cp {path} {kept}")
+
+    def put(text: str) -> None:
+        path.write_text(text)
+        slurm.on_nodes(f"cat >{path} <<'END'\n{text}\nEND")
+
+    yield put
+    path.write_text(was)
+    slurm.on_nodes(f"mv {kept} {path}")

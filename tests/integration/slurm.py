@@ -67,6 +67,12 @@ def on_nodes(script: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
 
 
+def on_node(node: str, script: str) -> str:
+    """What a shell script prints on one node, run by root."""
+    command = ["srun", "--quiet", f"--nodelist={node}", "sh", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
 def containers_on_nodes(job: int) -> list[str]:
     """The containers of that job which the nodes' own runtime still knows, running or not."""
     return on_nodes(f"ls -d /run/user/*/crun/*.{job}.* 2>/dev/null; :")

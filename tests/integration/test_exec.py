@@ -54,6 +54,11 @@ def test_it_runs_in_the_containers_namespaces(running: Container) -> None:
     assert "while :; do sleep 0.1" in processes_in(running)
 
 
+def test_it_can_be_asked_for_as_soon_as_start_has_returned(container: MakeContainer) -> None:
+    for _ in range(3):
+        execute(container("sleep", "60").started(), "true").ok()
+
+
 def test_input_reaches_it_unharmed_and_ends(running: Container) -> None:
     data = random.Random(4).randbytes(2 << 20)
     assert execute(running, "sha256sum", stdin=data).ok().stdout.split()[0] == hashlib.sha256(data).hexdigest()

@@ -157,7 +157,7 @@ RESIDENT_OURS = {
 def test_what_stays_in_memory_is_written_down_here() -> None:
     loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
     ours = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.lifecycle"}
-    ours |= {"scrun.slurm", "scrun.slurm.oci_conf", "scrun.slurm.srun"}
+    ours |= {"scrun.slurm", "scrun.slurm.node_runtime", "scrun.slurm.srun"}
     ours |= {f"scrun.lifecycle.{name}" for name in RESIDENT_OURS}
     assert {name for name in loaded if name.startswith("scrun")} == ours
     assert {name for name in loaded if not name.startswith("scrun")} <= RESIDENT

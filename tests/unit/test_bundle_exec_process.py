@@ -108,6 +108,12 @@ def test_another_user_than_the_one_that_is_mapped_becomes_that_one() -> None:
     assert len(notes) == 2
 
 
+def test_where_the_container_runs_as_its_root_so_does_the_process() -> None:
+    process = {"args": ["ls"], "cwd": "/", "user": {"uid": 5, "gid": 6}}
+    found = exec_process.adapted(process, OWN, uid=2000, note=lambda _line: None, keep_user=False)
+    assert found["user"] == {"uid": 0, "gid": 0}
+
+
 def test_no_user_at_all_is_the_containers() -> None:
     found, notes = adapted({"args": ["ls"], "cwd": "/"}, 2000)
     assert (found["user"], notes) == ({"uid": 5, "gid": 6}, [])

@@ -13,7 +13,7 @@ import pytest
 
 import scrun
 from scrun import cli
-from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, Call
+from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, NOT_SUPPORTED, Call
 
 Result = subprocess.CompletedProcess[str]
 
@@ -86,6 +86,34 @@ def test_version_has_the_lines_that_docker_reads(spelling: str, capsys: pytest.C
     assert lines == [f"scrun version {scrun.__version__}", f"commit: {scrun.__version__}", f"spec: {scrun.OCI_VERSION}"]
 
 
+def test_the_command_version_prints_the_same(program: Callable[..., Result]) -> None:
+    assert program("version").stdout == program("--version").stdout
+
+
+# podman asks `checkpoint --help`, and takes success for support.
+@pytest.mark.parametrize(
+    "words", [(), ("--help",), ("-h", "box"), ("--image-path", "/x", "-no-subreaper", "box"), ("--",)]
+)
+@pytest.mark.parametrize("command", NOT_SUPPORTED)
+def test_what_is_not_supported_says_so_whatever_words_follow(
+    command: str, words: tuple[str, ...], program: Callable[..., Result], tmp_path: Path
+) -> None:
+    log = tmp_path / "log.json"
+    done = program("--log", str(log), "--log-format", "json", command, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"scrun: {command} is not supported: ")
+    assert done.stderr.count("\n") == 1
+    (entry,) = [json.loads(line) for line in log.read_text().splitlines()]
+    assert f"{command} is not supported" in entry["msg"]
+
+
+def test_help_lists_what_is_not_supported_as_that(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["--help"], nothing)
+    out, _ = capsys.readouterr()
+    assert "Not supported: checkpoint, restore." in out
+    assert not [name for name in NOT_SUPPORTED if f"  {name} " in out]
+
+
 @pytest.mark.parametrize("spelling", ["--help", "-h", "-?", "--usage"])
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_every_command_has_help(command: str | None, spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,6 +152,14 @@ def test_the_exit_status_is_what_performing_the_call_gave() -> None:
         (("kill", "nosuch", "NOSUCH"), "unknown signal 'NOSUCH'"),
         (("--log-format", "xml", "state", "c"), "log format 'xml' is unknown"),
         (("--log-level", "loud", "state", "c"), "log level 'loud' is unknown"),
+        (("ps", "nosuch"), "does not exist"),
+        (("pause", "nosuch"), "does not exist"),
+        (("resume", "nosuch"), "does not exist"),
+        (("events", "nosuch"), "does not exist"),
+        (("events", "--interval", "never", "nosuch"), "interval 'never' is no time"),
+        (("update", "nosuch"), "does not exist"),
+        (("ps", "-f", "xml", "nosuch"), "format 'xml' is unknown: use table or json"),
+        (("list", "-f", "xml"), "format 'xml' is unknown: use table or json"),
         (("--log", "/nosuch/log", "state", "c"), "can't write the log /nosuch/log"),
         (("--debug", "state", "nosuch"), "does not exist"),
         (("-v", "state", "nosuch"), "does not exist"),
@@ -137,6 +173,14 @@ def test_what_goes_wrong_is_one_line_on_standard_error_and_exit_status_1(
     assert done.stderr.startswith("scrun: ")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_empty_list_is_the_header_only(program: Callable[..., Result]) -> None:
+    assert program("list").stdout.split() == [
+        *("ID", "STATUS", "JOB", "NODES", "(REASON)", "PARTITION", "ELAPSED", "IMAGE", "OR", "COMMAND")
+    ]
+    assert program("list", "-q").stdout == ""
+    assert program("list", "-f", "json").stdout == "[]\n"
 
 
 def test_delete_force_of_an_unknown_container_is_no_error(program: Callable[..., Result]) -> None:

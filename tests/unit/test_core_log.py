@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,12 @@ import pytest
 from scrun import log, operations
 from scrun.errors import ScrunError
 from scrun.grammar import GLOBAL_OPTIONS, Call
+
+
+def forget_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SCRUN_DEBUG", "SCRUN_FILE_DEBUG", "SCRUN_STDERR_DEBUG", "SCRUN_SYSLOG_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 
@@ -73,7 +82,7 @@ def test_a_message_is_written_when_it_is_as_important_as_the_level(
 ) -> None:
     path = tmp_path / "log"
     rank = log.rank(threshold)
-    logger = log.Log(str(path), file_rank=rank, stderr_rank=rank)
+    logger = log.Log(str(path), levels=log.Levels(file=rank, stderr=rank))
     for level in log.LEVELS[1:]:
         logger.say(level, f"at {level}")
     expected = [f"at {level}" for level in log.LEVELS[1 : rank + 1]]
@@ -131,8 +140,7 @@ def test_the_options_win_over_the_variables_of_the_page(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    for name in ("SCRUN_DEBUG", "SCRUN_FILE_DEBUG", "SCRUN_STDERR_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
+    forget_variables(monkeypatch)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     path = tmp_path / "log"
@@ -143,3 +151,84 @@ def test_the_options_win_over_the_variables_of_the_page(
     if in_file:
         assert re.findall(r'msg="([^"]*)"', path.read_text())[-1] == in_file
     assert capfd.readouterr().err.split()[-1] == on_stderr
+
+
+@pytest.fixture
+def syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A syslog of the test's own."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    channel.bind(str(tmp_path / "log.socket"))
+    channel.setblocking(False)
+    monkeypatch.setattr(log, "SYSLOG", str(tmp_path / "log.socket"))
+    yield channel
+    channel.close()
+
+
+def received(channel: socket.socket) -> list[str]:
+    """What has arrived."""
+    lines = []
+    while True:
+        try:
+            lines.append(channel.recv(65536).decode())
+        except BlockingIOError:
+            return lines
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"), [("fatal", 10), ("error", 11), ("info", 14), ("verbose", 14), ("debug", 15), ("debug5", 15)]
+)
+def test_syslog_gets_datagrams_with_the_priority_of_the_level(level: str, priority: int, syslog: socket.socket) -> None:
+    log.Log(levels=log.Levels(stderr=0, syslog=log.rank("debug5"))).say(level, "a message")
+    (line,) = received(syslog)
+    stamp = r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ 123]\d \d\d:\d\d:\d\d"
+    assert re.fullmatch(rf"<{priority}>{stamp} scrun\[{os.getpid()}\]: a message", line)
+
+
+def test_syslog_gets_each_line_as_a_message_of_its_facility(syslog: socket.socket) -> None:
+    log.to_syslog("error", "one\ntwo \udcff", log.DAEMON)
+    lines = received(syslog)
+    assert [line.partition("]: ")[2] for line in lines] == ["one", "two \\udcff"]
+    assert all(line.startswith("<27>") for line in lines)
+
+
+def test_syslog_gets_nothing_unless_somebody_says_so(syslog: socket.socket) -> None:
+    log.Log().say("fatal", "m")
+    assert received(syslog) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "most"),
+    [
+        ({}, None),
+        ({"SCRUN_DEBUG": "info"}, "info"),
+        ({"SCRUN_DEBUG": "info", "SCRUN_SYSLOG_DEBUG": "debug3"}, "debug3"),
+        ({"SCRUN_SYSLOG_DEBUG": "quiet", "SCRUN_DEBUG": "info"}, None),
+    ],
+)
+def test_syslogs_level_is_set_by_the_variables_of_the_page(
+    variables: dict[str, str], most: str | None, syslog: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_variables(monkeypatch)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    given = {option.name: None if option.metavar else False for option in GLOBAL_OPTIONS}
+    logger = operations.logger(Call("state", given, {}, ("c",)))
+    for level in log.LEVELS[1:]:
+        logger.say(level, level)
+    lines = received(syslog)
+    assert (lines[-1].split()[-1] if lines else None) == most
+
+
+def test_a_syslog_that_is_not_there_or_is_full_is_no_matter(syslog: socket.socket, tmp_path: Path) -> None:
+    for _ in range(10000):  # it would block: nobody reads
+        log.to_syslog("error", "m")
+    syslog.close()
+    log.to_syslog("error", "m")
+    (tmp_path / "log.socket").unlink()
+    log.to_syslog("error", "m")
+
+
+def test_what_a_site_sets_counts_where_nobody_says() -> None:
+    levels = log.Levels(file=log.rank("info"))
+    levels.settle(file="debug", stderr="verbose", syslog="fatal")
+    assert (levels.file, levels.stderr, levels.syslog) == (log.rank("info"), log.rank("verbose"), log.rank("fatal"))

@@ -23,12 +23,13 @@ RECORD: dict[str, Any] = {
     "user": "alice",
     "uid": 2000,
     "tasks": 1,
-    "runtime": {"runtimequery": "crun state %n.%u.%j.%s.%t"},
+    "runtime": {"kind": "crun", "command": "crun", "name": "%n.%u.%j.%s.%t"},
 }
 # Takes the options as crun does: --log=L exec --pid-file P --process F NAME; its process is this shell itself.
-RUNS = 'cat "$6" >"$0.process"; echo "$7" >"$0.name"; printf %s $$ >"$4"'
-REFUSES = 'echo "2026-01-01T00:00:00.000000Z: chdir to /x: No such file or directory" >"${1#--log=}"; exit 1'
-REFUSES_LIKE_RUNC = 'echo "time=\\"2026\\" level=error msg=\\"exec: no such file\\"" >"${1#--log=}"; exit 1'
+RUNNING = 'case $1 in state) echo "{ \\"status\\": \\"running\\" }"; exit 0; esac; '
+RUNS = RUNNING + 'cat "$6" >"$0.process"; echo "$7" >"$0.name"; printf %s $$ >"$4"'
+REFUSES = RUNNING + 'echo "2026-01-01T00:00:00.000000Z: chdir to /x: No such file or directory" >"${1#--log=}"; exit 1'
+REFUSES_LIKE_RUNC = RUNNING + 'echo "time=\\"2026\\" level=error msg=\\"exec: no such file\\"" >"${1#--log=}"; exit 1'
 
 
 @pytest.fixture
@@ -77,9 +78,15 @@ def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_
 
 
 def test_of_several_tasks_it_takes_one_that_is_on_the_node(on_a_node: Start, token: str, tmp_path: Path) -> None:
-    runtime = f'[ "$1" = state ] && {{ case $2 in *.2) exit 0; esac; exit 1; }}; {RUNS}'
+    runtime = f'case "$*" in "state "*.[013]) exit 1; esac; {RUNS}'
     on_a_node(exec_script.run({**RECORD, "tasks": 4}, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait()
     assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.2\n"
+
+
+def test_a_container_that_is_only_starting_is_waited_for(on_a_node: Start, token: str, tmp_path: Path) -> None:
+    late = 'case $1 in state) [ -e "$0.asked" ] || { : >"$0.asked"; exit 1; }; esac'
+    runtime = f"{late}; {RUNS}; exit 7"
+    assert on_a_node(exec_script.run(RECORD, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait() == 7
 
 
 def test_a_process_that_could_not_be_run_is_255_at_once_when_nobody_watches(on_a_node: Start, token: str) -> None:

@@ -36,8 +36,8 @@ def test_what_is_no_signal_is_refused_by_its_name(name: str) -> None:
         kill.signal_number(name)
 
 
-SETTINGS = {"runtimequery": "crun --root=/run/user/%U/ state %n.%u.%j.%s.%t"}
-RECORD: dict[str, Any] = {"job": 42, "step": "3", "user": "alice", "uid": 2000, "tasks": 1, "runtime": SETTINGS}
+RUNTIME = {"command": "crun --root=/run/user/%U/", "name": "%n.%u.%j.%s.%t"}
+RECORD: dict[str, Any] = {"job": 42, "step": "3", "user": "alice", "uid": 2000, "tasks": 1, "runtime": RUNTIME}
 
 
 def _on_a_node(script: str, runtime: Callable[..., str], text: str) -> tuple[int, list[str]]:
@@ -65,11 +65,11 @@ def test_a_container_that_the_node_does_not_know_yet_is_asked_for_again(script: 
     assert (code, len(calls)) == (0, 3)
 
 
-@pytest.mark.parametrize("settings", [{}, {"runtimequery": "crun state %p"}])
-def test_an_oci_conf_that_does_not_say_how_is_an_error(settings: dict[str, str]) -> None:
+@pytest.mark.parametrize("runtime", [{"why": "oci.conf names none"}, {"command": "crun", "name": "%n.%p"}])
+def test_an_oci_conf_that_does_not_say_how_is_an_error(runtime: dict[str, str]) -> None:
     # %p is the pid on the node: nobody knows it here.
     with pytest.raises(NodeRuntimeError, match=r"oci\.conf"):
-        kill.node_script(RECORD | {"runtime": {key: value.replace("%p", "%x") for key, value in settings.items()}}, 15)
+        kill.node_script(RECORD | {"runtime": runtime}, 15)
 
 
 @pytest.mark.parametrize("written", ["creating", "stopped"])

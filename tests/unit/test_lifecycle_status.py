@@ -12,6 +12,9 @@ ALLOWED = {
     status.can_kill: {"created", "running", "paused"},
     status.can_pause: {"running"},
     status.can_resume: {"paused"},
+    status.can_update: {"created", "running", "paused"},
+    status.can_watch: {"created", "running", "paused"},
+    status.can_ps: {"running", "paused"},
     status.can_exec: {"running"},
     status.can_delete: {"creating", "created", "running", "paused", "stopped"},
 }

@@ -12,8 +12,8 @@ import pytest
 
 from scrun import OCI_VERSION, operations
 from scrun.errors import ContainerNotFound, WrongStatus
-from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, Call
-from scrun.lifecycle import delete, start, state
+from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, NOT_SUPPORTED, Call
+from scrun.lifecycle import delete, pause, resume, start, state
 from scrun.lifecycle.container import Container
 from scrun.log import Log
 
@@ -58,6 +58,20 @@ def test_a_start_without_an_anchor_says_what_to_do(container: Container) -> None
         start.run(container)
 
 
+@pytest.mark.parametrize("written", ["creating", "created", "paused", "stopped"])
+def test_only_what_runs_can_be_paused(written: str, container: Container) -> None:
+    container.record["status"] = written
+    with pytest.raises(WrongStatus, match=f"cannot pause container 'box': container not running: it is {written}"):
+        pause.run(container)
+
+
+@pytest.mark.parametrize("written", ["creating", "created", "running", "stopped"])
+def test_only_what_is_paused_can_be_resumed(written: str, container: Container) -> None:
+    container.record["status"] = written
+    with pytest.raises(WrongStatus, match=f"cannot resume container 'box': container not paused: it is {written}"):
+        resume.run(container)
+
+
 @pytest.mark.parametrize("written", ["creating", "created", "running", "paused", "stopped"])
 def test_delete_removes_a_container_in_any_status(written: str, left: Container, tmp_path: Path) -> None:
     left.record["status"] = written
@@ -100,7 +114,7 @@ def test_the_conf_option_is_what_slurm_reads(
     assert capsys.readouterr().out.startswith('{"ociVersion": ')
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *NOT_SUPPORTED])
 def test_every_command_has_its_operation(command: str) -> None:
     assert callable(import_module(f"scrun.verbs.{command.replace(' ', '_')}").perform)
 

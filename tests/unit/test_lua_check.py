@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import scrun as scrun_package
 from scrun.lua_hooks.check import check
 
 Write = Callable[[str], str]
@@ -120,3 +124,36 @@ def test_functions_of_the_scrun_table_are_known_and_can_be_given(write: Write) -
     assert check(write("scrun.stage_in() scrun.stage_out()" + GOOD)) == []
     path = write("assert(scrun.more(1) == 2)" + GOOD)
     assert check(path, extras={"more": lambda value: value + 1}) == []
+
+
+def scrun(*words: str, conf: Path | None = None) -> tuple[int, str, str]:
+    """Run the program."""
+    environment = {"PATH": os.defpath, "PYTHONPATH": str(Path(scrun_package.__file__).parents[1])}
+    if conf:
+        environment["SLURM_CONF"] = str(conf)
+    command = [sys.executable, "-m", "scrun", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_says_ok_and_exits_with_0(write: Write) -> None:
+    path = write(GOOD)
+    assert scrun("lua", "check", path) == (0, f"{path}: ok\n", "")
+
+
+def test_the_command_prints_a_line_a_problem_and_exits_with_1(write: Write) -> None:
+    path = write("function slurm_scrun_stage_in() return nil + 1 end function slurm_scrun_stage_out() end")
+    status, output, errors = scrun("lua", "check", path)
+    assert (status, errors) == (1, "")
+    first, second = output.splitlines()
+    assert first.startswith(f"{path}:1: ")
+    assert "stage_out" in second
+
+
+def test_the_command_checks_the_sites_script_unless_one_is_named(write: Write, tmp_path: Path) -> None:
+    os.rename(write(GOOD), tmp_path / "scrun.lua")
+    assert scrun("lua", "check", conf=tmp_path / "slurm.conf") == (0, f"{tmp_path}/scrun.lua: ok\n", "")
+    assert scrun("-f", str(tmp_path / "slurm.conf"), "lua", "check")[0] == 0
+    status, output, _ = scrun("lua", "check", conf=tmp_path / "elsewhere/slurm.conf")
+    assert (status, output.count("\n")) == (1, 1)
+    assert f"{tmp_path}/elsewhere/scrun.lua" in output

@@ -204,3 +204,53 @@ def test_json_is_there_on_a_bare_machine_and_is_no_global(run: Run) -> None:
 def test_nothing_foreign_is_imported_before_a_script_is_loaded(lua: str) -> None:
     code = "import sys, scrun.lua_hooks; sys.exit(any(n.split('.')[0] in ('lupa', 'json') for n in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        ("('%u', 7)", "7"),
+        ("('a%%u%3u|%-3u|', 7, 8)", "a%u  7|8  |"),
+        ("('%s %d %q %%', 'u', 7, 'x')", 'u 7 "x" %'),
+        ("('100%% up')", "100% up"),
+    ],
+)
+def test_string_format_takes_an_unsigned_number_as_the_pages_example_writes_it(run: Run, call: str, text: str) -> None:
+    assert run(f"print(string.format{call})") == [text]
+    assert run("print(('%u'):format(3)) print(pcall(string.format, '%y', 1) == false, pcall(string.format))")[0] == "3"
+
+
+VERSION = "print(_VERSION)"
+
+
+@pytest.mark.parametrize("line", ["-- lua: {}", "#!/usr/bin/lua\n\n-- A site's script.\n  --- Lua:{}  "])
+def test_a_script_names_the_lua_it_is_written_for(tmp_path: Path, lua: str, line: str) -> None:
+    path = tmp_path / "s.lua"
+    hooks = "function slurm_scrun_stage_in() end function slurm_scrun_stage_out() end"
+    path.write_text(f"{line.format(lua)}\n{VERSION} {hooks}")
+    path.chmod(0o644)
+    host = FakeHost()
+    Hooks.load(str(path), host)
+    assert host.logged == [("info", f"Lua {lua}")]
+    Hooks.load(str(path), host, lua="5.4" if lua == "5.1" else "5.1")  # who asks for another gets it
+    assert host.logged[1] == ("info", "Lua 5.4" if lua == "5.1" else "Lua 5.1")
+
+
+@pytest.mark.parametrize("line", ["", "-- lua: see the manual", "local a = 1\n-- lua: 5.1", "x = [[\n-- lua: 5.1\n]]"])
+def test_without_such_a_line_it_is_5_4(tmp_path: Path, lua: str, line: str) -> None:
+    del lua
+    path = tmp_path / "s.lua"
+    path.write_text(f"{line}\n{VERSION} function slurm_scrun_stage_in() end function slurm_scrun_stage_out() end")
+    path.chmod(0o644)
+    host = FakeHost()
+    Hooks.load(str(path), host)
+    assert host.logged == [("info", "Lua 5.4")]
+
+
+def test_a_lua_that_is_not_offered_is_an_error_that_lists_them(tmp_path: Path, lua: str) -> None:
+    del lua
+    path = tmp_path / "s.lua"
+    path.write_text("-- lua: 5.9\n")
+    path.chmod(0o644)
+    with pytest.raises(HookError, match=r"lua 5\.9 isn't offered: choose one of 5\.1, 5\.2, 5\.3, 5\.4"):
+        Hooks.load(str(path), FakeHost())

@@ -1,107 +1,161 @@
-"""oci.conf: read as Slurm reads it, and its patterns expanded as slurmstepd expands them."""
+"""oci.conf: read as Slurm reads it, each key with its type, and each fault named with its file and line."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from scrun.errors import NodeRuntimeError, SlurmError
-from scrun.slurm import oci_conf
+from scrun.errors import SlurmError
+from scrun.slurm import conf_text, oci_conf
 
-VALUES = {"n": "node1", "u": "alice", "U": "2000", "j": "42", "s": "3", "t": "0", "m": ""}
+# The names in oci.conf(5) of Slurm 26.05.
+KEYS = (
+    *("ContainerPath", "CreateEnvFile", "DebugFlags", "DisableCleanup", "DisableHooks", "EnvExclude", "MountSpoolDir"),
+    *("RunTimeEnvExclude", "FileDebug", "IgnoreFileConfigJson", "RunTimeCreate", "RunTimeDelete", "RunTimeKill"),
+    *("RunTimeQuery", "RunTimeRun", "RunTimeStart", "SrunPath", "SrunArgs", "StdIODebug", "SyslogDebug"),
+)
+RUN = "RunTimeRun=a\nRunTimeKill=b\nRunTimeDelete=c\n"
+
+
+def test_the_keys_are_those_of_the_manual_page() -> None:
+    assert set(oci_conf.KEYS) == set(KEYS)
 
 
 @pytest.mark.parametrize(
-    ("line", "settings"),
+    ("text", "settings"),
     [
-        ("RunTimeKill=crun kill %n", {"runtimekill": "crun kill %n"}),
-        ("  RunTimeKill =  crun kill  ", {"runtimekill": "crun kill"}),
-        ('RunTimeQuery="crun state %n.%u"', {"runtimequery": "crun state %n.%u"}),
-        ("RunTimeQuery='crun state'", {"runtimequery": "crun state"}),
-        ('EnvExclude="^(SLURM_CONF|A=B)="', {"envexclude": "^(SLURM_CONF|A=B)="}),
-        ('RunTimeRun="crun # run" # comment', {"runtimerun": "crun # run"}),
-        ("RunTimeRun=crun run # comment", {"runtimerun": "crun run"}),
-        ('RunTimeRun="never closed', {"runtimerun": '"never closed'}),
-        ("RUNTIMERUN=a", {"runtimerun": "a"}),
-        ("RunTimeRun=a\nRunTimeRun=b", {"runtimerun": "b"}),
+        ("RunTimeKill=crun", {"RunTimeKill": "crun"}),
+        ("  RunTimeKill  =  crun  ", {"RunTimeKill": "crun"}),
+        ('RunTimeQuery="crun state %n.%u"', {"RunTimeQuery": "crun state %n.%u"}),
+        ('RunTimeQuery=""', {"RunTimeQuery": ""}),
+        ("RUNTIMERUN=a", {"RunTimeRun": "a"}),
+        ("RunTimeRun=a\nRunTimeRun=b", {"RunTimeRun": "b"}),
+        ("RunTimeRun=a RunTimeKill=b", {"RunTimeRun": "a", "RunTimeKill": "b"}),
+        ('RunTimeRun="a b" RunTimeKill=b', {"RunTimeRun": "a b", "RunTimeKill": "b"}),
+        ("RunTimeRun=a=b", {"RunTimeRun": "a=b"}),
         ("# RunTimeRun=a", {}),
         ("", {}),
-        ("no setting", {}),
-        ("=value", {}),
-        ("Empty=", {"empty": ""}),
+        ("\r\n \t\r\n", {}),
+        ("RunTimeRun=a # a comment", {"RunTimeRun": "a"}),
+        (r"RunTimeRun=a\#b", {"RunTimeRun": "a#b"}),
+        (r"RunTimeRun=a\\b", {"RunTimeRun": r"a\b"}),
+        (r"RunTimeRun=a\\#b", {"RunTimeRun": "a\\"}),
+        ('RunTimeRun="a \\\n b"', {"RunTimeRun": "a  b"}),
+        ("RunTimeRun=a\\", {"RunTimeRun": "a"}),
+        ("SrunArgs=--a\nSrunArgs=--b", {"SrunArgs": ["--a", "--b"]}),
+        ('SrunArgs="--a b"', {"SrunArgs": ["--a b"]}),
+        ("DisableHooks=prestart,poststop", {"DisableHooks": ["prestart", "poststop"]}),
+        ("IgnoreFileConfigJson=TRUE", {"IgnoreFileConfigJson": True}),
+        ("DisableCleanup=no", {"DisableCleanup": False}),
+        ("CreateEnvFile=true", {"CreateEnvFile": "null"}),
+        ("CreateEnvFile=Newline", {"CreateEnvFile": "newline"}),
+        ("CreateEnvFile=false", {"CreateEnvFile": "disabled"}),
+        ("FileDebug=Debug2", {"FileDebug": "debug2"}),
+        ("SyslogDebug=3", {"SyslogDebug": "info"}),
+        ('EnvExclude="^(SLURM_CONF|SLURM_CONF_SERVER)="', {"EnvExclude": "^(SLURM_CONF|SLURM_CONF_SERVER)="}),
+        ('EnvExclude="^[[:alnum:]()]+[]x][^]y]"', {"EnvExclude": "^[[:alnum:]()]+[]x][^]y]"}),
+        ('#scrun: NodeRuntime="crun --root=/r"', {"NodeRuntime": "crun --root=/r"}),
+        ("  # scrun: NodeContainer=%n", {"NodeContainer": "%n"}),
+        ("# scrun is a runtime: NodeRuntime=x", {}),
     ],
 )
-def test_a_line_is_a_name_and_a_value_that_may_be_quoted(line: str, settings: dict[str, str]) -> None:
-    assert oci_conf.parse(line) == settings
+def test_a_line_is_read_by_slurms_rules(text: str, settings: dict[str, Any]) -> None:
+    assert oci_conf.parse(text) == settings
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text"),
+    ("text", "message"),
     [
-        ("", ""),
-        ("plain", "plain"),
-        ("%n.%u.%j.%s.%t", "node1.alice.42.3.0"),
-        ("/run/user/%U/", "/run/user/2000/"),
-        ("100%%", "100%"),
-        ("%%n", "%n"),
-        ("%%%n", "%node1"),
-        ("a%mb", "ab"),
+        ("\nRunTimeRum=a", "o:2: oci.conf has no RunTimeRum: see man oci.conf"),
+        (
+            "RunTimeRun=crun run",
+            "o:1: 'RunTimeRun=crun run' is no NAME=VALUE: put a value with blanks in double quotes",
+        ),
+        ("RunTimeRun='crun run'", "double quotes"),
+        ('RunTimeRun="never closed', "o:1: "),
+        ('RunTimeRun="a # b"', "o:1: "),
+        ('RunTimeRun="a"b', "o:1: "),
+        ("no setting", "o:1: "),
+        ("=value", "o:1: "),
+        ("a\\\nb\nNo=1", "o:1: "),
+        ("\n\nRunTimeRun=a\\\n\n  Nosuch=1", "o:5: oci.conf has no Nosuch"),
+        ("FileDebug=loud", "o:1: FileDebug='loud' is not one of quiet, fatal, error"),
+        ("SyslogDebug=10", "SyslogDebug='10'"),
+        ("IgnoreFileConfigJson=maybe", "IgnoreFileConfigJson='maybe' is not true or false"),
+        ("CreateEnvFile=zero", "CreateEnvFile='zero' is not null, newline or disabled"),
+        ('EnvExclude="^(A="', "EnvExclude='^(A=' is not an extended regular expression"),
+        ('RunTimeEnvExclude="^[A="', "not an extended regular expression: a [ without ]"),
+        ("#scrun: Nosuch=1", "o:1: oci.conf has no Nosuch"),
     ],
 )
-def test_a_pattern_is_expanded(pattern: str, text: str) -> None:
-    assert oci_conf.expand(pattern, VALUES) == text
+def test_what_is_wrong_is_one_line_with_the_file_and_its_line(text: str, message: str) -> None:
+    with pytest.raises(SlurmError) as raised:
+        oci_conf.parse(text, "o")
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize(("pattern", "letter"), [("%p", "%p"), ("%n %z %u", "%z"), ("%", "%")])
-def test_a_letter_that_only_the_node_knows_is_an_error_that_names_it(pattern: str, letter: str) -> None:
-    with pytest.raises(NodeRuntimeError, match=f"{letter} is known on the node only"):
-        oci_conf.expand(pattern, VALUES)
+def test_it_is_read_from_beside_slurm_conf(tmp_path: Path) -> None:
+    (tmp_path / "oci.conf").write_bytes(b"RunTimeRun=crun\xff RunTimeKill=k RunTimeDelete=d\n")
+    found = oci_conf.read_file(str(tmp_path / "oci.conf"))
+    assert found["RunTimeRun"] == "crun\udcff"
 
 
-@pytest.mark.parametrize(
-    ("settings", "program", "name"),
-    [
-        ({"runtimequery": "crun --root=/r/%U state %n.%j"}, "crun --root=/r/2000", "node1.42"),
-        ({"runtimekill": "runc kill -a %n.%j.%s"}, "runc", "node1.42.3"),
-        ({"runtimequery": "crun state %n", "runtimekill": "runc kill %j"}, "crun", "node1"),
-        ({"runtimequery": "custom-script %n", "runtimekill": "runc kill %j"}, "runc", "42"),
-        ({"runtimequery": "/opt/state/bin/crun  state  %n"}, "/opt/state/bin/crun", "node1"),
-    ],
-)
-def test_the_nodes_runtime_and_the_containers_name_come_from_the_query_or_the_kill_pattern(
-    settings: dict[str, str], program: str, name: str
-) -> None:
-    assert oci_conf.runtime_command(settings, VALUES) == (program, name)
+def test_an_included_file_is_read_and_named_in_its_faults(tmp_path: Path) -> None:
+    (tmp_path / "oci.conf").write_text("Include more.conf\nRunTimeKill=k\n")
+    (tmp_path / "more.conf").write_text("RunTimeRun=r\nRunTimeDelete=d\n")
+    assert oci_conf.read_file(str(tmp_path / "oci.conf")) == {
+        "RunTimeRun": "r",
+        "RunTimeDelete": "d",
+        "RunTimeKill": "k",
+    }
+    (tmp_path / "more.conf").write_text("\nNosuch=r\n")
+    with pytest.raises(SlurmError, match=r"more\.conf:2: oci\.conf has no Nosuch"):
+        oci_conf.read_file(str(tmp_path / "oci.conf"))
 
 
-@pytest.mark.parametrize("settings", [{}, {"runtimequery": "crun state"}, {"runtimerun": "crun run %n"}])
-def test_an_oci_conf_that_names_no_runtime_to_ask_says_what_to_set(settings: dict[str, str]) -> None:
-    with pytest.raises(NodeRuntimeError, match="set RunTimeQuery"):
-        oci_conf.runtime_command(settings, VALUES)
-
-
-@pytest.mark.parametrize(
-    ("environment", "path"),
-    [
-        ({}, "/etc/slurm/oci.conf"),
-        ({"SLURM_CONF": ""}, "/etc/slurm/oci.conf"),
-        ({"SLURM_CONF": "/opt/cluster/slurm.conf"}, "/opt/cluster/oci.conf"),
-    ],
-)
-def test_it_lies_beside_slurm_conf(environment: dict[str, str], path: str) -> None:
-    assert oci_conf.path(environment) == path
-
-
-def test_it_is_read_from_there(tmp_path: Path) -> None:
-    (tmp_path / "oci.conf").write_bytes(b"RunTimeRun=crun \xff\n")
-    assert oci_conf.read({"SLURM_CONF": str(tmp_path / "slurm.conf")}) == {"runtimerun": "crun \udcff"}
+def test_an_included_file_that_is_missing_is_named_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / "oci.conf").write_text("\nInclude more.conf\n")
+    with pytest.raises(SlurmError, match=r"oci\.conf:2: can't read .*more\.conf: No such file"):
+        oci_conf.read_file(str(tmp_path / "oci.conf"))
 
 
 def test_one_that_is_missing_or_unreadable_is_an_error_that_names_it(tmp_path: Path) -> None:
-    environment = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
     with pytest.raises(SlurmError, match=r"oci\.conf does not exist"):
-        oci_conf.read(environment)
+        oci_conf.read_file(str(tmp_path / "oci.conf"))
     (tmp_path / "oci.conf").mkdir()
     with pytest.raises(SlurmError, match=r"can't read .*oci\.conf: Is a directory"):
-        oci_conf.read(environment)
+        oci_conf.read_file(str(tmp_path / "oci.conf"))
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        (RUN, True),
+        (RUN + "RunTimeQuery=q", True),
+        ("RunTimeCreate=a RunTimeStart=b RunTimeQuery=c RunTimeKill=d RunTimeDelete=e", True),
+        ("IgnoreFileConfigJson=true RunTimeRun=a", True),
+        ("", False),
+        ("RunTimeRun=a RunTimeKill=b", False),
+        (RUN + "RunTimeCreate=x RunTimeStart=y RunTimeQuery=z", False),
+        ("RunTimeCreate=a RunTimeStart=b RunTimeKill=d RunTimeDelete=e", False),
+    ],
+)
+def test_patterns_that_slurmd_would_refuse_are_refused_here(text: str, good: bool, tmp_path: Path) -> None:
+    (tmp_path / "oci.conf").write_text(text)
+    if good:
+        assert oci_conf.read_file(str(tmp_path / "oci.conf"))
+    else:
+        with pytest.raises(SlurmError, match="Slurm would run no container with it"):
+            oci_conf.read_file(str(tmp_path / "oci.conf"))
+
+
+def test_a_slurm_conf_is_read_by_the_same_rules_with_what_it_includes(tmp_path: Path) -> None:
+    (tmp_path / "slurm.conf").write_text("ClusterName=c # it\nSrunPortRange=6-9\nFlags+=a\nInclude nodes.conf\n")
+    (tmp_path / "nodes.conf").write_text("NodeName=n[1-2] CPUs=1\n")
+    found = conf_text.settings(str(tmp_path / "slurm.conf"))
+    assert found["srunportrange"] == "6-9"
+    assert found["nodename"] == "n[1-2]"
+    assert conf_text.settings(str(tmp_path / "nosuch")) == {}

@@ -93,7 +93,7 @@ Script = Callable[..., str]
 
 def test_srun_is_where_oci_conf_says_with_the_arguments_that_it_wants(script: Script) -> None:
     path = script("")
-    assert srun.program({"srunpath": path, "srunargs": "--a  --b=c"}, {}) == [path, "--a", "--b=c"]
+    assert srun.program({"SrunPath": path, "SrunArgs": ["--a", "--b=c d"]}, {}) == [path, "--a", "--b=c d"]
 
 
 def test_srun_is_found_on_the_path(script: Script, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_srun_is_found_on_the_path(script: Script, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"srunpath": "/nosuch/srun"}, "at /nosuch/srun, where oci.conf's SrunPath"), ({}, "on PATH")],
+    [({"SrunPath": "/nosuch/srun"}, "at /nosuch/srun, where oci.conf's SrunPath"), ({}, "on PATH")],
 )
 def test_without_srun_the_error_says_where_it_was_looked_for(settings: dict[str, str], words: str) -> None:
     with pytest.raises(SlurmMissing, match=words):

@@ -57,6 +57,45 @@ def adapt(
     return adapted
 
 
+def leave_engine(config: Config, original: Config) -> list[str]:
+    """For a bundle that the site's script made: change ``config`` where it still has the engine's own things.
+
+    What the script wrote is its business, but a namespace of the login node can't be joined, nor a hook or a label of
+    it used, and the examples of scrun(1) leave them in. Answers what was changed.
+    """
+    notes: list[str] = []
+    engines = _namespace_paths(original)
+    kept = []
+    for namespace in config.get("linux", {}).get("namespaces", []):
+        kind, path = namespace["type"], namespace.get("path", "")
+        if (kind, path) in engines:
+            del namespace["path"]
+            notes.append(f"{kind} namespace {path} isn't joined: it is on the machine of the engine")
+            if kind in ("network", "cgroup", "time"):  # the job's own are what is of use; see adapt_namespaces
+                continue
+        kept.append(namespace)
+    if notes:
+        config["linux"]["namespaces"] = kept
+        # What can't be without a namespace of one's own.
+        for rule in (*adapt_namespaces.WITHOUT_NAMESPACE, *adapt_mounts.WITHOUT_NAMESPACE):
+            notes += rule(config)
+    if config.get("linux", {}).get("gidMappings") and adapt_namespaces.same_ping_groups(config, original):
+        notes += adapt_namespaces.ping_groups(config)
+    if config.get("hooks") and config["hooks"].items() <= original.get("hooks", {}).items():
+        notes += _hooks(config)
+    for part, key in (("process", "apparmorProfile"), ("process", "selinuxLabel"), ("linux", "mountLabel")):
+        label = original.get(part, {}).get(key)
+        if label and config.get(part, {}).get(key) == label:
+            del config[part][key]
+            notes.append(f"{part}.{key} {label} left out: it is known on the machine of the engine only")
+    return notes
+
+
+def _namespace_paths(config: Config) -> set[tuple[str, str]]:
+    namespaces = config.get("linux", {}).get("namespaces", [])
+    return {(entry["type"], entry["path"]) for entry in namespaces if entry.get("path")}
+
+
 def _copy(value: Any) -> Any:
     """copy.deepcopy for what JSON knows, without the import."""
     if isinstance(value, dict):

@@ -158,3 +158,5 @@ DEVICES = (_devices, _bound_devices)
 EVERY_JOB = (_shared_memory, _id_mapped)
 
 UNPRIVILEGED = (_owner_options, _kernel_file_systems)
+
+WITHOUT_NAMESPACE = (_kernel_file_systems,)

@@ -13,6 +13,9 @@ _IPC_SYSCTLS = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
 """Prefixes of the sysctls that an ipc namespace has (namespaces(7))."""
 
 
+_PING = "net.ipv4.ping_group_range"
+
+
 def has_namespace(config: Config, kind: str) -> bool:
     """Whether the container gets its own namespace of that kind."""
     return any(namespace["type"] == kind for namespace in config.get("linux", {}).get("namespaces", []))
@@ -142,16 +145,23 @@ def _sysctls(config: Config) -> Iterator[str]:
             yield f"sysctl {name}={sysctl.pop(name)} left out: the container has the node's {kind} namespace"
 
 
-def _ping_groups(config: Config) -> Iterator[str]:
-    # EINVAL unless both ends are mapped, and one group is (docker writes 0 to 2147483647).
-    sysctl, name = config["linux"].get("sysctl", {}), "net.ipv4.ping_group_range"
+def ping_groups(config: Config) -> Iterator[str]:
+    """EINVAL unless both ends are mapped, and one group is (docker writes 0 to 2147483647)."""
+    sysctl = config["linux"].get("sysctl", {})
     group = container_ids(config)[1]
     only = f"{group} {group}"
-    if name in sysctl and sysctl[name].split() != only.split():
-        yield f"sysctl {name}={sysctl[name]} becomes {only}: no other group is mapped"
-        sysctl[name] = only
+    if _PING in sysctl and sysctl[_PING].split() != only.split():
+        yield f"sysctl {_PING}={sysctl[_PING]} becomes {only}: no other group is mapped"
+        sysctl[_PING] = only
+
+
+def same_ping_groups(one: Config, other: Config) -> bool:
+    """Whether both configs say the same of them."""
+    return len({config.get("linux", {}).get("sysctl", {}).get(_PING) for config in (one, other)}) == 1
 
 
 EVERY_JOB = (_paths, _mappings, _time_offsets, _host_name, _domain_name, _net_devices, _sysctls)
 
-UNPRIVILEGED = (_ping_groups,)
+UNPRIVILEGED = (ping_groups,)
+
+WITHOUT_NAMESPACE = (_time_offsets, _sysctls)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from scrun.errors import BundleError
+
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     Config = dict[str, Any]
@@ -59,6 +61,27 @@ def _priorities(config: Config) -> Iterator[str]:
     if process.get("ioPriority", {}).get("class") == "IOPRIO_CLASS_RT":
         del process["ioPriority"]
         yield "ioPriority IOPRIO_CLASS_RT left out: an unprivileged job may not set it"
+
+
+def own_environment(config: Config, variables: Mapping[str, str], exclude: str) -> None:
+    """Do to the process's environment what slurmstepd would if it read this config (oci.conf(5), IgnoreFileConfigJson).
+
+    The job's variables come in and win, and what EnvExclude matches, as ``NAME=VALUE``, goes.
+
+    Raises:
+        BundleError: ``exclude`` is no expression that can be used here.
+    """
+    import re
+
+    for name, members in (("alnum", "a-zA-Z0-9"), ("alpha", "a-zA-Z"), ("digit", "0-9"), ("space", r"\s")):
+        exclude = exclude.replace(f"[:{name}:]", members)
+    try:
+        excluded = re.compile(exclude or "(?!)")
+    except re.error as error:
+        raise BundleError(f"oci.conf: EnvExclude={exclude!r} can't be used here: {error}") from error
+    kept = [entry for entry in config["process"].get("env", []) if entry.partition("=")[0] not in variables]
+    kept += [f"{name}={value}" for name, value in variables.items()]
+    config["process"]["env"] = [entry for entry in kept if not excluded.search(entry)]
 
 
 UNPRIVILEGED = (_additional_groups, _limits, _oom_score, _priorities)

@@ -46,7 +46,7 @@ def _lines(error: jsonschema.ValidationError, root: Schema) -> Iterator[tuple[in
                 expected = _expected(schema["properties"][key], root)
                 yield len(steps) + 1, _path([*steps, key]), f"is missing, expected {expected}"
     else:
-        yield len(steps), _path(steps), f"expected {_expected(schema, root)}, found {_found(value)}"
+        yield len(steps), _path(steps), f"expected {_expected(schema, root)}, found {_found(value, steps)}"
 
 
 def _path(steps: Iterable[str | int]) -> str:
@@ -82,10 +82,12 @@ def _expected(schema: Schema, root: Schema, *, many: bool = False) -> str:
     return words
 
 
-def _found(value: Any) -> str:
+def _found(value: Any, steps: list[str | int]) -> str:
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
         return "an array" if value else "an empty array"
+    if steps[:2] == ["process", "env"]:  # it may be a secret
+        return "a string" if isinstance(value, str) else "true or false" if isinstance(value, bool) else "a number"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

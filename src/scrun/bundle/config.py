@@ -137,7 +137,7 @@ def _mend(value: Any) -> Any:
     """No text that the kernel or a UTF-8 file can't take: NUL is refused, a lone surrogate becomes U+FFFD as in Go."""
     if isinstance(value, str):
         if "\0" in value:
-            raise ValueError(f"a string holds a NUL character: {fastjson.dumps(value)[:60]}")
+            raise ValueError("a string holds a NUL character (\\u0000)")  # not which: it may be a secret
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [_mend(member) for member in value]

@@ -63,7 +63,9 @@ def from_words(
     return process
 
 
-def adapted(process: Process, container: Process, *, uid: int, note: Callable[[str], None]) -> Process:
+def adapted(
+    process: Process, container: Process, *, uid: int, note: Callable[[str], None], keep_user: bool = True
+) -> Process:
     """A copy that the node's runtime can run in a container that :mod:`scrun.bundle.adapt` made fit for it.
 
     Args:
@@ -71,6 +73,7 @@ def adapted(process: Process, container: Process, *, uid: int, note: Callable[[s
         container: the container's own, as the engine wrote it.
         uid: the job's user.
         note: is called with one line for each thing that was changed.
+        keep_user: as it was for the container.
     """
     made = dict(process)
     for key in ("apparmorProfile", "selinuxLabel"):
@@ -78,7 +81,7 @@ def adapted(process: Process, container: Process, *, uid: int, note: Callable[[s
             note(f"process.{key} {label} left out: it is known on the machine of the engine only")
     if uid == 0:
         return made
-    mapped = container.get("user", {})
+    mapped = container.get("user", {}) if keep_user else {}
     there = {"uid": mapped.get("uid", 0), "gid": mapped.get("gid", 0)}
     asked = made.get("user", {})
     wanted = (asked.get("uid", there["uid"]), asked.get("gid", there["gid"]))

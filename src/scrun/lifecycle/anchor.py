@@ -53,6 +53,7 @@ class Anchor:
         self._prepared = False
         self._failure: ScrunError | None = None
         self._forced: int | None = None  # the exit status that a kill decided
+        self.is_turning = False  # to paused, or back
         self._start_answer: Answer | None = None
         self._at_end: list[Answer] = []
         self._stdio: list[int] = [0, 1, 2]
@@ -127,6 +128,8 @@ class Anchor:
         if self._creator is not None:
             wire.send(self._creator, {"created": True})
         self._drop_creator()
+        if self.record["annotations"].get("io.container.manager") == "libpod":
+            wire.send(self._standin, {"do": "hide this host"})
 
     def _drop_creator(self) -> None:
         if self._creator is not None:
@@ -145,7 +148,7 @@ class Anchor:
         self._preparation = None
         self._failure = self._failure or error
         if self.status == status.CREATING:
-            self.log("error", str(self._failure))
+            self.log("error", str(self._failure), system=self._creator is None)
             self._end().begin(self.plan)
         elif self._forced is not None:
             self._finish(self._forced)
@@ -245,7 +248,7 @@ class Anchor:
             if not self._start_answer:
                 self.say(str(error))
         elif self.step:
-            self.record["step"] = self.step.progress.step
+            self.record.update(step=self.step.progress.step, started=log.timestamp())
             self.save()
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])
@@ -351,9 +354,13 @@ class Anchor:
                 os.open(os.devnull, os.O_RDWR)
         self._stdio = stdio
 
-    def log(self, level: str, message: str) -> None:
-        """Write to the anchor's own log."""
-        log.append(self.container.child("anchor.log"), level, message)
+    def log(self, level: str, message: str, *, system: bool = True) -> None:
+        """Write to the anchor's own log, and to syslog unless somebody else does, as far as its levels let through."""
+        in_file, in_syslog = self.plan.get("log_levels", ("debug", "quiet"))
+        if log.rank(level) <= log.rank(in_file):
+            log.append(self.container.child("anchor.log"), level, message)
+        if system and log.rank(level) <= log.rank(in_syslog):
+            log.to_syslog(level, f"container {self.container.id}: {message}", log.DAEMON)
 
     def say(self, message: str) -> None:
         """Tell who reads the container's standard error."""

@@ -1,4 +1,4 @@
-"""The control socket: how start, kill and delete reach the anchor.
+"""The control socket: how start, kill, pause, resume and delete reach the anchor.
 
 One connection, one request, one answer, each a message. Only the container's own user gets one (SO_PEERCRED).
 """
@@ -83,6 +83,14 @@ class _Connection:
             self._anchor.start(self.answer)
         elif what == "kill":
             self._anchor.kill(int(message["signal"]), self.answer)
+        elif what == "pause":
+            from scrun.lifecycle import pause  # seldom asked for, and not kept in every anchor's memory
+
+            pause.deliver(self._anchor, self.answer)
+        elif what == "resume":
+            from scrun.lifecycle import resume
+
+            resume.deliver(self._anchor, self.answer)
         elif what == "delete":
             self._anchor.at_end(self.answer)
             self._anchor.end(KILLED)

@@ -10,7 +10,7 @@ from scrun.errors import ScrunError, UsageError
 from scrun.lifecycle import wire
 from scrun.lifecycle.container import SPOOL, Container
 from scrun.lifecycle.spawn import spawn
-from scrun.slurm import oci_conf, srun
+from scrun.slurm import node_runtime, sources, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-SCRIPT = "scrun.lua"
 PATIENCE = 200.0  # seconds; podman gives create 240
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Of the caller's environment, what later calls need and docker and podman don't give them.
-_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CONF", "TMPDIR")
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CONF", "SLURM_CONF_SERVER", "TMPDIR")
 
 
 class Options:
@@ -36,7 +35,7 @@ class Output:
     """Where messages go, and how the hooks are told of it."""
 
     def __init__(self, logger: log.Log, log_file: str = "", log_format: str = "text") -> None:
-        self.say, self.log_file, self.log_format = logger.say, log_file, log_format
+        self.say, self.levels, self.log_file, self.log_format = logger.say, logger.levels, log_file, log_format
 
 
 class Interrupted(BaseException):
@@ -95,7 +94,7 @@ def _wait(reader: wire.Reader, output: Output) -> None:
             if "created" in message:
                 return
             if "log" in message:
-                output.say(message["log"], message["message"])
+                output.say(message["log"], message["message"], system=False)  # the anchor does that
             elif "waiting" in message:
                 why = f" ({message['waiting']})" if message["waiting"] else ""
                 output.say("info", f"job {message['job']} is queued{why}")
@@ -112,7 +111,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     from scrun.bundle import config as bundle_config
     from scrun.bundle import executable
     from scrun.lifecycle import network
-    from scrun.slurm import job
+    from scrun.slurm import job, oci_conf
 
     bundle = os.path.abspath(options.bundle)
     config = bundle_config.load(bundle, options.config)
@@ -125,7 +124,14 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     if options.console_socket and not terminal:
         raise UsageError("--console-socket is given but process.terminal is false: there is no terminal to be sent")
     oci_conf.check_slurm_conf(environment)
-    settings = oci_conf.read(environment)
+    oci, script = _configuration(container, environment)
+    settings = oci_conf.read_file(oci)
+    in_file = settings.get("FileDebug", "")
+    output.levels.settle(
+        file=in_file or "error",
+        stderr=settings.get("StdIODebug", "error"),
+        syslog=settings.get("SyslogDebug", "quiet"),
+    )
     container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
     request = job.request(environment, container_environment)
     command = srun.program(settings, environment)
@@ -141,24 +147,29 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "created": log.timestamp(),
             "owner": _user_name(uid),
             "annotations": config.get("annotations") or {},
+            "command": process["args"],
+            # As they are now: podman writes what it wants to be updated into config.json first.
+            "resources": _limits(config),
             "environment": {name: environment[name] for name in _KEPT if name in environment},
             "config_file": options.config,
             "srun": command,
-            "runtime": oci_conf.of_the_runtime(settings),
+            "runtime": node_runtime.derive(settings),
         },
+        # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
+        "log_levels": [log.variable("FILE", environment) or in_file or "debug", log.LEVELS[output.levels.syslog]],
         "job": request.job,
         "step_environment": request.step,
         "patience": request.patience if request.patience is not None else PATIENCE,
         "args": [executable.resolve(config, rootfs, bundle=bundle), *process["args"][1:]],
         "environment": {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
-        | {name: environment[name] for name in ("SLURM_CONF",) if name in environment},
+        | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
         "terminal": terminal,
         "console_socket": options.console_socket and os.path.abspath(options.console_socket),
         "console_size": [size["height"], size["width"]] if size and size.get("height") else None,
         "pid_file": options.pid_file and os.path.abspath(options.pid_file),
         "new_network_namespace": network_wanted == network.LATER,
-        "script": os.path.join(os.path.dirname(oci_conf.path(environment)), SCRIPT),
-        "lua": environment.get("SCRUN_LUA", "5.4"),
+        "script": script,
+        "lua": environment.get("SCRUN_LUA", ""),
         "staging": {
             "config_file": os.path.join(bundle, options.config),
             "spool_dir": os.path.join(container.path, SPOOL),
@@ -169,8 +180,35 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "srun": command,
             "network": network_wanted,
             "host_name": config.get("hostname") or "",
+            "spool_mount": settings.get("MountSpoolDir", ""),
+            **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },
     }
+
+
+def _configuration(container: Container, environment: os._Environ[str]) -> tuple[str, str]:
+    """The oci.conf and the scrun.lua to use.
+
+    Raises:
+        SlurmError: there is no Slurm configuration on this host.
+    """
+    if not sources.slurm_conf(environment):
+        from scrun.slurm import fetched
+
+        directory = container.child("conf")
+        if conf := fetched.fetch(directory):
+            environment["SLURM_CONF"] = conf
+        else:
+            script = os.path.join(directory, sources.SCRIPT)
+            return os.path.join(directory, sources.OCI_CONF), (
+                script if os.path.exists(script) else sources.script(environment)
+            )
+    return sources.oci_conf(environment), sources.script(environment)
+
+
+def _limits(config: Message) -> Message:
+    resources = (config.get("linux") or {}).get("resources") or {}
+    return {name: value for name, value in resources.items() if value and name != "devices"}
 
 
 def _user_name(uid: int) -> str:

@@ -125,7 +125,8 @@ def _order(
 
     record = container.record
     own = dict(entry.partition("=")[::2] for entry in process.get("env", ()))
-    made = exec_process.adapted(process, config["process"], uid=record["uid"], note=note)
+    keep_user = record["runtime"]["kind"] == "crun"
+    made = exec_process.adapted(process, config["process"], uid=record["uid"], note=note, keep_user=keep_user)
     made["env"] = [*process.get("env", ()), *(v for v in record["job_environment"] if v.partition("=")[0] not in own)]
     text = fastjson.dumps(made)
     if len(text) > _LONGEST:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PROCESS = "SCRUN_EXEC_PROCESS"
 NOT_RUN = 3  # the exit status of what :func:`watch` makes, when the process could not be run
 CODE = 255  # the exit status of exec itself then; runc's
+_APPEARS_WITHIN = 50  # tenths of a second that the container has to appear on the node
 _READ_WITHIN = 100  # tenths of a second that the directory waits for its reader
 
 
@@ -84,8 +85,11 @@ def _until(condition: str, tries: int, pause: float) -> str:
 
 
 def _find_task(record: Record, program: str, name: str) -> str:
-    """Of a job of several tasks, one whose container is on this node."""
-    if record["tasks"] == 1:
-        return "task=0\n"
+    """Of the job's tasks, one whose container runs on this node; just after the start there may be none yet."""
     tasks = " ".join(map(str, range(record["tasks"])))
-    return f'for task in {tasks}; do {program} state "{name}" >/dev/null 2>&1 && break; done\n'
+    runs = f'{program} state "{name}" 2>/dev/null | grep -Eq \'"status": *"(running|paused)"\''
+    return (
+        f"tries=0; task=; until [ $task ] || [ $tries -ge {_APPEARS_WITHIN} ]; do\n"
+        f"for task in {tasks}; do {runs} && break; task=; done\n"
+        "[ $task ] || { tries=$((tries + 1)); sleep 0.1; }; done; : ${task:=0}\n"
+    )

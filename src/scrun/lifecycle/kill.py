@@ -25,6 +25,7 @@ _HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
 _TRIES = 40  # a tenth of a second apart: the node's runtime may not know the container yet, just after start
 _FORCED_TRIES = 3  # for SIGKILL, which has another way
 _PATIENCE = 5.0  # seconds that the node's runtime has for SIGKILL
+_THAW = 0.5  # seconds until what is frozen, and not only stopped, must go on to die (a cgroup v1 freezer)
 _GONE = ("not running", "no such process", "does not exist", "No such file")
 
 
@@ -99,6 +100,14 @@ def force(anchor: Anchor, step: Step) -> None:
     def done(exit_status: int, _said: str) -> None:
         if exit_status:
             step.terminate()
+        elif anchor.status == status.PAUSED:
+            anchor.loop.after(_THAW, thaw)
+
+    def thaw() -> None:
+        if "exit_status" not in anchor.record:
+            from scrun.lifecycle import pause
+
+            pause.go_on(anchor, lambda _exit_status, _said: None)
 
     anchor.loop.after(_PATIENCE, step.terminate)
     try:

@@ -9,7 +9,7 @@ import os
 import signal
 
 from scrun.lifecycle.worker import close_all_but
-from scrun.slurm import oci_conf, srun
+from scrun.slurm import node_runtime, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def runtime(record: Record) -> tuple[str, str]:
         NodeRuntimeError: oci.conf doesn't say how it is called.
     """
     values = {"n": "$SLURMD_NODENAME", "j": str(record["job"]), "s": str(record.get("step") or 0), "t": "$task"}
-    values.update(u=str(record["user"]), U=str(record["uid"]), m="", b="", r="", e="", p="")
-    return oci_conf.runtime_command(record["runtime"], values)
+    values.update(u=str(record["user"]), U=str(record["uid"]))
+    return node_runtime.command(record["runtime"], values)
 
 
 def argv(record: Record, script: str, *words: str, nodes: Sequence[str] | None = None) -> list[str]:

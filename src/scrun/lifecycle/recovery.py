@@ -11,6 +11,8 @@ from scrun.lifecycle import processes, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from scrun.lifecycle.container import Container
 
 KILLED = 128 + signal.SIGKILL
@@ -42,9 +44,7 @@ def end(container: Container) -> None:
 
         control.cancel(record["job"])
         record["released"] = True
-    elif (
-        not record.get("job_owned") and record.get("job") and record["status"] == status.RUNNING and record.get("step")
-    ):
+    elif not record.get("job_owned") and record.get("job") and _has_a_step(record):
         _restore_environment(record["environment"])
         from scrun.slurm import control
 
@@ -56,6 +56,10 @@ def end(container: Container) -> None:
         container.save()
     except OSError as error:
         raise ScrunError(f"can't write {container.path}: {error.strerror}") from error
+
+
+def _has_a_step(record: dict[str, Any]) -> bool:
+    return record["status"] in (status.RUNNING, status.PAUSED) and bool(record.get("step"))
 
 
 def _restore_environment(variables: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 The container's first process runs on another machine, so conmon and containerd's shim are given this one: it waits
 for the anchor to say how the container ended and exits with that status, passes on the signals sent to it, and sits
 in a network namespace of its own where the config asks for a new one (docker configures the namespace of that pid).
+podman looks into its mount namespace: see empty_root.py.
 
 It and the anchor watch each other: whichever is killed, the other ends the job.
 """
@@ -47,6 +48,10 @@ def run(channel: int, container: Container, anchor: int) -> int:
         if message["do"] == "new network namespace":
             guard = _fork_guard(anchor, container)  # before: from the new namespace slurmctld can't be reached
             wire.send(channel, {"answer": _enter_new_network_namespace()})
+        elif message["do"] == "hide this host":
+            from scrun.lifecycle import empty_root  # podman's containers alone need it
+
+            empty_root.enter(container.id, container.path)
         elif message["do"] == "exit":
             return int(message["status"])
     if guard:
@@ -70,7 +75,7 @@ def _enter_new_network_namespace() -> str:
     """Leave the machine's network namespace for a new one; the answer is empty, or says why not."""
     for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET):  # a plain user may do it only with a user namespace
         try:
-            _unshare(flags)
+            unshare(flags)
         except OSError as error:
             why = error.strerror
         else:
@@ -78,7 +83,12 @@ def _enter_new_network_namespace() -> str:
     return f"can't make a network namespace for the container's process: {why}"
 
 
-def _unshare(flags: int) -> None:
+def unshare(flags: int) -> None:
+    """unshare(2).
+
+    Raises:
+        OSError: it isn't allowed.
+    """
     if hasattr(os, "unshare"):
         os.unshare(flags)
         return

@@ -35,6 +35,21 @@ def can_resume(status: str) -> bool:
     return status == PAUSED
 
 
+def can_watch(status: str) -> bool:
+    """Until it has ended; what waits for its job uses nothing yet."""
+    return status in (CREATED, RUNNING, PAUSED)
+
+
+def can_update(status: str) -> bool:
+    """As long as its job may be there."""
+    return status in (CREATED, RUNNING, PAUSED)
+
+
+def can_ps(status: str) -> bool:
+    """Whether there are processes to be listed."""
+    return status in (RUNNING, PAUSED)
+
+
 def can_exec(status: str) -> bool:
     """A further process needs the container's namespaces: a container that runs."""
     return status == RUNNING

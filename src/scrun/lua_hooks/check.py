@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from scrun.errors import HookError
 from scrun.lua_hooks.calls import StageIn, StageOut
 from scrun.lua_hooks.fake import FakeHost
-from scrun.lua_hooks.hooks import Hooks, read_script, shown
+from scrun.lua_hooks.hooks import Hooks, read_script, shown, version_of
 
 # What docker and podman write, as far as scripts look at it.
 CONFIG = """{"ociVersion": "1.2.0",
@@ -35,7 +35,7 @@ JOB_ENV = {
 OFFERED = ("stage_in", "stage_out")
 
 
-def check(path: str, lua: str = "5.4", extras: Mapping[str, Callable[..., object]] | None = None) -> list[str]:
+def check(path: str, lua: str | None = None, extras: Mapping[str, Callable[..., object]] | None = None) -> list[str]:
     """Load the script and call both hooks for a made-up job in a temporary bundle; answers one line a problem.
 
     ``extras`` stand in for the functions of the ``scrun`` table; by default each does nothing. What the hooks didn't
@@ -44,7 +44,7 @@ def check(path: str, lua: str = "5.4", extras: Mapping[str, Callable[..., object
     host = FakeHost(dict.fromkeys(OFFERED, lambda *_: None) if extras is None else extras)
     try:
         source = read_script(path)
-        hooks = Hooks(path, host, lua)
+        hooks = Hooks(path, host, version_of(source, lua))
         hooks.run_no_commands()
         hooks.begin(source)
     except HookError as error:

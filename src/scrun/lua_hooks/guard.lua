@@ -4,7 +4,7 @@
 local host_log, call, share = ...
 
 local concat = table.concat
-local error, pairs, select, setmetatable, tostring, type = error, pairs, select, setmetatable, tostring, type
+local error, pairs, pcall, select, setmetatable, tostring, type = error, pairs, pcall, select, setmetatable, tostring, type
 local io_type = io.type
 
 python = nil
@@ -28,6 +28,19 @@ package.cpath = without_cwd(package.cpath)
 
 function os.exit()
     error("os.exit would end scrun itself: return slurm.ERROR and a message instead", 0)
+end
+
+-- Lua 5.1 took C's %u, and an example of scrun(1) uses it; later ones refuse it
+if not pcall(string.format, "%u", 1) then
+    local format = string.format
+    function string.format(text, ...)
+        if type(text) == "string" then
+            text = text:gsub("%%([^%a%%]*)([%a%%])", function(flags, kind)
+                if kind == "u" then return "%" .. flags .. "d" end
+            end)
+        end
+        return format(text, ...)
+    end
 end
 
 -- stdout is the container's: what is written there goes to the log, a line at a time ---------------------------------

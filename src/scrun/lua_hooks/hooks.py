@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STAGE_IN = "slurm_scrun_stage_in"
 STAGE_OUT = "slurm_scrun_stage_out"
+DEFAULT = "5.4"
 SUCCESS = 0
 ERROR = -1
 
@@ -38,10 +39,10 @@ class Hooks:
         self._lua = Interpreter(lua, functions, host.extras)
 
     @classmethod
-    def load(cls, path: str, host: Host, *, lua: str = "5.4") -> Hooks:
-        """Read and run the script at ``path`` under that version of Lua. Raises HookError."""
+    def load(cls, path: str, host: Host, *, lua: str | None = None) -> Hooks:
+        """Read and run the script at ``path``, under that version of Lua or the one that it names. Raises HookError."""
         source = read_script(path)
-        hooks = cls(path, host, lua)
+        hooks = cls(path, host, version_of(source, lua))
         hooks.begin(source)
         return hooks
 
@@ -92,6 +93,23 @@ class Hooks:
 def shown(text: str) -> str:
     """As a person may be shown it: what isn't UTF-8 as ``\\xff``."""
     return readable(to_bytes(text))
+
+
+def version_of(source: bytes, wanted: str | None = None) -> str:
+    """The Lua to run a script with: the wanted one, else the one of its line ``-- lua: 5.1``, else :data:`DEFAULT`.
+
+    The line is one of the comments that the script begins with.
+    """
+    if wanted:
+        return wanted
+    for line in source.splitlines():
+        words = line.strip()
+        if words and not words.startswith((b"--", b"#")):
+            break
+        name, colon, version = words.lstrip(b"-# \t").partition(b":")
+        if colon and name.strip().lower() == b"lua" and version.strip()[:1].isdigit():
+            return readable(version.strip())
+    return DEFAULT
 
 
 def read_script(path: str) -> bytes:

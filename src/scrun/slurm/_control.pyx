@@ -20,10 +20,12 @@ cdef extern from *:
                                  const job_desc_msg_t *desc, int het_job_offset);
     extern char **env_array_create(void);
     extern void env_array_free(char **env_array);
+    extern char *slurm_get_extra_conf_path(const char *name);
     """
     int env_array_for_job(char ***, const slurm.resource_allocation_response_msg_t *, const slurm.job_desc_msg_t *, int)
     char **env_array_create()
     void env_array_free(char **)
+    char *slurm_get_extra_conf_path(const char *)
 
 
 PENDING = slurm.ESLURM_JOB_PENDING
@@ -33,6 +35,11 @@ GONE = (slurm.ESLURM_INVALID_JOB_ID, slurm.ESLURM_ALREADY_DONE)
 def start():
     """Read slurm.conf and load Slurm's plugins; where there is no slurm.conf, libslurm ends the process."""
     slurm.slurm_init(NULL)
+
+
+def conf_path(str name):
+    """Where libslurm has that file of its configuration: beside slurm.conf, or in this process's own memory."""
+    return _text(slurm_get_extra_conf_path(name.encode()))
 
 
 class AllocationError(Exception):

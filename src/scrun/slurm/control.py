@@ -34,6 +34,7 @@ except ImportError as missing:
 
 _control.start()
 
+conf_path = _control.conf_path
 Failed = _control.AllocationError
 _UNREACHABLE = range(1000, 2000)  # slurm_errno.h: communication failures
 

@@ -1,25 +1,91 @@
-"""oci.conf(5): how the nodes run containers, as far as it concerns who asks them to.
+"""oci.conf(5): how the nodes run containers, read on the submitting host for what concerns who asks them to.
 
-The file lies beside slurm.conf, and is read on the submitting host; its patterns are expanded here as slurmstepd
-expands them on the node, to name a container to the node's own runtime.
+Two settings of scrun's own (:data:`OURS`) may stand in comments, see :mod:`scrun.slurm.conf_text`.
 """
 
 from __future__ import annotations
 
 import os
 
-from scrun.errors import NodeRuntimeError, SlurmError
+from scrun.errors import SlurmError
+from scrun.log import LEVELS
+from scrun.slurm import conf_text, sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
-DEFAULT_SLURM_CONF = "/etc/slurm/slurm.conf"
+    Settings = dict[str, Any]
 
 
-def path(environment: Mapping[str, str]) -> str:
-    """Where oci.conf is: beside the slurm.conf that SLURM_CONF names, or the default one."""
-    return os.path.join(os.path.dirname(environment.get("SLURM_CONF") or DEFAULT_SLURM_CONF), "oci.conf")
+def _text(value: str) -> str:
+    return value
+
+
+def _boolean(value: str) -> bool:
+    known = {"yes": True, "up": True, "true": True, "1": True, "no": False, "down": False, "false": False, "0": False}
+    known |= {"y": True, "n": False}
+    if value.lower() not in known:
+        raise ValueError("true or false")
+    return known[value.lower()]
+
+
+def _env_file(value: str) -> str:
+    forms = {"null": "null", "newline": "newline", "disabled": "disabled"}
+    forms |= dict.fromkeys(("true", "y", "yes", "1"), "null") | dict.fromkeys(("false", "n", "no", "0"), "disabled")
+    if value.lower() not in forms:
+        raise ValueError("null, newline or disabled")
+    return forms[value.lower()]
+
+
+def _level(value: str) -> str:
+    if value.isascii() and value.isdigit() and int(value) < len(LEVELS):
+        return LEVELS[int(value)]
+    if value.lower() not in LEVELS:
+        raise ValueError(f"one of {', '.join(LEVELS)}")
+    return value.lower()
+
+
+def _expression(value: str) -> str:
+    """slurmd compiles it, regex(7); here only its brackets are looked at, since re would cost each create 5 ms."""
+    depth, position = 0, 0
+    while position < len(value):
+        character = value[position]
+        if character == "\\":
+            position += 1
+        elif character == "[":
+            first = position + 1 + (value[position + 1 : position + 2] == "^")
+            position = value.find("]", first + 1)
+            while position > 0 and value[position - 1] == ":" and value.rfind("[:", first, position) > first - 1:
+                position = value.find("]", position + 1)  # the end of a class such as [:alnum:] within
+            if position < 0:
+                raise ValueError("an extended regular expression: a [ without ]")
+        depth += (character == "(") - (character == ")")
+        position += 1
+    if depth:
+        raise ValueError("an extended regular expression: its brackets don't match")
+    return value
+
+
+def _hooks(value: str) -> list[str]:
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
+# Every key of oci.conf(5), with what reads its value.
+KEYS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("ContainerPath", "MountSpoolDir", "SrunPath", "DebugFlags", "SrunArgs"), _text),
+    **{f"RunTime{verb}": _text for verb in ("Create", "Delete", "Kill", "Query", "Run", "Start")},
+    **dict.fromkeys(("StdIODebug", "SyslogDebug", "FileDebug"), _level),
+    **dict.fromkeys(("EnvExclude", "RunTimeEnvExclude"), _expression),
+    **dict.fromkeys(("DisableCleanup", "IgnoreFileConfigJson"), _boolean),
+    "CreateEnvFile": _env_file,
+    "DisableHooks": _hooks,
+}
+# "#scrun: NodeRuntime=..." says how a node's runtime is called where the RunTime patterns don't tell; see node_runtime.
+OURS: dict[str, Callable[[str], Any]] = {"NodeRuntime": _text, "NodeContainer": _text}
+
+_BY_LOWER = {name.lower(): (name, parse) for name, parse in {**KEYS, **OURS}.items()}
 
 
 def check_slurm_conf(environment: Mapping[str, str]) -> None:
@@ -40,104 +106,79 @@ def check_slurm_conf(environment: Mapping[str, str]) -> None:
         raise SlurmError(f"the Slurm configuration {where} is no text")
 
 
-def read(environment: Mapping[str, str]) -> dict[str, str]:
-    """The settings, by their names in lower case.
+def read(environment: Mapping[str, str]) -> Settings:
+    """:func:`read_file` of the oci.conf that is used in that environment."""
+    return read_file(sources.oci_conf(environment))
+
+
+def read_file(where: str) -> Settings:
+    """The settings of the oci.conf at that path, by their names as the manual page has them; SrunArgs is a list.
 
     Raises:
-        SlurmError: there is none, so no node can run a container; or it can't be read.
+        SlurmError: there is none, so no node can run a container; or it can't be read, or understood.
     """
-    where = path(environment)
     try:
-        with open(where, encoding="utf-8", errors="surrogateescape") as file:
-            return parse(file.read())
+        settings = parse(conf_text.content(where), where)
     except FileNotFoundError:
         raise SlurmError(f"{where} does not exist: Slurm runs containers only where oci.conf(5) says how") from None
     except OSError as error:
         raise SlurmError(f"can't read {where}: {error.strerror}") from error
-
-
-def spool_directory(environment: Mapping[str, str]) -> str:
-    """Where slurmstepd mounts its own files in a container: oci.conf's MountSpoolDir, or slurm.conf's SlurmdSpoolDir.
-
-    Up to its first %-letter, which only a node can tell.
-    """
-    where = read(environment).get("mountspooldir") or _slurm_conf(environment).get("slurmdspooldir")
-    return os.path.dirname((where or _SPOOL).partition("%")[0] + "/")
-
-
-_SPOOL = "/var/spool/slurmd"  # SlurmdSpoolDir, by slurm.conf(5)
-
-
-def _slurm_conf(environment: Mapping[str, str]) -> dict[str, str]:
-    """The settings of the one file, without what it includes."""
-    try:
-        with open(
-            environment.get("SLURM_CONF") or DEFAULT_SLURM_CONF, encoding="utf-8", errors="surrogateescape"
-        ) as file:
-            return parse(file.read())
-    except OSError:
-        return {}
-
-
-def parse(text: str) -> dict[str, str]:
-    """The ``Name=value`` lines of an oci.conf; values may be quoted, ``#`` starts a comment outside quotes."""
-    settings: dict[str, str] = {}
-    for line in text.splitlines():
-        name, equals, value = line.partition("=")
-        name = name.strip()
-        if equals and name and not name.startswith("#"):
-            settings[name.lower()] = _unquoted(value.strip())
+    _check_patterns(settings, where)
     return settings
 
 
-def _unquoted(value: str) -> str:
-    if value[:1] in ("'", '"'):
-        end = value.find(value[0], 1)
-        if end > 0:
-            return value[1:end]
-    return value.partition("#")[0].strip()
-
-
-def expand(pattern: str, values: Mapping[str, str]) -> str:
-    """A pattern with its %-letters replaced, as oci.conf(5) lists them.
+def parse(text: str, where: str = "oci.conf") -> Settings:
+    """The settings of that text; ``where`` names the file in what is wrong with it.
 
     Raises:
-        NodeRuntimeError: a letter that only slurmstepd can know.
+        SlurmError: a line that is no setting, a key that isn't oci.conf's, a value that isn't one, with file and line.
     """
-    out = ""
-    rest = pattern
-    while rest:
-        plain, percent, rest = rest.partition("%")
-        out += plain
-        if percent:
-            letter, rest = rest[:1], rest[1:]
-            if letter != "%" and letter not in values:
-                raise NodeRuntimeError(f"oci.conf: {pattern!r}: %{letter} is known on the node only")
-            out += "%" if letter == "%" else values[letter]
-    return out
+    settings: Settings = {}
+    for place, name, value in conf_text.entries(text, where):
+        if name.lower() not in _BY_LOWER:
+            raise SlurmError(f"{place}: oci.conf has no {name}: see man oci.conf")
+        proper, convert = _BY_LOWER[name.lower()]
+        try:
+            found = convert(value)
+        except ValueError as error:
+            raise SlurmError(f"{place}: {proper}={value!r} is not {error}") from None
+        if proper == "SrunArgs":
+            settings.setdefault(proper, []).append(found)
+        else:
+            settings[proper] = found
+    return settings
 
 
-_RUNTIME = (("runtimequery", "state"), ("runtimekill", "kill"))  # the settings that tell how it is called, and a verb
+def spool_directory(named: str, environment: Mapping[str, str]) -> str:
+    """Where slurmstepd mounts its own files in a container, up to the first %-letter, which only a node can tell.
 
-
-def of_the_runtime(settings: Mapping[str, str]) -> dict[str, str]:
-    """Those of the settings that :func:`runtime_command` reads."""
-    return {key: settings[key] for key, _verb in _RUNTIME if key in settings}
-
-
-def runtime_command(settings: Mapping[str, str], values: Mapping[str, str]) -> tuple[str, str]:
-    """How the node's own runtime is called: the shell words before its verb, and the container's name there.
-
-    Both come from RunTimeQuery or RunTimeKill, whose last word is the container's name.
-
-    Raises:
-        NodeRuntimeError: neither is set, or they aren't of that form.
+    That is what MountSpoolDir names, or slurm.conf's SlurmdSpoolDir.
     """
-    for key, verb in _RUNTIME:
-        program, found, rest = settings.get(key, "").partition(f" {verb} ")
-        if found and rest.strip():
-            return expand(program.strip(), values), expand(rest.split()[-1], values)
-    raise NodeRuntimeError(
-        "oci.conf names no runtime that can be asked on the node: set RunTimeQuery to e.g. "
-        '"crun --rootless=true --root=/run/user/%U/ state %n.%u.%j.%s.%t"'
-    )
+    return os.path.dirname((named or _slurmd_spool(environment)).partition("%")[0] + "/")
+
+
+def _slurmd_spool(environment: Mapping[str, str]) -> str:
+    """SlurmdSpoolDir of slurm.conf itself, not of what it includes."""
+    try:
+        with open(sources.slurm_conf(environment), encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                name, _, value = line.partition("=")
+                if name.strip().lower() == "slurmdspooldir":
+                    return value.split("#")[0].strip()
+    except OSError:
+        pass
+    return "/var/spool/slurmd"  # the default, by slurm.conf(5)
+
+
+def _check_patterns(settings: Settings, where: str) -> None:
+    """slurmd refuses each container step otherwise, and says why in its own log only."""
+    if settings.get("IgnoreFileConfigJson"):
+        return
+    has = {verb: bool(settings.get(f"RunTime{verb}")) for verb in ("Create", "Start", "Run", "Query", "Kill", "Delete")}
+    run = has["Run"] and has["Kill"] and has["Delete"] and not has["Create"] and not has["Start"]
+    start = has["Create"] and has["Start"] and has["Query"] and has["Kill"] and has["Delete"] and not has["Run"]
+    if not run and not start:
+        raise SlurmError(
+            f"{where}: Slurm would run no container with it: set RunTimeKill, RunTimeDelete and RunTimeRun, "
+            "or RunTimeKill, RunTimeDelete, RunTimeQuery, RunTimeCreate and RunTimeStart"
+        )

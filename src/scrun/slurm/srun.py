@@ -13,22 +13,23 @@ from scrun.errors import SlurmMissing
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
 # What srun prints, with -v, of the step's life; measured with Slurm 26.05.
 _LAUNCHING, _STARTED, _ABORTED = "launching StepId=", " started", "Job step aborted"
 
 
-def program(settings: Mapping[str, str], environment: Mapping[str, str]) -> list[str]:
+def program(settings: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
     """srun and the arguments that oci.conf wants each call to have (SrunPath, SrunArgs).
 
     Raises:
         SlurmMissing: there is no srun.
     """
-    named = settings.get("srunpath")
+    named = settings.get("SrunPath")
     candidates = [named] if named else [f"{d}/srun" for d in environment.get("PATH", os.defpath).split(":") if d]
     for candidate in candidates:
         if os.access(candidate, os.X_OK):
-            return [candidate, *settings.get("srunargs", "").split()]
+            return [candidate, *settings.get("SrunArgs", ())]
     where = f"at {named}, where oci.conf's SrunPath says it is" if named else "on PATH"
     raise SlurmMissing(f"srun is not {where}: install Slurm's commands on this host")
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from scrun.errors import ScrunError
+import sys
+
+from scrun import fastjson, verbs
+from scrun.lifecycle import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from scrun.grammar import Call
     from scrun.log import Log
 
 
 def perform(call: Call, _logger: Log) -> None:
-    """Not there yet."""
-    raise ScrunError(f"{call.command} is not there yet")
+    """Print what the container uses."""
+    interval = events.interval(call.options["interval"] or "5s")
+    events.run(verbs.container(call), None if call.options["stats"] else interval, _tell)
+
+
+def _tell(event: dict[str, Any]) -> None:
+    sys.stdout.write(fastjson.dumps(event) + "\n")
+    sys.stdout.flush()

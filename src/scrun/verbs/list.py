@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from scrun.errors import ScrunError
+import os
+import sys
+
+from scrun import fastjson, verbs
+from scrun.errors import UsageError
+from scrun.lifecycle import list as listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,5 +16,15 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> None:
-    """Not there yet."""
-    raise ScrunError(f"{call.command} is not there yet")
+    """Print what containers there are."""
+    form = call.options["format"] or "table"
+    if form not in ("table", "json"):
+        raise UsageError(f"format {form!r} is unknown: use table or json")
+    entries = listing.run(verbs.root(call), briefly=call.options["quiet"])
+    if call.options["quiet"]:
+        sys.stdout.write("".join(f"{entry['id']}\n" for entry in entries))
+    elif form == "json":
+        sys.stdout.write(fastjson.dumps(entries) + "\n")
+    else:
+        width = os.get_terminal_size(1).columns if os.isatty(1) else 0
+        sys.stdout.write(listing.table(entries, width))

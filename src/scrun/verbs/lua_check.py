@@ -1,8 +1,10 @@
-"""scrun lua_check."""
+"""scrun lua check."""
 
 from __future__ import annotations
 
-from scrun.errors import ScrunError
+import os
+
+from scrun.lifecycle import lua_check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +12,9 @@ if TYPE_CHECKING:
     from scrun.log import Log
 
 
-def perform(call: Call, _logger: Log) -> None:
-    """Not there yet."""
-    raise ScrunError(f"{call.command} is not there yet")
+def perform(call: Call, _logger: Log) -> int:
+    """Print what is wrong with the script, a line a problem, or that it is good."""
+    path = call.arguments[0] if call.arguments else lua_check.default_script(os.environ)
+    problems = lua_check.run(path, os.environ)
+    print("\n".join(problems) or f"{path}: ok")
+    return 1 if problems else 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scrun.errors import ScrunError
+from scrun import verbs
+from scrun.lifecycle import pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,5 +12,5 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> None:
-    """Not there yet."""
-    raise ScrunError(f"{call.command} is not there yet")
+    """Pause the container."""
+    pause.run(verbs.container(call))

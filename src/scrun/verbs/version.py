@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scrun.errors import ScrunError
+import sys
+
+from scrun import VERSION_TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +12,6 @@ if TYPE_CHECKING:
     from scrun.log import Log
 
 
-def perform(call: Call, _logger: Log) -> None:
-    """Not there yet."""
-    raise ScrunError(f"{call.command} is not there yet")
+def perform(_call: Call, _logger: Log) -> None:
+    """Print the version."""
+    sys.stdout.write(VERSION_TEXT + "\n")

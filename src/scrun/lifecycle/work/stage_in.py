@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 
+from scrun.errors import HookError
 from scrun.lifecycle import latest, network, wire
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
+from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
-from scrun.slurm import oci_conf
+from scrun.slurm import oci_conf, sources
+from scrun.staging import mount_points
 from scrun.staging.known import memory
 
 TYPE_CHECKING = False
@@ -30,7 +33,7 @@ NETWORKED = "networked"  # the bundle within the bundle, for a container that ha
 def run(channel: int, container: Container) -> None:
     """Serve ``{"script": …}``, which loads it, and then ``{"record": …}``, which calls the hook."""
     reader = wire.Reader(channel)
-    preload(os.environ.get("SCRUN_LUA", "5.4"))
+    preload(_likely_version())
     if not (message := reader.next()):
         return
     plan = message["staging"]
@@ -58,22 +61,36 @@ def run(channel: int, container: Container) -> None:
         host.job.wait()
 
 
+def _likely_version() -> str:
+    """Of Lua; the script is read before anybody says which it is."""
+    try:
+        source = read_script(sources.script(os.environ))
+    except HookError:
+        source = b""
+    return version_of(source, os.environ.get("SCRUN_LUA"))
+
+
 def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any]) -> Message:
-    from scrun.bundle import adapt
+    from scrun.bundle import adapt, adapt_process
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
 
     uid, gid = record["uid"], record["gid"]
+    job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
     made: list[Staged] = []
     waits: list[bool] = []
 
     kind = plan["network"]
 
     def adapted(given: dict[str, Any], nodes_network: bool | None = None) -> dict[str, Any]:
-        return adapt.adapt(
-            given, uid=uid, gid=gid, note=lambda text: host.log("debug", text), nodes_network=nodes_network
-        )
+        # Only crun can make a user namespace without a user 0; of a runtime that isn't known that isn't hoped.
+        keep_user = record["runtime"]["kind"] == "crun"
+        note = lambda text: host.log("debug", text)  # noqa: E731
+        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, keep_user=keep_user, nodes_network=nodes_network)
+        if "env_exclude" in plan:  # slurmd leaves the config alone
+            adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
+        return fit
 
     def first(given: dict[str, Any]) -> dict[str, Any]:
         # In doubt without a network; a container that may have the node's after all finds a config for that beside it.
@@ -95,12 +112,11 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
                 options=options or None,
                 variants=variants,
                 fit=latest.fit(plan),
-                places=[oci_conf.spool_directory(os.environ)],
+                places=[oci_conf.spool_directory(plan["spool_mount"], os.environ)] if mount_points.is_needed() else (),
             )
         )
 
     host.stage_in = stage
-    job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
     call = StageIn(
         id=record["id"],
         bundle=record["bundle"],
@@ -119,6 +135,8 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         raise
     ours = bool(made) and paths.bundle == record["bundle"]
     bundle, rootfs = (made[-1].bundle, made[-1].rootfs) if ours else (paths.bundle, paths.root_path or record["rootfs"])
+    if not ours and bundle != record["bundle"]:
+        _leave_engine(bundle, config, host)
     return {
         "staged": made[-1].to_dict() if made else {},
         "bundle": bundle,
@@ -127,3 +145,26 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
         "hold": not ours or any(waits),
     }
+
+
+def _leave_engine(bundle: str, original: dict[str, Any], host: Host) -> None:
+    """Take from a bundle of the script's own making what it took over from the engine and no node can use."""
+    from scrun import fastjson
+    from scrun.bundle import adapt
+    from scrun.bundle import config as bundle_config
+    from scrun.errors import BundleError
+
+    try:
+        config = bundle_config.load(bundle)
+    except BundleError:
+        return  # it is on the nodes only, say: the node's runtime will tell what is wrong with it
+    if not (notes := adapt.leave_engine(config, original)):
+        return
+    for note in notes:
+        host.log("debug", note)
+    path = os.path.join(bundle, "config.json")
+    fresh = os.path.join(bundle, f".config.json.{os.getpid()}")
+    with open(fresh, "x", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
+        file.write(fastjson.dumps(config))
+    os.rename(fresh, path)

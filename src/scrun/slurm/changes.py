@@ -1,0 +1,60 @@
+"""What may be changed of a job that is there, without asking Slurm yet."""
+
+from __future__ import annotations
+
+from scrun.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# What slurmctld may let a plain user change of his job (scontrol(1), update), by the name that SCRUN_<name> has, and
+# the attribute of pyslurm.JobSubmitDescription. Most of them only while the job is queued: slurmctld decides, and says.
+CHANGES = {
+    "ACCOUNT": "account",
+    "COMMENT": "comment",
+    "CONSTRAINT": "constraints",
+    "DEPENDENCY": "dependencies",
+    "JOB_NAME": "name",
+    "JOB_NODELIST": "required_nodes",
+    "PARTITION": "partitions",
+    "QOS": "qos",
+    "RESERVATION": "reservations",
+    "TIMELIMIT": "time_limit",
+    "WCKEY": "wckey",
+}
+_UNLIMITED = ("INFINITE", "UNLIMITED", "-1")
+
+
+def checked(changes: Mapping[str, str]) -> dict[str, int | str]:
+    """The changes as :func:`scrun.slurm.jobs.change` takes them.
+
+    Raises:
+        UsageError: there is no such property, or none that can be changed; or the value isn't one.
+    """
+    for name in changes:
+        if name not in CHANGES:
+            raise UsageError(f"{name} of a job that is there can't be changed: use one of {', '.join(CHANGES)}")
+    return {name: minutes(value) if name == "TIMELIMIT" else value for name, value in changes.items()}
+
+
+def minutes(value: str) -> int | str:
+    """A time limit in any of sbatch's forms, in minutes, or UNLIMITED.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if value.upper() in _UNLIMITED:
+        return "UNLIMITED"
+    days, dash, clock = value.rpartition("-")
+    parts = [*([days] if dash else []), *clock.split(":")]
+    if not all(part.isascii() and part.isdigit() for part in parts) or len(parts) > 3 + bool(dash):
+        raise UsageError(
+            f"time limit {value!r} is not minutes, minutes:seconds, hours:minutes:seconds, "
+            "days-hours[:minutes[:seconds]] or UNLIMITED"
+        )
+    numbers = [int(part) for part in parts]
+    if not dash:
+        numbers = [0, *numbers] if len(numbers) == 3 else [0, 0, *numbers]
+    day, hour, minute, second = (*numbers, 0, 0, 0)[:4]
+    return (day * 24 + hour) * 60 + minute + (second > 0)

@@ -1,0 +1,15 @@
+"""scrun checkpoint."""
+
+from __future__ import annotations
+
+from scrun.errors import ScrunError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.grammar import Call
+    from scrun.log import Log
+
+
+def perform(_call: Call, _logger: Log) -> None:
+    """Say that it can't be done."""
+    raise ScrunError("checkpoint is not supported: a job's processes can't be saved")

@@ -1,0 +1,107 @@
+"""scrun(1)'s own examples of a scrun.lua run as they are there: the page's of today, and that of January 2024."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import pages
+from .conftest import MakeContainer
+from .engines import Engine
+from .users import User
+
+pytestmark = pytest.mark.slurm_only("has no scrun.lua")
+
+Configure = Callable[..., Path]
+SITE = Path("/etc/slurm/scrun.lua")
+SIMPLE = """
+function slurm_scrun_stage_in(id, bundle, spool_dir, config_file, job_id, user_id, group_id, job_env)
+    return slurm.SUCCESS
+end
+function slurm_scrun_stage_out(id, bundle, orig_bundle, root_path, orig_root_path, spool_dir, config_file, jobid,
+                               user_id, group_id)
+    return slurm.SUCCESS
+end
+return slurm.SUCCESS
+"""
+
+
+@pytest.fixture(params=[pages.current, pages.older], ids=["today's", "January 2024"])
+def example(request: pytest.FixtureRequest) -> str:
+    """Each full example."""
+    return str(request.param())
+
+
+@pytest.fixture(params=["5.4", "5.1"])
+def lua(request: pytest.FixtureRequest) -> str:
+    """The default, and what Debian builds Slurm with."""
+    return str(request.param)
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory that every user can write to and every host sees."""
+    path = Path("/home/.scrun-tests-scratch")
+    path.mkdir()
+    path.chmod(0o1777)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def as_the_sites() -> Iterator[Callable[[str], None]]:
+    """Puts a script in the place of the site's own, for engines, whose calls take no -f of ours."""
+    was = SITE.readlink()
+
+    def put(text: str) -> None:
+        SITE.unlink()
+        SITE.write_text(text)
+
+    yield put
+    SITE.unlink()
+    SITE.symlink_to(was)
+
+
+def test_the_simple_example_runs_a_bundle_where_it_is(
+    container: MakeContainer, slurm_conf: Configure, lua: str
+) -> None:
+    conf = slurm_conf()
+    conf.with_name("scrun.lua").unlink()
+    conf.with_name("scrun.lua").write_text(SIMPLE)
+    one = container("sh", "-c", "echo ran; exit 7").started(global_options=["-f", str(conf)], env={"SCRUN_LUA": lua})
+    assert one.ended() == 7
+    assert one.output == b"ran\n"
+
+
+def test_the_full_example_runs_a_bundle_on_scratch_and_brings_it_back(
+    container: MakeContainer, slurm_conf: Configure, scratch: Path, example: str, lua: str
+) -> None:
+    conf = slurm_conf()
+    conf.with_name("scrun.lua").unlink()
+    conf.with_name("scrun.lua").write_text(pages.with_scratch(example, scratch))
+    one = container("sh", "-c", "echo $SLURM_JOB_ID; echo made >/made; exit 7")
+    one.started(global_options=["-f", str(conf)], env={"SCRUN_LUA": lua})
+    assert one.record["job_bundle"].startswith(f"{scratch}/")
+    assert one.ended() == 7
+    assert one.output == f"{one.record['job']}\n".encode()  # the example merges the job's environment in
+    assert (one.bundle / "rootfs/made").read_text() == "made\n"
+    one.call("delete").ok()
+    assert list(scratch.glob("*/slurm/scrun/*")) == []
+
+
+def test_the_full_example_runs_what_an_engine_asks_for(
+    engine: Engine, as_the_sites: Callable[[str], None], scratch: Path, example: str, directory: Path, alice: User
+) -> None:
+    # With the engines' default networks and mounts, which the example leaves in the bundle that it makes.
+    as_the_sites(pages.with_scratch(example, scratch))
+    file = alice.write(directory / "file", "bound\n")
+    name = engine.name()
+    script = "cat /file; echo $VALUE; echo made >/made; exit 7"
+    options = (f"--volume={file}:/file", "--env=VALUE=of the engine")
+    done = engine.call(*engine.words(*options, command=("sh", "-c", script), name=name))
+    assert (done.status, done.stdout, done.stderr) == (7, "bound\nof the engine\n", "")
+    assert "A /made" in engine.call("diff", name).ok().stdout.splitlines()
+    assert list(scratch.glob("*/slurm/scrun/*")) == []
