@@ -154,7 +154,8 @@ def spool_directory(named: str, environment: Mapping[str, str]) -> str:
 
     That is what MountSpoolDir names, or slurm.conf's SlurmdSpoolDir.
     """
-    return os.path.dirname((named or _slurmd_spool(environment)).partition("%")[0] + "/")
+    certain, varies, _ = (named or _slurmd_spool(environment)).partition("%")
+    return os.path.dirname(certain) if varies else certain.rstrip("/")
 
 
 def _slurmd_spool(environment: Mapping[str, str]) -> str:
