@@ -6,7 +6,8 @@ state=$XDG_RUNTIME_DIR/rootlesskit
 ! pgrep -x -u "$UID" rootlesskit >/dev/null || exit 0
 
 install -d -m 700 ~/.config/docker ~/.local/share
-cp /etc/docker/daemon.json ~/.config/docker/daemon.json
+# What may not be done to the login's own network; else it is as the machine's docker.
+jq '. + {bridge: "none", iptables: false, ip6tables: false}' /etc/docker/daemon.json >~/.config/docker/daemon.json
 # So that her `docker` finds it without being told.
 docker context inspect rootless >/dev/null 2>&1 ||
     docker context create rootless --docker "host=unix://$XDG_RUNTIME_DIR/docker.sock" >/dev/null 2>&1

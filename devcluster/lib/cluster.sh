@@ -67,7 +67,7 @@ start_hosts() {
 
     say "starting the hosts: $*"
     make_cgroup "$cgroup"
-    in_cgroup "$cgroup" setsid unshare --pid --net --fork --kill-child -- "$HERE/libexec/switch" "$RUN/switch.pid" \
+    in_cgroup "$cgroup" setsid unshare --pid --net --fork --kill-child -- "$HERE/libexec/switch" "$RUN/switch.pid" "$SUBNET.1" \
         </dev/null >"$RUN/switch.log" 2>&1 &
     disown
     wait_until 10 recorded_pid "$RUN/switch.pid" || die "the switch did not start: $(<"$RUN/switch.log")"
@@ -118,7 +118,7 @@ write_host_files() {
     shift 2
     printf '%s\n' "$host" >"$etc/hostname"
     hosts_file "$@" >"$etc/hosts"
-    : >"$etc/resolv.conf"
+    printf 'nameserver %s.1\n' "$SUBNET" >"$etc/resolv.conf"
     printf 'NodeName=node[1-%d] CPUs=16 Sockets=2 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=8000 Gres=gpu:a100:2,gpu:v100:2 Feature=fake State=UNKNOWN\n' $(($# - 1)) >"$etc/slurm/nodes.conf"
     [[ $host != login ]] || ln -s /src/etc/scrun.lua "$etc/slurm/scrun.lua"
 }

@@ -1,5 +1,5 @@
 # The hosts' network: a bridge in a network namespace that only the cluster has, so that this machine's own network
-# is not touched. There is no route to anywhere else.
+# is not touched. Each has a gateway, the switch, and from there no way leads on.
 # shellcheck shell=bash
 
 host_address() {
@@ -21,6 +21,7 @@ IP
 link set lo up
 addr add $(host_address "$host")/24 dev eth0
 link set eth0 up
+route add default via $SUBNET.1
 IP
 }
 

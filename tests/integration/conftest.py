@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what another runtime than scrun can't be measured by."""
-    if Path(RUNTIME).name == "scrun":
+    if Path(RUNTIME).name in ("scrun", "cscrun"):
         return
     for item in items:
         if mark := item.get_closest_marker("slurm_only"):

@@ -22,12 +22,21 @@ IMAGE = "localhost/busybox"
 NO_FORWARDING = b"WARNING: IPv4 forwarding is disabled. Networking will not work.\n"
 
 
+# What the C scrun can't do without, by its documentation: without them nothing of it works that could be compared.
+C_SCRUNS_PODMAN = {"CONTAINERS_CONF": "/etc/containers/cscrun.conf"}
+C_SCRUNS_DOCKER = (
+    *("--security-opt=label=disable", "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"),
+    "--network=host",
+)
+
+
 class Engine:
     """One of them, for one user, with the runtime under test."""
 
     def __init__(self, name: str, user: User, runtime: str, env: Variables | None = None) -> None:
         self.program, self.user, self.runtime, self.env = name, user, runtime, env
         self.made: list[str] = []
+        self.always: tuple[str, ...] = ()  # options of each run
 
     @property
     def is_podman(self) -> bool:
@@ -50,7 +59,9 @@ class Engine:
     def words(self, *options: str, command: tuple[str, ...], name: str = "") -> list[str]:
         """``run [OPTIONS] IMAGE COMMAND``."""
         named = ["--name", name or self.name()]
-        return ["run", f"--runtime={self.runtime}", *named, *options, IMAGE, *command]
+        said = {option.partition("=")[0] for option in options} & {"--network", "--security-opt"}
+        always = [option for option in self.always if option.partition("=")[0] not in said]
+        return ["run", f"--runtime={self.runtime}", *named, *always, *options, IMAGE, *command]
 
     def run(
         self, *command: str, options: tuple[str, ...] = (), stdin: bytes | None = None, timeout: float = 60.0
@@ -116,15 +127,23 @@ def at_a_terminal(
 def make(name: str, runtime: str, alice: User, root: User) -> Engine:
     """One of :data:`NAMES` with the executable under test; for another than scrun, the engine's own runtime."""
     local = {"podman": "crun"}.get(name, "runc")
-    used = "scrun" if os.path.basename(runtime) == "scrun" else local
+    named = os.path.basename(runtime)
+    used = named if named in ("scrun", "cscrun") else local
     if name == "podman":
-        return Engine("podman", alice, used)
+        return Engine("podman", alice, used, C_SCRUNS_PODMAN if used == "cscrun" else None)
     if name == "docker":
-        return Engine("docker", root, used)
-    return Engine("docker", alice, used, {"DOCKER_HOST": f"unix:///run/user/{alice.uid}/docker.sock"})
+        one = Engine("docker", root, used)
+    else:
+        one = Engine("docker", alice, used, {"DOCKER_HOST": f"unix:///run/user/{alice.uid}/docker.sock"})
+    one.always = C_SCRUNS_DOCKER if used == "cscrun" else ()
+    return one
 
 
 def network() -> list[bytes]:
-    """The host's links and routes, which no container may change."""
+    """The host's links and routes, which no container may change; an engine's own bridge goes up and down."""
     commands = (["ip", "-o", "link"], ["ip", "-o", "address"], ["ip", "route"], ["ip", "-6", "route"])
-    return [subprocess.run(command, capture_output=True, check=True).stdout for command in commands]
+    printed = [subprocess.run(command, capture_output=True, check=True).stdout for command in commands]
+    return [line for text in printed for line in text.splitlines() if not any(link in line for link in _ENGINES)]
+
+
+_ENGINES = (b"docker0", b"veth", b"br-", b"podman")

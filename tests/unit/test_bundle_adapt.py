@@ -126,6 +126,23 @@ def test_what_takes_privilege_stays_for_root_s_job(place: str, ask: Callable[[di
     assert as_root(value) == (value, [])
 
 
+def test_a_limit_below_what_the_user_has_here_stays() -> None:
+    value = minimal()
+    low = {"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20}
+    value["process"]["rlimits"] = [low, {"type": "RLIMIT_NPROC", "soft": 1 << 22, "hard": 1 << 22}]
+    adapted, notes = changed(value)
+    assert adapted["process"]["rlimits"] == [low]
+    assert notes == ["RLIMIT_NPROC left out: an unprivileged job can't raise its limits, and has Slurm's"]
+
+
+def test_to_be_ended_rather_than_others_needs_no_privilege() -> None:
+    value = minimal()
+    value["process"]["oomScoreAdj"] = 100
+    adapted, notes = changed(value)
+    assert adapted["process"]["oomScoreAdj"] == 100
+    assert notes == []
+
+
 def test_priorities_that_need_no_privilege_stay() -> None:
     value = minimal()
     value["process"] |= {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,6 +75,21 @@ def test_podman_s_shared_memory_becomes_the_container_s_own_without_a_size() -> 
         "options": ["nosuid", "noexec", "nodev", "mode=1777"],
     }
     assert any(note.startswith("/dev/shm becomes a tmpfs") for note in notes)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a right to mount")
+def test_shared_memory_of_a_chosen_size_has_that(tmp_path: Path) -> None:
+    value = engine("podman-5-rootless")
+    for one in value["mounts"]:
+        if one["destination"] == "/dev/shm":
+            one["source"] = str(tmp_path)
+    for size, option in ((5 << 20, [f"size={5 << 20}"]), (64_000 << 10, [])):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "shm", tmp_path], check=True)
+        try:
+            options = mount(changed(value)[0], "/dev/shm")["options"]
+        finally:
+            subprocess.run(["umount", tmp_path], check=True)
+        assert options == ["nosuid", "noexec", "nodev", "mode=1777", *option]
 
 
 def test_shared_memory_that_is_the_host_s_or_a_tmpfs_already_stays() -> None:

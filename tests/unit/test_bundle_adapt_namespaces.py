@@ -7,6 +7,8 @@ import copy
 import pytest
 from bundle_samples import as_root, changed, engine, kinds, minimal, without
 
+from scrun.bundle.adapt import adapt
+
 
 def test_additional_groups_are_left_out_of_an_unprivileged_job_only() -> None:
     value = minimal()
@@ -135,3 +137,29 @@ def test_ping_is_for_the_one_group_that_is_mapped() -> None:
     assert notes == [f"sysctl {name}=0 2147483647 becomes 6 6: no other group is mapped"]
     assert as_root(value) == (value, [])
     assert changed(minimal(sysctl={name: "0\t0"}))[1] == []
+
+
+def test_the_nodes_network_in_place_of_the_engines() -> None:
+    value = minimal()
+    value["linux"]["namespaces"] = [{"type": "network", "path": "/run/netns/x"}, {"type": "mount"}]
+    value["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1"}
+    notes: list[str] = []
+    adapted = adapt(value, uid=0, gid=0, note=notes.append, nodes_network=True)
+    assert kinds(adapted) == ["mount"]
+    assert adapted["linux"]["sysctl"] == {}
+    assert notes[0] == "network namespace /run/netns/x isn't joined: the container uses the node's network"
+
+
+def test_without_a_way_out_a_namespace_with_a_path_becomes_a_new_one() -> None:
+    value = minimal()
+    value["linux"]["namespaces"] = [{"type": "network", "path": "/run/netns/x"}, {"type": "mount"}]
+    adapted = adapt(value, uid=0, gid=0, note=lambda line: None, nodes_network=False)
+    assert adapted["linux"]["namespaces"] == [{"type": "network"}, {"type": "mount"}]
+
+
+def test_adapted_to_no_network_it_can_be_adapted_to_the_nodes_as_if_it_were_the_first_time() -> None:
+    value = engine("docker-28")
+    isolated = adapt(value, uid=2000, gid=2000, note=lambda line: None, nodes_network=False)
+    again = adapt(isolated, uid=2000, gid=2000, note=lambda line: None, nodes_network=True)
+    assert again == adapt(value, uid=2000, gid=2000, note=lambda line: None, nodes_network=True)
+    assert "network" not in kinds(again)

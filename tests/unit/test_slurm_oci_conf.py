@@ -159,3 +159,21 @@ def test_a_slurm_conf_is_read_by_the_same_rules_with_what_it_includes(tmp_path: 
     assert found["srunportrange"] == "6-9"
     assert found["nodename"] == "n[1-2]"
     assert conf_text.settings(str(tmp_path / "nosuch")) == {}
+
+
+@pytest.mark.parametrize(
+    ("named", "line", "directory"),
+    [
+        ("/spool/%n/x", "", "/spool"),
+        ("/spool/of/slurm", "SlurmdSpoolDir=/other", "/spool/of/slurm"),
+        ("", "SlurmdSpoolDir = /other/d  # where", "/other/d"),
+        ("", "slurmdspooldir=/var/spool/slurmd.%n", "/var/spool"),
+        ("", "ClusterName=c", "/var/spool/slurmd"),
+    ],
+)
+def test_where_slurmstepd_mounts_its_files_is_told_as_far_as_can_be_known(
+    tmp_path: Path, named: str, line: str, directory: str
+) -> None:
+    (tmp_path / "slurm.conf").write_text(f"# SlurmdSpoolDir=/no\n{line}\n")
+    assert oci_conf.spool_directory(named, {"SLURM_CONF": str(tmp_path / "slurm.conf")}) == directory
+    assert oci_conf.spool_directory("", {"SLURM_CONF": str(tmp_path / "none")}) == "/var/spool/slurmd"

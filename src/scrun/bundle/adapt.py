@@ -30,11 +30,14 @@ def adapt(
     note: Callable[[str], None],
     keep_user: bool = True,
     gpus: Sequence[int] = (),
+    nodes_network: bool | None = None,
 ) -> Config:
     """A copy of a checked config for a job of user ``uid`` and group ``gid`` (0 and 0 when the job is root's).
 
     ``note`` is called with one line for each thing that was changed. With ``keep_user`` false a container of an
     unprivileged job always runs as its root: runc can't make a user namespace without a user 0 (crun can).
+    ``nodes_network`` says whether a container that asks for a network namespace uses its node's network, or none; by
+    default a new namespace stays new, and one that it was to join becomes the node's.
 
     ``gpus`` are the numbers of those that the job was given, where the config names some.
 
@@ -43,6 +46,9 @@ def adapt(
     adapted: Config = _copy(config)
     for line in adapt_gpus.renumber(adapted, gpus):
         note(line)
+    if nodes_network is not None:
+        for line in adapt_namespaces.choose_network(adapted, nodes_network=nodes_network):
+            note(line)
     for rule in _EVERY_JOB:
         for line in rule(adapted):
             note(line)

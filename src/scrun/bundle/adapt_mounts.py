@@ -5,6 +5,8 @@ Bind mounts of files are left alone: staging brings their sources to the node an
 
 from __future__ import annotations
 
+import os
+
 from scrun.bundle.adapt_namespaces import container_ids, has_namespace
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
@@ -24,6 +26,9 @@ _SHM = "/dev/shm"  # noqa: S108 (the container's, and no file of ours)
 
 _PRIVATE_SHM = ["nosuid", "noexec", "nodev", "mode=1777"]
 """Options of a /dev/shm of the container's own. No size: the job's memory is the limit, and MPI wants much."""
+
+_DEFAULT_SHM = 64_000 << 10
+"""podman's size of it, in bytes; who wants exactly that doesn't get it."""
 
 
 def _devices(config: Config) -> Iterator[str]:
@@ -67,8 +72,20 @@ def _shared_memory(config: Config) -> Iterator[str]:
     # podman binds a tmpfs that it made on the login node. /dev/shm itself (--ipc=host) is the node's, and stays.
     for mount in config.get("mounts", []):
         if mount["destination"] == _SHM and _is_bind(mount) and mount.get("source") != _SHM:
-            mount |= {"type": "tmpfs", "source": "shm", "options": list(_PRIVATE_SHM)}
+            size = _chosen_size(mount.get("source", ""))
+            options = [*_PRIVATE_SHM, *([f"size={size}"] if size else [])]
+            mount |= {"type": "tmpfs", "source": "shm", "options": options}
             yield f"{_SHM} becomes a tmpfs of the container's own: the engine's is on its machine"
+
+
+def _chosen_size(source: str) -> int:
+    """The bytes of the tmpfs that podman has made, if it isn't the size that it makes by default: --shm-size."""
+    try:
+        found = os.statvfs(source)
+    except OSError:
+        return 0
+    size = found.f_frsize * found.f_blocks
+    return size if os.path.ismount(source) and size != _DEFAULT_SHM else 0
 
 
 def _id_mapped(config: Config) -> Iterator[str]:

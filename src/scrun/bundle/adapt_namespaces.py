@@ -49,6 +49,23 @@ def map_user(config: Config, *, uid: int, gid: int, keep_user: bool) -> Iterator
             yield f"{key}: {own} in the container is {on_node} on the node, and nothing else is mapped"
 
 
+def choose_network(config: Config, *, nodes_network: bool) -> Iterator[str]:
+    """The rule for a network namespace where it is known what the engine's own is good for."""
+    linux = config.setdefault("linux", {})
+    kept = []
+    for namespace in linux.get("namespaces", []):
+        path = namespace.get("path", "")
+        if namespace["type"] != "network":
+            kept.append(namespace)
+        elif nodes_network:
+            yield f"network namespace {path or 'of the engine'} isn't joined: the container uses the node's network"
+        else:
+            kept.append({"type": "network"})
+            if path:
+                yield f"network namespace {path} isn't joined: no way leads out of it, so the container gets a new one"
+    linux["namespaces"] = kept
+
+
 def _paths(config: Config) -> Iterator[str]:
     """A namespace of the login node that the container was to join can't be joined from a compute node."""
     linux = config.setdefault("linux", {})

@@ -22,16 +22,32 @@ def _additional_groups(config: Config) -> Iterator[str]:
 
 
 def _limits(config: Config) -> Iterator[str]:
-    # podman writes the login node's own limits always. Above the node's hard limit it is EPERM, and the job's
-    # limits are Slurm's matter (PropagateResourceLimits in slurm.conf).
-    if limits := config["process"].pop("rlimits", []):
-        named = ", ".join(limit["type"] for limit in limits)
-        yield f"{named} left out: an unprivileged job can't raise its limits, and has Slurm's"
+    # podman writes the login node's own limits always, or its default. Above the node's hard limit it is EPERM, and the
+    # job's limits are Slurm's matter (PropagateResourceLimits in slurm.conf). A lower one is what the user wants.
+    limits = config["process"].pop("rlimits", [])
+    if kept := [limit for limit in limits if limit.get("hard", _INFINITY) < _highest(limit["type"])]:
+        config["process"]["rlimits"] = kept
+    if left := [limit["type"] for limit in limits if limit not in kept]:
+        yield f"{', '.join(left)} left out: an unprivileged job can't raise its limits, and has Slurm's"
+
+
+_INFINITY = (1 << 64) - 1  # RLIM_INFINITY, as engines write it
+_PODMANS = {"RLIMIT_NOFILE": 1 << 20, "RLIMIT_NPROC": 1 << 22}
+"""podman's defaults where the machine's own limits are higher."""
+
+
+def _highest(kind: str) -> int:
+    import resource
+
+    own = resource.getrlimit(getattr(resource, kind))[1] if hasattr(resource, kind) else resource.RLIM_INFINITY
+    return min(_INFINITY if own == resource.RLIM_INFINITY else own, _PODMANS.get(kind, _INFINITY))
 
 
 def _oom_score(config: Config) -> Iterator[str]:
-    # Below what slurmstepd has set it is EACCES, which can't be known here; docker writes 0 always.
-    if (score := config["process"].pop("oomScoreAdj", None)) is not None:
+    # Below what slurmstepd has set, 0 as a rule, it is EACCES; docker writes 0 always.
+    score = config["process"].get("oomScoreAdj")
+    if score is not None and score <= 0:
+        del config["process"]["oomScoreAdj"]
         yield f"oomScoreAdj {score} left out: an unprivileged job can't lower it"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from scrun import log
+from scrun import identity, log
 from scrun.errors import ScrunError, SlurmError, UsageError, WrongStatus
 from scrun.lifecycle import control, kill, processes, status, wire
 from scrun.lifecycle.console import Nudge, open_terminal, set_console_size
@@ -19,6 +19,7 @@ from scrun.lifecycle.ending import Ending
 from scrun.lifecycle.pid_file import write_pid_file
 from scrun.lifecycle.preparation import Preparation
 from scrun.lifecycle.step import Step
+from scrun.lifecycle.worker import Worker
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
@@ -196,13 +197,47 @@ class Anchor:
             answer({"started": True})
 
     def _launch(self) -> None:
+        """Run the container's step, with the small files as they are by now."""
+        from scrun.lifecycle import latest
+
         record, plan = self.record, self.plan
+        is_machines_root = os.geteuid() == 0 and identity.real_uid() == 0
+        if not latest.renew(record, plan["staging"], write=record["uid"] == 0 or not is_machines_root):
+            self._run_step()
+            return
+
+        def go_on() -> None:
+            if self.status == status.RUNNING and self._forced is None and not self.step:
+                self._run_step()
+
+        def said(message: Message) -> None:
+            if "error" in message:
+                self.log("info", f"files that have changed since create stay as they were: {message['message']}")
+            for index, crc in message.get("renewed", {}).items():
+                record["staged"]["texts"][int(index)][3] = crc
+            go_on()
+
+        Worker(self.loop, self.container, "renew", said=said, ended=go_on).send({"record": record, "plan": plan})
+
+    def _bundle(self) -> str:
+        """The job's bundle: the one with the node's network, where the engine has led a way out of its own."""
+        if networked := self.record.get("networked"):
+            from scrun.lifecycle import network
+
+            if network.leads_out(f"/proc/{self.record['pid']}/net"):
+                self.log("info", "the container uses its node's network: ports that are published are open there")
+                return str(networked)
+        return str(self.record["job_bundle"])
+
+    def _run_step(self) -> None:
+        record, plan = self.record, self.plan
+        bundle = self._bundle()
 
         def command(stderr: int | None) -> list[str]:
             return srun.container_step(
                 record["srun"],
                 job=record["job"],
-                bundle=record["job_bundle"],
+                bundle=bundle,
                 container_id=self.container.id,
                 args=plan["args"],
                 pty=plan["terminal"],
@@ -211,7 +246,7 @@ class Anchor:
             )
 
         if plan["terminal"] and record["job_bundle"] != record["bundle"]:
-            set_console_size(record["job_bundle"], self._stdio[0])
+            set_console_size(bundle, self._stdio[0])
         self.step = Step(
             self.loop,
             command=command,
@@ -285,6 +320,9 @@ class Anchor:
 
     def _finish(self, exit_status: int) -> None:
         """The container has ended: bring back what it changed, then let everybody know."""
+        if self._start_answer:  # it was killed before its step began
+            self._start_answer(wire.failure(ScrunError("the container was killed")))
+            self._start_answer = None
         if "exit_status" not in self.record:
             self.record["exit_status"] = exit_status
             self._end().begin(self.plan)

@@ -198,6 +198,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     # Here, not above: what is imported before the anchor is forked stays in its memory.
     from scrun.bundle import adapt_gpus, executable, resources
     from scrun.bundle import config as bundle_config
+    from scrun.lifecycle import network
     from scrun.slurm import job, oci_conf
 
     bundle = os.path.abspath(options.bundle)
@@ -230,6 +231,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     command = srun.program(settings, environment) + srun.component(request.job.get("existing"), environment)
     uid = os.getuid()
     size = process.get("consoleSize")
+    network_wanted = network.wanted(config)
     return {
         "record": {
             "id": container.id,
@@ -260,7 +262,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         "console_size": [size["height"], size["width"]] if size and size.get("height") else None,
         "pid_file": options.pid_file and os.path.abspath(options.pid_file),
         "attached": options.attached,
-        "new_network_namespace": _wants_network_namespace(config),
+        "new_network_namespace": network_wanted == network.LATER,
         "script": script,
         "lua": environment.get("SCRUN_LUA", ""),
         "staging": {
@@ -271,6 +273,9 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "log_file": output.log_file,
             "log_format": output.log_format,
             "srun": command,
+            "network": network_wanted,
+            "host_name": config.get("hostname") or "",
+            "spool_mount": settings.get("MountSpoolDir", ""),
             **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },
     }
@@ -294,12 +299,6 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
                 script if os.path.exists(script) else sources.script(environment)
             )
     return sources.oci_conf(environment), sources.script(environment)
-
-
-def _wants_network_namespace(config: Message) -> bool:
-    """Whether the config asks for a new network namespace; one with a path is somebody else's, who made it already."""
-    namespaces = (config.get("linux") or {}).get("namespaces") or ()
-    return any(entry["type"] == "network" and not entry.get("path") for entry in namespaces)
 
 
 def _limits(config: Message) -> Message:

@@ -116,7 +116,7 @@ class Preparation:
             self._tell(message)
         elif "staged" in message:
             self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])
-            self._record.update(hold=message["hold"], stage_out_owed=True)
+            self._record.update(networked=message["networked"], hold=message["hold"], stage_out_owed=True)
             self._container.save()
             self._staged = True
             if not self._failure:

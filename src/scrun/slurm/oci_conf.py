@@ -5,6 +5,8 @@ Two settings of scrun's own (:data:`OURS`) may stand in comments, see :mod:`scru
 
 from __future__ import annotations
 
+import os
+
 from scrun.errors import SlurmError
 from scrun.log import LEVELS
 from scrun.slurm import conf_text, sources
@@ -145,6 +147,28 @@ def parse(text: str, where: str = "oci.conf") -> Settings:
         else:
             settings[proper] = found
     return settings
+
+
+def spool_directory(named: str, environment: Mapping[str, str]) -> str:
+    """Where slurmstepd mounts its own files in a container, up to the first %-letter, which only a node can tell.
+
+    That is what MountSpoolDir names, or slurm.conf's SlurmdSpoolDir.
+    """
+    certain, varies, _ = (named or _slurmd_spool(environment)).partition("%")
+    return os.path.dirname(certain) if varies else certain.rstrip("/")
+
+
+def _slurmd_spool(environment: Mapping[str, str]) -> str:
+    """SlurmdSpoolDir of slurm.conf itself, not of what it includes."""
+    try:
+        with open(sources.slurm_conf(environment), encoding="utf-8", errors="surrogateescape") as file:
+            for line in file:
+                name, _, value = line.partition("=")
+                if name.strip().lower() == "slurmdspooldir":
+                    return value.split("#")[0].strip()
+    except OSError:
+        pass
+    return "/var/spool/slurmd"  # the default, by slurm.conf(5)
 
 
 def _check_patterns(settings: Settings, where: str) -> None:

@@ -61,13 +61,13 @@ class Archiver(NamedTuple):
                 self._tar(part, f"--transform=s,.*,{part.name},S", os.path.dirname(part.source), ["cat"], names)
 
     def add_files(self, files: Mapping[str, bytes]) -> None:
-        """Add files of ours, mode 0600."""
+        """Add files of ours: readable for a container's users, in a directory that is our user's alone."""
         import tarfile
 
         data = bytearray()
         for name, content in files.items():
             info = tarfile.TarInfo(name)
-            info.size, info.mode = len(content), 0o600
+            info.size, info.mode = len(content), 0o644
             data += info.tobuf(tarfile.PAX_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
         data += bytes(2 * tarfile.BLOCKSIZE)
         with _Memory(bytes(data)) as archive:

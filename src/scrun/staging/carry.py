@@ -29,6 +29,8 @@ class Carrier:
     def carry(self, parts: Sequence[Part], files: Mapping[str, bytes], recursive: frozenset[str]) -> None:
         """Carry ``parts``, those in ``recursive`` with what is mounted in them, and write ``files``.
 
+        One that has the name of a part is written in its place.
+
         Raises:
             StagingError: naming the node or the file; then no node keeps anything.
         """
@@ -65,7 +67,8 @@ class Carrier:
 
                 archiver = Archiver(children, write_end, check, self._log, xattrs, self._container.user_id == 0)
                 for part in parts:
-                    archiver.add(part, recursive=part.name in recursive)
+                    if part.name not in files:
+                        archiver.add(part, recursive=part.name in recursive)
                 archiver.add_files({**files, "complete": b""})
             finally:
                 # An end that comes too early has the nodes clean up by themselves.

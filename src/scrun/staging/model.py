@@ -29,6 +29,17 @@ class Step(Protocol):
         """Start one task per node (None: on all). stdin goes to every task; stdout is what they all print."""
 
 
+class Fit(Protocol):
+    """Changes the content of the small files that are mounted at the destinations ``files``."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Absolute paths in the container."""
+
+    def __call__(self, destination: str, data: bytes) -> bytes:
+        """What is to be in it."""
+
+
 class Container(NamedTuple):
     """A container as its caller described it, on the login host."""
 
@@ -61,6 +72,15 @@ class Copy(NamedTuple):
     mtime_ns: int
 
 
+class Text(NamedTuple):
+    """A small file that was copied, at ``path`` of the nodes; ``crc`` is of what is there (binascii.crc32)."""
+
+    path: str
+    source: str
+    destination: str
+    crc: int
+
+
 class Staged(NamedTuple):
     """Where the container's files are now. ``bundle`` and ``rootfs`` are the nodes' paths."""
 
@@ -74,6 +94,7 @@ class Staged(NamedTuple):
     nodes: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     copies: tuple[Copy, ...] = ()
+    texts: tuple[Text, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the state file."""
@@ -81,6 +102,7 @@ class Staged(NamedTuple):
             "nodes": list(self.nodes),
             "parts": [list(part) for part in self.parts],
             "copies": [list(copy) for copy in self.copies],
+            "texts": [list(text) for text in self.texts],
         }
 
     @classmethod
@@ -90,4 +112,5 @@ class Staged(NamedTuple):
         known["nodes"] = tuple(known.get("nodes", ()))
         known["parts"] = tuple(Part(*part) for part in known.get("parts", ()))
         known["copies"] = tuple(Copy(*copy) for copy in known.get("copies", ()))
+        known["texts"] = tuple(Text(*text) for text in known.get("texts", ()))
         return cls(**known)

@@ -6,13 +6,15 @@ So every script enters it with ``cd``, checks where it really is and whose, and 
 
 from __future__ import annotations
 
+import os
+
 from scrun.errors import StagingError
 from scrun.staging.children import Children
 from scrun.staging.spool import short_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scrun.staging.children import Child, Interruption
     from scrun.staging.model import Container, Step
@@ -106,6 +108,21 @@ read -r answer
 """
 )
 
+# Arguments 3 on: names and contents, in turn. They count as unchanged by the container, which doesn't run yet.
+_RENEW = (
+    _ENTER
+    + r"""
+enter
+cd -- "./$name" || refuse "$base/$name: is gone"
+while [ $# -gt 1 ]; do
+    said=$( { printf %s "$2" >"$1"; } 2>&1) || refuse "$base/$name/$1: $said"
+    shift 2
+done
+[ ! -e marker ] || : >marker
+say ok
+"""
+)
+
 _REMOVE = (
     _ENTER
     + r"""
@@ -154,6 +171,24 @@ def remove(
                 f"{', '.join(step.nodes)}: {parent}: no answer within {seconds:.0f} s, files may be left"
             )
         check(child, child.process.wait(), step.nodes)
+
+
+def renew(step: Step, parent: str, name: str, files: Mapping[str, bytes]) -> None:
+    """Write small files that were carried once more; one with a null byte stays as it is.
+
+    Raises:
+        StagingError: a node that couldn't, and why.
+    """
+    import subprocess
+
+    words = [word for path, data in files.items() if b"\0" not in data for word in (path, os.fsdecode(data))]
+    with Children() as children:
+        child = children.step(step, command(_RENEW, parent, name, *words), stdin=subprocess.DEVNULL)
+        if children.wait_for(lambda: have_answered(child, step.nodes)):
+            check(child, 0, step.nodes)
+            children.let_go(child)
+        else:
+            check(child, child.process.wait(), step.nodes)
 
 
 def complaints(child: Child) -> list[str]:

@@ -10,6 +10,7 @@ from scrun.staging.model import Copy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from scrun.staging.model import Container
@@ -60,10 +61,9 @@ class Spool:
             os.close(descriptor)
         return path
 
-    def copy(self, source: str, name: str) -> Copy:
-        """Copy a small file of the login host's."""
-        with open(source, "rb") as file:
-            data, mode = file.read(), os.fstat(file.fileno()).st_mode & 0o777
+    def copy(self, source: str, name: str, data: bytes) -> Copy:
+        """Copy a small file of the login host's; ``data`` is to be in it."""
+        mode = os.stat(source).st_mode & 0o777
         directory = os.path.dirname(os.path.join(self.path, name))
         if not os.path.isdir(directory):
             os.mkdir(directory, 0o700)
@@ -72,10 +72,14 @@ class Spool:
         status = os.stat(path)
         return Copy(path, source, status.st_size, status.st_mtime_ns)
 
-    def finish(self, config: dict[str, Any]) -> None:
-        """Write config.json; the witness has served."""
+    def finish(self, configs: Mapping[str, bytes]) -> None:
+        """Write each config.json; the witness has served."""
         os.unlink(self.witness)
-        self.write("config.json", encode(config))
+        for name, data in configs.items():
+            if directory := os.path.dirname(name):
+                os.mkdir(os.path.join(self.path, directory), 0o700)
+                self._give(os.path.join(self.path, directory))
+            self.write(name, data)
 
     def remove(self) -> None:
         """Undo :meth:`create`."""

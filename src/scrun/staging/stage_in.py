@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import binascii
 import copy
 import os
 
 from scrun.errors import StagingError
-from scrun.staging import mounts, nodes
+from scrun.staging import mount_points, mounts, nodes
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known
-from scrun.staging.model import Copy, Part, Staged
+from scrun.staging.model import Copy, Part, Staged, Text
 from scrun.staging.mountinfo import MountTable, Visibility
 from scrun.staging.options import Options
 from scrun.staging.spool import Spool, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from scrun.staging.carry import Carrier
-    from scrun.staging.model import Container, Log, Step
+    from scrun.staging.model import Container, Fit, Log, Step
     from scrun.staging.mounts import Bind
 
 
@@ -31,10 +32,16 @@ def stage_in(
     adapt: Callable[[dict[str, Any]], dict[str, Any]],
     log: Log,
     options: dict[str, Any] | None = None,
+    variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+    fit: Fit | None = None,
+    places: Sequence[str] = (),
 ) -> Staged:
     """Make the container's files available on all nodes of the job.
 
     ``adapt`` makes the config fit for a node's unprivileged runtime; ``options`` are those of ``scrun.stage_in{…}``.
+    For each of ``variants`` there is a further config.json, in a directory of that name in the bundle: what the
+    function makes of the first. ``fit`` changes the content of the small files that it names (destination, content).
+    ``places`` are directories of the container that the nodes mount something in, beside the config's mounts.
     SIGTERM and SIGINT are acted on after cleaning up.
 
     Raises:
@@ -44,7 +51,7 @@ def stage_in(
     config = adapt(copy.deepcopy(container.config))
     config.setdefault("mounts", []).extend(copy.deepcopy(chosen.mounts))
     with Interruption() as interruption:
-        staging = _StageIn(container, step, chosen, config, log, interruption)
+        staging = _StageIn(container, step, chosen, config, log, interruption, variants or {}, fit, places)
         try:
             staged = staging.run()
             interruption.check()
@@ -68,6 +75,9 @@ class _StageIn:
         config: dict[str, Any],
         log: Log,
         interruption: Interruption,
+        variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]],
+        fit: Fit | None,
+        places: Sequence[str],
     ) -> None:
         self.spool = Spool(container)
         self._container = container
@@ -78,7 +88,12 @@ class _StageIn:
         self._interruption = interruption
         self._parent = options.node_dir or container.node_dir
         self._node_path = nodes.node_path(container, self._parent)
+        self._variants = variants
+        self._fit = fit
+        self._places = places
         self._copies: list[Copy] = []
+        self._texts: list[Text] = []
+        self._fitted: dict[str, bytes] = {}  # of the parts, what isn't carried as it is here
         self._parts: list[Part] = []
         self._recursive: set[str] = set()
         self._carrier: Carrier | None = None
@@ -93,6 +108,8 @@ class _StageIn:
             self._carrier.undo()
 
     def run(self) -> Staged:
+        if mount_points.is_needed():
+            mount_points.make_missing(self._config, self._container.rootfs, self._places)
         own = [*self._options.on_nodes, *(mount["source"] for mount in self._options.mounts)]
         binds = []
         for bind in mounts.binds(self._config, self._container.bundle, own):
@@ -103,7 +120,8 @@ class _StageIn:
         seen = self._look(binds)
         if self._container.bundle not in seen:
             self.spool.remove()
-        for index, bind in enumerate(bind for bind in binds if bind.source not in seen):
+        left = [bind for bind in binds if bind.source not in seen or self._is_to_fit(bind)]
+        for index, bind in enumerate(left):
             self._replace(bind, index)
         root = self._config.setdefault("root", {})
         root["path"] = self._container.rootfs
@@ -145,12 +163,18 @@ class _StageIn:
     def _replace(self, bind: Bind, index: int) -> None:
         """Have the mount take a copy of its source."""
         name = f"mounts/{index}"
-        if self.spool.exists and bind.is_small:
-            made = self.spool.copy(bind.source, name)
-            bind.mount["source"] = made.path
-            if bind.writable:
-                self._copies.append(made)
-            return
+        if bind.is_small:
+            data = self._content(bind)
+            path = f"{self.spool.path if self.spool.exists else self._node_path}/{name}"
+            self._texts.append(Text(path, bind.source, bind.mount["destination"], binascii.crc32(data)))
+            if self.spool.exists:
+                made = self.spool.copy(bind.source, name, data)
+                bind.mount["source"] = made.path
+                if bind.writable:
+                    self._copies.append(made)
+                return
+            if self._is_to_fit(bind):
+                self._fitted[name] = data
         if bind.source == "/" or not (bind.is_regular or bind.is_directory):
             raise StagingError(
                 f"mount {bind.mount.get('destination')}: the {bind.kind} {bind.source} can't be carried to "
@@ -161,13 +185,26 @@ class _StageIn:
         if bind.recursive:
             self._recursive.add(name)
 
+    def _is_to_fit(self, bind: Bind) -> bool:
+        return self._fit is not None and bind.is_small and bind.mount["destination"] in self._fit.files
+
+    def _content(self, bind: Bind) -> bytes:
+        with open(bind.source, "rb") as file:
+            data = file.read()
+        return self._fit(bind.mount["destination"], data) if self._fit and self._is_to_fit(bind) else data
+
+    def _configs(self) -> dict[str, bytes]:
+        """config.json, and its variants."""
+        made = {f"{name}/config.json": encode(change(self._config)) for name, change in self._variants.items()}
+        return {"config.json": encode(self._config), **made}
+
     def _write(self, rootfs: str) -> Staged:
         """Carry what has to be, and write the config last: to the spool, or with the rest."""
-        staged = Staged(self._container.bundle, rootfs)
+        staged = Staged(self._container.bundle, rootfs, texts=tuple(self._texts))
         if self.spool.exists:
             staged = staged._replace(bundle=self.spool.path, spool=self.spool.path, copies=tuple(self._copies))
         if self._parts or not self.spool.exists:
-            self._carry({} if self.spool.exists else {"config.json": encode(self._config)})
+            self._carry({} if self.spool.exists else self._configs())
             staged = staged._replace(
                 bundle=staged.spool or self._node_path,
                 node_parent=self._parent,
@@ -176,14 +213,14 @@ class _StageIn:
                 parts=tuple(self._parts),
             )
         if self.spool.exists:
-            self.spool.finish(self._config)
+            self.spool.finish(self._configs())
         return staged
 
     def _carry(self, files: dict[str, bytes]) -> None:
         from scrun.staging.carry import Carrier  # not in the shared case
 
         carrier = Carrier(self._container, self._step, self._parent, self._log, self._interruption)
-        carrier.carry(self._parts, files, frozenset(self._recursive))
+        carrier.carry(self._parts, {**files, **self._fitted}, frozenset(self._recursive))
         self._carrier = carrier  # before, it cleans up by itself
 
 

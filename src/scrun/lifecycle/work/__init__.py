@@ -21,6 +21,10 @@ def run(work: str, channel: int, container: Container) -> None:
         from scrun.lifecycle.work import stage_in
 
         stage_in.run(channel, container)
+    elif work == "renew":
+        from scrun.lifecycle.work import renew
+
+        renew.run(channel, container)
     elif work == "stage out":
         from scrun.lifecycle.work import stage_out
 

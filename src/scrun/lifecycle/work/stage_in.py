@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 
 from scrun.errors import HookError
-from scrun.lifecycle import wire
+from scrun.lifecycle import latest, network, wire
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
-from scrun.slurm import sources
+from scrun.slurm import oci_conf, sources
+from scrun.staging import mount_points
 from scrun.staging.known import memory
 
 TYPE_CHECKING = False
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from scrun.lifecycle.wire import Message
     from scrun.lifecycle.work.host import Options, Record
     from scrun.staging.model import Staged
+
+
+NETWORKED = "networked"  # the bundle within the bundle, for a container that has the node's network after all
 
 
 def run(channel: int, container: Container) -> None:
@@ -77,21 +81,41 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
     made: list[Staged] = []
     waits: list[bool] = []
 
-    def adapted(given: dict[str, Any]) -> dict[str, Any]:
+    kind = plan["network"]
+
+    def adapted(given: dict[str, Any], nodes_network: bool | None = None) -> dict[str, Any]:
         # Only crun can make a user namespace without a user 0; of a runtime that isn't known that isn't hoped.
         keep_user = record["runtime"]["kind"] == "crun"
         note = lambda text: host.log("debug", text)  # noqa: E731
-        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, keep_user=keep_user, gpus=record.get("gpus", ()))
+        given_to = {"keep_user": keep_user, "gpus": record.get("gpus", ()), "nodes_network": nodes_network}
+        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, **given_to)
         if "env_exclude" in plan:  # slurmd leaves the config alone
             adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
         return fit
+
+    def first(given: dict[str, Any]) -> dict[str, Any]:
+        # In doubt without a network; a container that may have the node's after all finds a config for that beside it.
+        return adapted(given, None if kind == network.HOST else kind == network.NODE)
+
+    variants = {NETWORKED: lambda given: adapted(given, nodes_network=True)} if kind == network.LATER else {}
 
     def stage(options: Options) -> None:
         container = StagedContainer(
             record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid, memory=host.memory
         )
         waits.append(bool((options or {}).get("hold", True)))
-        made.append(stage_in(container, host.step, adapt=adapted, log=host.log, options=options or None))
+        made.append(
+            stage_in(
+                container,
+                host.step,
+                adapt=first,
+                log=host.log,
+                options=options or None,
+                variants=variants,
+                fit=latest.fit(plan),
+                places=[oci_conf.spool_directory(plan["spool_mount"], os.environ)] if mount_points.is_needed() else (),
+            )
+        )
 
     host.stage_in = stage
     call = StageIn(
@@ -117,6 +141,7 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
     return {
         "staged": made[-1].to_dict() if made else {},
         "bundle": bundle,
+        "networked": f"{bundle}/{NETWORKED}" if ours and variants else "",
         "rootfs": rootfs,
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
         "hold": not ours or any(waits),

@@ -1,0 +1,98 @@
+"""Which network a container gets on its node: the node's own, or a new one with nothing but a loopback.
+
+docker and podman give a container a network namespace on their machine, and a bridge or pasta leads out of it. A
+container on another machine can't use that, but it tells what was asked for: where a way leads out, the container uses
+the network of its node; where none does (``--network none``, an internal network), it has none there either. In doubt
+it has none.
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Config = dict[str, Any]
+
+HOST = "host"  # no namespace was asked for, or it is this machine's own
+NODE = "node"  # the engine made one, and a way leads out of it
+NONE = "none"
+LATER = "later"  # a new one was asked for; whether the engine leads a way out of it is seen at start
+
+_REJECT = 0x200  # RTF_REJECT, of linux/route.h: an unreachable route
+_LOOPBACK = "lo"
+
+
+def wanted(config: Config) -> str:
+    """What a config asks for: one of the four."""
+    for namespace in (config.get("linux") or {}).get("namespaces") or ():
+        if namespace["type"] == "network":
+            path = namespace.get("path")
+            if not path:
+                return LATER
+            if _is_ours(path):
+                return HOST
+            return NODE if _leads_out_of(path) else NONE
+    return HOST
+
+
+def leads_out(directory: str) -> bool:
+    """Whether there is a default route in the network namespace that is described in ``/proc/PID/net``.
+
+    Not whether there are interfaces: a new namespace may be born with some (tunl0, sit0), and an internal network has
+    one as well.
+    """
+    try:
+        with open(f"{directory}/route", encoding="ascii") as file:
+            for line in file.read().splitlines()[1:]:
+                # Iface Destination Gateway Flags RefCnt Use Metric Mask
+                fields = line.split()
+                if fields[1] == fields[7] == "00000000" and not int(fields[3], 16) & _REJECT:
+                    return True
+        with open(f"{directory}/ipv6_route", encoding="ascii") as file:
+            for line in file.read().splitlines():
+                # destination, its prefix's length, source, its length, gateway, metric, two counters, flags, Iface
+                fields = line.split()
+                if fields[1] == "00" and fields[9] != _LOOPBACK and not int(fields[8], 16) & _REJECT:
+                    return True
+    except (OSError, ValueError, IndexError):
+        return False
+    return False
+
+
+def _is_ours(path: str) -> bool:
+    """Whether the namespace is the one that we are in, as docker writes --network host."""
+    try:
+        return os.path.samestat(os.stat(path), os.stat("/proc/self/ns/net"))
+    except OSError:
+        return False
+
+
+def _leads_out_of(path: str) -> bool:
+    """:func:`leads_out`, seen from inside that namespace: by a child, as there may be no way back."""
+    pid = os.fork()
+    if not pid:
+        found = False
+        try:
+            _enter(path)
+            found = leads_out("/proc/self/net")
+        finally:
+            os._exit(0 if found else 1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+_CLONE_NEWNET = 0x40000000  # setns(2); os has it from Python 3.12 on
+
+
+def _enter(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if hasattr(os, "setns"):
+        os.setns(descriptor, _CLONE_NEWNET)
+        return
+    import ctypes  # Python 3.11
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -1,0 +1,74 @@
+"""The places in a root filesystem that mounts go to, made where the job's user could not make them on a node.
+
+In a rootless engine we are root of its user namespace and may write where the user himself may not: with
+``podman run --userns=keep-id`` the image's directories are a subordinate user's. Any OCI runtime makes what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def make_missing(config: dict[str, Any], rootfs: str, places: Sequence[str] = ()) -> None:
+    """Make the directory, or the file for a file that is bound, of each mount; symbolic links are left to the node.
+
+    ``places`` are directories that are needed as well.
+
+    What can't be made is left to the node's runtime too, which has the words for it.
+    """
+    for mount in (*(config.get("mounts") or ()), *({"destination": place} for place in places)):
+        try:
+            _make(rootfs, mount["destination"], is_file=_binds_a_file(mount))
+        except OSError:
+            continue
+
+
+def is_needed() -> bool:
+    """Whether we have other rights than the job's user will have on the node."""
+    from scrun.identity import real_uid
+
+    return os.geteuid() == 0 and real_uid() != 0
+
+
+def _binds_a_file(mount: dict[str, Any]) -> bool:
+    options = mount.get("options") or ()
+    if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
+        return False
+    return not stat.S_ISDIR(os.stat(mount["source"]).st_mode)
+
+
+def _make(rootfs: str, destination: str, *, is_file: bool) -> None:
+    names = [name for name in destination.split("/") if name not in ("", ".")]
+    if not names or ".." in names:
+        return
+    directory = os.open(rootfs, _DIRECTORY)
+    try:
+        for name in names[:-1]:
+            _mkdir(name, directory)
+            below = os.open(name, _DIRECTORY, dir_fd=directory)
+            os.close(directory)
+            directory = below
+        if not is_file:
+            _mkdir(names[-1], directory)
+        else:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(names[-1], flags, 0o644, dir_fd=directory))
+    except FileExistsError:
+        pass
+    finally:
+        os.close(directory)
+
+
+def _mkdir(name: str, directory: int) -> None:
+    try:
+        os.mkdir(name, 0o755, dir_fd=directory)
+    except FileExistsError:
+        pass

@@ -1,0 +1,96 @@
+"""Images built with steps that run on a node: buildah and podman build. docker build has its own runtime."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .engines import IMAGE, Engine
+from .users import User
+
+pytestmark = pytest.mark.slurm_only("there is no node")
+
+STEPS = f"""FROM {IMAGE}
+RUN test -n "$SLURM_JOB_ID" && echo $SLURMD_NODENAME >/node && id -u >/user
+WORKDIR /work
+COPY given .
+RUN cat given >copy; pwd >>copy
+"""
+
+
+@pytest.fixture
+def context(alice: User, directory: Path) -> Path:
+    """What is to be built."""
+    alice.write(directory / "Dockerfile", STEPS)
+    alice.write(directory / "given", "given\n")
+    return directory
+
+
+@pytest.fixture
+def image(alice: User) -> Iterator[str]:
+    """A name for an image, which is removed after the test."""
+    name = f"localhost/test-{uuid.uuid4().hex[:8]}"
+    yield name
+    alice.run("podman", "image", "exists", name)
+    alice.run("podman", "rmi", "--force", name).ok()
+
+
+def check(podman: Engine, image: str) -> None:
+    """What the steps have made is in the image."""
+    words = podman.words("--rm", command=("cat", "/node", "/user", "/work/copy"))
+    node, user, *copy = podman.call(*[image if word == IMAGE else word for word in words]).ok().stdout.split()
+    assert node in ("node1", "node2")
+    assert user == "0"
+    assert copy == ["given", "/work"]
+
+
+def test_podman_build_runs_its_steps_on_a_node(podman: Engine, context: Path, image: str) -> None:
+    podman.call("--runtime", podman.runtime, "build", "--no-cache", "--tag", image, str(context), timeout=120).ok()
+    check(podman, image)
+
+
+def test_buildah_build_runs_its_steps_on_a_node(alice: User, podman: Engine, context: Path, image: str) -> None:
+    words = ("--runtime=/usr/local/bin/scrun", "--no-cache", f"--tag={image}", str(context))
+    alice.run("buildah", "build", *words, timeout=120).ok()
+    check(podman, image)
+
+
+def test_a_step_that_fails_ends_the_build_with_its_status(podman: Engine, alice: User, directory: Path) -> None:
+    alice.write(directory / "Dockerfile", f"FROM {IMAGE}\nRUN exit 7\n")
+    done = podman.call("--runtime", podman.runtime, "build", "--no-cache", str(directory))
+    assert done.status == 7
+    assert "exit status 7" in done.stderr
+
+
+@pytest.fixture
+def working(alice: User) -> Iterator[str]:
+    """A container of buildah's."""
+    name = alice.run("buildah", "from", IMAGE).ok().stdout.strip()
+    yield name
+    alice.run("buildah", "rm", name).ok()
+
+
+def test_buildah_run_has_input_output_and_status(alice: User, working: str) -> None:
+    script = "cat; echo error >&2; echo $SLURMD_NODENAME; exit 7"
+    words = ("--runtime=/usr/local/bin/scrun", working, "sh", "-c", script)
+    done = alice.run("buildah", "run", *words, stdin=b"given\n")
+    assert done.status == 7
+    given, node = done.stdout.split()
+    assert (given, node in ("node1", "node2")) == ("given", True)
+    assert "error\n" in done.stderr
+
+
+def test_buildah_run_of_what_is_not_there_says_so(alice: User, working: str) -> None:
+    done = alice.run("buildah", "run", "--runtime=/usr/local/bin/scrun", working, "nosuch")
+    assert done.status != 0
+    assert 'exec: "nosuch": executable file not found in $PATH' in done.stderr
+
+
+def test_docker_build_is_the_daemons_own_affair(docker: Engine, tmp_path: Path) -> None:
+    # The classic builder takes the daemon's default runtime; BuildKit has one of its own, runc, whatever is configured.
+    (tmp_path / "Dockerfile").write_text(f'FROM {IMAGE}\nRUN test -z "$SLURM_JOB_ID"\n')
+    docker.env = {"DOCKER_BUILDKIT": "0"}
+    docker.call("build", "--no-cache", str(tmp_path)).ok()

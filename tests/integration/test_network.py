@@ -1,0 +1,135 @@
+"""The network of a container: its node's where the engine's leads anywhere, none where it leads nowhere."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from .engines import Engine, network
+from .waiting import wait_until
+
+pytestmark = pytest.mark.slurm_only("there is no node")
+
+ADDRESSES = ("sh", "-c", "ip -o -4 addr | tr -s ' ' | cut -d' ' -f2,4")
+LOOPBACK = ["lo 127.0.0.1/8"]
+RESOLV_CONF, HOSTS = ("cat", "/etc/resolv.conf"), ("cat", "/etc/hosts")
+
+
+def addresses(engine: Engine, *options: str) -> list[str]:
+    """What the container's interfaces have."""
+    return engine.run(*ADDRESSES, options=("--rm", *options)).ok().stdout.split("\n")[:-1]
+
+
+def has_the_nodes(found: list[str]) -> bool:
+    """Whether these are a node's own, by the cluster's private network."""
+    return [line for line in found if line.startswith("eth0 10.77.0.1") and line != "eth0 10.77.0.10/24"] != []
+
+
+@pytest.fixture
+def internal(main_engine: Engine) -> Iterator[str]:
+    """A network that no way leads out of."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    main_engine.call("network", "create", "--internal", name).ok()
+    yield name
+    main_engine.call("network", "rm", name).ok()
+
+
+@pytest.fixture
+def own(main_engine: Engine) -> Iterator[str]:
+    """A network of the user's own."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    main_engine.call("network", "create", name).ok()
+    yield name
+    main_engine.call("network", "rm", name).ok()
+
+
+def test_without_an_option_it_is_the_nodes(main_engine: Engine) -> None:
+    before = network()
+    assert has_the_nodes(addresses(main_engine))
+    assert network() == before
+
+
+def test_a_rootless_docker_has_none_without_an_option_and_the_nodes_on_demand(engine: Engine) -> None:
+    # It may not make a bridge on the login's network, and "none" is its default then.
+    if engine.is_podman or engine.user.name == "root":
+        pytest.skip("a rootless docker's own case")
+    assert addresses(engine) == LOOPBACK
+    assert has_the_nodes(addresses(engine, "--network=host"))
+
+
+def test_none_is_a_loopback_only(engine: Engine) -> None:
+    before = network()
+    assert addresses(engine, "--network=none") == LOOPBACK
+    assert network() == before
+
+
+def test_host_is_the_nodes(engine: Engine) -> None:
+    assert has_the_nodes(addresses(engine, "--network=host"))
+
+
+def test_a_network_of_the_users_own_is_the_nodes(main_engine: Engine, own: str) -> None:
+    assert has_the_nodes(addresses(main_engine, f"--network={own}"))
+
+
+def test_an_internal_network_is_a_loopback_only(main_engine: Engine, internal: str) -> None:
+    assert addresses(main_engine, f"--network={internal}") == LOOPBACK
+
+
+@pytest.mark.parametrize("kind", ["pasta", "slirp4netns", "bridge"])
+def test_each_of_podmans_is_the_nodes(podman: Engine, kind: str) -> None:
+    assert has_the_nodes(addresses(podman, f"--network={kind}"))
+
+
+@pytest.mark.parametrize(("kind", "is_the_nodes"), [("none", False), ("pasta", True)])
+def test_it_is_the_same_where_podman_sets_it_up_after_create(podman: Engine, kind: str, is_the_nodes: bool) -> None:
+    assert has_the_nodes(addresses(podman, "--userns=keep-id", f"--network={kind}")) == is_the_nodes
+
+
+@pytest.mark.parametrize(("kind", "is_the_nodes"), [("none", False), ("host", True)])
+def test_another_containers_network_is_as_that(main_engine: Engine, kind: str, is_the_nodes: bool) -> None:
+    other = main_engine.detached("sleep", "60", options=(f"--network={kind}",))
+    assert has_the_nodes(addresses(main_engine, f"--network=container:{other}")) == is_the_nodes
+
+
+def test_a_node_can_be_reached_from_it(main_engine: Engine) -> None:
+    name = main_engine.detached(
+        "sh", "-c", "mkdir /w; echo hello >/w/a; echo $SLURMD_NODENAME; exec httpd -f -p 8055 -h /w"
+    )
+    node = wait_until(lambda: main_engine.call("logs", name).stdout.strip(), "it says its node", 20)
+    script = f"until wget -q -O - http://{node}:8055/a; do sleep 0.1; done"
+    assert main_engine.run("sh", "-c", script, options=("--rm",)).stdout == "hello\n"
+
+
+def test_its_own_name_is_known_and_name_servers_are_reachable_ones(main_engine: Engine) -> None:
+    hosts = main_engine.run(*HOSTS, options=("--rm", "--hostname=named", "--add-host=other:1.2.3.4")).ok().stdout
+    lines = [line.split() for line in hosts.splitlines()]
+    assert ["127.0.0.1", "named"] in lines
+    assert ["1.2.3.4", "other"] in lines
+    assert not [line for line in lines if "named" in line[1:] and line[0] != "127.0.0.1"]
+    assert main_engine.run(*RESOLV_CONF, options=("--rm",)).ok().stdout.split() == ["nameserver", "10.77.0.1"]
+
+
+def test_name_servers_that_are_asked_for_are_there(engine: Engine) -> None:
+    options = ("--rm", "--network=host", "--dns=9.9.9.9", "--dns-search=example.org", "--dns-option=ndots:3")
+    found = engine.run(*RESOLV_CONF, options=options).ok().stdout
+    lines = [line for line in found.splitlines() if line and not line.startswith("#")]
+    assert sorted(lines) == ["nameserver 9.9.9.9", "options ndots:3", "search example.org"]
+
+
+def test_a_published_port_is_open_on_the_node_and_known_to_the_engine(main_engine: Engine) -> None:
+    serve = "mkdir /w; echo hello >/w/a; echo $SLURMD_NODENAME; exec httpd -f -p 8056 -h /w"
+    name = main_engine.detached("sh", "-c", serve, options=("-p", "18056:80"))
+    assert "18056" in main_engine.call("port", name).ok().stdout
+    node = wait_until(lambda: main_engine.call("logs", name).stdout.strip(), "it says its node", 20)
+    script = f"until wget -q -O - http://{node}:8056/a; do sleep 0.1; done"
+    assert main_engine.run("sh", "-c", script, options=("--rm",)).stdout == "hello\n"
+
+
+def test_hosts_and_name_servers_are_as_they_are_at_the_start_of_each_run(main_engine: Engine) -> None:
+    name = main_engine.name()
+    main_engine.call(*main_engine.words(command=("sh", "-c", "wc -l </etc/hosts"), name=name)).ok()
+    first = main_engine.call("logs", name).stdout
+    assert int(first) > 1
+    assert main_engine.call("start", "--attach", name).ok().stdout == first
