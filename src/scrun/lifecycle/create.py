@@ -96,6 +96,8 @@ def _wait(reader: wire.Reader, output: Output) -> None:
                 return
             if "log" in message:
                 output.say(message["log"], message["message"])
+            elif "progress" in message:
+                output.say("info" if os.isatty(2) else "debug", message["progress"])
             elif "waiting" in message:
                 why = f" ({message['waiting']})" if message["waiting"] else ""
                 output.say("info", f"job {message['job']} is queued{why}")

@@ -111,7 +111,7 @@ class Preparation:
             if self._allocating:
                 self._asked = True
                 self._allocating.send({"existing": job} if isinstance(job, int) else {"request": job})
-        elif "log" in message:
+        elif "log" in message or "progress" in message:
             self._tell(message)
         elif "staged" in message:
             self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])

@@ -110,7 +110,7 @@ class _StageIn:
         if self._container.rootfs not in seen:
             root["path"] = f"{self._node_path}/rootfs"
             self._parts.append(Part("rootfs", self._container.rootfs, True, not root.get("readonly", False)))
-        return self._write(root["path"])
+        return self._write()
 
     def _look(self, binds: list[Bind]) -> set[str]:
         """The paths that the nodes have as well. Makes the spool, as that is how the bundle is recognized."""
@@ -161,13 +161,17 @@ class _StageIn:
         if bind.recursive:
             self._recursive.add(name)
 
-    def _write(self, rootfs: str) -> Staged:
+    def _write(self) -> Staged:
         """Carry what has to be, and write the config last: to the spool, or with the rest."""
-        staged = Staged(self._container.bundle, rootfs)
+        mode = ""
+        if self._parts or not self.spool.exists:
+            mode = self._carry()
+        config = self._config_for(mode)
+        staged = Staged(self._container.bundle, config["root"]["path"])
         if self.spool.exists:
             staged = staged._replace(bundle=self.spool.path, spool=self.spool.path, copies=tuple(self._copies))
-        if self._parts or not self.spool.exists:
-            self._carry({} if self.spool.exists else {"config.json": encode(self._config)})
+            self.spool.finish(config)
+        if mode:
             staged = staged._replace(
                 bundle=staged.spool or self._node_path,
                 node_parent=self._parent,
@@ -175,16 +179,36 @@ class _StageIn:
                 nodes=tuple(self._step.nodes),
                 parts=tuple(self._parts),
             )
-        if self.spool.exists:
-            self.spool.finish(self._config)
         return staged
 
-    def _carry(self, files: dict[str, bytes]) -> None:
+    def _config_for(self, mode: str) -> dict[str, Any]:
+        """The config, whose root filesystem is an overlay where the nodes have an image of it.
+
+        The runtime mounts it, the first of the mounts, in the container's user namespace (Linux 5.11).
+        """
+        if mode != "overlay":
+            return self._config
+        layers = f"lowerdir={self._node_path}/lower,upperdir={self._node_path}/rootfs,workdir={self._node_path}/work"
+        over = {
+            "destination": "/",
+            "type": "overlay",
+            "source": "overlay",
+            "options": ["userxattr", *layers.split(",")],
+        }
+        root = {**self._config["root"], "path": f"{self._node_path}/root"}
+        return {**self._config, "root": root, "mounts": [over, *self._config["mounts"]]}
+
+    def _carry(self) -> str:
         from scrun.staging.carry import Carrier  # not in the shared case
 
-        carrier = Carrier(self._container, self._step, self._parent, self._log, self._interruption)
-        carrier.carry(self._parts, files, frozenset(self._recursive))
+        carrier = Carrier(self._container, self._step, self._parent, self._log, self._interruption, self._options)
+
+        def files(mode: str) -> dict[str, bytes]:
+            return {} if self.spool.exists else {"config.json": encode(self._config_for(mode))}
+
+        mode = carrier.carry(self._parts, files, frozenset(self._recursive))
         self._carrier = carrier  # before, it cleans up by itself
+        return mode
 
 
 def _is_ephemeral(bind: Bind, visibility: Visibility) -> bool:

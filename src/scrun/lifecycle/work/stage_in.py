@@ -32,7 +32,7 @@ def run(channel: int, container: Container) -> None:
     plan = message["staging"]
 
     def log(level: str, text: str) -> None:
-        wire.send(channel, {"log": level, "message": text})
+        wire.send(channel, {"progress": text} if level == "progress" else {"log": level, "message": text})
 
     host = Host(log)
     hooks = Hooks.load(message["script"], host, lua=message["lua"])
@@ -69,7 +69,10 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
 
     def stage(options: Options) -> None:
         container = StagedContainer(
-            record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid, memory=host.memory
+            *(record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid),
+            memory=host.memory,
+            images=os.path.join(os.path.dirname(host.memory), ".images") if host.memory else "",
+            overlay=_mounts_overlays(record["runtime"]),
         )
         waits.append(bool((options or {}).get("hold", True)))
         made.append(stage_in(container, host.step, adapt=adapted, log=host.log, options=options or None))
@@ -101,3 +104,8 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
         "hold": not ours or any(waits),
     }
+
+
+def _mounts_overlays(settings: dict[str, str]) -> bool:
+    """Whether the nodes' runtime takes an overlay for the root of its mounts: crun does, runc refuses it (1.3)."""
+    return any("crun" in os.path.basename(word) for value in settings.values() for word in value.split()[:2])
