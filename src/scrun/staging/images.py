@@ -32,7 +32,7 @@ else:
 _KEPT = 8  # listings of so many trees, some 80 bytes a file
 _TICK = 0.02  # seconds; the kernel's clock for files goes by 1 to 10 ms
 _NOBODY = b"?"
-_SMALL = 1 << 20  # bytes that are carried sooner than compared
+_LITTLE = 1 << 16  # bytes that are no reason to carry a tree again
 # Of directories neither size nor inode say anything: they are their file system's.
 _FORMAT = [
     *("(", "-type", "d", "-printf", r"%P\0d %m %U %G %T@\0%C@\0", ")"),
@@ -118,7 +118,7 @@ class Images:
             return tree.name, Delta()
         ours = _parse(tree.listing)
         best = tree.name, Delta()
-        limit = max(16 << 20, tree.size // 4)
+        limit = max(_LITTLE, tree.size // 4)
         for name in self._names():
             try:
                 with open(self._file(name), "rb") as file:

@@ -44,8 +44,12 @@ go_to() {
 enter() { go_to "$parent" "$1" || refuse "$why"; home=$own; }
 drop() {
     cd -P -- "$home" || return
-    # Of an image that the container used, and that may be removed now as far as it is concerned.
-    [ ! -f "./$name/lease" ] || rm -f -- "$(cat -- "./$name/lease")"
+    if [ -f "./$name/images" ]; then
+        # What was being made for it, and its lease of the image that it used: place.py.
+        images=$(cat -- "./$name/images")
+        rm -f -- "$images"/*/leases/"$name.$host"
+        rm -rf --one-file-system -- "$images/.new-$name.$host"
+    fi
     rm -rf --one-file-system -- "./$name" 2>/dev/null && return
     chmod -R u+rwX -- "./$name"; rm -rf --one-file-system -- "./$name"
 }

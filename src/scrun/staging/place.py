@@ -36,8 +36,7 @@ go_to_images() {
     return 1
 }
 lease() {
-    lease=$images/$1/leases/$name.$host
-    : >"$lease" && printf %s "$lease" >"$home/$name/lease" && : >"$1/used"
+    : >"$1/leases/$name.$host" && : >"$1/used"
 }
 # A container may still run on it, damaged as it is, so it is put aside.
 put_aside() { mv -T -- "$1" ".old-$1-$name.$host.$$" && rm -f ".old-$1-$name.$host.$$/leases/$name.$host"; }
@@ -51,9 +50,9 @@ has() {
     return 1
 }
 is_used() {
-    for one in "$1"/leases/*; do
-        [ -e "$one" ] || return 1
-        job=${one##*/}
+    for held in "$1"/leases/*; do
+        [ -e "$held" ] || return 1
+        job=${held##*/}
         case $jobs in unknown|*" ${job%%-*} "*) return 0 ;; esac
     done
     return 1
@@ -99,13 +98,13 @@ PLACE = (
 cache=$1 limit=$2 may_overlay=$3 xattrs=$4; shift 4
 new= image= images= state=
 leave() {
-    [ -z "$new" ] || { cd -P -- "$images" && remove "$new"; }
     drop 2>/dev/null
+    [ -z "$new" ] || { cd -P -- "$images" && remove "$new"; }
 }
 take() {  # from descriptor 3, into the working directory
     said=$({
         tar --extract --file=- --ignore-zeros --preserve-permissions --numeric-owner --delay-directory-restore \
-            --recursive-unlink --xattrs --xattrs-include="$xattrs" --warning=no-timestamp <&3 2>&1
+            --xattrs --xattrs-include="$xattrs" --warning=no-timestamp <&3 2>&1
         echo "status $?"
     } | head -n 200)
     exec 3<&-
@@ -119,6 +118,9 @@ take() {  # from descriptor 3, into the working directory
 # A file of the image that the container has not: a whiteout (overlayfs), which leaves its directory's time as it was.
 hide='for one do
     in=$(dirname "./$one") && time=$(stat -c %y "$in") && mknod "./$one" c 0 0 && touch -d "$time" "$in" || exit 255
+done'
+make_way='kind=$1; shift; for one do
+    if [ -d "$one" ] && [ ! -h "$one" ]; then [ $kind = -d ] || rm -rf -- "$one"; else rm -f -- "$one"; fi
 done'
 can_overlay() {
     [ "$may_overlay" = 1 ] || return 1
@@ -148,6 +150,7 @@ while read -r order one two; do
             if go_to_images; then
                 mode=copy
                 mkdir -m 700 -p -- "$home/$name/root" "$home/$name/work" "$home/$name/rootfs"
+                printf %s "$images" >"$home/$name/images" || refuse "$base/$name: No space left on device"
                 can_overlay && mode=overlay
                 if has "$image"; then state=have; say "have $mode"
                 elif make_room "$two"; then state=lacks; say "lacks $mode"
@@ -159,7 +162,7 @@ while read -r order one two; do
         reach) if reach "$one" "$two"; then connected=1; say reached; else say unreachable; fi ;;
         fill)
             if [ $state = lacks ]; then
-                cd -P -- "$images" && new=.new-$name.$host.$$ && mkdir -m 700 "$new" && exec 8>"$new/lock" && flock 8 &&
+                cd -P -- "$images" && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" && flock 8 &&
                     mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
                 take "$images"
                 rm -f complete
@@ -205,6 +208,14 @@ if [ -s gone ]; then
         overlay) (cd rootfs && xargs -0 -r sh -c "$hide" sh) <gone ;;
         copy) (cd rootfs && $root xargs -0 -r rm -rf --) <gone ;;
     esac || refuse "$base/$name: what is gone can't be taken away"
+fi
+if [ -d delta ]; then
+    # Over the copy; cp doesn't replace a directory by a file, nor a file by a directory.
+    said=$({
+        (cd delta && $root find . -type d -print0) | (cd rootfs && $root xargs -0 sh -c "$make_way" sh -d) &&
+            (cd delta && $root find . ! -type d -print0) | (cd rootfs && $root xargs -0 -r sh -c "$make_way" sh -f) &&
+            $root cp -a -- delta/. rootfs && remove delta
+    } 2>&1) || refuse "$base/$name: $said"
 fi
 if [ $# -gt 0 ]; then
     : >marker

@@ -76,7 +76,8 @@ class Transfer:
         self._expected = 0
         with self._archiver(self._nodes if connected else []) as archiver:
             if mode != "plain" and root:
-                archiver.add(root, recursive=False, only=delta.changed or (b"",))
+                over = root if mode == "overlay" else root._replace(name="delta")
+                archiver.add(over, recursive=False, only=delta.changed or (b"",))
             for part in rest:
                 archiver.add(part, recursive=part.name in recursive)
             gone = {"gone": b"".join(name + b"\0" for name in delta.gone)} if delta.gone else {}
