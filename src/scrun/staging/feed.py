@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes
 _PATIENCE = 20.0  # seconds for a node that has connected to say who it is
 
 
@@ -87,7 +87,7 @@ class Feed:
 
     def _send(self, source: int, receivers: dict[str, socket.socket]) -> None:
         with open(source, "rb", buffering=0) as stream:
-            while data := stream.read(_CHUNK):
+            while data := stream.read(CHUNK):
                 for node, connection in receivers.items():
                     try:
                         connection.sendall(data)

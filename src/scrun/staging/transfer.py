@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import time
 
 from scrun.staging import nodes
 from scrun.staging.archive import Archiver
-from scrun.staging.feed import Feed
+from scrun.staging.feed import CHUNK, Feed
 from scrun.staging.images import Delta, Images, is_unchanged, scan
 from scrun.staging.place import PLACE
 
@@ -177,6 +178,8 @@ class Transfer:
         output = self._orders
         if receivers and self._feed:
             read_end, output = os.pipe2(os.O_CLOEXEC)
+            with contextlib.suppress(OSError):  # the user has many pipes
+                fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK)  # else every 64 KB wake two processes
             self._feed.send(read_end, receivers)
         try:
             yield Archiver(
