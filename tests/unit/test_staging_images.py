@@ -120,9 +120,14 @@ def test_a_tree_that_differs_in_too_much_is_an_image_of_its_own(root: Path, imag
 
 
 def test_what_changed_a_moment_ago_is_carried_each_time(root: Path, images: Images) -> None:
-    (root / "plain").write_text("just now")
-    images.keep(base := listed(root))
-    assert b"plain" in delta(root, images, base).changed
+    def soon() -> Tree:
+        with Children() as children:
+            return scan(children, str(root / "etc"), devices=False, tick=3600)
+
+    images.keep(base := soon())
+    assert soon().name != base.name
+    assert is_unchanged(base, listed(root / "etc"))
+    assert images.closest(soon())[0] != base.name, "all of it may have changed unseen"
 
 
 def test_a_change_during_the_transfer_is_noticed(root: Path) -> None:

@@ -57,8 +57,8 @@ class Delta(NamedTuple):
     size: int = 0
 
 
-def scan(children: Children, root: str, *, devices: bool) -> Tree:
-    """List a directory, with or without the device nodes in it.
+def scan(children: Children, root: str, *, devices: bool, tick: float = _TICK) -> Tree:
+    """List a directory, with or without the device nodes in it; ``tick`` is in seconds.
 
     Raises:
         StagingError: it can't be read at all.
@@ -80,7 +80,7 @@ def scan(children: Children, root: str, *, devices: bool) -> Tree:
             listing = file.read()
     finally:
         os.close(memory)
-    return _tree(_without_fresh(listing, begun - _TICK))
+    return _tree(_without_fresh(listing, begun - tick))
 
 
 def _tree(listing: bytes) -> Tree:
@@ -94,7 +94,7 @@ def _without_fresh(listing: bytes, limit: float) -> bytes:
     fields = listing.split(b"\0")
     fresh = [index for index in range(2, len(fields), 3) if float(fields[index].split(b" ")[0]) > limit]
     for index in fresh:
-        fields[index] = _NOBODY
+        fields[index] = _NOBODY + os.urandom(8).hex().encode()  # which no other listing has
     return b"\0".join(fields) if fresh else listing
 
 
@@ -102,7 +102,8 @@ def is_unchanged(tree: Tree, again: Tree) -> bool:
     """Whether a second listing finds nothing that changed since the first."""
     before, now = _parse(tree.listing), _parse(again.listing)
     return before.keys() == now.keys() and all(
-        facts[0] == now[name][0] and facts[1] in (_NOBODY, now[name][1]) for name, facts in before.items()
+        facts[0] == now[name][0] and (facts[1] == now[name][1] or facts[1].startswith(_NOBODY))
+        for name, facts in before.items()
     )
 
 
@@ -180,7 +181,7 @@ def _parse(listing: bytes) -> Listing:
 
 
 def _compare(ours: Listing, theirs: Listing) -> Delta:
-    changed = [name for name, facts in ours.items() if theirs.get(name) != facts or facts[1] == _NOBODY]
+    changed = [name for name, facts in ours.items() if theirs.get(name) != facts]
     gone = {name for name in theirs if name not in ours}
     size = sum(int(ours[name][0].split(b" ", 5)[4]) for name in changed if ours[name][0][:1] == b"f")
     # A directory that is gone says all of what was in it. One that is a file now is replaced by the delta.
