@@ -1,9 +1,12 @@
 """Time how a root filesystem gets to the nodes, beside the C scrun; `make bench-staging` runs it on the login host.
 
 600 MB in 16,000 files, which the nodes don't see. Ours caches it on each node; the C scrun runs the script of its man
-page, which rsyncs it to what the hosts share. Timed is from calling create to the container's first word. Each round
-runs every candidate once, in turn; before each of them, untimed, what is to be written is written (sync). Printed are
-medians and their ratio to the C scrun's; docs/performance.md keeps what was measured when.
+page, which rsyncs it to what the hosts share. The devcluster's nodes have one disk between them, the machine's, to
+which two nodes write all files twice; their /tmp is in memory, so the cache is timed there too.
+
+Timed is from calling create to the container's first word. Each round runs every candidate once, in turn; before each
+of them, untimed, what is to be written is written (sync). Printed are medians and their ratio to the C scrun's;
+docs/performance.md keeps what was measured when.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ USER = pwd.getpwnam("alice")
 PRIVATE = "/var/tmp/bench-staging"  # noqa: S108
 SHARED = f"{USER.pw_dir}/bench-staging"
 IMAGES = f"/var/tmp/scrun-{USER.pw_uid}"  # noqa: S108
+IN_MEMORY = f"/tmp/scrun-{USER.pw_uid}"  # noqa: S108
 CONFIGURATION = f"{USER.pw_dir}/bench-staging.conf"
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -145,24 +149,32 @@ def fail(said: str) -> None:
 
 def forget() -> None:
     """No node has an image, and the login host remembers none."""
-    command = ["srun", "--quiet", "--nodes=2", "--chdir=/", "rm", "-rf", IMAGES]
+    command = ["srun", "--quiet", "--nodes=2", "--chdir=/", "rm", "-rf", IMAGES, IN_MEMORY]
     subprocess.run(command, check=True)
     shutil.rmtree(f"/run/user/{USER.pw_uid}/scrun/.images", ignore_errors=True)
 
 
-def anew(nodes: int) -> Callable[[], float]:
+def anew(nodes: int, *options: str) -> Callable[[], float]:
     """The first start on so many nodes."""
 
     def measure() -> float:
         forget()
-        return first_word(["/usr/local/bin/scrun"], PRIVATE, nodes)
+        return first_word(["/usr/local/bin/scrun", *options], PRIVATE, nodes)
 
     return measure
 
 
-def again(nodes: int) -> Callable[[], float]:
+def again(nodes: int, *options: str) -> Callable[[], float]:
     """A later start; the image is on the nodes."""
-    return lambda: first_word(["/usr/local/bin/scrun"], PRIVATE, nodes)
+    return lambda: first_word(["/usr/local/bin/scrun", *options], PRIVATE, nodes)
+
+
+def configure(path: str, like: str, script: str) -> list[str]:
+    """Options for a copy of a configuration with another scrun.lua."""
+    shutil.copytree(like, path, dirs_exist_ok=True)
+    with open(f"{path}/scrun.lua", "w", encoding="utf-8") as file:
+        file.write(script)
+    return ["-f", f"{path}/slurm.conf"]
 
 
 def c_scrun() -> float:
@@ -175,15 +187,18 @@ def main() -> None:
     print(f"{ROUNDS} rounds, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}", flush=True)
     make_tree(PRIVATE)
     make_tree(SHARED)
-    shutil.copytree("/etc/slurm-cscrun", CONFIGURATION, dirs_exist_ok=True)
-    with open(f"{CONFIGURATION}/scrun.lua", "w", encoding="utf-8") as file:
-        file.write(PAGE.replace("SHARED", SHARED))
+    configure(CONFIGURATION, "/etc/slurm-cscrun", PAGE.replace("SHARED", SHARED))
+    with open("/etc/slurm/scrun.lua", encoding="utf-8") as file:
+        shipped = file.read()
+    in_memory = configure(f"{CONFIGURATION}.ours", "/etc/slurm", shipped.replace("{", '{ cache_dir = "/tmp",', 1))
     candidates: dict[str, Callable[[], float]] = {
         "C scrun, the page's rsync, 1 node": c_scrun,
         "scrun, first start on 1 node": anew(1),
         "scrun, later start on 1 node": again(1),
         "scrun, first start on 2 nodes": anew(2),
         "scrun, later start on 2 nodes": again(2),
+        "scrun, first start on 2 nodes, into /tmp": anew(2, *in_memory),
+        "scrun, later start on 2 nodes, from /tmp": again(2, *in_memory),
         "scrun, shared storage, 1 node": lambda: first_word(["/usr/local/bin/scrun"], SHARED, 1),
     }
     taken: dict[str, list[float]] = {name: [] for name in candidates}
@@ -193,7 +208,7 @@ def main() -> None:
                 taken[name].append(measure())
     finally:
         forget()
-        for path in (PRIVATE, SHARED, CONFIGURATION):
+        for path in (PRIVATE, SHARED, CONFIGURATION, f"{CONFIGURATION}.ours"):
             shutil.rmtree(path, ignore_errors=True)
         os.unlink(f"{SHARED}.out")
     reference = statistics.median(taken["C scrun, the page's rsync, 1 node"])
