@@ -3,10 +3,11 @@
 CACHE ?= $(or $(SCRUN_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/scrun)
 export SCRUN_CACHE := $(CACHE)
 TOOLS := $(CACHE)/tools-$(shell cat pyproject.toml Makefile | cksum | cut -d' ' -f1)
+ROUNDS ?= 5
 CLUSTER := devcluster/devcluster
 IN_LOGIN := $(CLUSTER) exec --
 
-.PHONY: help demo test unit integration check format bench shell up down clean
+.PHONY: help demo test unit integration check format bench bench-staging shell up down clean
 
 help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
@@ -14,6 +15,7 @@ help:
 	@echo 'make check        ruff, mypy and the unit tests, in seconds'
 	@echo 'make format       have ruff reformat the code'
 	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
+	@echo 'make bench-staging  time how 600 MB get to the nodes, beside the C scrun (root)'
 	@echo 'make shell        a shell on the cluster'"'"'s login host, as alice (root)'
 	@echo 'make down         end the cluster'
 	@echo 'make clean        end the cluster and remove what was built in the checkout; the cache stays'
@@ -42,6 +44,9 @@ format: $(TOOLS)/.ready
 
 bench: up
 	@$(IN_LOGIN) sh -c 'cd /src && /opt/scrun/bin/python -B bench/bench.py'
+
+bench-staging: up
+	@$(IN_LOGIN) sh -c 'cd /src && ROUNDS=$(ROUNDS) exec /opt/scrun/bin/python -B bench/staging.py'
 
 shell: up
 	@$(CLUSTER) exec --user alice

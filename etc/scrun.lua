@@ -5,7 +5,8 @@
 -- one node ran it. The places to edit are marked SITE. The script runs as whoever called scrun: put no secrets here.
 -- Check it with `scrun lua check FILE`. scrun(1) and docs/scrun-lua.md describe all that it can call.
 --
--- A node needs a shell, coreutils 8.25, findutils and GNU tar 1.29; the login host the same.
+-- A node needs a shell, coreutils 8.25, findutils and GNU tar 1.29; the login host the same. To keep images it needs
+-- bash and util-linux (flock, unshare) as well, and to reach the login host where its srun listens (SrunPortRange).
 
 local options = {
     -- A container is reported as stopped without waiting for stage_out, where that has nothing to bring back.
@@ -23,6 +24,12 @@ local options = {
     -- It is emptied when a container ends; for jobs that are cancelled, let the nodes' Epilog (slurm.conf) do it:
     --     rm -rf --one-file-system "/tmp/scrun-$SLURM_JOB_UID/$SLURM_JOB_ID-"*
     -- node_dir = "/tmp",
+
+    -- SITE: where nodes keep the root filesystems that were carried to them, for the user's next container of that image,
+    -- and how much of it (unset: 10 GB, or a quarter of the disk if that is less). It should be a disk that outlasts the
+    -- job. The longest unused image makes room. Nodes keep nothing with cache = false.
+    -- cache_dir = "/var/tmp",
+    -- cache_size = "20G",
 
     -- SITE: directories that are the nodes' own: `-v /local:/data` then takes the node's /local, not the login host's.
     -- on_nodes = { "/local", "/var/run/nscd" },

@@ -68,6 +68,7 @@ class FakeStep:
 
     def __init__(self, scratch: Path, nodes: Sequence[str] = ("node1",), hidden: Sequence[Path] = ()) -> None:
         self.nodes = list(nodes)
+        self.ports = (0, 0)
         self.node_dir = scratch / "node-dir"
         self.node_dir.mkdir()
         self.started: list[list[str]] = []
@@ -102,7 +103,7 @@ class FakeStep:
         mounts = [str(self.own_dir(node)), str(self.node_dir)]
         for path in self._hidden:
             mounts += [str(self._scratch / "nothing"), str(path)]
-        environment = ["env", f"SLURMD_NODENAME={node}", f"PATH={self.path}"]
+        environment = ["env", f"SLURMD_NODENAME={node}", f"PATH={self.path}", "SLURM_SRUN_COMM_HOST=127.0.0.1"]
         return [*_unshare(), "sh", "-c", _ENTER, "sh", *mounts, "--", *environment, *argv]
 
 

@@ -28,6 +28,10 @@ SHIPPED = os.path.join(os.path.dirname(__file__), "..", "..", "etc", "scrun.lua"
         ({"mounts": [{"source": "/a", "destination": "/b", "type": "bind"}]}, "needs source and destination"),
         ({"mounts": [{"source": "/a", "destination": "/b", "options": "ro"}]}, "options: 'ro' is not a list"),
         ({"bring_back": True}, "unknown option 'bring_back'"),
+        ({"cache": "no"}, "scrun.stage_in: cache: 'no' is neither true nor false"),
+        ({"cache_dir": "scratch"}, "scrun.stage_in: cache_dir: 'scratch' is not an absolute path"),
+        ({"cache_size": "10"}, 'scrun.stage_in: cache_size: \'10\' is not a size: say e.g. "500M", "20G" or "1T"'),
+        ({"cache_size": -1}, "cache_size: -1 is not a size"),
         (["/home"], "scrun.stage_in: it takes a table of shared"),
     ],
 )
@@ -54,8 +58,16 @@ def test_options_of_the_shipped_script_are_accepted_when_uncommented() -> None:
     with open(SHIPPED) as file:
         text = file.read()
     names = set(re.findall(r"^    -- (\w+) = [{\"]", text, re.MULTILINE))
-    assert names == {"shared", "node_dir", "on_nodes", "mounts"}
-    Options.for_stage_in({name: [] for name in names - {"node_dir"}} | {"node_dir": "/tmp"})
+    assert names == {"shared", "node_dir", "on_nodes", "mounts", "cache_dir", "cache_size"}
+    words = {"node_dir": "/tmp", "cache_dir": "/var/tmp", "cache_size": "20G"}
+    Options.for_stage_in({name: [] for name in names - words.keys()} | words)
+
+
+@pytest.mark.parametrize(
+    ("given", "size"), [("500M", 500 << 20), ("2g", 2 << 30), ("1T", 1 << 40), ("64K", 65536), (0, 0), (4096, 4096)]
+)
+def test_sizes_are_in_bytes_or_with_a_unit(given: Any, size: int) -> None:
+    assert Options.for_stage_in({"cache_size": given}).cache_size == size
 
 
 ONE = b"""\

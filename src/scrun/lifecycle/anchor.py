@@ -110,6 +110,8 @@ class Anchor:
         """What the workers have to say: to the log, and to create's caller while there is one."""
         if "log" in message:
             self.log(message["log"], message["message"])
+        elif "progress" in message:
+            self.log("debug", message["progress"])
         if self._creator is not None:
             wire.send(self._creator, message)
 

@@ -159,16 +159,8 @@ def spool_directory(named: str, environment: Mapping[str, str]) -> str:
 
 
 def _slurmd_spool(environment: Mapping[str, str]) -> str:
-    """SlurmdSpoolDir of slurm.conf itself, not of what it includes."""
-    try:
-        with open(sources.slurm_conf(environment), encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                name, _, value = line.partition("=")
-                if name.strip().lower() == "slurmdspooldir":
-                    return value.split("#")[0].strip()
-    except OSError:
-        pass
-    return "/var/spool/slurmd"  # the default, by slurm.conf(5)
+    settings = conf_text.settings(sources.slurm_conf(environment))
+    return settings.get("slurmdspooldir", "/var/spool/slurmd")  # the default, by slurm.conf(5)
 
 
 def _check_patterns(settings: Settings, where: str) -> None:

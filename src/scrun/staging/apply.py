@@ -17,7 +17,7 @@ from scrun.staging import entries, trees
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import tarfile
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from typing import IO
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -39,6 +39,8 @@ class Tree:
         self._descriptor = trees.open_directory(root)
         self._parent: tuple[list[bytes], int] | None = None  # the directory that was worked in last
         self._directories: dict[bytes, tuple[int, int]] = {}  # mode and mtime, set when nothing changes them any more
+        self._made_anew: set[bytes] = set()  # directories that hold nothing but what the archive has in them,
+        self._in_them: set[bytes] = set()  # and that
 
     def __enter__(self) -> Tree:
         return self
@@ -49,6 +51,8 @@ class Tree:
 
     def apply(self, name: bytes, info: tarfile.TarInfo, link: bytes, content: IO[bytes] | None) -> None:
         """Make what the entry says; ``link`` is what a hard link is to."""
+        if self._made_anew and any(above in self._made_anew for above in _above(name)):
+            self._in_them.add(name)
         with self._noting(name):
             if info.isdir():
                 self._apply_directory(name, info)
@@ -63,9 +67,10 @@ class Tree:
             return False
         return entries.is_same(last, parent, info, content)
 
-    def delete(self, names: list[bytes]) -> None:
-        """Remove what is no more; directories only when nothing else is in them."""
-        for name in sorted(names, reverse=True):  # what is in a directory before the directory
+    def delete(self, names: list[bytes], spared: Collection[bytes] = ()) -> None:
+        """Remove what is no more, but for what is ``spared``; directories only when nothing else is in them."""
+        gone = {*names, *self._replaced()}.difference(spared)
+        for name in sorted(gone, reverse=True):  # what is in a directory before the directory
             with self._noting(name, _KEPT):
                 parent, last = self._reach(name)
                 if stat.S_ISDIR(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode):
@@ -84,6 +89,28 @@ class Tree:
                 finally:
                     os.close(descriptor)
 
+    def _replaced(self) -> Iterator[bytes]:
+        """What is still here of directories that were removed and made anew, but for what is never carried."""
+        for top in self._made_anew:
+            for name, mode in self._below(top):
+                if name not in self._in_them and stat.S_IFMT(mode) not in (stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK):
+                    yield name
+
+    def _below(self, name: bytes) -> Iterator[tuple[bytes, int]]:
+        with contextlib.suppress(OSError):
+            descriptor = self._walk(_split(name))
+            try:
+                found = [
+                    (os.fsencode(entry), _status(os.fsencode(entry), descriptor)) for entry in os.listdir(descriptor)
+                ]
+            finally:
+                os.close(descriptor)
+            for entry, status in found:
+                if status is not None:
+                    yield name + b"/" + entry, status.st_mode
+                    if stat.S_ISDIR(status.st_mode):
+                        yield from self._below(name + b"/" + entry)
+
     def _apply_directory(self, name: bytes, info: tarfile.TarInfo) -> None:
         if name:
             parent, last = self._reach(name)
@@ -93,6 +120,8 @@ class Tree:
                     os.unlink(last, dir_fd=parent)
                 os.mkdir(last, 0o700, dir_fd=parent)
                 entries.give(last, parent, entries.owner_of(info, None, self._new_owner))
+        if name and entries.is_opaque(info):
+            self._made_anew.add(name)
         self._directories[name] = (stat.S_IMODE(info.mode), entries.mtime_ns(info))
 
     def _apply_other(self, name: bytes, info: tarfile.TarInfo, link: bytes, content: IO[bytes] | None) -> None:
@@ -165,6 +194,11 @@ def _split(name: bytes) -> list[bytes]:
     if any(part in (b"", b".", b"..") or b"\0" in part for part in names):
         raise OSError(errno.EINVAL, "not a name inside the directory")
     return names
+
+
+def _above(name: bytes) -> Iterator[bytes]:
+    while name := os.path.dirname(name):
+        yield name
 
 
 def _status(name: bytes, parent: int) -> os.stat_result | None:

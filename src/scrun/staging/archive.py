@@ -8,7 +8,7 @@ from scrun.errors import StagingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import NamedTuple
 
     from scrun.staging.children import Child, Children
@@ -29,9 +29,13 @@ _TAR = [
     "--numeric-owner",
     "--sparse",
     "--xattrs",
+    "--xattrs-exclude=user.overlay.*",
     "--ignore-failed-read",
     "--warning=no-file-ignored",
 ]
+
+
+_LOOK_AGAIN = 0.5  # seconds after which check is called although nothing has happened
 
 
 class Archiver(NamedTuple):
@@ -44,15 +48,20 @@ class Archiver(NamedTuple):
     xattrs: str
     devices: bool  # whether the receiver can make device nodes
 
-    def add(self, part: Part, *, recursive: bool) -> None:
+    def add(self, part: Part, *, recursive: bool, only: Sequence[bytes] | None = None) -> None:
         """Add what is at ``part.source`` under the name ``part.name``, with its mounts if ``recursive``.
+
+        Of a directory it may be ``only`` these names in it, b"" being itself.
 
         Files that we may not read, sockets and, unless the receiver is root, devices are left out, with a note.
 
         Raises:
             StagingError: it can't be read otherwise.
         """
-        if part.is_directory:
+        if only is not None:
+            with _Memory(b"".join(b"./" + name + b"\0" if name else b".\0" for name in only)) as names:
+                self._tar(part, f"--transform=s,^\\.,{part.name},S", part.source, ["cat"], names)
+        elif part.is_directory:
             # S: what symbolic links point to stays as it is. Hard links are to names in the archive.
             self._tar(part, f"--transform=s,^\\.,{part.name},S", part.source, self._find(recursive))
         else:
@@ -76,9 +85,9 @@ class Archiver(NamedTuple):
             child.process.wait()
 
     def _find(self, recursive: bool) -> list[str]:
-        left_out = ["-type", "s"] if self.devices else ["-type", "s", "-o", "-type", "b", "-o", "-type", "c"]
         note = ["-fprintf", "/dev/stderr", "left out, a socket or device: %p\n"]
-        return ["find", ".", *([] if recursive else ["-xdev"]), "(", *left_out, ")", *note, "-o", "-print0"]
+        top = ["find", ".", *([] if recursive else ["-xdev"])]
+        return [*top, "(", *left_out(devices=self.devices), ")", *note, "-o", "-print0"]
 
     def _tar(self, part: Part, transform: str, directory: str, names: list[str], stdin: _Memory | None = None) -> None:
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
@@ -109,7 +118,13 @@ class Archiver(NamedTuple):
             self.check()
             return all(self.children.has_closed(child) for child in children)
 
-        self.children.wait(done)
+        while not self.children.wait(done, seconds=_LOOK_AGAIN):
+            pass
+
+
+def left_out(*, devices: bool) -> list[str]:
+    """find's expression for what is not archived."""
+    return ["-type", "s"] if devices else ["-type", "s", "-o", "-type", "b", "-o", "-type", "c"]
 
 
 class _Memory:

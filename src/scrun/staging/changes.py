@@ -110,7 +110,9 @@ class Changes:
                     # All of it: that wasn't the container, which runs inside it.
                     self._failed.append(f"{part.source!r}: is gone on the node")
                 else:
-                    tree.delete(names)
+                    # What another node has made in a directory that this one made anew.
+                    spared = {full[len(key) + 1 :] for full in self._taken if full.startswith(key + b"/")}
+                    tree.delete(names, spared)
                 tree.finish()
             self._failed += tree.failed
         if self._failed:

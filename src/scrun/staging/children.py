@@ -28,7 +28,8 @@ class Interrupted(StagingError):
 class Interruption:
     """Postpones SIGTERM and SIGINT: :class:`Children` that wait raise Interrupted; the signal is acted on at the end.
 
-    So whoever raised the handler's own exception, or dies of the signal, does it when nothing is left behind.
+    So whoever raised the handler's own exception, or dies of the signal, does it when nothing is left behind. A node
+    that hangs up is an error that is told, not a SIGPIPE, which a worker would die of.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,8 @@ class Interruption:
                     signal.signal(number, self._note)
                     self._handlers[number] = previous
             except ValueError:  # not the main thread, where no signal arrives either
-                break
+                return self
+        self._handlers[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 64 * 1024
 _XATTR = "SCHILY.xattr."
+_OVERLAY = _XATTR + "user.overlay."  # overlayfs's own notes on what it has over an image
 
 
 def make(
@@ -81,6 +82,11 @@ def is_same(name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] 
         return False
 
 
+def is_opaque(info: tarfile.TarInfo) -> bool:
+    """Whether a directory hides what an image has there: the container removed it and made it anew."""
+    return info.pax_headers.get(_OVERLAY + "opaque") == "y"
+
+
 def write(content: IO[bytes], info: tarfile.TarInfo, descriptor: int) -> None:
     """Write the content to an empty file, leaving out what was a hole."""
     is_sparse = bool(getattr(info, "sparse", None))
@@ -107,7 +113,7 @@ def _make_file(
             with _as_far_as_it_goes():
                 os.fchown(descriptor, *owner)
         for key, value in info.pax_headers.items():
-            if key.startswith(_XATTR):
+            if key.startswith(_XATTR) and not key.startswith(_OVERLAY):
                 with _as_far_as_it_goes():
                     os.setxattr(descriptor, key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
         os.fchmod(descriptor, stat.S_IMODE(info.mode))  # after the owner, which clears setuid

@@ -23,6 +23,10 @@ class Step(Protocol):
     def nodes(self) -> list[str]:
         """The job's nodes, by the names that Slurm has for them."""
 
+    @property
+    def ports(self) -> tuple[int, int]:
+        """The first and the last that nodes can connect to on this host, (0, 0) for any (SrunPortRange)."""
+
     def start(
         self, argv: Sequence[str], *, stdin: int, stdout: int, stderr: int, nodes: Sequence[str] | None = None
     ) -> subprocess.Popen[bytes]:
@@ -51,6 +55,8 @@ class Container(NamedTuple):
     user_id: int
     group_id: int
     memory: str = ""  # the file that remembers what nodes see; "" when nothing is to be remembered
+    images: str = ""  # a directory for listings of what was carried; "" when nodes aren't to cache anything
+    overlay: bool = False  # whether the nodes' runtime mounts an overlay as a root filesystem: crun does
     node_dir: str = "/tmp"  # noqa: S108  nodes.py refuses what another user may have put there
 
 

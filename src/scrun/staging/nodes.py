@@ -14,7 +14,7 @@ from scrun.staging.spool import short_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from scrun.staging.children import Child, Interruption
     from scrun.staging.model import Container, Step
@@ -22,27 +22,36 @@ if TYPE_CHECKING:
 # Arguments: NODE_DIR, the name two levels below it, and each script's own. One line on stdout says how it went, short
 # enough that srun doesn't cut it. `drop` also removes what a container has made unwritable; rm and chmod -R follow no
 # links, and rm stays on the filesystem.
-_ENTER = r"""
+ENTER = r"""
 LC_ALL=C; export LC_ALL; umask 077; unset TAR_OPTIONS POSIXLY_CORRECT
 host=${SLURMD_NODENAME:-$(uname -n)} uid=$(id -u) parent=$1 name=$2
 base=${1%/}/scrun-$uid
 shift 2
-say() { echo "scrun-stage $host $1"; }
+say() { printf '%s\n' "scrun-stage $host $1"; }
 refuse() { say "bad $(printf %s "$1" | tr '\n' ';' | cut -c1-600)"; exit 1; }
-enter() {
-    real=$(cd -P -- "$parent" 2>/dev/null && pwd -P) || refuse "$parent: no such directory"
+# Go to the user's own directory below $1, making it where $2 says so; or say why not in $why. It is $own then.
+go_to() {
+    real=$(cd -P -- "$1" 2>/dev/null && pwd -P) || { why="$1: no such directory"; return 1; }
+    own=${real%/}/scrun-$uid why=
     case $(stat -c %a -- "$real") in
         [1357]???|*[0145][0145]) ;;
-        *) refuse "$parent: others can write to it and it is not sticky: choose another node_dir" ;;
+        *) why="$1: others can write to it and it is not sticky: choose another directory"; return 1 ;;
     esac
-    said=
-    [ "$1" != make ] || said=$(mkdir -m 700 -- "$base" 2>&1)
-    cd -P -- "$base" 2>/dev/null || refuse "${said:-$base: no such directory}"
-    [ "$(pwd -P)" = "${real%/}/scrun-$uid" ] && [ "$(stat -c '%u %a' .)" = "$uid 700" ] ||
-        refuse "$base: is not a directory of user $uid alone (mode 700): remove it, or choose another node_dir"
+    [ "$2" != make ] || why=$(mkdir -m 700 -- "$own" 2>&1)
+    cd -P -- "$own" 2>/dev/null || { why=${why:-$own: no such directory}; return 1; }
+    [ "$(pwd -P)" = "$own" ] && [ "$(stat -c '%u %a' .)" = "$uid 700" ] && return
+    why="${1%/}/scrun-$uid: is not a directory of user $uid alone (mode 700): remove it, or choose another directory"
+    return 1
 }
+enter() { go_to "$parent" "$1" || refuse "$why"; home=$own; }
 drop() {
-    cd -P -- "$real/scrun-$uid" || return
+    cd -P -- "$home" || return
+    if [ -f "./$name/images" ]; then
+        # What was being made for it, and its lease of the image that it used: place.py.
+        images=$(cat -- "./$name/images")
+        rm -f -- "$images"/*/leases/"$name.$host"
+        rm -rf --one-file-system -- "$images/.new-$name.$host"
+    fi
     rm -rf --one-file-system -- "./$name" 2>/dev/null && return
     chmod -R u+rwX -- "./$name"; rm -rf --one-file-system -- "./$name"
 }
@@ -51,42 +60,11 @@ root=
 [ "$uid" = 0 ] || { unshare -r true 2>/dev/null && root='unshare -r'; }
 """
 
-# Argument 3: which extended attributes; 4 on: the parts of which changes will be asked for. A stream that isn't taken
-# to its end leaves nothing. tar is stopped when it has too much to say: it goes on when the disk is full.
-RECEIVE = (
-    _ENTER
-    + r"""
-xattrs=$1; shift
-enter make
-drop 2>/dev/null
-trap 'drop 2>/dev/null' EXIT
-trap 'exit 143' HUP INT TERM
-mkdir -m 700 -- "$name" 2>/dev/null && cd -- "./$name" || refuse "$base/$name: can't be made"
-said=$({
-    tar --extract --file=- --ignore-zeros --preserve-permissions --numeric-owner --delay-directory-restore \
-        --xattrs --xattrs-include="$xattrs" --warning=no-timestamp 2>&1
-    echo "status $?"
-} | head -n 200)
-case $said in
-    *"status 0") [ -e complete ] || refuse "$base/$name: the transfer was cut short" ;;
-    *"No space left on device"*) refuse "$base/$name: No space left on device" ;;
-    *"Disk quota exceeded"*) refuse "$base/$name: Disk quota exceeded" ;;
-    *) refuse "$base/$name: $said" ;;
-esac
-if [ $# -gt 0 ]; then
-    : >marker
-    $root find "$@" -printf '%i %p\0' | sort -z >before
-fi
-trap - EXIT
-say ok
-"""
-)
-
 # Arguments 3 on: the parts. First "gone", the names that are no more, then what is new or changed, then "end".
 # A change shows in the ctime, which the container's user can't set. A pair of inode and name that is new is a file or
 # a whole directory that was renamed, of which the ctime says nothing. All is removed when we answer "remove".
 SEND = (
-    _ENTER
+    ENTER
     + r"""
 xattrs=$1; shift
 refuse() { echo "$host: $1" >&2; exit 1; }  # stdout is the archive's
@@ -97,6 +75,14 @@ sort -z -o after after
 comm -z -13 before after | cut -z -d' ' -f2- >>changed
 sort -z -u -o changed changed
 comm -z -23 before after | cut -z -d' ' -f2- | sort -z | comm -z -23 - changed >gone
+if [ -h lower ]; then
+    # rootfs is what lies over an image: what the container has removed of that is a whiteout, device 0:0, in it.
+    $root find rootfs -type c -exec stat --printf='%t:%T %n\0' {} + | sed -z -n 's/^0:0 //p' | sort -z >hidden
+    comm -z -12 changed hidden | sed -z 's,^rootfs/,./,' |
+        (cd lower && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) |
+        sed -z 's,^\./,rootfs/,' >>gone
+    comm -z -23 changed hidden >shown && mv shown changed
+fi
 : >end
 { printf 'gone\0'; cat changed; printf 'end\0'; } |
     $root tar --create --file=- --format=posix --pax-option=delete=atime,delete=ctime --null --no-recursion \
@@ -110,7 +96,7 @@ read -r answer
 
 # Arguments 3 on: names and contents, in turn. They count as unchanged by the container, which doesn't run yet.
 _RENEW = (
-    _ENTER
+    ENTER
     + r"""
 enter
 cd -- "./$name" || refuse "$base/$name: is gone"
@@ -124,7 +110,7 @@ say ok
 )
 
 _REMOVE = (
-    _ENTER
+    ENTER
     + r"""
 [ -e "$base" ] || { say ok; exit 0; }
 enter
@@ -149,9 +135,17 @@ def xattrs(container: Container) -> str:
     return "*" if container.user_id == 0 else "user.*"
 
 
+_BASH = 'command -v bash >/dev/null && exec bash -c "$0" "$@"; exec sh -c "$0" "$@"'
+
+
 def command(script: str, parent: str, name: str, *arguments: str) -> list[str]:
     """The argv of one of the scripts. Names are arguments, never shell text."""
     return ["sh", "-c", script, "scrun-stage", parent, name, *arguments]
+
+
+def command_in_bash(script: str, parent: str, name: str, *arguments: str) -> list[str]:
+    """The same, in bash where there is one: it can connect (/dev/tcp)."""
+    return ["sh", "-c", _BASH, script, "scrun-stage", parent, name, *arguments]
 
 
 def remove(
@@ -193,7 +187,7 @@ def renew(step: Step, parent: str, name: str, files: Mapping[str, bytes]) -> Non
 
 def complaints(child: Child) -> list[str]:
     """What nodes have refused so far."""
-    return [f"{host}: {what.removeprefix('bad ')}" for host, what in _answers(child).items() if what != "ok"]
+    return [f"{host}: {what[4:]}" for host, what in answers(child).items() if what.startswith("bad ")]
 
 
 def check(child: Child, status: int, nodes: Sequence[str]) -> None:
@@ -201,7 +195,7 @@ def check(child: Child, status: int, nodes: Sequence[str]) -> None:
     found = complaints(child)
     if found:
         raise StagingError("; ".join(found))
-    silent = set(nodes) - set(_answers(child))
+    silent = {node for node in nodes if answers(child).get(node) != "ok"}
     if silent or status:
         raise StagingError(
             f"{', '.join(sorted(silent) or nodes)}: staging failed with status {status}: {child.words() or 'no answer'}"
@@ -210,13 +204,17 @@ def check(child: Child, status: int, nodes: Sequence[str]) -> None:
 
 def have_answered(child: Child, nodes: Sequence[str]) -> bool:
     """Whether every node has said that it went well."""
-    return child.out.endswith(b"\n") and not complaints(child) and set(nodes) <= set(_answers(child))
+    return child.out.endswith(b"\n") and all(answers(child).get(node) == "ok" for node in nodes)
 
 
-def _answers(child: Child) -> dict[str, str]:
-    answers = {}
-    for line in child.out.decode("utf-8", "backslashreplace").splitlines():
-        words = line.split(" ", 2)
-        if len(words) == 3 and words[0] == "scrun-stage":
-            answers[words[1]] = words[2]
-    return answers
+def answers(child: Child) -> dict[str, str]:
+    """What each node has said last."""
+    return dict(lines(child))
+
+
+def lines(child: Child) -> Iterator[tuple[str, str]]:
+    """What the nodes have said so far, in whole lines."""
+    for line in child.out.decode("utf-8", "backslashreplace").splitlines(keepends=True):
+        words = line.rstrip("\n").split(" ", 2)
+        if len(words) == 3 and words[0] == "scrun-stage" and line.endswith("\n"):
+            yield words[1], words[2]

@@ -22,11 +22,15 @@ class Options(NamedTuple):
     bring_back: bool = True
     remember: int = SECONDS
     hold: bool = True
+    cache: bool = True
+    cache_dir: str = "/var/tmp"  # noqa: S108  the same as for node_dir
+    cache_size: int = -1  # bytes; -1: what fits the disk
+    overlay: bool = True
 
     @classmethod
     def for_stage_in(cls, given: dict[str, Any] | None) -> Options:
         """Check what stage_in was given."""
-        return cls._of("scrun.stage_in", given, ("shared", "on_nodes", "node_dir", "mounts", "remember", "hold"))
+        return cls._of("scrun.stage_in", given, _OF_STAGE_IN)
 
     @classmethod
     def for_stage_out(cls, given: dict[str, Any] | None) -> Options:
@@ -95,6 +99,20 @@ def _flag(where: str, value: Any) -> bool:
     return value
 
 
+def _size(where: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    number, unit = (value[:-1], value[-1:].upper()) if isinstance(value, str) else ("", "")
+    if not number.isdecimal() or unit not in _UNITS:
+        raise StagingError(f'{where}: {value!r} is not a size: say e.g. "500M", "20G" or "1T"')
+    return int(number) * _UNITS[unit]
+
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_OF_STAGE_IN = (
+    *("shared", "on_nodes", "node_dir", "mounts", "remember", "hold"),
+    *("cache", "cache_dir", "cache_size", "overlay"),
+)
 _MOUNT_KEYS = {"source", "destination", "options"}
 _CHECKS = {
     "shared": _paths,
@@ -104,4 +122,8 @@ _CHECKS = {
     "bring_back": _flag,
     "remember": _seconds,
     "hold": _flag,
+    "cache": _flag,
+    "cache_dir": _path,
+    "cache_size": _size,
+    "overlay": _flag,
 }

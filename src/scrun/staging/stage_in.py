@@ -128,7 +128,7 @@ class _StageIn:
         if self._container.rootfs not in seen:
             root["path"] = f"{self._node_path}/rootfs"
             self._parts.append(Part("rootfs", self._container.rootfs, True, not root.get("readonly", False)))
-        return self._write(root["path"])
+        return self._write()
 
     def _look(self, binds: list[Bind]) -> set[str]:
         """The paths that the nodes have as well. Makes the spool, as that is how the bundle is recognized."""
@@ -193,18 +193,25 @@ class _StageIn:
             data = file.read()
         return self._fit(bind.mount["destination"], data) if self._fit and self._is_to_fit(bind) else data
 
-    def _configs(self) -> dict[str, bytes]:
+    def _configs(self, mode: str) -> dict[str, bytes]:
         """config.json, and its variants."""
-        made = {f"{name}/config.json": encode(change(self._config)) for name, change in self._variants.items()}
-        return {"config.json": encode(self._config), **made}
+        made = {
+            f"{name}/config.json": encode(self._over_image(mode, change(self._config)))
+            for name, change in self._variants.items()
+        }
+        return {"config.json": encode(self._over_image(mode, self._config)), **made}
 
-    def _write(self, rootfs: str) -> Staged:
+    def _write(self) -> Staged:
         """Carry what has to be, and write the config last: to the spool, or with the rest."""
+        mode = ""
+        if self._parts or not self.spool.exists:
+            mode = self._carry()
+        rootfs = self._over_image(mode, self._config)["root"]["path"]
         staged = Staged(self._container.bundle, rootfs, texts=tuple(self._texts))
         if self.spool.exists:
             staged = staged._replace(bundle=self.spool.path, spool=self.spool.path, copies=tuple(self._copies))
-        if self._parts or not self.spool.exists:
-            self._carry({} if self.spool.exists else self._configs())
+            self.spool.finish(self._configs(mode))
+        if mode:
             staged = staged._replace(
                 bundle=staged.spool or self._node_path,
                 node_parent=self._parent,
@@ -212,16 +219,36 @@ class _StageIn:
                 nodes=tuple(self._step.nodes),
                 parts=tuple(self._parts),
             )
-        if self.spool.exists:
-            self.spool.finish(self._configs())
         return staged
 
-    def _carry(self, files: dict[str, bytes]) -> None:
+    def _over_image(self, mode: str, config: dict[str, Any]) -> dict[str, Any]:
+        """The config, with an overlay for its root filesystem where the nodes have an image of it.
+
+        The runtime mounts it, the first of the mounts, in the container's user namespace (Linux 5.11).
+        """
+        if mode != "overlay":
+            return config
+        layers = f"lowerdir={self._node_path}/lower,upperdir={self._node_path}/rootfs,workdir={self._node_path}/work"
+        over = {
+            "destination": "/",
+            "type": "overlay",
+            "source": "overlay",
+            "options": ["userxattr", *layers.split(",")],
+        }
+        root = {**config["root"], "path": f"{self._node_path}/root"}
+        return {**config, "root": root, "mounts": [over, *config["mounts"]]}
+
+    def _carry(self) -> str:
         from scrun.staging.carry import Carrier  # not in the shared case
 
-        carrier = Carrier(self._container, self._step, self._parent, self._log, self._interruption)
-        carrier.carry(self._parts, {**files, **self._fitted}, frozenset(self._recursive))
+        carrier = Carrier(self._container, self._step, self._parent, self._log, self._interruption, self._options)
+
+        def files(mode: str) -> dict[str, bytes]:
+            return {**({} if self.spool.exists else self._configs(mode)), **self._fitted}
+
+        mode = carrier.carry(self._parts, files, frozenset(self._recursive))
         self._carrier = carrier  # before, it cleans up by itself
+        return mode
 
 
 def _is_ephemeral(bind: Bind, visibility: Visibility) -> bool:

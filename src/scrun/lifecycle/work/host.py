@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scrun.errors import ScrunError
-from scrun.slurm import srun
+from scrun.slurm import slurm_conf, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class Job:
         self.nodes = srun.expand_nodes(record["nodes"])
         self._job, self._srun, self.environment = record["job"], command, environment
         self._started: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        """SrunPortRange, where nodes may connect to this host."""
+        return slurm_conf.srun_ports(os.environ)
 
     def start(
         self, argv: Sequence[str], *, stdin: int, stdout: int, stderr: int, nodes: Sequence[str] | None = None

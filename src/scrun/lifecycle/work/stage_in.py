@@ -39,7 +39,7 @@ def run(channel: int, container: Container) -> None:
     plan = message["staging"]
 
     def log(level: str, text: str) -> None:
-        wire.send(channel, {"log": level, "message": text})
+        wire.send(channel, {"progress": text} if level == "progress" else {"log": level, "message": text})
 
     host = Host(log)
     hooks = Hooks.load(message["script"], host, lua=message["lua"])
@@ -101,7 +101,10 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
 
     def stage(options: Options) -> None:
         container = StagedContainer(
-            record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid, memory=host.memory
+            *(record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid),
+            memory=host.memory,
+            images=os.path.join(os.path.dirname(host.memory), ".images") if host.memory else "",
+            overlay=record["runtime"]["kind"] == "crun",  # runc refuses one at the root (1.3)
         )
         waits.append(bool((options or {}).get("hold", True)))
         made.append(

@@ -1,0 +1,16 @@
+"""What slurm.conf(5) says, as far as it has to be known without libslurm."""
+
+from __future__ import annotations
+
+from scrun.slurm import conf_text, sources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def srun_ports(environment: Mapping[str, str]) -> tuple[int, int]:
+    """SrunPortRange: the ports that srun listens on, and that nodes can reach; (0, 0) when it may be any."""
+    settings = conf_text.settings(sources.slurm_conf(environment))
+    first, _, last = settings.get("srunportrange", "").partition("-")
+    return (int(first), int(last)) if first.isdecimal() and last.isdecimal() else (0, 0)

@@ -1,0 +1,227 @@
+"""The script that gives a node its files: what Slurm's step runs on each of them, told on its stdin what to do.
+
+::
+
+    we say                     a node says             it does
+    plain                      plain                   a directory for the container
+    image NAME KILOBYTES       have MODE, lacks MODE   the same, and looks whether it has that image, whole;
+                               plain WHY               MODE: overlay where it can mount one, else copy
+    reach PORT TOKEN           reached, unreachable    connects to us, for the streams that follow
+    fill                       filled                  unpacks the stream, if it lacks the image
+    commit NAME                kept                    gives it its name, once all of it was sent and nothing changed
+    go MODE                    ok                      unpacks what is the container's own: from a connection, or stdin
+
+Every answer but the last leaves it waiting for the next word; anything that goes wrong is ``bad WHY`` and its end, and
+so is the end of stdin: then nothing stays but complete images. ``reach`` comes before each stream, or not at all.
+"""
+
+from __future__ import annotations
+
+from scrun.staging.nodes import ENTER
+
+# An image is CACHE_DIR/scrun-UID/images/NAME: tree, the files; seal, what a listing of them has to be; size, in KB;
+# used, whose mtime is the last use; leases, an empty file for each container that runs on it, JOB-ID.HOST. Whoever
+# makes, leases or removes one holds the lock. It is made as .new-*, whose own lock is held by its maker as long as
+# that lives, and removed as .old-*. A lease counts as long as Slurm knows the job.
+_IMAGES = r"""
+seal_of() {
+    $root find "$1" -printf '%P\0%y %m %U %G %s %T@ %C@ %i %l\0' | sort -z | sha256sum
+}
+go_to_images() {
+    go_to "$cache" make || return 1
+    mkdir -p -m 700 images 2>/dev/null; cd -P images 2>/dev/null || { why="$own/images: can't be made"; return 1; }
+    images=$own/images
+    [ "$(pwd -P)" = "$images" ] && command -v flock >/dev/null && exec 9>>lock && return
+    why="$images: can't be used"
+    return 1
+}
+lease() {
+    : >"$1/leases/$name.$host" && : >"$1/used"
+}
+# A container may still run on it, damaged as it is, so it is put aside.
+put_aside() { mv -T -- "$1" ".old-$1-$name.$host.$$" && rm -f ".old-$1-$name.$host.$$/leases/$name.$host"; }
+has() {
+    flock 9
+    [ -f "$1/seal" ] && lease "$1" || { flock -u 9; return 1; }
+    flock -u 9
+    [ "$(seal_of "$1/tree")" = "$(cat "$1/seal")" ] && return
+    flock 9; put_aside "$1"; flock -u 9
+    say "note image $1 is damaged, and made anew"
+    return 1
+}
+is_used() {
+    for held in "$1"/leases/*; do
+        [ -e "$held" ] || return 1
+        job=${held##*/}
+        case $jobs in unknown|*" ${job%%-*} "*) return 0 ;; esac
+    done
+    return 1
+}
+remove() { chmod -R u+rwX -- "$@"; rm -rf --one-file-system -- "$@"; } 2>/dev/null
+# Remove what nobody uses, the longest unused first, until $1 KB more fit both into the limit and on the disk.
+make_room() {
+    jobs=$(squeue --noheader --user="$uid" --format=%A 2>/dev/null) && jobs=" $(printf %s "$jobs" | tr '\n' ' ') " ||
+        jobs=unknown
+    flock 9
+    for one in .new-*; do
+        [ -d "$one" ] && { [ ! -e "$one/lock" ] || flock -n "$one/lock" true; } && mv -T -- "$one" ".old-$one.$$"
+    done
+    total=$1
+    for one in */size; do [ ! -f "$one" ] || total=$((total + $(cat "$one"))); done
+    for one in $(ls -tr -- */used 2>/dev/null); do
+        fits "$1" "$total" && break
+        one=${one%/used}
+        is_used "$one" && continue
+        total=$((total - $(cat "$one/size")))
+        mv -T -- "$one" ".old-$one.$$" && remove ".old-$one.$$"
+    done
+    flock -u 9
+    for one in .old-*; do [ ! -d "$one" ] || is_used "$one" || remove "$one"; done
+    fits "$1" "$total"
+}
+# The limit is that of scrun.lua, else 10 GB or a quarter of the disk.
+fits() {
+    set -- "$1" "$2" $(df -kP . | tail -n 1)
+    at_most=$limit
+    [ "$at_most" -ge 0 ] || { at_most=$(($4 / 4)); [ "$at_most" -lt 10000000 ] || at_most=10000000; }
+    [ "$2" -le "$at_most" ] && [ "$1" -lt "$6" ]
+}
+"""
+
+# Arguments: NODE_DIR, the container's name, CACHE_DIR, the cache's limit in KB (-1: the default), whether an overlay
+# may be used, which extended attributes, and the parts of which changes will be asked for. A stream that isn't taken
+# to its end leaves nothing. tar is stopped when it has too much to say: it goes on when the disk is full.
+PLACE = (
+    ENTER
+    + _IMAGES
+    + r"""
+cache=$1 limit=$2 may_overlay=$3 xattrs=$4; shift 4
+new= image= images= state=
+leave() {
+    drop 2>/dev/null
+    [ -z "$new" ] || { cd -P -- "$images" && remove "$new"; }
+}
+take() {  # from descriptor 3, into the working directory
+    said=$({
+        tar --extract --file=- --ignore-zeros --preserve-permissions --numeric-owner --delay-directory-restore \
+            --xattrs --xattrs-include="$xattrs" --warning=no-timestamp <&3 2>&1
+        echo "status $?"
+    } | head -n 200)
+    exec 3<&-
+    case $said in
+        *"status 0") [ -e complete ] || refuse "$1: the transfer was cut short" ;;
+        *"No space left on device"*) refuse "$1: No space left on device" ;;
+        *"Disk quota exceeded"*) refuse "$1: Disk quota exceeded" ;;
+        *) refuse "$1: $said" ;;
+    esac
+}
+# A file of the image that the container has not: a whiteout (overlayfs), which leaves its directory's time as it was.
+hide='for one do
+    in=$(dirname "./$one") && time=$(stat -c %y "$in") && mknod "./$one" c 0 0 && touch -d "$time" "$in" || exit 255
+done'
+make_way='kind=$1; shift; for one do
+    if [ -d "$one" ] && [ ! -h "$one" ]; then [ $kind = -d ] || rm -rf -- "$one"; else rm -f -- "$one"; fi
+done'
+can_overlay() {
+    [ "$may_overlay" = 1 ] || return 1
+    case $home$images in *[:,\\]*) return 1 ;; esac
+    as=-m; [ "$uid" = 0 ] || as=-rm
+    at=$home/$name
+    unshare $as mount -t overlay -o "userxattr,lowerdir=$images,upperdir=$at/rootfs,workdir=$at/work" \
+        none "$at/root" 2>/dev/null
+}
+reach() {
+    # A first connection may wait for a firewall that drops it, for minutes; this one is given up.
+    [ -n "$BASH_VERSION" ] && timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2"' sh "$SLURM_SRUN_COMM_HOST" "$1" &&
+        exec 3<>"/dev/tcp/$SLURM_SRUN_COMM_HOST/$1" && printf '%s\n' "$2 $host" >&3
+} 2>/dev/null
+
+enter make
+drop 2>/dev/null
+trap leave EXIT
+trap 'exit 143' HUP INT TERM
+mkdir -m 700 -- "$name" 2>/dev/null && cd -- "./$name" || refuse "$base/$name: can't be made"
+connected=
+while read -r order one two; do
+    case $order in
+        plain) state=plain; say plain ;;
+        image)
+            image=$one state=plain
+            if go_to_images; then
+                mode=copy
+                mkdir -m 700 -p -- "$home/$name/root" "$home/$name/work" "$home/$name/rootfs"
+                printf %s "$images" >"$home/$name/images" || refuse "$base/$name: No space left on device"
+                can_overlay && mode=overlay
+                if has "$image"; then state=have; say "have $mode"
+                elif make_room "$two"; then state=lacks; say "lacks $mode"
+                else say "plain $images: no room for $two KB"
+                fi
+            else say "plain $why"
+            fi
+            ;;
+        reach) if reach "$one" "$two"; then connected=1; say reached; else say unreachable; fi ;;
+        fill)
+            if [ $state = lacks ]; then
+                cd -P -- "$images" && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" && flock 8 &&
+                    mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
+                take "$images"
+                rm -f complete
+            else exec 3<&-
+            fi
+            connected=
+            say filled
+            ;;
+        commit)
+            if [ $state = lacks ]; then
+                image=$one
+                cd -P -- "$images" || refuse "$images: is gone"
+                { seal_of "$new/tree" >"$new/seal"; } && du -sk "$new/tree" | cut -f1 >"$new/size" &&
+                    [ -s "$new/size" ] || refuse "$images: can't be written to"
+                flock 9
+                # Another job was quicker. What it made is as good, if it is whole.
+                [ ! -e "$image/seal" ] || [ "$(seal_of "$image/tree")" = "$(cat "$image/seal")" ] || put_aside "$image"
+                if [ -e "$image/seal" ]; then lease "$image"; flock -u 9; remove "$new"
+                else
+                    mv -T -- "$new" "$image" && lease "$image" || refuse "$images/$image: can't be made"
+                    flock -u 9
+                fi
+                exec 8>&-
+                new=
+                make_room 0
+            fi
+            say kept
+            ;;
+        go) state=$one; break ;;
+        *) refuse "no such order: $order" ;;
+    esac
+done
+case $state in overlay|copy|plain) ;; *) refuse "the transfer was cut short" ;; esac
+cd -P -- "$home/$name" || refuse "$base/$name: is gone"
+case $state in
+    overlay) ln -s -- "$images/$image/tree" lower ;;
+    copy) said=$($root cp -a --reflink=auto -- "$images/$image/tree/." rootfs 2>&1) || refuse "$base/$name: $said" ;;
+esac
+[ -n "$connected" ] || exec 3<&0
+take "$base/$name"
+if [ -s gone ]; then
+    case $state in
+        overlay) (cd rootfs && xargs -0 -r sh -c "$hide" sh) <gone ;;
+        copy) (cd rootfs && $root xargs -0 -r rm -rf --) <gone ;;
+    esac || refuse "$base/$name: what is gone can't be taken away"
+fi
+if [ -d delta ]; then
+    # Over the copy; cp doesn't replace a directory by a file, nor a file by a directory.
+    said=$({
+        (cd delta && $root find . -type d -print0) | (cd rootfs && $root xargs -0 sh -c "$make_way" sh -d) &&
+            (cd delta && $root find . ! -type d -print0) | (cd rootfs && $root xargs -0 -r sh -c "$make_way" sh -f) &&
+            $root cp -a -- delta/. rootfs && remove delta
+    } 2>&1) || refuse "$base/$name: $said"
+fi
+if [ $# -gt 0 ]; then
+    : >marker
+    $root find "$@" -printf '%i %p\0' | sort -z >before
+fi
+trap - EXIT
+say ok
+"""
+)

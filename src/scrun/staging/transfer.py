@@ -1,0 +1,246 @@
+"""The exchange with the step that gives the nodes their files: see :mod:`scrun.staging.place` for its words."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+
+from scrun.staging import nodes
+from scrun.staging.archive import Archiver
+from scrun.staging.feed import CHUNK, Feed
+from scrun.staging.images import Delta, Images, is_unchanged, scan
+from scrun.staging.place import PLACE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from scrun.staging.children import Child, Children
+    from scrun.staging.images import Tree
+    from scrun.staging.model import Container, Log, Part, Step
+    from scrun.staging.options import Options
+
+    # The files of ours to go along, once it is known how the nodes get at the root filesystem.
+    Files = Callable[[str], Mapping[str, bytes]]
+
+ROOTFS = "rootfs"
+_MUCH = 1 << 22  # bytes from which on connections of their own are worth it
+_PAUSE = 1.0  # seconds between two words on how far it is
+_FIRST_WORD = 2.0  # seconds: what takes less long needs none
+
+
+class Transfer:
+    """One of them. Leaving the ``with`` block ends it; what isn't done by then the nodes clean up by themselves."""
+
+    def __init__(
+        self, container: Container, step: Step, parent: str, log: Log, options: Options, children: Children
+    ) -> None:
+        self._container = container
+        self._step = step
+        self._parent = parent
+        self._log = log
+        self._options = options
+        self._children = children
+        self._nodes = list(step.nodes)
+        self._images = Images(container.images)
+        self._feed: Feed | None = None
+        self._orders = -1
+        self._heard = 0  # how many words every node has said
+        self._noted = 0
+        self._receiver: Child
+        self._begun = self._told = time.monotonic()
+        self._expected = 0  # bytes of the stream that is under way
+
+    def __enter__(self) -> Transfer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._feed:
+            self._feed.close()
+        if self._orders >= 0:
+            os.close(self._orders)
+
+    def run(self, parts: Sequence[Part], files: Files, recursive: frozenset[str]) -> str:
+        """Carry all; the answer is how the nodes have the root filesystem."""
+        self._start(parts)
+        root = next((part for part in parts if part.name == ROOTFS and self._container.images), None)
+        mode, delta = self._place(root) if root and self._options.cache else ("plain", Delta())
+        if mode == "plain":
+            self._ask("plain")
+        ours = files(mode)  # one that has the name of a part is written in its place
+        rest = [part for part in parts if (mode == "plain" or part is not root) and part.name not in ours]
+        for part in rest:
+            self._log("info", f"carrying {part.source} to {', '.join(self._nodes)}")
+        connected = bool(rest or delta.size > _MUCH) and self._reach()
+        self._order(f"go {mode}")
+        self._expected = 0
+        with self._archiver(self._nodes if connected else []) as archiver:
+            if mode != "plain" and root:
+                over = root if mode == "overlay" else root._replace(name="delta")
+                archiver.add(over, recursive=False, only=delta.changed or (b"",))
+            for part in rest:
+                archiver.add(part, recursive=part.name in recursive)
+            gone = {"gone": b"".join(name + b"\0" for name in delta.gone)} if delta.gone else {}
+            archiver.add_files({**ours, **gone, "complete": b""})
+        os.close(self._orders)
+        self._orders = -1
+        if self._children.wait_for(lambda: nodes.have_answered(self._receiver, self._nodes)):
+            nodes.check(self._receiver, 0, self._nodes)
+            self._children.let_go(self._receiver)  # the step takes a while to end, and has nothing more to say
+        else:
+            nodes.check(self._receiver, self._receiver.process.wait(), self._nodes)
+        return mode
+
+    def _start(self, parts: Sequence[Part]) -> None:
+        """Start the step on the nodes."""
+        tracked = [part.name for part in parts if part.writable]
+        size, container = self._options.cache_size, self._container
+        arguments = (
+            self._options.cache_dir,
+            str(size // 1024 if size >= 0 else size),
+            str(int(container.overlay and self._options.overlay)),
+            nodes.xattrs(container),
+        )
+        argv = nodes.command_in_bash(PLACE, self._parent, nodes.node_name(container), *arguments, *tracked)
+        read_end, self._orders = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._receiver = self._children.step(self._step, argv, stdin=read_end)
+        finally:
+            os.close(read_end)
+
+    def _place(self, root: Part) -> tuple[str, Delta]:
+        """See to it that the nodes have an image that is near the directory, and say what it needs on top."""
+        tree = self._scan(root)
+        name, delta = self._images.closest(tree)
+        said = self._ask(f"image {name} {self._kilobytes(tree)}")
+        lacking = [node for node, answer in said.items() if answer[0] == "lacks"]
+        if lacking and name != tree.name:
+            # Of that one nothing is here any more; so all get the one that is.
+            self._images.forget(name)
+            name, delta = tree.name, Delta()
+            said = self._ask(f"image {name} {self._kilobytes(tree)}")
+            lacking = [node for node, answer in said.items() if answer[0] == "lacks"]
+        for node, answer in said.items():
+            if answer[0] == "plain":
+                self._log("info", f"{node}: {' '.join(answer[1:])}: {root.source} is carried without being cached")
+                return "plain", Delta()
+        if not lacking:
+            self._log("debug", f"{', '.join(said)} have {root.source}, but for {delta.size} bytes")
+            self._images.used(name)
+        elif not self._fill(root, tree, lacking):
+            return "plain", Delta()
+        return ("overlay" if all(answer[1] == "overlay" for answer in said.values()) else "copy"), delta
+
+    def _fill(self, root: Part, tree: Tree, lacking: list[str]) -> bool:
+        """Carry an image to the nodes that haven't got it; False where they can't fetch it."""
+        if not self._reach():
+            return False
+        self._log("info", f"carrying {root.source} to {', '.join(lacking)}")
+        self._order("fill")
+        self._expected = tree.size
+        with self._archiver(lacking) as archiver:
+            archiver.add(root._replace(name="tree"), recursive=False)
+            archiver.add_files({"complete": b""})
+        self._hear()
+        if is_unchanged(tree, self._scan(root)):
+            self._ask(f"commit {tree.name}")
+            self._images.keep(tree)
+        else:
+            self._log("info", f"{root.source} changed while it was carried: it will be carried again the next time")
+            self._ask(f"commit changed-{os.urandom(8).hex()}")
+        return True
+
+    def _scan(self, root: Part) -> Tree:
+        return scan(self._children, root.source, devices=self._container.user_id == 0)
+
+    @staticmethod
+    def _kilobytes(tree: Tree) -> int:
+        """What it takes on a disk, about: half a block more for each file."""
+        return tree.size // 1024 + 3 * tree.files
+
+    def _reach(self) -> bool:
+        """Have all nodes connect to us; False where some can't."""
+        if self._feed:
+            self._feed.close()
+        self._feed = Feed(self._step.ports)
+        said = self._ask(f"reach {self._feed.port} {self._feed.token}")
+        if all(answer[0] == "reached" for answer in said.values()):
+            return self._feed.wait_for(self._nodes)
+        missing = ", ".join(node for node, answer in said.items() if answer[0] != "reached")
+        self._log("debug", f"{missing} can't connect to port {self._feed.port} of this host: srun carries it all")
+        return False
+
+    @contextlib.contextmanager
+    def _archiver(self, receivers: Collection[str]) -> Iterator[Archiver]:
+        """What the archives are written with: to these nodes' connections, or to all of them by srun."""
+        output = self._orders
+        if receivers and self._feed:
+            read_end, output = os.pipe2(os.O_CLOEXEC)
+            with contextlib.suppress(OSError):  # the user has many pipes
+                fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK)  # else every 64 KB wake two processes
+            self._feed.send(read_end, receivers)
+        try:
+            yield Archiver(
+                self._children,
+                output,
+                self._check,
+                self._log,
+                nodes.xattrs(self._container),
+                self._container.user_id == 0,
+            )
+        finally:
+            if output != self._orders:
+                os.close(output)
+
+    def _check(self) -> None:
+        """Raise if it can't go on, and say now and then how far it is."""
+        # A node that gave up doesn't stop the others from reading on.
+        if nodes.complaints(self._receiver) or self._children.has_closed(self._receiver):
+            nodes.check(self._receiver, 1, self._nodes)
+        if self._feed and self._feed.failed:
+            self._children.wait(seconds=1)  # for the node's own words
+            nodes.check(self._receiver, 1, self._nodes)
+        now = time.monotonic()
+        if self._feed and self._feed.sent and now - self._begun > _FIRST_WORD and now - self._told > _PAUSE:
+            self._told = now
+            of = f" of {self._expected // 10**6}" if self._expected else ""
+            self._log("progress", f"carried {self._feed.sent // 10**6}{of} MB to {', '.join(self._nodes)}")
+
+    def _ask(self, order: str) -> dict[str, list[str]]:
+        self._order(order)
+        return self._hear()
+
+    def _order(self, order: str) -> None:
+        try:
+            os.write(self._orders, order.encode() + b"\n")
+        except BrokenPipeError:
+            pass  # the step has ended, and will be asked why
+
+    def _hear(self) -> dict[str, list[str]]:
+        """Each node's next answer, in words."""
+
+        def done() -> bool:
+            self._check()
+            said = self._said()
+            return all(len(said[node]) > self._heard for node in self._nodes)
+
+        if not self._children.wait_for(done):
+            nodes.check(self._receiver, self._receiver.process.wait() or 1, self._nodes)
+        self._heard += 1
+        return {node: said[self._heard - 1].split(" ") for node, said in self._said().items()}
+
+    def _said(self) -> dict[str, list[str]]:
+        """All that each node has answered; notes go to the log."""
+        said: dict[str, list[str]] = {node: [] for node in self._nodes}
+        notes = []
+        for node, answer in nodes.lines(self._receiver):
+            if answer.startswith("note "):
+                notes.append(f"{node}: {answer[5:]}")
+            elif node in said:
+                said[node].append(answer)
+        for note in notes[self._noted :]:
+            self._log("info", note)
+        self._noted = len(notes)
+        return said

@@ -1,0 +1,210 @@
+"""How a tree differs from one that was carried before; the connections it is carried over; slurm.conf's ports."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scrun.slurm import slurm_conf
+from scrun.staging.children import Children
+from scrun.staging.feed import Feed
+from scrun.staging.images import Delta, Images, Tree, is_unchanged, scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory with files that are old enough to have an identity."""
+    root = tmp_path / "root"
+    (root / "etc/deep").mkdir(parents=True)
+    for name in ("etc/passwd", "etc/deep/file", "plain", "new\nline"):
+        (root / name).write_text(name * 10_000)
+    (root / "link").symlink_to("plain")
+    (root / "big").write_bytes(bytes(1_000_000))
+    end = time.time() + 0.05  # beyond the tick in which a file might change unseen
+    while time.time() < end:
+        pass
+    return root
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Images:
+    """The memory of what was carried."""
+    return Images(str(tmp_path / "images"))
+
+
+def listed(root: Path) -> Tree:
+    """The directory's listing."""
+    with Children() as children:
+        return scan(children, str(root), devices=False)
+
+
+def delta(root: Path, images: Images, base: Tree) -> Delta:
+    """How the directory differs from the one that was kept."""
+    name, found = images.closest(listed(root))
+    assert name == base.name
+    return found
+
+
+def test_the_same_tree_has_the_same_name_and_no_delta(root: Path, images: Images) -> None:
+    tree = listed(root)
+    files = ("etc/passwd", "etc/deep/file", "plain", "new\nline")
+    assert (tree.size, tree.files) == (1_000_000 + sum(10_000 * len(name) for name in files), 9)
+    images.keep(tree)
+    assert images.closest(listed(root)) == (tree.name, Delta())
+
+
+def test_an_unknown_tree_is_its_own_image(root: Path, images: Images) -> None:
+    tree = listed(root)
+    assert images.closest(tree) == (tree.name, Delta())
+
+
+def test_changed_files_come_with_the_directories_above_them(root: Path, images: Images) -> None:
+    images.keep(base := listed(root))
+    (root / "etc/deep/file").write_text("other")
+    assert delta(root, images, base) == Delta((b"", b"etc", b"etc/deep", b"etc/deep/file"), (), 5)
+
+
+def test_content_that_changed_behind_a_restored_time_and_size_is_noticed(root: Path, images: Images) -> None:
+    images.keep(base := listed(root))
+    path = root / "plain"
+    before = path.stat()
+    path.write_text("PLAIN" * 10_000)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert b"plain" in delta(root, images, base).changed
+
+
+def test_modes_links_and_kinds_are_part_of_a_tree(root: Path, images: Images) -> None:
+    images.keep(base := listed(root))
+    (root / "plain").chmod(0o600)
+    (root / "link").unlink()
+    (root / "link").symlink_to("elsewhere")
+    os.link(root / "etc/passwd", root / "etc/hard")
+    found = delta(root, images, base)
+    assert {b"plain", b"link", b"etc/passwd", b"etc/hard", b"etc"} <= set(found.changed)
+    assert b"new\nline" not in found.changed
+
+
+def test_only_the_top_of_what_is_gone_is_named(root: Path, images: Images) -> None:
+    images.keep(base := listed(root))
+    (root / "etc/deep/file").unlink()
+    (root / "etc/deep").rmdir()
+    found = delta(root, images, base)
+    assert found.gone == (b"etc/deep",)
+    assert {b"", b"etc"} <= set(found.changed)
+
+
+def test_a_directory_that_became_a_file_is_replaced_and_not_gone(root: Path, images: Images) -> None:
+    images.keep(base := listed(root))
+    (root / "etc/deep/file").unlink()
+    (root / "etc/deep").rmdir()
+    (root / "etc/deep").write_text("")
+    found = delta(root, images, base)
+    assert found.gone == ()
+    assert b"etc/deep" in found.changed
+
+
+def test_a_tree_that_differs_in_too_much_is_an_image_of_its_own(root: Path, images: Images) -> None:
+    images.keep(listed(root))
+    (root / "plain").write_bytes(bytes(4 << 20))
+    tree = listed(root)
+    assert images.closest(tree) == (tree.name, Delta())
+
+
+def test_what_changed_a_moment_ago_is_carried_each_time(root: Path, images: Images) -> None:
+    def soon() -> Tree:
+        with Children() as children:
+            return scan(children, str(root / "etc"), devices=False, tick=3600)
+
+    images.keep(base := soon())
+    assert soon().name != base.name
+    assert is_unchanged(base, listed(root / "etc"))
+    assert images.closest(soon())[0] != base.name, "all of it may have changed unseen"
+
+
+def test_a_change_during_the_transfer_is_noticed(root: Path) -> None:
+    before = listed(root)
+    assert is_unchanged(before, listed(root))
+    (root / "new").touch()
+    assert not is_unchanged(before, listed(root))
+    before = listed(root)
+    (root / "plain").write_text("other")
+    assert not is_unchanged(before, listed(root))
+
+
+def test_the_last_used_trees_are_remembered_and_not_more(root: Path, images: Images, tmp_path: Path) -> None:
+    first = listed(root)
+    images.keep(first)
+    for number in range(10):
+        images.keep(Tree(f"{number:040}", b"", 0, 0))
+        images.used(first.name)
+    assert len(os.listdir(tmp_path / "images")) == 8
+    assert images.closest(first) == (first.name, Delta())
+
+
+def test_a_feed_gives_all_that_ask_with_its_token_the_whole_stream() -> None:
+    data = os.urandom(3_000_000)
+    feed = Feed()
+    asked = []
+    for words in ("wrong node1", f"{feed.token} node1", f"{feed.token} node2"):
+        connection = socket.create_connection(("127.0.0.1", feed.port))
+        connection.sendall(words.encode() + b"\n")
+        asked.append(connection)
+    assert feed.wait_for(["node1", "node2"])
+    read_end, write_end = os.pipe()
+    feed.send(read_end, ["node1", "node2"])
+    with open(write_end, "wb") as file:
+        # More than the connections hold: it is read meanwhile.
+        def write() -> None:
+            file.write(data)
+            file.close()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        got: list[bytes] = [b"", b"", b""]
+
+        def read(index: int) -> None:
+            while more := asked[index].recv(1 << 16):
+                got[index] += more
+
+        readers = [threading.Thread(target=read, args=(index,)) for index in range(3)]
+        for thread in readers:
+            thread.start()
+        for thread in (writer, *readers):
+            thread.join()
+    feed.close()
+    for connection in asked:
+        connection.close()
+    assert got[1:] == [data, data]
+    assert got[0] == b""
+    assert (feed.sent, feed.failed) == (len(data), "")
+
+
+def test_a_feed_that_nobody_came_to_ends(tmp_path: Path) -> None:
+    Feed().close()
+    feed = Feed()
+    silent = socket.create_connection(("127.0.0.1", feed.port))
+    silent.close()
+    feed.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "ports"),
+    [
+        ("SrunPortRange=60001-63000 # firewall\n", (60001, 63000)),
+        ("ClusterName=c\n", (0, 0)),
+        ("SrunPortRange=x\n", (0, 0)),
+    ],
+)
+def test_the_ports_that_nodes_can_reach_are_those_of_srun(tmp_path: Path, text: str, ports: tuple[int, int]) -> None:
+    (tmp_path / "slurm.conf").write_text(text)
+    assert slurm_conf.srun_ports({"SLURM_CONF": str(tmp_path / "slurm.conf")}) == ports
+    assert slurm_conf.srun_ports({"SLURM_CONF": str(tmp_path / "none")}) == (0, 0)
