@@ -13,7 +13,7 @@ import pytest
 from scrun.slurm import slurm_conf
 from scrun.staging.children import Children
 from scrun.staging.feed import Feed
-from scrun.staging.images import Delta, Images, Tree, is_unchanged, scan
+from scrun.staging.images import Delta, Images, Tree, scan, settled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,18 +126,28 @@ def test_what_changed_a_moment_ago_is_carried_each_time(root: Path, images: Imag
 
     images.keep(base := soon())
     assert soon().name != base.name
-    assert is_unchanged(base, listed(root / "etc"))
+    assert settled(base, listed(root / "etc")) == (base, [])
     assert images.closest(soon())[0] != base.name, "all of it may have changed unseen"
 
 
 def test_a_change_during_the_transfer_is_noticed(root: Path) -> None:
     before = listed(root)
-    assert is_unchanged(before, listed(root))
+    assert settled(before, listed(root)) == (before, [])
     (root / "new").touch()
-    assert not is_unchanged(before, listed(root))
+    assert settled(before, listed(root))[1] == [b"new"]
     before = listed(root)
     (root / "plain").write_text("other")
-    assert not is_unchanged(before, listed(root))
+    assert settled(before, listed(root))[1] == [b"plain"]
+
+
+def test_a_directory_that_changed_by_itself_goes_along_each_time(root: Path, images: Images) -> None:
+    before = listed(root)
+    (root / "etc").chmod(0o700)
+    base, others = settled(before, listed(root))
+    assert others == []
+    images.keep(base)
+    (root / "etc").chmod(0o755)
+    assert b"etc" in delta(root, images, base).changed
 
 
 def test_the_last_used_trees_are_remembered_and_not_more(root: Path, images: Images, tmp_path: Path) -> None:

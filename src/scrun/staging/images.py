@@ -98,13 +98,28 @@ def _without_fresh(listing: bytes, limit: float) -> bytes:
     return b"\0".join(fields) if fresh else listing
 
 
-def is_unchanged(tree: Tree, again: Tree) -> bool:
-    """Whether a second listing finds nothing that changed since the first."""
+def settled(tree: Tree, again: Tree) -> tuple[Tree, list[bytes]]:
+    """The tree as it can be kept, by a second listing, and what of it has changed since the first and forbids that.
+
+    A directory that changed by itself (its owner, a mount of podman's) forbids nothing: it goes along with each delta.
+    """
     before, now = _parse(tree.listing), _parse(again.listing)
-    return before.keys() == now.keys() and all(
-        facts[0] == now[name][0] and (facts[1] == now[name][1] or facts[1].startswith(_NOBODY))
-        for name, facts in before.items()
-    )
+
+    def is_same(name: bytes) -> bool:
+        was, is_now = before.get(name), now.get(name)
+        if was is None or is_now is None or was[0] != is_now[0]:
+            return False
+        return was[1] == is_now[1] or was[1].startswith(_NOBODY)
+
+    others = sorted(name for name in before.keys() | now.keys() if not is_same(name))
+    loose = {name for name in others if _is_directory(before, name) and _is_directory(now, name)}
+    if not loose:
+        return tree, others
+    fields = tree.listing.split(b"\0")
+    for index in range(0, len(fields) - 1, 3):
+        if fields[index] in loose:
+            fields[index + 2] = _NOBODY
+    return tree._replace(listing=b"\0".join(fields)), [name for name in others if name not in loose]
 
 
 class Images:

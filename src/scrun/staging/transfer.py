@@ -10,7 +10,7 @@ import time
 from scrun.staging import nodes
 from scrun.staging.archive import Archiver
 from scrun.staging.feed import CHUNK, Feed
-from scrun.staging.images import Delta, Images, is_unchanged, scan
+from scrun.staging.images import Delta, Images, scan, settled
 from scrun.staging.place import PLACE
 
 TYPE_CHECKING = False
@@ -144,11 +144,13 @@ class Transfer:
             archiver.add(root._replace(name="tree"), recursive=False)
             archiver.add_files({"complete": b""})
         self._hear()
-        if is_unchanged(tree, self._scan(root)):
+        tree, others = settled(tree, self._scan(root))
+        if not others:
             self._ask(f"commit {tree.name}")
             self._images.keep(tree)
         else:
-            self._log("info", f"{root.source} changed while it was carried: it will be carried again the next time")
+            some = ", ".join(repr(os.fsdecode(name)) for name in others[:3])
+            self._log("info", f"{root.source} changed while it was carried, and will be again: {some} ({len(others)})")
             self._ask(f"commit changed-{os.urandom(8).hex()}")
         return True
 
