@@ -119,7 +119,7 @@ write_host_files() {
     printf '%s\n' "$host" >"$etc/hostname"
     hosts_file "$@" >"$etc/hosts"
     printf 'nameserver %s.1\n' "$SUBNET" >"$etc/resolv.conf"
-    printf 'NodeName=node[1-%d] CPUs=16 RealMemory=8000 Gres=gpu:4 State=UNKNOWN\n' $(($# - 1)) >"$etc/slurm/nodes.conf"
+    printf 'NodeName=node[1-%d] CPUs=16 Sockets=2 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=8000 Gres=gpu:a100:2,gpu:v100:2 Feature=fake State=UNKNOWN\n' $(($# - 1)) >"$etc/slurm/nodes.conf"
     [[ $host != login ]] || ln -s /src/etc/scrun.lua "$etc/slurm/scrun.lua"
 }
 

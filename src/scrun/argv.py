@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-HOT = ("create", "start", "state", "kill", "delete", "exec")
+# run too: what is imported when it forks the anchor stays there.
+HOT = ("create", "start", "state", "kill", "delete", "exec", "run")
 
 
 def parse(argv: Sequence[str]) -> Call | None:

@@ -6,15 +6,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem, get_completion_class
 
-from scrun import VERSION_TEXT, __version__
-from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, NOT_SUPPORTED, Call, Command, Option
+from scrun import VERSION_TEXT, __version__, completion
+from scrun.grammar import COMMANDS, FOR_PEOPLE, GLOBAL_OPTIONS, NOT_SUPPORTED, Call, Command, Option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _CONTEXT = {"help_option_names": ["-h", "-?", "--help", "--usage"], "max_content_width": 100}
 _GROUPS = {"lua": "For those who write hook scripts."}
+_COMPLETE = "_SCRUN_COMPLETE"  # the variable by which a shell asks; click makes it of the program's name
 
 
 def main(argv: Sequence[str], perform: Callable[[Call], int] | None = None) -> int:
@@ -52,7 +54,7 @@ def program(perform: Callable[[Call], int]) -> click.Group:
         context_settings=_CONTEXT,
         callback=_remember_globals,
     )
-    group.params.append(click.Option(["-v", "verbose"], count=True, help="say more on standard error; may be repeated"))
+    group.params.append(click.Option(["-v", "verbose"], count=True, help=FOR_PEOPLE[0].help))
     group = click.version_option(__version__, "--version", "-V", message=VERSION_TEXT)(group)
     for name, command in COMMANDS.items():
         first, _, second = name.rpartition(" ")
@@ -61,6 +63,21 @@ def program(perform: Callable[[Call], int]) -> click.Group:
     for name in NOT_SUPPORTED:
         group.add_command(_not_supported(name, perform))
     return group
+
+
+def completion_script(shell: str) -> str:
+    """What the shell has to read to complete scrun's command lines; it then asks scrun itself."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    if shell == "bash":  # click's would ask bash for its version
+        kind = type("Bash", (kind,), {"_check_version": staticmethod(lambda: None)})
+    return kind(program(lambda _call: 0), {}, "scrun", _COMPLETE).source() + "\n"
+
+
+def _offer(what: str | tuple[str, ...], incomplete: str) -> list[CompletionItem]:
+    if isinstance(what, str):
+        return [CompletionItem(incomplete, type=what)]
+    return [CompletionItem(word) for word in what if word.startswith(incomplete)]
 
 
 def _group(program: click.Group, name: str) -> click.Group:
@@ -94,7 +111,11 @@ def _command(name: str, command: Command, perform: Callable[[Call], int]) -> cli
     parameters: list[click.Parameter] = [_option(option) for option in command.options]
     parameters += [
         click.Argument(
-            [argument], required=not word.startswith("["), nargs=-1 if "..." in word else 1, metavar=word.upper()
+            [argument],
+            required=not word.startswith("["),
+            nargs=-1 if "..." in word else 1,
+            metavar=word.upper(),
+            shell_complete=_complete_argument,
         )
         for argument, word in zip(arguments, command.arguments, strict=True)
     ]
@@ -114,8 +135,20 @@ def _not_supported(name: str, perform: Callable[[Call], int]) -> click.Command:
     return click.Command(name, params=[words], callback=callback, context_settings=settings, hidden=True)
 
 
+def _complete_argument(context: click.Context, argument: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    name = str(argument.name).replace("_", "-")
+    return _offer(completion.of_argument(name, context.find_root().params), incomplete)
+
+
 def _option(option: Option) -> click.Option:
     words = [option.name, *option.spellings]
     if option.metavar:
-        return click.Option(words, metavar=option.metavar, help=option.help, multiple=option.repeats)
+        known = completion.of_option(option.metavar)
+        return click.Option(
+            words,
+            metavar=option.metavar,
+            help=option.help,
+            multiple=option.repeats,
+            shell_complete=lambda _context, _option, incomplete: _offer(known, incomplete),
+        )
     return click.Option(words, is_flag=True, help=option.help)

@@ -79,6 +79,13 @@ GLOBAL_OPTIONS = (
     Option("--systemd-cgroup", "", _IGNORED),
 )
 
+# click's own, which only people use.
+FOR_PEOPLE = (
+    Option("-v", "", "say more on standard error; may be repeated"),
+    Option("-V --version", "", "print the version"),
+    Option("-h -? --help --usage", "", "print the options and commands"),
+)
+
 _BUNDLE = Option("-b --bundle", "DIR", "the bundle (default: the working directory)")
 _CONSOLE_SOCKET = Option("--console-socket", "SOCKET", "where the master of the terminal is sent")
 _PID_FILE = Option("--pid-file", "FILE", "write the pid of the process's stand-in there")
@@ -195,6 +202,9 @@ COMMANDS = {
     ),
     "features": Command("Print what this runtime supports as JSON (runtime-spec, features.md).", ""),
     "version": Command("Print the version.", ""),
+    "completion": Command(
+        "Print what makes a shell complete scrun's commands, options and containers: bash, fish or zsh.", "shell"
+    ),
     "lua check": Command(
         "Load a hook script as for a container, without one, and say what is wrong with it.",
         "[file]",

@@ -1,8 +1,11 @@
-"""``python -m scrun.launcher PATH``: write the program that docker and podman call.
+"""``python -m scrun.launcher PATH``: write the program that docker and podman call, its manual page and its completion.
 
 pip's own script starts Python with ``site`` and imports more than a runtime that is called ten times a second should.
 This one starts it isolated (-I) and without site (-S), which halves the start-up, and names the directories that it was
 installed in. Write it again after moving the installation or updating Python.
+
+Where PATH is ``PREFIX/bin/scrun``, the manual page and what the shells complete it by go below ``PREFIX/share``, where
+man(1), bash, zsh and fish look.
 """
 
 from __future__ import annotations
@@ -32,16 +35,50 @@ def program() -> str:
     return PROGRAM.format(python=sys.executable, directories=homes)
 
 
-def write(path: str) -> None:
-    """Write the launcher to ``path``, executable for everybody; replaced as a whole.
+# Below PREFIX/share; each is made when it is written.
+SHARED = {
+    "man/man1/scrun.1": "manual",
+    "bash-completion/completions/scrun": "bash",
+    "zsh/site-functions/_scrun": "zsh",
+    "fish/vendor_completions.d/scrun.fish": "fish",
+}
+
+
+def install(path: str) -> None:
+    """Write the launcher to ``path`` and, where that is in a ``bin``, what goes with it.
+
+    Raises:
+        OSError: something can't be written.
+    """
+    write(path, program(), 0o755)
+    directory = os.path.dirname(os.path.abspath(path))
+    if os.path.basename(directory) == "bin" and os.path.basename(path) == "scrun":
+        for name, what in SHARED.items():
+            below = os.path.join(os.path.dirname(directory), "share", name)
+            os.makedirs(os.path.dirname(below), exist_ok=True)
+            write(below, _shared(what), 0o644)
+
+
+def _shared(what: str) -> str:
+    if what == "manual":
+        from scrun import manual
+
+        return manual.page()
+    from scrun import cli
+
+    return cli.completion_script(what)
+
+
+def write(path: str, text: str, mode: int) -> None:
+    """Write a file, for everybody to use; replaced as a whole.
 
     Raises:
         OSError: it can't be written.
     """
     fresh = f"{path}.{os.getpid()}"
     with open(fresh, "w", encoding="utf-8") as file:
-        file.write(program())
-    os.chmod(fresh, 0o755)  # noqa: S103  every user of the login node runs it
+        file.write(text)
+    os.chmod(fresh, mode)
     os.rename(fresh, path)
 
 
@@ -50,9 +87,9 @@ def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python -m scrun.launcher PATH")
     try:
-        write(sys.argv[1])
+        install(sys.argv[1])
     except OSError as error:
-        sys.exit(f"scrun: can't write the launcher {sys.argv[1]}: {error.strerror}")
+        sys.exit(f"scrun: can't write {error.filename}: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,10 @@ class Log:
         if system and importance <= self.levels.syslog:
             to_syslog(level, message)
 
+    def tells(self, level: str) -> bool:
+        """Whether standard error gets messages of that level."""
+        return LEVELS.index(level) <= self.levels.stderr
+
     def debug(self, message: str) -> None:
         """Log what only somebody who looks for a fault wants to know."""
         self.say("debug", message)

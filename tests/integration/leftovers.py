@@ -38,7 +38,7 @@ def _directories() -> set[str]:
 
 
 def _processes() -> set[str]:
-    """Those of create (the anchor, the stand-in and the workers keep its command line), and srun."""
+    """Those of create and run (the anchor, the stand-in and the workers keep its command line), and srun."""
     found = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -46,7 +46,7 @@ def _processes() -> set[str]:
         except OSError:
             continue
         if words[0].endswith("/srun") or (
-            "create" in words and any(word.endswith(("/scrun", "/crun")) for word in words)
+            {"create", "run"} & set(words) and any(word.endswith(("/scrun", "/crun")) for word in words)
         ):
             found.add(f"process {pid} {' '.join(words).strip()}")
     return found

@@ -30,7 +30,23 @@ APPLETS = (
         "mktemp",
         "nproc",
     ),
-    *("printf", "pwd", "readlink", "rm", "seq", "sh", "sha256sum", "sleep", "stty", "touch", "tr", "true", "tty", "wc"),
+    *(
+        "printf",
+        "pwd",
+        "readlink",
+        "rm",
+        "seq",
+        "sh",
+        "sha256sum",
+        "sleep",
+        "stty",
+        "tee",
+        "touch",
+        "tr",
+        "true",
+        "tty",
+        "wc",
+    ),
 )
 PATH = "PATH=/sbin:/bin"
 

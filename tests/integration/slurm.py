@@ -61,6 +61,17 @@ def steps(job: int) -> list[str]:
     return squeue("--steps", f"--job={job}", "--format=%i")
 
 
+def fail_node(name: str) -> None:
+    """Have slurmctld believe that a node has failed; it comes back when its slurmd is next heard of."""
+    subprocess.run(["scontrol", "update", f"nodename={name}", "state=down", "reason=test"], timeout=30, check=True)
+    wait_until(lambda: _state(name) in ("idle", "mixed", "completing"), f"{name} is back", 30)
+
+
+def _state(node: str) -> str:
+    command = ["sinfo", "--noheader", "--partition=debug", f"--nodes={node}", "--format=%T"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+
+
 def on_nodes(script: str) -> list[str]:
     """The words that a shell script prints on the two nodes, run by root."""
     command = ["srun", "--quiet", "--nodes=2", "--ntasks-per-node=1", "sh", "-c", script]

@@ -105,3 +105,25 @@ def test_the_full_example_runs_what_an_engine_asks_for(
     assert (done.status, done.stdout, done.stderr) == (7, "bound\nof the engine\n", "")
     assert "A /made" in engine.call("diff", name).ok().stdout.splitlines()
     assert list(scratch.glob("*/slurm/scrun/*")) == []
+
+
+def test_the_variables_of_the_page_say_where_the_bundle_was_and_is(
+    container: MakeContainer, slurm_conf: Configure, scratch: Path
+) -> None:
+    conf = slurm_conf()
+    conf.with_name("scrun.lua").unlink()
+    told = 'local told = select(2, slurm.allocator_command("echo $SCRUN_BUNDLE $SCRUN_SUBMISSION_BUNDLE"))'
+    script = pages.with_scratch(pages.current(), scratch)
+    for hook in ("stage_in", "stage_out"):
+        name = f"function slurm_scrun_{hook}("
+        start, found, rest = script.partition(name)
+        arguments, bracket, body = rest.partition(")\n")
+        assert found
+        script = f'{start}{name}{arguments}{bracket}{told} slurm.log_info("%s in %s", "{hook}", told)\n{body}'
+    conf.with_name("scrun.lua").write_text(script)
+    one = container("true").started(global_options=["-f", str(conf)])
+    there = one.record["job_bundle"]
+    assert one.ended() == 0
+    log = one.path / "anchor.log"
+    assert f"stage_in in {one.bundle} {one.bundle}" in log.read_text()
+    assert f"stage_out in {there} {one.bundle}" in log.read_text()

@@ -62,6 +62,10 @@ HOT = [
     "create --no-subreaper box",
     "exec box ls",
     "exec -t -e A=1 --env B=2 box sh",
+    "run box",
+    "run --bundle . --keep box",
+    "run -d --pid-file p --console-socket s box",
+    "run --bundle /run/b --no-pivot abc123",  # buildkit
 ]
 
 # Each is click's: it is an error, a request for help, or a form that only people write. Do not move one here for

@@ -150,6 +150,7 @@ def test_the_exit_status_is_what_performing_the_call_gave() -> None:
         (("state", "../../evil"), "invalid container id '../../evil'"),
         (("create", ".hidden"), "invalid container id '.hidden'"),
         (("kill", "nosuch", "NOSUCH"), "unknown signal 'NOSUCH'"),
+        (("completion", "tcsh"), "there is no completion for 'tcsh': name one of bash, fish, zsh"),
         (("--log-format", "xml", "state", "c"), "log format 'xml' is unknown"),
         (("--log-level", "loud", "state", "c"), "log level 'loud' is unknown"),
         (("ps", "nosuch"), "does not exist"),
@@ -208,31 +209,3 @@ def test_a_reader_that_has_gone_gets_no_traceback(tmp_path: Path) -> None:
     )
     os.close(write_end)
     assert (done.returncode, done.stderr) == (1, b"")
-
-
-def test_features_has_the_structure_of_the_runtime_specification(program: Callable[..., Result]) -> None:
-    # features.md and features-linux.md; every field is optional but the two versions.
-    document = json.loads(program("features").stdout)
-
-    def version(text: str) -> tuple[int, ...]:
-        return tuple(int(part) for part in text.split("."))
-
-    assert version(document["ociVersionMin"]) <= version(scrun.OCI_VERSION) <= version(document["ociVersionMax"])
-    assert set(document["hooks"]) <= {
-        *("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"),
-    }
-    assert {"ro", "rw", "bind", "rbind", "nosuid", "noexec", "nodev"} <= set(document["mountOptions"])
-    assert len(document["mountOptions"]) == len(set(document["mountOptions"]))
-    linux = document["linux"]
-    assert set(linux["namespaces"]) <= {"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"}
-    assert {name: type(value) for name, value in linux["cgroup"].items()} == dict.fromkeys(
-        ("v1", "v2", "systemd", "systemdUser", "rdma"), bool
-    )
-    for name in ("seccomp", "apparmor", "selinux", "intelRdt"):
-        assert isinstance(linux[name]["enabled"], bool)
-    assert isinstance(linux["mountExtensions"]["idmap"]["enabled"], bool)
-    assert all(isinstance(name, str) for name in document["potentiallyUnsafeConfigAnnotations"])
-    assert set(document) <= {
-        *("ociVersionMin", "ociVersionMax", "hooks", "mountOptions", "linux", "annotations"),
-        "potentiallyUnsafeConfigAnnotations",
-    }

@@ -16,7 +16,7 @@ def _run(*argv: str) -> subprocess.CompletedProcess[str]:
 
 def test_what_it_writes_runs_without_an_environment(tmp_path: Path) -> None:
     path = tmp_path / "scrun"
-    launcher.write(str(path))
+    launcher.install(str(path))
     done = _run(str(path), "--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"scrun version {scrun.__version__}\n")
@@ -24,7 +24,7 @@ def test_what_it_writes_runs_without_an_environment(tmp_path: Path) -> None:
 
 def test_a_hot_command_reports_its_error_through_it(tmp_path: Path) -> None:
     path = tmp_path / "scrun"
-    launcher.write(str(path))
+    launcher.install(str(path))
     done = _run(str(path), "--root", str(tmp_path / "root"), "state", "nosuch")
     assert (done.returncode, done.stdout) == (1, "")
     assert "does not exist" in done.stderr
@@ -38,7 +38,7 @@ def test_it_replaces_a_file_as_a_whole_and_leaves_nothing_beside_it(tmp_path: Pa
     path = tmp_path / "scrun"
     path.write_text("old")
     with path.open() as old:
-        launcher.write(str(path))
+        launcher.install(str(path))
         assert old.read() == "old"
     assert path.stat().st_mode & 0o777 == 0o755
     assert list(tmp_path.iterdir()) == [path]
@@ -52,4 +52,16 @@ def test_its_command_line_takes_one_path_and_says_so(tmp_path: Path) -> None:
     assert (tmp_path / "written").read_text().endswith("main()\n")
     failed = _run(*program, str(tmp_path / "no" / "where"))
     assert failed.returncode == 1
-    assert failed.stderr.startswith("scrun: can't write the launcher")
+    assert failed.stderr.startswith("scrun: can't write ")
+
+
+def test_beside_a_programs_directory_it_writes_what_man_and_the_shells_look_for(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    launcher.install(str(tmp_path / "bin" / "scrun"))
+    shared = tmp_path / "share"
+    written = {str(path.relative_to(shared)) for path in shared.rglob("*") if path.is_file()}
+    assert written == set(launcher.SHARED)
+    assert (shared / "man/man1/scrun.1").read_text().startswith(".TH SCRUN 1 ")
+    for path in shared.rglob("*scrun*"):
+        assert path.stat().st_mode & 0o777 == 0o644
+    assert subprocess.run(["bash", "-n", str(shared / "bash-completion/completions/scrun")], check=True)

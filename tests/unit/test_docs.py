@@ -59,7 +59,9 @@ def test_an_oci_conf_is_one_that_slurm_takes_and_scrun_understands(snippet: str,
 
 def commands(snippet: str) -> list[str]:
     """What is typed: the lines that begin with a prompt."""
-    return [line.strip()[2:] for line in snippet.splitlines() if line.strip().startswith(("$ ", "# "))]
+    return [
+        line.strip()[2:] for line in snippet.replace("\\\n", "").splitlines() if line.strip().startswith(("$ ", "# "))
+    ]
 
 
 @pytest.mark.parametrize("snippet", snippets("console"))

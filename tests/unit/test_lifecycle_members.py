@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun.errors import NodeRuntimeError, WrongStatus
-from scrun.lifecycle import members, pause
+from scrun.lifecycle import members, pause, ps
+from scrun.lifecycle.container import Container
 from scrun.lifecycle.members import Answer
 
 Script = Callable[..., str]
@@ -60,7 +63,7 @@ def node(script: Script) -> Callable[..., Record]:
             "tasks": 1,
             "nodes": ",".join(nodes),
             "srun": [srun],
-            "runtime": {"runtimequery": f"{runtime} state %n.%t"},
+            "runtime": {"kind": "crun", "command": runtime, "name": "%n.%t"},
             "environment": {},
         }
 
@@ -122,6 +125,21 @@ def test_what_nodes_say_is_put_together_however_their_lines_come(said: dict[str,
 def test_a_container_whose_job_is_queued_has_no_processes_yet() -> None:
     with pytest.raises(WrongStatus, match="container 'box' has no processes yet: job 7 is queued"):
         members.check_there({"job": 7}, "box")
+
+
+def test_on_a_node_without_ps_the_table_is_made_from_proc(
+    node: Callable[..., Record], tree: list[int], container: Container, tmp_path: Path
+) -> None:
+    for program in ("sh", "grep", "base64", "sed", "tr", "cat"):
+        path = shutil.which(program)
+        assert path
+        (tmp_path / "bin" / program).parent.mkdir(exist_ok=True)
+        (tmp_path / "bin" / program).symlink_to(path)
+    container.record.update(node(min(tree)), status="running", environment={"PATH": str(tmp_path / "bin")})
+    header, *rows = ps.table(container, ()).splitlines()
+    assert header.split() == ["PID", "PPID", "S", "CMD"]
+    assert sorted(int(row.split()[0]) for row in rows) == tree
+    assert sorted(row.split(maxsplit=3)[3] for row in rows)[-1] == "sleep 60"
 
 
 # --- pause and resume: what they do on the node

@@ -46,7 +46,14 @@ def _plan(**changed: Any) -> dict[str, Any]:
         "owner": "",
     }
     record |= {"annotations": {}, "environment": {}}
-    plan = {"record": record, "patience": 0, "new_network_namespace": False, "job": {}, "script": "/nosuch/scrun.lua"}
+    plan = {
+        "record": record,
+        "patience": 0,
+        "attached": False,
+        "new_network_namespace": False,
+        "job": {},
+        "script": "/nosuch/scrun.lua",
+    }
     return plan | {"lua": "5.4", "staging": {}} | changed
 
 

@@ -38,6 +38,7 @@ class Run:
         self.loop = loop
         self.events: list[object] = []
         self.errors: list[SlurmError | None] = []
+        self.failed: list[str] = []
         self.said: list[str] = []
         self.descriptors: list[int | None] = []
         self.stdin_reader, self.stdin = os.pipe()
@@ -63,6 +64,7 @@ class Run:
             started=self._started,
             ended=self._ended,
             log=self._log,
+            failed=self.failed.append,
             **(settings | changed),
         )
 
@@ -157,6 +159,39 @@ def test_a_step_that_never_starts_fails_with_sruns_reasons(run: Callable[..., Ru
     it = run("echo 'srun: error: Unable to create step: Invalid job id specified' >&2; exit 1")
     assert it.to_the_end() == ["failed", 1]
     assert "did not start: Unable to create step: Invalid job id specified" in str(it.errors[0])
+
+
+TWO = """
+say() { echo "srun: $*" >&2; }
+say 'launching StepId=8.3 on host node1, 1 tasks: 0'
+say 'launching StepId=8.3 on host node2, 1 tasks: 1'
+say 'Node node1, 1 tasks started'
+"""
+
+
+def test_it_has_started_when_every_node_has(run: Callable[..., Run]) -> None:
+    it = run(f"{TWO} sleep 0.1; say 'node1: task 0: Completed'; say 'Node node2, 1 tasks started'; read go")
+    it.on_start = lambda: os.write(it.stdin, b"go\n")  # what it waits for after the second node's line
+    assert it.to_the_end() == ["started", 0]
+    assert it.said[-1] == "srun: Node node2, 1 tasks started"
+
+
+def test_a_node_that_does_not_start_its_tasks_is_a_failure_that_names_it(run: Callable[..., Run]) -> None:
+    it = run(f"{TWO} say 'error: Task launch for StepId=8.3 failed on node node2: Unspecified error'; exit 1")
+    assert it.to_the_end() == ["failed", 1]
+    assert "failed on node node2" in str(it.errors[0])
+
+
+def test_which_of_several_tasks_failed_is_told(run: Callable[..., Run]) -> None:
+    it = run(f"{TWO} say 'Node node2, 1 tasks started'; say 'error: node2: task 1: Exited with exit code 7'; exit 7")
+    assert it.to_the_end() == ["started", 7]
+    assert it.failed == ["node2: task 1: Exited with exit code 7"]
+
+
+def test_of_a_single_task_the_status_tells_all(run: Callable[..., Run]) -> None:
+    it = run(f"{RUNS} say 'error: node1: task 0: Exited with exit code 7'; exit 7")
+    assert it.to_the_end() == ["started", 7]
+    assert it.failed == []
 
 
 def test_a_silent_failure_says_so_with_its_status(run: Callable[..., Run]) -> None:

@@ -1,100 +1,168 @@
-"""The job that the environments ask for: every SCRUN_* variable of scrun(1), who wins, and what is refused."""
+"""The job that a container asks for, or runs in: who may ask, who wins, what is refused or remarked."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scrun.errors import UsageError
-from scrun.slurm import job
+from scrun.slurm import job, parsers, variables
 
-# variable without SCRUN_, value: attribute of pyslurm.JobSubmitDescription, its value
-ACCEPTED: list[tuple[str, str, str, Any]] = [
-    ("ACCOUNT", "physics", "account", "physics"),
-    ("CORE_SPEC", "2", "cores_reserved_for_system", 2),
-    ("CPUS_PER_GPU", "4", "cpus_per_gpu", "4"),
-    ("CPUS_PER_TASK", "8", "cpus_per_task", 8),
-    ("DEPENDENCY", "afterok:12", "dependencies", "afterok:12"),
-    ("EXCLUSIVE", "", "resource_sharing", "no"),
-    ("EXCLUSIVE", "exclusive", "resource_sharing", "no"),
-    ("EXCLUSIVE", "user", "resource_sharing", "user"),
-    ("GPUS_PER_NODE", "a100:2", "gres_per_node", "gpu:a100:2"),
-    ("GRES", "gpu:1", "gres_per_node", "gpu:1"),
-    ("JOB_NAME", "mine", "name", "mine"),
-    ("JOB_NODELIST", "node[1-2]", "required_nodes", "node[1-2]"),
-    ("JOB_NUM_NODES", "1-2", "nodes", "1-2"),
-    ("MEM_PER_CPU", "100M", "memory_per_cpu", "100M"),
-    ("NTASKS", "3", "ntasks", 3),
-    ("OVERCOMMIT", "", "overcommit", True),
-    ("OVERCOMMIT", "No", "overcommit", False),
-    ("PARTITION", "gpu,debug", "partitions", "gpu,debug"),
-    ("SPREAD_JOB", "1", "spreads_over_nodes", True),
-    ("TIMELIMIT", "10", "time_limit", 10),
-    ("TIMELIMIT", "10:30", "time_limit", 11),
-    ("TIMELIMIT", "1:10:30", "time_limit", 71),
-    ("TIMELIMIT", "2-12", "time_limit", 3600),
-    ("TIMELIMIT", "2-12:30:00", "time_limit", 3630),
-    ("TIMELIMIT", "unlimited", "time_limit", "UNLIMITED"),
-    ("TIMELIMIT", "-1", "time_limit", "UNLIMITED"),
-    ("USE_MIN_NODES", "true", "use_min_nodes", True),
-]
+DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
-@pytest.mark.parametrize(("name", "value", "attribute", "expected"), ACCEPTED)
-def test_a_variable_becomes_an_attribute_of_the_job(name: str, value: str, attribute: str, expected: Any) -> None:
-    found = job.request({f"SCRUN_{name}": value}, {})
-    assert isinstance(found.job, dict)
-    assert found.job[attribute] == expected
-    assert type(found.job[attribute]) is type(expected)
-    assert (found.step, found.patience) == ({}, None)
+def asked(caller: dict[str, str], container: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    """The new job's attributes, with those of the descriptor among them."""
+    found = dict(job.request(caller, container or {}, **more).job["request"])
+    fields = found.pop("descriptor")
+    return {**found, **fields}
 
 
-NUMBERS = sorted(name for name, (_, parse) in job.JOB_VARIABLES.items() if parse is job.JOB_VARIABLES["NTASKS"][1])
-SWITCHES = sorted(name for name, (_, parse) in job.JOB_VARIABLES.items() if parse is job.JOB_VARIABLES["OVERCOMMIT"][1])
+def test_a_job_that_nobody_describes_has_only_its_name_and_directory() -> None:
+    found = asked({"PATH": "/bin", "SLURM_CONF": "/c"}, {"PATH": "/bin"}, directory="/work")
+    assert found == {"name": "scrun", "working_directory": "/work", "min_cpus": 1}
+
+
+@pytest.mark.parametrize("row", variables.TABLE, ids=lambda row: row.name)
+def test_every_variable_reaches_the_job_or_srun(row: variables.Variable) -> None:
+    value = SAMPLES.get(row.name, "1")
+    found = job.request({f"SCRUN_{row.name}": value}, {})
+    nothing = job.request({}, {})
+    assert (found.job, found.step) != (nothing.job, nothing.step)
+    if row.srun:
+        assert row.srun in found.step
+
+
+@pytest.mark.parametrize("row", variables.TABLE, ids=lambda row: row.name)
+def test_in_a_job_that_is_there_every_variable_is_sruns_or_remarked_upon(row: variables.Variable) -> None:
+    found = job.request({f"SCRUN_{row.name}": SAMPLES.get(row.name, "1"), "SLURM_JOB_ID": "7"}, {})
+    told = set(found.step) - {"SLURM_OVERLAP"} or row.name == "OVERLAP"
+    assert bool(told) != any(note.startswith(f"SCRUN_{row.name} has no effect") for note in found.notes)
+
+
+# Where "1" is no value of that variable.
+SAMPLES = {
+    "CPU_FREQ_REQ": "low",
+    "DISTRIBUTION": "cyclic",
+    "EXCLUSIVE": "user",
+    "GRES_FLAGS": "enforce-binding",
+    "GRES": "gpu:1",
+    "HINT": "nomultithread",
+    "MEM_BIND": "local",
+    "OPEN_MODE": "append",
+    "PROFILE": "task",
+    "SIGNAL": "USR1",
+    "TRES_PER_TASK": "cpu=2",
+}
+
+
+def test_a_value_that_is_none_is_named_with_what_is_accepted() -> None:
+    with pytest.raises(UsageError, match=r"^SCRUN_NTASKS='x' is not a whole number from 1$"):
+        job.request({"SCRUN_NTASKS": "x"}, {})
+    with pytest.raises(UsageError, match=r"^annotation slurm.nodes='x' is not a number of nodes, or a range such as"):
+        job.request({}, {}, {"slurm.nodes": "x"})
+    with pytest.raises(UsageError, match=r"^SCRUN_CREATE_TIMEOUT='-1' is not a whole number$"):
+        job.request({"SCRUN_CREATE_TIMEOUT": "-1"}, {})
+    with pytest.raises(UsageError, match=r"^SCRUN_RESOURCES='no' is not use or ignore$"):
+        job.request({}, {"SCRUN_RESOURCES": "no"})
+
+
+def test_annotations_win_over_the_containers_variables_and_those_over_the_callers() -> None:
+    caller = {"SCRUN_PARTITION": "a", "SCRUN_ACCOUNT": "a", "SCRUN_QOS": "a", "SCRUN_MPI_TYPE": "none"}
+    container = {"SCRUN_PARTITION": "b", "SCRUN_ACCOUNT": "b", "SCRUN_MPI_TYPE": "pmix"}
+    found = asked(caller, container, annotations={"slurm.partition": "c"})
+    assert (found["partitions"], found["account"], found["qos"]) == ("c", "b", "a")
+    assert job.request(caller, container).step == {"SLURM_MPI_TYPE": "pmix"}
+
+
+def test_what_wins_may_say_it_in_another_way() -> None:
+    caller = {"SCRUN_MEM_PER_NODE": "1G", "SCRUN_CORE_SPEC": "1"}
+    found = asked(caller, {"SCRUN_MEM_PER_CPU": "50"}, annotations={"slurm.thread-spec": "2"})
+    assert (found["pn_min_memory"], found["core_spec"]) == (50 | 1 << 63, 2 | 1 << 15)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "accepted"),
+    ("one", "other"),
+    [("MEM_PER_NODE", "MEM_PER_CPU"), ("CPUS_PER_TASK", "CPUS_PER_GPU"), ("CORE_SPEC", "THREAD_SPEC")],
+)
+def test_one_thing_may_not_be_said_in_two_ways(one: str, other: str) -> None:
+    with pytest.raises(UsageError, match=f"^SCRUN_{one} and SCRUN_{other} exclude each other: give one of them$"):
+        job.request({f"SCRUN_{name}": "1" for name in (one, other)}, {})
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
     [
-        *[(name, value, "a whole number") for name in NUMBERS for value in ("", "x", "-1", "1.5", "1 ", "²")],
-        *[(name, "maybe", "yes or no") for name in SWITCHES],
-        *[
-            ("TIMELIMIT", value, "minutes, minutes:seconds, .* or UNLIMITED")
-            for value in ("", "soon", "1:2:3:4", "x-1", "1-", ":", "-5", "1.5", "1-1-1")
-        ],
-        *[("CREATE_TIMEOUT", value, "a whole number") for value in ("", "long", "-1")],
+        ("slurm.partition", "PARTITION"),
+        ("slurm.time", "TIMELIMIT"),
+        ("slurm.timelimit", "TIMELIMIT"),
+        ("slurm.time-limit", "TIMELIMIT"),
+        ("slurm.time_limit", "TIMELIMIT"),
+        ("slurm.nodes", "JOB_NUM_NODES"),
+        ("slurm.job-num-nodes", "JOB_NUM_NODES"),
+        ("slurm.mem", "MEM_PER_NODE"),
+        ("slurm.cpus-per-task", "CPUS_PER_TASK"),
+        ("slurm.resources", "RESOURCES"),
+        ("slurm.create-timeout", ""),
+        ("slurm.colour", ""),
+        ("org.slurm.partition", ""),
+        ("partition", ""),
     ],
 )
-def test_a_value_that_is_none_is_refused_with_the_variable_and_what_is_accepted(
-    name: str, value: str, accepted: str
-) -> None:
-    with pytest.raises(UsageError, match=f"^SCRUN_{name}={value!r} is not {accepted}$"):
-        job.request({f"SCRUN_{name}": value}, {})
+def test_annotations_are_variables_or_sruns_options_in_lower_case(key: str, name: str) -> None:
+    assert variables.of_annotation(key) == name
 
 
-def test_a_job_that_nobody_describes_has_only_its_name() -> None:
-    assert job.request({"PATH": "/bin", "SLURM_CONF": "/c"}, {"PATH": "/bin"}).job == {"name": "scrun"}
+def test_every_variable_can_be_an_annotation_by_both_of_its_names() -> None:
+    for row in variables.TABLE:
+        for word in (row.name.lower(), row.name.lower().replace("_", "-")):
+            assert variables.of_annotation(f"slurm.{word}") == row.name
+        assert variables.BY_NAME[variables.of_annotation(f"slurm.{row.option}")].option == row.option
 
 
-def test_what_the_containers_environment_says_wins() -> None:
-    found = job.request(
-        {"SCRUN_PARTITION": "debug", "SCRUN_ACCOUNT": "a", "SCRUN_MPI_TYPE": "none"},
-        {"SCRUN_PARTITION": "gpu", "SCRUN_MPI_TYPE": "pmix"},
+def test_a_slip_is_remarked_upon_with_the_nearest_name_and_no_value() -> None:
+    request = job.request(
+        {"SCRUN_PARTITON": "secret", "SCRUN_ANYTHING_ELSE": "x", "SCRUN_PID": "1", "SCRUN_DEBUG": "info"},
+        {"SCRUN_CPUS_PER_TASKS": "2"},
+        {"slurm.partiton": "x", "slurm.colour": "red", "other": "x"},
     )
-    assert found.job == {"name": "scrun", "partitions": "gpu", "account": "a"}
-    assert found.step == {"SLURM_MPI_TYPE": "pmix"}
+    assert request.notes == [
+        "SCRUN_PARTITON is no variable of scrun's, and has no effect: is it SCRUN_PARTITION?",
+        "SCRUN_CPUS_PER_TASKS is no variable of scrun's, and has no effect: is it SCRUN_CPUS_PER_TASK?",
+        "annotation slurm.partiton is nothing that Slurm can be asked for, and has no effect: is it slurm.partition?",
+        "annotation slurm.colour is nothing that Slurm can be asked for, and has no effect",
+    ]
 
 
-@pytest.mark.parametrize("name", job.STEP_VARIABLES)
-def test_what_concerns_the_step_is_given_to_srun(name: str) -> None:
-    found = job.request({f"SCRUN_{name}": "value"}, {})
-    assert found.step == {f"SLURM_{name}": "value"}
-    assert found.job == {"name": "scrun"}
+@pytest.mark.parametrize(
+    ("limits", "said", "expected"),
+    [
+        ({"cpus": 2}, {}, {"cpus_per_task": 2}),
+        ({"memory": 100}, {}, {"pn_min_memory": 100}),
+        ({"gpus": 2}, {}, {"tres_per_node": "gres/gpu:2"}),
+        ({"gpus": -1}, {}, {"tres_per_node": "gres/gpu:1", "shared": 0}),
+        ({"cpus": 2}, {"CPUS_PER_TASK": "3"}, {"cpus_per_task": 3}),
+        ({"memory": 100}, {"MEM_PER_CPU": "50"}, {"pn_min_memory": 50 | 1 << 63}),
+        ({"gpus": -1}, {"GRES": "gpu:a100:1"}, {"tres_per_node": "gres/gpu:a100:1", "shared": None}),
+        ({"cpus": 2, "memory": 100}, {"NTASKS": "4"}, {"pn_min_memory": 50 | 1 << 63, "min_cpus": 8}),
+        (
+            {"cpus": 2, "memory": 100, "gpus": 1},
+            {"RESOURCES": "ignore"},
+            {"cpus_per_task": None, "pn_min_memory": None},
+        ),
+    ],
+)
+def test_dockers_words_count_where_nothing_else_is_said(
+    limits: dict[str, int], said: dict[str, str], expected: dict[str, Any]
+) -> None:
+    found = asked({f"SCRUN_{name}": value for name, value in said.items()}, limits=limits)
+    assert {name: found.get(name) for name in expected} == expected
 
 
-def test_a_variable_concerns_the_job_or_the_step() -> None:
-    assert not set(job.JOB_VARIABLES) & set(job.STEP_VARIABLES)
+INSIDE = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "PATH": "/bin"}
 
 
 @pytest.mark.parametrize(
@@ -104,11 +172,17 @@ def test_a_variable_concerns_the_job_or_the_step() -> None:
         ({}, {"SLURM_JOB_ID": "8"}, 8),
         ({"SLURM_JOB_ID": "7"}, {"SLURM_JOB_ID": "8"}, 8),
         ({"SLURM_JOB_ID": "7"}, {"SLURM_JOB_ID": ""}, 7),
-        ({"SLURM_JOB_ID": "7", "SCRUN_PARTITION": "gpu", "SCRUN_NTASKS": "x"}, {}, 7),
     ],
 )
 def test_an_allocation_that_is_there_is_used(caller: dict[str, str], container: dict[str, str], found: int) -> None:
-    assert job.request(caller, container).job == found
+    assert job.request(caller, container).job["existing"] == found
+
+
+def test_what_salloc_said_of_the_job_holds_in_it_and_nothing_of_a_step() -> None:
+    given = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_NTASKS": "4"}
+    assert job.request(INSIDE, {}).job["environment"] == given
+    assert job.request(INSIDE, {"SLURM_JOB_ID": "8"}).job["environment"] == {}
+    assert job.request({"SLURM_JOB_ID": "7"}, {}).job["environment"] == {}
 
 
 def test_an_allocation_that_is_no_number_is_refused() -> None:
@@ -116,11 +190,46 @@ def test_an_allocation_that_is_no_number_is_refused() -> None:
         job.request({"SLURM_JOB_ID": "x"}, {})
 
 
+@pytest.mark.parametrize(
+    ("said", "step"),
+    [
+        ({}, {"SLURM_OVERLAP": "1"}),
+        ({"EXACT": "1"}, {"SLURM_EXACT": "1"}),
+        ({"EXCLUSIVE": ""}, {"SLURM_EXCLUSIVE": ""}),
+        ({"OVERLAP": "no"}, {}),
+        (
+            {"NTASKS": "2", "MEM_PER_NODE": "1G"},
+            {"SLURM_NTASKS": "2", "SLURM_MEM_PER_NODE": "1024M", "SLURM_OVERLAP": "1"},
+        ),
+    ],
+)
+def test_steps_share_their_job_unless_told_otherwise(said: dict[str, str], step: dict[str, str]) -> None:
+    assert job.request({**INSIDE, **{f"SCRUN_{name}": value for name, value in said.items()}}, {}).step == step
+
+
+def test_dockers_words_are_the_steps_in_a_job_that_is_there() -> None:
+    found = job.request(INSIDE, {}, limits={"cpus": 2, "memory": 100, "gpus": -1}).step
+    assert found == {"SLURM_CPUS_PER_TASK": "2", "SLURM_MEM_PER_NODE": "100M", "SLURM_OVERLAP": "1"}
+
+
 @pytest.mark.parametrize(("value", "patience"), [("0", 0), ("30", 30)])
 def test_create_waits_as_long_as_it_is_told(value: str, patience: float) -> None:
     assert job.request({"SCRUN_CREATE_TIMEOUT": value}, {}).patience == patience
 
 
-def test_every_kind_of_value_has_a_row_above() -> None:
-    covered = {job.JOB_VARIABLES[name][1] for name, *_ in ACCEPTED}
-    assert covered == {parse for _, parse in job.JOB_VARIABLES.values()}
+def test_switches_that_are_off_are_not_sruns() -> None:
+    flags = [row.name for row in variables.TABLE if row.parse is parsers.flag and row.srun]
+    assert job.request({f"SCRUN_{name}": "no" for name in flags}, {}).step == {}
+    assert set(job.request({f"SCRUN_{name}": "" for name in flags}, {}).step.values()) == {"1"}
+
+
+def test_the_document_has_the_tables_rows() -> None:
+    rows = re.findall(r"^\| `SCRUN_(\w+)` \| `--([\w-]+)` \| (.*?) \|", DOCUMENT.read_text(), re.MULTILINE)
+    assert rows == [(row.name, row.option, row.help.replace("|", "\\|")) for row in variables.TABLE]
+
+
+def test_scruns_own_variables_of_the_document_are_known_to_be_no_slips() -> None:
+    document = DOCUMENT.read_text()
+    named = set(re.findall(r"`SCRUN_(\w+)`", document[document.index("## scrun itself") :]))
+    assert {"CREATE_TIMEOUT", "RESOURCES", "LUA"} <= named
+    assert named <= set(variables.OWN)

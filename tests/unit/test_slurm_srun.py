@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrun.errors import SlurmMissing
+from scrun.errors import SlurmMissing, UsageError
 from scrun.slurm import srun
 
 STEP: dict[str, Any] = {"job": 42, "bundle": "/b", "container_id": "box", "args": ["/bin/echo", "-n", "a b"]}
@@ -221,3 +221,88 @@ def test_what_srun_says_of_a_step_is_understood(name: str) -> None:
         *(step, started, cancelled),
         errors,
     )
+
+
+def _after(*lines: str) -> srun.Progress:
+    progress = srun.Progress()
+    for line in lines:
+        progress.line(f"srun: {line}")
+    return progress
+
+
+LAUNCHED = (
+    "launching StepId=15.0 on host node1, 4 tasks: [0,2-4]",
+    "launching StepId=15.0 on host node2, 1 tasks: 1",
+)
+
+
+def test_which_task_is_on_which_node_is_known_from_the_launch() -> None:
+    progress = _after(*LAUNCHED)
+    assert progress.tasks == {"node1": [0, 2, 3, 4], "node2": [1]}
+    assert (progress.step, progress.count) == ("0", 5)
+    assert progress.left() == {"node1": [0, 1, 2, 3], "node2": [0]}
+
+
+def test_it_has_started_when_the_last_node_has() -> None:
+    assert not _after(*LAUNCHED, "Node node1, 4 tasks started").started
+    assert _after(*LAUNCHED, "Node node1, 4 tasks started", "Node node2, 1 tasks started").started
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("node1: task 0: Completed", {"node1": [1, 2, 3], "node2": [0]}),
+        ("node1: tasks 0,3-4: Completed", {"node1": [1], "node2": [0]}),
+        ("error: node2: task 1: Exited with exit code 7", {"node1": [0, 1, 2, 3]}),
+        ("error: node1: tasks 2-4: Terminated", {"node1": [0], "node2": [0]}),
+        ("error: node[1-2]: tasks 0-4: Killed", {}),
+        ("error: node2: task 1: Segmentation fault (core dumped)", {"node1": [0, 1, 2, 3]}),
+    ],
+)
+def test_what_has_ended_gets_no_more_signals(line: str, left: dict[str, list[int]]) -> None:
+    assert _after(*LAUNCHED, line).left() == left
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("srun: error: node2: task 1: Exited with exit code 7", "node2: task 1: Exited with exit code 7"),
+        ("srun: error: node1: tasks 0-1: Killed", "node1: tasks 0-1: Killed"),
+        ("srun: node1: task 0: Completed", ""),
+        ("srun: error: Unable to create step: x: y", ""),
+        ("srun: Node node1, 1 tasks started", ""),
+    ],
+)
+def test_a_line_about_tasks_that_failed_is_told_from_others(line: str, said: str) -> None:
+    assert srun.Progress().line(line) == said
+
+
+HET = {
+    "SLURM_JOB_ID": "109",
+    "SLURM_HET_SIZE": "2",
+    "SLURM_JOB_ID_HET_GROUP_0": "109",
+    "SLURM_JOB_ID_HET_GROUP_1": "110",
+}
+
+
+@pytest.mark.parametrize(
+    ("job", "environment", "words"),
+    [
+        (109, HET, ["--het-group=0"]),
+        (111, HET, []),
+        ({"name": "scrun"}, HET, []),
+        (109, {"SLURM_JOB_ID": "109"}, []),
+        (109, {}, []),
+    ],
+)
+def test_in_a_heterogeneous_job_srun_is_told_the_component(
+    job: object, environment: dict[str, str], words: list[str]
+) -> None:
+    assert srun.component(job, environment) == words
+
+
+def test_another_component_than_the_first_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"job 110 is component 1 of the heterogeneous job 109: .*use SLURM_JOB_ID=109"
+    ):
+        srun.component(110, HET)

@@ -1,4 +1,4 @@
-"""What the container changed comes back from the one node that ran it, and nothing else happens here."""
+"""What the container changed comes back from the nodes that ran it, and nothing else happens here."""
 
 from __future__ import annotations
 
@@ -148,15 +148,82 @@ def test_writable_volumes_come_back_and_read_only_ones_do_not(tmp_path: Path, bu
     assert not (run.rootfs / "new").exists(), "the root filesystem was read-only"
 
 
-def test_nothing_comes_back_from_several_nodes_and_that_is_said(tmp_path: Path, bundle: Path) -> None:
-    step, notes = FakeStep(tmp_path, ["node1", "node2"], hidden=[bundle]), Notes()
-    container = make_container(bundle, step)
-    staged = stage_in(container, step, adapt=as_it_is, log=notes)
-    (on_node(step, "node2") / "rootfs/new").touch()
-    stage_out(container, staged, step, log=notes)
-    assert not (bundle / "rootfs/new").exists()
-    assert f"2 nodes ran container web: changes to {bundle}/rootfs are not brought back" in notes.at("info")
-    assert not on_node(step, "node2").exists()
+class TwoNodes:
+    """A container that was carried to two nodes; ``first`` and ``second`` are its root filesystem there."""
+
+    def __init__(self, scratch: Path, bundle: Path) -> None:
+        self.step, self.notes = FakeStep(scratch, ["node1", "node2"], hidden=[bundle]), Notes()
+        self.rootfs = bundle / "rootfs"
+        self.container = make_container(bundle, self.step)
+        self.staged = stage_in(self.container, self.step, adapt=as_it_is, log=self.notes)
+        self.first, self.second = (on_node(self.step, node) / "rootfs" for node in ("node1", "node2"))
+
+    def out(self) -> str:
+        """Bring it back; what was said of what is lost."""
+        stage_out(self.container, self.staged, self.step, log=self.notes)
+        assert not self.first.exists()
+        assert not self.second.exists()
+        return self.notes.at("error")
+
+
+def test_what_several_nodes_made_comes_back_from_each(tmp_path: Path, bundle: Path) -> None:
+    it = TwoNodes(tmp_path, bundle)
+    for name, rootfs in (("of node1", it.first), ("of node2", it.second)):
+        (rootfs / "results").mkdir()
+        (rootfs / "results" / name).touch()
+        (rootfs / "etc/passwd").unlink()
+    assert it.out() == ""
+    assert sorted(os.listdir(it.rootfs / "results")) == ["of node1", "of node2"]
+    assert not (it.rootfs / "etc/passwd").exists()
+
+
+def test_what_several_nodes_made_alike_is_no_conflict(tmp_path: Path, bundle: Path) -> None:
+    it = TwoNodes(tmp_path, bundle)
+    for rootfs in (it.first, it.second):
+        (rootfs / "new").write_text("same")
+        (rootfs / "link").symlink_to("new")
+        (rootfs / "etc/passwd").write_text("also the same")
+    assert it.out() == ""
+    assert (it.rootfs / "new").read_text() == "same"
+
+
+@pytest.mark.parametrize("second", ["two", "other", "longer than one"])
+def test_of_what_several_nodes_changed_the_first_nodes_counts_and_that_is_said(
+    tmp_path: Path, bundle: Path, second: str
+) -> None:
+    it = TwoNodes(tmp_path, bundle)
+    (it.first / "etc/passwd").write_text("one")
+    (it.second / "etc/passwd").write_text(second)
+    assert f"1 changes not brought back: '{it.rootfs}/etc/passwd': another node has changed it too" in it.out()
+    assert (it.rootfs / "etc/passwd").read_text() == "one"
+
+
+@pytest.mark.parametrize("remover", ["first", "second"])
+def test_a_file_that_one_node_changed_and_another_removed_stays(tmp_path: Path, bundle: Path, remover: str) -> None:
+    it = TwoNodes(tmp_path, bundle)
+    by_name = {"first": it.first, "second": it.second}
+    (by_name.pop(remover) / "etc/passwd").unlink()
+    (by_name.popitem()[1] / "etc/passwd").write_text("changed")
+    assert it.out() == ""
+    assert (it.rootfs / "etc/passwd").read_text() == "changed"
+
+
+def test_a_file_in_the_place_of_another_nodes_directory_is_a_conflict(tmp_path: Path, bundle: Path) -> None:
+    it = TwoNodes(tmp_path, bundle)
+    (it.first / "new").write_text("a file")
+    (it.second / "new").mkdir()
+    assert "another node has changed it too" in it.out()
+    assert (it.rootfs / "new").read_text() == "a file"
+
+
+def test_a_failure_on_one_of_several_nodes_names_those_that_still_have_changes(tmp_path: Path, bundle: Path) -> None:
+    it = TwoNodes(tmp_path, bundle)
+    (it.first / "new").touch()
+    (it.second.parent / "before").unlink()
+    with pytest.raises(StagingError) as caught:
+        it.out()
+    assert f"they are still in node2:{it.staged.bundle}" in str(caught.value)
+    assert (it.rootfs / "new").exists()
 
 
 def test_site_can_leave_changes_on_the_node(tmp_path: Path, bundle: Path) -> None:

@@ -11,11 +11,11 @@ on Linux 6.18.
 
 from __future__ import annotations
 
-from scrun.bundle import adapt_mounts, adapt_namespaces, adapt_process
+from scrun.bundle import adapt_gpus, adapt_mounts, adapt_namespaces, adapt_process
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     Config = dict[str, Any]
@@ -29,6 +29,7 @@ def adapt(
     gid: int,
     note: Callable[[str], None],
     keep_user: bool = True,
+    gpus: Sequence[int] = (),
     nodes_network: bool | None = None,
 ) -> Config:
     """A copy of a checked config for a job of user ``uid`` and group ``gid`` (0 and 0 when the job is root's).
@@ -38,9 +39,13 @@ def adapt(
     ``nodes_network`` says whether a container that asks for a network namespace uses its node's network, or none; by
     default a new namespace stays new, and one that it was to join becomes the node's.
 
+    ``gpus`` are the numbers of those that the job was given, where the config names some.
+
     Adapting twice changes nothing more. ``config`` itself is left as it is.
     """
     adapted: Config = _copy(config)
+    for line in adapt_gpus.renumber(adapted, gpus):
+        note(line)
     if nodes_network is not None:
         for line in adapt_namespaces.choose_network(adapted, nodes_network=nodes_network):
             note(line)

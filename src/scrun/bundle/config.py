@@ -62,16 +62,16 @@ def check(config: dict[str, Any]) -> None:
         for platform in _PLATFORMS:
             if platform in config:
                 raise BundleError(f"config.json: is for a container of platform {platform}; scrun runs Linux ones only")
-    schema = _schema()
-    if not accepts(config, schema, schema):
-        _complain("config.json", config, schema)
+    rules = schema()
+    if not accepts(config, rules, rules):
+        _complain("config.json", config, rules)
 
 
 def check_process(process: Any, name: str = "process.json") -> None:
     """:func:`check` for a lone process object, which is what ``exec --process`` is given; ``name`` is the file's."""
-    schema = _schema()
-    if not accepts(process, schema["$defs"]["process"], schema):
-        _complain(name, process, {**schema["$defs"]["process"], "$defs": schema["$defs"]})
+    rules = schema()
+    if not accepts(process, rules["$defs"]["process"], rules):
+        _complain(name, process, {**rules["$defs"]["process"], "$defs": rules["$defs"]})
 
 
 def rootfs_path(config: dict[str, Any], bundle: str) -> str:
@@ -146,10 +146,11 @@ def _mend(value: Any) -> Any:
     return value
 
 
-def _schema() -> Schema:
+def schema() -> Schema:
+    """Our schema of the runtime-spec's config."""
     with open(os.path.join(os.path.dirname(__file__), "config.schema.json"), encoding="utf-8") as file:
-        schema: Schema = fastjson.loads(file.read())
-    return schema
+        found: Schema = fastjson.loads(file.read())
+    return found
 
 
 def _complain(name: str, value: Any, schema: Schema) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from scrun import identity, log
-from scrun.errors import ScrunError, SlurmError, WrongStatus
+from scrun.errors import ScrunError, SlurmError, UsageError, WrongStatus
 from scrun.lifecycle import control, kill, processes, status, wire
 from scrun.lifecycle.console import Nudge, open_terminal, set_console_size
 from scrun.lifecycle.ending import Ending
@@ -47,6 +47,7 @@ class Anchor:
         self.requests = control.Server(loop, container, self)
         self._creator: int | None = creator
         self._creator_reader = wire.Reader(creator)
+        self._attached = False  # to its creator, who stays until the container has ended
         self._standin, self._standin_reader = standin, wire.Reader(standin)
         self._standin_there = True
         self._standin_ready = False  # it is where it shall be
@@ -72,17 +73,27 @@ class Anchor:
         messages = self._creator_reader.read()
         if messages is None:
             self._drop_creator()
-            if self.status == status.CREATING:
-                self._give_up(ScrunError("create was killed"))
+            self._abort(ScrunError("create was killed"))
             return
         for message in messages:
             if message["do"] == "create":
                 self._create(message)
-            elif message["do"] == "abort" and self.status == status.CREATING:
-                self._give_up(ScrunError("create was interrupted"))
+            elif message["do"] == "abort":
+                self._abort(ScrunError("create was interrupted"))
+            elif message["do"] == "leave alone":
+                self._attached = False
+                self._drop_creator()
+
+    def _abort(self, why: ScrunError) -> None:
+        """Who creates the container has gone or wants it no more; after create that matters only to one who stays."""
+        if self.status == status.CREATING:
+            self._give_up(why)
+        elif self._attached:
+            self.end(control.KILLED)
 
     def _create(self, plan: Message) -> None:
         self.plan = plan
+        self._attached = plan["attached"]
         self.record.update(plan["record"])
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
         self.save()
@@ -106,9 +117,23 @@ class Anchor:
         """The job has its nodes, and the files are staged."""
         self._preparation = None
         self._prepared = True
+        if self.plan["terminal"] and (tasks := self._tasks()) > 1:
+            # srun gives it to the first only, and the others' runtime fails: their config asks for one too.
+            self._give_up(
+                UsageError(
+                    f"a terminal can't be shared by {tasks} tasks: do without it (-t), or ask for one task "
+                    "(SCRUN_NTASKS=1, SCRUN_JOB_NUM_NODES=1)"
+                )
+            )
+            return
         self._created()
         if self.status == status.RUNNING:
             self._launch()
+
+    def _tasks(self) -> int:
+        """How many srun will start; what the step is told counts more than the job's own number."""
+        told: str = self.plan["step_environment"].get("SLURM_NTASKS", "")
+        return int(told) if told.isdigit() else int(self.record["tasks"])
 
     def _created(self) -> None:
         """Tell the caller that the container is there; its job may still be queued."""
@@ -127,7 +152,8 @@ class Anchor:
         self.set_status(status.CREATED)
         if self._creator is not None:
             wire.send(self._creator, {"created": True})
-        self._drop_creator()
+        if not self._attached:
+            self._drop_creator()
         if self.record["annotations"].get("io.container.manager") == "libpod":
             wire.send(self._standin, {"do": "hide this host"})
 
@@ -216,6 +242,7 @@ class Anchor:
                 args=plan["args"],
                 pty=plan["terminal"],
                 stderr=stderr,
+                open_mode=plan["step_environment"].get("SLURM_OPEN_MODE", "append"),
             )
 
         if plan["terminal"] and record["job_bundle"] != record["bundle"]:
@@ -225,6 +252,7 @@ class Anchor:
             command=command,
             environment={
                 **plan["environment"],
+                "SLURM_NTASKS": str(record["tasks"]),
                 **dict(entry.partition("=")[::2] for entry in record["job_environment"]),
                 **plan["step_environment"],
             },
@@ -233,6 +261,7 @@ class Anchor:
             started=self._step_started,
             ended=lambda exit_status: self._finish(exit_status if self._forced is None else self._forced),
             log=lambda line: self.log("debug", line),
+            failed=self._task_failed,
         )
         record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
         self.save()
@@ -248,13 +277,19 @@ class Anchor:
             if not self._start_answer:
                 self.say(str(error))
         elif self.step:
-            self.record.update(step=self.step.progress.step, started=log.timestamp())
+            progress = self.step.progress
+            self.record.update(step=progress.step, tasks=progress.count, started=log.timestamp())
             self.save()
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])
         if self._start_answer:
             self._start_answer(wire.failure(error) if error else {"started": True})
             self._start_answer = None
+
+    def _task_failed(self, how: str) -> None:
+        """One of several: the exit status alone would not tell which, nor on which node."""
+        if self._forced is None and not self.plan["terminal"]:
+            self.say(how)
 
     # --- kill, and the end
 
@@ -279,7 +314,7 @@ class Anchor:
     def _end(self) -> Ending:
         if not self._ending:
             self._ending = Ending(
-                self.loop, self.container, log=self.log, files_back=self._files_back, released=self._leave
+                self.loop, self.container, log=self._told, files_back=self._files_back, released=self._leave
             )
         return self._ending
 
@@ -321,6 +356,8 @@ class Anchor:
             self.container.remove()
             if self._creator is not None:
                 wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
+        elif self._attached and not self.plan["keep"] and not error:
+            self.container.remove()
         else:
             self.save()
         for answer in self._at_end:
@@ -361,6 +398,13 @@ class Anchor:
             log.append(self.container.child("anchor.log"), level, message)
         if system and log.rank(level) <= log.rank(in_syslog):
             log.to_syslog(level, f"container {self.container.id}: {message}", log.DAEMON)
+
+    def _told(self, level: str, message: str) -> None:
+        """What stage_out has to say: changes that did not come back are for who runs the container, too."""
+        if level == "error":
+            self.say(message)
+        else:
+            self.log(level, message)
 
     def say(self, message: str) -> None:
         """Tell who reads the container's standard error."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from scrun import log
 from scrun.errors import ScrunError, UsageError
@@ -14,7 +15,9 @@ from scrun.slurm import node_runtime, sources, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
+
+    from scrun.lifecycle.live_line import LiveLine
 
     Message = dict[str, Any]
 
@@ -25,17 +28,32 @@ _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CO
 
 
 class Options:
-    """What the command line says; paths as given, empty when not."""
+    """What the command line says; paths as given, empty when not.
 
-    def __init__(self, bundle: str, pid_file: str = "", console_socket: str = "", config: str = "config.json") -> None:
+    ``attached``: whoever creates the container stays with it, and it ends when they do (:mod:`run`).
+    """
+
+    def __init__(
+        self,
+        bundle: str,
+        pid_file: str = "",
+        console_socket: str = "",
+        config: str = "config.json",
+        *,
+        attached: bool = False,
+    ) -> None:
         self.bundle, self.pid_file, self.console_socket, self.config = bundle, pid_file, console_socket, config
+        self.attached = attached
 
 
 class Output:
-    """Where messages go, and how the hooks are told of it."""
+    """Where messages go, and how the hooks are told of it; at a terminal there is a live line too."""
 
-    def __init__(self, logger: log.Log, log_file: str = "", log_format: str = "text") -> None:
-        self.say, self.levels, self.log_file, self.log_format = logger.say, logger.levels, log_file, log_format
+    def __init__(
+        self, logger: log.Log, log_file: str = "", log_format: str = "text", live: LiveLine | None = None
+    ) -> None:
+        self.say, self.levels, self.live = logger.say, logger.levels, live
+        self.log_file, self.log_format = log_file, log_format
 
 
 class Interrupted(BaseException):
@@ -49,28 +67,72 @@ def run(root: str, container_id: str, options: Options, output: Output) -> None:
         ScrunError: anything that prevents it; nothing is left then.
         SystemExit: interrupted by a signal; nothing is left then either.
     """
-    for number in _INTERRUPTS:
-        signal.signal(number, _interrupt)
-    _open_missing_stdio()
-    container = Container.claim(root, container_id)
-    try:
-        anchor = spawn(container)  # it imports what is slow while the config is read here
-    except BaseException:
-        container.remove()
-        raise
-    reader = wire.Reader(anchor)
-    try:
-        wire.send(anchor, {"do": "create", **plan(container, options, os.environ, output)})
-        _wait(reader, output)
-    except BaseException as error:
+    with Creation(root, container_id) as creation:
+        creation.carry_out(plan(creation.container, options, os.environ, output))
+        creation.wait(output)
+
+
+class Creation:
+    """A container that is being created: its directory is claimed, and its anchor waits for the plan.
+
+    As a context manager it undoes everything when something goes wrong, or a signal interrupts it.
+    """
+
+    def __init__(self, root: str, container_id: str) -> None:
+        for number in _INTERRUPTS:
+            signal.signal(number, _interrupt)
+        _open_missing_stdio()
+        self.container = Container.claim(root, container_id)
+        try:
+            self._anchor = spawn(self.container)  # it imports what is slow while the config is read here
+        except BaseException:
+            self.container.remove()
+            raise
+        self._reader = wire.Reader(self._anchor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            return
         for number in _INTERRUPTS:
             signal.signal(number, signal.SIG_IGN)  # what follows is the clean-up
-        wire.send(anchor, {"do": "abort"})
-        while reader.read() is not None:  # until the anchor has cleaned up
-            pass
+        wire.send(self._anchor, {"do": "abort"})
+        self.wait_for_the_end()
         if isinstance(error, Interrupted):
             raise SystemExit(128 + error.args[0]) from None
-        raise
+
+    def carry_out(self, the_plan: Message) -> None:
+        """Have the anchor do what the plan says."""
+        wire.send(self._anchor, {"do": "create", **the_plan})
+
+    def wait(self, output: Output) -> None:
+        """Until the anchor says that the container is created.
+
+        Raises:
+            ScrunError: why it isn't.
+        """
+        try:
+            _wait(self._reader, output)
+        finally:
+            if output.live:
+                output.live.clear()
+
+    def have_it_opened_anew(self) -> Container:
+        """The container with its record, for one who stays: what was forked from us shares the lock of the old one."""
+        fresh = Container.open(os.path.dirname(self.container.path), self.container.id)
+        os.close(self.container.descriptor)
+        return fresh
+
+    def leave_it_alone(self) -> None:
+        """An attached container is nobody's from here on: it outlives whoever created it."""
+        wire.send(self._anchor, {"do": "leave alone"})
+
+    def wait_for_the_end(self) -> None:
+        """Until the anchor has ended; all that it owed is paid then."""
+        while self._reader.read() is not None:
+            pass
 
 
 def _open_missing_stdio() -> None:
@@ -87,18 +149,44 @@ def _interrupt(number: int, _frame: object) -> None:
 
 
 def _wait(reader: wire.Reader, output: Output) -> None:
-    """Until the anchor says that the container is created, or why it isn't."""
+    queued_at = 0.0
     while messages := reader.read():
         for message in messages:
             wire.raise_failure(message)
             if "created" in message:
                 return
-            if "log" in message:
-                output.say(message["log"], message["message"], system=False)  # the anchor does that
-            elif "waiting" in message:
-                why = f" ({message['waiting']})" if message["waiting"] else ""
-                output.say("info", f"job {message['job']} is queued{why}")
+            if "waiting" in message:
+                queued_at = queued_at or time.time()
+                _say_queued(message, output, queued_at)
+            elif "granted" in message and output.live:
+                output.live.clear()
+            elif "progress" in message:
+                _say_progress(message["progress"], output)
+            elif "log" in message:
+                _pass_on(message, output)
     raise ScrunError("internal error: the anchor ended without an answer")
+
+
+def _say_queued(message: Message, output: Output, queued_at: float) -> None:
+    text = f"job {message['job']} is queued{f' ({why})' if (why := message['waiting']) else ''}"
+    if output.live:
+        output.live.show(text, queued_at)
+    else:
+        output.say("info", text)
+
+
+def _say_progress(text: str, output: Output) -> None:
+    """How far it is: for a person who looks on; in a log it is of use only when a fault is looked for."""
+    if output.live:
+        output.live.show(text)
+    else:
+        output.say("debug", text)
+
+
+def _pass_on(message: Message, output: Output) -> None:
+    if output.live:
+        output.live.clear()
+    output.say(message["log"], message["message"], system=False)  # the anchor does that
 
 
 def plan(container: Container, options: Options, environment: os._Environ[str], output: Output) -> Message:
@@ -108,8 +196,8 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         ScrunError: what is wrong.
     """
     # Here, not above: what is imported before the anchor is forked stays in its memory.
+    from scrun.bundle import adapt_gpus, executable, resources
     from scrun.bundle import config as bundle_config
-    from scrun.bundle import executable
     from scrun.lifecycle import network
     from scrun.slurm import job, oci_conf
 
@@ -119,8 +207,10 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     rootfs = bundle_config.rootfs_path(config, bundle)
     process = config["process"]
     terminal = bool(process.get("terminal"))
-    if terminal and not options.console_socket:
+    if terminal and not options.console_socket and not options.attached:
         raise UsageError("process.terminal is true: say with --console-socket where the terminal is to be sent")
+    if options.console_socket and options.attached:
+        raise UsageError("--console-socket is for a container that nobody stays with: say --detach too")
     if options.console_socket and not terminal:
         raise UsageError("--console-socket is given but process.terminal is false: there is no terminal to be sent")
     oci_conf.check_slurm_conf(environment)
@@ -133,8 +223,12 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         syslog=settings.get("SyslogDebug", "quiet"),
     )
     container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
-    request = job.request(environment, container_environment)
-    command = srun.program(settings, environment)
+    annotations = config.get("annotations") or {}
+    request = job.request(environment, container_environment, annotations, resources.limits(config), _directory())
+    request.job["gpu_devices"] = bool(adapt_gpus.numbered(config))
+    for note in request.notes:
+        output.say("info", note)
+    command = srun.program(settings, environment) + srun.component(request.job.get("existing"), environment)
     uid = os.getuid()
     size = process.get("consoleSize")
     network_wanted = network.wanted(config)
@@ -146,7 +240,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "rootfs": rootfs,
             "created": log.timestamp(),
             "owner": _user_name(uid),
-            "annotations": config.get("annotations") or {},
+            "annotations": annotations,
             "command": process["args"],
             # As they are now: podman writes what it wants to be updated into config.json first.
             "resources": _limits(config),
@@ -167,6 +261,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
         "console_socket": options.console_socket and os.path.abspath(options.console_socket),
         "console_size": [size["height"], size["width"]] if size and size.get("height") else None,
         "pid_file": options.pid_file and os.path.abspath(options.pid_file),
+        "attached": options.attached,
         "new_network_namespace": network_wanted == network.LATER,
         "script": script,
         "lua": environment.get("SCRUN_LUA", ""),
@@ -209,6 +304,14 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
 def _limits(config: Message) -> Message:
     resources = (config.get("linux") or {}).get("resources") or {}
     return {name: value for name, value in resources.items() if value and name != "devices"}
+
+
+def _directory() -> str:
+    """Where scrun was called; one that is gone, or that can't be named, is no reason to fail."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
 
 
 def _user_name(uid: int) -> str:

@@ -7,10 +7,11 @@ import signal
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle import node, status, wire
 from scrun.lifecycle.control import KILLED, ask
+from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from scrun.lifecycle.anchor import Anchor
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
 # What a process that has no handler for it survives (signal(7)); of a container that isn't started no process has one.
 _HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
-_TRIES = 40  # a tenth of a second apart: the node's runtime may not know the container yet, just after start
+_PAUSE = 0.1  # seconds between two tries
+_TRIES = 40  # the node's runtime may not know the container yet, just after start
 _FORCED_TRIES = 3  # for SIGKILL, which has another way
 _PATIENCE = 5.0  # seconds that the node's runtime has for SIGKILL
 _THAW = 0.5  # seconds until what is frozen, and not only stopped, must go on to die (a cgroup v1 freezer)
+_MISSED = "scrun-missed"
 _GONE = ("not running", "no such process", "does not exist", "No such file")
 
 
@@ -74,16 +77,22 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
         _deliver_on_node(anchor, number, answer)
 
 
-def _deliver_on_node(anchor: Anchor, number: int, answer: Answer) -> None:
+def _deliver_on_node(anchor: Anchor, number: int, answer: Answer, tries: int = _TRIES) -> None:
+    container = anchor.container.id
+
     def done(exit_status: int, said: str) -> None:
         if exit_status == 0 or "exit_status" in anchor.record:
             # A container that ended meanwhile took the signal or didn't need it; its job's end cut the step short.
             answer({"sent": number})
-        elif any(word in said for word in _GONE):
-            answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
+        elif anchor.record["tasks"] == 1 and any(word in said for word in _GONE):
+            answer(wire.failure(WrongStatus(f"cannot kill container {container!r}: container not running")))
         else:
-            answer(wire.failure(NodeRuntimeError(f"signal {number} did not reach the container: {said}")))
+            answer(wire.failure(NodeRuntimeError(f"signal {number} did not reach container {container!r}: {said}")))
 
+    if tries and anchor.step and not anchor.step.progress.started and "exit_status" not in anchor.record:
+        # Which task is on which node is known a moment later.
+        anchor.loop.after(_PAUSE, lambda: _deliver_on_node(anchor, number, answer, tries - 1))
+        return
     try:
         send_on_node(anchor, number, done)
     except ScrunError as error:
@@ -121,31 +130,57 @@ def force(anchor: Anchor, step: Step) -> None:
 def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], tries: int = _TRIES) -> None:
     """Through the node's own runtime; ``done`` gets the exit status of the attempt and what was said.
 
-    A signal to the step would also reach the shell that slurmstepd runs the runtime with, and end it; the exit status
-    that the container's process then has is lost.
+    Every task that has not ended gets it, on its own node. A signal to the step would also reach the shell that
+    slurmstepd runs the runtime with, and end it; the exit status that the container's process then has is lost.
 
     Raises:
         NodeRuntimeError: oci.conf doesn't say how.
     """
+    progress = anchor.step.progress if anchor.step else srun.Progress()
+    tasks = progress.left()
+    if not tasks:
+        done(0 if progress.started else 1, "it is starting")
+        return
 
     def ended(exit_status: int, said: str) -> None:
         anchor.log("debug", f"signal {number}: {exit_status}: {said}")
-        done(exit_status, said)
+        missed, why = _missed(said)
+        left = progress.left()
+        if missed and not any(task in left.get(name, ()) for name, task in missed):
+            exit_status = 0  # they have ended meanwhile
+        done(exit_status, why)
 
-    command = node.argv(anchor.record, node_script(anchor.record, number, tries))
+    script = node_script(anchor.record, number, tasks, tries)
+    command = node.argv(anchor.record, script, nodes=[*tasks])
     node.start(anchor.loop, command, anchor.plan["environment"], ended)
 
 
-def node_script(record: dict[str, Any], number: int, tries: int = _TRIES) -> str:
-    """The shell script that has a node's runtime send the signal to each of the job's containers on that node.
+def node_script(record: dict[str, Any], number: int, tasks: Mapping[str, Sequence[int]], tries: int = _TRIES) -> str:
+    """The shell script that has a node's runtime send the signal to each of the container's tasks on that node.
+
+    ``tasks`` are their local numbers (oci.conf's %t), by node. It fails when one of them could not be reached, and
+    prints which (:func:`_missed`).
 
     Raises:
         NodeRuntimeError: oci.conf doesn't say how.
     """
     program, name = node.runtime(record)
-    tasks = " ".join(map(str, range(record["tasks"])))
+    alike: dict[str, list[str]] = {}  # a big job's nodes mostly have as many tasks each
+    for where, numbers in tasks.items():
+        alike.setdefault(" ".join(map(str, numbers)), []).append(where)
+    cases = " ".join(f'{"|".join(names)}) todo="{numbers}" ;;' for numbers, names in alike.items())
     return (
-        f"try=0; while [ $try -lt {tries} ]; do sent=; "
-        f'for task in {tasks}; do {program} kill "{name}" {number} && sent=1; done; '
-        '[ -z "$sent" ] || exit 0; try=$((try + 1)); sleep 0.1; done; exit 1'
+        f"case $SLURMD_NODENAME in {cases} esac; try=0; while [ $try -lt {tries} ]; do left=; "
+        f'for task in $todo; do said=$({program} kill "{name}" {number} 2>&1) || left="$left $task" why=$said; done; '
+        f'todo=$left; [ -n "$todo" ] || exit 0; try=$((try + 1)); sleep {_PAUSE}; done; '
+        f'echo "{_MISSED} $SLURMD_NODENAME$todo"; echo "$SLURMD_NODENAME: $why"; exit 1'
     )
+
+
+def _missed(said: str) -> tuple[list[tuple[str, int]], str]:
+    """The tasks, by node and local number, that :func:`node_script` did not reach, and why not, in one line."""
+    lines = said.splitlines()
+    missed = [line.split()[1:] for line in lines if line.startswith(_MISSED)]
+    words = [line for line in lines if line and not line.startswith(_MISSED)]
+    why = [line for line in words if not line.startswith("srun: ")] or words
+    return [(where, int(task)) for where, *tasks in missed for task in tasks], "; ".join(why[:3])

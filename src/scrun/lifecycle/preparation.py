@@ -76,15 +76,16 @@ class Preparation:
         if "error" in message:
             self._failure = self._failure or wire.failed(message)
         elif "job" in message:
-            self._record.update(job=message["job"], job_owned=not isinstance(self._plan["job"], int))
+            self._record.update(job=message["job"], job_owned="request" in self._plan["job"])
             self._container.save()
         elif "waiting" in message:
             self._tell({"waiting": message["waiting"], "job": self._record["job"]})
         elif "nodes" in message:
             found = message["nodes"]
             self._record.update({key: found[key] for key in ("nodes", "uid", "gid", "user", "group", "tasks")})
-            self._record["job_environment"] = found["environment"]
+            self._record.update(job_environment=found["environment"], gpus=found["gpus"])
             self._container.save()
+            self._tell({"granted": found["nodes"]})
 
     def _allocation_ended(self) -> None:
         worker, self._allocating = self._allocating, None
@@ -101,17 +102,17 @@ class Preparation:
 
     def _look_again(self) -> None:
         self._allocating = self._worker("allocate", self._allocation, self._allocation_ended)
-        self._allocating.send({"look at": self._record["job"]})
+        look_at = {"look at": self._record["job"], "step": self._plan["step_environment"]}
+        self._allocating.send({**self._plan["job"], **look_at})
 
     def _staging_said(self, message: Message) -> None:
         if "error" in message:
             self._failure = self._failure or wire.failed(message)
         elif "loaded" in message:
-            job = self._plan["job"]
             if self._allocating:
                 self._asked = True
-                self._allocating.send({"existing": job} if isinstance(job, int) else {"request": job})
-        elif "log" in message:
+                self._allocating.send({**self._plan["job"], "step": self._plan["step_environment"]})
+        elif "log" in message or "progress" in message:
             self._tell(message)
         elif "staged" in message:
             self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])

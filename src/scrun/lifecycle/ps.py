@@ -28,6 +28,7 @@ else
         while read -r key value rest; do
             case $key in Name:) name=$value ;; State:) state=$value ;; PPid:) ppid=$value ;; esac
         done <"/proc/$pid/status"
+        command=${command% }
         echo "$pid $ppid $state ${command:-[$name]}"
     done
 fi

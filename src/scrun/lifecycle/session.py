@@ -85,6 +85,7 @@ class Session:
             started=self._step_started,
             ended=self._step_ended,
             log=lambda line: self._log("debug", line),
+            failed=lambda _line: None,  # it is one task
         )
         self._let_go_of_stdio()
         wire.send(stand_in, {"do": "step", "pid": self.step.pid, "started": processes.start_time(self.step.pid)})

@@ -25,8 +25,10 @@ _MOST_SAID = 1 << 20  # bytes of srun's words that are kept; beyond that only wh
 class Step:
     """One run of srun.
 
-    ``started`` is called once, with nothing or with the error that prevented it; ``ended`` then with the exit status.
-    Without ``own_session`` srun stays in the caller's, whose terminal it uses.
+    ``started`` is called once, with nothing when every node has started its tasks or with the error that prevented it;
+    ``ended`` then with the container's exit status, which is the highest of its tasks'. ``failed`` is told, in srun's
+    words, which of several tasks failed, and where. Without ``own_session`` srun stays in the caller's, whose terminal
+    it uses.
     """
 
     def __init__(
@@ -40,9 +42,10 @@ class Step:
         started: Callable[[SlurmError | None], None],
         ended: Callable[[int], None],
         log: Callable[[str], None],
+        failed: Callable[[str], None],
         own_session: bool = True,
     ) -> None:
-        self._loop, self._started, self._ended, self._log = loop, started, ended, log
+        self._loop, self._started, self._ended, self._log, self._failed = loop, started, ended, log, failed
         self.progress = srun.Progress()
         self._said_started = False
         self._line = b""
@@ -107,7 +110,9 @@ class Step:
         for line in lines:
             text = line.decode("utf-8", "replace").rstrip("\r")
             self._log(text)
-            self.progress.line(text)
+            failure = self.progress.line(text)
+            if failure and self.progress.count > 1:
+                self._failed(failure)
         self._line = self._line[-_MOST_SAID:]
         if self.progress.started:
             self._say_started(None)

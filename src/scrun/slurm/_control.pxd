@@ -2,4 +2,5 @@
 from pyslurm cimport slurm
 
 cdef answer(slurm.resource_allocation_response_msg_t *response, slurm.job_desc_msg_t *description)
+cdef look_up_as(unsigned int job_id, slurm.job_desc_msg_t *description)
 cdef error()

@@ -7,7 +7,7 @@ else, and importing all of pyslurm for it takes as long again as reaching slurmc
 
 from libc.errno cimport errno
 from libc.signal cimport SIGKILL
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from pyslurm cimport slurm
 
@@ -21,11 +21,16 @@ cdef extern from *:
     extern char **env_array_create(void);
     extern void env_array_free(char **env_array);
     extern char *slurm_get_extra_conf_path(const char *name);
+    extern slurm_conf_t slurm_conf;  /* what slurm_init has read */
     """
     int env_array_for_job(char ***, const slurm.resource_allocation_response_msg_t *, const slurm.job_desc_msg_t *, int)
     char **env_array_create()
     void env_array_free(char **)
     char *slurm_get_extra_conf_path(const char *)
+    ctypedef struct slurm_conf_t:
+        char *cluster_name
+    slurm_conf_t slurm_conf
+    const uint64_t JOB_NTASKS_SET
 
 
 PENDING = slurm.ESLURM_JOB_PENDING
@@ -40,6 +45,9 @@ def start():
 def conf_path(str name):
     """Where libslurm has that file of its configuration: beside slurm.conf, or in this process's own memory."""
     return _text(slurm_get_extra_conf_path(name.encode()))
+def cluster():
+    """The name of the cluster that slurm.conf belongs to."""
+    return _text(slurm_conf.cluster_name)
 
 
 class AllocationError(Exception):
@@ -47,14 +55,35 @@ class AllocationError(Exception):
 
 
 def look_up(uint32_t job_id):
-    """The allocation of a job that has its nodes; an AllocationError while it is queued, and when it is gone."""
+    """The allocation of somebody's job that has its nodes; an AllocationError while it is queued, and when it is gone."""
+    cdef slurm.job_desc_msg_t nothing_said
+    slurm.slurm_init_job_desc_msg(&nothing_said)
+    return look_up_as(job_id, &nothing_said)
+
+
+cdef look_up_as(unsigned int job_id, slurm.job_desc_msg_t *description):
+    """The same of a job that was asked for by that description."""
     cdef slurm.resource_allocation_response_msg_t *response = NULL
     if slurm.slurm_allocation_lookup(job_id, &response) or response is NULL:
         raise error()
     try:
-        return answer(response, NULL)
+        return answer(response, description)
     finally:
         slurm.slurm_free_resource_allocation_response_msg(response)
+
+
+def gres_details(uint32_t job_id):
+    """What was given to the job on each of its nodes, as scontrol show job --details has it (its GRES=)."""
+    cdef slurm.job_info_msg_t *answered = NULL
+    cdef uint32_t index
+    details = []
+    if slurm.slurm_load_job(&answered, job_id, slurm.SHOW_DETAIL):
+        raise error()
+    if answered.record_count:
+        for index in range(answered.job_array[0].gres_detail_cnt):
+            details.append(_text(answered.job_array[0].gres_detail_str[index]))
+    slurm.slurm_free_job_info_msg(answered)
+    return details
 
 
 def cancel(uint32_t job_id):
@@ -94,6 +123,13 @@ cdef answer(slurm.resource_allocation_response_msg_t *response, slurm.job_desc_m
     cdef size_t index = 0
     variables = []
     if response.node_cnt:
+        if description.ntasks_per_node != slurm.NO_VAL16:  # as salloc does before it builds the environment
+            description.bitflags |= JOB_NTASKS_SET
+        if description.bitflags & JOB_NTASKS_SET:
+            if description.num_tasks == slurm.NO_VAL:
+                description.num_tasks = response.node_cnt * description.ntasks_per_node
+            elif response.node_cnt > description.num_tasks:
+                description.num_tasks = response.node_cnt
         env_array_for_job(&environment, response, description, -1)
         while environment[index] is not NULL:
             variables.append((<bytes>environment[index]).decode("utf-8", "surrogateescape"))

@@ -22,23 +22,49 @@ def request(job: dict[str, Any]) -> dict[str, Any]:
     """Ask Slurm for an interactive allocation.
 
     Args:
-        job: attributes of pyslurm.JobSubmitDescription.
+        job: attributes of pyslurm.JobSubmitDescription, and under ``descriptor`` fields of Slurm's job_desc_msg_t.
 
     Returns:
         What :func:`scrun.slurm.control.look_up` does.
 
     Raises:
-        JobRefused: slurmctld doesn't take it, or a value isn't one for its attribute.
+        JobRefused: slurmctld doesn't take it, a value isn't one for its attribute, or it is for another cluster.
         SlurmError: slurmctld can't be reached.
     """
+    _check_cluster(job["descriptor"].pop("clusters", ""))
     try:
-        # Not "ALL", pyslurm's default: the job's environment is for batch scripts, and there is none.
-        description = JobSubmitDescription(**{"environment": {"SCRUN": "1"}, **job})
-        return control.named(_allocation.allocate(description))
+        return control.named(_allocation.allocate(*_description(job)))
     except control.Failed as error:
         raise control.translated(error, "Slurm refused the job") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise JobRefused(f"the job can't be described to Slurm: {error}") from error
+
+
+def look_up(job_id: int, job: dict[str, Any]) -> dict[str, Any]:
+    """What :func:`request` returns, of a job that was asked for so and was queued then.
+
+    Raises:
+        JobRefused: it has ended.
+        SlurmError: slurmctld can't be reached.
+    """
+    job["descriptor"].pop("clusters", "")
+    return control.looked_up(job_id, lambda: _allocation.look_up(job_id, *_description(job)))
+
+
+def _description(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    # Not "ALL", pyslurm's default: the job's environment is for batch scripts, and there is none.
+    attributes = {"environment": {"SCRUN": "1"}, **job}
+    fields = attributes.pop("descriptor")
+    return JobSubmitDescription(**attributes), fields
+
+
+def _check_cluster(named: str) -> None:
+    ours = control.cluster()
+    if named and ours not in named.split(",") and named.lower() != "all":
+        raise JobRefused(
+            f"SCRUN_CLUSTERS={named!r} is another cluster than {ours}, which scrun's slurm.conf is for: "
+            "name the other one's slurm.conf with -f or SLURM_CONF"
+        )
 
 
 def reason(job_id: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scrun.errors import UsageError
+from scrun.slurm import parsers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ CHANGES = {
     "TIMELIMIT": "time_limit",
     "WCKEY": "wckey",
 }
-_UNLIMITED = ("INFINITE", "UNLIMITED", "-1")
 
 
 def checked(changes: Mapping[str, str]) -> dict[str, int | str]:
@@ -44,17 +44,8 @@ def minutes(value: str) -> int | str:
     Raises:
         UsageError: it is none.
     """
-    if value.upper() in _UNLIMITED:
-        return "UNLIMITED"
-    days, dash, clock = value.rpartition("-")
-    parts = [*([days] if dash else []), *clock.split(":")]
-    if not all(part.isascii() and part.isdigit() for part in parts) or len(parts) > 3 + bool(dash):
-        raise UsageError(
-            f"time limit {value!r} is not minutes, minutes:seconds, hours:minutes:seconds, "
-            "days-hours[:minutes[:seconds]] or UNLIMITED"
-        )
-    numbers = [int(part) for part in parts]
-    if not dash:
-        numbers = [0, *numbers] if len(numbers) == 3 else [0, 0, *numbers]
-    day, hour, minute, second = (*numbers, 0, 0, 0)[:4]
-    return (day * 24 + hour) * 60 + minute + (second > 0)
+    try:
+        found = parsers.minutes(value)
+    except ValueError as error:
+        raise UsageError(f"time limit {value!r} is not {error}") from None
+    return "UNLIMITED" if found == parsers.UNLIMITED else found

@@ -14,6 +14,7 @@ from scrun.errors import JobRefused, SlurmError, SlurmMissing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -41,19 +42,48 @@ _UNREACHABLE = range(1000, 2000)  # slurm_errno.h: communication failures
 
 def look_up(job_id: int) -> dict[str, Any]:
     """A job's allocation: ``job`` its id, ``nodes`` a node list, or empty while it is queued, ``node_count``, ``uid``,
-    ``gid``, ``user``, ``group``, ``partition``, ``tasks``, and ``environment``, the variables that salloc would give
-    for it, each ``NAME=value``.
+    ``gid``, ``user``, ``group``, ``partition``, and ``environment``, libslurm's part of what salloc would give for it,
+    each ``NAME=value`` (:mod:`scrun.slurm.job_environment` has the rest).
 
     Raises:
         JobRefused: there is no such job, or it has ended.
         SlurmError: slurmctld can't be reached.
     """
+    return looked_up(job_id, lambda: _control.look_up(job_id))
+
+
+def looked_up(job_id: int, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the call answers, or what it failed with, as :func:`look_up` has it."""
     try:
-        return named(_control.look_up(job_id))
+        return named(call())
     except Failed as error:
         if error.args[0] == _control.PENDING:
             return {"job": job_id, "nodes": ""}
         raise translated(error, f"job {job_id} can't be used") from error
+
+
+def cluster() -> str:
+    """The name of the cluster that slurm.conf belongs to."""
+    return str(_control.cluster())
+
+
+def gpus(job_id: int) -> list[int]:
+    """The numbers of the GPUs that a job was given, as its nodes count them; those of all its nodes together.
+
+    Raises:
+        SlurmError: slurmctld can't be reached.
+    """
+    found: set[int] = set()
+    try:
+        details = _control.gres_details(job_id)
+    except Failed as error:
+        raise translated(error, f"job {job_id} can't be looked up") from error
+    for detail in details:  # gpu:a100:2(IDX:0-1),gpu:v100:0(IDX:)
+        for part in detail.split("gpu:")[1:]:
+            for numbers in part.partition("(IDX:")[2].partition(")")[0].split(","):
+                low, _, high = numbers.partition("-")
+                found.update(range(int(low), int(high or low) + 1) if low else ())
+    return sorted(found)
 
 
 def complete(job_id: int, exit_status: int) -> None:
@@ -84,13 +114,11 @@ def cancel_step(job_id: int, step_id: int) -> None:
 
 
 def named(answer: dict[str, Any]) -> dict[str, Any]:
-    """With the names of the job's user and group, and how many tasks it has.
+    """With the names of the job's user and group.
 
     The user is the job's: in a rootless podman scrun itself runs as uid 0 of a user namespace.
     """
-    names = dict(entry.partition("=")[::2] for entry in answer["environment"])
-    tasks = names.get("SLURM_NTASKS") or names.get("SLURM_NPROCS") or answer["node_count"]
-    return {**answer, "user": _user(answer["uid"]), "group": _group(answer["gid"]), "tasks": int(tasks)}
+    return {**answer, "user": _user(answer["uid"]), "group": _group(answer["gid"])}
 
 
 def translated(error: Exception, what: str) -> SlurmError:

@@ -1,157 +1,197 @@
-"""The job that a container asks for: scrun(1)'s SCRUN_* variables, read from both environments.
+"""The job that a container asks for, or the one that it runs in: scrun(1)'s variables, from wherever they were given.
 
-One table maps each to an attribute of pyslurm.JobSubmitDescription or, where it concerns the container's step, to the
-variable that srun reads. What the container's own environment says (``docker run -e SCRUN_PARTITION=gpu``) wins.
+In an environment of the caller's or of the container's, among the container's annotations, or in docker's own words
+(:mod:`scrun.slurm.resources`). What each means is in :mod:`scrun.slurm.variables`.
 """
 
 from __future__ import annotations
 
 from scrun.errors import UsageError
+from scrun.slurm import job_environment, layout, parsers, resources
+from scrun.slurm.variables import ANNOTATION, BY_NAME, OWN, PREFIX, TABLE, Variable, nearest, of_annotation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
-    Parse = Callable[[str], Any]
+    from scrun.slurm.variables import Parse
 
 NAME = "scrun"  # of a job that SCRUN_JOB_NAME doesn't name; the C scrun's, which sites' filters know
+PATIENCE = "CREATE_TIMEOUT"  # seconds that create waits for the job's nodes; 0: for ever
+RESOURCES = "RESOURCES"
 
-
-def _text(value: str) -> str:
-    return value
-
-
-def _number(value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
-        raise ValueError("a whole number")
-    return int(value)
-
-
-def _yes(value: str) -> bool:
-    known = {"": True, "1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
-    if value.lower() not in known:
-        raise ValueError("yes or no")
-    return known[value.lower()]
-
-
-def _time(value: str) -> int | str:
-    """A time limit as sbatch(1) takes it, in minutes; pyslurm reads only some of the forms itself."""
-    if value.upper() in ("INFINITE", "UNLIMITED", "-1"):
-        return "UNLIMITED"
-    days, dash, clock = value.rpartition("-")
-    parts = clock.split(":")
-    if not all(part.isascii() and part.isdigit() for part in (*([days] if dash else ()), *parts)) or len(parts) > 3:
-        raise ValueError("minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]] or UNLIMITED")
-    numbers = [int(part) for part in parts]
-    if dash or len(parts) == 3:
-        hours, minutes, seconds = (*numbers, 0, 0)[:3]
-    else:
-        hours, minutes, seconds = 0, *(*numbers, 0)[:2]
-    return (int(days or 0) * 24 + hours) * 60 + minutes + (seconds > 0)
-
-
-# SCRUN_<name>: (attribute of JobSubmitDescription, parser)
-JOB_VARIABLES: dict[str, tuple[str, Parse]] = {
-    "ACCOUNT": ("account", _text),
-    "CLUSTER_CONSTRAINT": ("cluster_constraints", _text),
-    "CONSTRAINT": ("constraints", _text),
-    "CORE_SPEC": ("cores_reserved_for_system", _number),
-    "CPUS_PER_GPU": ("cpus_per_gpu", _text),
-    "CPUS_PER_TASK": ("cpus_per_task", _number),
-    "CPU_FREQ_REQ": ("cpu_frequency", _text),
-    "DELAY_BOOT": ("delay_boot_time", _text),
-    "DEPENDENCY": ("dependencies", _text),
-    "DISTRIBUTION": ("distribution", _text),
-    "EXCLUSIVE": ("resource_sharing", lambda value: "no" if value in ("", "exclusive", "1", "yes") else value),
-    "GPUS": ("gpus", _text),
-    "GPUS_PER_NODE": ("gres_per_node", lambda value: f"gpu:{value}"),
-    "GPUS_PER_SOCKET": ("gpus_per_socket", _text),
-    "GPUS_PER_TASK": ("gpus_per_task", _text),
-    "GPU_BIND": ("gpu_binding", _text),
-    "GRES": ("gres_per_node", _text),
-    "JOB_NAME": ("name", _text),
-    "JOB_NODELIST": ("required_nodes", _text),
-    "JOB_NUM_NODES": ("nodes", _text),
-    "MEM_PER_CPU": ("memory_per_cpu", _text),
-    "MEM_PER_GPU": ("memory_per_gpu", _text),
-    "MEM_PER_NODE": ("memory_per_node", _text),
-    "NCORES_PER_SOCKET": ("cores_per_socket", _number),
-    "NETWORK": ("network", _text),
-    "NSOCKETS_PER_NODE": ("sockets_per_node", _number),
-    "NTASKS": ("ntasks", _number),
-    "NTASKS_PER_CORE": ("ntasks_per_core", _number),
-    "NTASKS_PER_GPU": ("ntasks_per_gpu", _number),
-    "NTASKS_PER_NODE": ("ntasks_per_node", _number),
-    "OVERCOMMIT": ("overcommit", _yes),
-    "PARTITION": ("partitions", _text),
-    "PROFILE": ("profile_types", _text),
-    "QOS": ("qos", _text),
-    "REQ_SWITCH": ("switches", _text),
-    "RESERVATION": ("reservations", _text),
-    "SIGNAL": ("signal", _text),
-    "SPREAD_JOB": ("spreads_over_nodes", _yes),
-    "THREADS_PER_CORE": ("threads_per_core", _number),
-    "THREAD_SPEC": ("threads_reserved_for_system", _number),
-    "TIMELIMIT": ("time_limit", _time),
-    "USE_MIN_NODES": ("use_min_nodes", _yes),
-    "WCKEY": ("wckey", _text),
-    "WORKING_DIR": ("working_directory", _text),
-}
-
-# SCRUN_<name> that srun reads as SLURM_<name> when it launches the container's step.
-STEP_VARIABLES = (
-    *("ACCTG_FREQ", "CPU_BIND", "EPILOG", "EXACT", "GPU_FREQ", "GRES_FLAGS", "HINT", "LABELIO", "MEM_BIND", "MPI_TYPE"),
-    *("NTASKS_PER_TRES", "OVERLAP", "POWER", "PROLOG", "REMOTE_CWD", "SLURMD_DEBUG", "TASK_EPILOG", "TASK_PROLOG"),
-    *("THREADS", "TRES_BIND", "TRES_PER_TASK", "UNBUFFEREDIO"),
+# What srun has no use for in a job that is there already.
+_OF_A_NEW_JOB = (
+    *("ACCOUNT", "BURST_BUFFER", "CLUSTER_CONSTRAINT", "CLUSTERS", "CORE_SPEC", "DELAY_BOOT", "DEPENDENCY", "JOB_NAME"),
+    *("PARTITION", "POWER", "QOS", "REQ_SWITCH", "RESERVATION", "SPREAD_JOB", "THREAD_SPEC", "USE_MIN_NODES"),
+    *("WAIT4SWITCH", "WCKEY"),
 )
-PATIENCE = "SCRUN_CREATE_TIMEOUT"  # seconds that create waits for the job's nodes; 0: for ever
+# Each asks in its own way for something that docker's words may ask for too; those then don't count.
+_CPUS = ("CPUS_PER_TASK", "CPUS_PER_GPU", "TRES_PER_TASK")
+_MEMORY = ("MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU")
+_GPUS = ("GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "GPUS_PER_TASK", "GRES", "TRES_PER_TASK")
+_INSTEAD: dict[str, tuple[str, ...]] = {"CPUS_PER_TASK": _CPUS, "MEM_PER_NODE": _MEMORY, "MEM_PER_CPU": _MEMORY}
+_INSTEAD |= {"GPUS_PER_NODE": _GPUS, "GRES": _GPUS}
+_INSTEAD["EXCLUSIVE"] = ("EXCLUSIVE", *_GPUS)  # it is for "all GPUs"
+# Two ways to say one thing: Slurm takes one of them.
+_ALTERNATIVES = (
+    _MEMORY,
+    *(("CPUS_PER_TASK", "CPUS_PER_GPU"), ("CORE_SPEC", "THREAD_SPEC"), ("GPU_BIND", "TRES_BIND")),
+    ("NTASKS_PER_GPU", "NTASKS_PER_TRES"),
+)
+
+
+class Given:
+    """A value, and how a person called it."""
+
+    def __init__(self, value: str, called: str) -> None:
+        self.value, self.called = value, called
 
 
 class Request:
-    """What the environments ask for.
+    """What is asked for.
 
-    ``job`` is the id of the allocation to use, or the attributes of the job to ask for; ``step`` are variables for
-    srun; ``patience`` are the seconds create shall wait, None when nobody says.
+    ``job`` is what the worker that gets the job is told (:mod:`scrun.lifecycle.work.allocate`). ``step`` are variables
+    for srun; ``patience`` are the seconds create shall wait, None when nobody says; ``notes`` are remarks for a person.
     """
 
-    def __init__(self, job: int | dict[str, Any], step: dict[str, str], patience: float | None) -> None:
-        self.job, self.step, self.patience = job, step, patience
+    def __init__(self, job: dict[str, Any], step: dict[str, str], patience: float | None, notes: list[str]) -> None:
+        self.job, self.step, self.patience, self.notes = job, step, patience, notes
 
 
-def request(caller: Mapping[str, str], container: Mapping[str, str]) -> Request:
-    """Read both environments, the caller's and the container's.
+def request(
+    caller: Mapping[str, str],
+    container: Mapping[str, str],
+    annotations: Mapping[str, str] | None = None,
+    limits: Mapping[str, int] | None = None,
+    directory: str = "/",
+) -> Request:
+    """Read all that may ask for something; of two the later one wins: limits, caller, container, annotations.
+
+    ``limits`` are docker's own words: what :func:`scrun.slurm.resources.variables` takes. ``directory`` is where scrun
+    was called.
 
     Raises:
-        UsageError: a variable's value isn't one; it is named with what is accepted.
+        UsageError: a value isn't one, which is named with what is accepted; or two exclude each other.
     """
-    variables = {name: value for name, value in caller.items() if name.startswith("SCRUN_")}
-    variables |= {name: value for name, value in container.items() if name.startswith("SCRUN_")}
-    step = {f"SLURM_{name}": variables[f"SCRUN_{name}"] for name in STEP_VARIABLES if f"SCRUN_{name}" in variables}
-    patience = _parsed(PATIENCE, variables[PATIENCE], _number) if PATIENCE in variables else None
+    notes: list[str] = []
+    given: dict[str, Given] = {}
+    for place in (
+        _of_environment(caller, notes),
+        _of_environment(container, notes),
+        _of_annotations(annotations or {}, notes),
+    ):
+        given = _over(given, place)
     existing = container.get("SLURM_JOB_ID") or caller.get("SLURM_JOB_ID")
+    words: dict[str, Given] = {}
+    if _parsed(given.get(RESOURCES, Given("use", "")), _use) and limits:
+        several = any(given[name].value != "1" for name in ("NTASKS", "NTASKS_PER_NODE") if name in given)
+        asked = resources.variables(**limits, several=several, new_job=not existing)
+        for name, value in asked.items():
+            if not any(other in given for other in _INSTEAD[name]):
+                words[name] = Given(value, f"the container's limits: {name}")
+        given = words | given
+    patience = _parsed(given[PATIENCE], parsers.number) if PATIENCE in given else None
+    parsed = {row.name: _parsed(given[row.name], row.parse) for row in TABLE if row.name in given}
     if existing:
-        return Request(_parsed("SLURM_JOB_ID", existing, _number), step, patience)
-    job: dict[str, Any] = {"name": NAME}
-    for name, (attribute, parse) in JOB_VARIABLES.items():
-        if f"SCRUN_{name}" in variables:
-            job[attribute] = _parsed(f"SCRUN_{name}", variables[f"SCRUN_{name}"], parse)
-    if "nodes" in job and "ntasks" not in job:  # pyslurm says one task, which two nodes can't share
-        job["ntasks"] = _least_nodes(job["nodes"]) * job.get("ntasks_per_node", 1)
-    return Request(job, step, patience)
+        job: dict[str, Any] = {"existing": _parsed(Given(existing, "SLURM_JOB_ID"), parsers.number)}
+        job["environment"] = job_environment.of_allocation(caller, existing)
+        step = _step_there(given, parsed, notes)
+    else:
+        job = {"request": layout.described({"name": NAME, "working_directory": directory}, parsed)}
+        step = {row.srun: _for_srun(row, given, parsed) for row in TABLE if row.srun and _counts(row, parsed)}
+    job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in words}
+    if "POWER" in given:
+        notes.append(f"{given['POWER'].called} has no effect: Slurm manages no power by job any more")
+    return Request(job, step, patience, notes)
 
 
-def _least_nodes(nodes: str) -> int:
-    """The lower end of sbatch's --nodes, ``2`` or ``2-4``.
+def _of_environment(environment: Mapping[str, str], notes: list[str]) -> dict[str, Given]:
+    found = {}
+    for called, value in environment.items():
+        if not called.startswith(PREFIX):
+            continue
+        name = called[len(PREFIX) :]
+        if name in BY_NAME or name in OWN:
+            found[name] = Given(value, called)
+        elif like := nearest(called):
+            notes.append(f"{called} is no variable of scrun's, and has no effect: is it {like}?")
+    return found
+
+
+def _of_annotations(annotations: Mapping[str, str], notes: list[str]) -> dict[str, Given]:
+    found = {}
+    for key, value in annotations.items():
+        if name := of_annotation(key):
+            found[name] = Given(value, f"annotation {key}")
+        elif key.startswith(ANNOTATION):
+            like = nearest(PREFIX + key[len(ANNOTATION) :].upper().replace("-", "_"))
+            hint = f": is it {ANNOTATION}{like[len(PREFIX) :].lower().replace('_', '-')}?" if like else ""
+            notes.append(f"annotation {key} is nothing that Slurm can be asked for, and has no effect{hint}")
+    return found
+
+
+def _over(lower: dict[str, Given], upper: dict[str, Given]) -> dict[str, Given]:
+    """Both, where ``upper`` also wins by saying the same thing in another way.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: ``upper`` says one thing in two ways.
     """
-    return int(_parsed("SCRUN_JOB_NUM_NODES", nodes.partition("-")[0], _number))
+    merged = lower | upper
+    for group in _ALTERNATIVES:
+        said = [name for name in group if name in upper]
+        if len(said) > 1:
+            one, other = (upper[name].called for name in said[:2])
+            raise UsageError(f"{one} and {other} exclude each other: give one of them")
+        if said:
+            merged = {name: given for name, given in merged.items() if name not in group or name == said[0]}
+    return merged
 
 
-def _parsed(name: str, value: str, parse: Parse) -> Any:
+def _step_there(given: Mapping[str, Given], parsed: Mapping[str, Any], notes: list[str]) -> dict[str, str]:
+    """What srun is told for a step of a job that is there: all that it has a use for.
+
+    Steps share the job, or the second container would wait for the end of the first: by itself a step takes all of its
+    job's CPUs and memory.
+    """
+    step: dict[str, str] = {}
+    for row in TABLE:
+        if row.name in _OF_A_NEW_JOB:
+            if row.name in given and row.name != "POWER":
+                notes.append(f"{given[row.name].called} has no effect in a job that is there already")
+        elif _counts(row, parsed):
+            step[row.srun or f"SLURM_{row.name}"] = _for_srun(row, given, parsed)
+    if not any(name in given for name in ("EXACT", "EXCLUSIVE", "OVERLAP")):
+        step["SLURM_OVERLAP"] = "1"
+    return step
+
+
+def _counts(row: Variable, parsed: Mapping[str, Any]) -> bool:
+    """Whether it was given, and isn't a switch that is off."""
+    return row.name in parsed and not (row.parse is parsers.flag and not parsed[row.name])
+
+
+def _for_srun(row: Variable, given: Mapping[str, Given], parsed: Mapping[str, Any]) -> str:
+    if row.parse is parsers.flag:
+        return "1"
+    if row.parse is parsers.gpu_bind:
+        return str(parsed[row.name])
+    if row.parse is parsers.profile:
+        return ",".join(word.capitalize() for word in given[row.name].value.split(","))  # as salloc writes it
+    if row.parse is parsers.mebibytes or row.parse is parsers.mebibytes_per_cpu:
+        return f"{parsed[row.name] & ~(1 << 63)}M"
+    return given[row.name].value
+
+
+def _use(value: str) -> bool:
+    if value.lower() not in ("use", "ignore"):
+        raise ValueError("use or ignore")
+    return value.lower() != "ignore"
+
+
+def _parsed(given: Given, parse: Parse) -> Any:
     try:
-        return parse(value)
+        return parse(given.value)
     except ValueError as error:
-        raise UsageError(f"{name}={value!r} is not {error}") from None
+        raise UsageError(f"{given.called}={given.value!r} is not {error}") from None

@@ -47,7 +47,8 @@ def change(job_id: int, changes: Mapping[str, int | str]) -> None:
     try:
         job_class(job_id).modify(description(**{CHANGES[name]: value for name, value in changes.items()}))
     except rpc_error as error:
-        hint = ": a user can lower the limit of a job that runs, and not raise it" if "TIMELIMIT" in changes else ""
+        too_long = "TIMELIMIT" in changes and "permission denied" in error.msg
+        hint = ": a user can lower the limit of a job that runs, and not raise it" if too_long else ""
         raise JobRefused(f"Slurm doesn't change {named} of job {job_id}: {error.msg}{hint}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{named} can't be described to Slurm: {error}") from error

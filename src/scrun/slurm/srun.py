@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from scrun.errors import SlurmMissing
+from scrun.errors import SlurmMissing, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +34,34 @@ def program(settings: Mapping[str, Any], environment: Mapping[str, str]) -> list
     raise SlurmMissing(f"srun is not {where}: install Slurm's commands on this host")
 
 
+def component(job: object, environment: Mapping[str, str]) -> list[str]:
+    """What each srun has to be told where ``job`` is the heterogeneous one in whose environment we are: its component.
+
+    That is the first; the others' ids are none that srun takes for a job's.
+
+    Raises:
+        UsageError: ``job`` is the id of another component.
+    """
+    leader = environment.get("SLURM_JOB_ID", "")
+    for offset in range(1, int(environment.get("SLURM_HET_SIZE") or 0)):
+        if str(job) == environment.get(f"SLURM_JOB_ID_HET_GROUP_{offset}"):
+            raise UsageError(
+                f"job {job} is component {offset} of the heterogeneous job {leader}: a container runs in the first "
+                f"component only: use SLURM_JOB_ID={leader}, or a job of its own"
+            )
+    return ["--het-group=0"] if str(job) == leader and environment.get("SLURM_HET_SIZE") else []
+
+
 def container_step(
-    srun: Sequence[str], *, job: int, bundle: str, container_id: str, args: Sequence[str], pty: bool, stderr: int | None
+    srun: Sequence[str],
+    *,
+    job: int,
+    bundle: str,
+    container_id: str,
+    args: Sequence[str],
+    pty: bool,
+    stderr: int | None,
+    open_mode: str = "append",
 ) -> list[str]:
     """The step that is the container.
 
@@ -46,7 +72,7 @@ def container_step(
     if pty:
         argv.append("--pty")
     elif stderr is not None:
-        argv += [f"--error=/proc/self/fd/{stderr}", "--open-mode=append"]
+        argv += [f"--error=/proc/self/fd/{stderr}", f"--open-mode={open_mode}"]
     return [*argv, "--", *args]
 
 
@@ -76,21 +102,67 @@ class Progress:
 
     def __init__(self) -> None:
         self.step = ""  # its number within the job, e.g. "0"
-        self.started = False
+        self.tasks: dict[str, list[int]] = {}  # of each node; their places there are slurmstepd's local task ids
+        self.ended: set[int] = set()
         self.cancelled = False  # from outside, or by the job's end
         self.errors: list[str] = []
+        self._starting: set[str] = set()  # nodes that have not said that their tasks run
 
-    def line(self, line: str) -> None:
-        """Take one line of srun's standard error."""
+    @property
+    def started(self) -> bool:
+        """Whether every node has started its tasks; the first one's may have ended by then."""
+        return bool(self.tasks) and not self._starting
+
+    @property
+    def count(self) -> int:
+        """How many tasks there are on all nodes."""
+        return sum(map(len, self.tasks.values()))
+
+    def left(self) -> dict[str, list[int]]:
+        """The local task ids of what has not ended, by their nodes."""
+        found = {
+            node: [local for local, task in enumerate(tasks) if task not in self.ended]
+            for node, tasks in self.tasks.items()
+        }
+        return {node: tasks for node, tasks in found.items() if tasks}
+
+    def line(self, line: str) -> str:
+        """Take one line of srun's standard error; the answer is what it says of tasks that failed, mostly nothing."""
         text = line.removeprefix("srun: ")
         if text.startswith(_LAUNCHING):
-            self.step = text[len(_LAUNCHING) :].split()[0].partition(".")[2]
+            self._launch(text[len(_LAUNCHING) :])
         elif text.startswith("Node ") and text.endswith(_STARTED):
-            self.started = True
+            self._starting.discard(text.split()[1].removesuffix(","))
         elif text.startswith(_ABORTED):
             self.cancelled = True
         elif text.startswith(("error: ", "fatal: ")):
             self.errors.append(text.partition(": ")[2])
+            return self.errors[-1] if self._end(self.errors[-1]) else ""
+        else:
+            self._end(text)
+        return ""
+
+    def _launch(self, text: str) -> None:
+        """``87.12 on host node1, 3 tasks: [0-2]``."""
+        step, _, rest = text.partition(" on host ")
+        node, _, tasks = rest.partition(", ")
+        if rest:
+            self.step = step.partition(".")[2]
+            self.tasks[node] = _numbers(tasks.partition(": ")[2])
+            self._starting.add(node)
+
+    def _end(self, text: str) -> bool:
+        """``node1: tasks 0,2-4: Completed``; whether the line is of that form."""
+        parts = text.split(": ", 2)
+        if len(parts) < 3 or not parts[1].startswith(("task ", "tasks ")):
+            return False
+        self.ended.update(_numbers(parts[1].partition(" ")[2]))
+        return True
+
+
+def _numbers(ranges: str) -> list[int]:
+    """The numbers of ``0,2-4``, with brackets or without."""
+    return [int(number) for number in expand_nodes(f"[{ranges.strip('[]')}]")]
 
 
 def first_node(nodes: str) -> str:

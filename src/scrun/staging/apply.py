@@ -55,6 +55,14 @@ class Tree:
             elif name:
                 self._apply_other(name, info, link, content)
 
+    def has(self, name: bytes, info: tarfile.TarInfo, content: IO[bytes] | None) -> bool:
+        """Whether what is here is what the entry says."""
+        try:
+            parent, last = self._reach(name)
+        except OSError:
+            return False
+        return entries.is_same(last, parent, info, content)
+
     def delete(self, names: list[bytes]) -> None:
         """Remove what is no more; directories only when nothing else is in them."""
         for name in sorted(names, reverse=True):  # what is in a directory before the directory

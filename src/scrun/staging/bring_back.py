@@ -1,8 +1,9 @@
-"""Brings back what a container changed on the one node that ran it.
+"""Brings back what a container changed on the nodes that ran it, from one after the other.
 
-The node's script (:data:`scrun.staging.nodes.SEND`) sends an archive of what is new or changed, with the names of what
-is gone; unchanged files are neither read nor sent. One step does it, and removes the node's directory when it is told
-that all is safely here.
+What several of them changed is taken from the first; where the others' is not the same, that is said. A node's script
+(:data:`scrun.staging.nodes.SEND`) sends an archive of what is new or changed, with the names of what is gone; unchanged
+files are neither read nor sent. One step does it, and removes the node's directory when it is told that all is safely
+here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from scrun.staging.children import Child, Children, Interruption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from scrun.staging.model import Container, Log, Staged, Step
@@ -25,23 +26,41 @@ if TYPE_CHECKING:
 def bring_back(
     container: Container, staged: Staged, step: Step, *, log: Log, files_back: Callable[[], None] = lambda: None
 ) -> None:
-    """Apply the changes to the writable parts here, say so by ``files_back``, then remove the node's directory.
+    """Apply the changes to the writable parts here, say so by ``files_back``, and remove the nodes' directories.
 
     Raises:
         StagingError: what went wrong, and where on the node the changes still are.
     """
-    where = f"{', '.join(staged.nodes)}:{nodes.node_path(container, staged.node_parent)}"
+    taken: set[bytes] = set()
+    for index, node in enumerate(staged.nodes):
+        is_last = index == len(staged.nodes) - 1
+        _bring_back_from(
+            node, staged.nodes[index:], container, staged, step, log, taken, files_back if is_last else lambda: None
+        )
+
+
+def _bring_back_from(
+    node: str,
+    left: Sequence[str],
+    container: Container,
+    staged: Staged,
+    step: Step,
+    log: Log,
+    taken: set[bytes],
+    files_back: Callable[[], None],
+) -> None:
+    path = nodes.node_path(container, staged.node_parent)
     parts = [part for part in staged.parts if part.writable]
     names = [part.name for part in parts]
     argv = nodes.command(nodes.SEND, staged.node_parent, staged.node_name, nodes.xattrs(container), *names)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     with Interruption() as interruption, Children(interruption) as children, os.fdopen(write_end, "wb") as answer:
         try:
-            sender = children.step(step, argv, stdin=read_end)
+            sender = children.step(step, argv, stdin=read_end, nodes=[node])
         finally:
             os.close(read_end)
         try:
-            with Changes(container, parts, log) as changes:
+            with Changes(container, parts, log, taken) as changes:
                 stream: Any = _Stream(children, sender)  # all that tarfile asks of a file
                 changes.apply(stream)
             answer.write(b"remove\n")
@@ -51,11 +70,12 @@ def bring_back(
             answer.close()  # without the word that removes it all
             children.wait(seconds=3)
             raise StagingError(
-                f"bringing back container {container.id}'s changes: {_reason(sender, error)}: they are still in {where}"
+                f"bringing back container {container.id}'s changes: {_reason(sender, error)}: "
+                f"they are still in {', '.join(left)}:{path}"
             ) from error
         children.wait()
         if sender.process.wait():
-            raise StagingError(f"{where} is not removed: {sender.words()}")
+            raise StagingError(f"{node}:{path} is not removed: {sender.words()}")
 
 
 def _reason(sender: Child, error: Exception) -> str:

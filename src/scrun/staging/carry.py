@@ -52,8 +52,7 @@ class Carrier:
     def _carry(self, parts: Sequence[Part], files: Mapping[str, bytes], recursive: frozenset[str]) -> None:
         from scrun.staging.archive import Archiver
 
-        # Several nodes' changes couldn't be brought back to one place.
-        tracked = [part.name for part in parts if part.writable and len(self._step.nodes) == 1]
+        tracked = [part.name for part in parts if part.writable]
         xattrs = nodes.xattrs(self._container)
         argv = nodes.command(nodes.RECEIVE, self._parent, nodes.node_name(self._container), xattrs, *tracked)
         read_end, write_end = os.pipe2(os.O_CLOEXEC)

@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
 
 class Changes:
-    """The directories and files that changes are applied to, by their names in the archive."""
+    """The directories and files that changes are applied to, by their names in the archive.
 
-    def __init__(self, container: Container, parts: list[Part], log: Log) -> None:
+    ``taken`` are the names that another node's changes have made already, and stay as that one made them; what this
+    one's make is added. It doesn't matter to a directory that several nodes have made something in it.
+    """
+
+    def __init__(self, container: Container, parts: list[Part], log: Log, taken: set[bytes] | None = None) -> None:
+        self._taken = set() if taken is None else taken
+        self._made: set[bytes] = set()
         self._container = container
         self._parts = {os.fsencode(part.name): part for part in parts}
         self._trees: dict[bytes, Tree] = {}
@@ -75,8 +81,14 @@ class Changes:
             owner, link = self._locate(_encode(info.linkname))
             if owner != part:
                 raise StagingError(f"a hard link from {info.name!r} to {info.linkname!r}")
+        full = _encode(info.name)
+        if not info.isdir():
+            self._made.add(full)
         with self._identity(part):
-            if part.is_directory:
+            if full in self._taken:
+                if info.isdir() or not self._is_there(part, name, info, content):
+                    self._failed.append(f"{_shown(part, name)!r}: another node has changed it too")
+            elif part.is_directory:
                 self._tree(part).apply(name, info, link, content)
             elif name or content is None:
                 self._failed.append(f"{part.source!r}: is not a file any more")
@@ -85,7 +97,7 @@ class Changes:
 
     def _finish(self, gone: list[bytes]) -> None:
         by_part: dict[bytes, list[bytes]] = {}
-        for full in gone:
+        for full in (full for full in gone if full not in self._taken):
             part, name = self._locate(full)
             by_part.setdefault(os.fsencode(part.name), []).append(name)
         for key, part in self._parts.items():
@@ -104,6 +116,17 @@ class Changes:
         if self._failed:
             some = "; ".join(self._failed[:3])
             self._log("error", f"container {self._container.id}: {len(self._failed)} changes not brought back: {some}")
+        self._taken |= self._made
+
+    def _is_there(self, part: Part, name: bytes, info: tarfile.TarInfo, content: IO[bytes] | None) -> bool:
+        if part.is_directory:
+            return self._tree(part).has(name, info, content)
+        directory, last = os.path.split(os.fsencode(part.source))
+        parent = trees.open_directory(os.fsdecode(directory))
+        try:
+            return entries.is_same(last, parent, info, content)
+        finally:
+            os.close(parent)
 
     def _overwrite(self, part: Part, info: tarfile.TarInfo, content: IO[bytes]) -> None:
         try:
@@ -133,6 +156,10 @@ class Changes:
 
     def _identity(self, part: Part) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if part.name == "rootfs" else acting_as(self._container)
+
+
+def _shown(part: Part, name: bytes) -> str:
+    return os.path.join(part.source, os.fsdecode(name)) if name else part.source
 
 
 def _encode(name: str) -> bytes:

@@ -61,6 +61,26 @@ def mtime_ns(info: tarfile.TarInfo) -> int:
     return int(seconds) * 10**9 + sign * int(f"{fraction:0<9.9}")
 
 
+def is_same(name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] | None) -> bool:
+    """Whether a file is what the entry says; its mode and times don't count. False where it can't be looked at."""
+    try:
+        if info.issym():
+            return os.readlink(name, dir_fd=parent) == info.linkname.encode("utf-8", "surrogateescape")
+        if content is None:
+            return not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != info.size:
+                return False
+            while chunk := content.read(_CHUNK):
+                if file.read(len(chunk)) != chunk:
+                    return False
+            return True
+    except OSError:
+        return False
+
+
 def write(content: IO[bytes], info: tarfile.TarInfo, descriptor: int) -> None:
     """Write the content to an empty file, leaving out what was a hole."""
     is_sparse = bool(getattr(info, "sparse", None))

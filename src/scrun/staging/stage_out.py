@@ -32,8 +32,8 @@ def stage_out(
 
     ``files_back`` is called when all is back, and only the cleaning up is left.
 
-    Changes come back when one node ran the container: those of the root filesystem and of writable mounts. With
-    several nodes there is no telling whose would count.
+    Changes to the root filesystem and to writable mounts come back from every node. What several nodes have changed is
+    as the first of them has it.
 
     Raises:
         StagingError: the message says what didn't come back, and where it still is.
@@ -72,14 +72,11 @@ def _leave_nodes(
     from scrun.staging import nodes
 
     writable = [part for part in staged.parts if part.writable]
-    if writable and wanted and len(staged.nodes) == 1:
+    if writable and wanted:
         from scrun.staging.bring_back import bring_back
 
         bring_back(container, staged, step, log=log, files_back=files_back)
         return
-    if writable and wanted:
-        names = ", ".join(part.source for part in writable)
-        log("info", f"{len(staged.nodes)} nodes ran container {container.id}: changes to {names} are not brought back")
     files_back()
     nodes.remove(step, staged.node_parent, staged.node_name)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from scrun import verbs
 from scrun.lifecycle import create
 
@@ -13,18 +15,28 @@ if TYPE_CHECKING:
 
 def perform(call: Call, logger: Log) -> None:
     """Create the container."""
-    options = call.options
+    create.run(verbs.root(call), call.arguments[0], options(call, logger), output(call, logger))
+
+
+def options(call: Call, logger: Log) -> create.Options:
+    """What create's options say; those of run are the same."""
+    given = call.options
     for name in ("pidfd_socket", "preserve_fds", "no_pivot", "no_new_keyring", "no_subreaper"):
-        if options[name]:
+        if given[name]:
             logger.debug(f"--{name.replace('_', '-')} has no meaning for a container on another host")
-    create.run(
-        verbs.root(call),
-        call.arguments[0],
-        create.Options(
-            options["bundle"] or ".",
-            options["pid_file"] or "",
-            options["console_socket"] or "",
-            options["config"] or "config.json",
-        ),
-        create.Output(logger, call.globals["log"] or "", call.globals["log_format"] or "text"),
+    return create.Options(
+        given["bundle"] or ".",
+        given["pid_file"] or "",
+        given["console_socket"] or "",
+        given["config"] or "config.json",
     )
+
+
+def output(call: Call, logger: Log) -> create.Output:
+    """Where messages go: the log, and a person's terminal."""
+    live = None
+    if os.isatty(2):
+        from scrun.lifecycle.live_line import LiveLine
+
+        live = LiveLine.for_a_person(logger)
+    return create.Output(logger, call.globals["log"] or "", call.globals["log_format"] or "text", live)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
-from scrun import features
+from scrun.lifecycle import features
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,4 +16,4 @@ if TYPE_CHECKING:
 
 def perform(_call: Call, _logger: Log) -> None:
     """Print the document."""
-    sys.stdout.write(json.dumps(features.document(), indent=2) + "\n")
+    sys.stdout.write(json.dumps(features.run(os.environ), indent=2) + "\n")

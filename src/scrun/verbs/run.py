@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scrun.errors import ScrunError
+from scrun import verbs
+from scrun.lifecycle import run
+from scrun.verbs import create
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +12,15 @@ if TYPE_CHECKING:
     from scrun.log import Log
 
 
-def perform(call: Call, _logger: Log) -> None:
-    """Not there yet."""
-    raise ScrunError(f"{call.command} is not there yet")
+def perform(call: Call, logger: Log) -> None:
+    """Run the container, and end as it does."""
+    raise SystemExit(
+        run.run(
+            verbs.root(call),
+            call.arguments[0],
+            create.options(call, logger),
+            create.output(call, logger),
+            detach=call.options["detach"],
+            keep=call.options["keep"],
+        )
+    )

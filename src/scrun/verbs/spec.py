@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrun.errors import ScrunError
+from scrun.lifecycle import spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> None:
-    """Not there yet."""
-    raise ScrunError(f"{call.command} is not there yet")
+    """Write the configuration; --rootless makes no difference, since on the node it always is."""
+    spec.run(call.options["bundle"] or ".", call.options["file"] or "config.json")

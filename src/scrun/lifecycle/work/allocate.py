@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import time
 
+from scrun import identity
 from scrun.errors import JobRefused
 from scrun.lifecycle import wire
 from scrun.lifecycle.worker import Cancelled
-from scrun.slurm import allocation, control
+from scrun.slurm import allocation, control, job_environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.wire import Message
 
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 
@@ -18,34 +23,34 @@ FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 def run(channel: int) -> None:
     """Serve one request.
 
-    ``{"request": …}`` for a new job, ``{"existing": job id}`` for somebody else's; ``{"look at": job id}`` for one that
-    waits already, which is looked at once.
+    ``{"request": …}`` for a new job, ``{"existing": job id, "environment": {…}}`` for one that is there; with ``look
+    at`` for one that waits already, which is looked at once. ``step`` are the variables that srun will get.
     """
     message = wire.Reader(channel).next()
     if not message:
         return
     if "look at" in message:
-        _look(channel, message["look at"])
+        _look(channel, message["look at"], message)
         return
     if "existing" in message:
         wire.send(channel, {"job": message["existing"]})
-        _wait(channel, message["existing"])
+        _wait(channel, message["existing"], message)
         return
     answer = None
     try:
         answer = allocation.request(message["request"])
         wire.send(channel, {"job": answer["job"]})
         if answer["nodes"]:
-            wire.send(channel, {"nodes": answer})
+            _say(channel, answer, message)
         else:
-            _wait(channel, answer["job"])
+            _wait(channel, answer["job"], message)
     except (Cancelled, Exception):
         if answer:
             control.cancel(answer["job"])
         raise
 
 
-def _wait(channel: int, job_id: int) -> None:
+def _wait(channel: int, job_id: int, message: Message) -> None:
     """Look again and again until the job has its nodes, but not for ever: see preparation.
 
     Raises:
@@ -54,7 +59,7 @@ def _wait(channel: int, job_id: int) -> None:
     pause = FIRST_PAUSE
     said = None
     until = time.monotonic() + LONGEST_WAIT
-    while not _look(channel, job_id) and time.monotonic() < until:
+    while not _look(channel, job_id, message) and time.monotonic() < until:
         why = allocation.reason(job_id)
         if why != said:
             said = why
@@ -63,13 +68,43 @@ def _wait(channel: int, job_id: int) -> None:
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def _look(channel: int, job_id: int) -> bool:
+def _look(channel: int, job_id: int, message: Message) -> bool:
     """Whether the job has its nodes; then it is said."""
     try:
-        found = control.look_up(job_id)
+        ours = message.get("request")
+        found = allocation.look_up(job_id, ours) if ours else _theirs(job_id)
     except JobRefused:
         allocation.reason(job_id)  # which says how it has ended, if it has
         raise
     if found["nodes"]:
-        wire.send(channel, {"nodes": found})
+        _say(channel, found, message)
     return bool(found["nodes"])
+
+
+def _theirs(job_id: int) -> Message:
+    """A job that we didn't ask for. slurmctld tells anybody of any job; srun would refuse to use it, to root as well.
+
+    Raises:
+        JobRefused: it belongs to another user.
+    """
+    found = control.look_up(job_id)
+    if found["nodes"] and found["uid"] != identity.real_uid():
+        raise JobRefused(f"job {job_id} can't be used: it is {found['user']}'s: name one of yours in SLURM_JOB_ID")
+    return found
+
+
+def _say(channel: int, found: Message, message: Message) -> None:
+    """Tell of a job with nodes, with all of its environment and how many tasks the container's step will have."""
+    step = message["step"]
+    lines = job_environment.complete(
+        found["environment"],
+        cluster=control.cluster(),
+        directory=message["directory"],
+        given=message.get("environment", {}),
+        step=step,
+    )
+    tasks = job_environment.tasks(dict(line.partition("=")[::2] for line in lines) | step, found["node_count"])
+    gpus = control.gpus(found["job"]) if message["gpu_devices"] or message["all_gpus"] else []
+    if message["all_gpus"]:  # the job asked for one and was given all of a node's; a step has what the job asked for
+        lines.append(f"SLURM_GRES=gpu:{len(gpus)}")
+    wire.send(channel, {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus}})

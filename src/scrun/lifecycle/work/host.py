@@ -25,7 +25,7 @@ def variables(record: Record, plan: Message, directory: str) -> dict[str, str]:
         "OCI_VERSION": plan["oci_version"],
         "CONTAINER_ID": record["id"],
         "PID": record["pid"],
-        "BUNDLE": record["bundle"],
+        "BUNDLE": record.get("job_bundle") or record["bundle"],  # as it is after stage_in, in stage_out
         "SUBMISSION_BUNDLE": record["bundle"],
         "PID_FILE": plan["pid_file"],
         "SOCKET": os.path.join(directory, "anchor.sock"),
@@ -36,7 +36,7 @@ def variables(record: Record, plan: Message, directory: str) -> dict[str, str]:
         "GROUP": record["group"],
         "GROUP_ID": record["gid"],
         "ROOT": os.path.dirname(directory),
-        "ROOTFS_PATH": record["rootfs"],
+        "ROOTFS_PATH": record.get("job_rootfs") or record["rootfs"],
         "SUBMISSION_ROOTFS_PATH": record["rootfs"],
         "LOG_FILE": plan["log_file"],
         "LOG_FORMAT": plan["log_format"],

@@ -87,7 +87,8 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
         # Only crun can make a user namespace without a user 0; of a runtime that isn't known that isn't hoped.
         keep_user = record["runtime"]["kind"] == "crun"
         note = lambda text: host.log("debug", text)  # noqa: E731
-        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, keep_user=keep_user, nodes_network=nodes_network)
+        given_to = {"keep_user": keep_user, "gpus": record.get("gpus", ()), "nodes_network": nodes_network}
+        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, **given_to)
         if "env_exclude" in plan:  # slurmd leaves the config alone
             adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
         return fit
@@ -164,7 +165,10 @@ def _leave_engine(bundle: str, original: dict[str, Any], host: Host) -> None:
         host.log("debug", note)
     path = os.path.join(bundle, "config.json")
     fresh = os.path.join(bundle, f".config.json.{os.getpid()}")
-    with open(fresh, "x", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
-        file.write(fastjson.dumps(config))
-    os.rename(fresh, path)
+    try:
+        with open(fresh, "x", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
+            file.write(fastjson.dumps(config))
+        os.rename(fresh, path)
+    except OSError as error:  # the script had it made by somebody else
+        host.log("info", f"{path} is left as it is: {error.strerror}: it has what no node can use")

@@ -1,0 +1,44 @@
+"""What a shell's completion offers where click doesn't know: container ids, signals, levels, formats, paths."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun import identity, log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+FILE, DIRECTORY = "file", "dir"  # the shell completes these itself
+_PATHS = {"DIR": DIRECTORY, "FILE": FILE, "SOCKET": FILE, "PATH": FILE}
+_WORDS = {"LEVEL": log.LEVELS, "FORMAT": ("json", "table", "text")}
+
+
+def of_option(metavar: str) -> str | tuple[str, ...]:
+    """What an option's value may be: FILE or DIRECTORY, or the words to choose from."""
+    return _PATHS.get(metavar) or tuple(_WORDS.get(metavar, ()))
+
+
+def of_argument(name: str, global_options: Mapping[str, Any]) -> str | tuple[str, ...]:
+    """The same of a command's argument, as the grammar calls it."""
+    if name == "container-id":
+        return container_ids(global_options.get("root") or identity.default_root())
+    if name == "signal":
+        return tuple(sorted(number.name.removeprefix("SIG") for number in signal.Signals))
+    if name == "shell":
+        return SHELLS
+    return FILE if name == "file" else ()
+
+
+def container_ids(root: str) -> tuple[str, ...]:
+    """The containers that are there now."""
+    try:
+        return tuple(sorted(name for name in os.listdir(root) if identity.is_valid_id(name)))
+    except OSError:
+        return ()
+
+
+SHELLS = ("bash", "fish", "zsh")

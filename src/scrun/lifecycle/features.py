@@ -1,0 +1,64 @@
+"""features: what this runtime supports (runtime-spec, features.md and features-linux.md)."""
+
+from __future__ import annotations
+
+import subprocess
+
+from scrun import OCI_VERSION, __version__
+from scrun.errors import ScrunError
+from scrun.slurm import oci_conf, srun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+_NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
+_MOUNT_OPTIONS = (
+    *("async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "mand", "noatime", "nodev"),
+    *("nodiratime", "noexec", "nomand", "norelatime", "nostrictatime", "nosuid", "private", "rbind", "relatime"),
+    *("remount", "ro", "rprivate", "rshared", "rslave", "rw", "shared", "slave", "strictatime", "suid", "sync"),
+)
+
+
+def run(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The features document: what the nodes' crun or runc does for every container, less what is adapted away.
+
+    docker asks for it when it starts, so whatever is wrong with Slurm is no error here: its version is left out then.
+    """
+    annotations = {"org.scrun.version": __version__, "org.scrun.slurm.version": _slurm_version(environment)}
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": OCI_VERSION,
+        "hooks": [],
+        "mountOptions": list(_MOUNT_OPTIONS),
+        "linux": {
+            "namespaces": list(_NAMESPACES),
+            "cgroup": {"v1": False, "v2": False, "systemd": False, "systemdUser": False, "rdma": False},
+            "seccomp": {"enabled": True, **_seccomp()},
+            "apparmor": {"enabled": False},
+            "selinux": {"enabled": False},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": False}},
+        },
+        "annotations": {name: value for name, value in annotations.items() if value},
+        "potentiallyUnsafeConfigAnnotations": [],
+    }
+
+
+def _seccomp() -> dict[str, list[str]]:
+    """The words of linux.seccomp that config.json may have: those of our schema."""
+    from scrun.bundle import config
+
+    schema = config.schema()["$defs"]
+    return {"actions": schema["action"]["enum"], "operators": schema["operator"]["enum"]}
+
+
+def _slurm_version(environment: Mapping[str, str]) -> str:
+    """What srun says of itself, e.g. ``26.05.5``; empty when there is none that can be asked."""
+    try:
+        command = srun.program(oci_conf.read(environment), environment)[0]
+        said = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
+    except (ScrunError, OSError, subprocess.SubprocessError):
+        return ""
+    return said.split()[-1] if said.split() else ""

@@ -1,0 +1,83 @@
+"""A person's own terminal: raw while a container has it, and given back as it was, however that ends."""
+
+from __future__ import annotations
+
+import os
+import termios
+
+from scrun.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+
+class Terminal:
+    """The terminal that we were called at; as a context manager it is raw inside, and as before afterwards."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._before: list[Any] | None = None
+
+    @classmethod
+    def of_this_process(cls) -> Self:
+        """The terminal of standard error, output or input, or else the controlling one: the one that runc takes too.
+
+        Raises:
+            UsageError: there is none.
+        """
+        for descriptor in (2, 1, 0):
+            if os.isatty(descriptor):
+                return cls(descriptor)
+        try:
+            return cls(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
+        except OSError as error:
+            raise UsageError(
+                f"process.terminal is true and there is no terminal here (/dev/tty: {error.strerror}): call it at one, "
+                "or set process.terminal to false, or say --detach and --console-socket"
+            ) from error
+
+    def __enter__(self) -> Self:
+        self._before = termios.tcgetattr(self.descriptor)
+        self.make_raw()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            try:
+                termios.tcsetattr(self.descriptor, termios.TCSADRAIN, before)
+            except termios.error:
+                pass  # it was closed meanwhile
+
+    def make_raw(self) -> None:
+        """Pass every byte as it is (cfmakeraw(3)); again, where a shell has changed that while we were stopped."""
+        if self._before is None:
+            return
+        mode = [*self._before[:6], list(self._before[6])]
+        mode[0] &= ~(
+            termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP | termios.INLCR | termios.IGNCR
+            | termios.ICRNL | termios.IXON
+        )  # fmt: skip
+        mode[1] &= ~termios.OPOST
+        mode[2] = mode[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
+        mode[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
+        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(self.descriptor, termios.TCSADRAIN, mode)
+
+    def give_size_to(self, other: int) -> None:
+        """Make that terminal as large as this one."""
+        try:
+            rows, columns = termios.tcgetwinsize(self.descriptor)
+            if rows and columns:
+                termios.tcsetwinsize(other, (rows, columns))
+        except termios.error:
+            pass  # one of them is closed
+
+
+def in_foreground(descriptor: int) -> bool:
+    """Whether we may read from that terminal: a job in the background would be stopped, or take another's input."""
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:  # not our controlling terminal: nobody else's business then
+        return True

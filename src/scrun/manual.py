@@ -1,0 +1,159 @@
+"""scrun(1), the manual page, in man(7): made from the tables that the program itself goes by.
+
+``python -m scrun.manual`` prints it; :mod:`scrun.launcher` installs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from scrun import __version__, errors, grammar, log
+from scrun.lifecycle import create, run
+from scrun.slurm import variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_DESCRIPTION = (
+    "scrun is an OCI runtime. docker, podman or a person calls it where they would call runc or crun, and the "
+    "container runs as a Slurm job, on a compute node, with its input and output, terminal, signals and exit status "
+    "brought back.",
+    "What a job needs is said with the variables below, in the environment of scrun or of the container; the "
+    "container's win. Within an allocation (SLURM_JOB_ID is set) the container is a step of that job.",
+)
+_OWN_VARIABLES = {
+    "SCRUN_CREATE_TIMEOUT": f"seconds that create waits for the job's nodes and the hooks (default: "
+    f"{create.PATIENCE:.0f}; 0: for ever); run, which stays, always waits",
+    "SCRUN_RESOURCES": "ignore: docker's words for resources are not asked of Slurm; use (default)",
+    "SCRUN_NODE": "in the environment of a process that exec runs: the node to run it on, of a container on several",
+    "SCRUN_LUA": "the Lua that scrun.lua is run with: 5.1, 5.2, 5.3 or 5.4; else what a line -- lua: 5.1 at the "
+    "script's top says, else 5.4",
+    "SCRUN_DEBUG": f"the level of messages: {', '.join(log.LEVELS)} (default: error)",
+    "SCRUN_STDERR_DEBUG": "the same, of standard error alone",
+    "SCRUN_FILE_DEBUG": "the same, of the --log file alone",
+    "SCRUN_SYSLOG_DEBUG": "the same, of syslog alone (default: quiet)",
+}
+_FILES = {
+    "/etc/slurm/slurm.conf": "which cluster; -f or SLURM_CONF names another",
+    "oci.conf": "beside slurm.conf: how the nodes run containers, oci.conf(5)",
+    "scrun.lua": "beside slurm.conf: the site's hooks, how files reach the nodes",
+    "/run/user/UID/scrun/ID/": "a container, as long as it isn't deleted; anchor.log in it tells what Slurm and the "
+    "hooks said",
+}
+_STATUSES = {
+    "0": "the operation succeeded, or the container that run stayed with did",
+    "1": "it failed; one line on standard error says why",
+    str(run.NOT_RUN): "run: the container could not be run",
+    str(run.NOT_EXECUTABLE): "run: its program is there, but can't be executed",
+    str(run.NOT_FOUND): "run: its program is nowhere in the container",
+    "128+n": "scrun was ended by signal n, or run's container was",
+}
+_EXAMPLES = (
+    ("A shell in a directory with a root filesystem, on a node:", ("scrun spec", "scrun run box")),
+    ("The same, on a partition, for ten minutes:", ("SCRUN_PARTITION=short SCRUN_TIMELIMIT=10 scrun run box",)),
+    ("As podman and docker call it:", ("podman --runtime scrun run --rm -it busybox sh",)),
+)
+_SEE_ALSO = "srun(1), sbatch(1), squeue(1), scancel(1), oci.conf(5), runc(8), crun(1), podman-run(1)"
+
+
+def page() -> str:
+    """The page."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield f'.TH SCRUN 1 "" "scrun {__version__}" "User Commands"'
+    yield from _section("NAME", ["scrun \\- run OCI containers as Slurm jobs"])
+    yield from _section(
+        "SYNOPSIS", [_bold("scrun"), "[" + _italic("global options") + "] " + _italic("command") + " \\&..."]
+    )
+    yield ".SH DESCRIPTION"
+    for paragraph in _DESCRIPTION:
+        yield ".PP"
+        yield _text(paragraph)
+    yield ".SH GLOBAL OPTIONS"
+    yield from _options((*grammar.GLOBAL_OPTIONS, *grammar.FOR_PEOPLE))
+    yield ".SH COMMANDS"
+    for name, command in grammar.COMMANDS.items():
+        yield from _command(name, command)
+    yield ".SH ENVIRONMENT"
+    yield from _terms(_OWN_VARIABLES)
+    yield ".SS The job"
+    yield from _terms(job_variables())
+    yield ".SH EXIT STATUS"
+    yield from _terms(_STATUSES)
+    yield ".SH FILES"
+    yield from _terms(_FILES)
+    yield ".SH DIAGNOSTICS"
+    yield _text("Every error is one line that says what is wrong, where, and what to do about it. Their kinds:")
+    yield from _terms(dict(_errors()))
+    yield ".SH EXAMPLES"
+    for what, lines in _EXAMPLES:
+        yield from (".PP", _text(what), ".PP", ".RS", ".nf", *(_bold(f"$ {line}") for line in lines), ".fi", ".RE")
+    yield from _section("SEE ALSO", [_text(_SEE_ALSO)])
+
+
+def job_variables() -> dict[str, str]:
+    """The variables that say what a job needs, and their meaning."""
+    return {f"SCRUN_{row.name}": f"{row.help} (srun --{row.option})" for row in variables.TABLE}
+
+
+def _command(name: str, command: grammar.Command) -> Iterator[str]:
+    yield f".SS {_text(name)}"
+    arguments = " ".join(_italic(word) for word in command.arguments)
+    options = "[" + _italic("options") + "] " if command.options else ""
+    yield f"{_bold(f'scrun {name}')} {options}{arguments}".rstrip()
+    yield ".PP"
+    yield _text(command.help)
+    yield from _options(command.options)
+
+
+def _options(options: Iterable[grammar.Option]) -> Iterator[str]:
+    """Each with its help; those of which the same is to be said are told of together."""
+    together: dict[str, list[str]] = {}
+    for option in options:
+        spellings = ", ".join(_bold(spelling) for spelling in sorted(option.spellings, key=len))
+        value = f" {_italic(option.metavar)}" if option.metavar else ""
+        help_text = option.help + ("; may be repeated" if option.repeats else "")
+        together.setdefault(help_text, []).append(spellings + value)
+    for help_text, called in together.items():
+        yield from (".TP", "; ".join(called), _text(help_text))
+
+
+def _errors(kind: type[Exception] = errors.ScrunError) -> Iterator[tuple[str, str]]:
+    for below in kind.__subclasses__():
+        yield below.__name__, (below.__doc__ or "").partition("\n")[0].rstrip(".")
+        yield from _errors(below)
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    yield f".SH {title}"
+    yield from lines
+
+
+def _terms(terms: dict[str, str]) -> Iterator[str]:
+    for term, text in terms.items():
+        yield from (".TP", _bold(term), _text(text))
+
+
+def _bold(text: str) -> str:
+    return f"\\fB{_escaped(text)}\\fR"
+
+
+def _italic(text: str) -> str:
+    return f"\\fI{_escaped(text)}\\fR"
+
+
+def _text(text: str) -> str:
+    """A line that is no request to roff, whatever it begins with."""
+    escaped = _escaped(text)
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\e").replace("-", "\\-").replace("…", "\\&...")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,50 @@
+"""What is installed beside the program: its manual page, and what bash completes it by."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import MakeContainer
+from .oci import Runtime
+
+pytestmark = pytest.mark.slurm_only("has its own")
+
+COMPLETIONS = Path("/usr/local/share/bash-completion/completions/scrun")
+COMPLETE = """
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+_scrun_completion scrun
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def test_man_finds_our_page_before_slurms_and_has_no_complaint(runtime: Runtime) -> None:
+    done = runtime.user.run("man", "--warnings", "scrun", env={"MANWIDTH": "80", "MANROFFOPT": "-ww"}).ok()
+    assert done.stderr == ""
+    assert "SCRUN_PARTITION" in done.stdout
+    assert "run OCI containers as Slurm jobs" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [(["sta"], {"start", "state"}), (["run", "--det"], {"--detach"}), (["kill", "x", "US"], {"USR1", "USR2"})],
+)
+def test_bash_completes_commands_options_and_signals(runtime: Runtime, words: list[str], offered: set[str]) -> None:
+    done = runtime.user.run("bash", "-c", COMPLETE, "bash", str(COMPLETIONS), "scrun", *words).ok()
+    assert set(done.stdout.split()) == offered
+
+
+def test_bash_completes_containers(container: MakeContainer) -> None:
+    one = container("sleep", "60").created()
+    done = one.runtime.user.run("bash", "-c", COMPLETE, "bash", str(COMPLETIONS), "scrun", "kill", one.id[:9]).ok()
+    assert one.id in done.stdout.split()
+
+
+def test_features_tells_slurms_version(runtime: Runtime) -> None:
+    version = subprocess.run(["srun", "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
+    document = json.loads(runtime.run("features").ok().stdout)
+    assert document["annotations"]["org.scrun.slurm.version"] == version

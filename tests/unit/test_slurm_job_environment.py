@@ -1,0 +1,54 @@
+"""SLURM_* variables of a job: salloc's additions, and what srun must not see together."""
+
+from __future__ import annotations
+
+import pytest
+
+from scrun.slurm import job_environment
+
+
+def complete(lines: list[str], *, given: dict[str, str] | None = None, step: dict[str, str] | None = None) -> set[str]:
+    return set(job_environment.complete(lines, cluster="c", directory="/work", given=given or {}, step=step or {}))
+
+
+def test_what_salloc_adds_is_there() -> None:
+    found = complete(["SLURM_JOB_ID=7"])
+    assert {"SLURM_JOB_ID=7", "SLURM_CLUSTER_NAME=c", "SLURM_SUBMIT_DIR=/work"} < found
+    assert any(line.startswith("SLURM_SUBMIT_HOST=") and len(line) > len("SLURM_SUBMIT_HOST=") for line in found)
+
+
+def test_what_a_real_salloc_gave_is_taken_as_it_is() -> None:
+    assert complete(["SLURM_JOB_ID=7"], given={"SLURM_JOB_ID": "7", "SLURM_X": "a=b"}) == {
+        "SLURM_JOB_ID=7",
+        "SLURM_X=a=b",
+    }
+
+
+def test_the_steps_memory_and_cpus_take_the_place_of_the_jobs() -> None:
+    lines = ["SLURM_MEM_PER_CPU=50", "SLURM_TRES_PER_TASK=cpu=2", "SLURM_CPUS_PER_TASK=2"]
+    found = complete(lines, step={"SLURM_MEM_PER_NODE": "1M", "SLURM_CPUS_PER_TASK": "1"})
+    assert not {line.partition("=")[0] for line in found} & {"SLURM_MEM_PER_CPU", "SLURM_TRES_PER_TASK"}
+    assert set(lines) < complete(lines)
+
+
+def test_nothing_of_a_step_is_taken_from_the_caller() -> None:
+    caller = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n", "SLURM_STEP_ID": "1", "SLURM_CPU_BIND": "x", "HOME": "/"}
+    assert job_environment.of_allocation(caller, "7") == {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n"}
+
+
+@pytest.mark.parametrize(
+    ("names", "nodes", "expected"),
+    [
+        ({}, 1, 1),
+        ({}, 3, 3),
+        ({"SLURM_NTASKS": "4", "SLURM_JOB_NUM_NODES": "2"}, 2, 4),
+        ({"SLURM_NPROCS": "4"}, 2, 4),
+        ({"SLURM_CPUS_PER_TASK": "2", "SLURM_JOB_NUM_NODES": "1"}, 1, 1),
+        ({"SLURM_JOB_NUM_NODES": "1-2"}, 4, 1),
+        ({"SLURM_NTASKS_PER_NODE": "3"}, 2, 6),
+    ],
+)
+def test_a_container_is_one_task_on_each_node_unless_told_otherwise(
+    names: dict[str, str], nodes: int, expected: int
+) -> None:
+    assert job_environment.tasks(names, nodes) == expected
