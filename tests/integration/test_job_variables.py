@@ -97,10 +97,12 @@ IN_THE_STEP = [
     ("CPU_BIND=none", "SLURM_CPU_BIND_TYPE=none"),
     ("DISTRIBUTION=cyclic:block", "SLURM_DISTRIBUTION=cyclic:block"),
     ("EXACT=1", "SLURM_EXACT=1"),
+    ("KILL_BAD_EXIT=1", "SLURM_KILL_BAD_EXIT=1"),
     ("MPI_TYPE=pmi2", "PMI_RANK=0"),
     ("OVERLAP=1", "SLURM_OVERLAP=1"),
     ("PROFILE=task", "SLURM_PROFILE=Task"),
     ("THREADS=5", "SLURM_THREADS=5"),
+    ("WAIT=7", "SLURM_WAIT=7"),
 ]
 
 # Each has a test of its own.
