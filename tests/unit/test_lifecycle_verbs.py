@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scrun import OCI_VERSION, operations
-from scrun.errors import ContainerNotFound, WrongStatus
+from scrun import OCI_VERSION, operations, verbs
+from scrun.errors import ContainerNotFound, UsageError, WrongStatus
 from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, NOT_SUPPORTED, Call
 from scrun.lifecycle import delete, pause, resume, start, state
 from scrun.lifecycle.container import Container
@@ -100,6 +100,43 @@ def test_delete_of_an_unknown_container_is_an_error_but_not_with_force(tmp_path:
     operations.perform(_call("delete", tmp_path, "box", force=True), Log())
     with pytest.raises(ContainerNotFound):
         operations.perform(_call("delete", tmp_path, "box"), Log())
+
+
+def _fitting(pattern: str, root: Path) -> Call:
+    return _call("delete", root, pattern, regex=True)
+
+
+def test_with_regex_every_container_that_fits_is_meant_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("web-1", "web-2", "db", ".web-3", "web 4"):
+        (tmp_path / name).mkdir()
+    acted: list[str] = []
+    verbs.each(_fitting("^web|e.3", tmp_path), Log(), acted.append)
+    assert acted == ["web-1", "web-2"]
+    verbs.each(_fitting(".", tmp_path / "nosuch"), Log(), acted.append)
+    assert acted == ["web-1", "web-2"]
+
+
+def test_one_that_fails_keeps_the_others_from_nothing_and_each_failure_is_told(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    acted: list[str] = []
+
+    def act(name: str) -> None:
+        acted.append(name)
+        if name != "c":
+            raise WrongStatus(f"{name} is stopped")
+
+    log = tmp_path / "log"
+    with pytest.raises(WrongStatus, match="b is stopped"):
+        verbs.each(_fitting("^.$", tmp_path), Log(str(log)), act)
+    assert acted == ["a", "b", "c"]
+    assert "a is stopped" in log.read_text()
+    assert "b is stopped" not in log.read_text()  # it is told at the top
+
+
+def test_a_regular_expression_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'\(' is no regular expression: "):
+        verbs.each(_fitting("(", tmp_path), Log(), lambda _name: None)
 
 
 def test_the_conf_option_is_what_slurm_reads(

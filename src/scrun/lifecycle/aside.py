@@ -12,6 +12,7 @@ import signal
 
 from scrun.errors import ScrunError, SlurmError
 from scrun.lifecycle import wire
+from scrun.lifecycle.worker import last_words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,20 +47,13 @@ def ask(question: Callable[[], Any], patience: float) -> Any:
         if not in_time:
             raise SlurmError(f"slurmctld doesn't answer within {patience:.0f} s: is it up (scontrol ping)?")
         if answer is None:
-            raise SlurmError(_last_words(printed))
+            words = os.pread(printed, 65536, 0).decode("utf-8", "replace")
+            raise SlurmError(last_words(words, "no answer from Slurm"))
     finally:
         os.close(channel)
         os.close(printed)
     wire.raise_failure(answer)
     return answer["answer"]
-
-
-def _last_words(printed: int) -> str:
-    lines = os.pread(printed, 65536, 0).decode("utf-8", "replace").splitlines()
-    if not lines:
-        return "no answer from Slurm"
-    _program, fatal, words = lines[-1].partition("fatal: ")
-    return f"Slurm: {words}" if fatal else lines[-1]
 
 
 def _answer(question: Callable[[], Any], channel: int, printed: int) -> None:

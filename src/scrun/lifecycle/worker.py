@@ -75,12 +75,8 @@ class Worker:
             channel.close()
 
     def last_words(self, otherwise: str) -> str:
-        """What it printed before it ended without an answer: libslurm ends its process with a line of its own."""
-        lines = self.output.splitlines()
-        if not lines:
-            return otherwise
-        _program, fatal, words = lines[-1].partition("fatal: ")
-        return f"Slurm: {words}" if fatal else lines[-1]
+        """What it printed before it ended without an answer."""
+        return last_words(self.output, otherwise)
 
     def kill(self) -> None:
         """End a worker that has nothing to tidy up, even one that is deep in libslurm and hears no signal."""
@@ -109,6 +105,15 @@ class Worker:
         self.output = os.pread(self._printed, 65536, 0).decode("utf-8", "replace").strip()
         os.close(self._printed)
         self._ended()
+
+
+def last_words(printed: str, otherwise: str) -> str:
+    """The last line of what a process printed, for a person: libslurm ends its process with a line of its own."""
+    lines = printed.splitlines()
+    if not lines:
+        return otherwise
+    _program, fatal, words = lines[-1].partition("fatal: ")
+    return f"Slurm: {words}" if fatal else lines[-1]
 
 
 def _be_worker(work: str, channel: int, printed: int, container: Container) -> None:

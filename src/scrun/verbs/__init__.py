@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 
 from scrun import identity
-from scrun.errors import UsageError
+from scrun.errors import ScrunError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrun.grammar import Call
     from scrun.lifecycle.container import Container
+    from scrun.log import Log
 
 
 def root(call: Call) -> str:
@@ -18,7 +21,7 @@ def root(call: Call) -> str:
     return os.path.abspath(call.globals["root"] or identity.default_root())
 
 
-def container(call: Call, *, load: bool = True) -> Container:
+def container(call: Call) -> Container:
     """The container that is named.
 
     Raises:
@@ -26,19 +29,52 @@ def container(call: Call, *, load: bool = True) -> Container:
     """
     from scrun.lifecycle.container import Container
 
-    return Container.open(root(call), call.arguments[0], load=load)
+    return Container.open(root(call), call.arguments[0])
 
 
-def ids(call: Call) -> list[str]:
-    """The container that is named, or with --regex all that fit."""
+def each(call: Call, logger: Log, act: Callable[[str], None]) -> None:
+    """Act on the id that is named, or with --regex on all that fit, and on the others too when it fails for one.
+
+    Raises:
+        ScrunError: the last failure; those before it are logged.
+    """
+    failure: ScrunError | None = None
+    for container_id in _ids(call):
+        try:
+            act(container_id)
+        except ScrunError as error:
+            if failure:
+                logger.say("error", str(failure))
+            failure = error
+    if failure:
+        raise failure
+
+
+def _ids(call: Call) -> list[str]:
     if not call.options["regex"]:
         return [call.arguments[0]]
     import re
 
     try:
         pattern = re.compile(call.arguments[0])
-        return sorted(name for name in os.listdir(root(call)) if pattern.search(name))
     except re.error as error:
         raise UsageError(f"{call.arguments[0]!r} is no regular expression: {error}") from error
+    try:
+        names = os.listdir(root(call))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise ScrunError(f"can't read {root(call)}: {error.strerror}") from error
+    return sorted(name for name in names if pattern.search(name) and identity.is_valid_id(name))
+
+
+def form(call: Call) -> str:
+    """What --format says: table or json.
+
+    Raises:
+        UsageError: it says something else.
+    """
+    named: str = call.options["format"] or "table"
+    if named not in ("table", "json"):
+        raise UsageError(f"format {named!r} is unknown: use table or json")
+    return named

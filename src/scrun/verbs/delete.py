@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from scrun.log import Log
 
 
-def perform(call: Call, _logger: Log) -> None:
+def perform(call: Call, logger: Log) -> None:
     """Delete the container, or all that fit."""
-    for container_id in verbs.ids(call):
+
+    def forget(container_id: str) -> None:
         try:
             delete.run(Container.open(verbs.root(call), container_id, load=False))
         except ContainerNotFound:
             if not call.options["force"]:
                 raise
+
+    verbs.each(call, logger, forget)

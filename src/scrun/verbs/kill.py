@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from scrun.log import Log
 
 
-def perform(call: Call, _logger: Log) -> None:
+def perform(call: Call, logger: Log) -> None:
     """Send the signal to the container, or to all that fit."""
     number = kill.signal_number(call.arguments[1] if len(call.arguments) > 1 else "TERM")
-    for container_id in verbs.ids(call):
-        kill.run(Container.open(verbs.root(call), container_id), number)
+    verbs.each(call, logger, lambda container_id: kill.run(Container.open(verbs.root(call), container_id), number))

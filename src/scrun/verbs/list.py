@@ -6,7 +6,6 @@ import os
 import sys
 
 from scrun import fastjson, verbs
-from scrun.errors import UsageError
 from scrun.lifecycle import list as listing
 
 TYPE_CHECKING = False
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 
 def perform(call: Call, _logger: Log) -> None:
     """Print what containers there are."""
-    form = call.options["format"] or "table"
-    if form not in ("table", "json"):
-        raise UsageError(f"format {form!r} is unknown: use table or json")
+    form = verbs.form(call)
     entries = listing.run(verbs.root(call), briefly=call.options["quiet"])
     if call.options["quiet"]:
         sys.stdout.write("".join(f"{entry['id']}\n" for entry in entries))

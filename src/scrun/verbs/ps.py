@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from scrun import fastjson, verbs
-from scrun.errors import UsageError
 from scrun.lifecycle import ps
 
 TYPE_CHECKING = False
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
 
 def perform(call: Call, _logger: Log) -> None:
     """Print the container's processes."""
-    form = call.options["format"] or "table"
-    if form not in ("table", "json"):
-        raise UsageError(f"format {form!r} is unknown: use table or json")
+    form = verbs.form(call)
     container = verbs.container(call)
     if form == "table":
         sys.stdout.write(ps.table(container, call.arguments[1:]))
