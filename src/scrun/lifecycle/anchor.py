@@ -222,7 +222,7 @@ class Anchor:
                 self.say(str(error))
         elif self.step:
             progress = self.step.progress
-            self.record.update(step=progress.step, tasks=progress.count, started=log.timestamp())
+            self.record.update(step=progress.step, **progress.tasks_of_record(), started=log.timestamp())
             self.save()
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])

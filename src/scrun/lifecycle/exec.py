@@ -207,6 +207,8 @@ def _be_stand_in(container: Container, order: Order, stdio: list[int], caller: i
             os.dup2(quiet, descriptor)
         close_all_but(0, 1, 2, here)
         status = session.stand_in(here)
+    except ScrunError:  # which the caller has been told
+        status = exec_script.CODE
     finally:
         os._exit(status)
 

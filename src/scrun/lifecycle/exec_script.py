@@ -42,7 +42,8 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         words = r"sed -n 's/^time=.* msg=\"\(.*\)\"$/\1/; s/^20[^ ]*Z: //; $s/^/exec failed: /p' $d/log"
         tell = f"{words} >$d/words; mv $d/words $d/failed; {_until('[ ! -d $d ]', _READ_WITHIN, 0.1)}; "
     return (
-        f"umask 077; d=/tmp/scrun-exec-{token}; mkdir $d || exit {CODE}\n"
+        "trap : TERM\n"  # of a job that ends: what is below is to be tidied up, and the runtime gets the signal too
+        f"d=/tmp/scrun-exec-{token}; (umask 077; mkdir $d) || exit {CODE}\n"  # the process gets our own umask from runc
         f"{_find_task(record, program, name)}"
         f'{program} --log=$d/log exec --pid-file $d/pid --process /dev/fd/9 "{name}" 9<<END\n'
         f"${PROCESS}\n"
@@ -86,10 +87,9 @@ def _until(condition: str, tries: int, pause: float) -> str:
 
 def _find_task(record: Record, program: str, name: str) -> str:
     """Of the job's tasks, one whose container runs on this node; just after the start there may be none yet."""
-    tasks = " ".join(map(str, range(record["tasks"])))
     runs = f'{program} state "{name}" 2>/dev/null | grep -Eq \'"status": *"(running|paused)"\''
     return (
         f"tries=0; task=; until [ $task ] || [ $tries -ge {_APPEARS_WITHIN} ]; do\n"
-        f"for task in {tasks}; do {runs} && break; task=; done\n"
+        f"for task in {node.tasks(record)}; do {runs} && break; task=; done\n"
         "[ $task ] || { tries=$((tries + 1)); sleep 0.1; }; done; : ${task:=0}\n"
     )
