@@ -53,7 +53,7 @@ def test_a_queued_container_is_known_to_its_engine(engine: Engine, queued: str) 
     assert done.output == b""
     done = engine.call("exec", queued, "true")
     assert done.status != 0
-    assert "is queued" in done.stderr or "not running" in done.stderr
+    assert "container not running: its job" in done.stdout + done.stderr  # docker writes it to the process's output
     assert engine.is_running(queued)
 
 
@@ -162,6 +162,7 @@ def slow_srun(root: User, oci_conf: Callable[[str], None]) -> Iterator[Path]:
     oci_conf(f"{Path('/etc/slurm/oci.conf').read_text()}\nSrunPath={program}\n")
     yield gate
     gate.touch()
+    wait_until(lambda: subprocess.run(["pgrep", "-f", program]).returncode, "none waits any more")
     program.unlink()
     gate.unlink()
     directory.rmdir()
@@ -176,10 +177,11 @@ def test_while_a_start_takes_its_time_an_engine_answers(engine: Engine, slow_sru
         engine.program, *engine.words("--detach", command=("sleep", "60"), name=name), env=engine.env
     )
     root = "/run/docker/runtime-runc/moby" if engine.user.name == "root" else f"/run/user/{engine.user.uid}"
-    state = wait_until(lambda: starting_record(Path(root)), "srun was called", 30)
+    state = Path(wait_until(lambda: starting_record(Path(root)), "srun was called", 30) or "")
     assert process.poll() is None
-    engine.call("ps", "--all", timeout=10).ok()
     engine.call("inspect", other, timeout=10).ok()
+    if not engine.is_podman:  # which keeps its lock on a container that it starts, whatever the runtime
+        engine.call("ps", "--all", timeout=10).ok()
     assert json.loads(engine.user.run("scrun", "--root", str(state.parent.parent), "state", state.parent.name).output)
     slow_srun.touch()
     assert process.wait(30) == 0
@@ -217,7 +219,7 @@ def test_the_hosts_network_comes_to_no_harm_by_any_engine(engine: Engine, option
 def test_podmans_timeout_ends_the_container_and_its_job(podman: Engine) -> None:
     before = slurm.jobs()
     done = podman.run(*DEAF, options=("--timeout=3",))
-    assert done.status == 137 if podman.runtime == "scrun" else done.status
+    assert done.status == 255  # conmon's
     assert done.output == b"ready\n"
     wait_until(lambda: slurm.jobs() <= before, "its job has gone")
     assert not podman.is_running(podman.made[-1])
@@ -226,7 +228,7 @@ def test_podmans_timeout_ends_the_container_and_its_job(podman: Engine) -> None:
 @slurms_own
 def test_podmans_timeout_ends_what_is_queued(podman: Engine, held_node: int) -> None:
     done = podman.run("true", options=("--timeout=3", *QUEUED))
-    assert done.status == 137
+    assert done.status == 255
     wait_until(lambda: not queued_jobs(), "its job has gone")
 
 
