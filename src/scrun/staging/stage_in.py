@@ -225,7 +225,7 @@ class _StageIn:
         """The config, with an overlay for its root filesystem where the nodes have an image of it.
 
         The runtime mounts it, the first of the mounts, in the container's user namespace (Linux 5.11). root.readonly
-        is of what lies below it, so the mount says so too: crun makes it so when all is mounted (mount points are made).
+        is of what lies below it, so the mount says so too; crun makes it so when all is mounted.
         """
         if mode != "overlay":
             return config
