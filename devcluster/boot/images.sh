@@ -17,9 +17,3 @@ export DOCKER_HOST=unix://$socket
 deadline=$((SECONDS + 20))
 until docker image ls >/dev/null 2>&1 || ((SECONDS > deadline)); do sleep 0.1; done
 docker image inspect "$image" >/dev/null 2>&1 || docker load --quiet --input "$archive"
-# docker's first containers on the host's network fail where rootlesskit has none of its own, and later ones don't: it
-# can't enter the namespace that it is in already, and takes that for done in the end.
-[[ $USER == alice ]] || exit 0
-for _ in {1..5}; do
-    ! docker run --rm --network=host "$image" true >/dev/null 2>&1 || break
-done

@@ -78,6 +78,21 @@ def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_
     assert secret not in text
 
 
+@pytest.mark.parametrize("size", [exec_script.PIECE - 1, exec_script.PIECE, exec_script.PIECE * 4 + 7])
+def test_a_process_object_of_any_size_arrives_whole(on_a_node: Start, token: str, tmp_path: Path, size: int) -> None:
+    process = ("0123456789abcdef\\n$x" * (size // 16))[:size]
+    text = exec_script.run(RECORD, token, watched=False)
+    assert on_a_node(text, RUNS, **exec_script.variables(process)).wait() == 0
+    assert (tmp_path / "crun.process").read_text() == f"{process}\n"
+
+
+def test_as_many_variables_are_read_as_are_written_at_most() -> None:
+    names = exec_script.variables("x" * (exec_script.PIECE * exec_script.MOST_PIECES))
+    text = exec_script.run(RECORD, "token", watched=False)
+    assert len(names) == exec_script.MOST_PIECES
+    assert all(f"${{{name}}}" in text for name in names)
+
+
 def test_of_several_tasks_it_takes_one_that_is_on_the_node(on_a_node: Start, token: str, tmp_path: Path) -> None:
     runtime = f'case "$*" in "state "*.[013]) exit 1; esac; {RUNS}'
     on_a_node(exec_script.run({**RECORD, "tasks": 4}, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait()
