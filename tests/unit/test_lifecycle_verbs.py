@@ -170,3 +170,11 @@ def test_delete_waits_until_nobody_else_holds_the_container(
     fcntl.flock(container.descriptor, fcntl.LOCK_UN)
     assert exit_code(pid) == 7
     assert os.listdir(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize(
+    ("named", "path"),
+    [("/a", "/a"), ("/a:b", "/a:b"), ("file:/a", "/a"), ("journald:x", ""), ("syslog:x", "")],
+)
+def test_cruns_other_places_for_a_log_are_no_files(named: str, path: str) -> None:
+    assert operations._log_file(named) == path
