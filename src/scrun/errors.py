@@ -21,7 +21,7 @@
         └── NodeRuntimeError        the node's own OCI runtime can't be reached
 
 The message is the whole sentence a person sees: lower case, no full stop, naming the id, the path or the
-job, and what to do about it. It is printed once, by :func:`scrun.log.Log.fatal`, at the top.
+job, and what to do about it. It is printed once, at the top (:mod:`scrun.__main__`).
 
 docker and podman read words in these messages (containerd's shim: "does not exist", "container not running";
 docker: "executable file not found" means exit status 127, "permission denied" 126), so those words are part
