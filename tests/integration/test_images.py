@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -158,6 +159,31 @@ def test_what_the_container_changes_comes_back_and_stays_out_of_the_image(
     third = ran(container(at=path), *way)
     assert not was_carried(third)
     assert b"damaged" not in third.errors
+
+
+def test_a_read_only_root_is_read_only_but_not_what_is_mounted_on_it(
+    container: MakeContainer, private_bundle: MakeBundle, way: list[str]
+) -> None:
+    # The places that the mounts go to don't exist yet.
+    path = private_bundle(
+        "sh", "-c", "touch /x; touch /etc/passwd; rm /bin/wc; touch /new/place/x /volume/y; ls /new/place"
+    )
+    source = path / "volume"
+    source.mkdir()
+    source.chmod(0o777)
+    config = json.loads((path / "config.json").read_text())
+    config["root"]["readonly"] = True
+    config["mounts"] += [
+        {"destination": "/new/place", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/volume", "type": "bind", "source": str(source), "options": ["rbind"]},
+    ]
+    (path / "config.json").write_text(json.dumps(config))
+    for _ in range(2):
+        one = ran(container(at=path), *way)
+        assert one.output == b"x\n"
+        assert one.errors.count(b": Read-only file system\n") == 3
+    assert os.listdir(source) == ["y"]
+    assert not (path / "rootfs/new").exists()
 
 
 @pytest.mark.parametrize(

@@ -121,13 +121,52 @@ def test_no_mount_is_id_mapped() -> None:
 
 
 def device(path: str) -> dict[str, Any]:
-    return {"path": path, "type": "c", "major": 1, "minor": 3}
+    major, minor = {"/dev/fuse": (10, 229)}.get(path, (1, 3))
+    return {"path": path, "type": "c", "major": major, "minor": minor}
 
 
 def test_a_device_that_was_asked_for_stays_and_the_usual_ones_are_the_runtime_s() -> None:
     adapted, notes = changed(minimal(devices=[device("/dev/null"), device("/dev/fuse")]))
     assert adapted["linux"]["devices"] == [device("/dev/fuse")]
     assert notes == ["device /dev/null left to the node's runtime, which always makes it"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "place"),
+    [
+        ((1, 3), "/dev/null"),
+        ((1, 5), "/dev/zero"),
+        ((10, 200), "/dev/net/tun"),
+        ((10, 229), "/dev/fuse"),
+        ((195, 3), "/dev/nvidia3"),
+        ((195, 255), "/dev/nvidiactl"),
+        ((226, 1), "/dev/dri/card1"),
+        ((226, 128), "/dev/dri/renderD128"),
+    ],
+)
+def test_a_device_under_another_name_is_bound_from_where_every_node_has_it(
+    numbers: tuple[int, int], place: str
+) -> None:
+    other = device("/dev/other") | {"major": numbers[0], "minor": numbers[1]}
+    value = minimal(devices=[other])
+    adapted, notes = changed(value)
+    assert adapted["linux"]["devices"] == []
+    assert mount(adapted, "/dev/other") == {
+        "destination": "/dev/other",
+        "type": "bind",
+        "source": place,
+        "options": ["bind", "nosuid", "noexec"],
+    }
+    assert notes == [f"device /dev/other becomes a bind of the node's {place}"]
+    assert changed(adapted)[0] == adapted
+    assert as_root(value)[0]["linux"]["devices"] == [other], "root makes it"
+
+
+@pytest.mark.parametrize("numbers", [("b", 1, 3), ("p", 1, 3), ("c", 226, 100), ("c", 240, 0), ("c", None, None)])
+def test_a_device_that_may_be_anywhere_on_a_node_stays_as_it_is(numbers: tuple[str, int, int]) -> None:
+    given = dict(zip(("type", "major", "minor"), numbers, strict=True))
+    other = {"path": "/dev/other", **{key: value for key, value in given.items() if value is not None}}
+    assert changed(minimal(devices=[other]))[0]["linux"]["devices"] == [other]
 
 
 def test_a_privileged_container_does_not_ask_for_each_device_of_the_login_node() -> None:

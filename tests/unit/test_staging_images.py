@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -12,11 +14,16 @@ import pytest
 
 from scrun.slurm import slurm_conf
 from scrun.staging.children import Children
+from scrun.staging.content import Hashing
 from scrun.staging.feed import Feed
-from scrun.staging.images import Delta, Images, Tree, scan, settled
+from scrun.staging.images import Delta, Tree, parse, scan, settled
+from scrun.staging.kept import Images
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from scrun.staging.content import Checksums
 
 
 @pytest.fixture
@@ -28,10 +35,15 @@ def root(tmp_path: Path) -> Path:
         (root / name).write_text(name * 10_000)
     (root / "link").symlink_to("plain")
     (root / "big").write_bytes(bytes(1_000_000))
-    end = time.time() + 0.05  # beyond the tick in which a file might change unseen
+    wait_a_tick()
+    return root
+
+
+def wait_a_tick() -> None:
+    """Until what was changed up to now can't change unseen."""
+    end = time.time() + 0.05
     while time.time() < end:
         pass
-    return root
 
 
 @pytest.fixture
@@ -148,6 +160,130 @@ def test_a_directory_that_changed_by_itself_goes_along_each_time(root: Path, ima
     images.keep(base)
     (root / "etc").chmod(0o755)
     assert b"etc" in delta(root, images, base).changed
+
+
+@pytest.fixture
+def copy(root: Path, images: Images, tmp_path: Path) -> Path:
+    """A copy of a tree that was carried, with all that cp(1) can keep; it is old enough as well."""
+    os.link(root / "plain", root / "hard")
+    os.setxattr(root / "etc/passwd", "user.colour", b"red")
+    wait_a_tick()
+    tree = listed(root)
+    images.keep(tree, checksums(root)(list(parse(tree.listing))))
+    subprocess.run(["cp", "-a", root, tmp_path / "copy"], check=True)
+    wait_a_tick()
+    return tmp_path / "copy"
+
+
+def checksums(root: Path, asked: list[bytes] | None = None) -> Checksums:
+    """Takes them, and notes of what."""
+
+    def take(names: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        if asked is not None:
+            asked.extend(names)
+        hashing = Hashing(str(root), names, "user.*", threads=2)
+        while not hashing.has_ended:
+            pass
+        hashing.end()
+        return hashing.found
+
+    return take
+
+
+def test_a_copy_of_a_tree_is_the_same_by_its_content_and_known_from_then_on(
+    root: Path, copy: Path, images: Images
+) -> None:
+    asked: list[bytes] = []
+    assert images.closest(listed(copy), checksums(copy, asked)) == (listed(root).name, Delta())
+    assert {b"big", b"etc", b"etc/passwd"} <= set(asked)
+    asked.clear()
+    assert images.closest(listed(copy), checksums(copy, asked)) == (listed(root).name, Delta())
+    assert images.closest(listed(root), checksums(root, asked)) == (listed(root).name, Delta())
+    assert asked == []
+
+
+def test_without_checksums_a_copy_is_another_tree(copy: Path, images: Images, tmp_path: Path) -> None:
+    assert images.closest(listed(copy)) == (listed(copy).name, Delta())
+    for path in (tmp_path / "images").glob(".*.sums"):
+        path.write_bytes(path.read_bytes()[:-1])
+    assert images.closest(listed(copy), checksums(copy)) == (listed(copy).name, Delta())
+
+
+def unseen_byte(copy: Path) -> list[bytes]:
+    path = copy / "etc/deep/file"
+    before = path.stat()
+    path.write_bytes(b"X" + path.read_bytes()[1:])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    return [b"etc/deep/file"]
+
+
+def an_attribute(copy: Path) -> list[bytes]:
+    os.setxattr(copy / "etc/passwd", "user.colour", b"blue")
+    return [b"etc/passwd"]
+
+
+def an_attribute_of_a_directory(copy: Path) -> list[bytes]:
+    os.setxattr(copy / "etc", "user.colour", b"blue")
+    return [b"etc"]
+
+
+def a_link_that_is_a_copy(copy: Path) -> list[bytes]:
+    subprocess.run(["cp", "-a", copy / "plain", copy / "new"], check=True)
+    before = copy.stat()
+    (copy / "hard").unlink()
+    (copy / "new").rename(copy / "hard")
+    os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return [b"hard", b"plain"]
+
+
+@pytest.mark.parametrize("change", [unseen_byte, an_attribute, an_attribute_of_a_directory, a_link_that_is_a_copy])
+def test_what_only_looks_the_same_in_a_copy_goes_along(
+    root: Path, copy: Path, images: Images, change: Callable[[Path], list[bytes]]
+) -> None:
+    names = change(copy)
+    wait_a_tick()
+    for _ in range(2):
+        name, found = images.closest(listed(copy), checksums(copy))
+        assert name == listed(root).name
+        above = {os.path.dirname(one) for one in names} | {b"", *({b"etc"} if b"etc/deep/file" in names else set())}
+        assert set(found.changed) == {*names, *above}
+        assert found.gone == ()
+
+
+def test_two_files_that_have_become_one_go_along(root: Path, copy: Path, images: Images) -> None:
+    (root / "other").write_bytes((root / "plain").read_bytes())
+    shutil.copystat(root / "plain", root / "other")
+    wait_a_tick()
+    images.keep(base := listed(root), checksums(root)(list(parse(listed(root).listing))))
+    os.link(copy / "plain", copy / "other")
+    shutil.copystat(root, copy)
+    wait_a_tick()
+    name, found = images.closest(listed(copy), checksums(copy))
+    assert (name, found.changed) == (base.name, (b"", b"hard", b"other", b"plain"))
+
+
+def test_a_file_of_no_identity_is_not_known_by_a_checksum_either(root: Path, images: Images, tmp_path: Path) -> None:
+    with Children() as children:
+        base = scan(children, str(root), devices=False, tick=3600)
+    images.keep(base, checksums(root)(list(parse(base.listing))))
+    subprocess.run(["cp", "-a", root, tmp_path / "copy"], check=True)
+    wait_a_tick()
+    tree = listed(tmp_path / "copy")
+    assert images.closest(tree, checksums(tmp_path / "copy")) == (tree.name, Delta())
+
+
+def test_the_last_copies_are_remembered_and_go_with_their_image(
+    root: Path, copy: Path, images: Images, tmp_path: Path
+) -> None:
+    kept = tmp_path / "images"
+    for number in range(10):
+        subprocess.run(["cp", "-a", root, tmp_path / f"copy-{number}"], check=True)
+        wait_a_tick()
+        assert images.closest(listed(tmp_path / f"copy-{number}"), checksums(tmp_path / f"copy-{number}"))[1] == Delta()
+    assert len(list(kept.glob("*.*"))) == 8 + 1
+    images.forget(listed(root).name)
+    assert list(kept.iterdir()) == []
 
 
 def test_the_last_used_trees_are_remembered_and_not_more(root: Path, images: Images, tmp_path: Path) -> None:

@@ -77,9 +77,28 @@ def test_a_node_that_does_not_see_this_hosts_memory_is_another_host(file: Path) 
     assert not known.denies("/home/x", ["node1"]), "a disk or a server may be seen all the same"
 
 
-def test_a_disk_that_a_node_does_not_see_says_nothing_of_other_paths(file: Path) -> None:
-    Known(str(file), MOUNTS).learn([], ["/home/local/x"], ["node1"])
-    assert not Known(str(file), MOUNTS).denies("/run/x", ["node1"])
+def test_a_disk_of_this_hosts_that_a_node_lacks_is_not_asked_about_again(file: Path) -> None:
+    Known(str(file), MOUNTS).learn([], ["/var/lib/docker/x"], ["node1"])
+    known = Known(str(file), MOUNTS)
+    assert known.denies("/var/lib/docker/y", ["node1"])
+    assert known.denies("/var/lib/docker/y", ["node1", "node2"]), "one that lacks it is enough"
+    assert not known.denies("/var/lib/docker/y", ["node2"])
+    assert not known.denies("/home/local/x", ["node1"]), "another disk"
+
+
+@pytest.mark.parametrize(
+    ("seen", "unseen", "nodes"),
+    [
+        ((), "/home/x", ["node1"]),  # a server's: the path may only be new there
+        ((), "/var/x", ["node1", "node2"]),  # which of them?
+        (("/var/y",), "/var/x", ["node1"]),  # a disk that they do share, then
+    ],
+)
+def test_what_is_not_seen_otherwise_says_nothing_of_other_paths(
+    file: Path, seen: tuple[str, ...], unseen: str, nodes: list[str]
+) -> None:
+    Known(str(file), MOUNTS).learn(seen, [unseen], nodes)
+    assert not Known(str(file), MOUNTS).denies(unseen, nodes)
 
 
 def test_what_is_forgotten_is_asked_again_and_forgetting_nothing_is_no_error(file: Path) -> None:

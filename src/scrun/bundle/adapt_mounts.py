@@ -22,6 +22,25 @@ _DEFAULT_DEVICES = frozenset(
 )
 """What every runtime supplies by itself (config-linux.md, Default Devices)."""
 
+_PLACES = {
+    (1, 3): "/dev/null",
+    (1, 5): "/dev/zero",
+    (1, 7): "/dev/full",
+    (1, 8): "/dev/random",
+    (1, 9): "/dev/urandom",
+    (1, 11): "/dev/kmsg",
+    (5, 0): "/dev/tty",
+    (10, 200): "/dev/net/tun",
+    (10, 229): "/dev/fuse",
+    (10, 232): "/dev/kvm",
+    (195, 254): "/dev/nvidia-modeset",
+    (195, 255): "/dev/nvidiactl",
+}
+"""Where Linux has the character devices of these numbers (its devices.txt), on every machine."""
+
+_NVIDIA, _DRI = 195, 226
+"""Majors of GPUs: nvidia0 to nvidia253; dri/card0 to card63, and dri/renderD128 on."""
+
 _SHM = "/dev/shm"  # noqa: S108 (the container's, and no file of ours)
 
 _PRIVATE_SHM = ["nosuid", "noexec", "nodev", "mode=1777"]
@@ -66,6 +85,35 @@ def _bound_devices(config: Config) -> Iterator[str]:
         else:
             kept.append(mount)
     _put(config, kept)
+
+
+def _devices_elsewhere(config: Config) -> Iterator[str]:
+    """A device under another name: the node's runtime would look for one of that name on the node, where none is."""
+    linux = config.get("linux", {})
+    kept = []
+    for device in linux.get("devices", []):
+        path, place = device["path"], _place(device)
+        if place in ("", path):
+            kept.append(device)
+            continue
+        config.setdefault("mounts", []).append(
+            {"destination": path, "type": "bind", "source": place, "options": ["bind", "nosuid", "noexec"]}
+        )
+        yield f"device {path} becomes a bind of the node's {place}"
+    if "devices" in linux:
+        linux["devices"] = kept
+
+
+def _place(device: dict[str, Any]) -> str:
+    """Where a node has the device of these numbers, "" if that isn't the same everywhere."""
+    major, minor = device.get("major", -1), device.get("minor", -1)
+    if device.get("type") not in ("c", "u") or minor < 0:
+        return ""
+    if major == _NVIDIA and minor < 254:
+        return f"/dev/nvidia{minor}"
+    if major == _DRI and (minor < 64 or 128 <= minor < 192):
+        return f"/dev/dri/{'card' if minor < 64 else 'renderD'}{minor}"
+    return _PLACES.get((major, minor), "")
 
 
 def _shared_memory(config: Config) -> Iterator[str]:
@@ -157,6 +205,6 @@ DEVICES = (_devices, _bound_devices)
 
 EVERY_JOB = (_shared_memory, _id_mapped)
 
-UNPRIVILEGED = (_owner_options, _kernel_file_systems)
+UNPRIVILEGED = (_devices_elsewhere, _owner_options, _kernel_file_systems)
 
 WITHOUT_NAMESPACE = (_kernel_file_systems,)

@@ -3,6 +3,8 @@
 Remembered are mounts of this host, not paths: a mount that a node has from the same server shows it all that is in
 there. A node that loses one within the time has lost its users' files as well; the container's step then fails to
 start, with the node's own words, and what was known is forgotten.
+
+A disk of this host's that a node was found not to have is remembered too (docker's own directory, mostly).
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ import os
 import time
 
 from scrun import fastjson, identity
-from scrun.staging.mountinfo import MountTable
+from scrun.staging.mountinfo import LOCAL_TYPES, MountTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SECONDS = 600
-_OTHER_HOST = "is another host"
+_OTHER_HOST, _LACKS = "is another host", "lacks"
 _IN_MEMORY = ("overlay", "tmpfs", "ramfs")  # as mounts they are their host's alone
 NAME = ".seen-by-nodes.json"  # in the user's own root directory; no container's id begins with a dot
 
@@ -43,15 +45,24 @@ class Known:
         return bool(mount) and all(f"{node} {mount}" in self._seen for node in nodes)
 
     def denies(self, path: str, nodes: Sequence[str]) -> bool:
-        """Whether the path is on a file system in this host's memory, and some node was found to be another host."""
-        return self._is_in_memory(path) and any(f"{node} {_OTHER_HOST}" in self._seen for node in nodes)
+        """Whether some node hasn't got what the path is on: a disk of this host's, or a file system in its memory."""
+        if self._is_in_memory(path):
+            return any(f"{node} {_OTHER_HOST}" in self._seen for node in nodes)
+        mount = self._mount(path)
+        return any(f"{node} {_LACKS} {mount}" in self._seen for node in nodes)
 
     def learn(self, seen: Iterable[str], unseen: Iterable[str], nodes: Sequence[str]) -> None:
         """The nodes were found to see these paths, all of them, and not all of them those."""
         now = int(time.time())
         fresh = {f"{node} {mount}": now for path in seen if (mount := self._mount(path)) for node in nodes}
-        if len(nodes) == 1 and any(self._is_in_memory(path) for path in unseen):
-            fresh[f"{nodes[0]} {_OTHER_HOST}"] = now
+        if len(nodes) == 1:  # of several it isn't known which one
+            node = nodes[0]
+            for path in unseen:
+                mount = self._mount(path)
+                if self._is_in_memory(path):
+                    fresh[f"{node} {_OTHER_HOST}"] = now
+                elif self._is_local(path) and f"{node} {mount}" not in self._seen | fresh:
+                    fresh[f"{node} {_LACKS} {mount}"] = now
         if not fresh or not self._seconds or not self._path:
             return
         temporary = f"{self._path}.{os.getpid()}"
@@ -63,8 +74,14 @@ class Known:
             pass  # then the next container asks again
 
     def _is_in_memory(self, path: str) -> bool:
+        return self._type(path) in _IN_MEMORY
+
+    def _is_local(self, path: str) -> bool:
+        return self._type(path) in LOCAL_TYPES
+
+    def _type(self, path: str) -> str:
         mount = self._mounts.covering(os.path.realpath(path)) if self._mounts else None
-        return mount is not None and mount.fstype in _IN_MEMORY
+        return mount.fstype if mount else ""
 
     def _mount(self, path: str) -> str:
         mount = self._mounts.covering(os.path.realpath(path)) if self._mounts else None

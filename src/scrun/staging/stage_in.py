@@ -224,7 +224,8 @@ class _StageIn:
     def _over_image(self, mode: str, config: dict[str, Any]) -> dict[str, Any]:
         """The config, with an overlay for its root filesystem where the nodes have an image of it.
 
-        The runtime mounts it, the first of the mounts, in the container's user namespace (Linux 5.11).
+        The runtime mounts it, the first of the mounts, in the container's user namespace (Linux 5.11). root.readonly
+        is of what lies below it, so the mount says so too; crun makes it so when all is mounted.
         """
         if mode != "overlay":
             return config
@@ -233,7 +234,7 @@ class _StageIn:
             "destination": "/",
             "type": "overlay",
             "source": "overlay",
-            "options": ["userxattr", *layers.split(",")],
+            "options": [*(["ro"] if config["root"].get("readonly") else []), "userxattr", *layers.split(",")],
         }
         root = {**config["root"], "path": f"{self._node_path}/root"}
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}

@@ -9,8 +9,10 @@ import time
 
 from scrun.staging import nodes
 from scrun.staging.archive import Archiver
+from scrun.staging.content import Hashing
 from scrun.staging.feed import CHUNK, Feed
-from scrun.staging.images import Delta, Images, scan, settled
+from scrun.staging.images import Delta, parse, scan, settled
+from scrun.staging.kept import Images, summed
 from scrun.staging.place import PLACE
 
 TYPE_CHECKING = False
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 ROOTFS = "rootfs"
 _MUCH = 1 << 22  # bytes from which on connections of their own are worth it
 _PAUSE = 1.0  # seconds between two words on how far it is
+_READERS = 2  # threads that take checksums, while nothing else is done
+_SOON = 0.02  # seconds
 _FIRST_WORD = 2.0  # seconds: what takes less long needs none
 
 
@@ -46,6 +50,7 @@ class Transfer:
         self._nodes = list(step.nodes)
         self._images = Images(container.images)
         self._feed: Feed | None = None
+        self._hashing: Hashing | None = None
         self._orders = -1
         self._heard = 0  # how many words every node has said
         self._noted = 0
@@ -57,6 +62,8 @@ class Transfer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._hashing:
+            self._hashing.end()
         if self._feed:
             self._feed.close()
         if self._orders >= 0:
@@ -113,7 +120,7 @@ class Transfer:
     def _place(self, root: Part) -> tuple[str, Delta]:
         """See to it that the nodes have an image that is near the directory, and say what it needs on top."""
         tree = self._scan(root)
-        name, delta = self._images.closest(tree)
+        name, delta = self._images.closest(tree, lambda names: self._checksums(root, names))
         said = self._ask(f"image {name} {self._kilobytes(tree)}")
         lacking = [node for node, answer in said.items() if answer[0] == "lacks"]
         if lacking and name != tree.name:
@@ -140,14 +147,17 @@ class Transfer:
         self._log("info", f"carrying {root.source} to {', '.join(lacking)}")
         self._order("fill")
         self._expected = tree.size
+        listing = parse(tree.listing)
+        hashing = self._hash(root, summed(listing, listing))  # the files are read anyway, at about the same time
         with self._archiver(lacking) as archiver:
             archiver.add(root._replace(name="tree"), recursive=False)
             archiver.add_files({"complete": b""})
         self._hear()
+        checksums = self._hashed(hashing)
         tree, others = settled(tree, self._scan(root))
         if not others:
             self._ask(f"commit {tree.name}")
-            self._images.keep(tree)
+            self._images.keep(tree, checksums)
         else:
             some = ", ".join(repr(os.fsdecode(name)) for name in others[:3])
             self._log("info", f"{root.source} changed while it was carried, and will be again: {some} ({len(others)})")
@@ -156,6 +166,23 @@ class Transfer:
 
     def _scan(self, root: Part) -> Tree:
         return scan(self._children, root.source, devices=self._container.user_id == 0)
+
+    def _checksums(self, root: Part, names: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Those of the tree's files and directories, and nothing else meanwhile."""
+        self._log("debug", f"{root.source} looks like an image that was carried: reading it to compare")
+        return self._hashed(self._hash(root, names, threads=_READERS))
+
+    def _hash(self, root: Part, names: Sequence[bytes], threads: int = 1) -> Hashing:
+        if self._hashing:
+            self._hashing.end()
+        self._hashing = Hashing(root.source, names, nodes.xattrs(self._container), threads)
+        return self._hashing
+
+    def _hashed(self, hashing: Hashing) -> Mapping[bytes, bytes]:
+        while not hashing.has_ended:
+            self._check()
+            self._children.wait(lambda: hashing.has_ended, seconds=_SOON)
+        return hashing.found
 
     @staticmethod
     def _kilobytes(tree: Tree) -> int:
