@@ -66,8 +66,8 @@ def test_input_reaches_it_unharmed_and_ends(running: Container) -> None:
 
 @pytest.mark.slurm_only("there is no job")
 def test_it_is_a_step_of_the_containers_job_on_its_node(running: Container) -> None:
-    done = execute(running, "sh", "-c", "echo $SLURM_JOB_ID")
-    assert int(done.stdout) == running.record["job"]
+    done = execute(running, "sh", "-c", "echo $SLURM_JOB_ID $SLURMD_NODENAME")
+    assert done.stdout.split() == [str(running.record["job"]), running.record["nodes"]]
     assert slurm.steps(running.record["job"]) == [f"{running.record['job']}.{running.record['step']}"]  # its own ended
 
 

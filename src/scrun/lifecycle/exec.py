@@ -128,13 +128,15 @@ def _order(
     own = dict(entry.partition("=")[::2] for entry in process.get("env", ()))
     keep_user = record["runtime"]["kind"] == "crun"
     made = exec_process.adapted(process, config["process"], uid=record["uid"], note=note, keep_user=keep_user)
-    made["env"] = [*process.get("env", ()), *(v for v in record["job_environment"] if v.partition("=")[0] not in own)]
+    where = _node(record, wanted or own.get(NODE, ""))
+    jobs = (*record["job_environment"], f"SLURMD_NODENAME={where}")  # the last is what slurmstepd adds
+    made["env"] = [*process.get("env", ()), *(v for v in jobs if v.partition("=")[0] not in own)]
     text = fastjson.dumps(made)
     if len(text) > _LONGEST:
         raise UsageError(f"the process object has {len(text)} bytes; {_LONGEST} at most: give it less environment")
     return {
         "token": os.urandom(16).hex(),
-        "node": _node(record, wanted or own.get(NODE, "")),
+        "node": where,
         "environment": {**node.environment(record), **exec_script.variables(text)},
     }
 
