@@ -61,7 +61,7 @@ class Anchor:
         loop.watch(creator, self._from_creator)
         loop.watch(standin, self._from_standin)
         self._preparation: Preparation | None = Preparation(
-            loop, container, tell=self._tell, ready=self._ready, failed=self._not_prepared
+            loop, container, save=self.save, tell=self._tell, ready=self._ready, failed=self._not_prepared
         )
         self._ending: Ending | None = None
 

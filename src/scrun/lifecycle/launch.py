@@ -42,6 +42,8 @@ def renew_files(loop: Loop, container: Container, plan: Message, *, log: Say, do
 
     def said(message: Message) -> None:
         nonlocal answered
+        if answered:
+            return
         answered = True
         if "error" in message:
             log("info", f"files that have changed since create stay as they were: {message['message']}")

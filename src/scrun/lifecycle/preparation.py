@@ -6,7 +6,7 @@ config; the hook script is loaded before the job is asked for, so that a broken 
 
 from __future__ import annotations
 
-from scrun.errors import ScrunError, SlurmError
+from scrun.errors import JobRefused, ScrunError, SlurmError
 from scrun.lifecycle import wire
 from scrun.lifecycle.worker import Worker
 
@@ -26,7 +26,7 @@ FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 5.0, 30.0
 class Preparation:
     """Get both, then call ``ready``; or ``failed`` with the reason, when nothing is under way any more.
 
-    What it learns goes into the container's record, and what the workers say to ``tell``.
+    What it learns goes into the container's record, which ``save`` writes down, and what the workers say to ``tell``.
     """
 
     def __init__(
@@ -34,18 +34,20 @@ class Preparation:
         loop: Loop,
         container: Container,
         *,
+        save: Callable[[], None],
         tell: Callable[[Message], None],
         ready: Callable[[], None],
         failed: Callable[[ScrunError], None],
     ) -> None:
         self._loop, self._container, self._record = loop, container, container.record
-        self._tell, self._ready, self._failed = tell, ready, failed
+        self._save, self._tell, self._ready, self._failed = save, tell, ready, failed
         self._plan: Message = {}
         self._failure: ScrunError | None = None
         self._asked = False  # for a job: from then on there may be one
         self._staged = False
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
+        self._looks_again = False
         self._allocating: Worker | None = self._worker("allocate", self._allocation, self._allocation_ended)
         self._staging: Worker | None = self._worker("stage in", self._staging_said, self._staging_ended)
 
@@ -74,17 +76,21 @@ class Preparation:
 
     def _allocation(self, message: Message) -> None:
         if "error" in message:
-            self._failure = self._failure or wire.failed(message)
+            error = wire.failed(message)
+            if self._looks_again and not isinstance(error, JobRefused):
+                self._tell({"log": "info", "message": f"{error}: looking again later"})  # the job waits all the same
+            else:
+                self._failure = self._failure or error
         elif "job" in message:
             self._record.update(job=message["job"], job_owned="request" in self._plan["job"])
-            self._container.save()
+            self._save()
         elif "waiting" in message:
             self._tell({"waiting": message["waiting"], "job": self._record["job"]})
         elif "nodes" in message:
             found = message["nodes"]
             self._record.update({key: found[key] for key in ("nodes", "uid", "gid", "user", "group", "tasks")})
             self._record.update(job_environment=found["environment"], gpus=found["gpus"])
-            self._container.save()
+            self._save()
             self._tell({"granted": found["nodes"]})
 
     def _allocation_ended(self) -> None:
@@ -101,6 +107,7 @@ class Preparation:
             self.cancel(SlurmError(worker.last_words("no answer from Slurm") if worker else ""))
 
     def _look_again(self) -> None:
+        self._looks_again = True
         self._allocating = self._worker("allocate", self._allocation, self._allocation_ended)
         look_at = {"look at": self._record["job"], "step": self._plan["step_environment"]}
         self._allocating.send({**self._plan["job"], **look_at})
@@ -117,7 +124,7 @@ class Preparation:
         elif "staged" in message:
             self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])
             self._record.update(networked=message["networked"], hold=message["hold"], stage_out_owed=True)
-            self._container.save()
+            self._save()
             self._staged = True
             if not self._failure:
                 self._ready()

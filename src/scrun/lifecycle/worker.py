@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import select
 import signal
 
 from scrun.errors import ScrunError
@@ -94,8 +95,12 @@ class Worker:
             self._said(message)
 
     def _reaped(self, _status: int) -> None:
-        while self._open:  # what it said last counts, even when its end was seen first
+        # What it said last counts, even when its end was seen first; a child that it left may hold the channel open.
+        while self._open and select.select([self._channel], [], [], 0)[0]:
             self._readable()
+        if self._open:
+            self._loop.unwatch(self._channel)
+            self._open = False
         self._gone = True
         self._finish()
 
