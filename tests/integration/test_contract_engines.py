@@ -118,6 +118,21 @@ def test_a_queued_container_in_the_foreground_is_interrupted(engine: Engine, hel
     wait_until(lambda: not queued_jobs(), "the job has gone")
 
 
+@slurms_own
+def test_while_a_create_waits_for_its_job_an_engine_answers(engine: Engine, held_node: int) -> None:
+    other, name = engine.name(), engine.name()
+    engine.call("create", *engine.words(command=("true",), name=other)[1:]).ok()
+    words = engine.words(*QUEUED[:3], "SCRUN_CREATE_TIMEOUT=40", command=("sh", "-c", "exit 7"), name=name)
+    process = engine.user.start(engine.program, *words, env=engine.env)
+    wait_until(queued_jobs, "its job is queued", 30)
+    engine.call("inspect", other, timeout=10).ok()
+    if not engine.is_podman:  # which keeps its lock on a container that it creates, whatever the runtime
+        engine.call("ps", "--all", timeout=10).ok()
+    assert process.poll() is None
+    slurm.release(held_node)
+    assert process.wait(40) == 7
+
+
 # --- what does not listen
 
 
