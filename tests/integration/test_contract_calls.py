@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,18 +36,28 @@ def little(user: User) -> Variables:
     return {**nothing(user), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": f"/run/user/{user.uid}"}
 
 
+@pytest.fixture
+def no_default_conf(slurm_conf: Callable[..., Path]) -> Iterator[Path]:
+    """A configuration that must be named to be found: the cluster's own is out of the way."""
+    conf = slurm_conf()
+    usual, aside = Path("/etc/slurm/slurm.conf"), Path("/etc/slurm/slurm.conf.aside")
+    usual.rename(aside)
+    yield conf
+    aside.rename(usual)
+
+
 @pytest.mark.parametrize("environment", [nothing, little])
 @pytest.mark.parametrize("whose", ["alice", "root"])
 def test_each_call_does_with_what_podman_gives_it(
+    no_default_conf: Path,
     container: MakeContainer,
     request: pytest.FixtureRequest,
-    slurm_conf: Callable[..., Path],
     whose: str,
     environment: Callable[[User], Variables],
 ) -> None:
     # Only create knows where the configuration is.
     user = request.getfixturevalue(whose)
-    one = container("sh", "-c", TRAP, user=user).created(env={"SLURM_CONF": str(slurm_conf())})
+    one = container("sh", "-c", TRAP, user=user).created(env={"SLURM_CONF": str(no_default_conf)})
     given = environment(user)
     for call in ("start", "state", "pause", "resume", "kill HUP", "ps", "update"):
         verb, *words = call.split()

@@ -14,7 +14,7 @@ from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
 from .rootfs import Config
-from .users import Done
+from .users import Done, User
 from .waiting import wait_until
 
 TRAP = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done"
@@ -150,9 +150,42 @@ def test_an_exec_has_a_home(running: Container) -> None:
     assert execute(running, "sh", "-c", "echo $HOME").ok().stdout.strip() == "/"  # of /etc/passwd, as with any runtime
 
 
-def test_an_exec_has_the_user_that_it_asks_for_as_root(container: MakeContainer, alice: object) -> None:
-    one = container("sh", "-c", TRAP).started()
-    assert execute(one, "id", "-u", options=("--user", "0:0")).ok().stdout.strip() == "0"
+STATUS = ("grep", "-e", "NoNewPrivs", "-e", "CapEff", "-e", "Groups", "-e", "Uid", "-e", "Gid", "/proc/self/status")
+
+
+def status(one: Container, *options: str) -> dict[str, list[str]]:
+    """What the kernel says of a process that was run so."""
+    lines = execute(one, *STATUS, options=options).ok().stdout.splitlines()
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "value"),
+    [
+        ((), "NoNewPrivs", ["0"]),
+        (("--no-new-privs",), "NoNewPrivs", ["1"]),
+        ((), "CapEff", ["0000000000000020"]),
+        (("--cap", "CAP_NET_ADMIN"), "CapEff", ["0000000000001020"]),
+        (("-c", "net_admin"), "CapEff", ["0000000000001020"]),
+        (("--user", "1000"), "Uid", ["1000"] * 4),
+        (("--user", "1000:2000"), "Gid", ["2000"] * 4),
+        (("-g", "10", "--additional-gids", "20"), "Groups", ["10", "20"]),
+    ],
+)
+def test_who_an_exec_runs_as_is_as_it_asks_where_root_calls(
+    container: MakeContainer, root: User, options: tuple[str, ...], key: str, value: list[str]
+) -> None:
+    one = container("sh", "-c", TRAP, user=root, change=lambda config: config["process"].pop("noNewPrivileges"))
+    one.started().wait_for_output(b"ready\n")
+    if not one.runtime.is_scrun and key != "Uid":
+        pytest.skip("crun: names and sums them otherwise")
+    assert status(one, *options)[key] == value
+
+
+@slurms_own
+@pytest.mark.parametrize("options", [("--user", "1000:1000"), ("-g", "10"), ("--cap", "CAP_NET_ADMIN")], ids=str)
+def test_a_user_that_is_not_mapped_on_the_node_is_no_obstacle(running: Container, options: tuple[str, ...]) -> None:
+    assert status(running, *options)["Uid"] == ["0"] * 4
 
 
 @pytest.mark.parametrize("size", [100_000, 400_000, 800_000])
@@ -312,3 +345,25 @@ def test_kill_and_delete_take_a_pattern(container: MakeContainer) -> None:
     several[0].runtime.run("delete", "-r", "-f", pattern).ok()
     assert [one.path.exists() for one in several] == [False, False, True]
     assert slurm.jobs() >= {several[2].record["job"]}
+
+
+@slurms_own
+@pytest.mark.parametrize("length", [256, 1024])
+def test_an_id_that_is_too_long_for_a_directory_is_refused_and_unknown(container: MakeContainer, length: int) -> None:
+    one = container("true")
+    done = one.runtime.run("create", "--bundle", str(one.bundle), "x" * length)
+    assert done.status == 1
+    assert "choose a shorter id" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "does not exist" in one.runtime.run("state", "x" * length).stderr
+
+
+def test_a_container_outlives_a_caller_whose_end_would_have_ended_create(container: MakeContainer) -> None:
+    # go-runc calls with PDEATHSIG=KILL, and threads of Go's come and go.
+    one = container("sh", "-c", TRAP)
+    words = one.runtime.argv("create", "--bundle", str(one.bundle), "--pid-file", str(one.pid_file), one.id)
+    one.runtime.user.run("sh", "-c", 'setpriv --pdeathsig KILL "$@"; exit $?', "sh", *words).ok()
+    assert one.status() == "created"
+    one.runtime.user.run("setpriv", "--pdeathsig", "KILL", *one.runtime.argv("start", one.id)).ok()
+    assert execute(one, "true").status == 0
+    assert one.status() == "running"

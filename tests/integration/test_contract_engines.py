@@ -118,6 +118,21 @@ def test_a_queued_container_in_the_foreground_is_interrupted(engine: Engine, hel
     wait_until(lambda: not queued_jobs(), "the job has gone")
 
 
+@slurms_own
+def test_while_a_create_waits_for_its_job_an_engine_answers(engine: Engine, held_node: int) -> None:
+    other, name = engine.name(), engine.name()
+    engine.call("create", *engine.words(command=("true",), name=other)[1:]).ok()
+    words = engine.words(*QUEUED[:3], "SCRUN_CREATE_TIMEOUT=40", command=("sh", "-c", "exit 7"), name=name)
+    process = engine.user.start(engine.program, *words, env=engine.env)
+    wait_until(queued_jobs, "its job is queued", 30)
+    engine.call("inspect", other, timeout=10).ok()
+    if not engine.is_podman:  # which keeps its lock on a container that it creates, whatever the runtime
+        engine.call("ps", "--all", timeout=10).ok()
+    assert process.poll() is None
+    slurm.release(held_node)
+    assert process.wait(40) == 7
+
+
 # --- what does not listen
 
 
@@ -161,30 +176,30 @@ def slow_srun(root: User, oci_conf: Callable[[str], None]) -> Iterator[Path]:
     program.chmod(0o755)
     oci_conf(f"{Path('/etc/slurm/oci.conf').read_text()}\nSrunPath={program}\n")
     yield gate
-    gate.touch()
-    wait_until(lambda: subprocess.run(["pgrep", "-f", program]).returncode, "none waits any more")
     program.unlink()
     gate.unlink()
     directory.rmdir()
 
 
 @slurms_own
-def test_while_a_start_takes_its_time_an_engine_answers(engine: Engine, slow_srun: Path) -> None:
-    other = engine.name()
+def test_while_a_start_takes_its_time_an_engine_answers(slow_srun: Path, engine: Engine) -> None:
+    other, name = engine.name(), engine.name()
     engine.call("create", *engine.words(command=("true",), name=other)[1:]).ok()
-    name = engine.name()
-    process = engine.user.start(
-        engine.program, *engine.words("--detach", command=("sleep", "60"), name=name), env=engine.env
-    )
-    root = "/run/docker/runtime-runc/moby" if engine.user.name == "root" else f"/run/user/{engine.user.uid}"
-    state = Path(wait_until(lambda: starting_record(Path(root)), "srun was called", 30) or "")
-    assert process.poll() is None
-    engine.call("inspect", other, timeout=10).ok()
-    if not engine.is_podman:  # which keeps its lock on a container that it starts, whatever the runtime
-        engine.call("ps", "--all", timeout=10).ok()
-    assert json.loads(engine.user.run("scrun", "--root", str(state.parent.parent), "state", state.parent.name).output)
-    slow_srun.touch()
-    assert process.wait(30) == 0
+    words = engine.words("--detach", command=("sleep", "60"), name=name)
+    process = engine.user.start(engine.program, *words, env=engine.env)
+    try:
+        root = "/run/docker/runtime-runc/moby" if engine.user.name == "root" else f"/run/user/{engine.user.uid}"
+        state = Path(wait_until(lambda: starting_record(Path(root)), "srun was called", 30) or "")
+        assert process.poll() is None
+        engine.call("inspect", other, timeout=10).ok()
+        if not engine.is_podman:  # which keeps its lock on a container that it starts, whatever the runtime
+            engine.call("ps", "--all", timeout=10).ok()
+        asked = engine.user.run("scrun", "--root", str(state.parent.parent), "state", state.parent.name).ok()
+        assert json.loads(asked.output)["status"] == "running"
+    finally:
+        slow_srun.touch()
+        status = process.wait(30)
+    assert status == 0
     assert engine.is_running(name)
 
 
@@ -196,6 +211,16 @@ def starting_record(root: Path) -> Path | None:
             if record.get("step_pid") and not record.get("step"):
                 return path
     return None
+
+
+# --- exec
+
+
+def test_an_exec_in_a_directory_that_is_not_there_has_the_engines_status(engine: Engine) -> None:
+    name = engine.detached("sleep", "60")
+    done = engine.call("exec", "--workdir", "/nosuch", name, "true")
+    assert done.status == 127, done
+    assert engine.is_running(name)
 
 
 # --- network

@@ -62,9 +62,12 @@ class Container:
                 _drop_if_half_made(root, container_id)
                 continue
             except OSError as error:
-                raise ScrunError(
-                    f"can't make {path}: {error.strerror}: name a directory of yours with --root"
-                ) from error
+                advice = (
+                    "choose a shorter id"
+                    if error.errno == errno.ENAMETOOLONG
+                    else "name a directory of yours with --root"
+                )
+                raise ScrunError(f"can't make {path}: {error.strerror}: {advice}") from error
             try:
                 claimed = cls(root, container_id, _open_directory(path))
             except FileNotFoundError:
