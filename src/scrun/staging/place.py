@@ -137,7 +137,8 @@ reach() {
 } 2>/dev/null
 
 enter make
-drop 2>/dev/null
+claim
+clear_all 2>/dev/null
 trap leave EXIT
 trap 'exit 143' HUP INT TERM
 mkdir -m 700 -- "$name" 2>/dev/null && cd -- "./$name" || refuse "$base/$name: can't be made"
