@@ -7,6 +7,7 @@ SLURM_INCLUDE_DIR and SLURM_LIB_DIR say where Slurm is, as they do for pyslurm.
 import importlib.util
 import os
 import sys
+import sysconfig
 
 from setuptools import Extension, setup
 
@@ -24,7 +25,8 @@ def extensions() -> list[Extension]:
         print(f"scrun: building without its part of libslurm: {missing}", file=sys.stderr)
         return []
     packages = os.path.dirname(os.path.dirname(pyslurm.origin))  # its .pxd files name headers from there
-    library = os.environ.get("SLURM_LIB_DIR", "/usr/lib64")
+    debians = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
+    library = os.environ.get("SLURM_LIB_DIR", debians if os.path.isdir(debians) else "/usr/lib64")
     private = [
         path for path in (f"{library}/slurm", f"{library}/slurm-wlm") if os.path.exists(f"{path}/libslurmfull.so")
     ]

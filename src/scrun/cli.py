@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,8 +38,9 @@ def main(argv: Sequence[str], perform: Callable[[Call], int] | None = None) -> i
         return 1
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "scrun"
-        message = error.format_message().rstrip(".")
-        sys.stderr.write(f"scrun: {message[:1].lower()}{message[1:]}: see {where} --help\n")
+        what, _, meant = error.format_message().rstrip(".").partition(". Did you mean ")
+        hint = f"did you mean {meant} see" if meant else "see"
+        sys.stderr.write(f"scrun: {what[:1].lower()}{what[1:]}: {hint} {where} --help\n")
         return 1
     except click.Abort:
         return 130
@@ -49,8 +51,8 @@ def program(perform: Callable[[Call], int]) -> click.Group:
     group = click.Group(
         "scrun",
         help="Run OCI containers as Slurm jobs: an OCI runtime for docker, podman and the shell.",
-        epilog=f"Not supported: {', '.join(NOT_SUPPORTED)}.",
-        params=[_option(option) for option in GLOBAL_OPTIONS],
+        epilog=f"{_said_once(GLOBAL_OPTIONS)}Not supported: {', '.join(NOT_SUPPORTED)}.",
+        params=_options(GLOBAL_OPTIONS),
         context_settings=_CONTEXT,
         callback=_remember_globals,
     )
@@ -108,7 +110,7 @@ def _command(name: str, command: Command, perform: Callable[[Call], int]) -> cli
             words += value if isinstance(value, tuple) else () if value is None else (value,)
         return perform(Call(name, click.get_current_context().find_root().obj, given, words))
 
-    parameters: list[click.Parameter] = [_option(option) for option in command.options]
+    parameters: list[click.Parameter] = [*_options(command.options)]
     parameters += [
         click.Argument(
             [argument],
@@ -121,7 +123,14 @@ def _command(name: str, command: Command, perform: Callable[[Call], int]) -> cli
     ]
     takes_the_rest = any("..." in word for word in command.arguments)
     settings: dict[str, Any] = {**_CONTEXT, "allow_interspersed_args": not takes_the_rest}
-    return click.Command(name, help=command.help, params=parameters, callback=callback, context_settings=settings)
+    return click.Command(
+        name,
+        help=command.help,
+        epilog=_said_once(command.options),
+        params=parameters,
+        callback=callback,
+        context_settings=settings,
+    )
 
 
 def _not_supported(name: str, perform: Callable[[Call], int]) -> click.Command:
@@ -140,7 +149,30 @@ def _complete_argument(context: click.Context, argument: click.Parameter, incomp
     return _offer(completion.of_argument(name, context.find_root().params), incomplete)
 
 
-def _option(option: Option) -> click.Option:
+def _alike(options: Sequence[Option]) -> dict[str, list[Option]]:
+    """Options of which nothing but one and the same is to be said, by that."""
+    found: dict[str, list[Option]] = {}
+    for option in options:
+        found.setdefault(option.help, []).append(option)
+    return {text: those for text, those in found.items() if len(those) > 2}
+
+
+def _said_once(options: Sequence[Option]) -> str:
+    """Paragraphs for below the table of options, which hasn't these."""
+    paragraphs = (
+        f"{text[:1].upper()}{text[1:]}: {', '.join(option.spellings[0] for option in those)}."
+        for text, those in _alike(options).items()
+    )
+    # \b: click would break the lines at the hyphens of an option, too.
+    return "".join(f"\b\n{textwrap.fill(text, 76, break_on_hyphens=False)}\n\n" for text in paragraphs)
+
+
+def _options(options: Sequence[Option]) -> list[click.Option]:
+    alike = _alike(options)
+    return [_option(option, hidden=option.help in alike) for option in options]
+
+
+def _option(option: Option, *, hidden: bool) -> click.Option:
     words = [option.name, *option.spellings]
     if option.metavar:
         known = completion.of_option(option.metavar)
@@ -149,6 +181,7 @@ def _option(option: Option) -> click.Option:
             metavar=option.metavar,
             help=option.help,
             multiple=option.repeats,
+            hidden=hidden,
             shell_complete=lambda _context, _option, incomplete: _offer(known, incomplete),
         )
-    return click.Option(words, is_flag=True, help=option.help)
+    return click.Option(words, is_flag=True, help=option.help, hidden=hidden)

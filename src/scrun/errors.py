@@ -61,7 +61,9 @@ class ContainerNotFound(ContainerError):
     """No container of that id under the root directory."""
 
     def __init__(self, container_id: str) -> None:
-        super().__init__(f"container {container_id!r} does not exist: container does not exist")
+        super().__init__(
+            f"container does not exist: no {container_id!r} here: see scrun list (each --root has its own)"
+        )
 
 
 class ContainerExists(ContainerError):

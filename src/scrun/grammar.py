@@ -81,14 +81,14 @@ GLOBAL_OPTIONS = (
 
 # click's own, which only people use.
 FOR_PEOPLE = (
-    Option("-v", "", "say more on standard error; may be repeated"),
+    Option("-v", "", "say more on standard error; the more often, the more"),
     Option("-V --version", "", "print the version"),
     Option("-h -? --help --usage", "", "print the options and commands"),
 )
 
 _BUNDLE = Option("-b --bundle", "DIR", "the bundle (default: the working directory)")
-_CONSOLE_SOCKET = Option("--console-socket", "SOCKET", "where the master of the terminal is sent")
-_PID_FILE = Option("--pid-file", "FILE", "write the pid of the process's stand-in there")
+_CONSOLE_SOCKET = Option("--console-socket", "SOCKET", "the Unix socket that the terminal is sent to")
+_PID_FILE = Option("--pid-file", "FILE", "write the pid of the process that stands for the container's here")
 
 _CREATE_OPTIONS = (
     _BUNDLE,
@@ -117,34 +117,34 @@ UPDATE_LIMITS = (
 )
 
 COMMANDS = {
-    "create": Command("Create a container: check it, get its job, stage its files.", "container-id", *_CREATE_OPTIONS),
+    "create": Command("Create a container: get its job and bring its files.", "container-id", *_CREATE_OPTIONS),
     "start": Command("Start the process of a created container.", "container-id"),
     "run": Command(
-        "Create and start a container, stay with it, and end with its exit status.",
+        "Run a container from start to end, with its exit status.",
         "container-id",
-        Option("-d --detach", "", "don't stay with it"),
+        Option("-d --detach", "", "leave it running and return"),
         Option("--keep", "", "don't delete it when it has ended"),
         *_CREATE_OPTIONS,
     ),
     "state": Command("Print a container's state as JSON.", "container-id"),
     "kill": Command(
-        "Send a signal (default: TERM) to a container's process.",
+        "Send a signal to a container, TERM unless it is named.",
         "container-id [signal]",
-        Option("-a --all", "", "accepted: the signal always goes to the first process, as with runc"),
-        Option("-r --regex", "", "CONTAINER-ID is a regular expression: send it to every container that it fits"),
+        Option("-a --all", "", "accepted; the signal goes to the first process only, as with runc"),
+        Option("-r --regex", "", "CONTAINER-ID is a regular expression: to every container that it fits"),
     ),
     "delete": Command(
         "Delete a container; one that runs is killed.",
         "container-id",
-        Option("--force -f", "", "always implied, as scrun(1) says; an unknown container is no error then"),
+        Option("--force -f", "", "an unknown container is no error; one that runs is killed with or without"),
         Option("-r --regex", "", "CONTAINER-ID is a regular expression: delete every container that it fits"),
     ),
     "exec": Command(
         "Run a further process in a container, on its node.",
         "container-id [command...]",
-        Option("-p --process", "FILE", "the process as JSON (runtime-spec, config.md, Process), instead of COMMAND"),
+        Option("-p --process", "FILE", "the process as JSON, as config.json has it, instead of COMMAND"),
         Option("-t --tty", "", "give it a terminal"),
-        Option("-d --detach", "", "don't stay with it"),
+        Option("-d --detach", "", "leave it running and return"),
         Option("-e --env", "NAME=VALUE...", "add a variable to its environment"),
         Option("--cwd", "DIR", "its working directory in the container (default: the container's)"),
         Option("-u --user", "UID[:GID]", "its user (default: the container's)"),
@@ -162,7 +162,7 @@ COMMANDS = {
         Option("--ignore-paused", "", "run it even in a container that is paused"),
     ),
     "list": Command(
-        "List the containers.",
+        "List the containers with their jobs and nodes.",
         "",
         Option("-f --format", "FORMAT", "table (default) or json"),
         Option("-q --quiet", "", "their ids only"),
@@ -175,38 +175,34 @@ COMMANDS = {
     "pause": Command("Stop every process of a container.", "container-id"),
     "resume": Command("Let every process of a paused container go on.", "container-id"),
     "update": Command(
-        "Change what Slurm lets its user change of a job that runs.",
+        "Change a container's job, its time limit for one.",
         "container-id",
-        Option("-r --resources", "FILE", "the changes as JSON (runtime-spec, config-linux.md, resources); - is stdin"),
-        Option(
-            "--time-limit", "TIME", "the job's time limit, as SCRUN_TIMELIMIT has it; short for --set TIMELIMIT=TIME"
-        ),
-        Option("--set", "NAME=VALUE...", "another of the job's properties, NAME as in SCRUN_NAME, e.g. JOB_NAME=fit"),
+        Option("-r --resources", "FILE", "limits as JSON, as engines send them; - is standard input"),
+        Option("--time-limit", "TIME", "the job's time limit: minutes, hours:minutes:seconds or days-hours"),
+        Option("--set", "NAME=VALUE...", "another property of the job, called as in SCRUN_NAME: JOB_NAME=fit"),
         *(
-            Option(spelling, "VALUE", "refused: Slurm changes no such limit of a running job")
+            Option(spelling, "VALUE", "refused, since Slurm changes no such limit of a running job")
             for spelling in UPDATE_LIMITS
         ),
     ),
     "events": Command(
-        "Print what a container uses, as JSON, now and then until it ends.",
+        "Print what a container uses, as JSON, until it ends.",
         "container-id",
         Option("--interval", "TIME", "the time between, e.g. 10, 10s or 1m30s (default: 5s)"),
-        Option("--stats", "", "print it once"),
+        Option("--stats", "", "print it once, not until the container ends"),
     ),
     "spec": Command(
-        "Write a config.json to begin with.",
+        "Write a config.json to begin with: a shell at a terminal.",
         "",
         _BUNDLE,
         Option("-f --file", "FILE", "write it to this file (default: config.json in the bundle)"),
-        Option("--rootless", "", "accepted: what scrun runs is always rootless on the node"),
+        Option("--rootless", "", "accepted; what scrun runs is rootless on the node anyhow"),
     ),
-    "features": Command("Print what this runtime supports as JSON (runtime-spec, features.md).", ""),
+    "features": Command("Print what scrun supports, as the runtime-spec's JSON.", ""),
     "version": Command("Print the version.", ""),
-    "completion": Command(
-        "Print what makes a shell complete scrun's commands, options and containers: bash, fish or zsh.", "shell"
-    ),
+    "completion": Command("Print the completion script for bash, fish or zsh.", "shell"),
     "lua check": Command(
-        "Load a hook script as for a container, without one, and say what is wrong with it.",
+        "Try a scrun.lua without a container; say what is wrong.",
         "[file]",
     ),
 }

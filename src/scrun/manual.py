@@ -19,8 +19,12 @@ _DESCRIPTION = (
     "scrun is an OCI runtime. docker, podman or a person calls it where they would call runc or crun, and the "
     "container runs as a Slurm job, on a compute node, with its input and output, terminal, signals and exit status "
     "brought back.",
-    "What a job needs is said with the variables below, in the environment of scrun or of the container; the "
-    "container's win. Within an allocation (SLURM_JOB_ID is set) the container is a step of that job.",
+    "What a job needs is said with annotations (slurm.partition=gpu), with the variables below in the environment of "
+    "the container or of scrun, or with docker's own words for resources (--cpus, --memory, --gpus); where two speak "
+    "of the same thing the first of these wins. Within an allocation (SLURM_JOB_ID is set) the container is a step of "
+    "that job.",
+    "A container's network is its node's, or none where none was asked for. On several nodes, or with several tasks, "
+    "the container is run once for each task.",
 )
 _OWN_VARIABLES = {
     "SCRUN_CREATE_TIMEOUT": f"seconds that create waits for the job's nodes and the hooks (default: "
@@ -47,12 +51,16 @@ _STATUSES = {
     str(run.NOT_RUN): "run: the container could not be run",
     str(run.NOT_EXECUTABLE): "run: its program is there, but can't be executed",
     str(run.NOT_FOUND): "run: its program is nowhere in the container",
+    "255": "exec: the process could not be run",
     "128+n": "scrun was ended by signal n, or run's container was",
 }
 _EXAMPLES = (
     ("A shell in a directory with a root filesystem, on a node:", ("scrun spec", "scrun run box")),
     ("The same, on a partition, for ten minutes:", ("SCRUN_PARTITION=short SCRUN_TIMELIMIT=10 scrun run box",)),
-    ("As podman and docker call it:", ("podman --runtime scrun run --rm -it busybox sh",)),
+    ("By podman and by docker:", ("podman --runtime scrun run -it busybox sh", "docker run --runtime scrun busybox")),
+    ("A task on each of two nodes:", ("podman --runtime scrun run -e SCRUN_JOB_NUM_NODES=2 busybox hostname",)),
+    ("What there is, and another process in it:", ("scrun list", "scrun exec -t box sh")),
+    ("The containers of docker:", ("scrun --root /run/docker/runtime-runc/moby list",)),
 )
 _SEE_ALSO = "srun(1), sbatch(1), squeue(1), scancel(1), oci.conf(5), runc(8), crun(1), podman-run(1)"
 

@@ -24,6 +24,7 @@ from .claims import Claims
 from .engines import Engine
 from .oci import Container, Runtime
 from .users import User
+from .waiting import wait_until
 
 RUNTIME = os.environ.get("SCRUN_RUNTIME", "/usr/local/bin/scrun")
 
@@ -216,9 +217,24 @@ def held_node(alice: User) -> Iterator[int]:
         slurm.release(job)
 
 
+@pytest.fixture(scope="session")
+def _rootless_docker(alice: User, root: User) -> None:
+    """A rootless dockerd on the login's own network refuses --network=host, with any runtime, until it has made some
+    networks of its own: it can't enter the namespace that it is in."""
+    one = engines.make("rootless docker", RUNTIME, alice, root)
+
+    def takes_host() -> bool:
+        one.run("true", options=("--rm", "--network=none")).ok()
+        return not one.run("true", options=("--rm", "--network=host")).status
+
+    wait_until(takes_host, "a rootless docker takes --network=host", 60)
+
+
 @pytest.fixture(params=engines.NAMES)
 def engine(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[Engine]:
     """Each engine in turn; the containers that a test names are removed after it."""
+    if request.param == "rootless docker":
+        request.getfixturevalue("_rootless_docker")
     one = engines.make(request.param, RUNTIME, alice, root)
     yield one
     one.clean_up()

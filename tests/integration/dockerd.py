@@ -20,8 +20,9 @@ from .waiting import wait_until
 
 START = """
 mount --bind "$1/controllers" /sys/fs/cgroup/cgroup.controllers &&
-exec dockerd --bridge=docker0 --iptables=false --ip6tables=false --config-file="$1/daemon.json" --host="unix://$1/sock" \
-    --data-root=/var/lib/docker/of-the-tests --exec-root="$1/exec" --pidfile="$1/pid" --add-runtime="scrun=$2"
+exec dockerd --bridge=docker0 --iptables=false --ip6tables=false --config-file="$1/daemon.json" \
+    --host="unix://$1/sock" --data-root=/var/lib/docker/of-the-tests --exec-root="$1/exec" --pidfile="$1/pid" \
+    --add-runtime="scrun=$2"
 """
 
 

@@ -34,7 +34,7 @@ def test_an_error_is_one_line_of_a_text_log(runtime: Runtime, unique_id: str, di
     runtime.run("--log", str(log), "--log-format", "text", "state", unique_id)
     (line,) = log.read_text().splitlines()
     if runtime.is_scrun:
-        match = re.fullmatch(rf'time="{RFC3339}" level=(error|fatal) msg="container .* does not exist.*"', line)
+        match = re.fullmatch(rf'time="{RFC3339}" level=(error|fatal) msg="container does not exist: .*"', line)
         assert match
 
 

@@ -57,7 +57,7 @@ def test_an_error_of_a_command_goes_there(container: MakeContainer, syslog: Sysl
     one.call("state", env={"SCRUN_SYSLOG_DEBUG": "error"})
     ((priority, text),) = messages(syslog)
     assert priority == 10  # user.crit, as Slurm has it for what is fatal
-    assert f"container '{one.id}' does not exist" in text
+    assert f"container does not exist: no '{one.id}'" in text
 
 
 @pytest.mark.parametrize("name", ["SCRUN_SYSLOG_DEBUG", "SCRUN_DEBUG"])

@@ -151,6 +151,7 @@ RESIDENT_OURS = {
         "control",
         "ending",
         "kill",
+        "launch",
         "log_crash",
         "loop",
         "node",

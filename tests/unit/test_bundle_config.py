@@ -63,7 +63,7 @@ def test_a_bundle_that_is_a_file_is_no_directory(tmp_path: Path) -> None:
 
 
 def test_a_bundle_without_config_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"^bundle .* holds no config\.json$"):
+    with pytest.raises(BundleError, match=r"^bundle .* holds no config\.json: name"):
         config.load(str(tmp_path))
 
 

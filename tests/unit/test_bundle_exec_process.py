@@ -117,3 +117,9 @@ def test_where_the_container_runs_as_its_root_so_does_the_process() -> None:
 def test_no_user_at_all_is_the_containers() -> None:
     found, notes = adapted({"args": ["ls"], "cwd": "/"}, 2000)
     assert (found["user"], notes) == ({"uid": 5, "gid": 6}, [])
+
+
+@pytest.mark.parametrize("given", [{"cwd": "/\udcff"}, {"env": ("A=\udcff",)}, {}])
+def test_bytes_that_are_no_text_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"\\udcff.* is not UTF-8"):
+        made(*(() if given else ("ls", "\udcff")), **given)

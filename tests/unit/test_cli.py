@@ -114,6 +114,19 @@ def test_help_lists_what_is_not_supported_as_that(capsys: pytest.CaptureFixture[
     assert not [name for name in NOT_SUPPORTED if f"  {name} " in out]
 
 
+def test_of_options_without_effect_help_says_so_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["create", "--help"], ["exec", "--help"]):
+        cli.main(words, nothing)
+        assert capsys.readouterr().out.count("without effect:") == 1
+    cli.main(["update", "--help"], nothing)
+    assert capsys.readouterr().out.lower().count("refused") == 1
+
+
+def test_a_slip_is_met_with_what_may_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lst"], nothing) == 1
+    assert capsys.readouterr().err == "scrun: no such command 'lst': did you mean 'list'? see scrun --help\n"
+
+
 @pytest.mark.parametrize("spelling", ["--help", "-h", "-?", "--usage"])
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_every_command_has_help(command: str | None, spelling: str, capsys: pytest.CaptureFixture[str]) -> None:

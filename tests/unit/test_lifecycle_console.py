@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import array
+import fcntl
 import os
 import socket
+import struct
 import termios
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from scrun.errors import ScrunError
 from scrun.lifecycle import console
+from scrun.lifecycle.loop import Loop
 
 
 @pytest.fixture(params=["s", "d" * 120 + "/console.sock"])
@@ -68,3 +71,72 @@ def test_when_nobody_listens_the_error_names_the_socket_and_nothing_stays_open(k
     with pytest.raises(ScrunError, match=f"can't send the terminal to the console socket {path}: "):
         console.open_terminal(str(path), None)
     assert os.listdir("/proc/self/fd") == before
+
+
+class Clock(Loop):
+    """A loop whose time the test makes: what is due is called in that order."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[float, Callable[[], None]]] = []
+        self.now = 0.0
+
+    def after(self, seconds: float, due: Callable[[], None]) -> int:
+        self.due.append((self.now + seconds, due))
+        return len(self.due)
+
+    def until(self, when: float) -> None:
+        """Go on until then; what was missed is called at once."""
+        while ready := [entry for entry in self.due if entry[0] <= when]:
+            first = min(ready, key=lambda entry: entry[0])
+            self.due.remove(first)
+            self.now = max(self.now, first[0])
+            first[1]()
+        self.now = when
+
+
+@pytest.fixture
+def window() -> Iterator[int]:
+    """A terminal of 24 by 80."""
+    master, slave = os.openpty()
+    termios.tcsetwinsize(master, (24, 80))
+    yield slave
+    os.close(master)
+    os.close(slave)
+
+
+def test_a_windows_size_is_told_twice_by_altering_it_for_a_moment(window: int) -> None:
+    clock = Clock()
+    console.Nudge(clock, lambda: window)
+    seen = []
+    for when in (0.2, 0.31, 0.46, 0.9, 1.01, 1.2, 9):
+        clock.until(when)
+        seen.append(termios.tcgetwinsize(window)[1])
+    assert seen == [80, 81, 80, 80, 81, 80, 80]
+    assert clock.due == []
+
+
+def test_a_loop_that_was_kept_from_running_leaves_the_window_as_it_was(window: int) -> None:
+    clock = Clock()
+    console.Nudge(clock, lambda: window)
+    clock.now = 5.0  # all that was due by now is called one after the other
+    clock.until(5.0)
+    assert termios.tcgetwinsize(window)[1] in (80, 81)
+    clock.until(60)
+    assert termios.tcgetwinsize(window) == (24, 80)
+
+
+@pytest.mark.parametrize("size", [(24, 81), (25, 81), (50, 132), (24, 80)])
+def test_a_window_that_changes_meanwhile_keeps_its_size(size: tuple[int, int], window: int) -> None:
+    clock = Clock()
+    console.Nudge(clock, lambda: window)
+    clock.until(0.35)
+    fcntl.ioctl(window, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    clock.until(60)
+    assert termios.tcgetwinsize(window) == size
+
+
+def test_a_terminal_that_is_gone_is_left_alone() -> None:
+    clock = Clock()
+    console.Nudge(clock, lambda: -1)
+    clock.until(60)
+    assert clock.due == []

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from scrun.errors import UsageError, WrongStatus
+from scrun.errors import SlurmError, UsageError, WrongStatus
 from scrun.lifecycle import exec as lifecycle_exec
-from scrun.lifecycle import exec_script, session
+from scrun.lifecycle import exec_script, members, session, wire
 from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
 
 RECORD: dict[str, Any] = {
     "job": 42,
@@ -77,10 +78,50 @@ def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_
     assert secret not in text
 
 
+@pytest.mark.parametrize("size", [exec_script.PIECE - 1, exec_script.PIECE, exec_script.PIECE * 4 + 7])
+def test_a_process_object_of_any_size_arrives_whole(on_a_node: Start, token: str, tmp_path: Path, size: int) -> None:
+    process = ("0123456789abcdef\\n$x" * (size // 16))[:size]
+    text = exec_script.run(RECORD, token, watched=False)
+    assert on_a_node(text, RUNS, **exec_script.variables(process)).wait() == 0
+    assert (tmp_path / "crun.process").read_text() == f"{process}\n"
+
+
+def test_as_many_variables_are_read_as_are_written_at_most() -> None:
+    names = exec_script.variables("x" * (exec_script.PIECE * exec_script.MOST_PIECES))
+    text = exec_script.run(RECORD, "token", watched=False)
+    assert len(names) == exec_script.MOST_PIECES
+    assert all(f"${{{name}}}" in text for name in names)
+
+
 def test_of_several_tasks_it_takes_one_that_is_on_the_node(on_a_node: Start, token: str, tmp_path: Path) -> None:
     runtime = f'case "$*" in "state "*.[013]) exit 1; esac; {RUNS}'
     on_a_node(exec_script.run({**RECORD, "tasks": 4}, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait()
     assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.2\n"
+
+
+def test_a_node_is_asked_for_no_more_tasks_than_the_one_with_most_has(script: Callable[..., str]) -> None:
+    for text in (
+        exec_script.run({**RECORD, "tasks": 1000, "tasks_on_a_node": 3}, "t", watched=False),
+        members.script({**RECORD, "tasks": 1000, "tasks_on_a_node": 3}, ""),
+    ):
+        assert "for task in 0 1 2; do" in text
+
+
+def test_the_process_has_the_umask_that_its_runtime_was_called_with(on_a_node: Start, token: str) -> None:
+    text = exec_script.run(RECORD, token, watched=False)
+    done = on_a_node(f"umask 027; {text}", f"{RUNS}; umask", SCRUN_EXEC_PROCESS="{}")
+    assert done.communicate()[0] == "0027\n"
+
+
+def test_when_its_job_is_ended_by_a_signal_nothing_is_left_on_the_node(on_a_node: Start, token: str) -> None:
+    text = exec_script.run(RECORD, token, watched=False)
+    running = on_a_node(text, f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}")
+    assert on_a_node(exec_script.watch(token)).wait() == 0
+    with open(f"/tmp/scrun-exec-{token}/pid", encoding="ascii") as file:
+        pid = int(file.read())
+    running.terminate()  # slurmd's signal goes to both
+    os.kill(pid, signal.SIGTERM)
+    assert running.wait() == 143
 
 
 def test_a_container_that_is_only_starting_is_waited_for(on_a_node: Start, token: str, tmp_path: Path) -> None:
@@ -168,3 +209,76 @@ def test_it_runs_on_the_first_node_or_the_one_named(wanted: str, found: str) -> 
 def test_another_node_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'n4' is none of the container's: it runs on n\[1-3\]"):
         lifecycle_exec._node({"nodes": "n[1-3]"}, "n4")
+
+
+class Hasty(Loop):
+    """A loop whose timers are due at once."""
+
+    def after(self, seconds: float, due: Callable[[], None]) -> int:
+        return super().after(0, due)
+
+
+@pytest.fixture
+def session_of(
+    container: Container, script: Callable[..., str], fork: Callable[..., int]
+) -> Callable[[str], tuple[int, int]]:
+    """Be the stand-in of a session whose srun is that script: the session's pid, and the channel to it."""
+
+    def start(srun: str) -> tuple[int, int]:
+        container.record.update(RECORD, srun=[script(srun, "srun")])
+        order: dict[str, Any] = {
+            "token": "t",
+            "node": "node1",
+            "environment": {"PATH": os.defpath, exec_script.PROCESS: "{}"},
+        }
+        order |= {"watch": False, "terminal": False, "own_terminal": False}
+        here, there = wire.pair()
+
+        def be_it() -> None:
+            os.close(here)
+            loop = Hasty()
+            session.Session(loop, container, order, stdio=[0, 1, 2], stand_in=there, caller=None)
+            loop.run()
+
+        pid = fork(be_it)
+        os.close(there)
+        return pid, here
+
+    return start
+
+
+def test_who_waits_for_a_process_whose_step_does_not_start_is_told_why(
+    session_of: Callable[[str], tuple[int, int]],
+) -> None:
+    _pid, channel = session_of("echo 'srun: error: Node node1 is down' >&2; exit 1")
+    reader = wire.Reader(channel)
+    assert (reader.next() or {})["do"] == "step"
+    failure = reader.next()
+    assert failure
+    with pytest.raises(SlurmError, match="did not start: Node node1 is down"):
+        wire.raise_failure(failure)
+    os.close(channel)
+
+
+def test_a_stand_in_that_hears_of_an_error_raises_it(fork: Callable[..., int], exit_code: Callable[[int], int]) -> None:
+    here, there = wire.pair()
+    wire.send(there, wire.failure(SlurmError("node1 is down")))
+
+    def stand_in() -> int:
+        with pytest.raises(SlurmError, match="node1 is down"):
+            session.stand_in(here)
+        return 7
+
+    assert exit_code(fork(stand_in)) == 7
+    os.close(here)
+    os.close(there)
+
+
+def test_when_the_stand_in_is_killed_the_session_ends_its_step_and_itself(
+    session_of: Callable[[str], tuple[int, int]], exit_code: Callable[[int], int]
+) -> None:
+    beside = 'case "$*" in *--quiet*) exit 0;; esac; '  # the step that sends the signal
+    pid, channel = session_of(f"{beside}trap 'exit 0' TERM; sleep 60 & wait")
+    assert (wire.Reader(channel).next() or {})["do"] == "step"
+    os.close(channel)
+    assert exit_code(pid) == 0

@@ -7,6 +7,7 @@ same.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,13 @@ def test_a_create_that_is_killed_or_interrupted_leaves_nothing(
     message: dict[str, Any] | None, claimed: Container
 ) -> None:
     anchor = spawn(claimed)
-    if message:
-        wire.send(anchor, message)
+    with socket.socket(fileno=anchor) as creator:
+        if message:
+            wire.send(anchor, message)
+        else:
+            creator.shutdown(socket.SHUT_WR)  # what the anchor sees of a create that is killed
         while wire.Reader(anchor).next() is not None:
             pass
-    os.close(anchor)
     assert _standin_status() == 1
     assert not Path(claimed.path).exists()
 

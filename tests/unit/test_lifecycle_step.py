@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -214,7 +215,14 @@ def test_a_line_may_come_in_pieces_and_the_start_is_said_once(run: Callable[...,
     )
     it.on_start = lambda: os.write(it.stdin, b"go\n")
     assert it.to_the_end() == ["started", 0]
-    assert it.step.progress.errors == ["late"]
+    assert it.said[-1] == "srun: error: late"
+    assert it.step.progress.errors == []  # they are for what does not start
+
+
+def test_a_program_that_srun_leaves_behind_keeps_nobody_waiting(run: Callable[..., Run]) -> None:
+    it = run(f"{RUNS} sleep 60 >/dev/null 4>&- & echo $! >&4; exit 7")  # as a SLURM_EPILOG may do
+    assert it.to_the_end() == ["started", 7]
+    os.kill(int(it.output()[1]), signal.SIGKILL)
 
 
 def test_very_long_lines_are_not_kept(run: Callable[..., Run]) -> None:
@@ -304,6 +312,9 @@ def test_a_terminal_is_sruns_controlling_one_and_takes_its_errors_too(run: Calla
     name = os.ttyname(slave)
     assert it.to_the_end() == ["started", 0]
     assert it.descriptors == [None]
-    assert os.read(master, 1000).decode().split() == ["out", "err", name]
+    said = b""
+    while len(said.split()) < 3:  # it may come in pieces
+        said += os.read(master, 1000)
+    assert said.decode().split() == ["out", "err", name]
     os.close(slave)
     os.close(master)

@@ -68,13 +68,6 @@ def test_a_command_beside_the_container(nodes: list[str] | None, where: str) -> 
 )
 def test_a_node_list_is_expanded_in_order(nodes: str, names: list[str]) -> None:
     assert srun.expand_nodes(nodes) == names
-    assert srun.first_node(nodes) == (names[0] if names else "")
-
-
-@given(st.integers(1, 7))
-def test_no_more_names_are_made_than_asked_for(limit: int) -> None:
-    nodes = "a,r[1-2]n[1-3],b"
-    assert srun.expand_nodes(nodes, limit=limit) == srun.expand_nodes(nodes)[:limit]
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=1, max_size=4), st.integers(1, 4))
@@ -82,10 +75,6 @@ def test_every_name_of_a_padded_list_is_there(spans: list[tuple[int, int]], widt
     text = ",".join(f"{low:0{width}d}-{low + more:0{width}d}" for low, more in spans)
     expected = [f"n{number:0{width}d}" for low, more in spans for number in range(low, low + more + 1)]
     assert srun.expand_nodes(f"n[{text}]") == expected
-
-
-def test_a_first_node_is_found_without_making_the_others() -> None:
-    assert srun.first_node("n[1-99999999999]") == "n1"
 
 
 Script = Callable[..., str]
@@ -215,12 +204,14 @@ srun: Check SLURM_JOB_ID environment variable. Expired or invalid job 1
 def test_what_srun_says_of_a_step_is_understood(name: str) -> None:
     text, step, started, cancelled, errors = TRANSCRIPTS[name]
     progress = srun.Progress()
-    for line in text.splitlines():
-        progress.line(line)
-    assert (progress.step, progress.started, bool(progress.cancelled), progress.errors) == (
-        *(step, started, cancelled),
-        errors,
-    )
+    failed = [words for line in text.splitlines() if (words := progress.line(line))]
+    heard = [*progress.errors, *(words for words in failed if words not in progress.errors)]
+    assert (progress.step, progress.started, bool(progress.cancelled), heard) == (step, started, cancelled, errors)
+
+
+def test_of_a_step_that_has_started_no_errors_are_kept() -> None:
+    progress = _after(*RUNS.replace("srun: ", "").splitlines(), "error: something", "error: node1: task 0: Killed")
+    assert progress.errors == []
 
 
 def _after(*lines: str) -> srun.Progress:
@@ -240,6 +231,7 @@ def test_which_task_is_on_which_node_is_known_from_the_launch() -> None:
     progress = _after(*LAUNCHED)
     assert progress.tasks == {"node1": [0, 2, 3, 4], "node2": [1]}
     assert (progress.step, progress.count) == ("0", 5)
+    assert progress.tasks_of_record() == {"tasks": 5, "tasks_on_a_node": 4}
     assert progress.left() == {"node1": [0, 1, 2, 3], "node2": [0]}
 
 

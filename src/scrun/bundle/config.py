@@ -99,7 +99,9 @@ def _read(bundle: str, path: str) -> str:
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(bundle):
             raise BundleError(f"bundle {bundle} is no directory: name one with --bundle") from None
-        raise BundleError(f"bundle {bundle} holds no {os.path.basename(path)}") from None
+        raise BundleError(
+            f"bundle {bundle} holds no {os.path.basename(path)}: name another with --bundle, or begin with scrun spec"
+        ) from None
     except OSError as error:
         raise BundleError(f"{path} can't be read: {_reason(error)}") from None
     try:

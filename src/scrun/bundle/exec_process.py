@@ -45,6 +45,13 @@ def from_words(
     Raises:
         UsageError: one of them can't be understood; it is named.
     """
+    for word in (*args, *env, cwd):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{word!r} is not UTF-8: in JSON, as runtimes are told of a process, it has no form"
+            ) from None
     process = {**container, "args": list(args), "terminal": terminal}
     process["env"] = [*container.get("env", ()), *map(_variable, env)]
     if cwd:

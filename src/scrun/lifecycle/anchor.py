@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import os
 
-from scrun import identity, log
+from scrun import log
 from scrun.errors import ScrunError, SlurmError, UsageError, WrongStatus
-from scrun.lifecycle import control, kill, processes, status, wire
-from scrun.lifecycle.console import Nudge, open_terminal, set_console_size
+from scrun.lifecycle import control, kill, launch, processes, status, wire
+from scrun.lifecycle.console import Nudge, open_terminal
 from scrun.lifecycle.ending import Ending
 from scrun.lifecycle.pid_file import write_pid_file
 from scrun.lifecycle.preparation import Preparation
-from scrun.lifecycle.step import Step
-from scrun.lifecycle.worker import Worker
-from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container import Container
     from scrun.lifecycle.loop import Loop
+    from scrun.lifecycle.step import Step
     from scrun.lifecycle.wire import Message
 
     Answer = Callable[[Message], None]
@@ -119,7 +117,7 @@ class Anchor:
         """The job has its nodes, and the files are staged."""
         self._preparation = None
         self._prepared = True
-        if self.plan["terminal"] and (tasks := self._tasks()) > 1:
+        if self.plan["terminal"] and (tasks := launch.tasks(self.plan, self.record)) > 1:
             # srun gives it to the first only, and the others' runtime fails: their config asks for one too.
             self._give_up(
                 UsageError(
@@ -131,11 +129,6 @@ class Anchor:
         self._created()
         if self.status == status.RUNNING:
             self._launch()
-
-    def _tasks(self) -> int:
-        """How many srun will start; what the step is told counts more than the job's own number."""
-        told: str = self.plan["step_environment"].get("SLURM_NTASKS", "")
-        return int(told) if told.isdigit() else int(self.record["tasks"])
 
     def _created(self) -> None:
         """Tell the caller that the container is there; its job may still be queued."""
@@ -199,73 +192,22 @@ class Anchor:
             answer({"started": True})
 
     def _launch(self) -> None:
-        """Run the container's step, with the small files as they are by now."""
-        from scrun.lifecycle import latest
-
-        record, plan = self.record, self.plan
-        is_machines_root = os.geteuid() == 0 and identity.real_uid() == 0
-        if not latest.renew(record, plan["staging"], write=record["uid"] == 0 or not is_machines_root):
-            self._run_step()
-            return
-
-        def go_on() -> None:
-            if self.status == status.RUNNING and self._forced is None and not self.step:
-                self._run_step()
-
-        def said(message: Message) -> None:
-            if "error" in message:
-                self.log("info", f"files that have changed since create stay as they were: {message['message']}")
-            for index, crc in message.get("renewed", {}).items():
-                record["staged"]["texts"][int(index)][3] = crc
-            go_on()
-
-        Worker(self.loop, self.container, "renew", said=said, ended=go_on).send({"record": record, "plan": plan})
-
-    def _bundle(self) -> str:
-        """The job's bundle: the one with the node's network, where the engine has led a way out of its own."""
-        if networked := self.record.get("networked"):
-            from scrun.lifecycle import network
-
-            if network.leads_out(f"/proc/{self.record['pid']}/net"):
-                self.log("info", "the container uses its node's network: ports that are published are open there")
-                return str(networked)
-        return str(self.record["job_bundle"])
+        launch.renew_files(self.loop, self.container, self.plan, log=self.log, done=self._run_step)
 
     def _run_step(self) -> None:
-        record, plan = self.record, self.plan
-        bundle = self._bundle()
-
-        def command(stderr: int | None) -> list[str]:
-            return srun.container_step(
-                record["srun"],
-                job=record["job"],
-                bundle=bundle,
-                container_id=self.container.id,
-                args=plan["args"],
-                pty=plan["terminal"],
-                stderr=stderr,
-                open_mode=plan["step_environment"].get("SLURM_OPEN_MODE", "append"),
-            )
-
-        if plan["terminal"] and record["job_bundle"] != record["bundle"]:
-            set_console_size(bundle, self._stdio[0])
-        self.step = Step(
+        if self.status != status.RUNNING or self._forced is not None:
+            return  # it was killed meanwhile
+        self.step = launch.step(
             self.loop,
-            command=command,
-            environment={
-                **plan["environment"],
-                "SLURM_NTASKS": str(record["tasks"]),
-                **dict(entry.partition("=")[::2] for entry in record["job_environment"]),
-                **plan["step_environment"],
-            },
-            stdio=self._stdio,
-            terminal=plan["terminal"],
+            self.container,
+            self.plan,
+            self._stdio,
+            log=self.log,
             started=self._step_started,
             ended=lambda exit_status: self._finish(exit_status if self._forced is None else self._forced),
-            log=lambda line: self.log("debug", line),
             failed=self._task_failed,
         )
-        record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
+        self.record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
         self.save()
         # From here on only srun has the container's input and output; one copy of standard error is for our own words.
         self._replace_stdio([-1, -1, self._stdio[2]])
@@ -280,7 +222,7 @@ class Anchor:
                 self.say(str(error))
         elif self.step:
             progress = self.step.progress
-            self.record.update(step=progress.step, tasks=progress.count, started=log.timestamp())
+            self.record.update(step=progress.step, **progress.tasks_of_record(), started=log.timestamp())
             self.save()
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])

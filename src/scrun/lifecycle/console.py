@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _socket
+import fcntl
 import os
+import sys
 import termios
 
 from scrun import fastjson
@@ -71,28 +73,42 @@ class Nudge:
     """Tell the container its window's size again, soon after it has started.
 
     A change that arrives while the node's runtime is still starting is lost: it doesn't listen yet. A size that is told
-    twice is no change, so it is altered by a column and set back.
+    twice is no change, so it is altered by a column and set back, unless it was changed meanwhile: ours has a mark in
+    the pixels, which srun doesn't pass on, so that a window that is made wider by just a column isn't taken for it.
     """
 
-    AFTER = (0.3, 1.0)  # seconds after the start
+    AFTER = (0.3, 0.55)  # seconds after the start, and from there on
     HOLD = 0.15  # seconds: srun tells only the latest size, so both must be seen apart
+    _MARK = b"\x5c\x72\x75\x6e"  # ws_xpixel and ws_ypixel of a struct winsize (ioctl_tty(2)), which no window has
 
     def __init__(self, loop: Loop, terminal: Callable[[], int]) -> None:
         self._loop, self._terminal = loop, terminal
-        for seconds in self.AFTER:
-            loop.after(seconds, self._alter)
+        self._pauses = list(self.AFTER)
+        self._next()
+
+    def _next(self) -> None:
+        # One after the other: two at a time, in a process that was kept from running, would take each other's for the
+        # window's.
+        if self._pauses:
+            self._loop.after(self._pauses.pop(0), self._alter)
 
     def _alter(self) -> None:
         if (terminal := self._terminal()) < 0:
             return
-        rows, columns = termios.tcgetwinsize(terminal)
-        if rows and columns:
-            termios.tcsetwinsize(terminal, (rows, columns + 1))
-            self._loop.after(self.HOLD, lambda: self._restore(rows, columns))
+        size = fcntl.ioctl(terminal, termios.TIOCGWINSZ, bytes(8))
+        columns = int.from_bytes(size[2:4], sys.byteorder)
+        if any(size[:2]) and 0 < columns < 0xFFFF:
+            altered = size[:2] + (columns + 1).to_bytes(2, sys.byteorder) + self._MARK
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, altered)
+            self._loop.after(self.HOLD, lambda: self._restore(size, altered))
+        else:
+            self._next()
 
-    def _restore(self, rows: int, columns: int) -> None:
-        if (terminal := self._terminal()) >= 0 and termios.tcgetwinsize(terminal) == (rows, columns + 1):
-            termios.tcsetwinsize(terminal, (rows, columns))
+    def _restore(self, size: bytes, altered: bytes) -> None:
+        if (terminal := self._terminal()) >= 0:
+            if fcntl.ioctl(terminal, termios.TIOCGWINSZ, bytes(8)) == altered:
+                fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
+            self._next()
 
 
 def connect(path: str) -> _socket.socket:

@@ -6,6 +6,7 @@ It is a step of one task in the container's job, beside the container's own, tha
 from __future__ import annotations
 
 import os
+import signal
 
 from scrun.errors import BundleError, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle import exec_script, node, status, wire
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Order = dict[str, Any]
 
 NODE = "SCRUN_NODE"  # names the node where the command line has no place for it: docker exec --env
-_LONGEST = 120 << 10  # bytes of a process object: it is passed in a variable, and execve(2) takes 128 KiB each
+_LONGEST = exec_script.PIECE * exec_script.MOST_PIECES  # bytes of a process object
 
 
 class Options:
@@ -134,7 +135,7 @@ def _order(
     return {
         "token": os.urandom(16).hex(),
         "node": _node(record, wanted or own.get(NODE, "")),
-        "environment": {**node.environment(record), exec_script.PROCESS: text},
+        "environment": {**node.environment(record), **exec_script.variables(text)},
     }
 
 
@@ -187,7 +188,11 @@ def _detached(container: Container, order: Order, stdio: list[int], options: Opt
         raise ScrunError(f"internal error: the session ended without an answer: see {container.path}/anchor.log")
     wire.raise_failure(message)
     if options.pid_file:
-        write_pid_file(options.pid_file, pid)
+        try:
+            write_pid_file(options.pid_file, pid)
+        except ScrunError:
+            os.kill(pid, signal.SIGKILL)  # nobody would know of the process; its session ends it
+            raise
     return 0
 
 
@@ -207,13 +212,13 @@ def _be_stand_in(container: Container, order: Order, stdio: list[int], caller: i
             os.dup2(quiet, descriptor)
         close_all_but(0, 1, 2, here)
         status = session.stand_in(here)
+    except ScrunError:  # which the caller has been told
+        status = exec_script.CODE
     finally:
         os._exit(status)
 
 
 def _be_session(container: Container, order: Order, stdio: list[int], stand_in: int, caller: int | None) -> NoReturn:
-    import signal
-
     from scrun.lifecycle import log_crash, loop, session
     from scrun.lifecycle.worker import close_all_but
 

@@ -15,17 +15,24 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 PROCESS = "SCRUN_EXEC_PROCESS"
+PIECE, MOST_PIECES = 120 << 10, 8  # bytes in a variable, and variables: execve(2) takes 128 KiB each, 2 MB in all
 NOT_RUN = 3  # the exit status of what :func:`watch` makes, when the process could not be run
 CODE = 255  # the exit status of exec itself then; runc's
 _APPEARS_WITHIN = 50  # tenths of a second that the container has to appear on the node
 _READ_WITHIN = 100  # tenths of a second that the directory waits for its reader
 
 
+def variables(process: str) -> dict[str, str]:
+    """The variables in which :func:`run` finds the process object, ASCII of at most PIECE * MOST_PIECES bytes."""
+    pieces = [process[start : start + PIECE] for start in range(0, len(process), PIECE)]
+    return {f"{PROCESS}{number or ''}": piece for number, piece in enumerate(pieces)}
+
+
 def run(record: Record, token: str, *, watched: bool) -> str:
     """The script whose task is the process.
 
-    The process object (runtime-spec, config.md, Process) comes in the variable :data:`PROCESS`: the container's secrets
-    may be in it, and everybody can read a command line.
+    The process object (runtime-spec, config.md, Process) comes in variables (:func:`variables`): the container's
+    secrets may be in it, and everybody can read a command line.
 
     Args:
         record: the container's.
@@ -36,16 +43,18 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         NodeRuntimeError: oci.conf doesn't say how the node's runtime is called.
     """
     program, name = node.runtime(record)
+    process = "".join(f"${{{PROCESS}{number or ''}}}" for number in range(MOST_PIECES))
     tell = ""
     if watched:
         # crun's text log and runc's, less what is before the sentence. Both have said it on standard error, too.
         words = r"sed -n 's/^time=.* msg=\"\(.*\)\"$/\1/; s/^20[^ ]*Z: //; $s/^/exec failed: /p' $d/log"
         tell = f"{words} >$d/words; mv $d/words $d/failed; {_until('[ ! -d $d ]', _READ_WITHIN, 0.1)}; "
     return (
-        f"umask 077; d=/tmp/scrun-exec-{token}; mkdir $d || exit {CODE}\n"
+        "trap : TERM\n"  # of a job that ends: what is below is to be tidied up, and the runtime gets the signal too
+        f"d=/tmp/scrun-exec-{token}; (umask 077; mkdir $d) || exit {CODE}\n"  # the process gets our own umask from runc
         f"{_find_task(record, program, name)}"
         f'{program} --log=$d/log exec --pid-file $d/pid --process /dev/fd/9 "{name}" 9<<END\n'
-        f"${PROCESS}\n"
+        f"{process}\n"
         "END\n"
         "status=$?\n"
         f"[ -s $d/pid ] || {{ status={CODE}; {tell}}}\n"
@@ -86,10 +95,9 @@ def _until(condition: str, tries: int, pause: float) -> str:
 
 def _find_task(record: Record, program: str, name: str) -> str:
     """Of the job's tasks, one whose container runs on this node; just after the start there may be none yet."""
-    tasks = " ".join(map(str, range(record["tasks"])))
     runs = f'{program} state "{name}" 2>/dev/null | grep -Eq \'"status": *"(running|paused)"\''
     return (
         f"tries=0; task=; until [ $task ] || [ $tries -ge {_APPEARS_WITHIN} ]; do\n"
-        f"for task in {tasks}; do {runs} && break; task=; done\n"
+        f"for task in {node.tasks(record)}; do {runs} && break; task=; done\n"
         "[ $task ] || { tries=$((tries + 1)); sleep 0.1; }; done; : ${task:=0}\n"
     )

@@ -46,18 +46,28 @@ def run(container: Container, number: int) -> None:
 
 
 def signal_number(name: str) -> int:
-    """The number of a signal given as 15, TERM or SIGTERM (kill(1)).
+    """The number of a signal given as 15, TERM, SIGTERM or RTMIN+3 (kill(1)).
 
     Raises:
         UsageError: no such signal.
     """
     text = name.upper()
-    if text.isascii() and text.isdigit() and int(text) < signal.NSIG:
+    if _is_number(text) and int(text) < signal.NSIG:
         return int(text)
-    found = getattr(signal, text if text.startswith("SIG") else f"SIG{text}", None)
+    text = text.removeprefix("SIG")
+    found = getattr(signal, f"SIG{text}", None)
     if isinstance(found, signal.Signals):
         return int(found)
+    base, sign, offset = text[:5], text[5:6], text[6:]
+    if (base, sign) in (("RTMIN", "+"), ("RTMAX", "-")) and _is_number(offset):
+        number = signal.SIGRTMIN + int(offset) if sign == "+" else signal.SIGRTMAX - int(offset)
+        if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+            return number
     raise UsageError(f"unknown signal {name!r}: use a number or a name, see kill -l")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def deliver(anchor: Anchor, number: int, answer: Answer) -> None:

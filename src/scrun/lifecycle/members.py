@@ -21,14 +21,17 @@ else:
 
 # `[ a -ef b ]` is the shell's own in dash, bash and busybox: nothing is forked for a process that is looked at.
 _MEMBERS = r"""
-inits= here=
-for task in @TASKS@; do
-    state=$(@PROGRAM@ state "@NAME@" 2>/dev/null) || continue
-    pid=${state#*'"pid":'}
-    for pid in ${pid%%[!0-9 ]*}; do
-        [ "$pid" = 0 ] || inits="$inits $pid" here="$here $task"
+find_here() {  # the job's containers that are on this node, into $here, and their first processes, into $inits
+    inits= here=
+    for task in @TASKS@; do
+        state=$(@PROGRAM@ state "@NAME@" 2>/dev/null) || continue
+        pid=${state#*'"pid":'}
+        for pid in ${pid%%[!0-9 ]*}; do
+            [ "$pid" = 0 ] || inits="$inits $pid" here="$here $task"
+        done
     done
-done
+}
+find_here
 
 each() {  # the node's runtime, for each of the job's containers that is here
     failed=
@@ -86,8 +89,8 @@ def script(record: Record, rest: str) -> str:
         NodeRuntimeError: oci.conf doesn't say how the node's runtime is asked.
     """
     program, name = node.runtime(record)
-    tasks = " ".join(map(str, range(record["tasks"])))
-    return _MEMBERS.replace("@TASKS@", tasks).replace("@PROGRAM@", program).replace("@NAME@", name) + rest
+    text = _MEMBERS + rest
+    return text.replace("@TASKS@", node.tasks(record)).replace("@PROGRAM@", program).replace("@NAME@", name)
 
 
 def ask(record: Record, answer: str, *words: str) -> dict[str, Answer]:

@@ -37,6 +37,11 @@ def runtime(record: Record) -> tuple[str, str]:
     return node_runtime.command(record["runtime"], values)
 
 
+def tasks(record: Record) -> str:
+    """What ``$task`` may be on a node, as shell words: the tasks' numbers there (oci.conf's %t), where most are."""
+    return " ".join(map(str, range(record.get("tasks_on_a_node") or record["tasks"])))
+
+
 def argv(record: Record, script: str, *words: str, nodes: Sequence[str] | None = None) -> list[str]:
     """The command line of a step that runs the shell script once on each of the nodes, or of the job's nodes.
 

@@ -21,10 +21,21 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Message], None]
 
+# Just after the start the node's runtime may not know the container yet.
 # kill(2) of -1 within a pid namespace reaches all in it but the first process, at once: no fork escapes it. It may be
 # sent only into a namespace of the container's own. The loop is for the rest, and for nodes without nsenter(1): it ends
 # when twice in a row every process that is found has stopped; one that is gone meanwhile may have left a child.
 STOP = r"""
+tries=0
+until [ -n "$here" ]; do
+    if [ $tries -ge 40 ]; then
+        echo "the runtime of $SLURMD_NODENAME doesn't know it"
+        exit 1
+    fi
+    tries=$((tries + 1))
+    sleep 0.1
+    find_here
+done
 each pause && exit 0
 for init in $inits; do
     [ "/proc/$init/ns/pid" -ef "/proc/$$/ns/pid" ] && continue
@@ -58,6 +69,11 @@ done
 # Those that were stopped: a process may have a handler for SIGCONT, and see that it was sent one.
 CONTINUE = r"""
 each resume
+for task in $here; do
+    case $(@PROGRAM@ state "@NAME@" 2>/dev/null) in
+        *'"status": "paused"'*) echo "its cgroup on $SLURMD_NODENAME stays frozen"; exit 1 ;;
+    esac
+done
 find_members
 for pid in $members; do
     state=
@@ -95,12 +111,12 @@ def deliver(anchor: Anchor, answer: Answer) -> None:
 
     def stopped(exit_status: int, said: str) -> None:
         anchor.log("debug", f"pause: {exit_status}: {said}")
-        if exit_status and anchor.status != status.STOPPED:
+        if exit_status and "exit_status" not in record:
             why = said.splitlines()[-1] if said else f"status {exit_status}"
             error = NodeRuntimeError(f"container {container.id!r} could not be paused: {why}")
             go_on(anchor, lambda _exit_status, _said: answer(wire.failure(error)))
         elif "exit_status" in record:
-            answer(wire.failure(_not_running(container, anchor.status)))
+            answer(wire.failure(_not_running(container, status.STOPPED)))
         else:
             anchor.set_status(status.PAUSED)
             answer({"paused": True})
@@ -123,7 +139,9 @@ def turn(anchor: Anchor, script: str, done: Callable[[int, str], None]) -> None:
         done(exit_status, said)
 
     record = anchor.record
-    command = node.argv(record, members.script(record, script), nodes=srun.expand_nodes(record["nodes"]))
+    left = anchor.step.progress.left() if anchor.step else {}
+    nodes = [*left] or srun.expand_nodes(record["nodes"])
+    command = node.argv(record, members.script(record, script), nodes=nodes)
     node.start(anchor.loop, command, anchor.plan["environment"], ended)
     anchor.is_turning = True
 

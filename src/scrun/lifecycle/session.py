@@ -31,11 +31,17 @@ _GRACE = 5.0  # seconds that the node's runtime has to end a process before its 
 
 
 def stand_in(channel: int) -> int:
-    """Wait for the session to say how the process ended; the result is its exit status."""
+    """Wait for the session to say how the process ended; the result is its exit status.
+
+    Raises:
+        SlurmError: its step could not be started.
+    """
     standin.forward_signals(channel)
+    signal.signal(signal.SIGWINCH, signal.SIG_IGN)  # srun sees to that, without a step for each
     reader = wire.Reader(channel)
     step = (0, 0)
     while message := reader.next():
+        wire.raise_failure(message)
         if message["do"] == "exit":
             return int(message["status"])
         step = (message["pid"], message["started"])
@@ -46,7 +52,8 @@ def stand_in(channel: int) -> int:
 class Session:
     """One run of a process on the node.
 
-    The caller, if there is one to wait, is told ``{"started": …}`` or the error; the stand-in the exit status.
+    The caller, if there is one to wait, is told ``{"started": …}`` or the error; the stand-in the exit status, or the
+    error.
 
     ``order`` holds ``token``, ``node``, ``environment`` (srun's), ``watch`` (whether the node has to tell that the
     process could be run), ``terminal`` and ``own_terminal`` (it is the container's, made for it, and not the caller's).
@@ -56,7 +63,8 @@ class Session:
         self, loop: Loop, container: Container, order: Order, *, stdio: list[int], stand_in: int, caller: int | None
     ) -> None:
         self._loop, self._container, self._order = loop, container, order
-        self._stand_in, self._caller = stand_in, caller
+        self._stand_in: int | None = stand_in
+        self._caller = caller
         self._reader = wire.Reader(stand_in)
         self._stdio = stdio
         self._status: int | None = None
@@ -129,13 +137,16 @@ class Session:
     def _finish(self) -> None:
         if self._status is not None and not self._watching:
             self._answer()
-            wire.send(self._stand_in, {"do": "exit", "status": self._status})
+            if self._stand_in is not None:
+                failed = wire.failure(self._failure) if self._failure else {"do": "exit", "status": self._status}
+                wire.send(self._stand_in, failed)
             self._loop.stop()
 
     def _from_stand_in(self) -> None:
         messages = self._reader.read()
         if messages is None:
-            self._loop.unwatch(self._stand_in)
+            self._loop.unwatch(self._reader.descriptor)
+            self._stand_in = None
             self.signal(signal.SIGKILL)
             self._loop.after(_GRACE, self.step.terminate)
             return
@@ -152,7 +163,9 @@ class Session:
 
     def _beside(self, script: str, done: Any) -> None:
         command = node.argv(self._container.record, script, nodes=[self._order["node"]])
-        node.start(self._loop, command, self._order["environment"], done)
+        environment = {**self._order["environment"]}
+        del environment[exec_script.PROCESS]
+        node.start(self._loop, command, environment, done)
 
     def _log(self, level: str, message: str) -> None:
         try:

@@ -62,6 +62,7 @@ class Step:
         os.close(theirs)
         if error is not None:
             os.close(error)
+        os.set_blocking(messages, False)
         self._messages = messages
         self._open = True
         loop.watch(messages, self._read)
@@ -100,7 +101,11 @@ class Step:
             return write_end
 
     def _read(self) -> None:
-        data = os.read(self._messages, 65536)
+        try:
+            data = os.read(self._messages, 65536)
+        except BlockingIOError:
+            # A program that srun was to run here (SLURM_PROLOG, SLURM_EPILOG) has left a child that holds the pipe.
+            data = b""
         if not data:
             self._loop.unwatch(self._messages)
             self._open = False

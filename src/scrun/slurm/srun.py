@@ -105,7 +105,7 @@ class Progress:
         self.tasks: dict[str, list[int]] = {}  # of each node; their places there are slurmstepd's local task ids
         self.ended: set[int] = set()
         self.cancelled = False  # from outside, or by the job's end
-        self.errors: list[str] = []
+        self.errors: list[str] = []  # until it has started
         self._starting: set[str] = set()  # nodes that have not said that their tasks run
 
     @property
@@ -117,6 +117,10 @@ class Progress:
     def count(self) -> int:
         """How many tasks there are on all nodes."""
         return sum(map(len, self.tasks.values()))
+
+    def tasks_of_record(self) -> dict[str, int]:
+        """What the record says of the tasks: how many there are, and on the node that has most of them."""
+        return {"tasks": self.count, "tasks_on_a_node": max(map(len, self.tasks.values()), default=0)}
 
     def left(self) -> dict[str, list[int]]:
         """The local task ids of what has not ended, by their nodes."""
@@ -136,8 +140,10 @@ class Progress:
         elif text.startswith(_ABORTED):
             self.cancelled = True
         elif text.startswith(("error: ", "fatal: ")):
-            self.errors.append(text.partition(": ")[2])
-            return self.errors[-1] if self._end(self.errors[-1]) else ""
+            words = text.partition(": ")[2]
+            if not self.started:
+                self.errors.append(words)
+            return words if self._end(words) else ""
         else:
             self._end(text)
         return ""
@@ -165,14 +171,8 @@ def _numbers(ranges: str) -> list[int]:
     return [int(number) for number in expand_nodes(f"[{ranges.strip('[]')}]")]
 
 
-def first_node(nodes: str) -> str:
-    """The first name of a node list, e.g. ``node1`` of ``node[1-3,7],gpu1``; no name resolution, no I/O."""
-    names = expand_nodes(nodes, limit=1)
-    return names[0] if names else ""
-
-
-def expand_nodes(nodes: str, *, limit: int = 0) -> list[str]:
-    """The names of a Slurm node list (hostlist), in order; at most ``limit`` of them when it is set.
+def expand_nodes(nodes: str) -> list[str]:
+    """The names of a Slurm node list (hostlist), in order: no name resolution, no I/O.
 
     Several bracketed parts in one name, and zero padding (``n[001-010]``), are as slurm.conf(5) has them.
     """
@@ -188,10 +188,6 @@ def expand_nodes(nodes: str, *, limit: int = 0) -> list[str]:
                 low, dash, high = item.partition("-")
                 for number in range(int(low), int(high if dash else low) + 1):
                     out += [f"{prefix}{number:0{len(low)}d}{tail}" for tail in tails]
-                    if limit and len(out) >= limit:
-                        return out[:limit]
-        if limit and len(out) >= limit:
-            return out[:limit]
     return out
 
 

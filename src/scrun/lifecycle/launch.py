@@ -1,0 +1,114 @@
+"""The start of a container's step: its small files as they are by now, the bundle that fits its network, srun."""
+
+from __future__ import annotations
+
+import os
+
+from scrun import identity
+from scrun.lifecycle.console import set_console_size
+from scrun.lifecycle.step import Step
+from scrun.lifecycle.worker import Worker
+from scrun.slurm import srun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scrun.errors import SlurmError
+    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.loop import Loop
+    from scrun.lifecycle.wire import Message
+
+    Say = Callable[[str, str], None]
+
+
+def tasks(plan: Message, record: dict[str, Any]) -> int:
+    """How many srun will start; what the step is told counts more than the job's own number."""
+    told: str = plan["step_environment"].get("SLURM_NTASKS", "")
+    return int(told) if told.isdigit() else int(record["tasks"])
+
+
+def renew_files(loop: Loop, container: Container, plan: Message, *, log: Say, done: Callable[[], None]) -> None:
+    """Have the node's copies of small files be as the files are by now; ``done`` is called at once where they are."""
+    from scrun.lifecycle import latest
+
+    record = container.record
+    is_machines_root = os.geteuid() == 0 and identity.real_uid() == 0
+    if not latest.renew(record, plan["staging"], write=record["uid"] == 0 or not is_machines_root):
+        done()
+        return
+    answered = False
+
+    def said(message: Message) -> None:
+        nonlocal answered
+        answered = True
+        if "error" in message:
+            log("info", f"files that have changed since create stay as they were: {message['message']}")
+        for index, crc in message.get("renewed", {}).items():
+            record["staged"]["texts"][int(index)][3] = crc
+        done()
+
+    def ended() -> None:
+        if not answered:
+            done()
+
+    Worker(loop, container, "renew", said=said, ended=ended).send({"record": record, "plan": plan})
+
+
+def step(
+    loop: Loop,
+    container: Container,
+    plan: Message,
+    stdio: list[int],
+    *,
+    log: Say,
+    started: Callable[[SlurmError | None], None],
+    ended: Callable[[int], None],
+    failed: Callable[[str], None],
+) -> Step:
+    """Run srun for the container; the callbacks are :class:`Step`'s."""
+    record = container.record
+    bundle = _bundle(record, log)
+
+    def command(stderr: int | None) -> list[str]:
+        return srun.container_step(
+            record["srun"],
+            job=record["job"],
+            bundle=bundle,
+            container_id=container.id,
+            args=plan["args"],
+            pty=plan["terminal"],
+            stderr=stderr,
+            open_mode=plan["step_environment"].get("SLURM_OPEN_MODE", "append"),
+        )
+
+    if plan["terminal"] and record["job_bundle"] != record["bundle"]:
+        set_console_size(bundle, stdio[0])
+    return Step(
+        loop,
+        command=command,
+        environment={
+            **plan["environment"],
+            "SLURM_NTASKS": str(record["tasks"]),
+            **dict(entry.partition("=")[::2] for entry in record["job_environment"]),
+            **plan["step_environment"],
+        },
+        stdio=stdio,
+        terminal=plan["terminal"],
+        started=started,
+        ended=ended,
+        log=lambda line: log("debug", line),
+        failed=failed,
+    )
+
+
+def _bundle(record: dict[str, Any], log: Say) -> str:
+    """The job's bundle: the one with the node's network, where the engine has led a way out of its own."""
+    if networked := record.get("networked"):
+        from scrun.lifecycle import network
+
+        if network.leads_out(f"/proc/{record['pid']}/net"):
+            log("info", "the container uses its node's network: ports that are published are open there")
+            return str(networked)
+    return str(record["job_bundle"])
