@@ -171,8 +171,9 @@ while read -r order one two; do
             ;;
         fill)
             if [ $state = lacks ]; then
-                cd -P -- "$images" && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" && flock 8 &&
-                    mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
+                # Under the lock, since without one of its own somebody who makes room takes it for a dead one's.
+                cd -P -- "$images" && flock 9 && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" &&
+                    flock 8 && flock -u 9 && mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
                 take "$images"
                 rm -f complete
             else exec 3<&-
