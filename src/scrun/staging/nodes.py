@@ -50,7 +50,7 @@ claim() {
     holder=$(readlink -- "./.$name") && [ "$holder" != "$host" ] || return 0
     refuse "$parent: is shared with $holder: name a node_dir in scrun.lua that each node has for itself"
 }
-drop() { clear_all && rm -f -- "./.$name"; }
+drop() { cd -P -- "$home" && rm -f -- "./.$name" && clear_all; }
 clear_all() {
     cd -P -- "$home" || return
     if [ -f "./$name/images" ]; then

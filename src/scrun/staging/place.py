@@ -99,7 +99,8 @@ PLACE = (
 cache=$1 limit=$2 may_overlay=$3 xattrs=$4; shift 4
 new= image= images= state=
 leave() {
-    drop 2>/dev/null
+    holder=$(readlink -- "$home/.$name")
+    [ "${holder:-$host}" = "$host" ] && drop 2>/dev/null
     [ -z "$new" ] || { cd -P -- "$images" && remove "$new"; }
 }
 take() {  # from descriptor 3, into the working directory
@@ -143,10 +144,10 @@ reach() {
 } 2>/dev/null
 
 enter make
-claim
-clear_all 2>/dev/null
 trap leave EXIT
 trap 'exit 143' HUP INT TERM
+claim
+clear_all 2>/dev/null
 mkdir -m 700 -- "$name" 2>/dev/null && cd -- "./$name" || refuse "$base/$name: can't be made"
 while read -r order one two; do
     case $order in
