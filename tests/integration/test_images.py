@@ -7,13 +7,15 @@ import os
 import shutil
 import signal
 import subprocess
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from . import slurm
-from .conftest import MakeBundle, MakeContainer
+from .conftest import RUNTIME, MakeBundle, MakeContainer
 from .engines import Engine
 from .oci import Container
 from .users import User
@@ -71,6 +73,12 @@ def images() -> list[str]:
             f'for i in $(ls -d {IMAGES}/[!l]* {IMAGES}/.[no]* 2>/dev/null); do echo "$SLURMD_NODENAME:${{i##*/}}"; done'
         )
     )
+
+
+def of_its_own(path: Path) -> Path:
+    """The bundle, whose root filesystem looks like none that was carried: its busybox is from another time."""
+    os.utime(path / "rootfs/bin/busybox", ns=(0, time.time_ns()))
+    return path
 
 
 def node(one: Container) -> str:
@@ -186,6 +194,110 @@ def test_a_read_only_root_is_read_only_but_not_what_is_mounted_on_it(
     assert not (path / "rootfs/new").exists()
 
 
+def copied(path: Path) -> Path:
+    """A copy of a bundle, as cp(1) makes it, in which no file is the same one."""
+    copy = path.with_name(f"{path.name}-copy")
+    subprocess.run(["cp", "-a", "--reflink=never", str(path), str(copy)], check=True)
+    return copy
+
+
+def test_a_copy_of_the_files_is_the_same_image(
+    container: MakeContainer, private_bundle: MakeBundle, way: list[str]
+) -> None:
+    path = private_bundle("sh", "-c", "cat /etc/passwd")
+    ran(container(at=path), *way)
+    copy = copied(path)
+    for _ in range(2):
+        again = ran(container(at=copy), *way)
+        assert not was_carried(again)
+        assert again.output == b"root:x:0:0:root:/:/bin/sh\n"
+    assert len(images()) == 1
+
+
+def test_a_copy_with_another_byte_has_that_byte(
+    container: MakeContainer, private_bundle: MakeBundle, way: list[str]
+) -> None:
+    path = private_bundle("sh", "-c", "cat /etc/passwd")
+    ran(container(at=path), *way)
+    passwd = copied(path) / "rootfs/etc/passwd"
+    before = passwd.stat()
+    passwd.write_text(passwd.read_text().replace("root", "ROOT"))
+    os.utime(passwd, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert passwd.stat().st_size == before.st_size
+    again = ran(container(at=passwd.parents[2]), *way)
+    assert not was_carried(again)
+    assert again.output == b"ROOT:x:0:0:ROOT:/:/bin/sh\n"
+
+
+def test_podmans_vfs_storage_finds_its_image_at_its_second_container(alice: User) -> None:
+    home = alice.mkdir(Path(f"/var/tmp/scrun-tests-{uuid.uuid4().hex[:8]}"))
+    conf = f'[storage]\ndriver = "vfs"\ngraphroot = "{home}/storage"\nrunroot = "{home}/run"\n'
+    alice.write(home / "storage.conf", conf)
+    engine = Engine("podman", alice, RUNTIME, {"CONTAINERS_STORAGE_CONF": f"{home}/storage.conf", **TALKATIVE})
+    try:
+        engine.call("load", "--input", "/usr/share/devcluster/busybox.tar").ok()
+        for text in ("one", "two", "three"):
+            done = engine.run("sh", "-c", f"echo {text} >>/etc/passwd; tail -n 1 /etc/passwd; grep ' / ' /proc/mounts")
+            assert done.ok().stdout.splitlines()[0] == text
+            assert done.stdout.splitlines()[1].startswith("overlay / overlay ")
+        assert len({name.partition(":")[2] for name in images()}) == 1
+    finally:
+        engine.clean_up()
+        alice.run("podman", "unshare", "rm", "-rf", str(home)).ok()
+
+
+def peculiar(directory: Path, user: User) -> None:
+    """Put a sparse file of 500 KB, one of two names, and one with an attribute into a directory of the user's."""
+    with open(user.write(directory / "sparse", "begin"), "r+b") as file:
+        file.seek(500_000)
+        file.write(b"end")
+    os.link(user.write(directory / "one", "1"), directory / "two")
+    os.setxattr(user.write(directory / "attribute", ""), "user.colour", b"red")
+
+
+# Prints for each of the directories how it finds what peculiar() made.
+LOOK = """for d do
+    cd $d
+    [ $(busybox du -k sparse | busybox cut -f1) -lt 100 ] && busybox tail -c 3 sparse && busybox stat -c ' %s' sparse
+    [ one -ef two ] && busybox stat -c %h one
+    busybox getfattr -n user.colour attribute | grep colour
+done"""
+SEEN = b'end 500003\n2\nuser.colour="red"\n'
+
+
+def test_sparse_files_hard_links_and_attributes_survive_an_image_its_delta_and_a_volume(
+    container: MakeContainer, private_bundle: MakeBundle, alice: User, way: list[str]
+) -> None:
+    make_more = "cd $d; ln one three; busybox dd if=two of=made bs=1 seek=900000 2>/dev/null; ln made too"
+    on = "grep -o '^overlay / ' /proc/mounts | tr -d ' /'"
+    script = f"set -- /image /volume /delta; {LOOK}; for d do {make_more}; done; {on}"
+    path = private_bundle("sh", "-c", f"ls -d /delta >/dev/null 2>&1 || exit 0; {script} || :")
+    (path / "rootfs/bin/ln").symlink_to("busybox")
+    volume = alice.mkdir(path / "volume")
+    config = json.loads((path / "config.json").read_text())
+    config["mounts"].append(
+        {"destination": "/volume", "type": "bind", "source": str(volume), "options": ["rbind", "rw"]}
+    )
+    (path / "config.json").write_text(json.dumps(config))
+    image, delta = alice.mkdir(path / "rootfs/image"), path / "rootfs/delta"
+    peculiar(image, alice)
+    peculiar(volume, alice)
+    ran(container(at=path), *way)
+    peculiar(alice.mkdir(delta), alice)
+    one = ran(container(at=path), *way)
+    assert b"rootfs to" not in one.errors, "it was carried as a whole"
+    is_overlay = one.output.endswith(b"overlay\n")
+    assert one.output.removesuffix(b"overlay\n") == SEEN * 3
+    for directory in (image, volume, delta):
+        assert (directory / "one").samefile(directory / "three")
+        # As in each overlay: a file of several names that a container writes to is another one then, of that name.
+        parted = directory == image and is_overlay
+        assert (directory / "one").samefile(directory / "two") is not parted
+        assert (directory / "made").samefile(directory / "too")
+        assert (directory / "made").stat().st_blocks < 100
+        assert os.getxattr(directory / "attribute", "user.colour") == b"red"
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -249,19 +361,19 @@ def test_the_longest_unused_image_makes_room_but_none_that_is_used(
     running = container(at=private_bundle("sh", "-c", "echo up; while [ ! -e /end ]; do sleep 0.1; done; id", **on))
     running.started(global_options=options).wait_for_output(b"up\n")
     (used,) = images()
-    ran(container(at=private_bundle("true", **on)), *options)
+    ran(container(at=of_its_own(private_bundle("true", **on))), *options)
     (unused,) = {*images()} - {used}
-    assert was_carried(ran(container(at=private_bundle("true", **on)), *options))
+    assert was_carried(ran(container(at=of_its_own(private_bundle("true", **on))), *options))
     assert len(images()) == 2
     assert used in images()
     assert unused not in images()
-    ran(container(at=private_bundle("true", **on)), *options)
+    ran(container(at=of_its_own(private_bundle("true", **on))), *options)
     assert used in images()
     running.call("kill", "KILL").ok()
     assert running.ended() == 137
     running.call("delete").ok()
     for _ in range(2):
-        ran(container(at=private_bundle("true", **on)), *options)
+        ran(container(at=of_its_own(private_bundle("true", **on))), *options)
     assert used not in images()
 
 
@@ -280,10 +392,10 @@ def test_a_lease_of_a_job_that_is_gone_keeps_nothing(
 ) -> None:
     options = configured(slurm_conf, 'cache_size = "4M"')
     on = {"env": ["SCRUN_JOB_NODELIST=node1"]}
-    ran(container(at=private_bundle("true", **on)), *options)
+    ran(container(at=of_its_own(private_bundle("true", **on))), *options)
     before = images()
     slurm.on_nodes(f"for i in {IMAGES}/[!l]*/leases; do [ ! -d $i ] || : >$i/999999-gone.node1; done")
-    ran(container(at=private_bundle("true", **on)), *options)
+    ran(container(at=of_its_own(private_bundle("true", **on))), *options)
     assert len(images()) == 1
     assert images() != before
 
@@ -336,6 +448,41 @@ def test_a_docker_container_of_an_image_finds_it_on_the_node(docker: Engine) -> 
         assert done.stdout.splitlines()[1].startswith("overlay / overlay ")
     names = {name.partition(":")[2] for name in images()}
     assert len(names) == 1
+
+
+@pytest.fixture
+def shared_directory(alice: User) -> Iterator[Path]:
+    """A directory of alice's that all hosts share."""
+    path = alice.mkdir(alice.home / f"scrun-tests-{uuid.uuid4().hex[:8]}", 0o700)
+    yield path
+    shutil.rmtree(path)
+
+
+def test_a_node_dir_that_two_nodes_share_is_refused_and_nothing_is_left(
+    container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure, shared_directory: Path
+) -> None:
+    options = configured(slurm_conf, f'node_dir = "{shared_directory}"')
+    path = private_bundle("cat", "/etc/passwd", env=["SCRUN_JOB_NUM_NODES=2"])
+    done = container(at=path).create(global_options=options)
+    assert done.status == 1
+    (line,) = done.stderr.splitlines()
+    assert f"{shared_directory}: is shared with node" in line
+    assert [one for _, _, files in os.walk(shared_directory) for one in files] == []
+    alone = private_bundle("cat", "/etc/passwd", env=["SCRUN_JOB_NUM_NODES=1"])
+    assert ran(container(at=alone), *options).output == b"root:x:0:0:root:/:/bin/sh\n"
+    assert os.listdir(shared_directory / "scrun-2000") == []
+
+
+def test_nodes_that_share_a_cache_dir_share_the_images_in_it(
+    container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure, shared_directory: Path
+) -> None:
+    options = configured(slurm_conf, f'cache_dir = "{shared_directory}"')
+    path = private_bundle("cat", "/etc/passwd", env=["SCRUN_JOB_NUM_NODES=2"])
+    first, second = ran(container(at=path), *options), ran(container(at=path), *options)
+    assert [was_carried(first), was_carried(second)] == [True, False]
+    assert first.output == second.output == b"root:x:0:0:root:/:/bin/sh\n" * 2
+    assert sorted(one for one in os.listdir(shared_directory / "scrun-2000/images") if one[0] in ".l") == ["lock"]
+    assert len(os.listdir(shared_directory / "scrun-2000/images")) == 2
 
 
 def test_nodes_that_may_not_cache_do_not(

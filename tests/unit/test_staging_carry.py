@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -64,6 +65,41 @@ def test_whole_rootfs_arrives_as_it_is(tmp_path: Path, full: Path) -> None:
     stage_out(container, staged, step, log=Notes())
     for node in step.nodes:
         assert os.listdir(on_node(step, node).parent) == []
+
+
+def test_a_node_whose_connections_are_dropped_is_not_asked_to_connect_again_for_a_while(
+    tmp_path: Path, full: Path
+) -> None:
+    step = FakeStep(tmp_path, ["node1", "node2"], hidden=[full])
+    (tmp_path / "bin").mkdir()
+    timeout = tmp_path / "bin/timeout"  # as it ends when nothing answers in its time
+    timeout.write_text(
+        f"#!/bin/sh\necho >>{tmp_path}/asked\n"
+        f'[ "$SLURMD_NODENAME" = node1 ] || exec {shutil.which("timeout")} "$@"\nexit 124\n'
+    )
+    timeout.chmod(0o755)
+    step.path = f"{tmp_path}/bin:{step.path}"
+    container = make_container(full, step)._replace(memory=str(tmp_path / "memory"))
+    for times, options in ((1, {}), (1, {}), (2, {"remember": 0})):
+        notes = Notes()
+        staged = stage_in(container, step, adapt=as_it_is, log=notes, options=options)
+        assert len((tmp_path / "asked").read_text()) == times * 2, "both nodes at once"
+        assert "srun carries it all" in notes.at("debug")
+        assert describe(on_node(step, "node2") / "rootfs") == describe(full / "rootfs")
+        discard(staged, step, log=notes)
+
+
+def test_a_node_that_is_refused_at_once_is_asked_each_time(tmp_path: Path, full: Path) -> None:
+    step = FakeStep(tmp_path, hidden=[full])
+    (tmp_path / "bin").mkdir()
+    timeout = tmp_path / "bin/timeout"
+    timeout.write_text(f"#!/bin/sh\necho >>{tmp_path}/asked\nexit 1\n")
+    timeout.chmod(0o755)
+    step.path = f"{tmp_path}/bin:{step.path}"
+    container = make_container(full, step)._replace(memory=str(tmp_path / "memory"))
+    for times in (1, 2):
+        discard(stage_in(container, step, adapt=as_it_is, log=Notes()), step, log=Notes())
+        assert len((tmp_path / "asked").read_text()) == times
 
 
 def test_volumes_are_carried_with_the_rest(tmp_path: Path, bundle: Path) -> None:

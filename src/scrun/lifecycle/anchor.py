@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Message], None]
 
+# Seconds that start waits for the process to run (a site's prolog can be slow): meanwhile docker and podman hold the
+# container's lock.
+START_LIMIT = 20.0
 NOT_RUN = 125  # the exit status of a container that could not be run once create had returned; docker's own for that
 
 
@@ -187,6 +190,7 @@ class Anchor:
         self.set_status(status.RUNNING)
         if self._prepared:
             self._start_answer = answer
+            self.loop.after(START_LIMIT, lambda: self._answer_start(None))
             self._launch()
         else:
             answer({"started": True})
@@ -226,6 +230,10 @@ class Anchor:
             self.save()
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])
+        self._answer_start(error)
+
+    def _answer_start(self, error: ScrunError | None) -> None:
+        """Answer whoever called start, once; what goes wrong later is said on the container's standard error."""
         if self._start_answer:
             self._start_answer(wire.failure(error) if error else {"started": True})
             self._start_answer = None
@@ -264,9 +272,7 @@ class Anchor:
 
     def _finish(self, exit_status: int) -> None:
         """The container has ended: bring back what it changed, then let everybody know."""
-        if self._start_answer:  # it was killed before its step began
-            self._start_answer(wire.failure(ScrunError("the container was killed")))
-            self._start_answer = None
+        self._answer_start(ScrunError("the container was killed"))  # before its step began
         if "exit_status" not in self.record:
             self.record["exit_status"] = exit_status
             self._end().begin(self.plan)

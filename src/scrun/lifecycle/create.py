@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-PATIENCE = 200.0  # seconds; podman gives create 240
+# Seconds; podman gives create 240. As long as create waits, docker and podman hold the container's lock, and that user's
+# podman ps and docker inspect wait with it.
+PATIENCE = 30.0
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Of the caller's environment, what later calls need and docker and podman don't give them.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CONF", "SLURM_CONF_SERVER", "TMPDIR")

@@ -83,12 +83,8 @@ class Images:
     def keep(self, tree: Tree, checksums: Mapping[bytes, bytes] | None = None) -> None:
         """Remember a tree that was carried, and forget those that weren't used for long."""
         if checksums:
-            # A file of no identity may have changed after that.
             listing = parse(tree.listing)
-            known = [
-                _UNKNOWN if listing[name][1].startswith(NOBODY) else checksums.get(name, _UNKNOWN)
-                for name in summed(listing, listing)
-            ]
+            known = (checksums.get(name, _UNKNOWN) for name in summed(listing, listing))
             self._write(self._sums(tree.name), b"".join(known))
         self._write(self._file(tree.name), tree.listing)
         for name in [name for name in self._names() if name == _image(name)][_KEPT:]:

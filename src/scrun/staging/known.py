@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SECONDS = 600
-_OTHER_HOST, _LACKS = "is another host", "lacks"
+_OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from us"
 _IN_MEMORY = ("overlay", "tmpfs", "ramfs")  # as mounts they are their host's alone
 NAME = ".seen-by-nodes.json"  # in the user's own root directory; no container's id begins with a dot
 
@@ -63,6 +63,17 @@ class Known:
                     fresh[f"{node} {_OTHER_HOST}"] = now
                 elif self._is_local(path) and f"{node} {mount}" not in self._seen | fresh:
                     fresh[f"{node} {_LACKS} {mount}"] = now
+        self._add(fresh)
+
+    def is_cut_off(self, nodes: Sequence[str]) -> bool:
+        """Whether some node's connections to this host were dropped on their way, which takes seconds to see."""
+        return any(f"{node} {_SILENT}" in self._seen for node in nodes)
+
+    def learn_cut_off(self, nodes: Sequence[str]) -> None:
+        """These nodes' were."""
+        self._add(dict.fromkeys((f"{node} {_SILENT}" for node in nodes), int(time.time())))
+
+    def _add(self, fresh: dict[str, int]) -> None:
         if not fresh or not self._seconds or not self._path:
             return
         temporary = f"{self._path}.{os.getpid()}"

@@ -44,7 +44,14 @@ go_to() {
     return 1
 }
 enter() { go_to "$parent" "$1" || refuse "$why"; home=$own; }
-drop() {
+# Node directories that are one: only the first node gets the claim, which is made with its name in it at once.
+claim() {
+    ln -s -- "$host" "./.$name" 2>/dev/null && return
+    holder=$(readlink -- "./.$name") && [ "$holder" != "$host" ] || return 0
+    refuse "$parent: is shared with $holder: name a node_dir in scrun.lua that each node has for itself"
+}
+drop() { cd -P -- "$home" && rm -f -- "./.$name" && clear_all; }
+clear_all() {
     cd -P -- "$home" || return
     if [ -f "./$name/images" ]; then
         # What was being made for it, and its lease of the image that it used: place.py.

@@ -6,10 +6,11 @@
     plain                      plain                   a directory for the container
     image NAME KILOBYTES       have MODE, lacks MODE   the same, and looks whether it has that image, whole;
                                plain WHY               MODE: overlay where it can mount one, else copy
-    reach PORT TOKEN           reached, unreachable    connects to us, for the streams that follow
+    reach PORT TOKEN           reached, unreachable,   connects to us, for the streams that follow; silent: nothing
+                               unreachable silent      answered there for some seconds, as behind a firewall
     fill                       filled                  unpacks the stream, if it lacks the image
     commit NAME                kept                    gives it its name, once all of it was sent and nothing changed
-    go MODE                    ok                      unpacks what is the container's own: from a connection, or stdin
+    go MODE FROM               ok                      unpacks what is the container's own; FROM: connection or stdin
 
 Every answer but the last leaves it waiting for the next word; anything that goes wrong is ``bad WHY`` and its end, and
 so is the end of stdin: then nothing stays but complete images. ``reach`` comes before each stream, or not at all.
@@ -98,7 +99,8 @@ PLACE = (
 cache=$1 limit=$2 may_overlay=$3 xattrs=$4; shift 4
 new= image= images= state=
 leave() {
-    drop 2>/dev/null
+    holder=$(readlink -- "$home/.$name")
+    [ "${holder:-$host}" = "$host" ] && drop 2>/dev/null
     [ -z "$new" ] || { cd -P -- "$images" && remove "$new"; }
 }
 take() {  # from descriptor 3, into the working directory
@@ -132,16 +134,21 @@ can_overlay() {
 }
 reach() {
     # A first connection may wait for a firewall that drops it, for minutes; this one is given up.
-    [ -n "$BASH_VERSION" ] && timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2"' sh "$SLURM_SRUN_COMM_HOST" "$1" &&
-        exec 3<>"/dev/tcp/$SLURM_SRUN_COMM_HOST/$1" && printf '%s\n' "$2 $host" >&3
+    [ -n "$BASH_VERSION" ] || return 1
+    timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2"' sh "$SLURM_SRUN_COMM_HOST" "$1"
+    case $? in
+        0) exec 3<>"/dev/tcp/$SLURM_SRUN_COMM_HOST/$1" && printf '%s\n' "$2 $host" >&3 ;;
+        124) return 124 ;;
+        *) return 1 ;;
+    esac
 } 2>/dev/null
 
 enter make
-drop 2>/dev/null
 trap leave EXIT
 trap 'exit 143' HUP INT TERM
+claim
+clear_all 2>/dev/null
 mkdir -m 700 -- "$name" 2>/dev/null && cd -- "./$name" || refuse "$base/$name: can't be made"
-connected=
 while read -r order one two; do
     case $order in
         plain) state=plain; say plain ;;
@@ -159,16 +166,19 @@ while read -r order one two; do
             else say "plain $why"
             fi
             ;;
-        reach) if reach "$one" "$two"; then connected=1; say reached; else say unreachable; fi ;;
+        reach)
+            reach "$one" "$two"
+            case $? in 0) say reached ;; 124) say "unreachable silent" ;; *) say unreachable ;; esac
+            ;;
         fill)
             if [ $state = lacks ]; then
-                cd -P -- "$images" && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" && flock 8 &&
-                    mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
+                # Under the lock, since without one of its own somebody who makes room takes it for a dead one's.
+                cd -P -- "$images" && flock 9 && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" &&
+                    flock 8 && flock -u 9 && mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
                 take "$images"
                 rm -f complete
             else exec 3<&-
             fi
-            connected=
             say filled
             ;;
         commit)
@@ -191,7 +201,7 @@ while read -r order one two; do
             fi
             say kept
             ;;
-        go) state=$one; break ;;
+        go) state=$one from=$two; break ;;
         *) refuse "no such order: $order" ;;
     esac
 done
@@ -201,7 +211,7 @@ case $state in
     overlay) ln -s -- "$images/$image/tree" lower ;;
     copy) said=$($root cp -a --reflink=auto -- "$images/$image/tree/." rootfs 2>&1) || refuse "$base/$name: $said" ;;
 esac
-[ -n "$connected" ] || exec 3<&0
+[ "$from" = connection ] || exec 3<&0  # another node may not have reached us
 take "$base/$name"
 if [ -s gone ]; then
     case $state in

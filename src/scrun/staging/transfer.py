@@ -13,6 +13,7 @@ from scrun.staging.content import Hashing
 from scrun.staging.feed import CHUNK, Feed
 from scrun.staging.images import Delta, parse, scan, settled
 from scrun.staging.kept import Images, summed
+from scrun.staging.known import Known
 from scrun.staging.place import PLACE
 
 TYPE_CHECKING = False
@@ -81,7 +82,7 @@ class Transfer:
         for part in rest:
             self._log("info", f"carrying {part.source} to {', '.join(self._nodes)}")
         connected = bool(rest or delta.size > _MUCH) and self._reach()
-        self._order(f"go {mode}")
+        self._order(f"go {mode} {'connection' if connected else 'stdin'}")
         self._expected = 0
         with self._archiver(self._nodes if connected else []) as archiver:
             if mode != "plain" and root:
@@ -193,10 +194,16 @@ class Transfer:
         """Have all nodes connect to us; False where some can't."""
         if self._feed:
             self._feed.close()
+            self._feed = None
+        known = Known(self._container.memory, None, self._options.remember)
+        if known.is_cut_off(self._nodes):
+            self._log("debug", "nodes could not connect to this host a while ago: srun carries it all")
+            return False
         self._feed = Feed(self._step.ports)
         said = self._ask(f"reach {self._feed.port} {self._feed.token}")
         if all(answer[0] == "reached" for answer in said.values()):
             return self._feed.wait_for(self._nodes)
+        known.learn_cut_off([node for node, answer in said.items() if answer[1:] == ["silent"]])
         missing = ", ".join(node for node, answer in said.items() if answer[0] != "reached")
         self._log("debug", f"{missing} can't connect to port {self._feed.port} of this host: srun carries it all")
         return False
