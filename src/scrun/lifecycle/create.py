@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-# Seconds; podman gives create 240. As long as create waits, docker and podman hold the container's lock, and that user's
-# podman ps and docker inspect wait with it.
+# Seconds; podman gives create 240. As long as create waits, docker and podman hold the container's lock, and what looks
+# at it waits as well: podman ps, docker inspect.
 PATIENCE = 30.0
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Of the caller's environment, what later calls need and docker and podman don't give them.
