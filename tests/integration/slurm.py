@@ -91,7 +91,7 @@ def containers_on_nodes(job: int) -> list[str]:
 
 def files_on_nodes(job: int) -> list[str]:
     """What was carried to the nodes for that job and is there still."""
-    return on_nodes(f"ls -d /tmp/scrun-*/{job}-* /tmp/scrun-*/.{job}-* 2>/dev/null; :")
+    return on_nodes(f"ls -d /tmp/scrun-*/{job}-* 2>/dev/null; :")
 
 
 def copy_config(directory: Path, **settings: str) -> Path:

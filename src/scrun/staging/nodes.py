@@ -44,13 +44,14 @@ go_to() {
     return 1
 }
 enter() { go_to "$parent" "$1" || refuse "$why"; home=$own; }
-# Node directories that are one: only the first node gets the claim, which is made with its name in it at once.
+# Node directories that are one: only the first node gets the claim, which is made with its name in it at once. It begins
+# as the directory does, for a site's Epilog to catch both; no container's id has a tilde.
 claim() {
-    ln -s -- "$host" "./.$name" 2>/dev/null && return
-    holder=$(readlink -- "./.$name") && [ "$holder" != "$host" ] || return 0
+    ln -s -- "$host" "./$name~" 2>/dev/null && return
+    holder=$(readlink -- "./$name~") && [ "$holder" != "$host" ] || return 0
     refuse "$parent: is shared with $holder: name a node_dir in scrun.lua that each node has for itself"
 }
-drop() { cd -P -- "$home" && rm -f -- "./.$name" && clear_all; }
+drop() { cd -P -- "$home" && rm -f -- "./$name~" && clear_all; }
 clear_all() {
     cd -P -- "$home" || return
     if [ -f "./$name/images" ]; then

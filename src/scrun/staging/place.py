@@ -99,7 +99,7 @@ PLACE = (
 cache=$1 limit=$2 may_overlay=$3 xattrs=$4; shift 4
 new= image= images= state=
 leave() {
-    holder=$(readlink -- "$home/.$name")
+    holder=$(readlink -- "$home/$name~")
     [ "${holder:-$host}" = "$host" ] && drop 2>/dev/null
     [ -z "$new" ] || { cd -P -- "$images" && remove "$new"; }
 }
