@@ -44,8 +44,8 @@ go_to() {
     return 1
 }
 enter() { go_to "$parent" "$1" || refuse "$why"; home=$own; }
-# Node directories that are one: only the first node gets the claim, which is made with its name in it at once. It begins
-# as the directory does, for a site's Epilog to catch both; no container's id has a tilde.
+# Node directories that are one: only the first node gets the claim, which is made with its name in it at once. Its own
+# name begins as the directory's, for a site's Epilog to catch both; no container's id has a tilde.
 claim() {
     ln -s -- "$host" "./$name~" 2>/dev/null && return
     holder=$(readlink -- "./$name~") && [ "$holder" != "$host" ] || return 0
