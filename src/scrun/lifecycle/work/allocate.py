@@ -5,6 +5,7 @@ Says ``{"job": …}`` as soon as the job has an id, ``{"waiting": …}`` while i
 
 from __future__ import annotations
 
+import signal
 import time
 
 from scrun import identity
@@ -38,7 +39,12 @@ def run(channel: int) -> None:
         return
     answer = None
     try:
-        answer = allocation.request(message["request"])
+        # A SIGTERM that came while Slurm was asked would be raised before the answer is kept, and its job be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            answer = allocation.request(message["request"])
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         wire.send(channel, {"job": answer["job"]})
         if answer["nodes"]:
             _say(channel, answer, message)

@@ -104,7 +104,8 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
             *(record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid),
             memory=host.memory,
             images=os.path.join(os.path.dirname(host.memory), ".images") if host.memory else "",
-            overlay=record["runtime"]["kind"] == "crun",  # runc refuses one at the root (1.3)
+            # runc refuses one at the root (1.3), and several tasks on a node can't have one upper directory.
+            overlay=record["runtime"]["kind"] == "crun" and record["tasks"] <= len(host.step.nodes),
         )
         waits.append(bool((options or {}).get("hold", True)))
         made.append(
