@@ -46,7 +46,7 @@ def run(channel: int, container: Container) -> None:
     if message := reader.next():  # empty when the job is somebody else's
         from scrun.lifecycle.work import release
 
-        release.give_back(channel, message)
+        release.give_back(channel, container, message)
 
 
 def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message, files_back: Callable[[], None]) -> None:
