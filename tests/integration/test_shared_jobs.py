@@ -194,6 +194,8 @@ def test_of_several_nodes_it_is_on_the_first_once(container: MakeContainer) -> N
     assert guest.ended() == 0
     assert guest.output.count(b"\n") == 1
     assert place(guest)[:2] == [str(host.record["job"]), "node1"]
+    listed = json.loads(guest.runtime.run("list", "--format=json").ok().stdout)
+    assert {one["id"]: one["nodes"] for one in listed} == {host.id: ["node1", "node2"], guest.id: ["node1"]}
 
 
 def test_another_users_container_is_not_shared_with(container: MakeContainer, host: Container, root: User) -> None:

@@ -91,8 +91,9 @@ def request(
         UsageError: a value isn't one, which is named with what is accepted; or two exclude each other.
     """
     notes: list[str] = []
+    callers = _over({}, _of_environment(caller, notes))
     own = _over(_over({}, _of_environment(container, notes)), _of_annotations(annotations or {}, notes))
-    given = _over(_over({}, _of_environment(caller, notes)), own)
+    given = _over(callers, own)
     existing = container.get("SLURM_JOB_ID") or caller.get("SLURM_JOB_ID")
     if existing or not (shared and _wants_to_share(shared, own, given, notes)):
         shared = None
@@ -141,7 +142,7 @@ def _wants_to_share(shared: SharedJob, own: Mapping[str, Given], given: Mapping[
 
 def _of_a_guest(given: Mapping[str, Given], own: Mapping[str, Given]) -> dict[str, Given]:
     """What counts for a step of another container's job; what the caller said of jobs was said of that one."""
-    left = {name for name in _OF_A_NEW_JOB if name not in own}.union(shared_job.of_job(given))
+    left = {name for name in (*_OF_A_NEW_JOB, *shared_job.LABELS) if name not in own}.union(shared_job.of_job(given))
     return {name: value for name, value in given.items() if name not in left}
 
 

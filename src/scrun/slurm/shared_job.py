@@ -17,7 +17,7 @@ _SIZES = (
     *("CPUS_PER_GPU", "GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "HINT", "MEM_PER_GPU", "NTASKS_PER_CORE"),
     *("NTASKS_PER_GPU", "NTASKS_PER_TRES"),
 )
-_LABELS = ("JOB_NAME", "WCKEY", "SIGNAL", "POWER")  # no reason to be elsewhere
+LABELS = ("JOB_NAME", "WCKEY", "SIGNAL", "POWER")  # no reason to be elsewhere
 
 ALONE = {"SLURM_NTASKS": "1", "SLURM_NNODES": "1"}  # one task on one node, whatever the job has
 
@@ -41,8 +41,5 @@ def of_job(names: Iterable[str]) -> list[str]:
     return [
         name
         for name in names
-        if name in BY_NAME
-        and BY_NAME[name].field
-        and (not BY_NAME[name].srun or name in _SIZES)
-        and name not in _LABELS
+        if name in BY_NAME and BY_NAME[name].field and (not BY_NAME[name].srun or name in _SIZES) and name not in LABELS
     ]
