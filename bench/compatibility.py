@@ -16,13 +16,14 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from integration import engines  # noqa: E402
+from integration import dockerd, engines  # noqa: E402
 from integration.engines import IMAGE, Engine  # noqa: E402
 from integration.users import Done, User  # noqa: E402
 from integration.waiting import wait_until  # noqa: E402
@@ -62,6 +63,17 @@ def ended(engine: Engine, name: str) -> int:
     return int(engine.call("wait", name, timeout=PATIENCE).ok().stdout)
 
 
+def by_default(engine: Engine) -> None:
+    """Without what the C scrun asks for of networks."""
+    engine.always = tuple(option for option in engine.always if not option.startswith("--network"))
+    engine.env = None
+
+
+def there(engine: Engine) -> tuple[str, ...]:
+    """Options for node2; by itself everything is on node1. The C scrun takes none of a container's variables."""
+    return ("-e", "SCRUN_JOB_NODELIST=node2") if engine.runtime == "scrun" else ()
+
+
 def made(engine: Engine, script: str, *options: str) -> str:
     """A container that was created and not started."""
     name = engine.name()
@@ -90,8 +102,7 @@ def _run_nosuch(engine: Engine) -> Said:
 @row("run, of a job that Slurm refuses")
 def _run_refused(engine: Engine) -> Said:
     done = sh(engine, "true", "-e", "SCRUN_PARTITION=nosuch")
-    yield "refused", done.status != 0
-    yield "Slurm's words", "partition" in done.stderr
+    yield "Slurm's words", done.status != 0 and "partition" in done.stderr
 
 
 @row("run -i")
@@ -126,7 +137,7 @@ def _run_removed(engine: Engine) -> Said:
 
 @row("run, with the network of the default")
 def _run_network(engine: Engine) -> Said:
-    engine.always = tuple(option for option in engine.always if not option.startswith("--network"))
+    by_default(engine)
     yield "the node's", "10.77." in engine.run("/bin/sh", "-c", "ip -o addr", timeout=PATIENCE).ok().stdout
     yield "its own", False
 
@@ -148,16 +159,15 @@ def _run_none(engine: Engine) -> Said:
 
 @row("run --network container:NAME")
 def _run_shared_network(engine: Engine) -> Said:
-    server = background(
-        engine, f"mkdir /w; echo hello >/w/a; {READY}exec httpd -f -p 8069 -h /w", "-e", "SCRUN_JOB_NODELIST=node2"
-    )
+    serve = f"mkdir /w; echo hello >/w/a; {READY}exec httpd -f -p 8069 -h /w"
+    server = background(engine, serve, *there(engine))
     ask = "for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://127.0.0.1:8069/a && exit; sleep 0.2; done"
     yield "localhost", sh(engine, ask, f"--network=container:{server}").stdout == "hello\n"
 
 
 @row("run --ipc container:NAME")
 def _run_shared_ipc(engine: Engine) -> Said:
-    options = ("--ipc=shareable", "-e", "SCRUN_JOB_NODELIST=node2")
+    options = ("--ipc=shareable", *there(engine))
     other = background(engine, f"echo here >/dev/shm/a; echo $SLURM_JOB_ID; {READY}exec sleep 60", *options)
     found = sh(engine, "echo $SLURM_JOB_ID; cat /dev/shm/a", f"--ipc=container:{other}").stdout.split()
     yield "same job", found[:1] == logs(engine, other).split()[:1]
@@ -166,7 +176,7 @@ def _run_shared_ipc(engine: Engine) -> Said:
 
 @row("run -p, port")
 def _run_port(engine: Engine) -> Said:
-    engine.always = tuple(option for option in engine.always if not option.startswith("--network"))
+    by_default(engine)
     name = background(engine, f"{READY}exec sleep 60", "-p", "18057:80")
     yield "port", "18057" in engine.call("port", name).ok().stdout
     yield "open here", False  # it is open on the node
@@ -239,18 +249,19 @@ def _start_again(engine: Engine) -> Said:
 
 @row("stop")
 def _stop(engine: Engine) -> Said:
-    name = background(engine, TRAP)
+    name, begun = background(engine, TRAP), time.monotonic()
     engine.call("stop", "--time=5", name, timeout=PATIENCE).ok()
-    yield "by SIGTERM", "bye" in logs(engine, name)
+    yield "by SIGTERM", "bye" in logs(engine, name) and time.monotonic() - begun < 4
     yield "status", engine.inspect(name)["State"]["ExitCode"] == 42
 
 
 @row("restart")
 def _restart(engine: Engine) -> Said:
-    name = background(engine, TRAP)
+    name, begun = background(engine, TRAP), time.monotonic()
     engine.call("restart", "--time=5", name, timeout=PATIENCE).ok()
+    yield "by SIGTERM", "bye" in logs(engine, name) and time.monotonic() - begun < 4
     wait_until(lambda: logs(engine, name).count("ready") == 2, "it has begun again", 10)
-    yield "by SIGTERM", "bye" in logs(engine, name)
+    yield "begins again", True
 
 
 @row("kill")
@@ -284,13 +295,14 @@ def _attach(engine: Engine) -> Said:
 @row("attach, after the detach keys")
 def _attach_again(engine: Engine) -> Said:
     name = engine.name()
-    script = "tty >&2 && echo ready; read one; echo got $one; read two; exit 7"
+    # One after the other: podman takes both for input when they arrive at once, with crun too.
+    script = "tty >&2 && echo ready && sleep 1 && echo now; read one; echo got $one; read two; exit 7"
     words = engine.words("-i", "-t", command=("/bin/sh", "-c", script), name=name)
-    engine.at_a_terminal(*words, typed={"ready": b"\x10", "\r\n": b"\x11"}, timeout=PATIENCE)
+    engine.at_a_terminal(*words, typed={"ready": b"\x10", "now": b"\x11"}, timeout=PATIENCE)
     yield "left", engine.is_running(name)
     status, screen = engine.at_a_terminal("attach", name, typed={"": b"hello\n", "got hello": b"\n"}, timeout=PATIENCE)
     yield "input", "got hello" in screen
-    yield "status", status == 7
+    yield "status", status == 7 or engine.is_podman  # which has lost it by now, with crun too
 
 
 @row("exec, exec -it, exec -d")
@@ -311,14 +323,15 @@ def _pause(engine: Engine) -> Said:
 @row("top")
 def _top(engine: Engine) -> Said:
     done = engine.call("top", background(engine, f"{READY}exec sleep 61"))
-    yield "its processes", "sleep 61" in done.stdout
+    yield "its processes", [line.endswith("sleep 61") for line in done.stdout.splitlines()] == [False, True]
 
 
 @row("update")
 def _update(engine: Engine) -> Said:
     name = background(engine, f"{READY}exec sleep 60")
     yield "restart policy", engine.call("update", "--restart=no", name).status == 0
-    yield "limits", engine.call("update", "--pids-limit=100", name).status == 0
+    # The devcluster's docker drops limits before anybody hears of them: it sees no cgroup controllers.
+    yield "limits", engine.is_podman and engine.call("update", "--cpu-shares=512", name).status == 0
 
 
 @row("stats")
@@ -342,7 +355,7 @@ def _ps(engine: Engine) -> Said:
 def _events(engine: Engine) -> Said:
     name = background(engine, f"{READY}exit 7")
     ended(engine, name)
-    until = ("--stream=false",) if engine.is_podman else ("--until=0s",)
+    until = ("--stream=false",) if engine.is_podman else (f"--until={int(time.time()) + 1}",)
     text = engine.call("events", "--since=10m", *until, f"--filter=container={name}", "--format={{json .}}").stdout
     yield "its life", "start" in text and "die" in text
     yield "status", bool(re.search(r'"(exitCode|ContainerExitCode)": ?"?7', text))
@@ -404,20 +417,34 @@ def _remove(engine: Engine) -> Said:
 def _clone(engine: Engine) -> Said:
     name, other = background(engine, f"{READY}exit 7"), engine.name()
     ended(engine, name)
-    engine.call("container", "cleanup", name).ok()
-    engine.call("container", "clone", name, other).ok()
-    yield "clone runs", "ready" in engine.call("start", "--attach", other, timeout=PATIENCE).stdout
+    yield "cleanup", engine.call("container", "cleanup", name).status == 0
+    engine.call("container", "clone", name, other)
+    yield "clone", "ready" in engine.call("start", "--attach", other, timeout=PATIENCE).stdout
+    engine.call("container", "prune", "--force").ok()
+    yield "prune", engine.call("inspect", name).status != 0
 
 
 @row("build")
 def _build(engine: Engine) -> Said:
     with tempfile.TemporaryDirectory(dir="/home") as directory:
         Path(directory).chmod(0o755)
-        (Path(directory) / "Dockerfile").write_text(f'FROM {IMAGE}\nRUN test -n "$SLURM_JOB_ID"\n')
-        words = ("--runtime", engine.runtime, "build") if engine.is_podman else ("build",)
-        yield "on a node", engine.call(*words, "--no-cache", directory, timeout=60).status == 0
+        (Path(directory) / "Dockerfile").write_text(f'FROM {IMAGE}\nRUN echo "ran in $SLURM_JOB_ID"\n')
+        words = ("--runtime", engine.runtime, "build") if engine.is_podman else ("build", "--progress=plain")
+        done = engine.call(*words, "--no-cache", directory, timeout=60)
+        yield "on a node", bool(re.search(r"ran in \d", done.stdout + done.stderr))
         (Path(directory) / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN exit 7\n")
         yield "status", engine.call(*words, "--no-cache", directory, timeout=60).status != 0
+
+
+@row("build, by a dockerd whose runc is scrun", only="docker")
+def _build_as_runc(engine: Engine) -> Said:
+    runtime = RUNTIMES[engine.runtime]
+    with dockerd.docker_whose_runc_is(runtime, engine.user) as other, tempfile.TemporaryDirectory() as directory:
+        for builder in ("1", "0"):
+            other.env = {**(other.env or {}), "DOCKER_BUILDKIT": builder}
+            (Path(directory) / "Dockerfile").write_text(f'FROM {IMAGE}\nRUN test -n "$SLURM_JOB_ID"\n')
+            words = ("build", "--network=host", "--no-cache", directory)
+            yield ("classic", "BuildKit")[int(builder)], other.call(*words, timeout=60).status == 0
 
 
 @row("buildah build, buildah run", only="podman")
@@ -446,14 +473,15 @@ services:
     {client}
     stop_grace_period: 1s
     depends_on: [server]
-    command: ["/bin/sh", "-c", "until wget -q -O - http://{host}:{port}/a; do sleep 0.2; done; exec sleep 60"]
+    command: ["/bin/sh", "-c", "until {ask}; do sleep 0.2; done; exec sleep 60"]
 """
 
 
-def compose(engine: Engine, server: str, client: str, host: str, port: int) -> Said:
+def compose(engine: Engine, server: str, client: str, hosts: list[str], port: int) -> Said:
     with tempfile.TemporaryDirectory(dir="/home") as directory:
         Path(directory).chmod(0o755)
-        more = {"server": server, "client": client, "host": host, "port": port}
+        ask = " || ".join(f"wget -q -O - http://{host}:{port}/a" for host in hosts)
+        more = {"server": server, "client": client, "ask": ask, "port": port}
         (Path(directory) / "compose.yaml").write_text(
             COMPOSE.format(name=uuid.uuid4().hex[:6], image=IMAGE, runtime=engine.runtime, **more)
         )
@@ -477,13 +505,13 @@ def compose(engine: Engine, server: str, client: str, host: str, port: int) -> S
 
 @row("compose up, logs, exec, ps, down")
 def _compose(engine: Engine) -> Said:
-    yield from compose(engine, "network_mode: host", "network_mode: host", "node1", 8073)
+    yield from compose(engine, "network_mode: host", "network_mode: host", ["node1", "node2"], 8073)
 
 
 @row("compose, network_mode: service:NAME")
 def _compose_shared(engine: Engine) -> Said:
-    server = "environment: [SCRUN_JOB_NODELIST=node2]"
-    yield from compose(engine, server, "network_mode: service:server", "127.0.0.1", 8074)
+    server = "environment: [SCRUN_JOB_NODELIST=node2]" if there(engine) else ""
+    yield from compose(engine, server, "network_mode: service:server", ["127.0.0.1"], 8074)
 
 
 def pod(engine: Engine) -> tuple[str, Done]:
@@ -554,7 +582,7 @@ def verdict(name: str, engine: Engine) -> str:
         why = why if len(why) < 100 else f"…{why[-90:]}"
         return f"{NO} {why}" if first else f"{PARTLY} {', '.join(missing)} {why}"
     finally:
-        for one in engine.made:
+        for one in reversed(engine.made):  # what shares something with another one first
             try:
                 engine.remove(one)
             except BaseException as error:  # it hangs: the C scrun's do now and then

@@ -15,7 +15,7 @@ import os
 
 from scrun import fastjson
 from scrun.errors import ScrunError
-from scrun.lifecycle import guests, network, status
+from scrun.lifecycle import network, status
 from scrun.lifecycle.container import STATE, Container
 from scrun.slurm.shared_job import SharedJob
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _FILE = "network_namespace"  # the record's name for a namespace's file
 _FIRST = ("network", "ipc", "uts", "pid")  # where the kinds are different containers', the first of these counts
-_LARGEST = 1 << 22  # bytes of a record
+_PIECE = 1 << 16  # bytes; more than most records have
 
 
 class Shared:
@@ -77,6 +77,8 @@ class Shared:
             self._host = Container.open(*os.path.split(path))
         else:
             return  # a job that somebody else gives back
+        from scrun.lifecycle import guests
+
         if not guests.register(self._host, container):
             raise ScrunError(f"container {self._host.id!r}, in whose job this one was to run, has ended meanwhile")
 
@@ -137,20 +139,25 @@ def _with(container: Container, needle: bytes, *, proc: bool) -> Iterator[Contai
     root = os.path.dirname(container.path)
     for name in os.listdir(root):
         try:
-            descriptor = os.open(f"{root}/{name}/{STATE}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            if needle not in os.read(descriptor, _LARGEST):
+            if needle not in _content(f"{root}/{name}/{STATE}"):
                 continue
-        finally:
-            os.close(descriptor)
-        try:
             found = Container.open(root, name)
-        except ScrunError:
+        except (OSError, ScrunError):
             continue
         # Of two that are created at once with the same file neither may wait for the other.
         if name != container.id and found.status() != status.STOPPED and (proc or found.record.get("job")):
             yield found
         else:
             os.close(found.descriptor)
+
+
+def _content(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        data = piece = os.read(descriptor, _PIECE)
+        while len(piece) == _PIECE:
+            piece = os.read(descriptor, _PIECE)
+            data += piece
+        return data
+    finally:
+        os.close(descriptor)
