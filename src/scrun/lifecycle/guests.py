@@ -41,10 +41,12 @@ def register(host: Container, guest: Container) -> bool:
 def end(host: Container) -> None:
     """End those that are in the job of ``host`` still; return when they have, and have tidied up, or it takes long."""
     left = _still_there(host)
-    _signal(left, signal.SIGTERM)
-    _wait(left, GRACE)
-    _signal(left, signal.SIGKILL)
-    _wait(left, _LAST)
+    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, _LAST)):
+        senders = _signal(left, number)
+        _wait(left, patience)
+        for pid in senders:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
 
 
 def _still_there(host: Container) -> dict[int, Container]:
@@ -62,16 +64,19 @@ def _still_there(host: Container) -> dict[int, Container]:
     return found
 
 
-def _signal(guests: dict[int, Container], number: int) -> None:
-    """All at once: an answer may take as long as a job step does."""
+def _signal(guests: dict[int, Container], number: int) -> list[int]:
+    """All at once, by a child for each: an answer may take as long as a job step does."""
+    senders = []
     for guest in guests.values():
-        if not os.fork():
+        senders.append(os.fork())
+        if not senders[-1]:
             try:
                 ask(guest, {"do": "kill", "signal": number})
             except ScrunError:  # it has just ended, or its node can't be reached: the other signal, or Slurm, is next
                 pass
             finally:
                 os._exit(0)
+    return senders
 
 
 def _wait(guests: dict[int, Container], patience: float) -> None:
