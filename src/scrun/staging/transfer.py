@@ -81,7 +81,8 @@ class Transfer:
         rest = [part for part in parts if (mode == "plain" or part is not root) and part.name not in ours]
         for part in rest:
             self._log("info", f"carrying {part.source} to {', '.join(self._nodes)}")
-        connected = bool(rest or delta.size > _MUCH) and self._reach()
+        much = delta.size > _MUCH or any(part.is_directory or os.path.getsize(part.source) > _MUCH for part in rest)
+        connected = much and self._reach()
         self._order(f"go {mode} {'connection' if connected else 'stdin'}")
         self._expected = 0
         with self._archiver(self._nodes if connected else []) as archiver:
@@ -223,8 +224,8 @@ class Transfer:
                 output,
                 self._check,
                 self._log,
-                nodes.xattrs(self._container),
-                self._container.user_id == 0,
+                xattrs=nodes.xattrs(self._container),
+                devices=self._container.user_id == 0,
             )
         finally:
             if output != self._orders:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scrun.staging.model import Staged
 
 
+STAY = 10.0  # seconds; the worker has twice the anchor's memory
 NETWORKED = "networked"  # the bundle within the bundle, for a container that has the node's network after all
 
 
@@ -58,7 +59,21 @@ def run(channel: int, container: Container) -> None:
         host.memory = memory()
         host.job = Job(record, plan["srun"], host.environment)
         wire.send(channel, _stage_in(hooks, host, record, plan, config))
+        _stay(reader, channel, container)
         host.job.wait()
+
+
+def _stay(reader: wire.Reader, channel: int, container: Container) -> None:
+    """Run stage_out as well, for a container that ends soon: most of what that imports is here already.
+
+    The script is loaded anew, as it is in a worker of its own: what it remembers must not depend on how long that took.
+    """
+    import select
+
+    from scrun.lifecycle.work import release, stage_out  # noqa: F401  while nobody waits
+
+    if select.select([channel], [], [], STAY)[0] and (message := reader.next()):
+        stage_out.serve(message, reader, channel, container)
 
 
 def _likely_version() -> str:
