@@ -43,7 +43,15 @@ class Archiver:
     """Writes archives to ``output``, a pipe, one after the other; ``check`` is called while waiting, and may raise."""
 
     def __init__(
-        self, children: Children, output: int, check: Callable[[], None], log: Log, *, xattrs: str, devices: bool
+        self,
+        children: Children,
+        output: int,
+        check: Callable[[], None],
+        log: Log,
+        *,
+        xattrs: str,
+        devices: bool,
+        wide: bool,
     ) -> None:
         self._children = children
         self._output = output
@@ -51,6 +59,7 @@ class Archiver:
         self._log = log
         self._xattrs = xattrs
         self._devices = devices  # whether the receiver can make device nodes
+        self._records = ["--blocking-factor=512"] if wide else []  # 256 KB, not 10, which would wake its reader often
         self._little = b""  # what was made here, and goes along with our own files
 
     def add(self, part: Part, *, recursive: bool, only: Sequence[bytes] | None = None) -> None:
@@ -119,7 +128,7 @@ class Archiver:
 
             given = subprocess.DEVNULL if stdin is None else stdin.fileno()
             finder = self._children.run(names, stdin=given, stdout=write_end, cwd=directory)
-            argv = [*_TAR, f"--xattrs-include={self._xattrs}", transform]
+            argv = [*_TAR, *self._records, f"--xattrs-include={self._xattrs}", transform]
             tar = self._children.run(argv, stdin=read_end, stdout=self._output, cwd=directory)
         except OSError as error:
             raise StagingError(f"{part.source}: can't be read: {error.strerror}") from error

@@ -39,7 +39,7 @@ def of(path: bytes, name: bytes, xattrs: str) -> bytes | None:
                 return None
     except OSError:
         return None
-    if not (name.isascii() and link.isascii()):
+    if not (name.isascii() and link.isascii()) or status.st_mtime_ns < 0:
         return None  # tar knows what the other one makes of it
     owner = (status.st_uid, status.st_gid)
     return _member(name, _KINDS[kind], stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, data, link)
@@ -63,18 +63,12 @@ def _member(
         b"linkpath": link if len(link) > _LONGEST else b"",
         b"uid": b"%d" % owner[0] if owner[0] > _LARGEST else b"",
         b"gid": b"%d" % owner[1] if owner[1] > _LARGEST else b"",
-        # Before 1970 it counts backwards: -0.25 s is -1 s and 750000000 ns.
-        b"mtime": _decimal(mtime_ns) if nanoseconds or seconds < 0 else b"",
+        b"mtime": b"%d.%09d" % (seconds, nanoseconds) if nanoseconds else b"",
     }
     records = b"".join(_record(key, value) for key, value in further.items() if value)
     before = _header(b"pax", _PAX, 0o644, (0, 0), 0, len(records)) + _padded(records) if records else b""
     ids = (min(owner[0], _LARGEST), min(owner[1], _LARGEST))
-    return before + _header(name, kind, mode, ids, max(seconds, 0), len(data), link) + _padded(data)
-
-
-def _decimal(nanoseconds: int) -> bytes:
-    whole, part = divmod(abs(nanoseconds), 10**9)
-    return b"%s%d.%09d" % (b"-" if nanoseconds < 0 else b"", whole, part)
+    return before + _header(name, kind, mode, ids, seconds, len(data), link) + _padded(data)
 
 
 def _record(key: bytes, value: bytes) -> bytes:

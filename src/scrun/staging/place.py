@@ -8,7 +8,7 @@
                                plain WHY               MODE: overlay where it can mount one, else copy
     reach PORT TOKEN           reached, unreachable,   connects to us, for the streams that follow; silent: nothing
                                unreachable silent      answered there for some seconds, as behind a firewall
-    fill                       filled                  unpacks the stream, if it lacks the image
+    fill                       filled                  unpacks the stream, if it lacks the image, and seals it
     commit NAME                kept                    gives it its name, once all of it was sent and nothing changed
     go MODE FROM               ok                      unpacks what is the container's own; FROM: connection or stdin
 
@@ -108,8 +108,8 @@ leave() {
 }
 take() {  # from descriptor 3, into the working directory
     said=$({
-        tar --extract --file=- --ignore-zeros --preserve-permissions --numeric-owner --delay-directory-restore \
-            --xattrs --xattrs-include="$xattrs" --warning=no-timestamp <&3 2>&1
+        tar --extract --file=- --blocking-factor=512 --ignore-zeros --preserve-permissions --numeric-owner \
+            --delay-directory-restore --xattrs --xattrs-include="$xattrs" --warning=no-timestamp <&3 2>&1
         echo "status $?"
     } | head -n 200)
     exec 3<&-
@@ -162,15 +162,15 @@ while read -r order one two; do
             say plain
             ;;
         image)
-            image=$one state=plain
+            image=$one kilobytes=$two state=plain
             [ -d "$home/$name" ] || make "$name" "$name/root" "$name/work" "$name/rootfs"
             if go_to_images; then
                 mode=copy
                 printf '%s\n' "$images" >"$home/$name/images" || refuse "$base/$name: No space left on device"
                 can_overlay && mode=overlay
                 if has "$image"; then state=have; say "have $mode"
-                elif make_room "$two"; then state=lacks; say "lacks $mode"
-                else say "plain $images: no room for $two KB"
+                elif make_room "$kilobytes"; then state=lacks; say "lacks $mode"
+                else say "plain $images: no room for $kilobytes KB"
                 fi
             else say "plain $why"
             fi
@@ -186,6 +186,8 @@ while read -r order one two; do
                     flock 8 && unlock && mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
                 take "$images"
                 rm -f complete
+                { seal_of tree >seal && printf '%s\n' "$kilobytes" >size; } 2>/dev/null && [ -s size ] ||
+                    refuse "$images: No space left on device"
             else exec 3<&-
             fi
             say filled
@@ -194,8 +196,6 @@ while read -r order one two; do
             if [ $state = lacks ]; then
                 image=$one
                 cd -P -- "$images" || refuse "$images: is gone"
-                { seal_of "$new/tree" >"$new/seal"; } && du -sk "$new/tree" | cut -f1 >"$new/size" &&
-                    [ -s "$new/size" ] || refuse "$images: can't be written to"
                 flock 9
                 # Another job was quicker. What it made is as good, if it is whole.
                 [ ! -e "$image/seal" ] || is_sealed "$image" || put_aside "$image"
