@@ -36,7 +36,7 @@ _FORMAT = [
 
 
 class Tree(NamedTuple):
-    """A listing, its name (a checksum of it), the bytes and files in it, and which and how large the large files are."""
+    """A listing, its name (a checksum of it), the bytes and files in it, and which files are large, and how large."""
 
     name: str
     listing: bytes
