@@ -70,7 +70,7 @@ class Rehearsed:
             os.dup2(os.open(self.stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             Preparation.cues = wire.Reader(theirs)
-            anchor.Preparation = Preparation  # type: ignore[assignment, misc]
+            vars(anchor)["Preparation"] = Preparation
             anchor.START_LIMIT = 0.2
             loop = Loop()
             anchor.Anchor(loop, container, creators, standins, os.getppid())
