@@ -86,6 +86,13 @@ def test_its_environment_and_directory_can_be_given(
     assert execute(running, "sh", "-c", script, options=options).ok().stdout.strip() == said
 
 
+@pytest.mark.slurm_only("has it empty")
+def test_a_variable_by_its_name_is_the_callers_if_they_have_it(running: Container) -> None:
+    script = "echo ${MINE-unset} ${OTHER-unset}"
+    done = execute(running, "sh", "-c", script, options=("-e", "MINE", "-e", "OTHER"), MINE="here")
+    assert done.ok().output == b"here unset\n"
+
+
 def test_it_has_the_containers_environment(container: MakeContainer) -> None:
     one = container(*SLEEP, env=["OWN=yes"]).started()
     one.wait_for_output(b"ready")

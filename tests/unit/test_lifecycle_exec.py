@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -71,7 +72,7 @@ def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_
 ) -> None:
     text = exec_script.run(RECORD, token, watched=False)
     secret = """{"env": ["A='$HOME' `id` \\\\ \\"x"]}"""
-    done = on_a_node(text, f"{RUNS}; exit 7", SCRUN_EXEC_PROCESS=secret)
+    done = on_a_node(text, f"{RUNS}; exit 7", **exec_script.variables(secret))
     assert (done.wait(), *done.communicate()) == (7, "", "")
     assert (tmp_path / "crun.process").read_text() == f"{secret}\n"
     assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.0\n"
@@ -80,17 +81,70 @@ def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_
 
 @pytest.mark.parametrize("size", [exec_script.PIECE - 1, exec_script.PIECE, exec_script.PIECE * 4 + 7])
 def test_a_process_object_of_any_size_arrives_whole(on_a_node: Start, token: str, tmp_path: Path, size: int) -> None:
-    process = ("0123456789abcdef\\n$x" * (size // 16))[:size]
+    process = ("0123456789abcdef\\n$x" * (size // 16))[:size] + "]}"
     text = exec_script.run(RECORD, token, watched=False)
     assert on_a_node(text, RUNS, **exec_script.variables(process)).wait() == 0
     assert (tmp_path / "crun.process").read_text() == f"{process}\n"
 
 
 def test_as_many_variables_are_read_as_are_written_at_most() -> None:
-    names = exec_script.variables("x" * (exec_script.PIECE * exec_script.MOST_PIECES))
+    variables = exec_script.variables("x" * (exec_script.PIECE * exec_script.MOST_PIECES))
+    names = [name for name in variables if name.startswith(exec_script.PROCESS)]
     text = exec_script.run(RECORD, "token", watched=False)
     assert len(names) == exec_script.MOST_PIECES
     assert all(f"${{{name}}}" in text for name in names)
+
+
+# As slurmstepd writes it; the mount's option and the annotation look like variables, too.
+CONFIG = r"""{
+  "process": {
+    "args": [
+      "A=no"
+    ],
+    "env": [
+      "SLURM_PROCID=0",
+      "PMI_RANK=0",
+      "CUDA_VISIBLE_DEVICES=0,1",
+      "AWKWARD=a\"b\\c $HOME `id`] \n",
+      "EMPTY=",
+      "OWN=task",
+      "LAST=] }"
+    ]
+  },
+  "mounts": [
+    {
+      "options": [
+        "MODE=755"
+      ]
+    }
+  ]
+}
+"""
+
+
+def gets(on_a_node: Start, token: str, tmp_path: Path, process: dict[str, Any], left_out: set[str]) -> list[str]:
+    """The environment that the runtime is told of, beside a container whose task has CONFIG's."""
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b/config.json").write_text(CONFIG)
+    said = f"cat <<'END'\n{json.dumps({'status': 'running', 'bundle': f'{tmp_path}/a b'})}\nEND\n".replace("/", "\\/")
+    runtime = RUNS.replace(RUNNING, f"case $1 in state) {said}exit 0; esac; ")
+    text = exec_script.run(RECORD, token, watched=False)
+    done = on_a_node(text, runtime, **exec_script.variables(json.dumps(process), left_out))
+    assert (done.wait(), *done.communicate()) == (0, "", "")
+    env: list[str] = json.loads((tmp_path / "crun.process").read_text())["env"]
+    return env
+
+
+def test_it_has_what_the_task_was_given_but_what_is_left_out(on_a_node: Start, token: str, tmp_path: Path) -> None:
+    task = ["SLURM_PROCID=0", "CUDA_VISIBLE_DEVICES=0,1", 'AWKWARD=a"b\\c $HOME `id`] \n', "EMPTY=", "LAST=] }"]
+    process = {"args": ["x"], "env": ["A=b"]}
+    assert gets(on_a_node, token, tmp_path, process, {"OWN", "not*a.name"}) == ["A=b", *task]
+
+
+def test_where_the_tasks_environment_is_not_told_it_has_its_own(on_a_node: Start, token: str, tmp_path: Path) -> None:
+    text = exec_script.run(RECORD, token, watched=False)
+    assert on_a_node(text, RUNS, **exec_script.variables('{"env": ["A=b"]}')).wait() == 0
+    assert json.loads((tmp_path / "crun.process").read_text()) == {"env": ["A=b"]}
 
 
 def test_of_several_tasks_it_takes_one_that_is_on_the_node(on_a_node: Start, token: str, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ from scrun.lifecycle import node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     Record = dict[str, Any]
 
 PROCESS = "SCRUN_EXEC_PROCESS"
+_LEFT_OUT = "SCRUN_EXEC_LEFT_OUT"
 PIECE, MOST_PIECES = 120 << 10, 8  # bytes in a variable, and variables: execve(2) takes 128 KiB each, 2 MB in all
 NOT_RUN = 3  # the exit status of what :func:`watch` makes, when the process could not be run
 CODE = 255  # the exit status of exec itself then; runc's
@@ -22,10 +24,34 @@ _APPEARS_WITHIN = 50  # tenths of a second that the container has to appear on t
 _READ_WITHIN = 100  # tenths of a second that the directory waits for its reader
 
 
-def variables(process: str) -> dict[str, str]:
-    """The variables in which :func:`run` finds the process object, ASCII of at most PIECE * MOST_PIECES bytes."""
-    pieces = [process[start : start + PIECE] for start in range(0, len(process), PIECE)]
-    return {f"{PROCESS}{number or ''}": piece for number, piece in enumerate(pieces)}
+# The environment of the container's own task is in the config.json that slurmstepd wrote for the node's runtime, a line
+# each; /proc/PID/environ would have what the program made of it since. In JSON, each behind a comma, into $task_env.
+_TASK_ENV = r"""bundle=${state#*'"bundle":'}; bundle=${bundle#*'"'}; bundle=${bundle%%'"'*}
+read bundle <<END
+$bundle
+END
+task_env=$(sed -En '/^ *"env": *\[/,/^ *\]/{
+    /^ *"('"$@LEFT_OUT@"')=/d
+    s/^ *("[^=]+=.*"),?$/,\1/p
+}' "$bundle/config.json" 2>/dev/null)
+""".replace("@LEFT_OUT@", _LEFT_OUT)
+_MPI = "PMI[^=]*"  # what makes a task a rank of an MPI program; a further process is none
+
+
+def variables(process: str, left_out: Iterable[str] = ()) -> dict[str, str]:
+    """The variables in which :func:`run` finds the process object.
+
+    Args:
+        process: ASCII of at most PIECE * MOST_PIECES bytes, whose last member is ``env``, with something in it.
+        left_out: the names of variables that the process does not get from the container's own task.
+    """
+    opened = process.removesuffix("]}")
+    pieces = [opened[start : start + PIECE] for start in range(0, len(opened), PIECE)]
+    # Others can't be in what slurmstepd adds, and might mean something to sed(1).
+    names = sorted(name for name in left_out if name.isidentifier() and name.isascii())
+    return {f"{PROCESS}{number or ''}": piece for number, piece in enumerate(pieces)} | {
+        _LEFT_OUT: "|".join([_MPI, *names])
+    }
 
 
 def run(record: Record, token: str, *, watched: bool) -> str:
@@ -53,8 +79,9 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         "trap : TERM\n"  # of a job that ends: what is below is to be tidied up, and the runtime gets the signal too
         f"d=/tmp/scrun-exec-{token}; (umask 077; mkdir $d) || exit {CODE}\n"  # the process gets our own umask from runc
         f"{_find_task(record, program, name)}"
+        f"{_TASK_ENV}"
         f'{program} --log=$d/log exec --pid-file $d/pid --process /dev/fd/9 "{name}" 9<<END\n'
-        f"{process}\n"
+        f"{process}$task_env]}}\n"
         "END\n"
         "status=$?\n"
         f"[ -s $d/pid ] || {{ status={CODE}; {tell}}}\n"
@@ -94,10 +121,14 @@ def _until(condition: str, tries: int, pause: float) -> str:
 
 
 def _find_task(record: Record, program: str, name: str) -> str:
-    """Of the job's tasks, one whose container runs on this node; just after the start there may be none yet."""
-    runs = f'{program} state "{name}" 2>/dev/null | grep -Eq \'"status": *"(running|paused)"\''
+    """Of the job's tasks, one whose container runs on this node; just after the start there may be none yet.
+
+    What the runtime says of it stays in ``$state``.
+    """
     return (
+        f'runs() {{ state=$({program} state "{name}" 2>/dev/null); status=${{state#*\'"status":\'}}; '
+        "status=${status#*'\"'}; case ${status%%'\"'*} in running|paused) ;; *) false ;; esac; }\n"
         f"tries=0; task=; until [ $task ] || [ $tries -ge {_APPEARS_WITHIN} ]; do\n"
-        f"for task in {node.tasks(record)}; do {runs} && break; task=; done\n"
+        f"for task in {node.tasks(record)}; do runs && break; task=; done\n"
         "[ $task ] || { tries=$((tries + 1)); sleep 0.1; }; done; : ${task:=0}\n"
     )
