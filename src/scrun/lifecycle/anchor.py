@@ -184,8 +184,9 @@ class Anchor:
 
     def start(self, answer: Answer) -> None:
         """Run the container's process; the answer comes when it runs or has failed to, at once while the job waits."""
-        if not status.can_start(self.status):
-            answer(wire.failure(WrongStatus(f"cannot start container {self.container.id!r}: it is {self.status}")))
+        now = self.container.phase()
+        if not status.can_start(now):
+            answer(wire.failure(WrongStatus(f"cannot start container {self.container.id!r}: it is {now}")))
             return
         self.set_status(status.RUNNING)
         if self._prepared:
@@ -254,6 +255,9 @@ class Anchor:
         if self._forced is not None or "exit_status" in self.record:
             return
         self._forced = exit_status
+        if self.status != status.CREATING:
+            self.record["ending"] = True
+            self.save()  # before whoever asked for it is answered: the record is what exec looks at
         if self.step:
             kill.force(self, self.step)
         else:

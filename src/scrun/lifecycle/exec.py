@@ -92,7 +92,7 @@ def run(container: Container, options: Options, note: Callable[[str], None]) -> 
 
 def check(container: Container, options: Options) -> None:
     """Raise WrongStatus unless a process can be run in the container now."""
-    now = container.status()
+    now = container.phase()
     if not status.can_exec(now) and not (now == status.PAUSED and options.ignore_paused):
         raise WrongStatus(f"cannot exec in container {container.id!r}: container not running: it is {now}")
     if not container.record.get("step"):
