@@ -13,8 +13,8 @@ RUNNING = "running"
 PAUSED = "paused"  # runc's and crun's addition to the specification's four
 STOPPED = "stopped"
 
-# What is in one of these still, and was told to end at once (SIGKILL, delete): nothing is begun in it any more. It is no
-# status that anybody is told of, since the processes are there; runc's kill doesn't wait for their end either.
+# What was told to end at once (SIGKILL, delete) and is still in one of these: nothing is begun in it any more.
+# Nobody is told of it as a status, since the processes are there; runc's kill doesn't wait for their end either.
 ENDING = "being killed"
 
 ALL = (CREATING, CREATED, RUNNING, PAUSED, STOPPED)
