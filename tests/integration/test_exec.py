@@ -206,6 +206,23 @@ def test_a_process_whose_exec_is_killed_ends(running: Container, directory: Path
     assert running.status() == "running"
 
 
+@pytest.mark.slurm_only("has no step")
+def test_what_a_killed_step_left_on_the_node_goes_with_the_next_one(running: Container, directory: Path) -> None:
+    job, node = running.record["job"], running.record["nodes"]
+    listed = f"ls -d /tmp/scrun-exec-{job}-* 2>/dev/null; :"
+    with open(directory / "output", "wb") as output:
+        process = running.runtime.user.start(
+            *running.runtime.argv("exec", running.id, "sh", "-c", "echo ready; exec sleep 1234"), stdout=output
+        )
+    wait_until((directory / "output").read_bytes, "the process runs", 20)
+    (step,) = {*slurm.steps(job)} - {f"{job}.{running.record['step']}"}
+    subprocess.run(["scancel", "--signal=KILL", step], check=True)
+    assert process.wait(20) == 137
+    assert slurm.on_node(node, listed)
+    execute(running, "true").ok()
+    assert not slurm.on_node(node, listed)
+
+
 # --- detached, as the engines call it
 
 

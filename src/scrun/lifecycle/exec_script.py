@@ -1,7 +1,9 @@
 """The shell scripts that run a further process in a container on its node, and reach it there.
 
-The process is known by a token. As long as it runs, and only then, a directory of that name in /tmp holds the pid that
-the node's runtime gave it; when it could not be run, the directory says why until somebody has read it.
+The process is known by a token. As long as it runs, and only then, a directory in /tmp holds the pid that the node's
+runtime gave it; when it could not be run, the directory says why until somebody has read it. Its name is of the job, the
+pid of the shell that made it, and the token: one whose shell was killed is removed by the next exec in that job, or by a
+site's Epilog.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 PROCESS = "SCRUN_EXEC_PROCESS"
+_DIRECTORY = "/tmp/scrun-exec-"
 _LEFT_OUT = "SCRUN_EXEC_LEFT_OUT"
 PIECE, MOST_PIECES = 120 << 10, 8  # bytes in a variable, and variables: execve(2) takes 128 KiB each, 2 MB in all
 NOT_RUN = 3  # the exit status of what :func:`watch` makes, when the process could not be run
@@ -69,6 +72,7 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         NodeRuntimeError: oci.conf doesn't say how the node's runtime is called.
     """
     program, name = node.runtime(record)
+    job = record["job"]
     process = "".join(f"${{{PROCESS}{number or ''}}}" for number in range(MOST_PIECES))
     tell = ""
     if watched:
@@ -77,12 +81,16 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         tell = f"{words} >$d/words; mv $d/words $d/failed; {_until('[ ! -d $d ]', _READ_WITHIN, 0.1)}; "
     return (
         "trap : TERM\n"  # of a job that ends: what is below is to be tidied up, and the runtime gets the signal too
-        f"d=/tmp/scrun-exec-{token}; (umask 077; mkdir $d) || exit {CODE}\n"  # the process gets our own umask from runc
+        f"for old in {_DIRECTORY}{job}-*; do shell=${{old#{_DIRECTORY}{job}-}}; "
+        '[ ! -O "$old" ] || kill -0 "${shell%%-*}" 2>/dev/null || rm -rf "$old"; done\n'
+        f"d={_DIRECTORY}{job}-$$-{token}; (umask 077; mkdir $d) || exit {CODE}\n"  # the process gets our umask from runc
         f"{_find_task(record, program, name)}"
         f"{_TASK_ENV}"
-        f'{program} --log=$d/log exec --pid-file $d/pid --process /dev/fd/9 "{name}" 9<<END\n'
+        "exec 9<<END\n"
         f"{process}$task_env]}}\n"
         "END\n"
+        "exec 8>&2 2>/dev/null\n"  # where the shell says that the runtime was killed, which concerns nobody
+        f'({program} --log=$d/log exec --pid-file $d/pid --process /dev/fd/9 "{name}" 2>&8 8>&-)\n'
         "status=$?\n"
         f"[ -s $d/pid ] || {{ status={CODE}; {tell}}}\n"
         "rm -rf $d\n"
@@ -90,14 +98,13 @@ def run(record: Record, token: str, *, watched: bool) -> str:
     )
 
 
-def watch(token: str) -> str:
+def watch(record: Record, token: str) -> str:
     """The script that waits until the process runs; it exits with :data:`NOT_RUN` and prints why when it can't be.
 
     One that has ended already has run: its directory is gone.
     """
     return (
-        f"d=/tmp/scrun-exec-{token}\n"
-        f"{_until('[ -d $d ]', 50, 0.02)}\n"  # the two steps start at the same time
+        f"{_until(_found(record, token, '-d $d'), 50, 0.02)}\n"  # the two steps start at the same time
         "while [ -d $d ] && [ ! -s $d/pid ]; do\n"
         f"  [ -e $d/failed ] && {{ cat $d/failed; rm -rf $d; exit {NOT_RUN}; }}\n"
         "  sleep 0.01\n"
@@ -105,15 +112,19 @@ def watch(token: str) -> str:
     )
 
 
-def send(token: str, number: int) -> str:
+def send(record: Record, token: str, number: int) -> str:
     """The script that sends the process a signal; one that is gone is no error, one that is only coming is waited
     for."""
     return (
-        f"d=/tmp/scrun-exec-{token}\n"
-        f"{_until('[ -s $d/pid ]', 50, 0.1)}\n"
+        f"{_until(_found(record, token, '-s $d/pid'), 50, 0.1)}\n"
         "read -r pid 2>/dev/null <$d/pid\n"
         f'[ -z "$pid" ] || kill -{number} "$pid"\n'
     )
+
+
+def _found(record: Record, token: str, test: str) -> str:
+    """Whether the directory, from then on ``$d``, is there and passes the test."""
+    return f"{{ set -- {_DIRECTORY}{record['job']}-*-{token}; d=$1; [ {test} ]; }}"
 
 
 def _until(condition: str, tries: int, pause: float) -> str:
