@@ -212,7 +212,7 @@ class Anchor:
             self._stdio,
             log=self.log,
             started=self._step_started,
-            ended=lambda exit_status: self._finish(exit_status if self._forced is None else self._forced),
+            ended=self._step_ended,
             failed=self._task_failed,
         )
         self.record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
@@ -222,9 +222,7 @@ class Anchor:
 
     def _step_started(self, error: SlurmError | None) -> None:
         if error:
-            from scrun.staging import known
-
-            known.forget(known.memory())  # perhaps the node doesn't see what it did
+            self._forget_what_is_known()
             self._forced = NOT_RUN if self._forced is None else self._forced
             if not self._start_answer:
                 self.say(str(error))
@@ -235,6 +233,29 @@ class Anchor:
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])
         self._answer_start(error)
+
+    def _step_ended(self, exit_status: int) -> None:
+        """The container's process has ended, or was never run; the status alone doesn't tell."""
+
+        def found(refused: bool) -> None:
+            if refused and self._forced is None:
+                self._forget_what_is_known()
+                nodes = self.record["nodes"]
+                self.say(f"the container's process was not run: what the runtime of {nodes} said is above")
+            self._finish((NOT_RUN if refused else exit_status) if self._forced is None else self._forced)
+
+        if self._forced is None and self.record.get("started") and 0 < exit_status < 128:
+            from scrun.lifecycle import refusal
+
+            refusal.find(self.loop, self.record, self.plan["environment"], found)
+        else:
+            found(False)
+
+    def _forget_what_is_known(self) -> None:
+        """Perhaps the node doesn't see what it did."""
+        from scrun.staging import known
+
+        known.forget(known.memory())
 
     def _answer_start(self, error: ScrunError | None) -> None:
         """Answer whoever called start, once; what goes wrong later is said on the container's standard error."""

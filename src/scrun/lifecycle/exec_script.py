@@ -1,9 +1,9 @@
 """The shell scripts that run a further process in a container on its node, and reach it there.
 
 The process is known by a token. As long as it runs, and only then, a directory in /tmp holds the pid that the node's
-runtime gave it; when it could not be run, the directory says why until somebody has read it. Its name is of the job, the
-pid of the shell that made it, and the token: one whose shell was killed is removed by the next exec in that job, or by a
-site's Epilog.
+runtime gave it; when it could not be run, the directory says why until somebody has read it. Its name is of the job,
+the pid of the shell that made it, and the token: one whose shell was killed is removed by the next exec in that job, or
+by a site's Epilog.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 PROCESS = "SCRUN_EXEC_PROCESS"
-_DIRECTORY = "/tmp/scrun-exec-"
+_DIRECTORY = "/tmp/scrun-exec-"  # noqa: S108  made with mkdir(1), which takes nothing that is there
 _LEFT_OUT = "SCRUN_EXEC_LEFT_OUT"
 PIECE, MOST_PIECES = 120 << 10, 8  # bytes in a variable, and variables: execve(2) takes 128 KiB each, 2 MB in all
 NOT_RUN = 3  # the exit status of what :func:`watch` makes, when the process could not be run
@@ -83,7 +83,8 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         "trap : TERM\n"  # of a job that ends: what is below is to be tidied up, and the runtime gets the signal too
         f"for old in {_DIRECTORY}{job}-*; do shell=${{old#{_DIRECTORY}{job}-}}; "
         '[ ! -O "$old" ] || kill -0 "${shell%%-*}" 2>/dev/null || rm -rf "$old"; done\n'
-        f"d={_DIRECTORY}{job}-$$-{token}; (umask 077; mkdir $d) || exit {CODE}\n"  # the process gets our umask from runc
+        # In a shell of its own: the process gets our umask from runc.
+        f"d={_DIRECTORY}{job}-$$-{token}; (umask 077; mkdir $d) || exit {CODE}\n"
         f"{_find_task(record, program, name)}"
         f"{_TASK_ENV}"
         "exec 9<<END\n"
