@@ -187,8 +187,9 @@ class Anchor:
 
     def start(self, answer: Answer) -> None:
         """Run the container's process; the answer comes when it runs or has failed to, at once while the job waits."""
-        if not status.can_start(self.status):
-            answer(wire.failure(WrongStatus(f"cannot start container {self.container.id!r}: it is {self.status}")))
+        now = self.container.phase()
+        if not status.can_start(now):
+            answer(wire.failure(WrongStatus(f"cannot start container {self.container.id!r}: it is {now}")))
             return
         self.set_status(status.RUNNING)
         if self._prepared:
@@ -211,7 +212,7 @@ class Anchor:
             self._stdio,
             log=self.log,
             started=self._step_started,
-            ended=lambda exit_status: self._finish(exit_status if self._forced is None else self._forced),
+            ended=self._step_ended,
             failed=self._task_failed,
         )
         self.record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
@@ -221,9 +222,7 @@ class Anchor:
 
     def _step_started(self, error: SlurmError | None) -> None:
         if error:
-            from scrun.staging import known
-
-            known.forget(known.memory())  # perhaps the node doesn't see what it did
+            self._forget_what_is_known()
             self._forced = NOT_RUN if self._forced is None else self._forced
             if not self._start_answer:
                 self.say(str(error))
@@ -234,6 +233,29 @@ class Anchor:
             if self.plan["terminal"]:
                 Nudge(self.loop, lambda: self._stdio[2])
         self._answer_start(error)
+
+    def _step_ended(self, exit_status: int) -> None:
+        """The container's process has ended, or was never run; the status alone doesn't tell."""
+
+        def found(refused: bool) -> None:
+            if refused and self._forced is None:
+                self._forget_what_is_known()
+                nodes = self.record["nodes"]
+                self.say(f"the container's process was not run: what the runtime of {nodes} said is above")
+            self._finish((NOT_RUN if refused else exit_status) if self._forced is None else self._forced)
+
+        if self._forced is None and self.record.get("started") and 0 < exit_status < 128:
+            from scrun.lifecycle import refusal
+
+            refusal.find(self.loop, self.record, self.plan["environment"], found)
+        else:
+            found(False)
+
+    def _forget_what_is_known(self) -> None:
+        """Perhaps the node doesn't see what it did."""
+        from scrun.staging import known
+
+        known.forget(known.memory())
 
     def _answer_start(self, error: ScrunError | None) -> None:
         """Answer whoever called start, once; what goes wrong later is said on the container's standard error."""
@@ -257,6 +279,9 @@ class Anchor:
         if self._forced is not None or "exit_status" in self.record:
             return
         self._forced = exit_status
+        if self.status != status.CREATING:
+            self.record["ending"] = True
+            self.save()  # before whoever asked for it is answered: the record is what exec looks at
         if self.step:
             kill.force(self, self.step)
         else:

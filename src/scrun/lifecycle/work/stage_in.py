@@ -106,7 +106,8 @@ def _likely_version() -> str:
 def _stage_in(
     hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any], later: list[Summing]
 ) -> Message:
-    from scrun.bundle import adapt, adapt_process
+    from scrun.bundle import adapt, adapt_process, adapt_start
+    from scrun.staging.model import Beside
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
@@ -134,6 +135,8 @@ def _stage_in(
 
     variants = {NETWORKED: lambda given: adapted(given, nodes_network=True)} if kind == network.LATER else {}
 
+    told = Beside(adapt_start.FILE, adapt_start.CONTENT, adapt_start.tell)
+
     def stage(options: Options) -> None:
         container = StagedContainer(
             *(record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid),
@@ -153,6 +156,7 @@ def _stage_in(
                 variants=variants,
                 fit=latest.fit(plan),
                 later=later.append,
+                beside=told if record["runtime"].get("hooks") else None,
                 places=[oci_conf.spool_directory(plan["spool_mount"], os.environ)] if mount_points.is_needed() else (),
             )
         )
