@@ -13,7 +13,11 @@ from bundle_samples import CONFIGS, as_root, changed, engine, kinds, minimal
 from scrun.bundle import config
 from scrun.bundle.adapt import adapt
 
-JOBS: list[dict[str, Any]] = [{"uid": 2000, "gid": 2001}, {"uid": 2000, "gid": 2001, "keep_user": False}, {"uid": 0, "gid": 0}]
+JOBS: list[dict[str, Any]] = [
+    {"uid": 2000, "gid": 2001},
+    {"uid": 2000, "gid": 2001, "keep_user": False},
+    {"uid": 0, "gid": 0},
+]
 
 
 @pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
