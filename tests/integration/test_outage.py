@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,27 +19,59 @@ from .waiting import wait_until
 pytestmark = pytest.mark.slurm_only("has no Slurm")
 
 
-class Outage:
-    """A configuration with which slurmctld is out of reach, as long as it lasts; the cluster itself goes on."""
+SLURMCTLD = ("login", 6817)
 
-    def __init__(self, conf: Path) -> None:
-        self.conf, self._whole = conf, conf.read_text()
+
+class Outage:
+    """A way to slurmctld that can be cut, for those who have its ``conf``; the cluster itself goes on."""
+
+    def __init__(self, make_conf: Callable[..., Path]) -> None:
+        self._listening = socket.create_server((SLURMCTLD[0], 0))
+        self._port = self._listening.getsockname()[1]
+        self._serve()
+        self.conf = make_conf(MessageTimeout="2", SlurmctldPort=str(self._port))
 
     def begin(self) -> None:
-        """No libslurm and no srun that reads the file from now on reaches slurmctld."""
-        self.conf.write_text(self._whole + "SlurmctldPort=1\n")
+        """Nobody reaches slurmctld from now on."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listening.close()
 
     def end(self) -> None:
         """All is as it was."""
-        self.conf.write_text(self._whole)
+        self._listening = socket.create_server((SLURMCTLD[0], self._port))
+        self._serve()
+
+    def _serve(self) -> None:
+        self._thread = threading.Thread(target=self._accept, args=[self._listening])
+        self._thread.start()
+
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                there, _address = listening.accept()
+            except OSError:  # shut down
+                return
+            with contextlib.suppress(OSError), there, socket.create_connection(SLURMCTLD) as slurmctld:
+                _carry(there, slurmctld)
+
+
+def _carry(one: socket.socket, other: socket.socket) -> None:
+    """Until either ends: one question and its answer."""
+    ways = {one: other, other: one}
+    while True:
+        for source in select.select(list(ways), [], [])[0]:
+            if not (data := source.recv(65536)):
+                return
+            ways[source].sendall(data)
 
 
 @pytest.fixture
 def outage(slurm_conf: Callable[..., Path]) -> Iterator[Outage]:
     """For containers that are created with ``-f`` and its ``conf``."""
-    one = Outage(slurm_conf(MessageTimeout="2"))
+    one = Outage(slurm_conf)
     yield one
-    one.end()
+    one.begin()
 
 
 def gave_up(one: Container) -> bool:

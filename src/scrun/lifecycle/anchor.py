@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.loop import Loop
     from scrun.lifecycle.step import Step
     from scrun.lifecycle.wire import Message
+    from scrun.lifecycle.worker import Worker
 
     Answer = Callable[[Message], None]
 
@@ -47,7 +48,12 @@ class Anchor:
         self.status = status.CREATING
         self.plan: Message = {}
         self.step: Step | None = None
-        self.requests = control.Server(loop, container, self)
+        try:
+            self.requests = control.Server(loop, container, self)
+        except OSError as error:
+            wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
+            container.remove()
+            raise
         self._creator: int | None = creator
         self._creator_reader = wire.Reader(creator)
         self._attached = False  # to its creator, who stays until the container has ended
@@ -60,6 +66,7 @@ class Anchor:
         self.is_turning = False  # to paused, or back
         self._start_answer: Answer | None = None
         self._at_end: list[Answer] = []
+        self._unsaved = False  # said already
         self._unwanted = False  # its directory goes when nothing is owed any more
         self._owed_timer, self._owed_pause = 0, _OWED_AGAIN
         self._stdio: list[int] = [0, 1, 2]
@@ -70,6 +77,7 @@ class Anchor:
         self._preparation: Preparation | None = Preparation(
             loop, container, save=self.save, tell=self._tell, ready=self._ready, failed=self._not_prepared
         )
+        self._stager: Worker | None = None
         self._ending: Ending | None = None
 
     # --- create
@@ -101,7 +109,8 @@ class Anchor:
         self._attached = plan["attached"]
         self.record.update(plan["record"])
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
-        self.save()
+        if not self.save():
+            return
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
         if plan["new_network_namespace"]:
@@ -122,6 +131,7 @@ class Anchor:
 
     def _ready(self) -> None:
         """The job has its nodes, and the files are staged."""
+        self._stager = self._preparation.stager if self._preparation else None
         self._preparation = None
         self._prepared = True
         if self.plan["terminal"] and (tasks := launch.tasks(self.plan, self.record)) > 1:
@@ -151,7 +161,10 @@ class Anchor:
         except ScrunError as error:
             self._give_up(error)
             return
-        self.set_status(status.CREATED)
+        self.record["status"] = status.CREATED
+        if not self.save():
+            return
+        self.status = status.CREATED
         if self._creator is not None:
             wire.send(self._creator, {"created": True})
         if not self._attached:
@@ -272,7 +285,12 @@ class Anchor:
     def _end(self) -> Ending:
         if not self._ending:
             self._ending = Ending(
-                self.loop, self.container, log=self._told, files_back=self._files_back, released=self._leave
+                self.loop,
+                self.container,
+                stager=self._stager,
+                log=self._told,
+                files_back=self._files_back,
+                released=self._leave,
             )
         return self._ending
 
@@ -401,9 +419,20 @@ class Anchor:
         self.status = self.record["status"] = new
         self.save()
 
-    def save(self) -> None:
-        """Write the record down; a full disk must not change what becomes of the container."""
+    def save(self) -> bool:
+        """Write the record down, and say whether that was done.
+
+        A container that can't be written down isn't created: nobody could find its job. Later a full disk must not
+        change what becomes of it; that is said once.
+        """
         try:
             self.container.save()
         except OSError as error:
-            self.say(f"can't write {self.container.path}: {error.strerror}")
+            why = f"can't write {self.container.path}: {error.strerror}"
+            if self.status == status.CREATING and not self._ending:
+                self._give_up(ScrunError(why))
+            elif not self._unsaved:
+                self._unsaved = True
+                self.say(why)
+            return False
+        return True

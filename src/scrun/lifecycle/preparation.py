@@ -34,7 +34,7 @@ class Preparation:
         loop: Loop,
         container: Container,
         *,
-        save: Callable[[], None],
+        save: Callable[[], object],
         tell: Callable[[Message], None],
         ready: Callable[[], None],
         failed: Callable[[ScrunError], None],
@@ -50,6 +50,11 @@ class Preparation:
         self._looks_again = False
         self._allocating: Worker | None = self._worker("allocate", self._allocation, self._allocation_ended)
         self._staging: Worker | None = self._worker("stage in", self._staging_said, self._staging_ended)
+
+    @property
+    def stager(self) -> Worker | None:
+        """Who has staged the files: he stays for a while, to run stage_out as well if the container ends soon."""
+        return self._staging
 
     def begin(self, plan: Message) -> None:
         """Everything local has been checked."""
