@@ -45,9 +45,16 @@ class FakeAnchor:
 @pytest.fixture
 def served(container: Container, fork: Callable[..., int]) -> Container:
     """A container whose anchor, in a child, takes requests."""
+    _serve(container, fork)
+    return container
+
+
+def _serve(container: Container, fork: Callable[..., int], be: Callable[[], None] = lambda: None) -> None:
+    """Have a child be its anchor; it does ``be`` first."""
     ready, tell = os.pipe()
 
     def serve() -> None:
+        be()
         loop = Loop()
         server = control.Server(loop, container, FakeAnchor())  # type: ignore[arg-type]
         os.write(tell, b".")
@@ -58,7 +65,6 @@ def served(container: Container, fork: Callable[..., int]) -> Container:
     os.read(ready, 1)
     os.close(ready)
     os.close(tell)
-    return container
 
 
 @pytest.mark.parametrize(
@@ -190,19 +196,12 @@ def test_only_the_containers_own_user_gets_an_answer(
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
 def test_root_gets_an_answer_from_anybodys_container(container: Container, fork: Callable[..., int]) -> None:
     os.chown(container.path, NOBODY, NOBODY)
-    ready, tell = os.pipe()
 
-    def serve() -> None:
+    def be_nobody() -> None:
         os.setuid(NOBODY)
         # By its path of /proc nobody may go through root's descriptors.
         os.fchdir(container.descriptor)
         container.child = lambda name: name  # type: ignore[method-assign]
-        loop = Loop()
-        server = control.Server(loop, container, FakeAnchor())  # type: ignore[arg-type]
-        os.write(tell, b".")
-        loop.run()
-        del server
 
-    fork(serve)
-    os.read(ready, 1)
+    _serve(container, fork, be_nobody)
     assert control.ask(container, {"do": "start"}) == {"started": True}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_lifecycle_exec import RECORD
 
 from scrun.errors import NodeRuntimeError
 from scrun.lifecycle import exec_script, session, wire
@@ -15,14 +16,6 @@ from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
 
 Message = dict[str, Any]
-RECORD: dict[str, Any] = {
-    "job": 42,
-    "step": "3",
-    "user": "alice",
-    "uid": 2000,
-    "tasks": 1,
-    "runtime": {"kind": "crun", "command": "crun", "name": "%n.%u.%j.%s.%t"},
-}
 STARTED = 'echo "launching StepId=42.4 on host node1, 1 tasks: 0" >&2; echo "Node node1, 1 tasks started" >&2'
 
 

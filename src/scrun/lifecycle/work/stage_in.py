@@ -52,7 +52,7 @@ def run(channel: int, container: Container) -> None:
 
     from scrun.bundle import adapt  # noqa: F401  the same
     from scrun.bundle import config as bundle_config
-    from scrun.staging import probe, stage_in  # noqa: F401
+    from scrun.staging import probe, stage_in  # noqa: F401  the same
 
     config = bundle_config.load(message["bundle"], plan["config_file"])
     if plan["host_name"]:  # that of the container whose uts namespace it shares
