@@ -176,16 +176,6 @@ def test_copy_replaced_by_a_link_is_not_followed(tmp_path: Path, bundle: Path) -
         assert (private / "hosts").read_text() == "before\n"
 
 
-def test_shm_of_the_login_host_becomes_one_of_the_node(tmp_path: Path, bundle: Path) -> None:
-    (tmp_path / "shm").mkdir()
-    step = FakeStep(tmp_path)
-    container = make_container(bundle, step, mounts=[bind(tmp_path / "shm", "/dev/shm", "nosuid", "rprivate")])
-    [mount] = config_of(stage_in(container, step, adapt=as_it_is, log=Notes()))["mounts"]
-    assert (mount["type"], mount["source"]) == ("tmpfs", "shm")
-    assert mount["options"][:2] == ["nosuid", "mode=1777"]
-    assert mount["options"][2].startswith("size=")
-
-
 def test_nodes_own_paths_are_left_alone(tmp_path: Path, bundle: Path) -> None:
     private = tmp_path / "private"
     private.mkdir()

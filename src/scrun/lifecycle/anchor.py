@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 
 from scrun import log
-from scrun.errors import ScrunError, SlurmError, UsageError, WrongStatus
+from scrun.errors import ScrunError, SlurmError, SlurmUnreachable, UsageError, WrongStatus
 from scrun.lifecycle import control, kill, launch, processes, status, wire
 from scrun.lifecycle.console import Nudge, open_terminal
 from scrun.lifecycle.ending import Ending
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # Seconds that start waits for the process to run (a site's prolog can be slow): meanwhile docker and podman hold the
 # container's lock.
 START_LIMIT = 20.0
+# Seconds between two attempts to give the job back while slurmctld doesn't answer: the first, and the longest.
+_OWED_AGAIN, _OWED_LONGEST = 2.0, 60.0
 NOT_RUN = 125  # the exit status of a container that could not be run once create had returned; docker's own for that
 
 
@@ -46,7 +48,12 @@ class Anchor:
         self.status = status.CREATING
         self.plan: Message = {}
         self.step: Step | None = None
-        self.requests = control.Server(loop, container, self)
+        try:
+            self.requests = control.Server(loop, container, self)
+        except OSError as error:
+            wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
+            container.remove()
+            raise
         self._creator: int | None = creator
         self._creator_reader = wire.Reader(creator)
         self._attached = False  # to its creator, who stays until the container has ended
@@ -59,6 +66,9 @@ class Anchor:
         self.is_turning = False  # to paused, or back
         self._start_answer: Answer | None = None
         self._at_end: list[Answer] = []
+        self._unsaved = False  # said already
+        self._unwanted = False  # its directory goes when nothing is owed any more
+        self._owed_timer, self._owed_pause = 0, _OWED_AGAIN
         self._stdio: list[int] = [0, 1, 2]
         self._pid_file = -1
         self._patience = 0
@@ -99,7 +109,8 @@ class Anchor:
         self._attached = plan["attached"]
         self.record.update(plan["record"])
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
-        self.save()
+        if not self.save():
+            return
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
         if plan["new_network_namespace"]:
@@ -150,7 +161,10 @@ class Anchor:
         except ScrunError as error:
             self._give_up(error)
             return
-        self.set_status(status.CREATED)
+        self.record["status"] = status.CREATED
+        if not self.save():
+            return
+        self.status = status.CREATED
         if self._creator is not None:
             wire.send(self._creator, {"created": True})
         if not self._attached:
@@ -288,8 +302,10 @@ class Anchor:
             self._give_up(ScrunError("the container was killed"))
 
     def at_end(self, answer: Answer) -> None:
-        """Answer when the container has ended and its job is given back."""
+        """Answer when the container has ended and its job is given back, or that can't be done now."""
         self._at_end.append(answer)
+        if self._owed_timer:
+            self._pay_again()
 
     def _end(self) -> Ending:
         if not self._ending:
@@ -331,21 +347,46 @@ class Anchor:
             self.loop.unwatch(self._standin)
 
     def _leave(self, error: ScrunError | None) -> None:
-        """The last thing: nothing is owed any more, or it could not be paid, and delete tries again."""
+        """The last thing: nothing is owed any more, or it could not be paid."""
         if error:
-            self.log("error", str(error))
+            self.log("error" if self._owed_pause == _OWED_AGAIN else "debug", str(error))
+        self._unwanted = self._unwanted or (self._attached and not self.plan["keep"])
         if self.status == status.CREATING:
             self._let_standin_exit(1)
-            self.container.remove()
-            if self._creator is not None:
-                wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
-        elif self._attached and not self.plan["keep"] and not error:
+            self._unwanted = True
+        if isinstance(error, SlurmUnreachable):
+            self._stay_owing(error)
+            return
+        if self._unwanted and (self.status == status.CREATING or not error):
             self.container.remove()
         else:
             self.save()
+        if self.status == status.CREATING and self._creator is not None:
+            wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
         for answer in self._at_end:
             answer({"ended": True})
         self.loop.stop()
+
+    def _stay_owing(self, error: ScrunError) -> None:
+        """Stay until slurmctld answers, so that no job is left: who asked for the end may never ask again."""
+        if self._creator is not None:
+            if self.status == status.CREATING:
+                wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
+            self._drop_creator()
+        self._replace_stdio([-1, -1, -1])
+        self.save()
+        for answer in self._at_end:
+            self._unwanted = True  # an engine takes it for removed, whatever we say
+            answer(wire.failure(SlurmUnreachable(f"{error}: tried again until it answers; the container goes then")))
+        self._at_end.clear()
+        self._owed_timer = self.loop.after(self._owed_pause, self._pay_again)
+        self._owed_pause = min(2 * self._owed_pause, _OWED_LONGEST)
+
+    def _pay_again(self) -> None:
+        self.loop.forget(self._owed_timer)
+        self._owed_timer = 0
+        if self._ending:
+            self._ending.try_again()
 
     # --- the rest
 
@@ -403,9 +444,20 @@ class Anchor:
         self.status = self.record["status"] = new
         self.save()
 
-    def save(self) -> None:
-        """Write the record down; a full disk must not change what becomes of the container."""
+    def save(self) -> bool:
+        """Write the record down, and say whether that was done.
+
+        A container that can't be written down isn't created: nobody could find its job. Later a full disk must not
+        change what becomes of it; that is said once.
+        """
         try:
             self.container.save()
         except OSError as error:
-            self.say(f"can't write {self.container.path}: {error.strerror}")
+            why = f"can't write {self.container.path}: {error.strerror}"
+            if self.status == status.CREATING and not self._ending:
+                self._give_up(ScrunError(why))
+            elif not self._unsaved:
+                self._unsaved = True
+                self.say(why)
+            return False
+        return True

@@ -22,7 +22,7 @@ class Ending:
 
     ``files_back`` is called once, when the files are back, with the error if they aren't. Where nothing has to come
     back that is at once: stage_out, which then only tidies up, keeps nobody waiting but delete. ``released`` is called
-    when the job is given back, with the error if it couldn't be: delete tries that again. ``stager`` is a worker that
+    when the job is given back, with the error if it couldn't be: then :meth:`try_again`. ``stager`` is a worker that
     may still be there to run stage_out.
     """
 
@@ -65,6 +65,11 @@ class Ending:
             self._worker.send(self._order)
         else:
             self._worker.send({})
+
+    def try_again(self) -> None:
+        """Give the job back once more; one attempt that is under way is enough."""
+        if not self._worker:
+            self._release()
 
     def _release(self) -> None:
         if self._is_owed() and self._order:

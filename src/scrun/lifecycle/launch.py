@@ -83,6 +83,7 @@ def step(
             pty=plan["terminal"],
             stderr=stderr,
             open_mode=plan["step_environment"].get("SLURM_OPEN_MODE", "append"),
+            node=record["nodes"] if plan["job"].get("first_node") else "",
         )
 
     if plan["terminal"] and record["job_bundle"] != record["bundle"]:

@@ -124,12 +124,7 @@ class _StageIn:
         if mount_points.is_needed():
             mount_points.make_missing(self._config, self._container.rootfs, self._places)
         own = [*self._options.on_nodes, *(mount["source"] for mount in self._options.mounts)]
-        binds = []
-        for bind in mounts.binds(self._config, self._container.bundle, own):
-            if mounts.is_shm(bind):
-                mounts.own_shm(bind)
-            else:
-                binds.append(bind)
+        binds = mounts.binds(self._config, self._container.bundle, own)
         seen = self._look(binds)
         if self._container.bundle not in seen:
             self.spool.remove()
