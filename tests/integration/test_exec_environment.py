@@ -11,6 +11,7 @@ from .conftest import MakeContainer
 from .engines import Engine
 from .oci import Container
 from .test_exec import execute
+from .users import User
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("there is no task of slurmstepd's")
@@ -45,6 +46,12 @@ def test_it_is_the_programs_to_the_last_variable(container: MakeContainer) -> No
     assert program["AWKWARD"] == AWKWARD
     assert {"SLURM_STEP_ID", "SLURM_GPUS_ON_NODE", "SLURM_LOCALID", "TMPDIR"} <= {*program}
     assert environment_of_exec(one) == program
+
+
+def test_what_a_task_prolog_exports_is_there_too(container: MakeContainer, alice: User, directory: Path) -> None:
+    prolog = alice.write(directory / "prolog", "#!/bin/sh\necho export FROM_PROLOG=yes\n", 0o755)
+    one = container("sh", "-c", TELL).started(env={"SCRUN_TASK_PROLOG": str(prolog)})
+    assert told(one)["FROM_PROLOG"] == environment_of_exec(one)["FROM_PROLOG"] == "yes"
 
 
 def test_what_exec_says_wins(container: MakeContainer) -> None:

@@ -39,6 +39,11 @@ def test_a_hook_that_cannot_say_so_is_no_failure(tmp_path: Path) -> None:
     assert run_hook(adapt_start.tell({}, str(tmp_path / "nosuch"))) == 0
 
 
+@pytest.mark.parametrize(("process", "can"), [({}, True), ({"terminal": False}, True), ({"terminal": True}, False)])
+def test_a_process_at_a_terminal_has_no_hook(process: dict[str, Any], can: bool) -> None:
+    assert adapt_start.can_tell({"process": process}) is can
+
+
 @pytest.fixture
 def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Callable[..., bool]:
     """The conclusion; the node is this host, unless it can't be reached."""

@@ -19,6 +19,15 @@ FILE, CONTENT = "not-run", b"the container's process has not been run\n"
 _SCRIPT = '{ true >"$1"; } 2>/dev/null || true'
 
 
+def can_tell(config: Config) -> bool:
+    """Not at a terminal.
+
+    Where a process there ends before crun (1.28) has begun to wait for it, which is later with a hook, crun prints what
+    is left on the terminal in red, with the time before it.
+    """
+    return not config["process"].get("terminal")
+
+
 def tell(config: Config, bundle: str) -> Config:
     """The config with that hook, for a bundle of that path on the nodes."""
     hook = {"path": "/bin/sh", "args": ["sh", "-c", _SCRIPT, "sh", f"{bundle}/{FILE}"]}

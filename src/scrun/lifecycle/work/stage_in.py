@@ -135,7 +135,9 @@ def _stage_in(
 
     variants = {NETWORKED: lambda given: adapted(given, nodes_network=True)} if kind == network.LATER else {}
 
-    told = Beside(adapt_start.FILE, adapt_start.CONTENT, adapt_start.tell)
+    beside = None
+    if record["runtime"].get("hooks") and adapt_start.can_tell(config):
+        beside = Beside(adapt_start.FILE, adapt_start.CONTENT, adapt_start.tell)
 
     def stage(options: Options) -> None:
         container = StagedContainer(
@@ -156,7 +158,7 @@ def _stage_in(
                 variants=variants,
                 fit=latest.fit(plan),
                 later=later.append,
-                beside=told if record["runtime"].get("hooks") else None,
+                beside=beside,
                 places=[oci_conf.spool_directory(plan["spool_mount"], os.environ)] if mount_points.is_needed() else (),
             )
         )
