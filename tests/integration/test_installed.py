@@ -46,7 +46,7 @@ def test_bash_completes_containers(container: MakeContainer) -> None:
 
 
 # zsh offers the rest of a word in a list below the prompt, and writes what is common to all into the line.
-ZSH = "autoload -U compinit; compinit -u; PS1=\"go\"'> '\n"
+ZSH = "autoload -U compinit; compinit -u -D; PS1=\"go\"'> '\n"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,13 @@ def guest(container: Container, fork: Fork) -> Iterator[MakeGuest]:
         listening = _socket(one)
         pid = fork(_be_anchor, one, listening, ends_at)
         os.close(listening)
-        one.record = {**container.record, "id": name, "job": job, "anchor": pid}
+        one.record = {
+            **container.record,
+            "id": name,
+            "job": job,
+            "anchor": pid,
+            "anchor_started": processes.start_time(pid),
+        }
         one.save()
         assert guests.register(container, one)
         made.append(one)
@@ -84,6 +90,17 @@ def test_who_has_left_or_is_in_another_job_by_now_is_left_alone(container: Conta
     guests.end(container)
     assert processes.start_time(other.record["anchor"])
     assert not os.path.exists(f"{other.path}/signals")
+
+
+def test_another_process_with_an_anchors_number_is_not_waited_for(
+    container: Container, guest: MakeGuest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guests, "_LAST", 60.0)  # longer than a test may take
+    monkeypatch.setattr(guests, "GRACE", 0.5)
+    one = guest("one")
+    one.record.update(anchor=os.getpid(), anchor_started=1)
+    one.save()
+    guests.end(container)
 
 
 def test_those_that_have_gone_are_forgotten_when_another_one_comes(container: Container, guest: MakeGuest) -> None:

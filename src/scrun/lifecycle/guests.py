@@ -15,7 +15,7 @@ import signal
 import time
 
 from scrun.errors import ScrunError
-from scrun.lifecycle import status
+from scrun.lifecycle import processes, status
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.control import ask
 
@@ -57,8 +57,9 @@ def _still_there(host: Container) -> dict[int, Container]:
         try:
             root, guest_id = os.path.split(os.readlink(f"{directory}/{name}"))
             guest = Container.open(root, guest_id)
-            if guest.record.get("job") == host.record.get("job"):
-                found[os.pidfd_open(guest.record["anchor"])] = guest
+            anchor, started = guest.record["anchor"], guest.record["anchor_started"]
+            if guest.record.get("job") == host.record.get("job") and processes.is_alive(anchor, started):
+                found[os.pidfd_open(anchor)] = guest
         except (OSError, ScrunError, KeyError):  # it has gone, or has no record yet: then it finds its job ended
             continue
     return found

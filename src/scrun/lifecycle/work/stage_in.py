@@ -55,7 +55,7 @@ def run(channel: int, container: Container) -> None:
     from scrun.staging import probe, stage_in  # noqa: F401  the same
 
     config = bundle_config.load(message["bundle"], plan["config_file"])
-    if plan["host_name"]:  # that of the container whose uts namespace it shares
+    if plan.get("host_name"):  # that of the container whose uts namespace it shares
         config.setdefault("hostname", plan["host_name"])
     os.makedirs(container.child("spool"), 0o700, exist_ok=True)
     if message := reader.next():
