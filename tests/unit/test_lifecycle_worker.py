@@ -146,3 +146,11 @@ def test_every_descriptor_but_the_kept_ones_is_closed(kept: tuple[int, ...]) -> 
     program += "there = [n for n in there if os.path.exists(f'/proc/self/fd/{n}')]\nos.write(60, repr(there).encode())"
     done = subprocess.run([sys.executable, "-ISc", program], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert done.stderr.decode() == repr(sorted({*kept, 60}))
+
+
+def test_a_worker_is_there_until_it_has_gone(loop: Loop, container: Container) -> None:
+    watched = Watched(loop, container, "stage in")
+    assert watched.worker.is_there
+    watched.worker.kill()
+    loop.run()
+    assert not watched.worker.is_there
