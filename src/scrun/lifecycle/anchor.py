@@ -52,6 +52,7 @@ class Anchor:
         self._standin, self._standin_reader = standin, wire.Reader(standin)
         self._standin_there = True
         self._standin_ready = False  # it is where it shall be
+        self._due = False  # the caller is to be told that the container is there
         self._prepared = False
         self._failure: ScrunError | None = None
         self._forced: int | None = None  # the exit status that a kill decided
@@ -100,8 +101,9 @@ class Anchor:
         self.save()
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
-        if plan["new_network_namespace"]:
-            wire.send(self._standin, {"do": "new network namespace"})
+        if plan["new_network_namespace"] or self._is_podmans():
+            moves = {"pid": self._is_podmans(), "network": plan["new_network_namespace"]}
+            wire.send(self._standin, {"do": "new namespaces", **moves})
         else:
             self._standin_ready = True
         if self._preparation:
@@ -129,13 +131,17 @@ class Anchor:
                 )
             )
             return
-        self._created()
+        if self.status == status.CREATING:
+            self._created()
+        else:
+            self._show_podman()  # now that it is known where the files are
         if self.status == status.RUNNING:
             self._launch()
 
     def _created(self) -> None:
         """Tell the caller that the container is there; its job may still be queued."""
         self.loop.forget(self._patience)
+        self._due = True
         if self.status != status.CREATING or not self._standin_ready:
             return
         try:
@@ -152,8 +158,17 @@ class Anchor:
             wire.send(self._creator, {"created": True})
         if not self._attached:
             self._drop_creator()
-        if self.record["annotations"].get("io.container.manager") == "libpod":
-            wire.send(self._standin, {"do": "hide this host"})
+        self._show_podman()
+
+    def _is_podmans(self) -> bool:
+        """Whether podman may look into the stand-in; an attached one is a person's, and its parent waits for it."""
+        return not self._attached and self.record["annotations"].get("io.container.manager") == "libpod"
+
+    def _show_podman(self) -> None:
+        """Have podman find, where it looks by itself, nothing of this host but the files that the container runs on."""
+        if self._is_podmans() and self._standin_there:
+            rootfs = self._prepared and launch.is_rootfs_here(self.record)
+            wire.send(self._standin, {"do": "show podman", "rootfs": rootfs})
 
     def _drop_creator(self) -> None:
         if self._creator is not None:
@@ -302,8 +317,8 @@ class Anchor:
         if error:
             self.log("error", str(error))
         if self.status == status.CREATING:
+            self.container.remove()  # before anybody sees an end of it
             self._let_standin_exit(1)
-            self.container.remove()
             if self._creator is not None:
                 wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
         elif self._attached and not self.plan["keep"] and not error:
@@ -329,8 +344,11 @@ class Anchor:
             elif message["answer"]:
                 self._give_up(ScrunError(message["answer"]))
             else:
+                if message["pid"]:  # it had to begin anew
+                    self.record.update(pid=message["pid"], pid_started=processes.start_time(message["pid"]))
+                    self.save()
                 self._standin_ready = True
-                if self._prepared:
+                if self._due:
                     self._created()
 
     def _replace_stdio(self, stdio: list[int]) -> None:

@@ -29,6 +29,11 @@ def tasks(plan: Message, record: dict[str, Any]) -> int:
     return int(told) if told.isdigit() else int(record["tasks"])
 
 
+def is_rootfs_here(record: dict[str, Any]) -> bool:
+    """Whether the container runs on the very root filesystem that is here, and not on a copy of the node's."""
+    return bool(record["staged"].get("spool")) and record["job_rootfs"] == record["rootfs"]
+
+
 def renew_files(loop: Loop, container: Container, plan: Message, *, log: Say, done: Callable[[], None]) -> None:
     """Have the node's copies of small files be as the files are by now; ``done`` is called at once where they are."""
     from scrun.lifecycle import latest
