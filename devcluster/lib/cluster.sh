@@ -4,7 +4,7 @@
 # Clusters with different DEVCLUSTER_RUN live side by side.
 cluster_id() { sha256sum <<<"$RUN" | cut -c1-8; }
 
-cluster_data() { printf '%s/clusters/%s\n' "$CACHE" "$(cluster_id)"; }
+cluster_data() { printf '%s/%s\n' "${DEVCLUSTER_DATA:-$CACHE/clusters}" "$(cluster_id)"; }
 
 cmd_up() {
     local count='' node

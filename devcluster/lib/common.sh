@@ -5,7 +5,7 @@
 
 CHECKOUT=$(dirname "$HERE")
 CACHE=${SCRUN_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/scrun}/devcluster
-# Small state: pids, the lock. What takes room is in $CACHE/clusters, as /run may be a small tmpfs.
+# Small state: pids, the lock. What takes room is in $CACHE/clusters or $DEVCLUSTER_DATA, as /run may be a small tmpfs.
 RUN=${DEVCLUSTER_RUN:-/run/scrun-devcluster}
 SUBNET=10.77.0
 

@@ -18,6 +18,7 @@ from scrun.staging.content import Hashing
 from scrun.staging.feed import Feed
 from scrun.staging.images import Delta, Tree, parse, scan, settled
 from scrun.staging.kept import Images
+from scrun.staging.summing import Summing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,7 +170,8 @@ def copy(root: Path, images: Images, tmp_path: Path) -> Path:
     os.setxattr(root / "etc/passwd", "user.colour", b"red")
     wait_a_tick()
     tree = listed(root)
-    images.keep(tree, checksums(root)(list(parse(tree.listing))))
+    images.keep(tree)
+    images.add_sums(tree, checksums(root)(list(parse(tree.listing))))
     subprocess.run(["cp", "-a", root, tmp_path / "copy"], check=True)
     wait_a_tick()
     return tmp_path / "copy"
@@ -255,7 +257,8 @@ def test_two_files_that_have_become_one_go_along(root: Path, copy: Path, images:
     (root / "other").write_bytes((root / "plain").read_bytes())
     shutil.copystat(root / "plain", root / "other")
     wait_a_tick()
-    images.keep(base := listed(root), checksums(root)(list(parse(listed(root).listing))))
+    images.keep(base := listed(root))
+    images.add_sums(base, checksums(root)(list(parse(base.listing))))
     os.link(copy / "plain", copy / "other")
     shutil.copystat(root, copy)
     wait_a_tick()
@@ -266,11 +269,44 @@ def test_two_files_that_have_become_one_go_along(root: Path, copy: Path, images:
 def test_a_file_of_no_identity_is_not_known_by_a_checksum_either(root: Path, images: Images, tmp_path: Path) -> None:
     with Children() as children:
         base = scan(children, str(root), devices=False, tick=3600)
-    images.keep(base, checksums(root)(list(parse(base.listing))))
+    images.keep(base)
+    images.add_sums(base, checksums(root)(list(parse(base.listing))))
     subprocess.run(["cp", "-a", root, tmp_path / "copy"], check=True)
     wait_a_tick()
     tree = listed(tmp_path / "copy")
     assert images.closest(tree, checksums(tmp_path / "copy")) == (tree.name, Delta())
+
+
+def summed_later(root: Path, images: Images, change: Callable[[], object] = lambda: None) -> None:
+    """What the stager does when the container runs: ``change`` comes in between."""
+    tree = listed(root)
+    images.keep(tree)
+    summing = Summing(images, str(root), tree, xattrs="user.*", devices=False)
+    change()
+    summing.begin()
+    summing.finish()
+    assert not summing.is_busy
+
+
+def test_checksums_that_are_taken_later_serve_as_well(root: Path, images: Images, tmp_path: Path) -> None:
+    summed_later(root, images)
+    subprocess.run(["cp", "-a", root, tmp_path / "copy"], check=True)
+    wait_a_tick()
+    assert images.closest(listed(tmp_path / "copy"), checksums(tmp_path / "copy")) == (listed(root).name, Delta())
+
+
+def test_a_file_that_changed_before_its_checksum_was_taken_has_none(root: Path, images: Images, tmp_path: Path) -> None:
+    was = listed(root)
+    summed_later(root, images, lambda: unseen_byte(root))
+    subprocess.run(["cp", "-a", root, tmp_path / "copy"], check=True)
+    wait_a_tick()
+    name, found = images.closest(listed(tmp_path / "copy"), checksums(tmp_path / "copy"))
+    assert name == was.name
+    assert b"etc/deep/file" in found.changed  # the nodes have the other one
+
+
+def test_of_a_tree_that_is_gone_no_checksums_are_taken(root: Path, images: Images) -> None:
+    summed_later(root, images, lambda: shutil.rmtree(root))
 
 
 def test_the_last_copies_are_remembered_and_go_with_their_image(

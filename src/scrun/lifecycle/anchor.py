@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.loop import Loop
     from scrun.lifecycle.step import Step
     from scrun.lifecycle.wire import Message
+    from scrun.lifecycle.worker import Worker
 
     Answer = Callable[[Message], None]
 
@@ -67,6 +68,7 @@ class Anchor:
         self._preparation: Preparation | None = Preparation(
             loop, container, save=self.save, tell=self._tell, ready=self._ready, failed=self._not_prepared
         )
+        self._stager: Worker | None = None
         self._ending: Ending | None = None
 
     # --- create
@@ -120,6 +122,7 @@ class Anchor:
 
     def _ready(self) -> None:
         """The job has its nodes, and the files are staged."""
+        self._stager = self._preparation.stager if self._preparation else None
         self._preparation = None
         self._prepared = True
         if self.plan["terminal"] and (tasks := launch.tasks(self.plan, self.record)) > 1:
@@ -281,7 +284,12 @@ class Anchor:
     def _end(self) -> Ending:
         if not self._ending:
             self._ending = Ending(
-                self.loop, self.container, log=self._told, files_back=self._files_back, released=self._leave
+                self.loop,
+                self.container,
+                stager=self._stager,
+                log=self._told,
+                files_back=self._files_back,
+                released=self._leave,
             )
         return self._ending
 

@@ -22,7 +22,8 @@ class Ending:
 
     ``files_back`` is called once, when the files are back, with the error if they aren't. Where nothing has to come
     back that is at once: stage_out, which then only tidies up, keeps nobody waiting but delete. ``released`` is called
-    when the job is given back, with the error if it couldn't be: delete tries that again.
+    when the job is given back, with the error if it couldn't be: delete tries that again. ``stager`` is a worker that
+    may still be there to run stage_out.
     """
 
     def __init__(
@@ -30,12 +31,15 @@ class Ending:
         loop: Loop,
         container: Container,
         *,
+        stager: Worker | None,
         log: Callable[[str, str], None],
         files_back: Callable[[ScrunError | None], None],
         released: Callable[[ScrunError | None], None],
     ) -> None:
         self._loop, self._container, self._record = loop, container, container.record
         self._log, self._files_back, self._released = log, files_back, released
+        self._stager = stager
+        self._has_begun = False
         self._held = False
         self._failure: ScrunError | None = None
         self._worker: Worker | None = None
@@ -45,7 +49,7 @@ class Ending:
         """Bring back what the container changed, if stage_in has run."""
         if self._record.get("stage_out_owed"):
             self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
-            self._start("stage out", {name: plan[name] for name in ("script", "lua", "staging")})
+            self._stage_out({name: plan[name] for name in ("script", "lua", "staging")})
         if not self._held:
             self._files_back(None)
 
@@ -71,13 +75,31 @@ class Ending:
     def _is_owed(self) -> bool:
         return bool(self._record.get("job_owned") and not self._record.get("released"))
 
+    def _stage_out(self, request: Message) -> None:
+        request = {**request, "record": self._record}
+        stager, self._stager = self._stager, None
+        if stager and stager.is_there:
+            self._worker = stager
+            stager.hand_over(self._said, lambda: self._ended() if self._has_begun else self._start_late(request))
+            stager.send(request)
+        else:
+            self._start("stage out", request)
+
+    def _start_late(self, request: Message) -> None:
+        """The stager went when he was asked."""
+        self._start("stage out", request)
+        if self._worker and self._order:
+            self._worker.send(self._order if self._is_owed() else {})
+
     def _start(self, work: str, request: Message) -> None:
         self._worker = Worker(self._loop, self._container, work, said=self._said, ended=self._ended)
-        self._worker.send({**request, "record": self._record} if work == "stage out" else request)
+        self._worker.send(request)
 
     def _said(self, message: Message) -> None:
         if "log" in message:
             self._log(message["log"], message["message"])
+        elif "begun" in message:
+            self._has_begun = True
         elif "files back" in message:
             if not self._record["hold"]:
                 self._let_go(None)

@@ -51,6 +51,11 @@ class Preparation:
         self._allocating: Worker | None = self._worker("allocate", self._allocation, self._allocation_ended)
         self._staging: Worker | None = self._worker("stage in", self._staging_said, self._staging_ended)
 
+    @property
+    def stager(self) -> Worker | None:
+        """Who has staged the files: he stays for a while, to run stage_out as well if the container ends soon."""
+        return self._staging
+
     def begin(self, plan: Message) -> None:
         """Everything local has been checked."""
         self._plan = plan

@@ -57,6 +57,15 @@ class Worker:
         loop.watch(self._channel, self._readable)
         loop.child(self.pid, self._reaped)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it may still do something."""
+        return self._open and not self._gone
+
+    def hand_over(self, said: Callable[[Message], None], ended: Callable[[], None]) -> None:
+        """Have others called from now on."""
+        self._said, self._ended = said, ended
+
     def send(self, message: Message) -> None:
         """Give the worker something to do; one that has gone says so by its end."""
         if self._open:

@@ -12,7 +12,6 @@ import os
 
 from scrun.errors import StagingError
 from scrun.staging import nodes
-from scrun.staging.changes import Changes
 from scrun.staging.children import Child, Children, Interruption
 
 TYPE_CHECKING = False
@@ -52,7 +51,7 @@ def _bring_back_from(
     path = nodes.node_path(container, staged.node_parent)
     parts = [part for part in staged.parts if part.writable]
     names = [part.name for part in parts]
-    argv = nodes.command(nodes.SEND, staged.node_parent, staged.node_name, nodes.xattrs(container), *names)
+    argv = nodes.command_in_bash(nodes.SEND, staged.node_parent, staged.node_name, nodes.xattrs(container), *names)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     with Interruption() as interruption, Children(interruption) as children, os.fdopen(write_end, "wb") as answer:
         try:
@@ -60,9 +59,15 @@ def _bring_back_from(
         finally:
             os.close(read_end)
         try:
-            with Changes(container, parts, log, taken) as changes:
-                stream: Any = _Stream(children, sender)  # all that tarfile asks of a file
-                changes.apply(stream)
+            # While the step is on its way, these take their time as well.
+            import tarfile  # noqa: F401
+
+            from scrun.staging.changes import Changes
+
+            stream: Any = _Stream(children, sender)  # all that tarfile asks of a file
+            if not stream.begins_with(nodes.UNCHANGED):
+                with Changes(container, parts, log, taken) as changes:
+                    changes.apply(stream)
             answer.write(b"remove\n")
             answer.close()
             files_back()
@@ -89,6 +94,12 @@ class _Stream:
     def __init__(self, children: Children, child: Child) -> None:
         self._children = children
         self._child = child
+
+    def begins_with(self, line: bytes) -> bool:
+        """Whether the first that comes is this; nothing is taken."""
+        out = self._child.out
+        self._children.wait(lambda: len(out) >= len(line) or not self._children.is_open(out))
+        return out.startswith(line)
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes, b"" at the end."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from scrun.staging.model import Container, Log, Part, Step
     from scrun.staging.options import Options
+    from scrun.staging.summing import Summing
     from scrun.staging.transfer import Files
 
 
@@ -37,6 +38,7 @@ class Carrier:
         self._log = log
         self._interruption = interruption
         self._options = options
+        self.summing: Summing | None = None
 
     def carry(self, parts: Sequence[Part], files: Files, recursive: frozenset[str]) -> str:
         """Carry ``parts``, those in ``recursive`` with what is mounted in them, and write ``files``.
@@ -55,7 +57,9 @@ class Carrier:
                 Children(self._interruption) as children,
                 Transfer(self._container, self._step, self._parent, self._log, self._options, children) as transfer,
             ):
-                return transfer.run(parts, files, recursive)
+                mode = transfer.run(parts, files, recursive)
+                self.summing = transfer.summing
+                return mode
         except BaseException:
             self.undo()
             raise

@@ -40,9 +40,16 @@ class Hashing:
         """Whether all have been looked at."""
         return not any(thread.is_alive() for thread in self._threads)
 
+    def wait(self) -> None:
+        """Until all have been looked at."""
+        self._end()
+
     def end(self) -> None:
         """End it, done or not."""
         self._stopped = True
+        self._end()
+
+    def _end(self) -> None:
         for thread in self._threads:
             thread.join()
         if self._root >= 0:

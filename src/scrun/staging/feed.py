@@ -87,14 +87,16 @@ class Feed:
 
     def _send(self, source: int, receivers: dict[str, socket.socket]) -> None:
         with open(source, "rb", buffering=0) as stream:
-            while data := stream.read(CHUNK):
+            buffer = memoryview(bytearray(CHUNK))  # one for all: new memory for each piece costs as much as the copying
+            while length := stream.readinto(buffer):
+                data = buffer[:length]
                 for node, connection in receivers.items():
                     try:
                         connection.sendall(data)
                     except OSError as error:
                         self.failed = f"{node}: the connection broke: {error.strerror}"
                         return
-                self.sent += len(data)
+                self.sent += length
         for connection in receivers.values():
             try:
                 connection.shutdown(socket.SHUT_WR)

@@ -97,6 +97,8 @@ def settled(tree: Tree, again: Tree) -> tuple[Tree, list[bytes]]:
 
     A directory that changed by itself (its owner, a mount of podman's) forbids nothing: it goes along with each delta.
     """
+    if tree.name == again.name:
+        return tree, []
     before, now = parse(tree.listing), parse(again.listing)
 
     def is_same(name: bytes) -> bool:

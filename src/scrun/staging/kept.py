@@ -80,12 +80,14 @@ class Images:
             self._touch(name)
         return image, _delta(ours, found)
 
-    def keep(self, tree: Tree, checksums: Mapping[bytes, bytes] | None = None) -> None:
+    def add_sums(self, tree: Tree, checksums: Mapping[bytes, bytes]) -> None:
+        """Remember the checksums of a tree that was carried, by name; one that lacks has been changed since."""
+        listing = parse(tree.listing)
+        known = (checksums.get(name, _UNKNOWN) for name in summed(listing, listing))
+        self._write(self._sums(tree.name), b"".join(known))
+
+    def keep(self, tree: Tree) -> None:
         """Remember a tree that was carried, and forget those that weren't used for long."""
-        if checksums:
-            listing = parse(tree.listing)
-            known = (checksums.get(name, _UNKNOWN) for name in summed(listing, listing))
-            self._write(self._sums(tree.name), b"".join(known))
         self._write(self._file(tree.name), tree.listing)
         for name in [name for name in self._names() if name == _image(name)][_KEPT:]:
             self.forget(name)

@@ -21,25 +21,29 @@ if TYPE_CHECKING:
 
 # Arguments: NODE_DIR, the name two levels below it, and each script's own. One line on stdout says how it went, short
 # enough that srun doesn't cut it. `drop` also removes what a container has made unwritable; rm and chmod -R follow no
-# links, and rm stays on the filesystem.
+# links, and rm stays on the filesystem. Each program that is started takes a millisecond, and somebody waits for it:
+# the shell does by itself what it can.
 ENTER = r"""
 LC_ALL=C; export LC_ALL; umask 077; unset TAR_OPTIONS POSIXLY_CORRECT
-host=${SLURMD_NODENAME:-$(uname -n)} uid=$(id -u) parent=$1 name=$2
+host=${SLURMD_NODENAME:-$(uname -n)} uid=${BASH_VERSION:+$EUID} parent=$1 name=$2
+uid=${uid:-$(id -u)}
 base=${1%/}/scrun-$uid
 shift 2
 say() { printf '%s\n' "scrun-stage $host $1"; }
 refuse() { say "bad $(printf %s "$1" | tr '\n' ';' | cut -c1-600)"; exit 1; }
 # Go to the user's own directory below $1, making it where $2 says so; or say why not in $why. It is $own then.
 go_to() {
-    real=$(cd -P -- "$1" 2>/dev/null && pwd -P) || { why="$1: no such directory"; return 1; }
-    own=${real%/}/scrun-$uid why=
-    case $(stat -c %a -- "$real") in
+    cd -P -- "$1" 2>/dev/null || { why="$1: no such directory"; return 1; }
+    own=${PWD%/}/scrun-$uid why=
+    [ "$2" != make ] || [ -d "./scrun-$uid" ] || why=$(mkdir -m 700 -- "./scrun-$uid" 2>&1)
+    set -- "$1" $(stat -c '%u:%a' -- . "./scrun-$uid" 2>/dev/null)
+    case ${2#*:} in
         [1357]???|*[0145][0145]) ;;
         *) why="$1: others can write to it and it is not sticky: choose another directory"; return 1 ;;
     esac
-    [ "$2" != make ] || why=$(mkdir -m 700 -- "$own" 2>&1)
-    cd -P -- "$own" 2>/dev/null || { why=${why:-$own: no such directory}; return 1; }
-    [ "$(pwd -P)" = "$own" ] && [ "$(stat -c '%u %a' .)" = "$uid 700" ] && return
+    # Where others can write, nobody else can put another one in the place of what is ours.
+    cd -P -- "./scrun-$uid" 2>/dev/null || { why=${why:-$own: no such directory}; return 1; }
+    [ "$PWD" = "$own" ] && [ "$3" = "$uid:700" ] && return
     why="${1%/}/scrun-$uid: is not a directory of user $uid alone (mode 700): remove it, or choose another directory"
     return 1
 }
@@ -51,24 +55,24 @@ claim() {
     holder=$(readlink -- "./$name~") && [ "$holder" != "$host" ] || return 0
     refuse "$parent: is shared with $holder: name a node_dir in scrun.lua that each node has for itself"
 }
-drop() { cd -P -- "$home" && rm -f -- "./$name~" && clear_all; }
+drop() { clear_all "./$name~"; }
+# $1: what else to remove, before it.
 clear_all() {
     cd -P -- "$home" || return
-    if [ -f "./$name/images" ]; then
+    if [ -f "./$name/images" ] && IFS= read -r images <"./$name/images"; then
         # What was being made for it, and its lease of the image that it used: place.py.
-        images=$(cat -- "./$name/images")
-        rm -f -- "$images"/*/leases/"$name.$host"
-        rm -rf --one-file-system -- "$images/.new-$name.$host"
+        set -- "$@" "$images"/*/leases/"$name.$host" "$images/.new-$name.$host"
     fi
-    rm -rf --one-file-system -- "./$name" 2>/dev/null && return
-    chmod -R u+rwX -- "./$name"; rm -rf --one-file-system -- "./$name"
+    rm -rf --one-file-system -- "$@" "./$name" 2>/dev/null && return
+    chmod -R u+rwX -- "./$name"; rm -rf --one-file-system -- "$@" "./$name"
 }
 # Root of a user namespace reads what the container has made unreadable (mode 000); the container could as well.
 root=
 [ "$uid" = 0 ] || { unshare -r true 2>/dev/null && root='unshare -r'; }
 """
 
-# Arguments 3 on: the parts. First "gone", the names that are no more, then what is new or changed, then "end".
+# Arguments 3 on: the parts. Where nothing changed it says so in a line; else there is an archive of "gone", the names
+# that are no more, what is new or changed, and "end".
 # A change shows in the ctime, which the container's user can't set. A pair of inode and name that is new is a file or
 # a whole directory that was renamed, of which the ctime says nothing. All is removed when we answer "remove".
 SEND = (
@@ -78,29 +82,37 @@ xattrs=$1; shift
 refuse() { echo "$host: $1" >&2; exit 1; }  # stdout is the archive's
 enter
 cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
-$root find "$@" -fprintf after '%i %p\0' -cnewer marker -fprintf changed '%p\0' >&2
-sort -z -o after after
-comm -z -13 before after | cut -z -d' ' -f2- >>changed
-sort -z -u -o changed changed
-comm -z -23 before after | cut -z -d' ' -f2- | sort -z | comm -z -23 - changed >gone
-if [ -h lower ]; then
-    # rootfs is what lies over an image: what the container has removed of that is a whiteout, device 0:0, in it.
-    $root find rootfs -type c -exec stat --printf='%t:%T %n\0' {} + | sed -z -n 's/^0:0 //p' | sort -z >hidden
-    comm -z -12 changed hidden | sed -z 's,^rootfs/,./,' |
-        (cd lower && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) |
-        sed -z 's,^\./,rootfs/,' >>gone
-    comm -z -23 changed hidden >shown && mv shown changed
-fi
-: >end
-{ printf 'gone\0'; cat changed; printf 'end\0'; } |
+$root find "$@" -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
+    -cnewer marker -fprintf changed '%p\0' >&2
+if [ ! -s changed ] && cmp -s before after 2>/dev/null; then
+    echo unchanged
+else
+    sort -z -o before before
+    sort -z -o after after
+    comm -z -13 before after | cut -z -d' ' -f2- >>changed
+    sort -z -u -o changed changed
+    comm -z -23 before after | cut -z -d' ' -f2- | sort -z | comm -z -23 - changed >gone
+    if [ -h lower ] && [ -s devices ]; then
+        # rootfs is what lies over an image: what the container has removed of that is a whiteout, device 0:0, in it.
+        $root xargs -0 stat --printf='%t:%T %n\0' -- <devices | sed -z -n 's/^0:0 //p' | sort -z >hidden
+        comm -z -12 changed hidden | sed -z 's,^rootfs/,./,' |
+            (cd lower && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) |
+            sed -z 's,^\./,rootfs/,' >>gone
+        comm -z -23 changed hidden >shown && mv shown changed
+    fi
+    : >end
+    printf 'end\0' >>changed
     $root tar --create --file=- --format=posix --pax-option=delete=atime,delete=ctime --null --no-recursion \
-        --files-from=- --numeric-owner --sparse --xattrs --xattrs-include="$xattrs"
-status=$?
-[ $status -le 1 ] || exit $status
+        --numeric-owner --sparse --xattrs --xattrs-include="$xattrs" gone --files-from=changed
+    status=$?
+    [ $status -le 1 ] || exit $status
+fi
 read -r answer
 [ "$answer" != remove ] || drop >&2
 """
 )
+
+UNCHANGED = b"unchanged\n"
 
 # Arguments 3 on: names and contents, in turn. They count as unchanged by the container, which doesn't run yet.
 _RENEW = (

@@ -8,7 +8,7 @@
                                plain WHY               MODE: overlay where it can mount one, else copy
     reach PORT TOKEN           reached, unreachable,   connects to us, for the streams that follow; silent: nothing
                                unreachable silent      answered there for some seconds, as behind a firewall
-    fill                       filled                  unpacks the stream, if it lacks the image
+    fill                       filled                  unpacks the stream, if it lacks the image, and seals it
     commit NAME                kept                    gives it its name, once all of it was sent and nothing changed
     go MODE FROM               ok                      unpacks what is the container's own; FROM: connection or stdin
 
@@ -28,14 +28,17 @@ _IMAGES = r"""
 seal_of() {
     $root find "$1" -printf '%P\0%y %m %U %G %s %T@ %C@ %i %l\0' | sort -z | sha256sum
 }
+is_sealed() { IFS= read -r seal <"$1/seal" && [ "$(seal_of "$1/tree")" = "$seal" ]; }
 go_to_images() {
     go_to "$cache" make || return 1
-    mkdir -p -m 700 images 2>/dev/null; cd -P images 2>/dev/null || { why="$own/images: can't be made"; return 1; }
+    [ -d images ] || mkdir -m 700 images 2>/dev/null
+    cd -P images 2>/dev/null || { why="$own/images: can't be made"; return 1; }
     images=$own/images
-    [ "$(pwd -P)" = "$images" ] && command -v flock >/dev/null && exec 9>>lock && return
+    [ "$PWD" = "$images" ] && command -v flock >/dev/null && exec 9>>lock && return
     why="$images: can't be used"
     return 1
 }
+unlock() { exec 9>&- && exec 9>>"$images/lock"; }  # it is held by whoever has it open
 lease() {
     : >"$1/leases/$name.$host" && : >"$1/used"
 }
@@ -43,10 +46,10 @@ lease() {
 put_aside() { mv -T -- "$1" ".old-$1-$name.$host.$$" && rm -f ".old-$1-$name.$host.$$/leases/$name.$host"; }
 has() {
     flock 9
-    [ -f "$1/seal" ] && lease "$1" || { flock -u 9; return 1; }
-    flock -u 9
-    [ "$(seal_of "$1/tree")" = "$(cat "$1/seal")" ] && return
-    flock 9; put_aside "$1"; flock -u 9
+    [ -f "$1/seal" ] && lease "$1" || { unlock; return 1; }
+    unlock
+    is_sealed "$1" && return
+    flock 9; put_aside "$1"; unlock
     say "note image $1 is damaged, and made anew"
     return 1
 }
@@ -76,7 +79,7 @@ make_room() {
         total=$((total - $(cat "$one/size")))
         mv -T -- "$one" ".old-$one.$$" && remove ".old-$one.$$"
     done
-    flock -u 9
+    unlock
     for one in .old-*; do [ ! -d "$one" ] || is_used "$one" || remove "$one"; done
     fits "$1" "$total"
 }
@@ -105,8 +108,8 @@ leave() {
 }
 take() {  # from descriptor 3, into the working directory
     said=$({
-        tar --extract --file=- --ignore-zeros --preserve-permissions --numeric-owner --delay-directory-restore \
-            --xattrs --xattrs-include="$xattrs" --warning=no-timestamp <&3 2>&1
+        tar --extract --file=- --blocking-factor=512 --ignore-zeros --preserve-permissions --numeric-owner \
+            --delay-directory-restore --xattrs --xattrs-include="$xattrs" --warning=no-timestamp <&3 2>&1
         echo "status $?"
     } | head -n 200)
     exec 3<&-
@@ -147,21 +150,27 @@ enter make
 trap leave EXIT
 trap 'exit 143' HUP INT TERM
 claim
-clear_all 2>/dev/null
-mkdir -m 700 -- "$name" 2>/dev/null && cd -- "./$name" || refuse "$base/$name: can't be made"
+[ ! -e "./$name" ] || clear_all 2>/dev/null
+make() {
+    cd -P -- "$home" && mkdir -- "$@" 2>/dev/null || refuse "$base/$name: can't be made"
+}
 while read -r order one two; do
     case $order in
-        plain) state=plain; say plain ;;
+        plain)
+            state=plain
+            [ -d "$home/$name" ] || make "$name"
+            say plain
+            ;;
         image)
-            image=$one state=plain
+            image=$one kilobytes=$two state=plain
+            [ -d "$home/$name" ] || make "$name" "$name/root" "$name/work" "$name/rootfs"
             if go_to_images; then
                 mode=copy
-                mkdir -m 700 -p -- "$home/$name/root" "$home/$name/work" "$home/$name/rootfs"
-                printf %s "$images" >"$home/$name/images" || refuse "$base/$name: No space left on device"
+                printf '%s\n' "$images" >"$home/$name/images" || refuse "$base/$name: No space left on device"
                 can_overlay && mode=overlay
                 if has "$image"; then state=have; say "have $mode"
-                elif make_room "$two"; then state=lacks; say "lacks $mode"
-                else say "plain $images: no room for $two KB"
+                elif make_room "$kilobytes"; then state=lacks; say "lacks $mode"
+                else say "plain $images: no room for $kilobytes KB"
                 fi
             else say "plain $why"
             fi
@@ -174,9 +183,11 @@ while read -r order one two; do
             if [ $state = lacks ]; then
                 # Under the lock, since without one of its own somebody who makes room takes it for a dead one's.
                 cd -P -- "$images" && flock 9 && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" &&
-                    flock 8 && flock -u 9 && mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
+                    flock 8 && unlock && mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
                 take "$images"
                 rm -f complete
+                { seal_of tree >seal && printf '%s\n' "$kilobytes" >size; } 2>/dev/null && [ -s size ] ||
+                    refuse "$images: No space left on device"
             else exec 3<&-
             fi
             say filled
@@ -185,15 +196,13 @@ while read -r order one two; do
             if [ $state = lacks ]; then
                 image=$one
                 cd -P -- "$images" || refuse "$images: is gone"
-                { seal_of "$new/tree" >"$new/seal"; } && du -sk "$new/tree" | cut -f1 >"$new/size" &&
-                    [ -s "$new/size" ] || refuse "$images: can't be written to"
                 flock 9
                 # Another job was quicker. What it made is as good, if it is whole.
-                [ ! -e "$image/seal" ] || [ "$(seal_of "$image/tree")" = "$(cat "$image/seal")" ] || put_aside "$image"
-                if [ -e "$image/seal" ]; then lease "$image"; flock -u 9; remove "$new"
+                [ ! -e "$image/seal" ] || is_sealed "$image" || put_aside "$image"
+                if [ -e "$image/seal" ]; then lease "$image"; unlock; remove "$new"
                 else
                     mv -T -- "$new" "$image" && lease "$image" || refuse "$images/$image: can't be made"
-                    flock -u 9
+                    unlock
                 fi
                 exec 8>&-
                 new=
@@ -229,7 +238,7 @@ if [ -d delta ]; then
 fi
 if [ $# -gt 0 ]; then
     : >marker
-    $root find "$@" -printf '%i %p\0' | sort -z >before
+    $root find "$@" -printf '%i %p\0' >before
 fi
 trap - EXIT
 say ok

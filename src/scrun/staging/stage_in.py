@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scrun.staging.carry import Carrier
     from scrun.staging.model import Container, Fit, Log, Step
     from scrun.staging.mounts import Bind
+    from scrun.staging.summing import Summing
 
 
 def stage_in(
@@ -35,13 +36,15 @@ def stage_in(
     variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
     fit: Fit | None = None,
     places: Sequence[str] = (),
+    later: Callable[[Summing], None] = lambda _: None,
 ) -> Staged:
     """Make the container's files available on all nodes of the job.
 
     ``adapt`` makes the config fit for a node's unprivileged runtime; ``options`` are those of ``scrun.stage_in{…}``.
     For each of ``variants`` there is a further config.json, in a directory of that name in the bundle: what the
     function makes of the first. ``fit`` changes the content of the small files that it names (destination, content).
-    ``places`` are directories of the container that the nodes mount something in, beside the config's mounts.
+    ``places`` are directories of the container that the nodes mount something in, beside the config's mounts. ``later``
+    is given what can be done when the container runs.
     SIGTERM and SIGINT are acted on after cleaning up.
 
     Raises:
@@ -55,6 +58,8 @@ def stage_in(
         try:
             staged = staging.run()
             interruption.check()
+            if summing := staging.summing:
+                later(summing)
         except OSError as error:
             staging.undo()
             raise StagingError(f"staging container {container.id}: {error}") from error
@@ -98,6 +103,11 @@ class _StageIn:
         self._parts: list[Part] = []
         self._recursive: set[str] = set()
         self._carrier: Carrier | None = None
+
+    @property
+    def summing(self) -> Summing | None:
+        """What is left to do."""
+        return self._carrier.summing if self._carrier else None
 
     def undo(self) -> None:
         """Leave nothing behind."""

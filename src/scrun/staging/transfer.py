@@ -11,10 +11,11 @@ from scrun.staging import nodes
 from scrun.staging.archive import Archiver
 from scrun.staging.content import Hashing
 from scrun.staging.feed import CHUNK, Feed
-from scrun.staging.images import Delta, parse, scan, settled
-from scrun.staging.kept import Images, summed
+from scrun.staging.images import Delta, scan, settled
+from scrun.staging.kept import Images
 from scrun.staging.known import Known
 from scrun.staging.place import PLACE
+from scrun.staging.summing import Summing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Transfer:
         self._nodes = list(step.nodes)
         self._images = Images(container.images)
         self._feed: Feed | None = None
-        self._hashing: Hashing | None = None
+        self.summing: Summing | None = None  # what is left to do when the container runs
         self._orders = -1
         self._heard = 0  # how many words every node has said
         self._noted = 0
@@ -63,8 +64,6 @@ class Transfer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._hashing:
-            self._hashing.end()
         if self._feed:
             self._feed.close()
         if self._orders >= 0:
@@ -81,7 +80,8 @@ class Transfer:
         rest = [part for part in parts if (mode == "plain" or part is not root) and part.name not in ours]
         for part in rest:
             self._log("info", f"carrying {part.source} to {', '.join(self._nodes)}")
-        connected = bool(rest or delta.size > _MUCH) and self._reach()
+        much = delta.size > _MUCH or any(part.is_directory or os.path.getsize(part.source) > _MUCH for part in rest)
+        connected = much and self._reach()
         self._order(f"go {mode} {'connection' if connected else 'stdin'}")
         self._expected = 0
         with self._archiver(self._nodes if connected else []) as archiver:
@@ -148,17 +148,22 @@ class Transfer:
         self._log("info", f"carrying {root.source} to {', '.join(lacking)}")
         self._order("fill")
         self._expected = tree.size
-        listing = parse(tree.listing)
-        hashing = self._hash(root, summed(listing, listing))  # the files are read anyway, at about the same time
         with self._archiver(lacking) as archiver:
             archiver.add(root._replace(name="tree"), recursive=False)
             archiver.add_files({"complete": b""})
+        again = self._scan(root)  # while the nodes get the last of it
         self._hear()
-        checksums = self._hashed(hashing)
-        tree, others = settled(tree, self._scan(root))
+        tree, others = settled(tree, again)
         if not others:
             self._ask(f"commit {tree.name}")
-            self._images.keep(tree, checksums)
+            self._images.keep(tree)
+            self.summing = Summing(
+                self._images,
+                root.source,
+                tree,
+                xattrs=nodes.xattrs(self._container),
+                devices=self._container.user_id == 0,
+            )
         else:
             some = ", ".join(repr(os.fsdecode(name)) for name in others[:3])
             self._log("info", f"{root.source} changed while it was carried, and will be again: {some} ({len(others)})")
@@ -171,18 +176,13 @@ class Transfer:
     def _checksums(self, root: Part, names: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """Those of the tree's files and directories, and nothing else meanwhile."""
         self._log("debug", f"{root.source} looks like an image that was carried: reading it to compare")
-        return self._hashed(self._hash(root, names, threads=_READERS))
-
-    def _hash(self, root: Part, names: Sequence[bytes], threads: int = 1) -> Hashing:
-        if self._hashing:
-            self._hashing.end()
-        self._hashing = Hashing(root.source, names, nodes.xattrs(self._container), threads)
-        return self._hashing
-
-    def _hashed(self, hashing: Hashing) -> Mapping[bytes, bytes]:
-        while not hashing.has_ended:
-            self._check()
-            self._children.wait(lambda: hashing.has_ended, seconds=_SOON)
+        hashing = Hashing(root.source, names, nodes.xattrs(self._container), _READERS)
+        try:
+            while not hashing.has_ended:
+                self._check()
+                self._children.wait(lambda: hashing.has_ended, seconds=_SOON)
+        finally:
+            hashing.end()
         return hashing.found
 
     @staticmethod
@@ -223,8 +223,9 @@ class Transfer:
                 output,
                 self._check,
                 self._log,
-                nodes.xattrs(self._container),
-                self._container.user_id == 0,
+                xattrs=nodes.xattrs(self._container),
+                devices=self._container.user_id == 0,
+                wide=output != self._orders,
             )
         finally:
             if output != self._orders:

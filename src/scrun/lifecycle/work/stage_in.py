@@ -6,6 +6,7 @@ What loads the script is imported at once, the rest while the job is asked for.
 from __future__ import annotations
 
 import os
+import time
 
 from scrun.errors import HookError
 from scrun.lifecycle import latest, network, wire
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
     from scrun.lifecycle.wire import Message
     from scrun.lifecycle.work.host import Options, Record
     from scrun.staging.model import Staged
+    from scrun.staging.summing import Summing
 
 
+STAY = 10.0  # seconds; the worker has twice the anchor's memory
+_LOOK_AGAIN = 0.1  # seconds
 NETWORKED = "networked"  # the bundle within the bundle, for a container that has the node's network after all
 
 
@@ -57,8 +61,31 @@ def run(channel: int, container: Container) -> None:
         host.environment = variables(record, plan, container.path)
         host.memory = memory()
         host.job = Job(record, plan["srun"], host.environment)
-        wire.send(channel, _stage_in(hooks, host, record, plan, config))
+        later: list[Summing] = []
+        wire.send(channel, _stage_in(hooks, host, record, plan, config, later))
+        _stay(reader, channel, container, later)
         host.job.wait()
+
+
+def _stay(reader: wire.Reader, channel: int, container: Container, later: list[Summing]) -> None:
+    """Do what was left for later, and run stage_out as well, for a container that ends soon: it is all imported.
+
+    The script is loaded anew, as it is in a worker of its own: what it remembers must not depend on how long that took.
+    """
+    import select
+
+    from scrun.lifecycle.work import release, stage_out  # noqa: F401  while nobody waits
+
+    for summing in later:
+        summing.begin()
+    until = time.monotonic() + STAY
+    while any(summing.is_busy for summing in later) and not select.select([channel], [], [], _LOOK_AGAIN)[0]:
+        pass
+    for summing in later:
+        summing.finish()  # before stage_out, which changes the files
+    left = max(0.0, until - time.monotonic())
+    if select.select([channel], [], [], left)[0] and (message := reader.next()):
+        stage_out.serve(message, reader, channel, container)
 
 
 def _likely_version() -> str:
@@ -70,7 +97,9 @@ def _likely_version() -> str:
     return version_of(source, os.environ.get("SCRUN_LUA"))
 
 
-def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any]) -> Message:
+def _stage_in(
+    hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any], later: list[Summing]
+) -> Message:
     from scrun.bundle import adapt, adapt_process
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.stage_in import stage_in
@@ -117,6 +146,7 @@ def _stage_in(hooks: Hooks, host: Host, record: Record, plan: Message, config: d
                 options=options or None,
                 variants=variants,
                 fit=latest.fit(plan),
+                later=later.append,
                 places=[oci_conf.spool_directory(plan["spool_mount"], os.environ)] if mount_points.is_needed() else (),
             )
         )

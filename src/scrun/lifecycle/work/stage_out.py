@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 
 def run(channel: int, container: Container) -> None:
+    """Serve one request, see :func:`serve`."""
+    reader = wire.Reader(channel)
+    if message := reader.next():
+        serve(message, reader, channel, container)
+
+
+def serve(message: Message, reader: wire.Reader, channel: int, container: Container) -> None:
     """Serve ``{"script": …, "lua": …, "record": …, "staging": …}``, and then what release does.
 
-    One worker for both: most containers' ends need them one after the other.
+    One worker for both: most containers' ends need them one after the other. It says at once that it has begun.
     """
-    reader = wire.Reader(channel)
-    if not (message := reader.next()):
-        return
+    wire.send(channel, {"begun": True})
 
     def log(level: str, text: str) -> None:
         wire.send(channel, {"log": level, "message": text})
@@ -43,10 +48,10 @@ def run(channel: int, container: Container) -> None:
         give_up(record)  # here; what could not be brought back stays on the node, where the message says
         raise
     wire.send(channel, {"staged out": True})
-    if message := reader.next():  # empty when the job is somebody else's
+    if order := reader.next():  # empty when the job is somebody else's
         from scrun.lifecycle.work import release
 
-        release.give_back(channel, message)
+        release.give_back(channel, order)
 
 
 def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message, files_back: Callable[[], None]) -> None:

@@ -1,0 +1,99 @@
+"""Small files, directories and links as members of a tar archive, made here.
+
+For a handful of small files tar(1) costs two processes each, and tarfile more to import than all else that carrying
+them takes; somebody waits for both. What is large or out of the ordinary is left to tar.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+SMALL = 1 << 14  # bytes; what is larger is tar's
+BLOCK = 512
+END = bytes(2 * BLOCK)
+_FILE, _LINK, _DIRECTORY, _PAX = b"0", b"2", b"5", b"x"
+_LONGEST = 100  # bytes of a name in a header
+_LARGEST = 8**7 - 1  # id in a header
+
+
+def of(path: bytes, name: bytes, xattrs: str) -> bytes | None:
+    """What is at ``path`` under another name; None where only tar does it justice, or can say what is wrong with it.
+
+    ``xattrs``: which extended attributes go along, "*" or "user.*"; a file that has some is tar's.
+    """
+    try:
+        status = os.lstat(path)
+        kind = stat.S_IFMT(status.st_mode)
+        if kind not in _KINDS or any(key.startswith(xattrs[:-1]) for key in os.listxattr(path, follow_symlinks=False)):
+            return None
+        data = link = b""
+        if kind == stat.S_IFLNK:
+            link = os.readlink(path)
+        elif kind == stat.S_IFREG:
+            if status.st_nlink != 1 or status.st_size > SMALL:
+                return None
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                data = file.read(SMALL + 1)
+            if len(data) != status.st_size:
+                return None
+    except OSError:
+        return None
+    if not (name.isascii() and link.isascii()) or status.st_mtime_ns < 0:
+        return None  # tar knows what the other one makes of it
+    owner = (status.st_uid, status.st_gid)
+    return _member(name, _KINDS[kind], stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, data, link)
+
+
+_KINDS = {stat.S_IFREG: _FILE, stat.S_IFLNK: _LINK, stat.S_IFDIR: _DIRECTORY}
+
+
+def file(name: str, data: bytes) -> bytes:
+    """A file of ours: readable for a container's users, in a directory that is our user's alone."""
+    return _member(name.encode(), _FILE, 0o644, (0, 0), 0, data)
+
+
+def _member(
+    name: bytes, kind: bytes, mode: int, owner: tuple[int, int], mtime_ns: int, data: bytes = b"", link: bytes = b""
+) -> bytes:
+    """POSIX.1-2001's pax format: what a header has no room for goes before it, in one of its own."""
+    seconds, nanoseconds = divmod(mtime_ns, 10**9)
+    further = {
+        b"path": name if len(name) > _LONGEST else b"",
+        b"linkpath": link if len(link) > _LONGEST else b"",
+        b"uid": b"%d" % owner[0] if owner[0] > _LARGEST else b"",
+        b"gid": b"%d" % owner[1] if owner[1] > _LARGEST else b"",
+        b"mtime": b"%d.%09d" % (seconds, nanoseconds) if nanoseconds else b"",
+    }
+    records = b"".join(_record(key, value) for key, value in further.items() if value)
+    before = _header(b"pax", _PAX, 0o644, (0, 0), 0, len(records)) + _padded(records) if records else b""
+    ids = (min(owner[0], _LARGEST), min(owner[1], _LARGEST))
+    return before + _header(name, kind, mode, ids, seconds, len(data), link) + _padded(data)
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """``LENGTH KEY=VALUE`` and a newline, the length with its own digits."""
+    rest = b" %s=%s\n" % (key, value)
+    length = len(rest) + 1
+    while len(b"%d" % length) + len(rest) != length:
+        length = len(b"%d" % length) + len(rest)
+    return b"%d%s" % (length, rest)
+
+
+def _header(
+    name: bytes, kind: bytes, mode: int, owner: tuple[int, int], mtime: int, size: int, link: bytes = b""
+) -> bytes:
+    fields = (
+        name[:_LONGEST].ljust(_LONGEST, b"\0"),
+        b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, *owner, size, mtime),
+        b" " * 8,  # the checksum's own place, as it is counted
+        kind,
+        link[:_LONGEST].ljust(_LONGEST, b"\0"),
+        b"ustar\x0000",
+    )
+    header = b"".join(fields).ljust(BLOCK, b"\0")
+    return header[:148] + b"%06o\0 " % sum(header) + header[156:]
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % BLOCK)
