@@ -11,6 +11,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,12 +155,12 @@ def test_what_is_mounted_in_a_running_container_is_copied_where_it_is_here_too(
     source = alice.write(here / "file", "copied\n")
     options = (
         *("-v", f"{writable}:/writable", "-v", f"{read_only}:/read-only:ro"),
-        *("-v", f"{private}:/carried", "--tmpfs", "/memory"),
+        *("-v", f"{private}:/carried", "--tmpfs", "/memory", "-v", "/dev/shm:/nodes"),
     )
     name = podman.detached("sleep", "60", options=options)
     podman.call("cp", str(source), f"{name}:/writable/file").ok()
     assert (writable / "file").read_text() == "copied\n"
-    for where in ("/read-only", "/carried", "/memory", "/proc", "/sys", "/dev"):
+    for where in ("/read-only", "/carried", "/memory", "/nodes", "/proc", "/sys", "/dev"):
         done = podman.call("cp", str(source), f"{name}:{where}/file")
         assert "read-only file system" in done.stderr, where
     assert not [*read_only.iterdir(), *private.iterdir()]
@@ -200,17 +201,41 @@ def test_anchor_and_stand_in_of_a_podman_are_still_each_others_guard(
     engine = Engine("podman", request.getfixturevalue(user), "scrun")
     try:
         name = engine.detached("sleep", "60", options=options)
-        found = engine.inspect(name)
-        directory = Path(f"/run/user/{engine.user.uid}/scrun") / found["Id"]
-        record = json.loads((directory / "state.json").read_bytes())
-        assert record["pid"] == found["State"]["Pid"]
+        record = _record(engine, name)
+        assert record["pid"] == engine.inspect(name)["State"]["Pid"]
         os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
         assert engine.exit_code(name) == 137
-        wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone")
-        for pid in (record["step_pid"], record["anchor"], record["pid"]):
-            wait_until(functools.partial(_has_gone, pid), "no process is left", 20)
+        _assert_all_ends(record)
     finally:
         engine.clean_up()
+
+
+@pytest.mark.parametrize("user", ["alice", "root"])
+@pytest.mark.parametrize("killed", ["anchor", "stand-in"])
+@pytest.mark.parametrize("options", [(), ("--network=none",)], ids=["", "no network"])
+def test_they_are_though_conmon_is_not_there_to_have_the_container_deleted(
+    user: str, killed: str, options: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    engine = Engine("podman", request.getfixturevalue(user), "scrun")
+    try:
+        name = engine.detached("sleep", "60", options=options)
+        record = _record(engine, name)
+        os.kill(engine.inspect(name)["State"]["ConmonPid"], signal.SIGKILL)
+        os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
+        _assert_all_ends(record)
+    finally:
+        engine.clean_up()
+
+
+def _record(engine: Engine, name: str) -> dict[str, Any]:
+    directory = Path(f"/run/user/{engine.user.uid}/scrun") / engine.inspect(name)["Id"]
+    return dict(json.loads((directory / "state.json").read_bytes()))
+
+
+def _assert_all_ends(record: dict[str, Any]) -> None:
+    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone", 20)
+    for pid in (record["step_pid"], record["anchor"], record["pid"]):
+        wait_until(functools.partial(_has_gone, pid), "no process is left", 20)
 
 
 def _has_gone(pid: int) -> bool:
