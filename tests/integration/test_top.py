@@ -117,6 +117,14 @@ def sharing(request: pytest.FixtureRequest) -> Iterator[Engine]:
             engine.clean_up()
 
 
+def _created(engine: Engine, tree: Path, *options: str) -> str:
+    """A container whose image has those files too."""
+    words = engine.words(*options, command=("sleep", "60"))
+    engine.call("create", *words[1:]).ok()
+    engine.call("cp", f"{tree}/.", f"{engine.made[-1]}:/").ok()
+    return engine.made[-1]
+
+
 @contextlib.contextmanager
 def _root_with_shared_storage(root: User) -> Iterator[dict[str, str]]:
     directory = root.mkdir(root.shared / f"scrun-storage-{uuid.uuid4().hex[:8]}")
@@ -176,6 +184,21 @@ def test_a_containers_links_lead_nowhere_outside_it(podman: Engine, alice: User,
     assert podman.call("cp", f"{name}:/link/file", "-").status != 0
     podman.call("cp", str(source), f"{name}:/link/other")
     assert [path.name for path in private.iterdir()] == ["file"]
+
+
+def test_a_mount_below_a_link_is_where_the_container_has_it(
+    sharing: Engine, alice: User, directory: Path, private: Path
+) -> None:
+    # What the link names is within the root filesystem, where the place of the mount isn't there yet.
+    source = sharing.user.write(private / "file", "copied\n")
+    (tree, below) = [alice.mkdir(directory / name) for name in ("tree", "below")]
+    (tree / "link").symlink_to("/tmp")
+    name = _created(sharing, tree, "-v", f"{below}:/link/{private.name}/below")
+    sharing.call("start", name).ok()
+    sharing.call("cp", str(source), f"{name}:/tmp/{private.name}/below/copy").ok()
+    assert (below / "copy").read_text() == "copied\n"
+    assert [path.name for path in private.iterdir()] == ["file"]
+    assert sharing.call("exec", name, "cat", f"/link/{private.name}/below/copy").ok().stdout == "copied\n"
 
 
 def test_files_of_a_container_whose_job_was_queued_are_copied_once_it_runs(

@@ -55,10 +55,14 @@ class Mounting:
             _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0),
         )
         if read_only:
-            attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
-            size = ctypes.sizeof(attributes)
-            self._call(_MOUNT_SETATTR, found, b"", _AT_EMPTY_PATH | _AT_RECURSIVE, attributes, size)
+            self.make_read_only(found, recursive=recursive)
         return found
+
+    def make_read_only(self, tree: int, *, recursive: bool = False) -> None:
+        """Such a tree, where it is mounted by now; ``recursive``: and what is mounted on it."""
+        attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
+        flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+        self._call(_MOUNT_SETATTR, tree, b"", flags, attributes, ctypes.sizeof(attributes))
 
     def tree_of(self, descriptor: int) -> int:
         """The same for a directory or file that is open."""

@@ -14,10 +14,12 @@ host's files: a mount on top of / is seen by who enters the namespace, not by wh
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from scrun import fastjson, log
+from scrun.errors import ScrunError
 from scrun.lifecycle.namespaces import CLONE_NEWNS, unshare
 
 TYPE_CHECKING = False
@@ -41,18 +43,29 @@ def show(container: Container, *, rootfs: bool) -> None:
     try:
         processes = _fake_processes(words)
         unshare(CLONE_NEWNS)
-        _say(words)
     except (OSError, StopIteration):
         return
     child = os.fork()  # mount(2) needs ctypes, a megabyte that isn't to stay
     if not child:
         try:
-            _mount(container, processes, rootfs=rootfs)
-        except (OSError, ImportError, ValueError, KeyError) as error:
-            log.append(container.child("anchor.log"), "debug", f"podman's view of the container: {error}")
+            if not (rootfs and _try(container, processes, rootfs=True)):
+                _try(container, processes, rootfs=False)
         finally:
             os._exit(0)
     os.waitpid(child, 0)
+    try:
+        _say(words)
+    except OSError:
+        pass  # a kernel that lets nobody write to /proc/PID/mem
+
+
+def _try(container: Container, processes: dict[str, str], *, rootfs: bool) -> bool:
+    try:
+        _mount(container, processes, rootfs=rootfs)
+    except (OSError, ImportError, ValueError, KeyError, ScrunError) as error:
+        log.append(container.child("anchor.log"), "debug", f"podman's view of the container: {error}")
+        return False
+    return True
 
 
 def _fields() -> list[str]:
@@ -118,44 +131,62 @@ def _cover(mounting: Mounting, container: Container, place: str) -> None:
     """Mount on ``place``, where the files of :func:`_fill` are, the root filesystem with what belongs into it.
 
     What a mount's destination is, is for the container to say: paths are followed within the root filesystem only.
+    Those that are missing there are made, as the node's runtime is about to.
     """
-    from scrun.staging.mount_points import make_missing
-
     container.load()
     record = container.record
     with open(f"{record['job_bundle']}/config.json", encoding="utf-8") as file:
         config = fastjson.loads(file.read())
-    make_missing(config, record["rootfs"])  # as the node's runtime is about to
     outside = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    root = mounting.tree(record["rootfs"], read_only=bool(config["root"].get("readonly")))
-    here = [(f"/{name}", mounting.tree(f"{place}/{name}")) for name in ("proc", "dev")]
+    root = mounting.tree(record["rootfs"])
+    here: list[tuple[str, int, bool | None]] = [
+        (f"/{name}", mounting.tree(f"{place}/{name}"), True) for name in ("proc", "dev")
+    ]
     directory, file_ = (os.open(f"{place}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("elsewhere", "socket"))
     for mount in config.get("mounts") or ():
         destination = os.path.normpath("/" + mount["destination"].lstrip("/"))  # "//" would stay
         if destination == "/sys" or not _is_within(destination, _KERNELS):
-            here.append((destination, _source(mounting, mount, record["staged"])))
+            tree = tree_of_mount(mounting, mount, record["staged"])
+            here.append((destination, tree, is_directory(mount, record["staged"])))
     mounting.attach(root, place)
     os.chroot(place)
     try:
         os.chdir("/")
         hidden: list[str] = []
-        for destination, tree in here:
+        for destination, tree, is_one in here:
             if _is_within(destination, hidden):
                 continue
+            _make_missing(destination, is_directory=is_one)
             if tree < 0:
                 hidden.append(destination)
-                is_directory = stat.S_ISDIR(os.stat(destination).st_mode)
-                tree = mounting.tree_of(directory if is_directory else file_)
+                tree = mounting.tree_of(directory if os.path.isdir(destination) else file_)
             mounting.attach(tree, destination)
     finally:
         os.fchdir(outside)
         os.chroot(".")
+    if config["root"].get("readonly"):
+        mounting.make_read_only(root)
 
 
-def _source(mounting: Mounting, mount: Mount, staged: dict[str, Any]) -> int:
+def _make_missing(path: str, *, is_directory: bool | None) -> None:
+    """Have there be something to mount on.
+
+    Raises:
+        OSError: it is missing, and can't be made, or it isn't known what it is to be.
+    """
+    if os.path.exists(path):
+        return
+    if is_directory is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    os.makedirs(path if is_directory else os.path.dirname(path), 0o755, exist_ok=True)
+    if not is_directory:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
+def tree_of_mount(mounting: Mounting, mount: Mount, staged: dict[str, Any]) -> int:
     """What is mounted there, if it is here as well; otherwise -1."""
     options = mount.get("options") or ()
-    if mount.get("type") != "bind" and not {"bind", "rbind"} & set(options):
+    if not _is_bind(mount):
         return -1
     if mount["source"] not in staged["seen"] and not _is_within(mount["source"], [staged["spool"]]):
         return -1
@@ -164,6 +195,23 @@ def _source(mounting: Mounting, mount: Mount, staged: dict[str, Any]) -> int:
         return mounting.tree(mount["source"], recursive="rbind" in options, read_only=read_only)
     except OSError:
         return -1
+
+
+def is_directory(mount: Mount, staged: dict[str, Any]) -> bool | None:
+    """Whether a directory is mounted there; None where that isn't known here, as the source is the node's own."""
+    if not _is_bind(mount):
+        return True
+    for name, _source, is_one, _writable in staged["parts"]:
+        if mount["source"].endswith(f"/{staged['node_name']}/{name}"):
+            return bool(is_one)
+    try:
+        return stat.S_ISDIR(os.stat(mount["source"]).st_mode)
+    except OSError:
+        return None
+
+
+def _is_bind(mount: Mount) -> bool:
+    return mount.get("type") == "bind" or bool({"bind", "rbind"} & set(mount.get("options") or ()))
 
 
 def _is_within(path: str, tops: list[str] | tuple[str, ...]) -> bool:
