@@ -136,6 +136,19 @@ def test_spool_replaced_by_a_link_takes_nothing_along(tmp_path: Path, bundle: Pa
     assert (precious / "file").exists()
 
 
+def test_mounts_that_the_nodes_have_as_they_are_here_are_told(tmp_path: Path, bundle: Path) -> None:
+    (here, carried) = (tmp_path / "here", tmp_path / "carried")
+    for path in (here, carried):
+        path.mkdir()
+    (tmp_path / "small").write_text("")
+    step = FakeStep(tmp_path, hidden=[carried])
+    mounts = [bind(path, f"/{path.name}") for path in (here, carried, tmp_path / "small")]
+    container = make_container(bundle, step, mounts=mounts)
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes())
+    assert staged.seen == (str(here), str(tmp_path / "small"))
+    assert Staged.from_dict(json.loads(json.dumps(staged.to_dict()))) == staged
+
+
 def test_small_file_that_nodes_do_not_see_is_copied_and_its_change_brought_back(tmp_path: Path, bundle: Path) -> None:
     private = tmp_path / "private"
     private.mkdir()
@@ -186,7 +199,9 @@ def test_nodes_own_paths_are_left_alone(tmp_path: Path, bundle: Path) -> None:
         "mounts": [{"source": "/opt/apps", "destination": "/apps", "options": ["ro"]}],
     }
     container = make_container(bundle, step, mounts=mounts)
-    config = config_of(stage_in(container, step, adapt=as_it_is, log=Notes(), options=options))
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), options=options)
+    config = config_of(staged)
+    assert staged.seen == (), "they may be others there"
     sources = [mount["source"] for mount in config["mounts"]]
     assert sources == ["/proc/cpuinfo", "/dev/null", str(private), "/no/such", "/opt/apps"]
     assert config["mounts"][-1]["options"] == ["rbind", "ro"]

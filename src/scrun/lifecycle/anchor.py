@@ -59,6 +59,7 @@ class Anchor:
         self._standin, self._standin_reader = standin, wire.Reader(standin)
         self._standin_there = True
         self._standin_ready = False  # it is where it shall be
+        self._due = False  # the caller is to be told that the container is there
         self._prepared = False
         self._failure: ScrunError | None = None
         self._forced: int | None = None  # the exit status that a kill decided
@@ -113,8 +114,9 @@ class Anchor:
             return
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
-        if plan["new_network_namespace"]:
-            wire.send(self._standin, {"do": "new network namespace"})
+        if plan["new_network_namespace"] or self._is_podmans():
+            moves = {"pid": self._is_podmans(), "network": plan["new_network_namespace"]}
+            wire.send(self._standin, {"do": "new namespaces", **moves})
         else:
             self._standin_ready = True
         if self._preparation:
@@ -139,13 +141,17 @@ class Anchor:
         except UsageError as error:
             self._give_up(error)
             return
-        self._created()
+        if self.status == status.CREATING:
+            self._created()
+        else:
+            self._show_podman()  # now that it is known where the files are
         if self.status == status.RUNNING:
             self._launch()
 
     def _created(self) -> None:
         """Tell the caller that the container is there; its job may still be queued."""
         self.loop.forget(self._patience)
+        self._due = True
         if self.status != status.CREATING or not self._standin_ready:
             return
         try:
@@ -165,8 +171,17 @@ class Anchor:
             wire.send(self._creator, {"created": True})
         if not self._attached:
             self._drop_creator()
-        if self.record["annotations"].get("io.container.manager") == "libpod":
-            wire.send(self._standin, {"do": "hide this host"})
+        self._show_podman()
+
+    def _is_podmans(self) -> bool:
+        """Whether podman may look into the stand-in; an attached one is a person's, and its parent waits for it."""
+        return not self._attached and self.record["annotations"].get("io.container.manager") == "libpod"
+
+    def _show_podman(self) -> None:
+        """Have podman find, where it looks by itself, nothing of this host but the files that the container runs on."""
+        if self._is_podmans() and self._standin_there:
+            rootfs = self._prepared and launch.is_rootfs_here(self.record)
+            wire.send(self._standin, {"do": "show podman", "rootfs": rootfs})
 
     def _drop_creator(self) -> None:
         if self._creator is not None:
@@ -346,17 +361,17 @@ class Anchor:
         """The last thing: nothing is owed any more, or it could not be paid."""
         if error:
             self.log("debug" if self._end().is_repeated else "error", str(error))
-        self._unwanted = self._unwanted or (self._attached and not self.plan["keep"])
-        if self.status == status.CREATING:
+        is_creating, owes = self.status == status.CREATING, isinstance(error, SlurmUnreachable)
+        self._unwanted = self._unwanted or is_creating or (self._attached and not self.plan["keep"])
+        if self._unwanted and not owes and (is_creating or not error):
+            self.container.remove()  # before anybody sees an end of it
+        elif not owes:
+            self.save()
+        if is_creating:
             self._let_standin_exit(1)
-            self._unwanted = True
-        if isinstance(error, SlurmUnreachable):
+        if error and owes:
             self._stay_owing(error)
             return
-        if self._unwanted and (self.status == status.CREATING or not error):
-            self.container.remove()
-        else:
-            self.save()
         if self.status == status.CREATING and self._creator is not None:
             wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
         for answer in self._at_end:
@@ -392,8 +407,11 @@ class Anchor:
             elif message["answer"]:
                 self._give_up(ScrunError(message["answer"]))
             else:
+                if message["pid"]:  # it had to begin anew
+                    self.record.update(pid=message["pid"], pid_started=processes.start_time(message["pid"]))
+                    self.save()
                 self._standin_ready = True
-                if self._prepared:
+                if self._due:
                     self._created()
 
     def set_status(self, new: str) -> None:

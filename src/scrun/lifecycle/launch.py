@@ -30,6 +30,11 @@ def tasks(plan: Message, record: dict[str, Any]) -> int:
     return int(told) if told.isdigit() else int(record["tasks"])
 
 
+def is_rootfs_here(record: dict[str, Any]) -> bool:
+    """Whether the container runs on the very root filesystem that is here, and not on a copy of the node's."""
+    return bool(record["staged"].get("spool")) and record["job_rootfs"] == record["rootfs"]
+
+
 def check_terminal(plan: Message, record: dict[str, Any]) -> None:
     """Raise UsageError where several tasks would have one: srun gives it to the first, the others' runtime fails."""
     if plan["terminal"] and (number := tasks(plan, record)) > 1:

@@ -101,6 +101,7 @@ class _StageIn:
         self._beside = beside
         self._copies: list[Copy] = []
         self._texts: list[Text] = []
+        self._kept: list[str] = []
         self._fitted: dict[str, bytes] = {}  # of the parts, what isn't carried as it is here
         self._parts: list[Part] = []
         self._recursive: set[str] = set()
@@ -129,6 +130,7 @@ class _StageIn:
         if self._container.bundle not in seen:
             self.spool.remove()
         left = [bind for bind in binds if bind.source not in seen or self._is_to_fit(bind)]
+        self._kept = [bind.source for bind in binds if bind not in left]
         for index, bind in enumerate(left):
             self._replace(bind, index)
         root = self._config.setdefault("root", {})
@@ -219,7 +221,7 @@ class _StageIn:
         if self._parts or not self.spool.exists:
             mode = self._carry()
         rootfs = self._over_image(mode, self._config)["root"]["path"]
-        staged = Staged(self._container.bundle, rootfs, texts=tuple(self._texts))
+        staged = Staged(self._container.bundle, rootfs, texts=tuple(self._texts), seen=tuple(self._kept))
         if self.spool.exists:
             staged = staged._replace(bundle=self.spool.path, spool=self.spool.path, copies=tuple(self._copies))
             self.spool.finish(self._configs(mode))
