@@ -58,7 +58,7 @@ _STATUSES = {
 }
 _EXAMPLES = (
     ("A shell in a directory with a root filesystem, on a node:", ("scrun spec", "scrun run box")),
-    ("The same, on a partition, for ten minutes:", ("SCRUN_PARTITION=short SCRUN_TIMELIMIT=10 scrun run box",)),
+    ("The same, on a partition, for five minutes at most:", ("SCRUN_PARTITION=short SCRUN_TIMELIMIT=5 scrun run box",)),
     ("By podman and by docker:", ("podman --runtime scrun run -it busybox sh", "docker run --runtime scrun busybox")),
     ("A task on each of two nodes:", ("podman --runtime scrun run -e SCRUN_JOB_NUM_NODES=2 busybox hostname",)),
     ("What there is, and another process in it:", ("scrun list", "scrun exec -t box sh")),

@@ -7,7 +7,7 @@ In an environment of the caller's or of the container's, among the container's a
 from __future__ import annotations
 
 from scrun.errors import UsageError
-from scrun.slurm import job_environment, layout, parsers, resources, shared_job
+from scrun.slurm import bits, job_environment, layout, parsers, resources, shared_job
 from scrun.slurm.variables import ANNOTATION, BY_NAME, OWN, PREFIX, TABLE, Variable, nearest, of_annotation
 
 TYPE_CHECKING = False
@@ -216,7 +216,7 @@ def _for_srun(row: Variable, given: Mapping[str, Given], parsed: Mapping[str, An
         return "1"
     if row.parse is parsers.gpu_bind:
         return str(parsed[row.name])
-    if row.parse is parsers.profile:
+    if row.parse is bits.profile:
         return ",".join(word.capitalize() for word in given[row.name].value.split(","))  # as salloc writes it
     if row.parse is parsers.mebibytes or row.parse is parsers.mebibytes_per_cpu:
         return f"{parsed[row.name] & ~(1 << 63)}M"

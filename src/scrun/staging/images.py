@@ -111,7 +111,7 @@ def settled(tree: Tree, again: Tree) -> tuple[Tree, list[bytes]]:
         return was[1] == is_now[1] or was[1].startswith(NOBODY)
 
     others = sorted(name for name in before.keys() | now.keys() if not is_same(name))
-    loose = {name for name in others if _is_directory(before, name) and _is_directory(now, name)}
+    loose = {name for name in others if is_directory(before, name) and is_directory(now, name)}
     if not loose:
         return tree, others
     fields = tree.listing.split(b"\0")
@@ -138,5 +138,6 @@ def parse(listing: bytes) -> Listing:
     return dict(zip(fields[0::3], zip(fields[1::3], fields[2::3], strict=False), strict=False))
 
 
-def _is_directory(listing: Listing, name: bytes) -> bool:
+def is_directory(listing: Listing, name: bytes) -> bool:
+    """Whether the tree has a directory of that name."""
     return listing.get(name, (b"",))[0][:1] == b"d"

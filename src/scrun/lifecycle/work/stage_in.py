@@ -52,7 +52,7 @@ def run(channel: int, container: Container) -> None:
 
     from scrun.bundle import adapt  # noqa: F401  the same
     from scrun.bundle import config as bundle_config
-    from scrun.staging import probe, stage_in  # noqa: F401
+    from scrun.staging import probe, stage_in  # noqa: F401  the same
 
     config = bundle_config.load(message["bundle"], plan["config_file"])
     if plan.get("host_name"):  # that of the container whose uts namespace it shares
@@ -106,7 +106,8 @@ def _likely_version() -> str:
 def _stage_in(
     hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any], later: list[Summing]
 ) -> Message:
-    from scrun.bundle import adapt, adapt_process
+    from scrun.bundle import adapt, adapt_process, adapt_start
+    from scrun.staging.model import Beside
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
@@ -134,6 +135,10 @@ def _stage_in(
 
     variants = {NETWORKED: lambda given: adapted(given, nodes_network=True)} if kind == network.LATER else {}
 
+    beside = None
+    if record["runtime"].get("hooks") and adapt_start.can_tell(config):
+        beside = Beside(adapt_start.FILE, adapt_start.CONTENT, adapt_start.tell)
+
     def stage(options: Options) -> None:
         container = StagedContainer(
             *(record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid),
@@ -153,6 +158,7 @@ def _stage_in(
                 variants=variants,
                 fit=latest.fit(plan),
                 later=later.append,
+                beside=beside,
                 places=[oci_conf.spool_directory(plan["spool_mount"], os.environ)] if mount_points.is_needed() else (),
             )
         )
