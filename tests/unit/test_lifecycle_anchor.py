@@ -92,6 +92,7 @@ class Rehearsed:
             "new_network_namespace": False,
             "terminal": False,
             "pid_file": "",
+            "job": {},
             "step_environment": {},
             "environment": {"PATH": os.defpath},
             "args": ["/bin/true"],

@@ -120,7 +120,7 @@ def test_it_was_killed_unless_it_is_known_how_it_ended(container: Container) -> 
     assert (_again(container)["exit_status"], container.record["status"]) == (137, "stopped")
 
 
-def test_a_record_that_can_not_be_written_is_told(container: Container) -> None:
+def test_a_record_that_can_not_be_written_keeps_nothing_from_being_paid(container: Container) -> None:
     os.mkdir(container.child(f"state.json.{os.getpid()}"))
-    with pytest.raises(ScrunError, match=f"can't write {container.path}: Is a directory"):
-        recovery.end(container)
+    recovery.end(container)
+    assert container.record["status"] == "stopped"
