@@ -54,7 +54,9 @@ class Preparation:
 class Rehearsed:
     """An anchor in a child, and the other ends of what it holds."""
 
-    def __init__(self, container: Container, fork: Callable[..., int], srun: str, tmp_path: Path) -> None:
+    def __init__(
+        self, container: Container, fork: Callable[..., int], srun: str, tmp_path: Path, start_limit: float
+    ) -> None:
         self.container = container
         self.stderr = tmp_path / "stderr"
         (self.creator, creators), (self.standin, standins), (self.cues, theirs) = (wire.pair() for _ in range(3))
@@ -71,7 +73,7 @@ class Rehearsed:
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             Preparation.cues = wire.Reader(theirs)
             vars(anchor)["Preparation"] = Preparation
-            anchor.START_LIMIT = 0.2
+            anchor.START_LIMIT = start_limit
             loop = Loop()
             anchor.Anchor(loop, container, creators, standins, os.getppid())
             loop.run()
@@ -125,14 +127,16 @@ Wait = Callable[[int], int]
 
 
 @pytest.fixture
-def rehearse(
-    container: Container, fork: Fork, script: Callable[..., str], tmp_path: Path
-) -> Callable[[str], Rehearsed]:
-    """Be the creator of a container whose srun is that script."""
-    return lambda srun: Rehearsed(container, fork, script(f"cd {tmp_path}\n{srun}"), tmp_path)
+def rehearse(container: Container, fork: Fork, script: Callable[..., str], tmp_path: Path) -> Callable[..., Rehearsed]:
+    """Be the creator of a container whose srun is that script, with so many seconds for start."""
+
+    def make(srun: str, start_limit: float = 60) -> Rehearsed:
+        return Rehearsed(container, fork, script(f"cd {tmp_path}\n{srun}"), tmp_path, start_limit)
+
+    return make
 
 
-Rehearse = Callable[[str], Rehearsed]
+Rehearse = Callable[..., Rehearsed]
 
 
 def test_a_start_is_answered_when_the_process_runs_and_the_stand_in_gets_its_status(
@@ -151,7 +155,8 @@ def test_a_start_is_answered_when_the_process_runs_and_the_stand_in_gets_its_sta
 def test_a_start_that_takes_long_is_answered_and_what_goes_wrong_later_is_said_to_who_reads_standard_error(
     rehearse: Rehearse, tmp_path: Path
 ) -> None:
-    made = rehearse("until [ -e go ]; do sleep 0.02; done; echo 'srun: error: Node n1 is down' >&2; exit 1")
+    waits = "until [ -e go ]; do sleep 0.02; done; echo 'srun: error: Node n1 is down' >&2; exit 1"
+    made = rehearse(waits, start_limit=0.1)
     made.created()
     assert made.start() == {"started": True}
     made.container.load()

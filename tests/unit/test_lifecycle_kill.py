@@ -168,12 +168,11 @@ def test_a_sigkill_that_the_nodes_runtime_does_not_deliver_soon_goes_to_the_step
 
 
 def test_a_sigkill_that_arrived_leaves_the_step_to_end_by_itself(
-    loop: Loop, container: Container, script: Callable[..., str]
+    until_a_child_has_gone: Loop, container: Container, script: Callable[..., str]
 ) -> None:
-    anchor = FakeAnchor(loop, container, script, "exit 0")
+    anchor = FakeAnchor(until_a_child_has_gone, container, script, "exit 0")
     kill.force(anchor, anchor.step)  # type: ignore[arg-type]
-    loop.after(0.3, loop.stop)
-    loop.run()
+    until_a_child_has_gone.run()
     assert (anchor.step.ends, anchor.calls()) == (0, ["--root=/run/user/2000/ kill node1.alice.42.3.0 9"])
 
 

@@ -19,17 +19,6 @@ PLAN = {"staging": {"network": network.HOST}}
 NEW, OLD = 907060870, 1  # CRC-32 of "hello", and of something else
 
 
-class UntilTheWorkerHasGone(Loop):
-    """A loop that stops when a child's end has been told."""
-
-    def child(self, pid: int, ended: Callable[[int], None]) -> None:
-        def told(status: int) -> None:
-            ended(status)
-            self.stop()
-
-        super().child(pid, told)
-
-
 @pytest.fixture
 def changed(container: Container, tmp_path: Path) -> Container:
     """A container with a small file on its node that is another by now."""
@@ -41,7 +30,7 @@ def changed(container: Container, tmp_path: Path) -> Container:
 
 @pytest.fixture
 def renewed(
-    loop: Loop, changed: Container, monkeypatch: pytest.MonkeyPatch
+    until_a_child_has_gone: Loop, changed: Container, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[int, list[tuple[str, str]]]]:
     """Have a worker say these messages: how often it was done, and what was logged."""
 
@@ -51,16 +40,15 @@ def renewed(
                 wire.send(channel, message)
 
         monkeypatch.setattr(work, "run", say)
-        until = UntilTheWorkerHasGone()
         done: list[bool] = []
         logged: list[tuple[str, str]] = []
 
         def log(level: str, message: str) -> None:
             logged.append((level, message))
 
-        launch.renew_files(until, changed, PLAN, log=log, done=lambda: done.append(True))
+        launch.renew_files(until_a_child_has_gone, changed, PLAN, log=log, done=lambda: done.append(True))
         assert done == [], "not before the nodes have them"
-        until.run()
+        until_a_child_has_gone.run()
         return len(done), logged
 
     return renew

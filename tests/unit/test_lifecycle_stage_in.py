@@ -42,22 +42,23 @@ def _can_overlay(directory: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("kind", "tasks", "nodes", "overlay"),
+    ("kind", "tasks", "nodes", "readonly", "overlay"),
     [
-        ("crun", 1, ["node1"], True),
-        ("crun", 2, ["node1", "node2"], True),
-        ("crun", 2, ["node1"], False),  # both would write into one upper directory
-        ("runc", 1, ["node1"], False),
+        ("crun", 1, ["node1"], False, True),
+        ("crun", 1, ["node1"], True, True),
+        ("crun", 2, ["node1", "node2"], False, True),
+        ("crun", 2, ["node1"], False, False),  # both would write into one upper directory
+        ("runc", 1, ["node1"], False, False),
     ],
 )
 def test_only_tasks_that_share_no_node_run_over_an_image(
-    kind: str, tasks: int, nodes: list[str], overlay: bool, tmp_path: Path, bundle: Path
+    kind: str, tasks: int, nodes: list[str], readonly: bool, overlay: bool, tmp_path: Path, bundle: Path
 ) -> None:
     (tmp_path / "probe").mkdir()
     if overlay and not _can_overlay(tmp_path / "probe"):
         pytest.skip("no overlays for this user")
     step = FakeStep(tmp_path, nodes=nodes, hidden=[bundle])
-    described = make_container(bundle, step)
+    described = make_container(bundle, step, readonly=readonly)
     host = Host(lambda _level, _text: None)
     host.job = step  # type: ignore[assignment]
     host.memory = str(tmp_path / "memory" / ".seen")
@@ -68,4 +69,6 @@ def test_only_tasks_that_share_no_node_run_over_an_image(
     stage_in._stage_in(Hooks(host, options), host, record, plan, described.config, [])  # type: ignore[arg-type]
     for node in nodes:
         config = json.loads((on_node(step, node) / "config.json").read_text())
-        assert any(mount["type"] == "overlay" for mount in config["mounts"]) == overlay
+        over = [mount["options"] for mount in config["mounts"] if mount["type"] == "overlay"]
+        assert len(over) == overlay
+        assert not over or ("ro" in over[0]) == readonly

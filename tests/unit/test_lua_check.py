@@ -102,7 +102,8 @@ def test_names_that_are_not_there_are_found_where_no_hook_comes(write: Write) ->
 def test_names_in_comments_strings_and_assignments_are_no_problem(write: Write) -> None:
     path = write(f"""--[[ slurm.a
       slurm.b ]] --[==[ slurm.c ]] ]==] print([==[ slurm.d ]] ]==])
-      slurm.mine = 1 local x = {{slurm = {{x = 1}}}} print(x.slurm.x, 'slurm.d', "a\\"slurm.e", [[slurm.f]], slurm.mine)
+      local function never() slurm.yours = 1 end slurm.mine = 1
+      local x = {{slurm = {{x = 1}}}} print(x.slurm.x, 'slurm.d', "a\\"slurm.e", [[slurm.f]], slurm.mine)
       {GOOD}""")
     assert check(path) == []
 

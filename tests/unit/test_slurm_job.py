@@ -148,6 +148,8 @@ def test_a_slip_is_remarked_upon_with_the_nearest_name_and_no_value() -> None:
         ({"cpus": 2}, {"CPUS_PER_TASK": "3"}, {"cpus_per_task": 3}),
         ({"memory": 100}, {"MEM_PER_CPU": "50"}, {"pn_min_memory": 50 | 1 << 63}),
         ({"gpus": -1}, {"GRES": "gpu:a100:1"}, {"tres_per_node": "gres/gpu:a100:1", "shared": None}),
+        ({"cpus": 2, "memory": 100}, {"NTASKS": "1"}, {"pn_min_memory": 100}),
+        ({"cpus": 3, "memory": 100}, {"NTASKS": "4"}, {"pn_min_memory": 34 | 1 << 63}),
         ({"cpus": 2, "memory": 100}, {"NTASKS": "4"}, {"pn_min_memory": 50 | 1 << 63, "min_cpus": 8}),
         (
             {"cpus": 2, "memory": 100, "gpus": 1},
