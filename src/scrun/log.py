@@ -125,8 +125,11 @@ def to_syslog(level: str, message: str, facility: int = USER) -> None:
 
 
 def append(path: str, level: str, message: str) -> None:
-    """Add a line to a log that several processes write, without keeping it open."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    """Add a line to a log that several processes write, without keeping it open; where it can't be, it is lost."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return  # as in _write
     _write(descriptor, text_line(level, message))
     os.close(descriptor)
 

@@ -31,6 +31,12 @@ def test_a_container_has_the_environment_of_its_config(container: MakeContainer)
     assert {name: found.get(name) for name in expected} == expected
 
 
+def test_entries_that_are_no_variables_do_no_harm(container: MakeContainer) -> None:
+    found = environment(container("env", env=["=x", "", "NOTHING", "A=b"]).started())
+    assert found["A"] == "b"
+    assert "NOTHING" not in found
+
+
 def test_nothing_of_the_callers_environment_reaches_the_container(container: MakeContainer) -> None:
     one = container("env").started(env={"SECRET": "1", "LD_PRELOAD": "", "HOME": "/home/alice"})
     found = environment(one)

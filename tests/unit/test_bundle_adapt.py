@@ -13,7 +13,11 @@ from bundle_samples import CONFIGS, as_root, changed, engine, kinds, minimal
 from scrun.bundle import config
 from scrun.bundle.adapt import adapt
 
-JOBS = [{"uid": 2000, "gid": 2001}, {"uid": 2000, "gid": 2001, "keep_user": False}, {"uid": 0, "gid": 0}]
+JOBS: list[dict[str, Any]] = [
+    {"uid": 2000, "gid": 2001},
+    {"uid": 2000, "gid": 2001, "keep_user": False},
+    {"uid": 0, "gid": 0},
+]
 
 
 @pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
@@ -124,6 +128,17 @@ def test_what_takes_privilege_stays_for_root_s_job(place: str, ask: Callable[[di
     value = minimal()
     ask(value)
     assert as_root(value) == (value, [])
+
+
+def test_a_variable_without_name_or_value_goes_from_root_s_job_too() -> None:
+    value = minimal()
+    value["process"]["env"] = ["A=b", "=x", "NOTHING", "", "EMPTY="]
+    for job in JOBS:
+        notes: list[str] = []
+        assert adapt(value, **job, note=notes.append)["process"]["env"] == ["A=b", "EMPTY="]
+        assert [line for line in notes if "process.env" in line] == [
+            "process.env: 3 left out that have no name or no '='"
+        ]
 
 
 def test_a_limit_below_what_the_user_has_here_stays() -> None:

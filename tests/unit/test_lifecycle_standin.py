@@ -6,12 +6,14 @@ import ctypes
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import scrun.slurm
 from scrun.lifecycle import processes, standin, wire
 from scrun.lifecycle.container import Container
 
@@ -192,3 +194,24 @@ def test_a_container_that_never_got_a_record_has_nothing_to_be_ended(
     container.remove()
     rehearsed.lose_anchor()
     assert exit_code(rehearsed.pid) == 137
+
+
+def test_the_job_is_given_back_from_the_machines_network_where_slurmctld_can_be_reached(
+    fork: Fork, exit_code: Wait, container: Container, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Slurm:
+        """In the place of scrun.slurm.control, which needs libslurm."""
+
+        @staticmethod
+        def cancel(job_id: int) -> None:
+            (tmp_path / "cancelled").write_text(f"{job_id} from {os.readlink('/proc/self/ns/net')}")
+
+    monkeypatch.setitem(sys.modules, "scrun.slurm.control", Slurm)
+    monkeypatch.setattr(scrun.slurm, "control", Slurm, raising=False)
+    made = Rehearsed(fork, container)
+    _move(made)
+    container.record.update(job=7, job_owned=True)
+    container.save()
+    made.lose_anchor()
+    assert exit_code(made.pid) == 137
+    assert (tmp_path / "cancelled").read_text() == f"7 from {os.readlink('/proc/self/ns/net')}"

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from test_lua_hooks import write
 
 import scrun as scrun_package
 from scrun.lua_hooks.check import check
+
+__all__ = ["write"]
 
 Write = Callable[[str], str]
 
@@ -54,17 +57,6 @@ function slurm_scrun_stage_out(id, bundle, orig_bundle)
 end
 return slurm.SUCCESS
 """
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write(text: str) -> str:
-        path = tmp_path / "s.lua"
-        path.write_text(text)
-        path.chmod(0o644)
-        return str(path)
-
-    return write
 
 
 @pytest.mark.parametrize("lua", ["5.1", "5.2", "5.3", "5.4"])

@@ -16,7 +16,7 @@ from scrun.slurm import slurm_conf
 from scrun.staging.children import Children
 from scrun.staging.content import Hashing
 from scrun.staging.feed import Feed
-from scrun.staging.images import Delta, Tree, parse, scan, settled
+from scrun.staging.images import Delta, Tree, holes, parse, scan, settled
 from scrun.staging.kept import Images
 from scrun.staging.summing import Summing
 
@@ -72,6 +72,13 @@ def test_the_same_tree_has_the_same_name_and_no_delta(root: Path, images: Images
     assert (tree.size, tree.files) == (1_000_000 + sum(10_000 * len(name) for name in files), 9)
     images.keep(tree)
     assert images.closest(listed(root)) == (tree.name, Delta())
+
+
+def test_holes_take_no_room(root: Path) -> None:
+    with open(root / "sparse", "wb") as file:
+        file.truncate(1 << 30)
+        file.write(bytes(5000))
+    assert 0.9 * (1 << 30) < holes(str(root), listed(root)) <= 1 << 30
 
 
 def test_an_unknown_tree_is_its_own_image(root: Path, images: Images) -> None:

@@ -166,6 +166,7 @@ _EVERY_JOB: tuple[Rule, ...] = (
     *adapt_mounts.DEVICES,  # before linux.resources goes, which tells whether the container is privileged
     _cgroups,
     _seccomp,
+    *adapt_process.EVERY_JOB,
     *adapt_namespaces.EVERY_JOB,
     *adapt_mounts.EVERY_JOB,
 )

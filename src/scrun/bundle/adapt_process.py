@@ -15,6 +15,16 @@ _COMMON_POLICIES = ("SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE")
 """The scheduling policies that need no privilege (sched(7))."""
 
 
+def _nameless_variables(config: Config) -> Iterator[str]:
+    # slurmstepd fails to launch the task where one has no name, and makes NAME=(null) of one without "="; for getenv(3)
+    # neither is there.
+    process = config["process"]
+    kept = [entry for entry in process.get("env", []) if entry.find("=") > 0]
+    if left := len(process.get("env", [])) - len(kept):
+        process["env"] = kept
+        yield f"process.env: {left} left out that have no name or no '='"
+
+
 def _additional_groups(config: Config) -> Iterator[str]:
     # The kernel denies setgroups where an unprivileged user maps a group (user_namespaces(7)); runc fails then.
     if groups := config["process"].get("user", {}).pop("additionalGids", []):
@@ -84,4 +94,5 @@ def own_environment(config: Config, variables: Mapping[str, str], exclude: str) 
     config["process"]["env"] = [entry for entry in kept if not excluded.search(entry)]
 
 
+EVERY_JOB = (_nameless_variables,)
 UNPRIVILEGED = (_additional_groups, _limits, _oom_score, _priorities)

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 
 from scrun import log
-from scrun.errors import ScrunError, SlurmError, UsageError, WrongStatus
+from scrun.errors import ScrunError, SlurmError, SlurmUnreachable, UsageError, WrongStatus
 from scrun.lifecycle import control, kill, launch, processes, status, wire
 from scrun.lifecycle.console import Nudge, open_terminal
 from scrun.lifecycle.ending import Ending
 from scrun.lifecycle.pid_file import write_pid_file
 from scrun.lifecycle.preparation import Preparation
+from scrun.lifecycle.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +47,12 @@ class Anchor:
         self.status = status.CREATING
         self.plan: Message = {}
         self.step: Step | None = None
-        self.requests = control.Server(loop, container, self)
+        try:
+            self.requests = control.Server(loop, container, self)
+        except OSError as error:
+            wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
+            container.remove()
+            raise
         self._creator: int | None = creator
         self._creator_reader = wire.Reader(creator)
         self._attached = False  # to its creator, who stays until the container has ended
@@ -60,7 +66,10 @@ class Anchor:
         self.is_turning = False  # to paused, or back
         self._start_answer: Answer | None = None
         self._at_end: list[Answer] = []
-        self._stdio: list[int] = [0, 1, 2]
+        self._unsaved = False  # said already
+        self._unwanted = False  # its directory goes when nothing is owed any more
+        self.stdio = Stdio(container)
+        self.log, self.say = self.stdio.log, self.stdio.say
         self._pid_file = -1
         self._patience = 0
         loop.watch(creator, self._from_creator)
@@ -97,10 +106,12 @@ class Anchor:
 
     def _create(self, plan: Message) -> None:
         self.plan = plan
+        self.stdio.levels = plan.get("log_levels", self.stdio.levels)
         self._attached = plan["attached"]
         self.record.update(plan["record"])
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
-        self.save()
+        if not self.save():
+            return
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
         if plan["new_network_namespace"] or self._is_podmans():
@@ -125,14 +136,10 @@ class Anchor:
         self._stager = self._preparation.stager if self._preparation else None
         self._preparation = None
         self._prepared = True
-        if self.plan["terminal"] and (tasks := launch.tasks(self.plan, self.record)) > 1:
-            # srun gives it to the first only, and the others' runtime fails: their config asks for one too.
-            self._give_up(
-                UsageError(
-                    f"a terminal can't be shared by {tasks} tasks: do without it (-t), or ask for one task "
-                    "(SCRUN_NTASKS=1, SCRUN_JOB_NUM_NODES=1)"
-                )
-            )
+        try:
+            launch.check_terminal(self.plan, self.record)
+        except UsageError as error:
+            self._give_up(error)
             return
         if self.status == status.CREATING:
             self._created()
@@ -150,13 +157,16 @@ class Anchor:
         try:
             if self.plan["terminal"]:
                 terminal = open_terminal(self.plan["console_socket"], self.plan["console_size"])
-                self._replace_stdio([terminal] * 3)
+                self.stdio.replace([terminal] * 3)
             if self.plan["pid_file"]:
                 self._pid_file = write_pid_file(self.plan["pid_file"], self.record["pid"])
         except ScrunError as error:
             self._give_up(error)
             return
-        self.set_status(status.CREATED)
+        self.record["status"] = status.CREATED
+        if not self.save():
+            return
+        self.status = status.CREATED
         if self._creator is not None:
             wire.send(self._creator, {"created": True})
         if not self._attached:
@@ -202,8 +212,9 @@ class Anchor:
 
     def start(self, answer: Answer) -> None:
         """Run the container's process; the answer comes when it runs or has failed to, at once while the job waits."""
-        if not status.can_start(self.status):
-            answer(wire.failure(WrongStatus(f"cannot start container {self.container.id!r}: it is {self.status}")))
+        now = self.container.phase()
+        if not status.can_start(now):
+            answer(wire.failure(WrongStatus(f"cannot start container {self.container.id!r}: it is {now}")))
             return
         self.set_status(status.RUNNING)
         if self._prepared:
@@ -223,22 +234,20 @@ class Anchor:
             self.loop,
             self.container,
             self.plan,
-            self._stdio,
+            self.stdio.descriptors,
             log=self.log,
             started=self._step_started,
-            ended=lambda exit_status: self._finish(exit_status if self._forced is None else self._forced),
+            ended=self._step_ended,
             failed=self._task_failed,
         )
         self.record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
         self.save()
         # From here on only srun has the container's input and output; one copy of standard error is for our own words.
-        self._replace_stdio([-1, -1, self._stdio[2]])
+        self.stdio.replace([-1, -1, self.stdio.descriptors[2]])
 
     def _step_started(self, error: SlurmError | None) -> None:
         if error:
-            from scrun.staging import known
-
-            known.forget(known.memory())  # perhaps the node doesn't see what it did
+            self._forget_what_is_known()
             self._forced = NOT_RUN if self._forced is None else self._forced
             if not self._start_answer:
                 self.say(str(error))
@@ -247,8 +256,31 @@ class Anchor:
             self.record.update(step=progress.step, **progress.tasks_of_record(), started=log.timestamp())
             self.save()
             if self.plan["terminal"]:
-                Nudge(self.loop, lambda: self._stdio[2])
+                Nudge(self.loop, lambda: self.stdio.descriptors[2])
         self._answer_start(error)
+
+    def _step_ended(self, exit_status: int) -> None:
+        """The container's process has ended, or was never run; the status alone doesn't tell."""
+
+        def found(refused: bool) -> None:
+            if refused and self._forced is None:
+                self._forget_what_is_known()
+                nodes = self.record["nodes"]
+                self.say(f"the container's process was not run: what the runtime of {nodes} said is above")
+            self._finish((NOT_RUN if refused else exit_status) if self._forced is None else self._forced)
+
+        if self._forced is None and self.record.get("started") and 0 < exit_status < 128:
+            from scrun.lifecycle import refusal
+
+            refusal.find(self.loop, self.record, self.plan["environment"], found)
+        else:
+            found(False)
+
+    def _forget_what_is_known(self) -> None:
+        """Perhaps the node doesn't see what it did."""
+        from scrun.staging import known
+
+        known.forget(known.memory())
 
     def _answer_start(self, error: ScrunError | None) -> None:
         """Answer whoever called start, once; what goes wrong later is said on the container's standard error."""
@@ -272,14 +304,19 @@ class Anchor:
         if self._forced is not None or "exit_status" in self.record:
             return
         self._forced = exit_status
+        if self.status != status.CREATING:
+            self.record["ending"] = True
+            self.save()  # before whoever asked for it is answered: the record is what exec looks at
         if self.step:
             kill.force(self, self.step)
         else:
             self._give_up(ScrunError("the container was killed"))
 
     def at_end(self, answer: Answer) -> None:
-        """Answer when the container has ended and its job is given back."""
+        """Answer when the container has ended and its job is given back, or that can't be done now."""
         self._at_end.append(answer)
+        if self._ending:
+            self._ending.try_now()
 
     def _end(self) -> Ending:
         if not self._ending:
@@ -287,7 +324,7 @@ class Anchor:
                 self.loop,
                 self.container,
                 stager=self._stager,
-                log=self._told,
+                log=self.stdio.tell,
                 files_back=self._files_back,
                 released=self._leave,
             )
@@ -308,7 +345,7 @@ class Anchor:
             self.say(str(error))
             # What the container made is lost: that is no success.
             self.record["exit_status"] = self.record["exit_status"] or NOT_RUN
-        self._replace_stdio([-1, -1, -1])
+        self.stdio.replace([-1, -1, -1])
         self.record["finished"] = log.timestamp()
         self.set_status(status.STOPPED)
         self._let_standin_exit(self.record["exit_status"])
@@ -321,21 +358,41 @@ class Anchor:
             self.loop.unwatch(self._standin)
 
     def _leave(self, error: ScrunError | None) -> None:
-        """The last thing: nothing is owed any more, or it could not be paid, and delete tries again."""
+        """The last thing: nothing is owed any more, or it could not be paid."""
         if error:
-            self.log("error", str(error))
-        if self.status == status.CREATING:
-            self.container.remove()  # before anybody sees an end of it
-            self._let_standin_exit(1)
-            if self._creator is not None:
-                wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
-        elif self._attached and not self.plan["keep"] and not error:
+            self.log("debug" if self._end().is_repeated else "error", str(error))
+        self._unwanted = self._unwanted or (self._attached and not self.plan["keep"])
+        self._unwanted = self._unwanted or self.status == status.CREATING
+        if isinstance(error, SlurmUnreachable):
+            self._stay_owing(error)
+            return
+        if self._unwanted and (self.status == status.CREATING or not error):
             self.container.remove()
         else:
             self.save()
+        if self.status == status.CREATING:
+            self._let_standin_exit(1)  # who sees its end sees no directory
+            if self._creator is not None:
+                wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
         for answer in self._at_end:
             answer({"ended": True})
         self.loop.stop()
+
+    def _stay_owing(self, error: ScrunError) -> None:
+        """Stay until slurmctld answers, so that no job is left: who asked for the end may never ask again."""
+        if self._creator is not None:
+            if self.status == status.CREATING:
+                wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
+            self._drop_creator()
+        self.stdio.replace([-1, -1, -1])
+        self.save()
+        if self.status == status.CREATING:
+            self._let_standin_exit(1)
+        for answer in self._at_end:
+            self._unwanted = True  # an engine takes it for removed, whatever we say
+            answer(wire.failure(SlurmUnreachable(f"{error}: tried again until it answers; the container goes then")))
+        self._at_end.clear()
+        self._end().try_later()
 
     # --- the rest
 
@@ -354,51 +411,31 @@ class Anchor:
             else:
                 if message["pid"]:  # it had to begin anew
                     self.record.update(pid=message["pid"], pid_started=processes.start_time(message["pid"]))
-                    self.save()
+                    if not self.save():
+                        continue
                 self._standin_ready = True
                 if self._due:
                     self._created()
-
-    def _replace_stdio(self, stdio: list[int]) -> None:
-        """Use these descriptors for the container's; close those that are no longer among them."""
-        for descriptor in {*self._stdio} - {*stdio, -1}:
-            os.close(descriptor)
-            if descriptor <= 2:  # the lowest three stay open, so that nothing else gets such a number
-                os.open(os.devnull, os.O_RDWR)
-        self._stdio = stdio
-
-    def log(self, level: str, message: str, *, system: bool = True) -> None:
-        """Write to the anchor's own log, and to syslog unless somebody else does, as far as its levels let through."""
-        in_file, in_syslog = self.plan.get("log_levels", ("debug", "quiet"))
-        if log.rank(level) <= log.rank(in_file):
-            log.append(self.container.child("anchor.log"), level, message)
-        if system and log.rank(level) <= log.rank(in_syslog):
-            log.to_syslog(level, f"container {self.container.id}: {message}", log.DAEMON)
-
-    def _told(self, level: str, message: str) -> None:
-        """What stage_out has to say: changes that did not come back are for who runs the container, too."""
-        if level == "error":
-            self.say(message)
-        else:
-            self.log(level, message)
-
-    def say(self, message: str) -> None:
-        """Tell who reads the container's standard error."""
-        self.log("error", message)
-        if self._stdio[2] >= 0:
-            try:
-                os.write(self._stdio[2], f"scrun: {message}\n".encode("utf-8", "backslashreplace"))
-            except OSError:
-                pass
 
     def set_status(self, new: str) -> None:
         """Enter a status, and write it down."""
         self.status = self.record["status"] = new
         self.save()
 
-    def save(self) -> None:
-        """Write the record down; a full disk must not change what becomes of the container."""
+    def save(self) -> bool:
+        """Write the record down, and say whether that was done.
+
+        A container that can't be written down isn't created: nobody could find its job. Later a full disk must not
+        change what becomes of it; that is said once.
+        """
         try:
             self.container.save()
         except OSError as error:
-            self.say(f"can't write {self.container.path}: {error.strerror}")
+            why = f"can't write {self.container.path}: {error.strerror}"
+            if self.status == status.CREATING and not self._ending:
+                self._give_up(ScrunError(why))
+            elif not self._unsaved:
+                self._unsaved = True
+                self.say(why)
+            return False
+        return True

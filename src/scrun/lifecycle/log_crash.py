@@ -10,9 +10,12 @@ if TYPE_CHECKING:
 
 
 def write(container: Container) -> None:
-    """Append the traceback of the exception at hand to the anchor's log."""
+    """Append the traceback of the exception at hand to the anchor's log, if that can be written."""
     import traceback  # only now: it is large, and this is the end of the process
 
-    descriptor = os.open(container.child("anchor.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(descriptor, traceback.format_exc().encode("utf-8", "backslashreplace"))
-    os.close(descriptor)
+    try:
+        descriptor = os.open(container.child("anchor.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(descriptor, traceback.format_exc().encode("utf-8", "backslashreplace"))
+        os.close(descriptor)
+    except OSError:
+        pass  # a full disk: what is to be done after this counts

@@ -34,7 +34,7 @@ class Preparation:
         loop: Loop,
         container: Container,
         *,
-        save: Callable[[], None],
+        save: Callable[[], object],
         tell: Callable[[Message], None],
         ready: Callable[[], None],
         failed: Callable[[ScrunError], None],

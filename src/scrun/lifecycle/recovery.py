@@ -6,7 +6,7 @@ import os
 import signal
 
 from scrun import log
-from scrun.errors import ContainerNotFound, DamagedRecord, ScrunError
+from scrun.errors import ContainerNotFound, DamagedRecord
 from scrun.lifecycle import processes, status
 
 TYPE_CHECKING = False
@@ -40,8 +40,10 @@ def end(container: Container) -> None:
         record["stage_out_owed"] = False
     if record.get("job_owned") and not record.get("released"):
         _restore_environment(record["environment"])
+        from scrun.lifecycle.work import release
         from scrun.slurm import control
 
+        release.end_guests(container)
         control.cancel(record["job"])
         record["released"] = True
     elif not record.get("job_owned") and record.get("job") and _has_a_step(record):
@@ -54,8 +56,8 @@ def end(container: Container) -> None:
         record.update(status=status.STOPPED, finished=log.timestamp())
     try:
         container.save()
-    except OSError as error:
-        raise ScrunError(f"can't write {container.path}: {error.strerror}") from error
+    except OSError:
+        pass  # a full disk: that nobody stands in for the container tells that it is stopped, too
 
 
 def _has_a_step(record: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import os
 import pwd
 import sys
 
-from scrun.errors import JobRefused, SlurmError, SlurmMissing
+from scrun.errors import JobRefused, SlurmError, SlurmMissing, SlurmUnreachable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _control.start()
 
 conf_path = _control.conf_path
 Failed = _control.AllocationError
-_UNREACHABLE = range(1000, 2000)  # slurm_errno.h: communication failures
+_UNREACHABLE = (*range(1000, 2000), *range(5000, 7000))  # slurm_errno.h: failures of communication, sockets, munge
 
 
 def look_up(job_id: int) -> dict[str, Any]:
@@ -125,7 +125,8 @@ def translated(error: Exception, what: str) -> SlurmError:
     """libslurm's error as one of ours."""
     number, text = error.args
     if number in _UNREACHABLE:
-        return SlurmError(f"{what}: slurmctld can't be reached: {text}: is it up (scontrol ping), and munge here?")
+        advice = "is it up (scontrol ping), and munge here?"
+        return SlurmUnreachable(f"{what}: slurmctld can't be reached: {text}: {advice}")
     return JobRefused(f"{what}: {text}")
 
 

@@ -44,6 +44,14 @@ class Fit(Protocol):
         """What is to be in it."""
 
 
+class Beside(NamedTuple):
+    """A file for the bundle, and what tells a config of it, given the bundle's path on the nodes."""
+
+    name: str
+    content: bytes
+    tell: Callable[[dict[str, Any], str], dict[str, Any]]
+
+
 class Container(NamedTuple):
     """A container as its caller described it, on the login host."""
 
@@ -102,6 +110,7 @@ class Staged(NamedTuple):
     copies: tuple[Copy, ...] = ()
     texts: tuple[Text, ...] = ()
     seen: tuple[str, ...] = ()  # the sources of bind mounts that the nodes have as they are here
+    beside: str = ""  # the path of that file on the nodes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the state file."""

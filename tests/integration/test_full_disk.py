@@ -1,0 +1,75 @@
+"""A full disk under ``--root``: no container that nobody could find again, no job left, and what runs goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .conftest import MakeBundle
+from .oci import Runtime
+from .waiting import wait_until
+
+pytestmark = pytest.mark.slurm_only("has no job, and no processes that stay")
+
+Small = Callable[[str], Path]
+
+
+@pytest.fixture
+def small() -> Iterator[Small]:
+    """Makes a file system with those options of tmpfs(5); where it is."""
+    made: list[Path] = []
+
+    def make(options: str) -> Path:
+        path = Path(f"/mnt/scrun-tests-{uuid.uuid4().hex[:8]}")
+        path.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"mode=1777,{options}", "none", path], check=True)
+        made.append(path)
+        return path
+
+    yield make
+    for path in made:
+        wait_until(lambda path=path: not subprocess.run(["umount", path]).returncode, f"{path} is free")  # type: ignore[misc]
+        path.rmdir()
+
+
+def fill(path: Path) -> None:
+    """Write there until the disk is full."""
+    with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.parametrize("inodes", [3, 4, 5, 6, 7])
+def test_what_cannot_be_written_down_is_not_created(
+    runtime: Runtime, bundle: MakeBundle, small: Small, inodes: int
+) -> None:
+    """Whichever file is the one too many."""
+    root, before = small(f"nr_inodes={inodes}") / "root", slurm.jobs()
+    done = runtime.run("--root", str(root), "run", "--bundle", str(bundle("true")), "full")
+    assert done.status == 125
+    assert done.stderr.startswith("scrun: can't ")
+    assert "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+    wait_until(lambda: not slurm.jobs() - before, "no job is left")
+    assert not root.exists() or not [path for path in root.iterdir() if not path.name.startswith(".")]
+
+
+def test_a_disk_that_fills_does_not_keep_a_container_from_being_used_and_deleted(
+    runtime: Runtime, bundle: MakeBundle, small: Small, directory: Path
+) -> None:
+    place, before = small("size=32k"), slurm.jobs()
+    at = ("--root", str(place / "root"))
+    with open(directory / "out", "wb") as out:
+        argv = runtime.argv(*at, "run", "-d", "--bundle", str(bundle("sleep", "60")), "one")
+        assert not runtime.user.start(*argv, stdout=out).wait(60)
+    fill(place / "filling")
+    assert runtime.run(*at, "exec", "one", "echo", "there").ok().stdout == "there\n"
+    runtime.run(*at, "delete", "one").ok()
+    assert "does not exist" in runtime.run(*at, "state", "one").stderr
+    wait_until(lambda: not slurm.jobs() - before, "no job is left")

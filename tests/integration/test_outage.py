@@ -1,0 +1,121 @@
+"""slurmctld that doesn't answer for a while: what was owed to it is paid as soon as it does."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .conftest import MakeContainer
+from .oci import Container
+from .waiting import wait_until
+
+pytestmark = pytest.mark.slurm_only("has no Slurm")
+
+
+SLURMCTLD = ("login", 6817)
+
+
+class Outage:
+    """A way to slurmctld that can be cut, for those who have its ``conf``; the cluster itself goes on."""
+
+    def __init__(self, make_conf: Callable[..., Path]) -> None:
+        self._listening = socket.create_server((SLURMCTLD[0], 0))
+        self._port = self._listening.getsockname()[1]
+        self._serve()
+        self.conf = make_conf(MessageTimeout="2", SlurmctldPort=str(self._port))
+
+    def begin(self) -> None:
+        """Nobody reaches slurmctld from now on."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listening.close()
+
+    def end(self) -> None:
+        """All is as it was."""
+        self._listening = socket.create_server((SLURMCTLD[0], self._port))
+        self._serve()
+
+    def _serve(self) -> None:
+        self._thread = threading.Thread(target=self._accept, args=[self._listening])
+        self._thread.start()
+
+    def _accept(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                there, _address = listening.accept()
+            except OSError:  # shut down
+                return
+            with contextlib.suppress(OSError), there, socket.create_connection(SLURMCTLD) as slurmctld:
+                _carry(there, slurmctld)
+
+
+def _carry(one: socket.socket, other: socket.socket) -> None:
+    """Until either ends: one question and its answer."""
+    ways = {one: other, other: one}
+    while True:
+        for source in select.select(list(ways), [], [])[0]:
+            if not (data := source.recv(65536)):
+                return
+            ways[source].sendall(data)
+
+
+@pytest.fixture
+def outage(slurm_conf: Callable[..., Path]) -> Iterator[Outage]:
+    """For containers that are created with ``-f`` and its ``conf``."""
+    one = Outage(slurm_conf)
+    yield one
+    one.begin()
+
+
+def gave_up(one: Container) -> bool:
+    """Whether the anchor has found that it can't give the job back."""
+    return "slurmctld can't be reached" in (one.path / "anchor.log").read_text()
+
+
+def test_the_job_of_what_was_killed_meanwhile_is_given_back_afterwards(
+    container: MakeContainer, outage: Outage
+) -> None:
+    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    job = one.record["job"]
+    outage.begin()
+    one.call("kill", "KILL").ok()
+    one.wait_for("stopped")
+    wait_until(lambda: gave_up(one), "the anchor has tried", 30)
+    assert one.ended() == 137, "who waits for the container needn't wait for slurmctld"
+    assert job in slurm.jobs()
+    outage.end()
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone", 30)
+    assert one.status() == "stopped"
+    one.call("delete").ok()
+
+
+def test_what_was_deleted_meanwhile_goes_afterwards(container: MakeContainer, outage: Outage) -> None:
+    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    job = one.record["job"]
+    outage.begin()
+    refused = one.call("delete", options=["--force"])
+    assert refused.status == 1
+    assert b"slurmctld can't be reached" in refused.errors
+    assert one.path.exists()
+    outage.end()
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone", 30)
+    wait_until(lambda: not one.path.exists(), "its directory has gone", 30)
+
+
+def test_a_delete_that_comes_again_tries_again_at_once(container: MakeContainer, outage: Outage) -> None:
+    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    job = one.record["job"]
+    outage.begin()
+    assert one.call("delete").status == 1
+    assert one.call("delete").status == 1
+    outage.end()
+    one.call("delete").ok()
+    assert not one.path.exists()
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone")
