@@ -361,19 +361,19 @@ class Anchor:
         """The last thing: nothing is owed any more, or it could not be paid."""
         if error:
             self.log("debug" if self._end().is_repeated else "error", str(error))
-        self._unwanted = self._unwanted or (self._attached and not self.plan["keep"])
-        self._unwanted = self._unwanted or self.status == status.CREATING
-        if isinstance(error, SlurmUnreachable):
+        is_creating, owes = self.status == status.CREATING, isinstance(error, SlurmUnreachable)
+        self._unwanted = self._unwanted or is_creating or (self._attached and not self.plan["keep"])
+        if self._unwanted and not owes and (is_creating or not error):
+            self.container.remove()  # before anybody sees an end of it
+        elif not owes:
+            self.save()
+        if is_creating:
+            self._let_standin_exit(1)
+        if error and owes:
             self._stay_owing(error)
             return
-        if self._unwanted and (self.status == status.CREATING or not error):
-            self.container.remove()
-        else:
-            self.save()
-        if self.status == status.CREATING:
-            self._let_standin_exit(1)  # who sees its end sees no directory
-            if self._creator is not None:
-                wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
+        if self.status == status.CREATING and self._creator is not None:
+            wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
         for answer in self._at_end:
             answer({"ended": True})
         self.loop.stop()
@@ -386,8 +386,6 @@ class Anchor:
             self._drop_creator()
         self.stdio.replace([-1, -1, -1])
         self.save()
-        if self.status == status.CREATING:
-            self._let_standin_exit(1)
         for answer in self._at_end:
             self._unwanted = True  # an engine takes it for removed, whatever we say
             answer(wire.failure(SlurmUnreachable(f"{error}: tried again until it answers; the container goes then")))

@@ -109,8 +109,8 @@ class Staged(NamedTuple):
     parts: tuple[Part, ...] = ()
     copies: tuple[Copy, ...] = ()
     texts: tuple[Text, ...] = ()
-    seen: tuple[str, ...] = ()  # the sources of bind mounts that the nodes have as they are here
     beside: str = ""  # the path of that file on the nodes
+    seen: tuple[str, ...] = ()  # the sources of bind mounts that the nodes have as they are here
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the state file."""
