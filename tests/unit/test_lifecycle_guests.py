@@ -18,7 +18,7 @@ MakeGuest = Callable[..., Container]
 @pytest.fixture
 def guest(container: Container, fork: Fork) -> Iterator[MakeGuest]:
     """Makes guests of the container, whose anchors end at one of these signals; each writes down what it got."""
-    container.record.update(job=7, status="running")
+    container.record.update(status="running")
     container.save()
     made: list[Container] = []
 
@@ -79,7 +79,7 @@ def test_all_are_asked_to_end_and_who_does_not_is_killed(
 ) -> None:
     monkeypatch.setattr(guests, "GRACE", 0.5)
     polite, stubborn = guest("polite", signal.SIGTERM), guest("stubborn", signal.SIGKILL)
-    guests.end(container)
+    guests.end(container, 7)
     assert (got(polite), got(stubborn)) == ([signal.SIGTERM], [signal.SIGTERM, signal.SIGKILL])
     assert not any(processes.start_time(one.record["anchor"]) for one in (polite, stubborn))
 
@@ -87,7 +87,7 @@ def test_all_are_asked_to_end_and_who_does_not_is_killed(
 def test_who_has_left_or_is_in_another_job_by_now_is_left_alone(container: Container, guest: MakeGuest) -> None:
     guest("left", signal.SIGTERM).remove()
     other = guest("other", signal.SIGTERM, job=8)
-    guests.end(container)
+    guests.end(container, 7)
     assert processes.start_time(other.record["anchor"])
     assert not os.path.exists(f"{other.path}/signals")
 
@@ -100,7 +100,7 @@ def test_another_process_with_an_anchors_number_is_not_waited_for(
     one = guest("one")
     one.record.update(anchor=os.getpid(), anchor_started=1)
     one.save()
-    guests.end(container)
+    guests.end(container, 7)
 
 
 def test_those_that_have_gone_are_forgotten_when_another_one_comes(container: Container, guest: MakeGuest) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_a_process_at_a_terminal_has_no_hook(process: dict[str, Any], can: bool)
 
 
 @pytest.fixture
-def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Callable[..., bool]:
+def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Iterator[Callable[..., bool]]:
     """The conclusion; the node is this host, unless it can't be reached."""
 
     def find(
@@ -67,7 +67,12 @@ def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Callable[..
             loop.run()
         return answers[0]
 
-    return find
+    yield find
+    while True:  # a step that nobody waited for any more
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -409,7 +409,8 @@ class Anchor:
             else:
                 if message["pid"]:  # it had to begin anew
                     self.record.update(pid=message["pid"], pid_started=processes.start_time(message["pid"]))
-                    self.save()
+                    if not self.save():
+                        continue
                 self._standin_ready = True
                 if self._due:
                     self._created()

@@ -38,9 +38,9 @@ def register(host: Container, guest: Container) -> bool:
     return host.status() != status.STOPPED
 
 
-def end(host: Container) -> None:
-    """End those that are in the job of ``host`` still; return when they have, and have tidied up, or it takes long."""
-    left = _still_there(host)
+def end(host: Container, job: int) -> None:
+    """End those that are in that job of ``host`` still; return when they have, and have tidied up, or it takes long."""
+    left = _still_there(host, job)
     for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, _LAST)):
         senders = _signal(left, number)
         _wait(left, patience)
@@ -49,7 +49,7 @@ def end(host: Container) -> None:
             os.waitpid(pid, 0)
 
 
-def _still_there(host: Container) -> dict[int, Container]:
+def _still_there(host: Container, job: int) -> dict[int, Container]:
     """By a descriptor of the anchor's process, whose end is that of all that it has to do in the job."""
     found = {}
     directory = host.child("guests")
@@ -58,7 +58,7 @@ def _still_there(host: Container) -> dict[int, Container]:
             root, guest_id = os.path.split(os.readlink(f"{directory}/{name}"))
             guest = Container.open(root, guest_id)
             anchor, started = guest.record["anchor"], guest.record["anchor_started"]
-            if guest.record.get("job") == host.record.get("job") and processes.is_alive(anchor, started):
+            if guest.record.get("job") == job and processes.is_alive(anchor, started):
                 found[os.pidfd_open(anchor)] = guest
         except (OSError, ScrunError, KeyError):  # it has gone, or has no record yet: then it finds its job ended
             continue

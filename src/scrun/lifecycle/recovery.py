@@ -43,7 +43,7 @@ def end(container: Container) -> None:
         from scrun.lifecycle.work import release
         from scrun.slurm import control
 
-        release.end_guests(container)
+        release.end_guests(container, record["job"])
         control.cancel(record["job"])
         record["released"] = True
     elif not record.get("job_owned") and record.get("job") and _has_a_step(record):

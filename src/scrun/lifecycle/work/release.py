@@ -21,7 +21,7 @@ def run(channel: int, container: Container) -> None:
 
 def give_back(channel: int, container: Container, message: Message) -> None:
     """``{"job": id, "status": exit status or None}``; without a status the job is cancelled."""
-    end_guests(container)
+    end_guests(container, message["job"])
     if message["status"] is None:
         control.cancel(message["job"])
     else:
@@ -29,9 +29,9 @@ def give_back(channel: int, container: Container, message: Message) -> None:
     wire.send(channel, {"released": message["job"]})
 
 
-def end_guests(container: Container) -> None:
-    """End the containers that are steps of this one's job."""
+def end_guests(container: Container, job: int) -> None:
+    """End the other containers that are steps of this one's job. (Its record may be older than that, in a worker.)"""
     if os.path.isdir(container.child("guests")):
         from scrun.lifecycle import guests
 
-        guests.end(container)
+        guests.end(container, job)
