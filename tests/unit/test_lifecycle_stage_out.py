@@ -28,7 +28,7 @@ def told(loop: Loop, container: Container, tmp_path: Path) -> Callable[[str], li
     record = {**container.record, "job": 7, "nodes": "n1", "user": "u", "uid": 1, "group": "g", "gid": 2}
     record |= {"job_bundle": "/new", "job_rootfs": "/new/rootfs", "srun": ["/bin/false"]}
     record |= {"staged": {"bundle": "/new", "rootfs": "/new/rootfs", "spool": str(tmp_path / "spool")}}
-    plan = {"oci_version": "1.2.0", "pid_file": "", "spool_dir": "/s", "config_file": "/c", "log_file": ""}
+    plan: Message = {"oci_version": "1.2.0", "pid_file": "", "spool_dir": "/s", "config_file": "/c", "log_file": ""}
     plan |= {"log_format": "text", "srun": ["/bin/false"]}
 
     def run(body: str) -> list[Message]:
