@@ -86,8 +86,9 @@ def test_a_process_that_can_be_seen_from_here_has_started_with_its_step_and_not_
     assert (said, end) == ({"started": True}, {"do": "exit", "status": 7})
 
 
-def test_a_step_that_does_not_start_is_told_at_once_and_not_as_the_watchers_silence(told: Told) -> None:
-    said, end = told("echo 'srun: error: Node node1 is down' >&2; exit 1", "exit 0")
+def test_a_step_that_does_not_start_is_told_at_once_and_not_when_the_watcher_has_nothing_to_say(told: Told) -> None:
+    watch = "until [ -e told ]; do sleep 0.01; done; exit 0"
+    said, end = told("echo 'srun: error: Node node1 is down' >&2; exit 1", watch)
     assert said["error"] == "SlurmError"
     assert said["message"].endswith("did not start: Node node1 is down")
     assert end == said

@@ -62,6 +62,7 @@ ACCEPTED: list[tuple[str, str, Any]] = [
     ("exclusive", "topo", 4),
     ("gres_flags", "enforce-binding", {"bitflags": 1 << 4}),
     ("gres_flags", "disable-binding,one-task-per-sharing", {"bitflags": 1 << 19 | 1 << 38}),
+    ("profile", "none,task", 1),
     ("profile", "task,energy", 6),
     ("profile", "none", 1),
     ("profile", "all", INFINITE),

@@ -1,0 +1,72 @@
+"""The worker that runs stage_out: what it says and when, and what it leaves when the site's script fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.worker import Worker
+
+Message = dict[str, Any]
+HOOKS = """
+function slurm_scrun_stage_in() return slurm.SUCCESS end
+function slurm_scrun_stage_out(id, bundle, orig_bundle, root_path, orig_root_path, spool_dir, config_file, job_id)
+    %s
+end
+"""
+
+
+@pytest.fixture
+def told(loop: Loop, container: Container, tmp_path: Path) -> Callable[[str], list[Message]]:
+    """Have a worker run a stage_out of that body; what it said. The job is somebody else's, so it stays."""
+    (tmp_path / "spool").mkdir()
+    record = {**container.record, "job": 7, "nodes": "n1", "user": "u", "uid": 1, "group": "g", "gid": 2}
+    record |= {"job_bundle": "/new", "job_rootfs": "/new/rootfs", "srun": ["/bin/false"]}
+    record |= {"staged": {"bundle": "/new", "rootfs": "/new/rootfs", "spool": str(tmp_path / "spool")}}
+    plan: Message = {"oci_version": "1.2.0", "pid_file": "", "spool_dir": "/s", "config_file": "/c", "log_file": ""}
+    plan |= {"log_format": "text", "srun": ["/bin/false"]}
+
+    def run(body: str) -> list[Message]:
+        (tmp_path / "scrun.lua").write_text(HOOKS % body)
+        said: list[Message] = []
+        worker = Worker(loop, container, "stage out", said=said.append, ended=loop.stop)
+        worker.send({"script": str(tmp_path / "scrun.lua"), "lua": "5.4", "record": record, "staging": plan})
+        worker.send({})
+        loop.run()
+        return said
+
+    return run
+
+
+Told = Callable[[str], list[Message]]
+
+
+def test_it_says_that_it_has_begun_before_the_script_is_run_and_when_that_has_ended(told: Told) -> None:
+    assert told("slurm.log_info(bundle) return slurm.SUCCESS") == [
+        {"begun": True},
+        {"log": "info", "message": "/new"},
+        {"staged out": True},
+    ]
+
+
+def test_the_script_has_scruns_own_removed_here_when_it_says_so(told: Told, tmp_path: Path) -> None:
+    assert told("scrun.stage_out() return slurm.SUCCESS")[-1] == {"staged out": True}
+    assert not (tmp_path / "spool").exists()
+
+
+def test_what_the_script_does_not_have_removed_is_its_business(told: Told, tmp_path: Path) -> None:
+    told("return slurm.SUCCESS")
+    assert (tmp_path / "spool").exists()
+
+
+def test_after_a_script_that_fails_nothing_is_left_here(told: Told, tmp_path: Path) -> None:
+    begun, failure = told("return slurm.ERROR, 'no'")
+    assert begun == {"begun": True}
+    assert failure["error"] == "HookError"
+    assert failure["message"].endswith("(slurm.ERROR): no")
+    assert not (tmp_path / "spool").exists()
