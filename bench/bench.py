@@ -20,6 +20,7 @@ from typing import IO
 
 ROUNDS = int(os.environ.get("ROUNDS", "15"))
 AT_ONCE = 20
+LIMIT = 60  # seconds; the C scrun hangs now and then
 USER = pwd.getpwnam("alice")
 SCRUN, C_SCRUN = "/usr/local/bin/scrun", "/usr/local/bin/cscrun"
 C_PODMAN = {"CONTAINERS_CONF": "/etc/containers/cscrun.conf"}  # no namespaces made by podman: the C scrun can't do more
@@ -33,7 +34,7 @@ def run(argv: Sequence[str], user: pwd.struct_passwd | None = None, **more: str)
     What it prints goes to a file: a pipe would be the container's standard output too, and stay open while that runs.
     """
     with tempfile.TemporaryFile() as printed:
-        done = start(argv, user, printed, **more).wait()
+        done = ended(start(argv, user, printed, **more))
         if done:
             printed.seek(0)
             words = f"{' '.join(argv)} failed with status {done}: {printed.read().decode().strip()}"
@@ -58,6 +59,15 @@ def start(
         group=ids[1],
         extra_groups=[],
     )
+
+
+def ended(child: subprocess.Popen[bytes]) -> int:
+    """The exit status of a child; one that hangs is ended."""
+    try:
+        return child.wait(LIMIT)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
 
 
 def environment(user: pwd.struct_passwd | None, **more: str) -> dict[str, str]:
@@ -180,7 +190,7 @@ def at_once(runtime: str, **more: str) -> Command:
 
     def command() -> None:
         children = [start(argv, USER, subprocess.DEVNULL, **more) for _ in range(AT_ONCE)]
-        failed = [status for child in children if (status := child.wait())]
+        failed = [status for child in children if (status := ended(child))]
         if failed:  # said, and not the end of it: the C scrun is known for it
             print(f"  {runtime}: {len(failed)} of {AT_ONCE} containers at once failed: {failed}")
 

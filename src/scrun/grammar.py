@@ -145,7 +145,7 @@ COMMANDS = {
         Option("-p --process", "FILE", "the process as JSON, as config.json has it, instead of COMMAND"),
         Option("-t --tty", "", "give it a terminal"),
         Option("-d --detach", "", "leave it running and return"),
-        Option("-e --env", "NAME=VALUE...", "add a variable to its environment"),
+        Option("-e --env", "NAME=VALUE...", "add a variable to its environment; NAME alone is yours, if you have it"),
         Option("--cwd", "DIR", "its working directory in the container (default: the container's)"),
         Option("-u --user", "UID[:GID]", "its user (default: the container's)"),
         Option("-g --additional-gids", "GID...", "a further group of its user"),

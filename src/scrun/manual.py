@@ -30,6 +30,8 @@ _OWN_VARIABLES = {
     "SCRUN_CREATE_TIMEOUT": f"seconds that create waits for the job's nodes and the hooks (default: "
     f"{create.PATIENCE:.0f}; 0: for ever); run, which stays, always waits",
     "SCRUN_RESOURCES": "ignore: docker's words for resources are not asked of Slurm; use (default)",
+    "SCRUN_SHARE_JOB": "no: what shares a namespace with another container (a pod, --network container:NAME) has a job "
+    "of its own; yes (default): it is a step of that one's job, on the same node",
     "SCRUN_NODE": "in the environment of a process that exec runs: the node to run it on, of a container on several",
     "SCRUN_LUA": "the Lua that scrun.lua is run with: 5.1, 5.2, 5.3 or 5.4; else what a line -- lua: 5.1 at the "
     "script's top says, else 5.4",
@@ -56,7 +58,7 @@ _STATUSES = {
 }
 _EXAMPLES = (
     ("A shell in a directory with a root filesystem, on a node:", ("scrun spec", "scrun run box")),
-    ("The same, on a partition, for ten minutes:", ("SCRUN_PARTITION=short SCRUN_TIMELIMIT=10 scrun run box",)),
+    ("The same, on a partition, for five minutes at most:", ("SCRUN_PARTITION=short SCRUN_TIMELIMIT=5 scrun run box",)),
     ("By podman and by docker:", ("podman --runtime scrun run -it busybox sh", "docker run --runtime scrun busybox")),
     ("A task on each of two nodes:", ("podman --runtime scrun run -e SCRUN_JOB_NUM_NODES=2 busybox hostname",)),
     ("What there is, and another process in it:", ("scrun list", "scrun exec -t box sh")),

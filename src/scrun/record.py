@@ -22,7 +22,7 @@ class _Meta(type):
         if not bases:
             return super().__new__(cls, name, bases, body)
         fields = list(body.get("__annotations__", ()))
-        made = namedtuple(name, fields, defaults=[body[field] for field in fields if field in body])  # type: ignore[misc]
+        made = namedtuple(name, fields, defaults=[body[field] for field in fields if field in body])  # type: ignore[misc]  # mypy wants literals
         for key, value in body.items():
             if key not in fields and key != "__annotations__":
                 setattr(made, key, value)

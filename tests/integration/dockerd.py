@@ -1,9 +1,4 @@
-"""A dockerd of the tests' own, on a machine that has cgroup controllers and NVIDIA's hook, as far as it can tell.
-
-The devcluster's own sees no controllers, and refuses or drops limits before any runtime hears of them. This one is
-shown a list of them, and what NVIDIA installs beside docker by name; so it passes on what docker writes on a machine
-that has both.
-"""
+"""Dockerds of the tests' own, each for what the devcluster's can't show."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ from .users import PATH, User
 from .waiting import wait_until
 
 START = """
-mount --bind "$1/controllers" /sys/fs/cgroup/cgroup.controllers &&
+%s
 exec dockerd --bridge=docker0 --iptables=false --ip6tables=false --config-file="$1/daemon.json" \
     --host="unix://$1/sock" --data-root=/var/lib/docker/of-the-tests --exec-root="$1/exec" --pidfile="$1/pid" \
     --add-runtime="scrun=$2"
@@ -28,14 +23,41 @@ exec dockerd --bridge=docker0 --iptables=false --ip6tables=false --config-file="
 
 @contextmanager
 def docker_with_limits(runtime: str, root: User) -> Iterator[Engine]:
-    """It, with the image that the others have; the runtime under test is called ``scrun`` there."""
+    """One on a machine that has cgroup controllers and NVIDIA's hook, as far as it can tell.
+
+    The devcluster's own sees no controllers, and refuses or drops limits before any runtime hears of them. This one is
+    shown a list of them, and what NVIDIA installs beside docker by name; so it passes on what docker writes on a
+    machine that has both.
+    """
+    with _directory() as home:
+        (home / "controllers").write_text("cpuset cpu io memory hugetlb pids\n")
+        (home / "bin/nvidia-container-runtime-hook").symlink_to("/usr/bin/true")
+        with _running(home, 'mount --bind "$1/controllers" /sys/fs/cgroup/cgroup.controllers &&', runtime, root) as one:
+            yield one
+
+
+@contextmanager
+def docker_whose_runc_is(runtime: str, root: User) -> Iterator[Engine]:
+    """One that finds the runtime under test by runc's name, which is all that BuildKit asks for."""
+    with _directory() as home:
+        (home / "bin/runc").symlink_to(runtime)
+        with _running(home, "", runtime, root) as one:
+            yield one
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="dockerd-", dir="/run"))
-    (home / "controllers").write_text("cpuset cpu io memory hugetlb pids\n")
     (home / "daemon.json").write_text("{}")
     (home / "bin").mkdir()
-    hook = home / "bin/nvidia-container-runtime-hook"
-    hook.symlink_to("/usr/bin/true")
-    command = ["unshare", "--mount", "sh", "-c", START, "sh", str(home), runtime]
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def _running(home: Path, before: str, runtime: str, root: User) -> Iterator[Engine]:
+    """With the image that the others have; the runtime under test is called ``scrun`` there, too."""
+    command = ["unshare", "--mount", "sh", "-c", START % before, "sh", str(home), runtime]
     with open(home / "log", "wb") as log:
         path = f"{home}/bin:{PATH}"
         daemon = root.start(*command, env={"PATH": path}, stdout=log, stderr=log)
@@ -50,4 +72,3 @@ def docker_with_limits(runtime: str, root: User) -> Iterator[Engine]:
         daemon.terminate()
         daemon.wait(30)
         shutil.rmtree("/var/lib/docker/of-the-tests", ignore_errors=True)
-        shutil.rmtree(home, ignore_errors=True)

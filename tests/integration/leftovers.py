@@ -38,15 +38,17 @@ def _directories() -> set[str]:
 
 
 def _processes() -> set[str]:
-    """Those of create and run (the anchor, the stand-in and the workers keep its command line), and srun."""
+    """Those of create and run (the anchor and the workers keep its command line), podman's stand-ins, and srun."""
     found = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
         except OSError:
             continue
-        if words[0].endswith("/srun") or (
-            {"create", "run"} & set(words) and any(word.endswith(("/scrun", "/crun")) for word in words)
+        if (
+            words[0].endswith("/srun")
+            or words[0].startswith("scrun: on a node")
+            or ({"create", "run"} & set(words) and any(word.endswith(("/scrun", "/crun")) for word in words))
         ):
             found.add(f"process {pid} {' '.join(words).strip()}")
     return found

@@ -1,13 +1,17 @@
-"""Images built with steps that run on a node: buildah and podman build. docker build has its own runtime."""
+"""Images built with steps that run on a node: buildah, podman and, where its runc is ours, docker."""
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from . import slurm
+from .conftest import RUNTIME
+from .dockerd import docker_whose_runc_is
 from .engines import IMAGE, Engine
 from .users import User
 
@@ -89,8 +93,45 @@ def test_buildah_run_of_what_is_not_there_says_so(alice: User, working: str) -> 
     assert 'exec: "nosuch": executable file not found in $PATH' in done.stderr
 
 
-def test_docker_build_is_the_daemons_own_affair(docker: Engine, tmp_path: Path) -> None:
+DOCKERFILE = f"""FROM {IMAGE}
+RUN echo "job=$SLURM_JOB_ID"; ip -o -4 addr; echo made >/made
+RUN cat /made
+"""
+
+
+@pytest.mark.parametrize("builder", ["buildx", "classic"])
+def test_docker_build_runs_its_steps_with_runc_on_this_host(docker: Engine, tmp_path: Path, builder: str) -> None:
     # The classic builder takes the daemon's default runtime; BuildKit has one of its own, runc, whatever is configured.
-    (tmp_path / "Dockerfile").write_text(f'FROM {IMAGE}\nRUN test -z "$SLURM_JOB_ID"\n')
-    docker.env = {"DOCKER_BUILDKIT": "0"}
-    docker.call("build", "--no-cache", str(tmp_path)).ok()
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
+    docker.env = {"DOCKER_BUILDKIT": "0" if builder == "classic" else "1", "BUILDKIT_PROGRESS": "plain"}
+    before = slurm.known_jobs()
+    done = docker.call("build", "--network=none", "--no-cache", str(tmp_path)).ok()
+    assert "job=\n" in done.stdout + done.stderr
+    assert slurm.known_jobs() == before
+
+
+@pytest.fixture(scope="module")
+def docker_builder(root: User) -> Iterator[Engine]:
+    """A dockerd that finds scrun by runc's name."""
+    with docker_whose_runc_is(RUNTIME, root) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("builder", ["buildx", "classic"])
+def test_a_dockerd_whose_runc_is_scrun_builds_on_the_nodes(
+    docker_builder: Engine, tmp_path: Path, builder: str
+) -> None:
+    assert docker_builder.env
+    env = {**docker_builder.env, "DOCKER_BUILDKIT": "0" if builder == "classic" else "1", "BUILDKIT_PROGRESS": "plain"}
+    engine = Engine("docker", docker_builder.user, "scrun", env)
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
+    before = slurm.known_jobs()
+    done = engine.call("build", "--network=host", "--no-cache", "--tag=built", str(tmp_path)).ok()
+    (job,) = re.findall(r"job=(\d+)\n", done.stdout + done.stderr)
+    assert int(job) in slurm.known_jobs() - before
+    assert "10.77.0.101/24" in done.stdout + done.stderr  # node1's
+    assert engine.call("run", "--rm", "--network=none", "built", "cat", "/made").ok().stdout == "made\n"
+    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN exit 7\n")
+    done = engine.call("build", "--network=none", "--no-cache", str(tmp_path))
+    assert done.status != 0
+    assert re.search("returned a non-zero code: 7|exit code: 7", done.stderr)

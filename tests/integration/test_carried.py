@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from . import slurm
 from .conftest import MakeBundle, MakeContainer
 from .oci import Container
+from .processes import descendants
+from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("runs where the bundle is")
 
@@ -94,3 +97,34 @@ def test_a_container_on_two_nodes_runs_on_both(container: MakeContainer, private
     one = container(at=path)
     run(one)
     assert sorted(one.output.split()) == [b"node1", b"node2"]
+
+
+def name_of(pid: int) -> str:
+    """The name of a process; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def stager(one: Container) -> int:
+    """The process that staged the files and stays a while, to run stage_out too; 0 when it has gone."""
+    anchor = one.record["anchor"]
+    return next((pid for pid in descendants(anchor) if name_of(pid) == name_of(anchor)), 0)
+
+
+@pytest.mark.parametrize("is_killed", [False, True], ids=["goes", "is killed"])
+def test_the_changes_come_back_when_who_staged_the_files_has_gone(
+    container: MakeContainer, private_bundle: MakeBundle, is_killed: bool
+) -> None:
+    at = private_bundle("sh", "-c", "trap 'echo made >/made; exit 0' TERM; echo up; while :; do sleep 0.1; done")
+    one = container(at=at).started()
+    one.wait_for_output(b"up\n")
+    if is_killed:
+        assert stager(one)
+        os.kill(stager(one), signal.SIGKILL)
+    wait_until(lambda: not stager(one), "it has gone by itself", 30)
+    one.call("kill", "TERM").ok()
+    assert one.ended() == 0, one.errors
+    assert (one.bundle / "rootfs/made").read_text() == "made\n"
+    one.call("delete").ok()

@@ -86,6 +86,13 @@ def test_its_environment_and_directory_can_be_given(
     assert execute(running, "sh", "-c", script, options=options).ok().stdout.strip() == said
 
 
+@pytest.mark.slurm_only("has it empty")
+def test_a_variable_by_its_name_is_the_callers_if_they_have_it(running: Container) -> None:
+    script = "echo ${MINE-unset} ${OTHER-unset}"
+    done = execute(running, "sh", "-c", script, options=("-e", "MINE", "-e", "OTHER"), MINE="here")
+    assert done.ok().output == b"here unset\n"
+
+
 def test_it_has_the_containers_environment(container: MakeContainer) -> None:
     one = container(*SLEEP, env=["OWN=yes"]).started()
     one.wait_for_output(b"ready")
@@ -197,6 +204,23 @@ def test_a_process_whose_exec_is_killed_ends(running: Container, directory: Path
     process.wait(20)
     wait_until(lambda: "sleep 1234" not in processes_in(running), "the process is gone", 20)
     assert running.status() == "running"
+
+
+@pytest.mark.slurm_only("has no step")
+def test_what_a_killed_step_left_on_the_node_goes_with_the_next_one(running: Container, directory: Path) -> None:
+    job, node = running.record["job"], running.record["nodes"]
+    listed = f"ls -d /tmp/scrun-exec-{job}-* 2>/dev/null; :"
+    with open(directory / "output", "wb") as output:
+        process = running.runtime.user.start(
+            *running.runtime.argv("exec", running.id, "sh", "-c", "echo ready; exec sleep 1234"), stdout=output
+        )
+    wait_until((directory / "output").read_bytes, "the process runs", 20)
+    (step,) = {*slurm.steps(job)} - {f"{job}.{running.record['step']}"}
+    subprocess.run(["scancel", "--signal=KILL", step], check=True)
+    assert process.wait(20) == 137
+    assert slurm.on_node(node, listed)
+    execute(running, "true").ok()
+    assert not slurm.on_node(node, listed)
 
 
 # --- detached, as the engines call it

@@ -1,4 +1,4 @@
-"""What is installed beside the program: its manual page, and what bash completes it by."""
+"""What is installed beside the program: its manual page, and what bash, zsh and fish complete it by."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import MakeContainer
+from .engines import at_a_terminal
 from .oci import Runtime
 
 pytestmark = pytest.mark.slurm_only("has its own")
@@ -41,6 +42,48 @@ def test_bash_completes_commands_options_and_signals(runtime: Runtime, words: li
 def test_bash_completes_containers(container: MakeContainer) -> None:
     one = container("sleep", "60").created()
     done = one.runtime.user.run("bash", "-c", COMPLETE, "bash", str(COMPLETIONS), "scrun", "kill", one.id[:9]).ok()
+    assert one.id in done.stdout.split()
+
+
+# zsh offers the rest of a word in a list below the prompt, and writes what is common to all into the line.
+ZSH = "autoload -U compinit; compinit -u -D; PS1=\"go\"'> '\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("scrun sta", "state  -- Print a container"),
+        ("scrun run --det", "scrun run --detach "),
+        ("scrun kill x USR", "USR2"),
+    ],
+)
+def test_zsh_completes_commands_options_and_signals(runtime: Runtime, line: str, seen: str) -> None:
+    typed = {"ready> ": ZSH.encode(), "go> ": f"{line}\t".encode(), seen: b"\x15exit\n"}
+    environment = {"PS1": "ready> ", "COLUMNS": "120", "TERM": "dumb"}
+    status, screen = at_a_terminal(runtime.user, "zsh", "-f", "-i", typed=typed, env=environment, timeout=20)
+    assert status == 0, screen
+
+
+def test_zsh_completes_containers(container: MakeContainer) -> None:
+    one = container("sleep", "60").created()
+    typed = {"ready> ": ZSH.encode(), "go> ": f"scrun kill {one.id[:9]}\t".encode(), one.id: b"\x15exit\n"}
+    environment = {"PS1": "ready> ", "TERM": "dumb"}
+    status, screen = at_a_terminal(one.runtime.user, "zsh", "-f", "-i", typed=typed, env=environment, timeout=20)
+    assert status == 0, screen
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [("scrun sta", {"start", "state"}), ("scrun run --det", {"--detach"}), ("scrun kill x US", {"USR1", "USR2"})],
+)
+def test_fish_completes_commands_options_and_signals(runtime: Runtime, line: str, offered: set[str]) -> None:
+    done = runtime.user.run("fish", "-c", f"complete --do-complete '{line}'").ok()
+    assert {found.partition("\t")[0] for found in done.stdout.splitlines()} == offered
+
+
+def test_fish_completes_containers(container: MakeContainer) -> None:
+    one = container("sleep", "60").created()
+    done = one.runtime.user.run("fish", "-c", f"complete --do-complete 'scrun kill {one.id[:9]}'").ok()
     assert one.id in done.stdout.split()
 
 

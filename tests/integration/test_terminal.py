@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import socket
 import struct
@@ -73,7 +74,7 @@ def test_what_is_typed_arrives_and_is_echoed(container: MakeContainer, attach: A
 
 
 def test_the_windows_size_is_there_from_the_start(container: MakeContainer, attach: Attach) -> None:
-    one = container("sh", "-c", "stty size", terminal=True)
+    one = container("sh", "-c", "stty size; read x", terminal=True)
     master = attach(one)
     resize(master, 33, 111)
     one.call("start").ok()
@@ -84,10 +85,18 @@ def test_the_size_in_the_config_is_the_first_one(container: MakeContainer, attac
     def size(config: Config) -> None:
         config["process"]["consoleSize"] = {"height": 44, "width": 122}
 
-    one = container("sh", "-c", "stty size", terminal=True, change=size)
+    one = container("sh", "-c", "stty size; read x", terminal=True, change=size)
     master = attach(one)
     one.call("start").ok()
     assert read_until(master, b"\r\n") == b"44 122\r\n"
+
+
+@pytest.mark.slurm_only("makes no bundle")
+def test_no_hook_keeps_crun_from_the_terminal(container: MakeContainer, attach: Attach) -> None:
+    one = container("true", terminal=True)
+    attach(one)
+    (staged,) = one.bundle.glob(".scrun-*/config.json")
+    assert "hooks" not in json.loads(staged.read_text())
 
 
 def test_the_container_follows_the_windows_size(container: MakeContainer, attach: Attach) -> None:

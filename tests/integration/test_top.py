@@ -1,18 +1,23 @@
-"""docker top and podman top: never this host's processes; podman cp: never its files."""
+"""docker top and podman top: never this host's processes; podman cp: the container's files, or none."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from . import engines, slurm
+from . import engines, processes, slurm
 from .conftest import RUNTIME, MakeContainer
-from .engines import Engine
+from .engines import IMAGE, Engine
 from .users import User
 from .waiting import wait_until
 
@@ -55,15 +60,27 @@ def test_podman_top_says_where_to_look(user: str, request: pytest.FixtureRequest
         engine.clean_up()
 
 
-def test_podman_top_with_options_of_ps_shows_the_containers_processes(podman: Engine) -> None:
-    # podman runs ps in the container then, through exec; the image has busybox's.
-    done = podman.call("top", podman.detached("sleep", "6011"), "-o", "pid,args").ok()
-    assert "sleep 6011" in done.stdout
-    assert not [word for word in OF_THE_HOST if word in done.stdout]
+@pytest.mark.parametrize("user", ["alice", "root"])
+@pytest.mark.parametrize("options", [("-o", "pid,comm,args"), ("-ef",)], ids=["columns", "all"])
+def test_podman_top_with_options_of_ps_says_where_to_look(
+    user: str, options: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    # podman runs this host's ps in the pid namespace of the pid file's process then.
+    engine = Engine("podman", request.getfixturevalue(user), "scrun")
+    try:
+        name = engine.detached("sleep", "60")
+        container_id = engine.inspect(name)["Id"]
+        (_, row) = engine.call("top", name, *options).ok().stdout.splitlines()
+        assert "1" in row.split()[:2]
+        assert f"scrun ps {container_id}" in row
+        assert f"podman exec {container_id[:12]} ps" in row
+        assert not [word for word in OF_THE_HOST if word in row]
+    finally:
+        engine.clean_up()
 
 
 def test_root_who_copies_into_a_running_container_does_not_reach_this_host(root: User, tmp_path: Path) -> None:
-    # podman joins the mount namespace of the pid file's process for it.
+    # podman joins the mount namespace of the pid file's process for it. The nodes have copies of what root stores.
     engine = Engine("podman", root, "scrun")
     target = Path(f"/tmp/scrun-test-{uuid.uuid4().hex[:8]}")
     source = root.write(tmp_path / "secret", "secret\n")
@@ -80,14 +97,188 @@ def test_root_who_copies_into_a_running_container_does_not_reach_this_host(root:
         engine.clean_up()
 
 
-def test_the_stand_in_of_a_podman_is_still_the_anchors_guard(podman: Engine) -> None:
-    # It has a mount namespace of its own, and must still find what ends a job.
+@pytest.fixture
+def private(alice: User) -> Iterator[Path]:
+    """A directory of alice's that the nodes don't see."""
+    path = alice.mkdir(Path(f"/tmp/scrun-test-{uuid.uuid4().hex[:8]}"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(params=["alice", "root"])
+def sharing(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """podman whose containers' files are seen by the nodes too, for one and the other."""
+    user = request.getfixturevalue(request.param)
+    with _root_with_shared_storage(user) if user.uid == 0 else contextlib.nullcontext() as env:
+        engine = Engine("podman", user, "scrun", env)
+        try:
+            yield engine
+        finally:
+            engine.clean_up()
+
+
+def _created(engine: Engine, tree: Path, *options: str) -> str:
+    """A container whose image has those files too."""
+    words = engine.words(*options, command=("sleep", "60"))
+    engine.call("create", *words[1:]).ok()
+    engine.call("cp", f"{tree}/.", f"{engine.made[-1]}:/").ok()
+    return engine.made[-1]
+
+
+@contextlib.contextmanager
+def _root_with_shared_storage(root: User) -> Iterator[dict[str, str]]:
+    directory = root.mkdir(root.shared / f"scrun-storage-{uuid.uuid4().hex[:8]}")
+    conf = root.write(
+        directory / "storage.conf",
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{directory}/graph"\nrunroot = "/run/{directory.name}"\n',
+    )
+    env = {"CONTAINERS_STORAGE_CONF": str(conf)}
+    try:
+        root.run("podman", "save", "--output", f"{directory}/image", IMAGE).ok()
+        root.run("podman", "load", "--input", f"{directory}/image", env=env).ok()
+        yield env
+        root.run("podman", "rmi", "--force", "--all", env=env).ok()
+    finally:
+        shutil.rmtree(directory)
+        shutil.rmtree(f"/run/{directory.name}", ignore_errors=True)
+
+
+def test_a_file_is_copied_into_a_running_container_and_out_of_it(sharing: Engine, private: Path) -> None:
+    name = sharing.detached("sleep", "60")
+    word = uuid.uuid4().hex
+    source = sharing.user.write(private / word, f"in {word}\n")
+    for where in (f"/{word}", f"/tmp/{word}"):
+        sharing.call("cp", str(source), f"{name}:{where}").ok()
+        assert not Path(where).exists()
+        assert sharing.call("exec", name, "cat", where).ok().stdout == f"in {word}\n"
+    sharing.call("exec", name, "sh", "-c", f"mkdir /made; echo out {word} > /made/file").ok()
+    done = sharing.call("cp", f"{name}:/made/file", "-").ok()
+    assert f"out {word}\n" in done.stdout
+
+
+def test_what_is_mounted_in_a_running_container_is_copied_where_it_is_here_too(
+    alice: User, directory: Path, podman: Engine, private: Path
+) -> None:
+    (here, writable, read_only) = [alice.mkdir(directory / name) for name in ("here", "writable", "read-only")]
+    source = alice.write(here / "file", "copied\n")
+    options = (
+        *("-v", f"{writable}:/writable", "-v", f"{read_only}:/read-only:ro"),
+        *("-v", f"{private}:/carried", "--tmpfs", "/memory", "-v", "/dev/shm:/nodes"),
+    )
+    name = podman.detached("sleep", "60", options=options)
+    podman.call("cp", str(source), f"{name}:/writable/file").ok()
+    assert (writable / "file").read_text() == "copied\n"
+    for where in ("/read-only", "/carried", "/memory", "/nodes", "/proc", "/sys", "/dev"):
+        done = podman.call("cp", str(source), f"{name}:{where}/file")
+        assert "read-only file system" in done.stderr, where
+    assert not [*read_only.iterdir(), *private.iterdir()]
+    assert podman.call("cp", f"{name}:/carried/file", "-").status != 0
+    # Who copies all that is there gets no empty directory, but is told.
+    assert "on the node only" in podman.call("cp", f"{name}:/memory", "-").ok().stdout
+
+
+def test_a_containers_links_lead_nowhere_outside_it(podman: Engine, alice: User, private: Path) -> None:
+    source = alice.write(private / "file", "copied\n")
     name = podman.detached("sleep", "60")
-    directory = Path(f"/run/user/{podman.user.uid}/scrun") / podman.inspect(name)["Id"]
-    record = json.loads((directory / "state.json").read_bytes())
-    os.kill(record["anchor"], signal.SIGKILL)
-    assert podman.exit_code(name) == 137
-    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone")
+    podman.call("exec", name, "ln", "-s", str(private), "/link").ok()
+    assert podman.call("cp", f"{name}:/link/file", "-").status != 0
+    podman.call("cp", str(source), f"{name}:/link/other")
+    assert [path.name for path in private.iterdir()] == ["file"]
+
+
+def test_a_mount_below_a_link_is_where_the_container_has_it(
+    sharing: Engine, alice: User, directory: Path, private: Path
+) -> None:
+    # What the link names is within the root filesystem, where the place of the mount isn't there yet.
+    source = sharing.user.write(private / "file", "copied\n")
+    (tree, below) = [alice.mkdir(directory / name) for name in ("tree", "below")]
+    (tree / "link").symlink_to("/tmp")
+    name = _created(sharing, tree, "-v", f"{below}:/link/{private.name}/below")
+    sharing.call("start", name).ok()
+    sharing.call("cp", str(source), f"{name}:/tmp/{private.name}/below/copy").ok()
+    assert (below / "copy").read_text() == "copied\n"
+    assert [path.name for path in private.iterdir()] == ["file"]
+    assert sharing.call("exec", name, "cat", f"/link/{private.name}/below/copy").ok().stdout == "copied\n"
+
+
+def test_files_of_a_container_whose_job_was_queued_are_copied_once_it_runs(
+    podman: Engine, held_node: int, alice: User, private: Path
+) -> None:
+    source = alice.write(private / "file", "copied\n")
+    queued = ("--env=SCRUN_JOB_NODELIST=node2", "--env=SCRUN_CREATE_TIMEOUT=1")
+    name = podman.detached("sh", "-c", "echo runs; sleep 60", options=queued)
+    assert podman.call("cp", str(source), f"{name}:/file").status != 0
+    slurm.release(held_node)
+    wait_until(lambda: "runs" in podman.call("logs", name).stdout, "the container runs", 60)
+    podman.call("cp", str(source), f"{name}:/file").ok()
+    assert podman.call("exec", name, "cat", "/file").ok().stdout == "copied\n"
+
+
+@pytest.mark.parametrize("user", ["alice", "root"])
+@pytest.mark.parametrize("killed", ["anchor", "stand-in"])
+@pytest.mark.parametrize("options", [(), ("--network=none",)], ids=["", "no network"])
+def test_anchor_and_stand_in_of_a_podman_are_still_each_others_guard(
+    user: str, killed: str, options: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    # The stand-in has namespaces of its own, and must still find what ends a job; or the guard that it has outside.
+    engine = Engine("podman", request.getfixturevalue(user), "scrun")
+    try:
+        name = engine.detached("sleep", "60", options=options)
+        record = _record(engine, name)
+        assert record["pid"] == engine.inspect(name)["State"]["Pid"]
+        os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
+        assert engine.exit_code(name) == 137
+        _assert_all_ends(record)
+    finally:
+        engine.clean_up()
+
+
+@pytest.mark.parametrize("user", ["alice", "root"])
+@pytest.mark.parametrize("killed", ["anchor", "stand-in"])
+@pytest.mark.parametrize("options", [(), ("--network=none",)], ids=["", "no network"])
+def test_they_are_though_conmon_is_not_there_to_have_the_container_deleted(
+    user: str, killed: str, options: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    engine = Engine("podman", request.getfixturevalue(user), "scrun")
+    try:
+        name = engine.detached("sleep", "60", options=options)
+        record = _record(engine, name)
+        os.kill(engine.inspect(name)["State"]["ConmonPid"], signal.SIGKILL)
+        os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
+        _assert_all_ends(record)
+    finally:
+        engine.clean_up()
+
+
+def _record(engine: Engine, name: str) -> dict[str, Any]:
+    directory = Path(f"/run/user/{engine.user.uid}/scrun") / engine.inspect(name)["Id"]
+    return dict(json.loads((directory / "state.json").read_bytes()))
+
+
+def _assert_all_ends(record: dict[str, Any]) -> None:
+    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone", 20)
+    for pid in (record["step_pid"], record["anchor"], record["pid"]):
+        wait_until(functools.partial(_has_gone, pid), "no process is left", 20)
+
+
+def _has_gone(pid: int) -> bool:
+    return not processes.is_running(pid)
+
+
+@pytest.mark.parametrize("user", ["alice", "root"])
+def test_signals_and_exit_statuses_pass_a_podmans_stand_in(user: str, request: pytest.FixtureRequest) -> None:
+    # It is the first process of its pid namespace, which gets only the signals that it has asked for.
+    engine = Engine("podman", request.getfixturevalue(user), "scrun")
+    try:
+        script = "trap 'exit 42' TERM; trap 'echo told' USR1; echo ready; while :; do sleep 0.1; done"
+        name = engine.detached("sh", "-c", script, ready="ready")
+        pid = engine.inspect(name)["State"]["Pid"]
+        os.kill(pid, signal.SIGUSR1)
+        wait_until(lambda: "told" in engine.call("logs", name).stdout, "the signal has come", 20)
+        os.kill(pid, signal.SIGTERM)
+        assert engine.exit_code(name) == 42
+    finally:
+        engine.clean_up()
 
 
 def test_an_engines_call_finds_the_refusal_in_its_log(container: MakeContainer) -> None:

@@ -67,6 +67,21 @@ def loop() -> Iterator[Loop]:
     signal.signal(signal.SIGCHLD, handler)
 
 
+class _UntilAChildHasGone(Loop):
+    def child(self, pid: int, ended: Callable[[int], None]) -> None:
+        def told(status: int) -> None:
+            ended(status)
+            self.stop()
+
+        super().child(pid, told)
+
+
+@pytest.fixture
+def until_a_child_has_gone(loop: Loop) -> Loop:
+    """An event loop that stops when a child's end has been told to whoever waits for it."""
+    return _UntilAChildHasGone()
+
+
 @pytest.fixture
 def fork() -> Iterator[Callable[..., int]]:
     """Run a function in a child, which exits with what it returns (99 after an exception); the result is its pid.

@@ -161,7 +161,7 @@ RESIDENT_OURS = {
         "spawn",
         "standin",
     ),
-    *("status", "step", "wire", "worker"),
+    *("status", "stdio", "step", "wire", "worker"),
 }
 
 

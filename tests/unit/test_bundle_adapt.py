@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,11 @@ def test_a_default_action_for_a_listener_answers_as_the_kernel_does_without_one(
     adapted, notes = changed(minimal(seccomp={"defaultAction": "SCMP_ACT_NOTIFY"}))
     assert adapted["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38}
     assert len(notes) == 1
+
+
+def test_a_limit_that_is_just_what_podman_writes_always_is_not_the_users() -> None:
+    value = minimal()
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    highest = 1 << 20 if own == resource.RLIM_INFINITY else min(own, 1 << 20)
+    value["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": highest, "hard": highest}]
+    assert "rlimits" not in changed(value)[0]["process"]

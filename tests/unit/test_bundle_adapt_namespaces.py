@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 from bundle_samples import as_root, changed, engine, kinds, minimal, without
 
 from scrun.bundle.adapt import adapt
+
+MAPPED = {"containerID": 0, "hostID": 100000, "size": 65536}
 
 
 def test_additional_groups_are_left_out_of_an_unprivileged_job_only() -> None:
@@ -38,12 +41,13 @@ def test_root_s_job_keeps_a_user_namespace_that_maps_something() -> None:
     assert as_root(value) == (value, [])
 
 
-def test_root_s_job_gets_no_user_namespace_that_maps_nothing() -> None:
-    value = minimal()
+@pytest.mark.parametrize("half", [{}, {"uidMappings": [MAPPED]}, {"gidMappings": [MAPPED]}])
+def test_root_s_job_gets_no_user_namespace_that_maps_nothing(half: dict[str, Any]) -> None:
+    value = minimal(**half)
     value["linux"]["namespaces"].append({"type": "user"})
     adapted, notes = as_root(value)
     assert adapted == minimal()
-    assert notes == ["user namespace left out: nothing is mapped in it"]
+    assert notes[0] == "user namespace left out: nothing is mapped in it"
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,10 @@ def test_other_versions_are_refused(version: Any) -> None:
         ({"process": {"cwd": "/"}}, "process.args: is missing, expected a non-empty array of strings"),
         ({"process": {"args": ["sh"], "cwd": "x"}}, 'process.cwd: expected an absolute path, found "x"'),
         ({"process": {"args": ["sh", 1], "cwd": "/"}}, "process.args[1]: expected a string, found 1"),
+        (
+            {"process": {"args": ["sh"], "cwd": "/", "env": ["A=b", 12345]}},
+            "process.env[1]: expected a string, found a number",  # not which: it may be a secret
+        ),
         ({"root": {}}, "root.path: is missing, expected a non-empty string"),
         ({"root": {"path": ""}}, 'root.path: expected a non-empty string, found ""'),
         ({"mounts": {}}, "mounts: expected an array of objects, found an object"),

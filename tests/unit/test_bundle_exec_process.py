@@ -70,6 +70,18 @@ def test_a_variable_without_a_value_is_the_callers(monkeypatch: pytest.MonkeyPat
     assert made("ls", env=("MINE",))["env"][-1] == "MINE=here"
 
 
+def test_a_variable_that_the_caller_has_not_got_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MINE", raising=False)
+    assert made("ls", env=("MINE", "A=b"))["env"] == [*OWN["env"], "A=b"]
+    monkeypatch.setenv("MINE", "")
+    assert made("ls", env=("MINE",))["env"][-1] == "MINE="
+
+
+def test_what_was_said_for_it_is_what_the_container_has_not_got() -> None:
+    said, missing = exec_process.differs(["A=1", "B=2", "C=3"], ["A=1", "B=1", "D=4"])
+    assert (said, missing) == ({"B", "C"}, {"D"})
+
+
 @pytest.mark.parametrize(
     "given",
     [{"env": ("=x",)}, {"user": "nobody"}, {"user": "1:"}, {"user": "-1"}, {"user": "²"}, {"additional_gids": ("x",)}],

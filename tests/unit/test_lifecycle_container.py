@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -242,3 +243,17 @@ def test_the_process_of_a_record_is_asked_for_with_its_start_time(container: Con
     assert container.has_process()
     container.record["pid_started"] = processes.start_time(1) or 1
     assert not container.has_process()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a right to mount")
+def test_removal_enters_nothing_that_is_mounted_below(container: Container, tmp_path: Path) -> None:
+    below = Path(container.path) / "mounted"
+    below.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "x", below], check=True)
+    try:
+        (below / "theirs").touch()
+        with pytest.raises(ScrunError, match="mounted below the container's directory is a mount: unmount it first"):
+            container.remove()
+        assert (below / "theirs").exists()
+    finally:
+        subprocess.run(["umount", below], check=True)

@@ -1,7 +1,4 @@
-"""The control socket: one request, one answer; nothing that a caller sends or fails to send harms the anchor.
-
-That another user gets no connection (SO_PEERCRED) can't be tested without a second user; the integration tests do.
-"""
+"""The control socket: one request, one answer; nothing that a caller sends or fails to send harms the anchor."""
 
 from __future__ import annotations
 
@@ -48,9 +45,16 @@ class FakeAnchor:
 @pytest.fixture
 def served(container: Container, fork: Callable[..., int]) -> Container:
     """A container whose anchor, in a child, takes requests."""
+    _serve(container, fork)
+    return container
+
+
+def _serve(container: Container, fork: Callable[..., int], be: Callable[[], None] = lambda: None) -> None:
+    """Have a child be its anchor; it does ``be`` first."""
     ready, tell = os.pipe()
 
     def serve() -> None:
+        be()
         loop = Loop()
         server = control.Server(loop, container, FakeAnchor())  # type: ignore[arg-type]
         os.write(tell, b".")
@@ -61,7 +65,6 @@ def served(container: Container, fork: Callable[..., int]) -> Container:
     os.read(ready, 1)
     os.close(ready)
     os.close(tell)
-    return container
 
 
 @pytest.mark.parametrize(
@@ -156,3 +159,49 @@ def test_an_anchor_that_goes_away_has_given_no_answer(container: Container, fork
 def test_what_is_no_socket_is_no_anchor(container: Container) -> None:
     os.mkdir(container.child("anchor.sock"))
     assert control.ask(container, {"do": "start"}) is None
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def open_to_all(served: Container) -> Container:
+    """One whose directory and socket let everybody in, as they never do: the anchor alone keeps others out."""
+    os.chmod(served.path, 0o755)
+    os.chmod(served.child("anchor.sock"), 0o777)
+    return served
+
+
+def _answered(container: Container, user: int) -> int:
+    """Ask as that user, in a process of one's own: 1 when the anchor answers, 0 when it hangs up."""
+    os.fchdir(container.descriptor)
+    os.setuid(user)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect("anchor.sock")
+        try:
+            connection.sendall(b'{"do": "start"}\n')
+            return int(connection.recv(100) == b'{"started": true}\n')
+        except (BrokenPipeError, ConnectionResetError):
+            return 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+@pytest.mark.parametrize(("user", "answered"), [(0, 1), (NOBODY, 0)])
+def test_only_the_containers_own_user_gets_an_answer(
+    user: int, answered: int, open_to_all: Container, fork: Callable[..., int], exit_code: Callable[[int], int]
+) -> None:
+    assert exit_code(fork(_answered, open_to_all, user)) == answered
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_root_gets_an_answer_from_anybodys_container(container: Container, fork: Callable[..., int]) -> None:
+    os.chown(container.path, NOBODY, NOBODY)
+
+    def be_nobody() -> None:
+        os.setuid(NOBODY)
+        # By its path of /proc nobody may go through root's descriptors.
+        os.fchdir(container.descriptor)
+        container.child = lambda name: name  # type: ignore[method-assign]
+
+    _serve(container, fork, be_nobody)
+    assert control.ask(container, {"do": "start"}) == {"started": True}

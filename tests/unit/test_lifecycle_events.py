@@ -73,3 +73,8 @@ def test_what_does_not_run_has_no_events(now: str, container: Container) -> None
     container.record["status"] = now
     with pytest.raises(WrongStatus, match=f"container 'box' is not running: it is {now}"):
         events.run(container, None, lambda _event: None)
+
+
+@pytest.mark.parametrize(("lines", "limit"), [(["SLURM_MEM_PER_NODE=100"], 100 << 20), ([], 0)])
+def test_the_jobs_memory_is_the_limit_in_bytes(lines: list[str], limit: int) -> None:
+    assert events._limit({"job_environment": lines}) == limit

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import uuid
@@ -33,12 +35,17 @@ REFUSES = RUNNING + 'echo "2026-01-01T00:00:00.000000Z: chdir to /x: No such fil
 REFUSES_LIKE_RUNC = RUNNING + 'echo "time=\\"2026\\" level=error msg=\\"exec: no such file\\"" >"${1#--log=}"; exit 1'
 
 
+def directories(token: str, job: int | str = "*") -> list[Path]:
+    """Those of the processes of that name."""
+    return [*Path("/tmp").glob(f"scrun-exec-{job}-*-{token}*")]
+
+
 @pytest.fixture
 def token() -> Iterator[str]:
     """A process's name; nothing of it may be left."""
     made = f"test-{uuid.uuid4().hex}"
     yield made
-    assert not os.path.exists(f"/tmp/scrun-exec-{made}")
+    assert not directories(made)
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_
 ) -> None:
     text = exec_script.run(RECORD, token, watched=False)
     secret = """{"env": ["A='$HOME' `id` \\\\ \\"x"]}"""
-    done = on_a_node(text, f"{RUNS}; exit 7", SCRUN_EXEC_PROCESS=secret)
+    done = on_a_node(text, f"{RUNS}; exit 7", **exec_script.variables(secret))
     assert (done.wait(), *done.communicate()) == (7, "", "")
     assert (tmp_path / "crun.process").read_text() == f"{secret}\n"
     assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.0\n"
@@ -80,17 +87,70 @@ def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_
 
 @pytest.mark.parametrize("size", [exec_script.PIECE - 1, exec_script.PIECE, exec_script.PIECE * 4 + 7])
 def test_a_process_object_of_any_size_arrives_whole(on_a_node: Start, token: str, tmp_path: Path, size: int) -> None:
-    process = ("0123456789abcdef\\n$x" * (size // 16))[:size]
+    process = ("0123456789abcdef\\n$x" * (size // 16))[:size] + "]}"
     text = exec_script.run(RECORD, token, watched=False)
     assert on_a_node(text, RUNS, **exec_script.variables(process)).wait() == 0
     assert (tmp_path / "crun.process").read_text() == f"{process}\n"
 
 
 def test_as_many_variables_are_read_as_are_written_at_most() -> None:
-    names = exec_script.variables("x" * (exec_script.PIECE * exec_script.MOST_PIECES))
+    variables = exec_script.variables("x" * (exec_script.PIECE * exec_script.MOST_PIECES))
+    names = [name for name in variables if name.startswith(exec_script.PROCESS)]
     text = exec_script.run(RECORD, "token", watched=False)
     assert len(names) == exec_script.MOST_PIECES
     assert all(f"${{{name}}}" in text for name in names)
+
+
+# As slurmstepd writes it; the mount's option and the annotation look like variables, too.
+CONFIG = r"""{
+  "process": {
+    "args": [
+      "A=no"
+    ],
+    "env": [
+      "SLURM_PROCID=0",
+      "PMI_RANK=0",
+      "CUDA_VISIBLE_DEVICES=0,1",
+      "AWKWARD=a\"b\\c $HOME `id`] \n",
+      "EMPTY=",
+      "OWN=task",
+      "LAST=] }"
+    ]
+  },
+  "mounts": [
+    {
+      "options": [
+        "MODE=755"
+      ]
+    }
+  ]
+}
+"""
+
+
+def gets(on_a_node: Start, token: str, tmp_path: Path, process: dict[str, Any], left_out: set[str]) -> list[str]:
+    """The environment that the runtime is told of, beside a container whose task has CONFIG's."""
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b/config.json").write_text(CONFIG)
+    said = f"cat <<'END'\n{json.dumps({'status': 'running', 'bundle': f'{tmp_path}/a b'})}\nEND\n".replace("/", "\\/")
+    runtime = RUNS.replace(RUNNING, f"case $1 in state) {said}exit 0; esac; ")
+    text = exec_script.run(RECORD, token, watched=False)
+    done = on_a_node(text, runtime, **exec_script.variables(json.dumps(process), left_out))
+    assert (done.wait(), *done.communicate()) == (0, "", "")
+    env: list[str] = json.loads((tmp_path / "crun.process").read_text())["env"]
+    return env
+
+
+def test_it_has_what_the_task_was_given_but_what_is_left_out(on_a_node: Start, token: str, tmp_path: Path) -> None:
+    task = ["SLURM_PROCID=0", "CUDA_VISIBLE_DEVICES=0,1", 'AWKWARD=a"b\\c $HOME `id`] \n', "EMPTY=", "LAST=] }"]
+    process = {"args": ["x"], "env": ["A=b"]}
+    assert gets(on_a_node, token, tmp_path, process, {"OWN", "not*a.name"}) == ["A=b", *task]
+
+
+def test_where_the_tasks_environment_is_not_told_it_has_its_own(on_a_node: Start, token: str, tmp_path: Path) -> None:
+    text = exec_script.run(RECORD, token, watched=False)
+    assert on_a_node(text, RUNS, **exec_script.variables('{"env": ["A=b"]}')).wait() == 0
+    assert json.loads((tmp_path / "crun.process").read_text()) == {"env": ["A=b"]}
 
 
 def test_of_several_tasks_it_takes_one_that_is_on_the_node(on_a_node: Start, token: str, tmp_path: Path) -> None:
@@ -116,9 +176,9 @@ def test_the_process_has_the_umask_that_its_runtime_was_called_with(on_a_node: S
 def test_when_its_job_is_ended_by_a_signal_nothing_is_left_on_the_node(on_a_node: Start, token: str) -> None:
     text = exec_script.run(RECORD, token, watched=False)
     running = on_a_node(text, f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}")
-    assert on_a_node(exec_script.watch(token)).wait() == 0
-    with open(f"/tmp/scrun-exec-{token}/pid", encoding="ascii") as file:
-        pid = int(file.read())
+    assert on_a_node(exec_script.watch(RECORD, token)).wait() == 0
+    (made,) = directories(token)
+    pid = int((made / "pid").read_text())
     running.terminate()  # slurmd's signal goes to both
     os.kill(pid, signal.SIGTERM)
     assert running.wait() == 143
@@ -142,7 +202,7 @@ def test_a_process_that_could_not_be_run_is_255_at_once_when_nobody_watches(on_a
     ],
 )
 def test_who_watches_learns_why_it_could_not_be_run(on_a_node: Start, token: str, runtime: str, said: str) -> None:
-    watching = on_a_node(exec_script.watch(token))
+    watching = on_a_node(exec_script.watch(RECORD, token))
     running = on_a_node(exec_script.run(RECORD, token, watched=True), runtime, SCRUN_EXEC_PROCESS="{}")
     assert (watching.wait(), *watching.communicate()) == (exec_script.NOT_RUN, said, "")
     assert running.wait() == 255
@@ -150,21 +210,63 @@ def test_who_watches_learns_why_it_could_not_be_run(on_a_node: Start, token: str
 
 def test_who_watches_is_told_of_a_process_that_runs_while_it_runs(on_a_node: Start, token: str) -> None:
     running = on_a_node(exec_script.run(RECORD, token, watched=True), f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}")
-    watching = on_a_node(exec_script.watch(token))
+    watching = on_a_node(exec_script.watch(RECORD, token))
     assert watching.wait() == 0
-    sending = on_a_node(exec_script.send(token, signal.SIGKILL))
+    sending = on_a_node(exec_script.send(RECORD, token, signal.SIGKILL))
     assert (sending.wait(), *sending.communicate()) == (0, "", "")
     assert running.wait() == 137
 
 
 def test_a_signal_to_a_process_that_is_gone_is_no_error(on_a_node: Start, token: str) -> None:
-    os.mkdir(f"/tmp/scrun-exec-{token}")
-    with open(f"/tmp/scrun-exec-{token}/pid", "w") as file:
-        file.write("")
-    sending = on_a_node(exec_script.send(token, 15).replace("-ge 50", "-ge 1"))
+    made = Path(f"/tmp/scrun-exec-42-1-{token}")
+    made.mkdir()
+    (made / "pid").touch()
+    sending = on_a_node(exec_script.send(RECORD, token, 15).replace("-ge 50", "-ge 1"))
     assert sending.wait() == 0
-    os.unlink(f"/tmp/scrun-exec-{token}/pid")
-    os.rmdir(f"/tmp/scrun-exec-{token}")
+    shutil.rmtree(made)
+
+
+def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(on_a_node: Start, token: str) -> None:
+    def killed(job: int) -> Path:
+        text = exec_script.run({**RECORD, "job": job}, f"{token}-killed", watched=False)
+        process = on_a_node(text, f"{RUNS}; kill -9 $PPID", SCRUN_EXEC_PROCESS="{}")
+        assert process.wait() == -signal.SIGKILL
+        (left,) = directories(f"{token}-killed", job)
+        return left
+
+    left, anothers = killed(42), killed(43)
+    running = on_a_node(
+        exec_script.run(RECORD, token, watched=False), f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}"
+    )
+    assert on_a_node(exec_script.watch(RECORD, token)).wait() == 0
+    assert not left.exists()
+    (its_own,) = directories(token, 42)
+    other = exec_script.run(RECORD, f"{token}-other", watched=False)
+    assert on_a_node(other, RUNS, SCRUN_EXEC_PROCESS="{}").wait() == 0
+    assert (its_own / "pid").exists()
+    assert on_a_node(exec_script.send(RECORD, token, signal.SIGKILL)).wait() == 0
+    assert running.wait() == 137
+    assert anothers.exists()
+    shutil.rmtree(anothers)
+
+
+def test_what_others_put_there_is_left_alone(on_a_node: Start, token: str, tmp_path: Path) -> None:
+    link = Path(f"/tmp/scrun-exec-42-999999999-{token}")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    link.symlink_to(tmp_path / "kept")
+    assert on_a_node(exec_script.run(RECORD, token, watched=False), RUNS, SCRUN_EXEC_PROCESS="{}").wait() == 0
+    assert (tmp_path / "kept" / "file").exists()
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_the_shell_has_nothing_to_say_of_a_runtime_that_is_killed(
+    on_a_node: Start, token: str, script: Callable[..., str], shell: str
+) -> None:
+    text = exec_script.run(RECORD, token, watched=False)
+    runtime = f"{RUNS}; echo its own >&2; kill -9 $$"
+    process = on_a_node('exec "$SHELL" -c "$TEXT"', runtime, SHELL=shell, TEXT=text, SCRUN_EXEC_PROCESS="{}")
+    assert (process.wait(), process.communicate()[1]) == (137, "its own\n")
 
 
 @pytest.mark.parametrize(

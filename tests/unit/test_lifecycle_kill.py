@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
 from scrun.lifecycle import kill
 from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
+from scrun.slurm import srun
 
 
 @pytest.mark.parametrize(
@@ -112,3 +115,123 @@ def test_without_an_anchor_there_is_nobody_to_send_it(written: str, container: C
     container.record["status"] = written
     with pytest.raises(WrongStatus, match="container not running: its anchor is gone"):
         kill.run(container, 15)
+
+
+# --- the anchor's side
+
+
+class FakeStep:
+    """A container's step of one task on one node, which has started; it notes that it is to be ended."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.progress = srun.Progress()
+        self.progress.line("srun: launching StepId=42.3 on host node1, 1 tasks: 0")
+        self.progress.line("srun: Node node1, 1 tasks started")
+        self.ends = 0
+        self._loop = loop
+
+    def end_task(self) -> None:
+        self.progress.line("srun: node1: task 0: Completed")
+
+    def terminate(self) -> None:
+        self.ends += 1
+        self._loop.stop()
+
+
+class FakeAnchor:
+    """What kill needs of an anchor. Its srun runs the command here, with a node's runtime that knows no container."""
+
+    def __init__(self, loop: Loop, container: Container, script: Callable[..., str], runtime: str) -> None:
+        self.loop, self.container, self.status = loop, container, "running"
+        self.step = FakeStep(loop)
+        self.runtime = script(f'echo "$*" >>$0.calls\n{runtime}', "crun")
+        run_here = script('while [ "$1" != -- ]; do shift; done; shift; SLURMD_NODENAME=node1 exec "$@"')
+        self.record = container.record = RECORD | {"srun": [run_here]}
+        self.plan = {"environment": {"PATH": f"{os.path.dirname(self.runtime)}:{os.defpath}"}}
+
+    def log(self, level: str, message: str) -> None:
+        pass
+
+    def calls(self) -> list[str]:
+        return Path(f"{self.runtime}.calls").read_text().splitlines()
+
+
+@pytest.fixture
+def anchor(loop: Loop, container: Container, script: Callable[..., str]) -> FakeAnchor:
+    return FakeAnchor(loop, container, script, "echo no such process >&2; exit 1")
+
+
+def test_a_sigkill_that_the_nodes_runtime_does_not_deliver_soon_goes_to_the_step(anchor: FakeAnchor) -> None:
+    kill.force(anchor, anchor.step)  # type: ignore[arg-type]
+    anchor.loop.run()
+    assert (anchor.step.ends, len(anchor.calls())) == (1, 3), "it has another way, and doesn't try for long"
+
+
+def test_a_sigkill_that_arrived_leaves_the_step_to_end_by_itself(
+    until_a_child_has_gone: Loop, container: Container, script: Callable[..., str]
+) -> None:
+    anchor = FakeAnchor(until_a_child_has_gone, container, script, "exit 0")
+    kill.force(anchor, anchor.step)  # type: ignore[arg-type]
+    until_a_child_has_gone.run()
+    assert (anchor.step.ends, anchor.calls()) == (0, ["--root=/run/user/2000/ kill node1.alice.42.3.0 9"])
+
+
+def _send(anchor: FakeAnchor) -> list[tuple[int, str]]:
+    """Send a signal once, have the task end meanwhile if it does; what came of it."""
+    came: list[tuple[int, str]] = []
+
+    def done(exit_status: int, said: str) -> None:
+        came.append((exit_status, said))
+        anchor.loop.stop()
+
+    kill.send_on_node(anchor, 15, done, tries=1)  # type: ignore[arg-type]
+    return came
+
+
+def test_a_task_that_ended_while_the_signal_was_on_its_way_was_not_missed(anchor: FakeAnchor) -> None:
+    came = _send(anchor)
+    anchor.step.end_task()
+    anchor.loop.run()
+    assert came == [(0, "node1: no such process")]
+
+
+def test_a_task_that_still_runs_was_missed(anchor: FakeAnchor) -> None:
+    came = _send(anchor)
+    anchor.loop.run()
+    assert came == [(1, "node1: no such process")]
+
+
+def test_a_container_of_which_no_task_is_left_needs_no_signal(anchor: FakeAnchor) -> None:
+    anchor.step.end_task()
+    assert _send(anchor) == [(0, "it is starting")]
+    assert not os.path.exists(f"{anchor.runtime}.calls")
+
+
+@pytest.mark.parametrize(("ended", "answer"), [(True, {"sent": 15}), (False, None)])
+def test_a_container_that_ended_while_the_signal_was_on_its_way_is_no_error(
+    ended: bool, answer: dict[str, int] | None, anchor: FakeAnchor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kill, "_PAUSE", 0)
+    answers: list[dict[str, Any]] = []
+
+    def take(message: dict[str, Any]) -> None:
+        answers.append(message)
+        anchor.loop.stop()
+
+    kill.deliver(anchor, 15, take)  # type: ignore[arg-type]
+    if ended:
+        anchor.record["exit_status"] = 0
+    anchor.loop.run()
+    expected = {"error": "WrongStatus", "message": "cannot kill container 'box': container not running"}
+    assert answers == [answer or expected]
+
+
+@pytest.mark.parametrize(("number", "status"), [(15, 143), (10, 138), (0, None), (28, None)])
+def test_a_signal_before_the_start_ends_a_container_unless_no_process_would_die_of_it(
+    number: int, status: int | None, anchor: FakeAnchor
+) -> None:
+    ended: list[int] = []
+    anchor.step, anchor.status, anchor.end = None, "created", ended.append  # type: ignore[assignment, attr-defined]
+    answers: list[dict[str, Any]] = []
+    kill.deliver(anchor, number, answers.append)  # type: ignore[arg-type]
+    assert (answers, ended) == ([{"sent": number}], [status] if status else [])

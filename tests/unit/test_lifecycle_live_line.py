@@ -71,6 +71,18 @@ def test_it_counts_the_time_while_nobody_does_anything(terminal: tuple[int, int]
     line.clear()
 
 
+def test_the_time_is_told_each_second_and_what_has_none_is_written_once(terminal: tuple[int, int]) -> None:
+    master, slave = terminal
+    line = LiveLine(slave)
+    line.show("one")
+    assert drawn(master) == "\rscrun: one\x1b[K"
+    assert signal.getitimer(signal.ITIMER_REAL)[1] == 1.0
+    signal.raise_signal(signal.SIGALRM)
+    os.write(slave, b"nothing more")
+    assert drawn(master) == "nothing more"
+    line.clear()
+
+
 def test_it_never_takes_more_than_one_line(terminal: tuple[int, int]) -> None:
     master, slave = terminal
     line = LiveLine(slave)

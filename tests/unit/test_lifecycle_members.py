@@ -205,3 +205,12 @@ def test_no_fork_escapes_the_signals(node: Callable[..., Record]) -> None:
     finally:
         os.killpg(first.pid, signal.SIGKILL)
         first.wait()
+
+
+# The shell's own kill, which first does nothing a few times, as a process does that can't be stopped at the moment.
+SLOW_TO_STOP = 'times=0; kill() { times=$((times + 1)); [ $times -lt 5 ] || command kill "$@"; }\n'
+
+
+def test_a_process_that_is_slow_to_stop_is_looked_at_until_it_has(node: Callable[..., Record], tree: list[int]) -> None:
+    done = run(node(min(tree)), SLOW_TO_STOP + pause.STOP)
+    assert (done.returncode, states(tree)) == (0, "TTT")

@@ -19,6 +19,8 @@ UNREACHABLE = "*\t00000000\t00000000\t0200\t0\t0\t0\t00000000\t0\t0\t0\n"
 ZERO = "0" * 32
 DEFAULT6 = f"{ZERO} 00 {ZERO} 00 fe80{'0' * 28} 00000400 00000001 00000000 00000003 eth0\n"
 BORN6 = f"{ZERO} 00 {ZERO} 00 {ZERO} ffffffff 00000001 00000000 00200200 lo\n"
+LOOPBACK6 = f"{ZERO} 00 {ZERO} 00 {ZERO} 00000400 00000001 00000000 00000003 lo\n"
+UNREACHABLE6 = f"{ZERO} 00 {ZERO} 00 {ZERO} 00000400 00000001 00000000 00200200 eth0\n"
 LINK6 = f"fe80{'0' * 28} 40 {ZERO} 00 {ZERO} 00000100 00000001 00000000 00000001 eth0\n"
 
 
@@ -30,6 +32,8 @@ LINK6 = f"fe80{'0' * 28} 40 {ZERO} 00 {ZERO} 00000100 00000001 00000000 00000001
         (HEAD + SUBNET, BORN6 + LINK6, False),  # an internal network
         (HEAD, BORN6, False),  # --network none
         (HEAD + UNREACHABLE, BORN6, False),
+        (HEAD, UNREACHABLE6, False),
+        (HEAD, LOOPBACK6, False),  # a way, but not out
         ("", "", False),
         (HEAD + "nonsense\n", "nonsense", False),
     ],

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import scrun.slurm
 from scrun.lifecycle import processes, standin, wire
 from scrun.lifecycle.container import Container
 
@@ -40,28 +45,70 @@ class Rehearsed:
         os.close(self.channel)
 
 
-@pytest.fixture(params=["in the machine's network namespace", "in a new network namespace"])
-def rehearsed(request: pytest.FixtureRequest, fork: Fork, container: Container) -> Rehearsed:
-    """A stand-in, before and after it moved to a network namespace of its own."""
+PLACES = {
+    "in the machine's namespaces": None,
+    "in a new network namespace": {"pid": False, "network": True},
+    "in a new pid namespace": {"pid": True, "network": False},
+    "in both": {"pid": True, "network": True},
+}
+
+
+@pytest.fixture(params=PLACES)
+def rehearsed(request: pytest.FixtureRequest, fork: Fork, container: Container, subreaper: None) -> Rehearsed:
+    """A stand-in, before and after it moved to namespaces of its own."""
     made = Rehearsed(fork, container)
-    if request.param == "in a new network namespace":
-        _move(made)
+    if where := PLACES[request.param]:
+        _move(made, **where)
+    return made
+
+
+@pytest.fixture(params=[False, True], ids=["", "in a new pid namespace"])
+def ready(request: pytest.FixtureRequest, fork: Fork, container: Container, subreaper: None) -> Rehearsed:
+    """A stand-in that has its signals set up: it answers only then."""
+    made = Rehearsed(fork, container)
+    _move(made, pid=request.param, network=True)
     return made
 
 
 @pytest.fixture
-def ready(fork: Fork, container: Container) -> Rehearsed:
-    """A stand-in that has its signals set up: it answers only then."""
-    made = Rehearsed(fork, container)
-    _move(made)
-    return made
+def subreaper() -> Iterator[None]:
+    """This process is what conmon is: the parent of what its children leave."""
+    libc = ctypes.CDLL(None)
+    assert not libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    assert not libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+        os.waitpid(int(pid), 0)
 
 
-def _move(standin: Rehearsed) -> None:
-    standin.tell({"do": "new network namespace"})
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+
+def _move(standin: Rehearsed, *, pid: bool = False, network: bool = True) -> None:
+    standin.tell({"do": "new namespaces", "pid": pid, "network": network})
     answer = standin.reader.next()
     assert answer is not None
     assert answer["answer"] == "" or "network namespace" in answer["answer"]
+    assert pid or answer["pid"] == 0
+    if answer["pid"]:  # a plain user can't have one
+        assert os.waitpid(standin.pid, 0)[1] == 0
+        standin.pid = answer["pid"]
+
+
+def test_in_a_pid_namespace_of_its_own_it_is_the_first_and_leads_its_group(
+    fork: Fork, exit_code: Wait, container: Container, subreaper: None
+) -> None:
+    made = Rehearsed(fork, container)
+    first = made.pid
+    _move(made, pid=True, network=False)
+    if made.pid == first:
+        pytest.skip("this user may not make a pid namespace")
+    (numbers,) = re.findall(r"^NSpid:(.*)", Path(f"/proc/{made.pid}/status").read_text(), re.MULTILINE)
+    assert numbers.split()[-2:] == [str(made.pid), "1"]
+    assert os.getpgid(made.pid) == os.getsid(made.pid) == made.pid
+    made.tell({"do": "exit", "status": 7})
+    assert exit_code(made.pid) == 7
 
 
 @pytest.mark.parametrize("status", [0, 1, 7, 125, 137, 255])
@@ -73,7 +120,7 @@ def test_it_exits_with_the_containers_status(status: int, fork: Fork, exit_code:
 
 def test_messages_that_come_together_are_each_heeded(fork: Fork, exit_code: Wait, container: Container) -> None:
     made = Rehearsed(fork, container)
-    both = b'{"do": "new network namespace"}\n{"do": "exit", "status": 7}\n'
+    both = b'{"do": "new namespaces", "pid": false, "network": true}\n{"do": "exit", "status": 7}\n'
     os.write(made.channel, both)
     assert exit_code(made.pid) == 7
 
@@ -109,6 +156,12 @@ def test_when_the_anchor_is_gone_it_ends_the_container_and_exits_as_if_killed(
     assert container.record["finished"].endswith("Z")
 
 
+@pytest.mark.parametrize(
+    "rehearsed",
+    # From a pid namespace alone none is reached: there it goes with its job, or at the delete.
+    ["in the machine's namespaces", "in a new network namespace", "in both"],
+    indirect=True,
+)
 def test_a_step_that_the_anchor_left_behind_is_killed(
     rehearsed: Rehearsed, fork: Fork, exit_code: Wait, container: Container
 ) -> None:
@@ -141,3 +194,24 @@ def test_a_container_that_never_got_a_record_has_nothing_to_be_ended(
     container.remove()
     rehearsed.lose_anchor()
     assert exit_code(rehearsed.pid) == 137
+
+
+def test_the_job_is_given_back_from_the_machines_network_where_slurmctld_can_be_reached(
+    fork: Fork, exit_code: Wait, container: Container, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Slurm:
+        """In the place of scrun.slurm.control, which needs libslurm."""
+
+        @staticmethod
+        def cancel(job_id: int) -> None:
+            (tmp_path / "cancelled").write_text(f"{job_id} from {os.readlink('/proc/self/ns/net')}")
+
+    monkeypatch.setitem(sys.modules, "scrun.slurm.control", Slurm)
+    monkeypatch.setattr(scrun.slurm, "control", Slurm, raising=False)
+    made = Rehearsed(fork, container)
+    _move(made)
+    container.record.update(job=7, job_owned=True)
+    container.save()
+    made.lose_anchor()
+    assert exit_code(made.pid) == 137
+    assert (tmp_path / "cancelled").read_text() == f"7 from {os.readlink('/proc/self/ns/net')}"

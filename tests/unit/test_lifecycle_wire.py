@@ -70,6 +70,27 @@ def test_a_message_larger_than_the_sockets_buffer_arrives(
     assert exit_code(pid) == 1
 
 
+class Small(wire.Reader):
+    """One for whom a little is too much."""
+
+    LARGEST = 1000
+
+
+def test_what_is_larger_than_any_message_is_not_collected_for_ever(ends: tuple[int, int]) -> None:
+    reader = Small(ends[1])
+    os.write(ends[0], b"x" * 1001)
+    assert reader.read() == []
+    os.write(ends[0], b"x")
+    assert reader.read() is None, "whoever sends it is hung up on"
+
+
+def test_many_messages_are_more_than_the_largest_together(ends: tuple[int, int]) -> None:
+    reader = Small(ends[1])
+    for _ in range(3):
+        os.write(ends[0], b"{}\n" * 500)
+        assert reader.read() == [{}] * 500
+
+
 def test_the_end_of_the_stream_is_none_even_behind_half_a_message(ends: tuple[int, int]) -> None:
     os.write(ends[0], b'{"a": ')
     os.close(ends[0])

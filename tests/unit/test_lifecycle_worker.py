@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import scrun
-from scrun.lifecycle import processes
+from scrun.lifecycle import processes, wire, work
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
 from scrun.lifecycle.worker import Worker
@@ -129,6 +129,27 @@ def test_a_killed_worker_has_ended(loop: Loop, container: Container) -> None:
     assert (watched.said, watched.ends) == ([], 1)
 
 
+def test_a_child_that_a_worker_leaves_behind_keeps_nobody_waiting_for_its_end(
+    loop: Loop, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, hold = os.pipe()
+
+    def leave_a_child(_work: str, channel: int, _container: Container) -> None:
+        if not os.fork():
+            os.read(held, 1)  # with the worker's channel, until the test has seen the worker's end
+            os._exit(0)
+        wire.send(channel, {"done": True})
+
+    # A worker lets go of all descriptors but its own.
+    os.dup2(held, container.descriptor, inheritable=False)
+    held = container.descriptor
+    monkeypatch.setattr(work, "run", leave_a_child)
+    watched = Watched(loop, container, "leave a child")
+    loop.run()
+    assert (watched.said, watched.ends) == ([{"done": True}], 1)
+    os.close(hold)
+
+
 def test_many_workers_at_once_each_end_once(loop: Loop, container: Container) -> None:
     ended: list[int] = []
 
@@ -154,3 +175,11 @@ def test_every_descriptor_but_the_kept_ones_is_closed(kept: tuple[int, ...]) -> 
     program += "there = [n for n in there if os.path.exists(f'/proc/self/fd/{n}')]\nos.write(60, repr(there).encode())"
     done = subprocess.run([sys.executable, "-ISc", program], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     assert done.stderr.decode() == repr(sorted({*kept, 60}))
+
+
+def test_a_worker_is_there_until_it_has_gone(loop: Loop, container: Container) -> None:
+    watched = Watched(loop, container, "stage in")
+    assert watched.worker.is_there
+    watched.worker.kill()
+    loop.run()
+    assert not watched.worker.is_there

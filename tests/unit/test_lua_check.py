@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from test_lua_hooks import write
 
 import scrun as scrun_package
 from scrun.lua_hooks.check import check
+
+__all__ = ["write"]
 
 Write = Callable[[str], str]
 
@@ -54,17 +57,6 @@ function slurm_scrun_stage_out(id, bundle, orig_bundle)
 end
 return slurm.SUCCESS
 """
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write(text: str) -> str:
-        path = tmp_path / "s.lua"
-        path.write_text(text)
-        path.chmod(0o644)
-        return str(path)
-
-    return write
 
 
 @pytest.mark.parametrize("lua", ["5.1", "5.2", "5.3", "5.4"])
@@ -110,7 +102,8 @@ def test_names_that_are_not_there_are_found_where_no_hook_comes(write: Write) ->
 def test_names_in_comments_strings_and_assignments_are_no_problem(write: Write) -> None:
     path = write(f"""--[[ slurm.a
       slurm.b ]] --[==[ slurm.c ]] ]==] print([==[ slurm.d ]] ]==])
-      slurm.mine = 1 local x = {{slurm = {{x = 1}}}} print(x.slurm.x, 'slurm.d', "a\\"slurm.e", [[slurm.f]], slurm.mine)
+      local function never() slurm.yours = 1 end slurm.mine = 1
+      local x = {{slurm = {{x = 1}}}} print(x.slurm.x, 'slurm.d', "a\\"slurm.e", [[slurm.f]], slurm.mine)
       {GOOD}""")
     assert check(path) == []
 

@@ -10,6 +10,7 @@ import pytest
 
 from scrun.errors import UsageError
 from scrun.slurm import job, parsers, variables
+from scrun.slurm.shared_job import SharedJob
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -147,6 +148,8 @@ def test_a_slip_is_remarked_upon_with_the_nearest_name_and_no_value() -> None:
         ({"cpus": 2}, {"CPUS_PER_TASK": "3"}, {"cpus_per_task": 3}),
         ({"memory": 100}, {"MEM_PER_CPU": "50"}, {"pn_min_memory": 50 | 1 << 63}),
         ({"gpus": -1}, {"GRES": "gpu:a100:1"}, {"tres_per_node": "gres/gpu:a100:1", "shared": None}),
+        ({"cpus": 2, "memory": 100}, {"NTASKS": "1"}, {"pn_min_memory": 100}),
+        ({"cpus": 3, "memory": 100}, {"NTASKS": "4"}, {"pn_min_memory": 34 | 1 << 63}),
         ({"cpus": 2, "memory": 100}, {"NTASKS": "4"}, {"pn_min_memory": 50 | 1 << 63, "min_cpus": 8}),
         (
             {"cpus": 2, "memory": 100, "gpus": 1},
@@ -233,3 +236,63 @@ def test_scruns_own_variables_of_the_document_are_known_to_be_no_slips() -> None
     named = set(re.findall(r"`SCRUN_(\w+)`", document[document.index("## scrun itself") :]))
     assert {"CREATE_TIMEOUT", "RESOURCES", "LUA"} <= named
     assert named <= set(variables.OWN)
+
+
+SHARED = SharedJob(7, "host", "network", {"PARTITION": "short", "CPUS_PER_TASK": "4"}, {"SLURM_JOB_NAME": "scrun"})
+
+
+def test_a_shared_job_is_used_by_one_task_whatever_the_caller_says_of_jobs() -> None:
+    caller = {f"SCRUN_{row.name}": SAMPLES.get(row.name, "1") for row in variables.TABLE if row.field and not row.srun}
+    del caller["SCRUN_MEM_PER_CPU"], caller["SCRUN_CORE_SPEC"]  # said in another way
+    found = job.request(caller, {}, shared=SHARED)
+    assert found.shares
+    assert found.job["existing"] == 7
+    assert found.job["environment"] == {"SLURM_JOB_NAME": "scrun"}
+    assert found.step == {"SLURM_OVERLAP": "1", "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}
+    assert found.asked == SHARED.asked
+    assert found.notes == ["the container runs in job 7 of container host, whose network namespace it shares"]
+
+
+def test_in_a_shared_job_what_is_a_steps_counts() -> None:
+    found = job.request({"SCRUN_LABELIO": "1"}, {"SCRUN_OPEN_MODE": "append"}, shared=SHARED)
+    assert found.shares
+    assert {"SLURM_LABELIO", "SLURM_OPEN_MODE"} < found.step.keys()
+
+
+@pytest.mark.parametrize(
+    ("container", "annotations", "shares"),
+    [
+        ({}, {"slurm.partition": "short", "slurm.cpus-per-task": "4"}, True),
+        ({}, {"slurm.partition": "debug"}, False),
+        ({"SCRUN_GPUS": "1"}, {}, False),
+        ({"SCRUN_NTASKS": "2"}, {}, False),
+        ({"SCRUN_JOB_NAME": "mine"}, {}, True),  # says nothing of where or how much
+        ({"SCRUN_SPREAD_JOB": "no"}, {}, True),
+        ({"SCRUN_SHARE_JOB": "no"}, {}, False),
+        ({"SCRUN_SHARE_JOB": "no"}, {"slurm.share-job": "yes"}, True),
+        ({"SLURM_JOB_ID": "9"}, {}, False),
+    ],
+)
+def test_a_container_that_asks_for_another_job_has_one_of_its_own(
+    container: dict[str, str], annotations: dict[str, str], shares: bool
+) -> None:
+    found = job.request({}, container, annotations, shared=SHARED)
+    assert found.shares == shares
+    assert found.job.get("existing") == (
+        7 if shares else int(container["SLURM_JOB_ID"]) if "SLURM_JOB_ID" in container else None
+    )
+
+
+def test_limits_count_in_a_job_of_ones_own_only() -> None:
+    shared = job.request({}, {}, limits={"cpus": 2, "memory": 100}, shared=SHARED)
+    assert "SLURM_CPUS_PER_TASK" not in shared.step
+    assert any(
+        note.startswith("the container's limits (cpus, memory) have no effect: it runs in job 7")
+        for note in shared.notes
+    )
+    assert not job.request({}, {}, limits={"cpus": 2}).notes
+
+
+def test_what_a_job_was_asked_for_with_is_kept_for_those_who_come() -> None:
+    found = job.request({"SCRUN_PARTITION": "a", "SCRUN_LABELIO": "1"}, {"SCRUN_PARTITION": "b", "SCRUN_GPUS": "2"})
+    assert found.asked == {"PARTITION": "b", "GPUS": "2"}

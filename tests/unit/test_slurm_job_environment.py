@@ -17,6 +17,10 @@ def test_what_salloc_adds_is_there() -> None:
     assert any(line.startswith("SLURM_SUBMIT_HOST=") and len(line) > len("SLURM_SUBMIT_HOST=") for line in found)
 
 
+def test_a_name_that_libslurm_was_not_told_is_left_out() -> None:
+    assert complete(["SLURM_JOB_ID=7", "SLURM_JOB_NAME=(null)"]) == complete(["SLURM_JOB_ID=7"])
+
+
 def test_what_a_real_salloc_gave_is_taken_as_it_is() -> None:
     assert complete(["SLURM_JOB_ID=7"], given={"SLURM_JOB_ID": "7", "SLURM_X": "a=b"}) == {
         "SLURM_JOB_ID=7",

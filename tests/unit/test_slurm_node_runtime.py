@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scrun.errors import NodeRuntimeError
@@ -103,3 +105,16 @@ def test_an_oci_conf_that_names_no_runtime_to_ask_says_what_to_add(settings: dic
 )
 def test_which_runtime_it_is_is_known_by_its_name(settings: dict[str, str], kind: str) -> None:
     assert node_runtime.derive(settings)["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("settings", "hooks"),
+    [
+        ({"RunTimeRun": "exec crun run %n"}, True),
+        ({"RunTimeRun": "/usr/bin/runc run %n", "DisableHooks": ["prestart"]}, True),
+        ({"RunTimeRun": "crun run %n", "DisableHooks": ["prestart", "poststart"]}, False),
+        ({"RunTimeRun": "/opt/site/run %n"}, False),
+    ],
+)
+def test_whether_a_hook_is_run_at_the_start_is_known_of_some_runtimes(settings: dict[str, Any], hooks: bool) -> None:
+    assert node_runtime.derive(settings)["hooks"] is hooks

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrun.slurm import parsers
+from scrun.slurm import bits, parsers
 from scrun.slurm.variables import TABLE
 
 INFINITE = 0xFFFFFFFF
@@ -91,9 +92,14 @@ ACCEPTED: list[tuple[str, str, Any]] = [
 ]
 
 
+def _named(parser: str) -> Callable[[str], Any]:
+    found: Callable[[str], Any] = getattr(bits, parser, None) or getattr(parsers, parser)
+    return found
+
+
 @pytest.mark.parametrize(("parser", "value", "expected"), ACCEPTED)
 def test_a_value_is_read_as_srun_reads_it(parser: str, value: str, expected: Any) -> None:
-    found = getattr(parsers, parser)(value)
+    found = _named(parser)(value)
     assert found == expected
     assert type(found) is type(expected)
 
@@ -129,7 +135,7 @@ REFUSED = {
 @pytest.mark.parametrize(("parser", "value"), [(name, value) for name, values in REFUSED.items() for value in values])
 def test_another_value_is_refused_with_what_is_accepted(parser: str, value: str) -> None:
     with pytest.raises(ValueError, match=r"^[\[a-z].*[^.]$"):
-        getattr(parsers, parser)(value)
+        _named(parser)(value)
 
 
 def test_every_parser_of_the_table_has_rows_above() -> None:
@@ -144,7 +150,7 @@ def test_every_parser_of_the_table_has_rows_above() -> None:
 def test_no_parser_fails_otherwise_than_by_saying_what_it_takes(parser: str, value: str) -> None:
     said = ""
     try:
-        getattr(parsers, parser)(value)
+        _named(parser)(value)
     except ValueError as error:
         said = str(error)
     assert "invalid literal" not in said

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ from test_staging_bring_back import Run
 from test_staging_node import FakeStep, Notes, bundle, is_root, make_container, needs_mounts
 
 from scrun.errors import StagingError
+from scrun.staging import entries, trees
 from scrun.staging.changes import Changes
-from scrun.staging.model import Part
+from scrun.staging.model import Copy, Part, Staged
+from scrun.staging.stage_out import stage_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,3 +166,87 @@ def test_root_writes_to_a_volume_with_the_rights_of_the_jobs_user(tmp_path: Path
     assert "'closed': Permission denied" in notes.at("error")
     status = (volume / "open/made").stat()
     assert (status.st_uid, status.st_gid, os.geteuid(), os.getegid()) == (4711, 4712, 0, 0)
+
+
+def test_a_hard_link_from_one_part_to_another_breaks_the_archive(tmp_path: Path, bundle: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "file").write_text("safe")
+    parts = [Part("rootfs", str(bundle / "rootfs"), True, True), Part("mounts/0", str(volume), True, True)]
+    with (
+        Changes(make_container(bundle, FakeStep(tmp_path)), parts, Notes()) as changes,
+        pytest.raises(StagingError, match="a hard link from 'rootfs/mine' to 'mounts/0/file'"),
+    ):
+        changes.apply(archive(GONE, ("rootfs/mine", tarfile.LNKTYPE, "mounts/0/file"), END))
+    assert (volume / "file").stat().st_nlink == 1
+
+
+@pytest.mark.skipif(not is_root, reason="needs a small disk")
+def test_a_full_disk_is_no_success(tmp_path: Path, bundle: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "small", bundle / "rootfs"], check=True)
+    try:
+        part = Part("rootfs", str(bundle / "rootfs"), True, True)
+        with (
+            Changes(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
+            pytest.raises(OSError, match="No space left"),
+        ):
+            changes.apply(archive(GONE, ("rootfs/large", tarfile.REGTYPE, bytes(1 << 16)), END))
+    finally:
+        subprocess.run(["umount", bundle / "rootfs"], check=True)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_any_more_is_not_copied_back(
+    make: Callable[[Path], None], tmp_path: Path, bundle: Path
+) -> None:
+    copy, source = tmp_path / "copy", tmp_path / "source"
+    make(copy)
+    source.write_text("safe")
+    staged = Staged("/b", "/r", copies=(Copy(str(copy), str(source), 1, 1),))
+    step = FakeStep(tmp_path)
+    stage_out(make_container(bundle, step), staged, step, log=Notes())
+    assert source.read_text() == "safe"
+
+
+def test_a_named_pipe_is_not_the_empty_file_that_another_node_made(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    info = tarfile.TarInfo("rootfs/pipe")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert not entries.is_same(b"pipe", directory, info, io.BytesIO(b""))
+    finally:
+        os.close(directory)
+
+
+@pytest.mark.parametrize(
+    ("mtime", "nanoseconds"),
+    [("0", 0), ("1.5", 1_500_000_000), ("-1.5", -1_500_000_000), ("1700000000.123456789", 1_700_000_000_123_456_789)],
+)
+def test_a_time_keeps_its_nanoseconds_before_1970_too(mtime: str, nanoseconds: int) -> None:
+    info = tarfile.TarInfo("x")
+    info.pax_headers = {"mtime": mtime}
+    assert entries.mtime_ns(info) == nanoseconds
+
+
+def test_what_overlayfs_noted_on_the_node_means_nothing_here(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("rootfs/file")
+    info.pax_headers = {"SCHILY.xattr.user.overlay.origin": "x", "SCHILY.xattr.user.mine": "y", "mtime": "1"}
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        entries.make(b"file", directory, info, io.BytesIO(b""), None)
+    finally:
+        os.close(directory)
+    assert os.listxattr(tmp_path / "file") == ["user.mine"]
+
+
+@pytest.mark.skipif(not is_root, reason="needs a right to mount")
+def test_what_is_mounted_in_a_directory_is_not_removed_with_it(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "mounted").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "x", tmp_path / "tree" / "mounted"], check=True)
+    try:
+        (tmp_path / "tree" / "mounted" / "theirs").touch()
+        with pytest.raises(OSError, match="something is mounted there"):
+            trees.remove(str(tmp_path / "tree"))
+        assert (tmp_path / "tree" / "mounted" / "theirs").exists()
+    finally:
+        subprocess.run(["umount", tmp_path / "tree" / "mounted"], check=True)

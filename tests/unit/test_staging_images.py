@@ -16,7 +16,7 @@ from scrun.slurm import slurm_conf
 from scrun.staging.children import Children
 from scrun.staging.content import Hashing
 from scrun.staging.feed import Feed
-from scrun.staging.images import Delta, Tree, parse, scan, settled
+from scrun.staging.images import Delta, Tree, holes, parse, scan, settled
 from scrun.staging.kept import Images
 from scrun.staging.summing import Summing
 
@@ -72,6 +72,13 @@ def test_the_same_tree_has_the_same_name_and_no_delta(root: Path, images: Images
     assert (tree.size, tree.files) == (1_000_000 + sum(10_000 * len(name) for name in files), 9)
     images.keep(tree)
     assert images.closest(listed(root)) == (tree.name, Delta())
+
+
+def test_holes_take_no_room(root: Path) -> None:
+    with open(root / "sparse", "wb") as file:
+        file.truncate(1 << 30)
+        file.write(bytes(5000))
+    assert 0.9 * (1 << 30) < holes(str(root), listed(root)) <= 1 << 30
 
 
 def test_an_unknown_tree_is_its_own_image(root: Path, images: Images) -> None:
@@ -390,3 +397,75 @@ def test_the_ports_that_nodes_can_reach_are_those_of_srun(tmp_path: Path, text: 
     (tmp_path / "slurm.conf").write_text(text)
     assert slurm_conf.srun_ports({"SLURM_CONF": str(tmp_path / "slurm.conf")}) == ports
     assert slurm_conf.srun_ports({"SLURM_CONF": str(tmp_path / "none")}) == (0, 0)
+
+
+def test_a_node_that_is_connected_is_not_replaced_by_who_comes_later() -> None:
+    feed = Feed()
+    first, second = (socket.create_connection(("127.0.0.1", feed.port)) for _ in range(2))
+    first.sendall(f"{feed.token} node1\n".encode())
+    assert feed.wait_for(["node1"])
+    second.sendall(f"{feed.token} node1\n".encode())
+    assert second.recv(1) == b""
+    read_end, write_end = os.pipe()
+    feed.send(read_end, ["node1"])
+    os.write(write_end, b"stream")
+    os.close(write_end)
+    assert first.makefile("rb").read() == b"stream"
+    feed.close()
+    first.close()
+    second.close()
+
+
+def test_of_a_range_of_ports_it_takes_one_that_is_free() -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        feed = Feed((port, port + 20))
+        assert port < feed.port <= port + 20
+        feed.close()
+        with pytest.raises(OSError, match="in use"):
+            Feed((port, port))
+
+
+def _changed_later(name: bytes, identity: bytes) -> tuple[Tree, Tree]:
+    """A tree of one file before it was carried, and after: the same but for its inode and ctime."""
+    was = b"f 644 0 0 4 1.0 \0"
+    before, after = (Tree(one.decode(), name + b"\0" + was + one + b"\0", 4, 1) for one in (b"1.0 7", identity))
+    return before, after
+
+
+@pytest.mark.parametrize(("identity", "others"), [(b"1.0 7", []), (b"2.0 7", [b"file"]), (b"1.0 8", [b"file"])])
+def test_a_file_that_was_written_to_while_it_was_carried_is_told_by_its_ctime_alone(
+    identity: bytes, others: list[bytes]
+) -> None:
+    assert settled(*_changed_later(b"file", identity))[1] == others
+
+
+def _listing(*names: str, size: int = 100_000) -> Tree:
+    """A tree of files, each of its own identity."""
+    fields = [f"{name}\0f 644 0 0 {size} 1.0 \0{hash(name)}.0 {number}\0" for number, name in enumerate(names)]
+    return Tree(f"tree{len(names)}", "".join(fields).encode(), size * len(names), len(names))
+
+
+def test_a_tree_that_lacks_most_of_an_images_files_is_not_near_although_nothing_has_to_be_sent(images: Images) -> None:
+    many = [f"file{number}" for number in range(3000)]
+    images.keep(_listing(*many, size=1))
+    tree = _listing(*many[:1600], size=1)
+    assert images.closest(tree) == (tree.name, Delta())
+
+
+def test_checksums_that_do_not_fit_the_listing_count_for_nothing(
+    root: Path, copy: Path, images: Images, tmp_path: Path
+) -> None:
+    sums = tmp_path / "images" / f".{listed(root).name}.sums"
+    sums.write_bytes(sums.read_bytes()[:-1])
+    assert images.closest(listed(copy), checksums(copy)) == (listed(copy).name, Delta())
+
+
+def test_a_copy_that_is_used_keeps_its_image_from_being_forgotten(
+    root: Path, copy: Path, images: Images, tmp_path: Path
+) -> None:
+    image = tmp_path / "images" / listed(root).name
+    images.closest(listed(copy), checksums(copy))
+    os.utime(image, ns=(0, 0))
+    images.closest(listed(copy), checksums(copy))
+    assert image.stat().st_mtime > 0

@@ -122,3 +122,10 @@ def test_a_directory_is_described_as_a_node_describes_it(tmp_path: Path) -> None
 
 def test_what_can_not_be_looked_at_has_no_description(tmp_path: Path) -> None:
     assert facts.of([str(tmp_path / "none")]) == [None]
+
+
+def test_a_clock_that_was_set_back_makes_nothing_known_for_years(file: Path) -> None:
+    Known(str(file), MOUNTS).learn(["/home/x"], [], ["node1"])
+    learnt = fastjson.loads(file.read_text())
+    file.write_text(fastjson.dumps({key: int(time.time()) + 10**6 for key in learnt}))
+    assert not Known(str(file), MOUNTS).says("/home/x", ["node1"])

@@ -12,7 +12,7 @@ from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_cont
 
 from scrun.errors import StagingError
 from scrun.staging.facts import Facts
-from scrun.staging.model import Staged
+from scrun.staging.model import Beside, Staged
 from scrun.staging.probe import _same
 from scrun.staging.stage_in import stage_in
 from scrun.staging.stage_out import discard, stage_out
@@ -42,6 +42,21 @@ def test_shared_bundle_is_used_where_it_is(tmp_path: Path, bundle: Path) -> None
     stage_out(container, staged, step, log=notes)
     assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
     assert len(step.started) == 1, "stage_out is on the critical path and needs no step"
+
+
+def test_file_beside_the_config_lies_in_the_bundle_and_every_config_knows_of_it(tmp_path: Path, bundle: Path) -> None:
+    beside = Beside("note", b"text", lambda config, where: {**config, "hostname": where})
+    step = FakeStep(tmp_path)
+    variants = {"other": lambda config: {**config, "domainname": "other"}}
+    container = make_container(bundle, step)
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), beside=beside, variants=variants)
+    with open(staged.beside, "rb") as file:
+        assert file.read() == b"text"
+    assert staged.beside == f"{staged.bundle}/note"
+    assert config_of(staged)["hostname"] == staged.bundle
+    with open(f"{staged.bundle}/other/config.json") as file:
+        other = json.load(file)
+    assert (other["hostname"], other["domainname"]) == (staged.bundle, "other")
 
 
 def test_given_config_is_not_changed(tmp_path: Path, bundle: Path) -> None:
@@ -121,6 +136,19 @@ def test_spool_replaced_by_a_link_takes_nothing_along(tmp_path: Path, bundle: Pa
     assert (precious / "file").exists()
 
 
+def test_mounts_that_the_nodes_have_as_they_are_here_are_told(tmp_path: Path, bundle: Path) -> None:
+    (here, carried) = (tmp_path / "here", tmp_path / "carried")
+    for path in (here, carried):
+        path.mkdir()
+    (tmp_path / "small").write_text("")
+    step = FakeStep(tmp_path, hidden=[carried])
+    mounts = [bind(path, f"/{path.name}") for path in (here, carried, tmp_path / "small")]
+    container = make_container(bundle, step, mounts=mounts)
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes())
+    assert staged.seen == (str(here), str(tmp_path / "small"))
+    assert Staged.from_dict(json.loads(json.dumps(staged.to_dict()))) == staged
+
+
 def test_small_file_that_nodes_do_not_see_is_copied_and_its_change_brought_back(tmp_path: Path, bundle: Path) -> None:
     private = tmp_path / "private"
     private.mkdir()
@@ -161,16 +189,6 @@ def test_copy_replaced_by_a_link_is_not_followed(tmp_path: Path, bundle: Path) -
         assert (private / "hosts").read_text() == "before\n"
 
 
-def test_shm_of_the_login_host_becomes_one_of_the_node(tmp_path: Path, bundle: Path) -> None:
-    (tmp_path / "shm").mkdir()
-    step = FakeStep(tmp_path)
-    container = make_container(bundle, step, mounts=[bind(tmp_path / "shm", "/dev/shm", "nosuid", "rprivate")])
-    [mount] = config_of(stage_in(container, step, adapt=as_it_is, log=Notes()))["mounts"]
-    assert (mount["type"], mount["source"]) == ("tmpfs", "shm")
-    assert mount["options"][:2] == ["nosuid", "mode=1777"]
-    assert mount["options"][2].startswith("size=")
-
-
 def test_nodes_own_paths_are_left_alone(tmp_path: Path, bundle: Path) -> None:
     private = tmp_path / "private"
     private.mkdir()
@@ -181,7 +199,9 @@ def test_nodes_own_paths_are_left_alone(tmp_path: Path, bundle: Path) -> None:
         "mounts": [{"source": "/opt/apps", "destination": "/apps", "options": ["ro"]}],
     }
     container = make_container(bundle, step, mounts=mounts)
-    config = config_of(stage_in(container, step, adapt=as_it_is, log=Notes(), options=options))
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), options=options)
+    config = config_of(staged)
+    assert staged.seen == (), "they may be others there"
     sources = [mount["source"] for mount in config["mounts"]]
     assert sources == ["/proc/cpuinfo", "/dev/null", str(private), "/no/such", "/opt/apps"]
     assert config["mounts"][-1]["options"] == ["rbind", "ro"]

@@ -8,6 +8,9 @@ The interpreter knows exactly the keywords that config.schema.json uses; ``patte
 :data:`_PATTERNS`, which spell out what ``re`` would do.
 """
 
+# Every keyword's check takes the same three arguments, whether it has a use for them or not.
+# ruff: noqa: ARG001
+
 from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
@@ -36,7 +39,7 @@ def accepts(value: Any, schema: Schema, root: Schema) -> bool:
     return True
 
 
-def _annotation(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ARG001 (every keyword's signature)
+def _annotation(value: Any, schema: Schema, root: Schema) -> bool:
     return True
 
 
@@ -47,14 +50,14 @@ def _ref(value: Any, schema: Schema, root: Schema) -> bool:
     return accepts(value, root["$defs"][name], root)
 
 
-def _type(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ARG001
+def _type(value: Any, schema: Schema, root: Schema) -> bool:
     is_type = _TYPES.get(str(schema["type"]))
     if is_type is None:
         raise UnknownKeyword(f"type {schema['type']}")
     return is_type(value)
 
 
-def _required(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ARG001
+def _required(value: Any, schema: Schema, root: Schema) -> bool:
     return not isinstance(value, dict) or all(key in value for key in schema["required"])
 
 
@@ -77,27 +80,27 @@ def _items(value: Any, schema: Schema, root: Schema) -> bool:
     return not isinstance(value, list) or all(accepts(member, rule, root) for member in value)
 
 
-def _min_items(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ARG001
+def _min_items(value: Any, schema: Schema, root: Schema) -> bool:
     return not isinstance(value, list) or len(value) >= schema["minItems"]
 
 
-def _min_length(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ARG001
+def _min_length(value: Any, schema: Schema, root: Schema) -> bool:
     return not isinstance(value, str) or len(value) >= schema["minLength"]
 
 
-def _minimum(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ARG001
+def _minimum(value: Any, schema: Schema, root: Schema) -> bool:
     return not _is_number(value) or value >= schema["minimum"]
 
 
-def _maximum(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ARG001
+def _maximum(value: Any, schema: Schema, root: Schema) -> bool:
     return not _is_number(value) or value <= schema["maximum"]
 
 
-def _enum(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ARG001
+def _enum(value: Any, schema: Schema, root: Schema) -> bool:
     return value in schema["enum"]  # strings only: a test holds the schema to it
 
 
-def _pattern(value: Any, schema: Schema, root: Schema) -> bool:  # noqa: ARG001
+def _pattern(value: Any, schema: Schema, root: Schema) -> bool:
     matches = _PATTERNS.get(schema["pattern"])
     if matches is None:
         raise UnknownKeyword(f"pattern {schema['pattern']}")

@@ -45,7 +45,8 @@ def from_words(
     Raises:
         UsageError: one of them can't be understood; it is named.
     """
-    for word in (*args, *env, cwd):
+    variables = [*filter(None, map(_variable, env))]
+    for word in (*args, *variables, cwd):
         try:
             word.encode()
         except UnicodeEncodeError:
@@ -53,7 +54,7 @@ def from_words(
                 f"{word!r} is not UTF-8: in JSON, as runtimes are told of a process, it has no form"
             ) from None
     process = {**container, "args": list(args), "terminal": terminal}
-    process["env"] = [*container.get("env", ()), *map(_variable, env)]
+    process["env"] = [*container.get("env", ()), *variables]
     if cwd:
         process["cwd"] = cwd
     if user or additional_gids:
@@ -101,10 +102,23 @@ def adapted(
     return made
 
 
+def differs(env: Sequence[str], container: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Where the environment of a further process is another than the container's own, which engines repeat for it.
+
+    The names of the variables that were said for the process, and of those that it shall not have.
+    """
+    there = {entry.partition("=")[0] for entry in env}
+    said = {entry.partition("=")[0] for entry in {*env}.difference(container)}
+    return said, {entry.partition("=")[0] for entry in container} - there
+
+
 def _variable(text: str) -> str:
+    """An entry of the environment; NAME alone is the caller's own, and nothing where they have none."""
     if not text.partition("=")[0]:
         raise UsageError(f"--env {text!r} names no variable: use NAME=VALUE")
-    return text if "=" in text else f"{text}={os.environ.get(text, '')}"
+    if "=" in text:
+        return text
+    return f"{text}={os.environ[text]}" if text in os.environ else ""
 
 
 def _user(text: str) -> dict[str, int]:

@@ -18,6 +18,7 @@ from scrun.lifecycle.console import Nudge, open_terminal
 from scrun.lifecycle.ending import Ending
 from scrun.lifecycle.pid_file import write_pid_file
 from scrun.lifecycle.preparation import Preparation
+from scrun.lifecycle.stdio import Stdio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 # Seconds that start waits for the process to run (a site's prolog can be slow): meanwhile docker and podman hold the
 # container's lock.
 START_LIMIT = 20.0
-# Seconds between two attempts to give the job back while slurmctld doesn't answer: the first, and the longest.
-_OWED_AGAIN, _OWED_LONGEST = 2.0, 60.0
 NOT_RUN = 125  # the exit status of a container that could not be run once create had returned; docker's own for that
 
 
@@ -60,6 +59,7 @@ class Anchor:
         self._standin, self._standin_reader = standin, wire.Reader(standin)
         self._standin_there = True
         self._standin_ready = False  # it is where it shall be
+        self._due = False  # the caller is to be told that the container is there
         self._prepared = False
         self._failure: ScrunError | None = None
         self._forced: int | None = None  # the exit status that a kill decided
@@ -68,8 +68,8 @@ class Anchor:
         self._at_end: list[Answer] = []
         self._unsaved = False  # said already
         self._unwanted = False  # its directory goes when nothing is owed any more
-        self._owed_timer, self._owed_pause = 0, _OWED_AGAIN
-        self._stdio: list[int] = [0, 1, 2]
+        self.stdio = Stdio(container)
+        self.log, self.say = self.stdio.log, self.stdio.say
         self._pid_file = -1
         self._patience = 0
         loop.watch(creator, self._from_creator)
@@ -106,6 +106,7 @@ class Anchor:
 
     def _create(self, plan: Message) -> None:
         self.plan = plan
+        self.stdio.levels = plan.get("log_levels", self.stdio.levels)
         self._attached = plan["attached"]
         self.record.update(plan["record"])
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
@@ -113,8 +114,9 @@ class Anchor:
             return
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
-        if plan["new_network_namespace"]:
-            wire.send(self._standin, {"do": "new network namespace"})
+        if plan["new_network_namespace"] or self._is_podmans():
+            moves = {"pid": self._is_podmans(), "network": plan["new_network_namespace"]}
+            wire.send(self._standin, {"do": "new namespaces", **moves})
         else:
             self._standin_ready = True
         if self._preparation:
@@ -134,28 +136,28 @@ class Anchor:
         self._stager = self._preparation.stager if self._preparation else None
         self._preparation = None
         self._prepared = True
-        if self.plan["terminal"] and (tasks := launch.tasks(self.plan, self.record)) > 1:
-            # srun gives it to the first only, and the others' runtime fails: their config asks for one too.
-            self._give_up(
-                UsageError(
-                    f"a terminal can't be shared by {tasks} tasks: do without it (-t), or ask for one task "
-                    "(SCRUN_NTASKS=1, SCRUN_JOB_NUM_NODES=1)"
-                )
-            )
+        try:
+            launch.check_terminal(self.plan, self.record)
+        except UsageError as error:
+            self._give_up(error)
             return
-        self._created()
+        if self.status == status.CREATING:
+            self._created()
+        else:
+            self._show_podman()  # now that it is known where the files are
         if self.status == status.RUNNING:
             self._launch()
 
     def _created(self) -> None:
         """Tell the caller that the container is there; its job may still be queued."""
         self.loop.forget(self._patience)
+        self._due = True
         if self.status != status.CREATING or not self._standin_ready:
             return
         try:
             if self.plan["terminal"]:
                 terminal = open_terminal(self.plan["console_socket"], self.plan["console_size"])
-                self._replace_stdio([terminal] * 3)
+                self.stdio.replace([terminal] * 3)
             if self.plan["pid_file"]:
                 self._pid_file = write_pid_file(self.plan["pid_file"], self.record["pid"])
         except ScrunError as error:
@@ -169,8 +171,17 @@ class Anchor:
             wire.send(self._creator, {"created": True})
         if not self._attached:
             self._drop_creator()
-        if self.record["annotations"].get("io.container.manager") == "libpod":
-            wire.send(self._standin, {"do": "hide this host"})
+        self._show_podman()
+
+    def _is_podmans(self) -> bool:
+        """Whether podman may look into the stand-in; an attached one is a person's, and its parent waits for it."""
+        return not self._attached and self.record["annotations"].get("io.container.manager") == "libpod"
+
+    def _show_podman(self) -> None:
+        """Have podman find, where it looks by itself, nothing of this host but the files that the container runs on."""
+        if self._is_podmans() and self._standin_there:
+            rootfs = self._prepared and launch.is_rootfs_here(self.record)
+            wire.send(self._standin, {"do": "show podman", "rootfs": rootfs})
 
     def _drop_creator(self) -> None:
         if self._creator is not None:
@@ -201,8 +212,9 @@ class Anchor:
 
     def start(self, answer: Answer) -> None:
         """Run the container's process; the answer comes when it runs or has failed to, at once while the job waits."""
-        if not status.can_start(self.status):
-            answer(wire.failure(WrongStatus(f"cannot start container {self.container.id!r}: it is {self.status}")))
+        now = self.container.phase()
+        if not status.can_start(now):
+            answer(wire.failure(WrongStatus(f"cannot start container {self.container.id!r}: it is {now}")))
             return
         self.set_status(status.RUNNING)
         if self._prepared:
@@ -222,22 +234,20 @@ class Anchor:
             self.loop,
             self.container,
             self.plan,
-            self._stdio,
+            self.stdio.descriptors,
             log=self.log,
             started=self._step_started,
-            ended=lambda exit_status: self._finish(exit_status if self._forced is None else self._forced),
+            ended=self._step_ended,
             failed=self._task_failed,
         )
         self.record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
         self.save()
         # From here on only srun has the container's input and output; one copy of standard error is for our own words.
-        self._replace_stdio([-1, -1, self._stdio[2]])
+        self.stdio.replace([-1, -1, self.stdio.descriptors[2]])
 
     def _step_started(self, error: SlurmError | None) -> None:
         if error:
-            from scrun.staging import known
-
-            known.forget(known.memory())  # perhaps the node doesn't see what it did
+            self._forget_what_is_known()
             self._forced = NOT_RUN if self._forced is None else self._forced
             if not self._start_answer:
                 self.say(str(error))
@@ -246,8 +256,31 @@ class Anchor:
             self.record.update(step=progress.step, **progress.tasks_of_record(), started=log.timestamp())
             self.save()
             if self.plan["terminal"]:
-                Nudge(self.loop, lambda: self._stdio[2])
+                Nudge(self.loop, lambda: self.stdio.descriptors[2])
         self._answer_start(error)
+
+    def _step_ended(self, exit_status: int) -> None:
+        """The container's process has ended, or was never run; the status alone doesn't tell."""
+
+        def found(refused: bool) -> None:
+            if refused and self._forced is None:
+                self._forget_what_is_known()
+                nodes = self.record["nodes"]
+                self.say(f"the container's process was not run: what the runtime of {nodes} said is above")
+            self._finish((NOT_RUN if refused else exit_status) if self._forced is None else self._forced)
+
+        if self._forced is None and self.record.get("started") and 0 < exit_status < 128:
+            from scrun.lifecycle import refusal
+
+            refusal.find(self.loop, self.record, self.plan["environment"], found)
+        else:
+            found(False)
+
+    def _forget_what_is_known(self) -> None:
+        """Perhaps the node doesn't see what it did."""
+        from scrun.staging import known
+
+        known.forget(known.memory())
 
     def _answer_start(self, error: ScrunError | None) -> None:
         """Answer whoever called start, once; what goes wrong later is said on the container's standard error."""
@@ -271,6 +304,9 @@ class Anchor:
         if self._forced is not None or "exit_status" in self.record:
             return
         self._forced = exit_status
+        if self.status != status.CREATING:
+            self.record["ending"] = True
+            self.save()  # before whoever asked for it is answered: the record is what exec looks at
         if self.step:
             kill.force(self, self.step)
         else:
@@ -279,8 +315,8 @@ class Anchor:
     def at_end(self, answer: Answer) -> None:
         """Answer when the container has ended and its job is given back, or that can't be done now."""
         self._at_end.append(answer)
-        if self._owed_timer:
-            self._pay_again()
+        if self._ending:
+            self._ending.try_now()
 
     def _end(self) -> Ending:
         if not self._ending:
@@ -288,7 +324,7 @@ class Anchor:
                 self.loop,
                 self.container,
                 stager=self._stager,
-                log=self._told,
+                log=self.stdio.tell,
                 files_back=self._files_back,
                 released=self._leave,
             )
@@ -309,7 +345,7 @@ class Anchor:
             self.say(str(error))
             # What the container made is lost: that is no success.
             self.record["exit_status"] = self.record["exit_status"] or NOT_RUN
-        self._replace_stdio([-1, -1, -1])
+        self.stdio.replace([-1, -1, -1])
         self.record["finished"] = log.timestamp()
         self.set_status(status.STOPPED)
         self._let_standin_exit(self.record["exit_status"])
@@ -324,18 +360,18 @@ class Anchor:
     def _leave(self, error: ScrunError | None) -> None:
         """The last thing: nothing is owed any more, or it could not be paid."""
         if error:
-            self.log("error" if self._owed_pause == _OWED_AGAIN else "debug", str(error))
-        self._unwanted = self._unwanted or (self._attached and not self.plan["keep"])
-        if self.status == status.CREATING:
+            self.log("debug" if self._end().is_repeated else "error", str(error))
+        is_creating, owes = self.status == status.CREATING, isinstance(error, SlurmUnreachable)
+        self._unwanted = self._unwanted or is_creating or (self._attached and not self.plan["keep"])
+        if self._unwanted and not owes and (is_creating or not error):
+            self.container.remove()  # before anybody sees an end of it
+        elif not owes:
+            self.save()
+        if is_creating:
             self._let_standin_exit(1)
-            self._unwanted = True
-        if isinstance(error, SlurmUnreachable):
+        if error and owes:
             self._stay_owing(error)
             return
-        if self._unwanted and (self.status == status.CREATING or not error):
-            self.container.remove()
-        else:
-            self.save()
         if self.status == status.CREATING and self._creator is not None:
             wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
         for answer in self._at_end:
@@ -348,20 +384,13 @@ class Anchor:
             if self.status == status.CREATING:
                 wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
             self._drop_creator()
-        self._replace_stdio([-1, -1, -1])
+        self.stdio.replace([-1, -1, -1])
         self.save()
         for answer in self._at_end:
             self._unwanted = True  # an engine takes it for removed, whatever we say
             answer(wire.failure(SlurmUnreachable(f"{error}: tried again until it answers; the container goes then")))
         self._at_end.clear()
-        self._owed_timer = self.loop.after(self._owed_pause, self._pay_again)
-        self._owed_pause = min(2 * self._owed_pause, _OWED_LONGEST)
-
-    def _pay_again(self) -> None:
-        self.loop.forget(self._owed_timer)
-        self._owed_timer = 0
-        if self._ending:
-            self._ending.try_again()
+        self._end().try_later()
 
     # --- the rest
 
@@ -378,41 +407,13 @@ class Anchor:
             elif message["answer"]:
                 self._give_up(ScrunError(message["answer"]))
             else:
+                if message["pid"]:  # it had to begin anew
+                    self.record.update(pid=message["pid"], pid_started=processes.start_time(message["pid"]))
+                    if not self.save():
+                        continue
                 self._standin_ready = True
-                if self._prepared:
+                if self._due:
                     self._created()
-
-    def _replace_stdio(self, stdio: list[int]) -> None:
-        """Use these descriptors for the container's; close those that are no longer among them."""
-        for descriptor in {*self._stdio} - {*stdio, -1}:
-            os.close(descriptor)
-            if descriptor <= 2:  # the lowest three stay open, so that nothing else gets such a number
-                os.open(os.devnull, os.O_RDWR)
-        self._stdio = stdio
-
-    def log(self, level: str, message: str, *, system: bool = True) -> None:
-        """Write to the anchor's own log, and to syslog unless somebody else does, as far as its levels let through."""
-        in_file, in_syslog = self.plan.get("log_levels", ("debug", "quiet"))
-        if log.rank(level) <= log.rank(in_file):
-            log.append(self.container.child("anchor.log"), level, message)
-        if system and log.rank(level) <= log.rank(in_syslog):
-            log.to_syslog(level, f"container {self.container.id}: {message}", log.DAEMON)
-
-    def _told(self, level: str, message: str) -> None:
-        """What stage_out has to say: changes that did not come back are for who runs the container, too."""
-        if level == "error":
-            self.say(message)
-        else:
-            self.log(level, message)
-
-    def say(self, message: str) -> None:
-        """Tell who reads the container's standard error."""
-        self.log("error", message)
-        if self._stdio[2] >= 0:
-            try:
-                os.write(self._stdio[2], f"scrun: {message}\n".encode("utf-8", "backslashreplace"))
-            except OSError:
-                pass
 
     def set_status(self, new: str) -> None:
         """Enter a status, and write it down."""

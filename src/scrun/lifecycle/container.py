@@ -130,6 +130,11 @@ class Container:
             return written
         return status.STOPPED
 
+    def phase(self) -> str:
+        """The status for who would begin something in the container: :data:`status.ENDING` where it was killed."""
+        now = self.status()
+        return status.ENDING if self.record.get("ending") and now != status.STOPPED else now
+
     def has_process(self) -> bool:
         """Whether the process of the pid file still runs."""
         return processes.is_alive(self.record["pid"], self.record["pid_started"])

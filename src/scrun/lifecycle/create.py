@@ -200,7 +200,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     # Here, not above: what is imported before the anchor is forked stays in its memory.
     from scrun.bundle import adapt_gpus, executable, resources
     from scrun.bundle import config as bundle_config
-    from scrun.lifecycle import network
+    from scrun.lifecycle import network, sharing
     from scrun.slurm import job, oci_conf
 
     bundle = os.path.abspath(options.bundle)
@@ -226,14 +226,17 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
     )
     container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
     annotations = config.get("annotations") or {}
-    request = job.request(environment, container_environment, annotations, resources.limits(config), _directory())
+    shared = sharing.find(container, config)
+    limits = resources.limits(config)
+    request = job.request(environment, container_environment, annotations, limits, _directory(), shared.job())
+    shared.join(container, request)
     request.job["gpu_devices"] = bool(adapt_gpus.numbered(config))
     for note in request.notes:
         output.say("info", note)
     command = srun.program(settings, environment) + srun.component(request.job.get("existing"), environment)
     uid = os.getuid()
     size = process.get("consoleSize")
-    network_wanted = network.wanted(config)
+    network_wanted = shared.network(config, lambda text: output.say("info", text))
     return {
         "record": {
             "id": container.id,
@@ -250,6 +253,8 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "config_file": options.config,
             "srun": command,
             "runtime": node_runtime.derive(settings),
+            "asked": request.asked,
+            **shared.record(config, network_wanted),
         },
         # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
         "log_levels": [log.variable("FILE", environment) or in_file or "debug", log.LEVELS[output.levels.syslog]],
@@ -276,7 +281,7 @@ def plan(container: Container, options: Options, environment: os._Environ[str], 
             "log_format": output.log_format,
             "srun": command,
             "network": network_wanted,
-            "host_name": config.get("hostname") or "",
+            "host_name": shared.host_name(config),
             "spool_mount": settings.get("MountSpoolDir", ""),
             **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from scrun.lifecycle.wire import Message
 
 
+# Seconds between two attempts to give the job back while slurmctld doesn't answer.
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
+
+
 class Ending:
     """Run stage_out, then give the job back; one worker does both.
 
     ``files_back`` is called once, when the files are back, with the error if they aren't. Where nothing has to come
     back that is at once: stage_out, which then only tidies up, keeps nobody waiting but delete. ``released`` is called
-    when the job is given back, with the error if it couldn't be: then :meth:`try_again`. ``stager`` is a worker that
+    when the job is given back, with the error if it couldn't be: then :meth:`try_later`. ``stager`` is a worker that
     may still be there to run stage_out.
     """
 
@@ -44,6 +48,7 @@ class Ending:
         self._failure: ScrunError | None = None
         self._worker: Worker | None = None
         self._order: Message | None = None  # for the job, once it is known how it ended
+        self._timer, self._pause = 0, _FIRST_PAUSE
 
     def begin(self, plan: Message) -> None:
         """Bring back what the container changed, if stage_in has run."""
@@ -66,9 +71,21 @@ class Ending:
         else:
             self._worker.send({})
 
-    def try_again(self) -> None:
-        """Give the job back once more; one attempt that is under way is enough."""
-        if not self._worker:
+    @property
+    def is_repeated(self) -> bool:
+        """Whether that was tried before."""
+        return self._pause > _FIRST_PAUSE
+
+    def try_later(self) -> None:
+        """Give the job back once more, after a while."""
+        self._timer = self._loop.after(self._pause, self.try_now)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def try_now(self) -> None:
+        """Don't wait any longer to try it once more, if that is what is waited for."""
+        if self._timer:
+            self._loop.forget(self._timer)
+            self._timer = 0
             self._release()
 
     def _release(self) -> None:

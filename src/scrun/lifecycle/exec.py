@@ -92,7 +92,7 @@ def run(container: Container, options: Options, note: Callable[[str], None]) -> 
 
 def check(container: Container, options: Options) -> None:
     """Raise WrongStatus unless a process can be run in the container now."""
-    now = container.status()
+    now = container.phase()
     if not status.can_exec(now) and not (now == status.PAUSED and options.ignore_paused):
         raise WrongStatus(f"cannot exec in container {container.id!r}: container not running: it is {now}")
     if not container.record.get("step"):
@@ -125,19 +125,21 @@ def _order(
     from scrun.bundle import exec_process
 
     record = container.record
-    own = dict(entry.partition("=")[::2] for entry in process.get("env", ()))
     keep_user = record["runtime"]["kind"] == "crun"
     made = exec_process.adapted(process, config["process"], uid=record["uid"], note=note, keep_user=keep_user)
-    where = _node(record, wanted or own.get(NODE, ""))
+    env = made.pop("env", [])
+    where = _node(record, wanted or dict(entry.partition("=")[::2] for entry in env).get(NODE, ""))
+    said, missing = exec_process.differs(env, config["process"].get("env", ()))
+    # Where a name is there twice the last entry counts, with crun and runc; the node adds the task's own behind these.
     jobs = (*record["job_environment"], f"SLURMD_NODENAME={where}")  # the last is what slurmstepd adds
-    made["env"] = [*process.get("env", ()), *(v for v in jobs if v.partition("=")[0] not in own)]
+    made["env"] = [*env, *(v for v in jobs if v.partition("=")[0] not in said)]
     text = fastjson.dumps(made)
     if len(text) > _LONGEST:
         raise UsageError(f"the process object has {len(text)} bytes; {_LONGEST} at most: give it less environment")
     return {
         "token": os.urandom(16).hex(),
         "node": where,
-        "environment": {**node.environment(record), **exec_script.variables(text)},
+        "environment": {**node.environment(record), **exec_script.variables(text, said | missing)},
     }
 
 

@@ -1,7 +1,9 @@
 """The shell scripts that run a further process in a container on its node, and reach it there.
 
-The process is known by a token. As long as it runs, and only then, a directory of that name in /tmp holds the pid that
-the node's runtime gave it; when it could not be run, the directory says why until somebody has read it.
+The process is known by a token. As long as it runs, and only then, a directory in /tmp holds the pid that the node's
+runtime gave it; when it could not be run, the directory says why until somebody has read it. Its name is of the job,
+the pid of the shell that made it, and the token: one whose shell was killed is removed by the next exec in that job, or
+by a site's Epilog.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from scrun.lifecycle import node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     Record = dict[str, Any]
 
 PROCESS = "SCRUN_EXEC_PROCESS"
+_DIRECTORY = "/tmp/scrun-exec-"  # noqa: S108  made with mkdir(1), which takes nothing that is there
+_LEFT_OUT = "SCRUN_EXEC_LEFT_OUT"
 PIECE, MOST_PIECES = 120 << 10, 8  # bytes in a variable, and variables: execve(2) takes 128 KiB each, 2 MB in all
 NOT_RUN = 3  # the exit status of what :func:`watch` makes, when the process could not be run
 CODE = 255  # the exit status of exec itself then; runc's
@@ -22,10 +27,34 @@ _APPEARS_WITHIN = 50  # tenths of a second that the container has to appear on t
 _READ_WITHIN = 100  # tenths of a second that the directory waits for its reader
 
 
-def variables(process: str) -> dict[str, str]:
-    """The variables in which :func:`run` finds the process object, ASCII of at most PIECE * MOST_PIECES bytes."""
-    pieces = [process[start : start + PIECE] for start in range(0, len(process), PIECE)]
-    return {f"{PROCESS}{number or ''}": piece for number, piece in enumerate(pieces)}
+# The environment of the container's own task is in the config.json that slurmstepd wrote for the node's runtime, a line
+# each; /proc/PID/environ would have what the program made of it since. In JSON, each behind a comma, into $task_env.
+_TASK_ENV = r"""bundle=${state#*'"bundle":'}; bundle=${bundle#*'"'}; bundle=${bundle%%'"'*}
+read bundle <<END
+$bundle
+END
+task_env=$(sed -En '/^ *"env": *\[/,/^ *\]/{
+    /^ *"('"$@LEFT_OUT@"')=/d
+    s/^ *("[^=]+=.*"),?$/,\1/p
+}' "$bundle/config.json" 2>/dev/null)
+""".replace("@LEFT_OUT@", _LEFT_OUT)
+_MPI = "PMI[^=]*"  # what makes a task a rank of an MPI program; a further process is none
+
+
+def variables(process: str, left_out: Iterable[str] = ()) -> dict[str, str]:
+    """The variables in which :func:`run` finds the process object.
+
+    Args:
+        process: ASCII of at most PIECE * MOST_PIECES bytes, whose last member is ``env``, with something in it.
+        left_out: the names of variables that the process does not get from the container's own task.
+    """
+    opened = process.removesuffix("]}")
+    pieces = [opened[start : start + PIECE] for start in range(0, len(opened), PIECE)]
+    # Others can't be in what slurmstepd adds, and might mean something to sed(1).
+    names = sorted(name for name in left_out if name.isidentifier() and name.isascii())
+    return {f"{PROCESS}{number or ''}": piece for number, piece in enumerate(pieces)} | {
+        _LEFT_OUT: "|".join([_MPI, *names])
+    }
 
 
 def run(record: Record, token: str, *, watched: bool) -> str:
@@ -43,6 +72,7 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         NodeRuntimeError: oci.conf doesn't say how the node's runtime is called.
     """
     program, name = node.runtime(record)
+    job = record["job"]
     process = "".join(f"${{{PROCESS}{number or ''}}}" for number in range(MOST_PIECES))
     tell = ""
     if watched:
@@ -51,11 +81,17 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         tell = f"{words} >$d/words; mv $d/words $d/failed; {_until('[ ! -d $d ]', _READ_WITHIN, 0.1)}; "
     return (
         "trap : TERM\n"  # of a job that ends: what is below is to be tidied up, and the runtime gets the signal too
-        f"d=/tmp/scrun-exec-{token}; (umask 077; mkdir $d) || exit {CODE}\n"  # the process gets our own umask from runc
+        f"for old in {_DIRECTORY}{job}-*; do shell=${{old#{_DIRECTORY}{job}-}}; "
+        '[ ! -O "$old" ] || kill -0 "${shell%%-*}" 2>/dev/null || rm -rf "$old"; done\n'
+        # In a shell of its own: the process gets our umask from runc.
+        f"d={_DIRECTORY}{job}-$$-{token}; (umask 077; mkdir $d) || exit {CODE}\n"
         f"{_find_task(record, program, name)}"
-        f'{program} --log=$d/log exec --pid-file $d/pid --process /dev/fd/9 "{name}" 9<<END\n'
-        f"{process}\n"
+        f"{_TASK_ENV}"
+        "exec 9<<END\n"
+        f"{process}$task_env]}}\n"
         "END\n"
+        "exec 8>&2 2>/dev/null\n"  # where the shell says that the runtime was killed, which concerns nobody
+        f'({program} --log=$d/log exec --pid-file $d/pid --process /dev/fd/9 "{name}" 2>&8 8>&-)\n'
         "status=$?\n"
         f"[ -s $d/pid ] || {{ status={CODE}; {tell}}}\n"
         "rm -rf $d\n"
@@ -63,14 +99,13 @@ def run(record: Record, token: str, *, watched: bool) -> str:
     )
 
 
-def watch(token: str) -> str:
+def watch(record: Record, token: str) -> str:
     """The script that waits until the process runs; it exits with :data:`NOT_RUN` and prints why when it can't be.
 
     One that has ended already has run: its directory is gone.
     """
     return (
-        f"d=/tmp/scrun-exec-{token}\n"
-        f"{_until('[ -d $d ]', 50, 0.02)}\n"  # the two steps start at the same time
+        f"{_until(_found(record, token, '-d $d'), 50, 0.02)}\n"  # the two steps start at the same time
         "while [ -d $d ] && [ ! -s $d/pid ]; do\n"
         f"  [ -e $d/failed ] && {{ cat $d/failed; rm -rf $d; exit {NOT_RUN}; }}\n"
         "  sleep 0.01\n"
@@ -78,15 +113,19 @@ def watch(token: str) -> str:
     )
 
 
-def send(token: str, number: int) -> str:
+def send(record: Record, token: str, number: int) -> str:
     """The script that sends the process a signal; one that is gone is no error, one that is only coming is waited
     for."""
     return (
-        f"d=/tmp/scrun-exec-{token}\n"
-        f"{_until('[ -s $d/pid ]', 50, 0.1)}\n"
+        f"{_until(_found(record, token, '-s $d/pid'), 50, 0.1)}\n"
         "read -r pid 2>/dev/null <$d/pid\n"
         f'[ -z "$pid" ] || kill -{number} "$pid"\n'
     )
+
+
+def _found(record: Record, token: str, test: str) -> str:
+    """Whether the directory, from then on ``$d``, is there and passes the test."""
+    return f"{{ set -- {_DIRECTORY}{record['job']}-*-{token}; d=$1; [ {test} ]; }}"
 
 
 def _until(condition: str, tries: int, pause: float) -> str:
@@ -94,10 +133,14 @@ def _until(condition: str, tries: int, pause: float) -> str:
 
 
 def _find_task(record: Record, program: str, name: str) -> str:
-    """Of the job's tasks, one whose container runs on this node; just after the start there may be none yet."""
-    runs = f'{program} state "{name}" 2>/dev/null | grep -Eq \'"status": *"(running|paused)"\''
+    """Of the job's tasks, one whose container runs on this node; just after the start there may be none yet.
+
+    What the runtime says of it stays in ``$state``.
+    """
     return (
+        f'runs() {{ state=$({program} state "{name}" 2>/dev/null); status=${{state#*\'"status":\'}}; '
+        "status=${status#*'\"'}; case ${status%%'\"'*} in running|paused) ;; *) false ;; esac; }\n"
         f"tries=0; task=; until [ $task ] || [ $tries -ge {_APPEARS_WITHIN} ]; do\n"
-        f"for task in {node.tasks(record)}; do {runs} && break; task=; done\n"
+        f"for task in {node.tasks(record)}; do runs && break; task=; done\n"
         "[ $task ] || { tries=$((tries + 1)); sleep 0.1; }; done; : ${task:=0}\n"
     )

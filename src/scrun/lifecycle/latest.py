@@ -13,7 +13,7 @@ from scrun.lifecycle import network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     Record = dict[str, Any]
@@ -66,7 +66,7 @@ def renew(record: Record, plan: Record, *, write: bool = True, machine: str = ""
     return left
 
 
-def changed(staged: Record, fitted: Callable[[str, bytes], bytes] | None) -> dict[int, tuple[str, bytes]]:
+def changed(staged: Record, fitted: Fit | None) -> dict[int, tuple[str, bytes]]:
     """Of the texts that are other than they were when they were copied: index, where the copy is, what is to be in it.
 
     What can't be read any more stays as it was copied.
@@ -78,7 +78,7 @@ def changed(staged: Record, fitted: Callable[[str, bytes], bytes] | None) -> dic
                 data = file.read()
         except OSError:
             continue
-        if fitted and destination in fitted.files:  # type: ignore[attr-defined]
+        if fitted and destination in fitted.files:
             data = fitted(destination, data)
         if binascii.crc32(data) != crc:
             found[index] = (path, data)

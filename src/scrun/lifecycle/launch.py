@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from scrun import identity
+from scrun.errors import UsageError
 from scrun.lifecycle.console import set_console_size
 from scrun.lifecycle.step import Step
 from scrun.lifecycle.worker import Worker
@@ -27,6 +28,20 @@ def tasks(plan: Message, record: dict[str, Any]) -> int:
     """How many srun will start; what the step is told counts more than the job's own number."""
     told: str = plan["step_environment"].get("SLURM_NTASKS", "")
     return int(told) if told.isdigit() else int(record["tasks"])
+
+
+def is_rootfs_here(record: dict[str, Any]) -> bool:
+    """Whether the container runs on the very root filesystem that is here, and not on a copy of the node's."""
+    return bool(record["staged"].get("spool")) and record["job_rootfs"] == record["rootfs"]
+
+
+def check_terminal(plan: Message, record: dict[str, Any]) -> None:
+    """Raise UsageError where several tasks would have one: srun gives it to the first, the others' runtime fails."""
+    if plan["terminal"] and (number := tasks(plan, record)) > 1:
+        raise UsageError(
+            f"a terminal can't be shared by {number} tasks: do without it (-t), or ask for one task "
+            "(SCRUN_NTASKS=1, SCRUN_JOB_NUM_NODES=1)"
+        )
 
 
 def renew_files(loop: Loop, container: Container, plan: Message, *, log: Say, done: Callable[[], None]) -> None:
@@ -83,6 +98,7 @@ def step(
             pty=plan["terminal"],
             stderr=stderr,
             open_mode=plan["step_environment"].get("SLURM_OPEN_MODE", "append"),
+            node=record["nodes"] if plan["job"].get("first_node") else "",
         )
 
     if plan["terminal"] and record["job_bundle"] != record["bundle"]:

@@ -32,7 +32,7 @@ def wanted(config: Config) -> str:
             path = namespace.get("path")
             if not path:
                 return LATER
-            if _is_ours(path):
+            if is_ours(path):
                 return HOST
             return NODE if _leads_out_of(path) else NONE
     return HOST
@@ -62,7 +62,7 @@ def leads_out(directory: str) -> bool:
     return False
 
 
-def _is_ours(path: str) -> bool:
+def is_ours(path: str) -> bool:
     """Whether the namespace is the one that we are in, as docker writes --network host."""
     try:
         return os.path.samestat(os.stat(path), os.stat("/proc/self/ns/net"))

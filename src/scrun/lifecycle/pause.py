@@ -93,7 +93,7 @@ def run(container: Container) -> None:
         WrongStatus: it doesn't run.
         NodeRuntimeError: its nodes can't be asked, or a process doesn't stop; it runs on then.
     """
-    now = container.status()
+    now = container.phase()
     if not status.can_pause(now) or ask(container, {"do": "pause"}) is None:
         raise _not_running(container, now)
 
@@ -101,8 +101,9 @@ def run(container: Container) -> None:
 def deliver(anchor: Anchor, answer: Answer) -> None:
     """The anchor's side of it."""
     container, record = anchor.container, anchor.record
-    if anchor.is_turning or not status.can_pause(anchor.status):
-        answer(wire.failure(_not_running(container, "being paused or resumed" if anchor.is_turning else anchor.status)))
+    now = container.phase()
+    if anchor.is_turning or not status.can_pause(now):
+        answer(wire.failure(_not_running(container, "being paused or resumed" if anchor.is_turning else now)))
         return
     if not anchor.step or not anchor.step.progress.started:
         what = "starting" if record.get("nodes") else f"waiting for job {record.get('job')}"

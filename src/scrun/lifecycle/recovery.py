@@ -40,8 +40,10 @@ def end(container: Container) -> None:
         record["stage_out_owed"] = False
     if record.get("job_owned") and not record.get("released"):
         _restore_environment(record["environment"])
+        from scrun.lifecycle.work import release
         from scrun.slurm import control
 
+        release.end_guests(container, record["job"])
         control.cancel(record["job"])
         record["released"] = True
     elif not record.get("job_owned") and record.get("job") and _has_a_step(record):

@@ -20,7 +20,7 @@ def run(container: Container) -> None:
         WrongStatus: it isn't paused.
         NodeRuntimeError: its nodes can't be asked.
     """
-    now = container.status()
+    now = container.phase()
     if not status.can_resume(now) or ask(container, {"do": "resume"}) is None:
         raise _not_paused(container, now)
 
@@ -28,8 +28,9 @@ def run(container: Container) -> None:
 def deliver(anchor: Anchor, answer: Answer) -> None:
     """The anchor's side of it."""
     container = anchor.container
-    if anchor.is_turning or not status.can_resume(anchor.status):
-        answer(wire.failure(_not_paused(container, "being resumed" if anchor.is_turning else anchor.status)))
+    now = container.phase()
+    if anchor.is_turning or not status.can_resume(now):
+        answer(wire.failure(_not_paused(container, "being resumed" if anchor.is_turning else now)))
         return
 
     def gone_on(exit_status: int, said: str) -> None:

@@ -99,7 +99,7 @@ class Session:
         wire.send(stand_in, {"do": "step", "pid": self.step.pid, "started": processes.start_time(self.step.pid)})
         loop.watch(stand_in, self._from_stand_in)
         if self._watching:
-            self._beside(exec_script.watch(token), self._watched)
+            self._beside(exec_script.watch(record, token), self._watched)
 
     def _let_go_of_stdio(self) -> None:
         """Only srun has the caller's input and output from here on."""
@@ -159,7 +159,7 @@ class Session:
         def done(exit_status: int, said: str) -> None:
             self._log("debug", f"signal {number}: {exit_status}: {said}")
 
-        self._beside(exec_script.send(self._order["token"], number), done)
+        self._beside(exec_script.send(self._container.record, self._order["token"], number), done)
 
     def _beside(self, script: str, done: Any) -> None:
         command = node.argv(self._container.record, script, nodes=[self._order["node"]])

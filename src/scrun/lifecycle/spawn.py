@@ -3,6 +3,9 @@
 In that order because of who reaps whom: when create has exited, the stand-in is left to the nearest subreaper (conmon,
 containerd's shim), which waits for the pid that it read from the pid file. Each gets a session of its own, so that what
 is meant for one process group (conmon's --timeout) doesn't end both.
+
+The stand-in of a podman's container then begins anew as a child of itself, in a pid namespace (namespaces.py). The
+anchor is no child of that one, so it stays outside, with srun and the workers.
 """
 
 from __future__ import annotations

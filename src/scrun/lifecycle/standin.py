@@ -3,7 +3,7 @@
 The container's first process runs on another machine, so conmon and containerd's shim are given this one: it waits
 for the anchor to say how the container ended and exits with that status, passes on the signals sent to it, and sits
 in a network namespace of its own where the config asks for a new one (docker configures the namespace of that pid).
-podman looks into its mount namespace: see empty_root.py.
+podman enters its mount namespace and its pid namespace, so for podman it has both: see podman_view.py.
 
 It and the anchor watch each other: whichever is killed, the other ends the job.
 """
@@ -22,13 +22,11 @@ from scrun.lifecycle.worker import close_all_but
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container import Container
+    from scrun.lifecycle.wire import Message
 
 KILLED = 128 + signal.SIGKILL
 # Can't be caught, or isn't meant for the container.
 _KEPT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE)
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # unshare(2); os has them from Python 3.12 on
-
-
 # How often the end of a job is tried again when Slurm can't be reached, and the seconds between.
 _TRIES, _PAUSE = 20, 3.0
 
@@ -45,17 +43,18 @@ def run(channel: int, container: Container, anchor: int) -> int:
     guard = 0
     reader = wire.Reader(channel)
     while message := reader.next():
-        if message["do"] == "new network namespace":
-            guard = _fork_guard(anchor, container)  # before: from the new namespace slurmctld can't be reached
-            wire.send(channel, {"answer": _enter_new_network_namespace()})
-        elif message["do"] == "hide this host":
-            from scrun.lifecycle import empty_root  # podman's containers alone need it
+        if message["do"] == "new namespaces":
+            if message["network"]:
+                guard = _fork_guard(anchor, container)  # before: from the new namespace slurmctld can't be reached
+            wire.send(channel, _move(pid=message["pid"], network=message["network"]))
+        elif message["do"] == "show podman":
+            from scrun.lifecycle import podman_view  # its containers alone need it
 
-            empty_root.enter(container.id, container.path)
+            podman_view.show(container, rootfs=message["rootfs"])
         elif message["do"] == "exit":
             return int(message["status"])
     if guard:
-        os.waitpid(guard, 0)
+        select.select([guard], [], [])
     else:
         _end_without_anchor(container)
     return KILLED
@@ -71,36 +70,20 @@ def forward_signals(channel: int) -> None:
         signal.signal(number, forward)
 
 
-def _enter_new_network_namespace() -> str:
-    """Leave the machine's network namespace for a new one; the answer is empty, or says why not."""
-    for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET):  # a plain user may do it only with a user namespace
-        try:
-            unshare(flags)
-        except OSError as error:
-            why = error.strerror
-        else:
-            return ""
-    return f"can't make a network namespace for the container's process: {why}"
+def _move(*, pid: bool, network: bool) -> Message:
+    """Be in new namespaces. The answer is empty or says why not; ``pid`` is this process's new one, or 0.
 
-
-def unshare(flags: int) -> None:
-    """unshare(2).
-
-    Raises:
-        OSError: it isn't allowed.
+    A pid namespace is for podman to find, where it may be made; without a network namespace docker would configure
+    the machine's.
     """
-    if hasattr(os, "unshare"):
-        os.unshare(flags)
-        return
-    import ctypes  # Python 3.11
+    from scrun.lifecycle import namespaces
 
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(flags):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    anew = namespaces.begin_in_new_pid_namespace() if pid else 0
+    return {"answer": namespaces.enter_new_network_namespace() if network else "", "pid": anew}
 
 
 def _fork_guard(anchor: int, container: Container) -> int:
-    """A child that stays in this network namespace and waits for the anchor's end."""
+    """A child that stays in these namespaces and waits for the anchor's end; the result is a pidfd of it."""
     descriptor = os.pidfd_open(anchor)
     pid = os.fork()
     if not pid:
@@ -113,12 +96,13 @@ def _fork_guard(anchor: int, container: Container) -> int:
         finally:
             os._exit(0)
     os.close(descriptor)
-    return pid
+    return os.pidfd_open(pid)  # in a new pid namespace its number means nothing
 
 
 def _end_without_anchor(container: Container) -> None:
     """End what the anchor left when it was killed, so that no job outlives its container; it may have left nothing.
 
+    From a pid namespace of its own the stand-in reaches no srun that was left, but that ends with its job or step.
     What can't be done now (slurmctld is down) is tried again for a minute; after that delete will.
     """
     from scrun.lifecycle import recovery

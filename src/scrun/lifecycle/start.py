@@ -18,7 +18,7 @@ def run(container: Container) -> None:
         WrongStatus: it isn't in the status "created".
         SlurmError: the step could not be started; the container is stopped then.
     """
-    now = container.status()
+    now = container.phase()
     if not status.can_start(now):
         raise WrongStatus(f"cannot start container {container.id!r}: it is {now}, not created")
     if ask(container, {"do": "start"}) is None:

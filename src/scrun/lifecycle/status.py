@@ -1,7 +1,8 @@
 """What a container may be, and what may be done with it then.
 
 The four statuses are the runtime-spec's (runtime.md, State). The predicates are the whole of the rules; the
-operations ask them and nothing else, and the tests hold every operation in every status against them.
+operations ask them and nothing else, and the tests hold every operation in every status against them. There is none for
+delete: scrun's implies --force (scrun(1)), and is always allowed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ CREATED = "created"
 RUNNING = "running"
 PAUSED = "paused"  # runc's and crun's addition to the specification's four
 STOPPED = "stopped"
+
+# What was told to end at once (SIGKILL, delete) and is still in one of these: nothing is begun in it any more.
+# Nobody is told of it as a status, since the processes are there; runc's kill doesn't wait for their end either.
+ENDING = "being killed"
 
 ALL = (CREATING, CREATED, RUNNING, PAUSED, STOPPED)
 
@@ -53,8 +58,3 @@ def can_ps(status: str) -> bool:
 def can_exec(status: str) -> bool:
     """A further process needs the container's namespaces: a container that runs."""
     return status == RUNNING
-
-
-def can_delete(status: str) -> bool:  # noqa: ARG001  the rule is that there is none
-    """Always: scrun's delete implies --force (scrun(1))."""
-    return True

@@ -39,7 +39,7 @@ def run(container: Container, changes: Mapping[str, str], resources: Any, limits
         UsageError: a limit is to be changed that can't be, or a change can't be understood.
         JobRefused: slurmctld doesn't let this user change that; nothing is changed then.
     """
-    now = container.status()
+    now = container.phase()
     if not status.can_update(now):
         raise WrongStatus(f"cannot update container {container.id!r}: container not running: it is {now}")
     refused = [f"--{name.replace('_', '-')}" for name, value in limits.items() if value.strip() not in ("", "0")]

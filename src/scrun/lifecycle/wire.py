@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
-_LARGEST = 64 << 20  # bytes; no message of ours comes near it
-
 
 def pair() -> tuple[int, int]:
     """Two connected descriptors, not inherited by what is executed."""
@@ -36,6 +34,8 @@ def send(descriptor: int, message: Message) -> bool:
 class Reader:
     """Cuts what arrives on a descriptor into messages."""
 
+    LARGEST = 64 << 20  # bytes; no message of ours comes near it
+
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._buffer = b""
@@ -47,7 +47,7 @@ class Reader:
             data = os.read(self.descriptor, 65536)
         except (ConnectionResetError, InterruptedError):
             data = b""
-        if not data or len(self._buffer) > _LARGEST:
+        if not data or len(self._buffer) > self.LARGEST:
             return None
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         return [fastjson.loads(line.decode("ascii")) for line in lines]

@@ -19,12 +19,15 @@ class FakeHost:
         self.commands: list[tuple[str, str]] = []
 
     def log(self, level: str, message: str) -> None:
+        """Remember it."""
         self.logged.append((level, message))
 
     def allocator_command(self, script: str) -> tuple[int, str]:
+        """Remember it as one of the submitting host."""
         return self._run("allocator", script)
 
     def remote_command(self, script: str) -> tuple[int, str]:
+        """Remember it as one of the nodes."""
         return self._run("remote", script)
 
     def _run(self, where: str, script: str) -> tuple[int, str]:

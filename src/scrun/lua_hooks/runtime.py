@@ -81,6 +81,7 @@ class Interpreter:
         return self._run(chunk)
 
     def defines(self, name: str) -> bool:
+        """Whether the script has a global function of that name."""
         return bool(self._type(self._state.globals()[to_bytes(name)]) == "function")
 
     def call(self, name: str, *args: object, job_env: Mapping[str, str] | None = None) -> Returned:
@@ -93,9 +94,11 @@ class Interpreter:
         return self._run(self._state.globals()[to_bytes(name)], *values)
 
     def names(self, table: str) -> set[str]:
+        """What the global Lua table has."""
         return {to_text(key) for key in self._state.globals()[to_bytes(table)] if isinstance(key, bytes)}
 
     def run_no_commands(self) -> None:
+        """Have os.execute and io.popen pretend from now on."""
         self._pretend()
 
     def _ours(self, name: str, *args: object) -> Any:

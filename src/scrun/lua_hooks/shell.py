@@ -36,10 +36,12 @@ def popen(command: str, mode: str) -> tuple[int, int]:
 
 
 def release(number: int) -> None:
+    """Close our end of :func:`popen`'s pipe: Lua has opened its own by now."""
     os.close(number)
 
 
 def wait(pid: int) -> int:
+    """The wait status of a process of :func:`popen`'s, when it has ended."""
     return os.waitpid(pid, 0)[1]
 
 

@@ -18,6 +18,7 @@ INT64 = range(-(2**63), 2**63)
 
 
 def to_bytes(text: str) -> bytes:
+    """A text as a Lua string, with whatever bytes its surrogates stand for."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # a lone surrogate out of a JSON file
@@ -25,6 +26,7 @@ def to_bytes(text: str) -> bytes:
 
 
 def to_text(data: bytes) -> str:
+    """A Lua string as text: the inverse of :func:`to_bytes`."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -34,6 +36,7 @@ def readable(data: bytes) -> str:
 
 
 def one_line(data: bytes) -> str:
+    """The lines of a Lua string as one, for a message."""
     return "; ".join(line.strip() for line in readable(data).splitlines() if line.strip())
 
 
@@ -47,6 +50,7 @@ class Converter:
         self._null = null
 
     def to_lua(self, value: object) -> object:
+        """Raise TypeError for what Lua has no form for."""
         if isinstance(value, str):
             return to_bytes(value)
         if isinstance(value, dict):

@@ -7,6 +7,8 @@ and hold them in its own memory. A child asks it, for some 50 ms, so that libslu
 from __future__ import annotations
 
 import os
+import select
+import signal
 
 from scrun import fastjson
 from scrun.errors import SlurmError
@@ -14,16 +16,27 @@ from scrun.slurm.sources import OCI_CONF, SCRIPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    Message = dict[str, Any]
 
-def fetch(directory: str) -> str:
+
+_PATIENCE = 30.0  # seconds; libslurm gives up after 10, but might not for each of several servers
+
+
+def fetch(directory: str, find: Callable[[], Message] | None = None, patience: float = _PATIENCE) -> str:
     """The slurm.conf that libslurm found; or empty when it has it in memory: then the others are in ``directory`` now.
 
+    Args:
+        directory: made if need be.
+        find: asks libslurm, in the child.
+        patience: seconds that it has.
+
     Raises:
-        SlurmError: it found none.
+        SlurmError: it found none, or not in time.
     """
-    answer = _ask()
+    answer = _ask(find or _found, patience)
     if answer["slurm.conf"]:
         return str(answer["slurm.conf"])
     os.makedirs(directory, 0o700, exist_ok=True)
@@ -35,43 +48,50 @@ def fetch(directory: str) -> str:
     return ""
 
 
-def _ask() -> dict[str, Any]:
+def _ask(find: Callable[[], Message], patience: float) -> Message:
     reading, writing = os.pipe()
     printed = os.memfd_create("libslurm")
     pid = os.fork()
     if not pid:
-        _answer(writing, printed)
+        _answer(find, writing, printed)
     os.close(writing)
     with open(reading, encoding="ascii") as pipe:
-        text = pipe.read()
+        in_time, _, _ = select.select([pipe], [], [], patience)
+        if not in_time:
+            os.kill(pid, signal.SIGKILL)
+        text = pipe.read() if in_time else ""  # libslurm's own child may hold the pipe still
     os.waitpid(pid, 0)
     said = os.pread(printed, 65536, 0).decode("utf-8", "replace").strip().splitlines()
     os.close(printed)
     if not text:
         why = said[-1].rpartition("fatal: ")[2] if said else "libslurm ended without a word"
+        if not in_time:
+            why = f"libslurm found none within {patience:.0f} s"
         raise SlurmError(f"no slurm.conf is here: {why}: name one with -f or SLURM_CONF")
-    answer: dict[str, Any] = fastjson.loads(text)
+    answer: Message = fastjson.loads(text)
     return answer
 
 
-def _answer(writing: int, printed: int) -> None:
+def _answer(find: Callable[[], Message], writing: int, printed: int) -> None:
     """The child's side; never returns."""
     try:
         os.dup2(printed, 1)
         os.dup2(printed, 2)
-        from scrun.slurm import control
-
-        path = control.conf_path("slurm.conf")
-        if path.startswith("/proc/") or not os.path.exists(path):
-            answer = {"slurm.conf": "", **{name: _content(control.conf_path(name)) for name in (OCI_CONF, SCRIPT)}}
-        else:
-            answer = {"slurm.conf": path}
         with open(writing, "w", encoding="ascii") as pipe:
-            pipe.write(fastjson.dumps(answer))
+            pipe.write(fastjson.dumps(find()))
     except Exception as error:
         os.write(2, f"{error}\n".encode("utf-8", "backslashreplace"))
     finally:
         os._exit(0)
+
+
+def _found() -> Message:
+    from scrun.slurm import control
+
+    path = control.conf_path("slurm.conf")
+    if path.startswith("/proc/") or not os.path.exists(path):
+        return {"slurm.conf": "", **{name: _content(control.conf_path(name)) for name in (OCI_CONF, SCRIPT)}}
+    return {"slurm.conf": path}
 
 
 def _content(path: str) -> str | None:

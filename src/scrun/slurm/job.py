@@ -7,7 +7,7 @@ In an environment of the caller's or of the container's, among the container's a
 from __future__ import annotations
 
 from scrun.errors import UsageError
-from scrun.slurm import job_environment, layout, parsers, resources
+from scrun.slurm import bits, job_environment, layout, parsers, resources, shared_job
 from scrun.slurm.variables import ANNOTATION, BY_NAME, OWN, PREFIX, TABLE, Variable, nearest, of_annotation
 
 TYPE_CHECKING = False
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from scrun.slurm.shared_job import SharedJob
     from scrun.slurm.variables import Parse
 
 NAME = "scrun"  # of a job that SCRUN_JOB_NAME doesn't name; the C scrun's, which sites' filters know
 PATIENCE = "CREATE_TIMEOUT"  # seconds that create waits for the job's nodes; 0: for ever
-RESOURCES = "RESOURCES"
+RESOURCES, SHARE = "RESOURCES", "SHARE_JOB"
 
 # What srun has no use for in a job that is there already.
 _OF_A_NEW_JOB = (
@@ -54,10 +55,22 @@ class Request:
 
     ``job`` is what the worker that gets the job is told (:mod:`scrun.lifecycle.work.allocate`). ``step`` are variables
     for srun; ``patience`` are the seconds create shall wait, None when nobody says; ``notes`` are remarks for a person.
+    ``asked`` is what the job was asked for with (:mod:`scrun.slurm.shared_job`), and ``shares`` whether it is another
+    container's.
     """
 
-    def __init__(self, job: dict[str, Any], step: dict[str, str], patience: float | None, notes: list[str]) -> None:
+    def __init__(
+        self,
+        job: dict[str, Any],
+        step: dict[str, str],
+        patience: float | None,
+        notes: list[str],
+        *,
+        asked: Mapping[str, str],
+        shares: bool,
+    ) -> None:
         self.job, self.step, self.patience, self.notes = job, step, patience, notes
+        self.asked, self.shares = asked, shares
 
 
 def request(
@@ -66,26 +79,28 @@ def request(
     annotations: Mapping[str, str] | None = None,
     limits: Mapping[str, int] | None = None,
     directory: str = "/",
+    shared: SharedJob | None = None,
 ) -> Request:
     """Read all that may ask for something; of two the later one wins: limits, caller, container, annotations.
 
     ``limits`` are docker's own words: what :func:`scrun.slurm.resources.variables` takes. ``directory`` is where scrun
-    was called.
+    was called. ``shared`` is the job of a container that shares a namespace with this one, which is used unless
+    anything says otherwise.
 
     Raises:
         UsageError: a value isn't one, which is named with what is accepted; or two exclude each other.
     """
     notes: list[str] = []
-    given: dict[str, Given] = {}
-    for place in (
-        _of_environment(caller, notes),
-        _of_environment(container, notes),
-        _of_annotations(annotations or {}, notes),
-    ):
-        given = _over(given, place)
+    callers = _over({}, _of_environment(caller, notes))
+    own = _over(_over({}, _of_environment(container, notes)), _of_annotations(annotations or {}, notes))
+    given = _over(callers, own)
     existing = container.get("SLURM_JOB_ID") or caller.get("SLURM_JOB_ID")
+    if existing or not (shared and _wants_to_share(shared, own, given, notes)):
+        shared = None
     words: dict[str, Given] = {}
-    if _parsed(given.get(RESOURCES, Given("use", "")), _use) and limits:
+    if _parsed(given.get(RESOURCES, Given("use", "")), _use) and limits and shared:
+        notes.append(f"the container's limits ({', '.join(limits)}) have no effect: it runs in {shared}")
+    elif _parsed(given.get(RESOURCES, Given("use", "")), _use) and limits:
         several = any(given[name].value != "1" for name in ("NTASKS", "NTASKS_PER_NODE") if name in given)
         asked = resources.variables(**limits, several=several, new_job=not existing)
         for name, value in asked.items():
@@ -94,8 +109,15 @@ def request(
         given = words | given
     patience = _parsed(given[PATIENCE], parsers.number) if PATIENCE in given else None
     parsed = {row.name: _parsed(given[row.name], row.parse) for row in TABLE if row.name in given}
-    if existing:
-        job: dict[str, Any] = {"existing": _parsed(Given(existing, "SLURM_JOB_ID"), parsers.number)}
+    asked = {name: given[name].value for name in shared_job.of_job(given)}
+    if shared:
+        asked = dict(shared.asked)
+        notes.append(f"the container runs in {shared}")
+        job: dict[str, Any] = {"existing": shared.job, "environment": dict(shared.environment), "first_node": True}
+        kept = _of_a_guest(given, own)
+        step = _step_there(kept, {name: parsed[name] for name in kept if name in parsed}, notes) | shared_job.ALONE
+    elif existing:
+        job = {"existing": _parsed(Given(existing, "SLURM_JOB_ID"), parsers.number)}
         job["environment"] = job_environment.of_allocation(caller, existing)
         step = _step_there(given, parsed, notes)
     else:
@@ -104,7 +126,24 @@ def request(
     job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in words}
     if "POWER" in given:
         notes.append(f"{given['POWER'].called} has no effect: Slurm manages no power by job any more")
-    return Request(job, step, patience, notes)
+    return Request(job, step, patience, notes, asked=asked, shares=bool(shared))
+
+
+def _wants_to_share(shared: SharedJob, own: Mapping[str, Given], given: Mapping[str, Given], notes: list[str]) -> bool:
+    """Whether a container is to be in that job: unless it asks for something else itself, or not to."""
+    if not _parsed(given.get(SHARE, Given("yes", "")), parsers.flag):
+        return False
+    for name in shared_job.of_job(own):
+        if own[name].value != shared.asked.get(name) and _parsed(own[name], BY_NAME[name].parse) is not False:
+            notes.append(f"{own[name].called} asks for a job of its own: the container isn't in {shared}")
+            return False
+    return True
+
+
+def _of_a_guest(given: Mapping[str, Given], own: Mapping[str, Given]) -> dict[str, Given]:
+    """What counts for a step of another container's job; what the caller said of jobs was said of that one."""
+    left = {name for name in (*_OF_A_NEW_JOB, *shared_job.LABELS) if name not in own}.union(shared_job.of_job(given))
+    return {name: value for name, value in given.items() if name not in left}
 
 
 def _of_environment(environment: Mapping[str, str], notes: list[str]) -> dict[str, Given]:
@@ -177,7 +216,7 @@ def _for_srun(row: Variable, given: Mapping[str, Given], parsed: Mapping[str, An
         return "1"
     if row.parse is parsers.gpu_bind:
         return str(parsed[row.name])
-    if row.parse is parsers.profile:
+    if row.parse is bits.profile:
         return ",".join(word.capitalize() for word in given[row.name].value.split(","))  # as salloc writes it
     if row.parse is parsers.mebibytes or row.parse is parsers.mebibytes_per_cpu:
         return f"{parsed[row.name] & ~(1 << 63)}M"

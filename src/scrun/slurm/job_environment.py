@@ -45,6 +45,8 @@ def complete(
     dropped = set(_MEMORY) if step.keys() & _MEMORY else set()
     if "SLURM_CPUS_PER_TASK" in step and "SLURM_TRES_PER_TASK" in found:
         dropped.add("SLURM_TRES_PER_TASK")
+    if found.get("SLURM_JOB_NAME") == "(null)":  # of a job that others asked for libslurm isn't told it
+        dropped.add("SLURM_JOB_NAME")
     return [f"{name}={value}" for name, value in found.items() if name not in dropped]
 
 

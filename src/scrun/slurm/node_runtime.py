@@ -24,12 +24,14 @@ _WITH_VALUE = ("-b", "--bundle", "-f", "--config", "--console-socket", "--pid-fi
 _SEPARATORS = (";", "&&", "||", "|", "&")
 
 
-def derive(settings: Mapping[str, Any]) -> dict[str, str]:
+def derive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What to keep of oci.conf: ``command`` and ``name``, patterns both, and which ``kind`` of runtime it is.
 
-    Without a pattern that is understood there is ``why`` instead of the first two.
+    Without a pattern that is understood there is ``why`` instead of the first two. ``hooks`` is whether the runtime is
+    known to run those of a config that are for the time when the process has started.
     """
-    kind = _kind(settings)
+    kind: dict[str, Any] = _kind(settings)
+    kind["hooks"] = kind["kind"] != "other" and "poststart" not in settings.get("DisableHooks", ())
     if settings.get("NodeRuntime"):
         return {"command": settings["NodeRuntime"], "name": settings.get("NodeContainer", "%n.%u.%j.%s.%t"), **kind}
     why = "names no runtime that can be asked on the node"

@@ -62,8 +62,9 @@ def container_step(
     pty: bool,
     stderr: int | None,
     open_mode: str = "append",
+    node: str = "",
 ) -> list[str]:
-    """The step that is the container.
+    """The step that is the container: on all of the job's nodes, or one task on ``node``.
 
     ``-v`` makes srun say which step it launches and when its tasks have started; ``stderr`` is the descriptor that the
     container's standard error goes to, so that srun's own words can be kept apart from it.
@@ -73,6 +74,8 @@ def container_step(
         argv.append("--pty")
     elif stderr is not None:
         argv += [f"--error=/proc/self/fd/{stderr}", f"--open-mode={open_mode}"]
+    if node:
+        argv += [f"--nodelist={node}", "--nodes=1", "--ntasks=1"]
     return [*argv, "--", *args]
 
 

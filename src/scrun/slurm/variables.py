@@ -6,7 +6,7 @@ annotations, and there srun's long option too. docs/configuration.md's table is 
 
 from __future__ import annotations
 
-from scrun.slurm import parsers
+from scrun.slurm import bits, parsers
 from scrun.slurm.parsers import count, flag, small_count, text
 
 TYPE_CHECKING = False
@@ -61,15 +61,15 @@ TABLE = (
     _job("CONSTRAINT", "constraint", "constraints", text, "features that the nodes must have"),
     _job("CORE_SPEC", "core-spec", ".core_spec", small_count, "cores of each node kept for the system"),
     _step("CPU_BIND", "cpu-bind", text, "how tasks are bound to CPUs"),
-    _both("CPU_FREQ_REQ", "cpu-freq", ".", parsers.cpu_freq, "CPU frequency or governor: low, 2000000, performance"),
+    _both("CPU_FREQ_REQ", "cpu-freq", ".", bits.cpu_freq, "CPU frequency or governor: low, 2000000, performance"),
     _both("CPUS_PER_GPU", "cpus-per-gpu", ".cpus_per_tres", parsers.per_gpu, "CPUs for each GPU"),
     _job("CPUS_PER_TASK", "cpus-per-task", ".cpus_per_task", small_count, "CPUs for each task"),
     _job("DELAY_BOOT", "delay-boot", ".delay_boot", parsers.seconds, "minutes to wait before nodes are rebooted"),
     _job("DEPENDENCY", "dependency", "dependencies", text, "jobs that this one waits for: afterok:123"),
-    _job("DISTRIBUTION", "distribution", ".", parsers.distribution, "layout of tasks: block, cyclic, plane=4"),
+    _job("DISTRIBUTION", "distribution", ".", bits.distribution, "layout of tasks: block, cyclic, plane=4"),
     _step("EPILOG", "epilog", text, "program run here after the container's step"),
     _step("EXACT", "exact", flag, "the step takes only what it asks for"),
-    _job("EXCLUSIVE", "exclusive", ".shared", parsers.exclusive, "nodes to oneself: exclusive, user, mcs, topo"),
+    _job("EXCLUSIVE", "exclusive", ".shared", bits.exclusive, "nodes to oneself: exclusive, user, mcs, topo"),
     Variable(
         "GPU_BIND",
         "gpu-bind",
@@ -83,15 +83,15 @@ TABLE = (
     _both("GPUS_PER_NODE", "gpus-per-node", ".tres_per_node", parsers.gpus, "GPUs on each node"),
     _both("GPUS_PER_SOCKET", "gpus-per-socket", ".tres_per_socket", parsers.gpus, "GPUs on each socket"),
     _job("GPUS_PER_TASK", "gpus-per-task", ".tres_per_task", parsers.gpus_per_task, "GPUs for each task"),
-    _both("GRES_FLAGS", "gres-flags", ".", parsers.gres_flags, "enforce-binding, disable-binding and so on"),
+    _both("GRES_FLAGS", "gres-flags", ".", bits.gres_flags, "enforce-binding, disable-binding and so on"),
     _job("GRES", "gres", ".tres_per_node", parsers.gres, "generic resources on each node: gpu:2"),
-    _both("HINT", "hint", ".", parsers.hint, "compute_bound, memory_bound, multithread, nomultithread"),
+    _both("HINT", "hint", ".", bits.hint, "compute_bound, memory_bound, multithread, nomultithread"),
     _job("JOB_NAME", "job-name", "name", text, "the job's name, scrun when unset"),
     _job("JOB_NODELIST", "nodelist", "required_nodes", text, "nodes that the job must have"),
     _job("JOB_NUM_NODES", "nodes", ".", parsers.nodes, "number of nodes: 2, 2-4"),
     _step("KILL_BAD_EXIT", "kill-on-bad-exit", flag, "the first task that fails ends the others"),
     _step("LABELIO", "label", flag, "each line of output begins with the task's number"),
-    _both("MEM_BIND", "mem-bind", ".", parsers.mem_bind, "how tasks are bound to memory: local"),
+    _both("MEM_BIND", "mem-bind", ".", bits.mem_bind, "how tasks are bound to memory: local"),
     _job("MEM_PER_CPU", "mem-per-cpu", ".pn_min_memory", parsers.mebibytes_per_cpu, "memory for each CPU: 500M, 2G"),
     _both("MEM_PER_GPU", "mem-per-gpu", ".mem_per_tres", parsers.memory_per_gpu, "memory for each GPU"),
     _job("MEM_PER_NODE", "mem", ".pn_min_memory", parsers.mebibytes, "memory on each node; 0: all of it"),
@@ -104,18 +104,18 @@ TABLE = (
     _both("NTASKS_PER_GPU", "ntasks-per-gpu", ".ntasks_per_tres", small_count, "tasks for each GPU"),
     _job("NTASKS_PER_NODE", "ntasks-per-node", "ntasks_per_node", small_count, "tasks on each node"),
     _both("NTASKS_PER_TRES", "ntasks-per-tres", ".ntasks_per_tres", small_count, "tasks for each GPU"),
-    _both("OPEN_MODE", "open-mode", ".open_mode", parsers.open_mode, "standard error as a file: append or truncate"),
+    _both("OPEN_MODE", "open-mode", ".open_mode", bits.open_mode, "standard error as a file: append or truncate"),
     _job("OVERCOMMIT", "overcommit", ".overcommit", flag, "more tasks than CPUs"),
     _step("OVERLAP", "overlap", flag, "the step shares what it has with other steps"),
     _job("PARTITION", "partition", "partitions", text, "partitions, by commas"),
     _step("POWER", "power", text, "power management; srun has no use for it since Slurm 24.05"),
-    _both("PROFILE", "profile", ".profile", parsers.profile, "what is profiled: none, energy, task, network, all"),
+    _both("PROFILE", "profile", ".profile", bits.profile, "what is profiled: none, energy, task, network, all"),
     _step("PROLOG", "prolog", text, "program run here before the container's step"),
     _job("QOS", "qos", "qos", text, "quality of service"),
     _both("REMOTE_CWD", "chdir", "working_directory", text, "the step's working directory; the container's is its own"),
     _job("REQ_SWITCH", "switches", ".", parsers.switches, "most switches between the nodes: 1, 1@10:00"),
     _job("RESERVATION", "reservation", "reservations", text, "reservation"),
-    _job("SIGNAL", "signal", ".", parsers.warning, "signal before the time is up: USR1@60"),
+    _job("SIGNAL", "signal", ".", bits.warning, "signal before the time is up: USR1@60"),
     Variable("SLURMD_DEBUG", "slurmd-debug", "", "SLURMD_DEBUG", text, "how much slurmstepd says: quiet to debug5"),
     _job("SPREAD_JOB", "spread-job", "spreads_over_nodes", flag, "over as many nodes as may be"),
     _step("TASK_EPILOG", "task-epilog", text, "program run on the node after each task"),
@@ -138,7 +138,8 @@ BY_NAME = {row.name: row for row in TABLE}
 
 # scrun's own variables, not the job's: who reads them says what they mean.
 OWN = (
-    *("CREATE_TIMEOUT", "DEBUG", "FILE_DEBUG", "LUA", "NODE", "RESOURCES", "RUNTIME", "STDERR_DEBUG", "SYSLOG_DEBUG"),
+    *("CREATE_TIMEOUT", "DEBUG", "FILE_DEBUG", "LUA", "NODE", "RESOURCES", "RUNTIME", "SHARE_JOB", "STDERR_DEBUG"),
+    "SYSLOG_DEBUG",
     # Those that a job of scrun's has in its environment; a container that starts another passes them on.
     *("OCI_VERSION", "CONTAINER_ID", "PID", "BUNDLE", "SUBMISSION_BUNDLE", "PID_FILE", "SOCKET", "SPOOL_DIR"),
     *("SUBMISSION_CONFIG_FILE", "USER", "USER_ID", "GROUP", "GROUP_ID", "ROOT", "ROOTFS_PATH", "CACHE"),
@@ -157,7 +158,7 @@ def of_annotation(key: str) -> str:
     for row in TABLE:
         if word in (row.option, row.name.lower().replace("_", "-")) or word.replace("-", "") == row.name.lower():
             return row.name
-    return {"memory": "MEM_PER_NODE", "resources": "RESOURCES"}.get(word, "")
+    return {"memory": "MEM_PER_NODE", "resources": "RESOURCES", "share-job": "SHARE_JOB"}.get(word, "")
 
 
 def nearest(name: str) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scrun.staging.model import Step
 
-_LIMIT = 1 << 20  # of what is kept of one pipe; beyond it, words are read and dropped
+_LIMIT = 1 << 20  # bytes of what is kept of one pipe; beyond it, words are read and dropped
 _GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 
 

@@ -7,13 +7,14 @@ given through srun, that it is one of the job's. What it has received counts onl
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 CHUNK = 1 << 20  # bytes
 _PATIENCE = 20.0  # seconds for a node that has connected to say who it is
@@ -61,8 +62,8 @@ class Feed:
         for one in (self._listener, *self._connections.values()):
             one.close()
 
-    def _start(self, work: object, *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -106,18 +107,15 @@ class Feed:
 
 def _listen(ports: tuple[int, int]) -> socket.socket:
     """A listener on one of the ports, (0, 0) for any: of either family, where the host has both."""
-    listener = None
     for port in range(ports[0], ports[1] + 1):
         try:
             if socket.has_dualstack_ipv6():
-                listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-            else:
-                listener = socket.create_server(("", port))
-            return listener
+                return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+            return socket.create_server(("", port))
         except OSError:
             if port == ports[1]:
                 raise
-    raise OSError("no port")
+    raise OSError(errno.EADDRNOTAVAIL, f"SrunPortRange {ports[0]}-{ports[1]} has no port")
 
 
 def _line(connection: socket.socket) -> str:

@@ -26,6 +26,7 @@ else:
     from scrun.record import NamedTuple
 
 _TICK = 0.02  # seconds; the kernel's clock for files goes by 1 to 10 ms
+_LARGE = 1 << 20  # bytes
 NOBODY = b"?"  # begins what is no identity
 # Of directories neither size nor inode say anything: they are their file system's.
 _FORMAT = [
@@ -35,12 +36,13 @@ _FORMAT = [
 
 
 class Tree(NamedTuple):
-    """A listing, its name (a checksum of it), and the bytes and files in it."""
+    """A listing, its name (a checksum of it), the bytes and files in it, and which files are large, and how large."""
 
     name: str
     listing: bytes
     size: int
     files: int
+    large: tuple[tuple[bytes, int], ...] = ()
 
 
 class Delta(NamedTuple):
@@ -79,8 +81,9 @@ def scan(children: Children, root: str, *, devices: bool, tick: float = _TICK) -
 
 def _tree(listing: bytes) -> Tree:
     fields = listing.split(b"\0")
-    size = sum(int(what.split(b" ", 5)[4]) for what in fields[1::3] if what[:1] == b"f")
-    return Tree(hashlib.sha256(listing).hexdigest()[:40], listing, size, len(fields) // 3)
+    sizes = [int(what.split(b" ", 5)[4]) if what[:1] == b"f" else 0 for what in fields[1::3]]
+    large = tuple((fields[3 * index], size) for index, size in enumerate(sizes) if size >= _LARGE)
+    return Tree(hashlib.sha256(listing).hexdigest()[:40], listing, sum(sizes), len(fields) // 3, large)
 
 
 def _without_fresh(listing: bytes, limit: float) -> bytes:
@@ -108,7 +111,7 @@ def settled(tree: Tree, again: Tree) -> tuple[Tree, list[bytes]]:
         return was[1] == is_now[1] or was[1].startswith(NOBODY)
 
     others = sorted(name for name in before.keys() | now.keys() if not is_same(name))
-    loose = {name for name in others if _is_directory(before, name) and _is_directory(now, name)}
+    loose = {name for name in others if is_directory(before, name) and is_directory(now, name)}
     if not loose:
         return tree, others
     fields = tree.listing.split(b"\0")
@@ -118,11 +121,23 @@ def settled(tree: Tree, again: Tree) -> tuple[Tree, list[bytes]]:
     return tree._replace(listing=b"\0".join(fields)), [name for name in others if name not in loose]
 
 
+def holes(root: str, tree: Tree) -> int:
+    """The bytes of a tree's large files that take no room on a disk."""
+    found = 0
+    for name, size in tree.large:
+        try:
+            found += max(0, size - 512 * os.lstat(os.path.join(os.fsencode(root), name)).st_blocks)
+        except OSError:
+            pass  # gone meanwhile
+    return found
+
+
 def parse(listing: bytes) -> Listing:
     """By name, in its order: what has to be the same on a node, and the identity here."""
     fields = listing.split(b"\0")
     return dict(zip(fields[0::3], zip(fields[1::3], fields[2::3], strict=False), strict=False))
 
 
-def _is_directory(listing: Listing, name: bytes) -> bool:
+def is_directory(listing: Listing, name: bytes) -> bool:
+    """Whether the tree has a directory of that name."""
     return listing.get(name, (b"",))[0][:1] == b"d"

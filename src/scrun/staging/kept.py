@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from scrun.staging.content import SIZE
-from scrun.staging.images import NOBODY, Delta, Tree, parse
+from scrun.staging.images import NOBODY, Delta, Tree, is_directory, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -240,14 +240,10 @@ def _delta(ours: Listing, found: _Difference) -> Delta:
     tops = {
         name
         for name in found.gone
-        if os.path.dirname(name) not in found.gone and _is_directory(ours, os.path.dirname(name))
+        if os.path.dirname(name) not in found.gone and is_directory(ours, os.path.dirname(name))
     }
     changed = {*found.changed, *_above(found.changed), *_above(tops)}
     return Delta(tuple(sorted(changed)), tuple(sorted(tops)), _size(ours, found.changed))
-
-
-def _is_directory(listing: Listing, name: bytes) -> bool:
-    return listing.get(name, (b"",))[0][:1] == b"d"
 
 
 def _above(names: Iterable[bytes]) -> Iterator[bytes]:

@@ -44,6 +44,14 @@ class Fit(Protocol):
         """What is to be in it."""
 
 
+class Beside(NamedTuple):
+    """A file for the bundle, and what tells a config of it, given the bundle's path on the nodes."""
+
+    name: str
+    content: bytes
+    tell: Callable[[dict[str, Any], str], dict[str, Any]]
+
+
 class Container(NamedTuple):
     """A container as its caller described it, on the login host."""
 
@@ -101,6 +109,8 @@ class Staged(NamedTuple):
     parts: tuple[Part, ...] = ()
     copies: tuple[Copy, ...] = ()
     texts: tuple[Text, ...] = ()
+    beside: str = ""  # the path of that file on the nodes
+    seen: tuple[str, ...] = ()  # the sources of bind mounts that the nodes have as they are here
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the state file."""
@@ -109,6 +119,7 @@ class Staged(NamedTuple):
             "parts": [list(part) for part in self.parts],
             "copies": [list(copy) for copy in self.copies],
             "texts": [list(text) for text in self.texts],
+            "seen": list(self.seen),
         }
 
     @classmethod
@@ -119,4 +130,5 @@ class Staged(NamedTuple):
         known["parts"] = tuple(Part(*part) for part in known.get("parts", ()))
         known["copies"] = tuple(Copy(*copy) for copy in known.get("copies", ()))
         known["texts"] = tuple(Text(*text) for text in known.get("texts", ()))
+        known["seen"] = tuple(known.get("seen", ()))
         return cls(**known)

@@ -63,22 +63,6 @@ def binds(config: dict[str, Any], bundle: str, on_nodes: Sequence[str]) -> list[
     return found
 
 
-def is_shm(bind: Bind) -> bool:
-    """Whether it is the tmpfs that podman or docker made to be the container's /dev/shm."""
-    return bind.mount.get("destination") == "/dev/shm" and os.path.basename(bind.source) == "shm"  # noqa: S108
-
-
-def own_shm(bind: Bind) -> None:
-    """Give the container a /dev/shm of the same size in the node's memory."""
-    status = os.statvfs(bind.source)
-    kept = [option for option in bind.mount.get("options") or [] if option in ("nosuid", "noexec", "nodev", "ro")]
-    bind.mount.update(
-        type="tmpfs",
-        source="shm",
-        options=[*kept, "mode=1777", f"size={status.f_frsize * status.f_blocks // 1024}k"],
-    )
-
-
 def _kind(mode: int) -> str:
     for test, word in ((stat.S_ISSOCK, "socket"), (stat.S_ISFIFO, "named pipe"), (stat.S_ISDIR, "directory")):
         if test(mode):

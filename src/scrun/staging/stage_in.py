@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scrun.staging.carry import Carrier
-    from scrun.staging.model import Container, Fit, Log, Step
+    from scrun.staging.model import Beside, Container, Fit, Log, Step
     from scrun.staging.mounts import Bind
     from scrun.staging.summing import Summing
 
@@ -36,6 +36,7 @@ def stage_in(
     variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
     fit: Fit | None = None,
     places: Sequence[str] = (),
+    beside: Beside | None = None,
     later: Callable[[Summing], None] = lambda _: None,
 ) -> Staged:
     """Make the container's files available on all nodes of the job.
@@ -43,8 +44,8 @@ def stage_in(
     ``adapt`` makes the config fit for a node's unprivileged runtime; ``options`` are those of ``scrun.stage_in{…}``.
     For each of ``variants`` there is a further config.json, in a directory of that name in the bundle: what the
     function makes of the first. ``fit`` changes the content of the small files that it names (destination, content).
-    ``places`` are directories of the container that the nodes mount something in, beside the config's mounts. ``later``
-    is given what can be done when the container runs.
+    ``places`` are directories of the container that the nodes mount something in, beside the config's mounts.
+    ``beside`` is a file that config.json shall know of. ``later`` is given what can be done when the container runs.
     SIGTERM and SIGINT are acted on after cleaning up.
 
     Raises:
@@ -54,7 +55,7 @@ def stage_in(
     config = adapt(copy.deepcopy(container.config))
     config.setdefault("mounts", []).extend(copy.deepcopy(chosen.mounts))
     with Interruption() as interruption:
-        staging = _StageIn(container, step, chosen, config, log, interruption, variants or {}, fit, places)
+        staging = _StageIn(container, step, chosen, config, log, interruption, variants or {}, fit, places, beside)
         try:
             staged = staging.run()
             interruption.check()
@@ -83,6 +84,7 @@ class _StageIn:
         variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]],
         fit: Fit | None,
         places: Sequence[str],
+        beside: Beside | None,
     ) -> None:
         self.spool = Spool(container)
         self._container = container
@@ -96,8 +98,10 @@ class _StageIn:
         self._variants = variants
         self._fit = fit
         self._places = places
+        self._beside = beside
         self._copies: list[Copy] = []
         self._texts: list[Text] = []
+        self._kept: list[str] = []
         self._fitted: dict[str, bytes] = {}  # of the parts, what isn't carried as it is here
         self._parts: list[Part] = []
         self._recursive: set[str] = set()
@@ -121,16 +125,12 @@ class _StageIn:
         if mount_points.is_needed():
             mount_points.make_missing(self._config, self._container.rootfs, self._places)
         own = [*self._options.on_nodes, *(mount["source"] for mount in self._options.mounts)]
-        binds = []
-        for bind in mounts.binds(self._config, self._container.bundle, own):
-            if mounts.is_shm(bind):
-                mounts.own_shm(bind)
-            else:
-                binds.append(bind)
+        binds = mounts.binds(self._config, self._container.bundle, own)
         seen = self._look(binds)
         if self._container.bundle not in seen:
             self.spool.remove()
         left = [bind for bind in binds if bind.source not in seen or self._is_to_fit(bind)]
+        self._kept = [bind.source for bind in binds if bind not in left]
         for index, bind in enumerate(left):
             self._replace(bind, index)
         root = self._config.setdefault("root", {})
@@ -204,12 +204,16 @@ class _StageIn:
         return self._fit(bind.mount["destination"], data) if self._fit and self._is_to_fit(bind) else data
 
     def _configs(self, mode: str) -> dict[str, bytes]:
-        """config.json, and its variants."""
-        made = {
-            f"{name}/config.json": encode(self._over_image(mode, change(self._config)))
-            for name, change in self._variants.items()
+        """config.json, its variants, and what lies beside them."""
+        made = {f"{name}/config.json": change(self._config) for name, change in self._variants.items()}
+        configs = {
+            name: self._over_image(mode, config) for name, config in {**made, "config.json": self._config}.items()
         }
-        return {"config.json": encode(self._over_image(mode, self._config)), **made}
+        if not self._beside:
+            return {name: encode(config) for name, config in configs.items()}
+        bundle = self.spool.path if self.spool.exists else self._node_path
+        told = {name: encode(self._beside.tell(config, bundle)) for name, config in configs.items()}
+        return {self._beside.name: self._beside.content, **told}
 
     def _write(self) -> Staged:
         """Carry what has to be, and write the config last: to the spool, or with the rest."""
@@ -217,7 +221,7 @@ class _StageIn:
         if self._parts or not self.spool.exists:
             mode = self._carry()
         rootfs = self._over_image(mode, self._config)["root"]["path"]
-        staged = Staged(self._container.bundle, rootfs, texts=tuple(self._texts))
+        staged = Staged(self._container.bundle, rootfs, texts=tuple(self._texts), seen=tuple(self._kept))
         if self.spool.exists:
             staged = staged._replace(bundle=self.spool.path, spool=self.spool.path, copies=tuple(self._copies))
             self.spool.finish(self._configs(mode))
@@ -229,7 +233,7 @@ class _StageIn:
                 nodes=tuple(self._step.nodes),
                 parts=tuple(self._parts),
             )
-        return staged
+        return staged._replace(beside=f"{staged.bundle}/{self._beside.name}") if self._beside else staged
 
     def _over_image(self, mode: str, config: dict[str, Any]) -> dict[str, Any]:
         """The config, with an overlay for its root filesystem where the nodes have an image of it.

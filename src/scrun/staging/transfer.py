@@ -11,7 +11,7 @@ from scrun.staging import nodes
 from scrun.staging.archive import Archiver
 from scrun.staging.content import Hashing
 from scrun.staging.feed import CHUNK, Feed
-from scrun.staging.images import Delta, scan, settled
+from scrun.staging.images import Delta, holes, scan, settled
 from scrun.staging.kept import Images
 from scrun.staging.known import Known
 from scrun.staging.place import PLACE
@@ -122,13 +122,13 @@ class Transfer:
         """See to it that the nodes have an image that is near the directory, and say what it needs on top."""
         tree = self._scan(root)
         name, delta = self._images.closest(tree, lambda names: self._checksums(root, names))
-        said = self._ask(f"image {name} {self._kilobytes(tree)}")
+        said = self._ask(f"image {name} {self._kilobytes(root, tree)}")
         lacking = [node for node, answer in said.items() if answer[0] == "lacks"]
         if lacking and name != tree.name:
             # Of that one nothing is here any more; so all get the one that is.
             self._images.forget(name)
             name, delta = tree.name, Delta()
-            said = self._ask(f"image {name} {self._kilobytes(tree)}")
+            said = self._ask(f"image {name} {self._kilobytes(root, tree)}")
             lacking = [node for node, answer in said.items() if answer[0] == "lacks"]
         for node, answer in said.items():
             if answer[0] == "plain":
@@ -186,9 +186,9 @@ class Transfer:
         return hashing.found
 
     @staticmethod
-    def _kilobytes(tree: Tree) -> int:
-        """What it takes on a disk, about: half a block more for each file."""
-        return tree.size // 1024 + 3 * tree.files
+    def _kilobytes(root: Part, tree: Tree) -> int:
+        """What it takes on a disk, about: half a block more for each file, and less for holes."""
+        return (tree.size - holes(root.source, tree)) // 1024 + 3 * tree.files
 
     def _reach(self) -> bool:
         """Have all nodes connect to us; False where some can't."""

@@ -16,7 +16,7 @@ def run(work: str, channel: int, container: Container) -> None:
     elif work == "release":
         from scrun.lifecycle.work import release
 
-        release.run(channel)
+        release.run(channel, container)
     elif work == "stage in":
         from scrun.lifecycle.work import stage_in
 

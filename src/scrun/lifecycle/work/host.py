@@ -70,6 +70,11 @@ class Job:
         self._started.append(process)
         return process
 
+    def reap(self) -> None:
+        """Leave no zombies of those that have ended."""
+        for process in self._started:
+            process.poll()
+
     def wait(self) -> None:
         """Until the last of these steps has ended; who wanted one's output may have had it before."""
         for process in self._started:

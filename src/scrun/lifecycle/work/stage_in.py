@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 STAY = 10.0  # seconds; the worker has twice the anchor's memory
-_LOOK_AGAIN = 0.1  # seconds
+_LOOK_AGAIN = 0.5  # seconds
 NETWORKED = "networked"  # the bundle within the bundle, for a container that has the node's network after all
 
 
@@ -52,9 +52,11 @@ def run(channel: int, container: Container) -> None:
 
     from scrun.bundle import adapt  # noqa: F401  the same
     from scrun.bundle import config as bundle_config
-    from scrun.staging import probe, stage_in  # noqa: F401
+    from scrun.staging import probe, stage_in  # noqa: F401  the same
 
     config = bundle_config.load(message["bundle"], plan["config_file"])
+    if plan.get("host_name"):  # that of the container whose uts namespace it shares
+        config.setdefault("hostname", plan["host_name"])
     os.makedirs(container.child("spool"), 0o700, exist_ok=True)
     if message := reader.next():
         record = message["record"]
@@ -63,11 +65,11 @@ def run(channel: int, container: Container) -> None:
         host.job = Job(record, plan["srun"], host.environment)
         later: list[Summing] = []
         wire.send(channel, _stage_in(hooks, host, record, plan, config, later))
-        _stay(reader, channel, container, later)
+        _stay(reader, channel, container, host.job, later)
         host.job.wait()
 
 
-def _stay(reader: wire.Reader, channel: int, container: Container, later: list[Summing]) -> None:
+def _stay(reader: wire.Reader, channel: int, container: Container, job: Job, later: list[Summing]) -> None:
     """Do what was left for later, and run stage_out as well, for a container that ends soon: it is all imported.
 
     The script is loaded anew, as it is in a worker of its own: what it remembers must not depend on how long that took.
@@ -79,12 +81,16 @@ def _stay(reader: wire.Reader, channel: int, container: Container, later: list[S
     for summing in later:
         summing.begin()
     until = time.monotonic() + STAY
-    while any(summing.is_busy for summing in later) and not select.select([channel], [], [], _LOOK_AGAIN)[0]:
-        pass
+    while not (is_asked := bool(select.select([channel], [], [], _LOOK_AGAIN)[0])) and (
+        time.monotonic() < until or any(summing.is_busy for summing in later)
+    ):
+        job.reap()
+    message = reader.next() if is_asked else None
+    if is_asked and not message:
+        return  # the anchor has gone
     for summing in later:
         summing.finish()  # before stage_out, which changes the files
-    left = max(0.0, until - time.monotonic())
-    if select.select([channel], [], [], left)[0] and (message := reader.next()):
+    if message:
         stage_out.serve(message, reader, channel, container)
 
 
@@ -100,7 +106,8 @@ def _likely_version() -> str:
 def _stage_in(
     hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any], later: list[Summing]
 ) -> Message:
-    from scrun.bundle import adapt, adapt_process
+    from scrun.bundle import adapt, adapt_process, adapt_start
+    from scrun.staging.model import Beside
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
@@ -128,6 +135,10 @@ def _stage_in(
 
     variants = {NETWORKED: lambda given: adapted(given, nodes_network=True)} if kind == network.LATER else {}
 
+    beside = None
+    if record["runtime"].get("hooks") and adapt_start.can_tell(config):
+        beside = Beside(adapt_start.FILE, adapt_start.CONTENT, adapt_start.tell)
+
     def stage(options: Options) -> None:
         container = StagedContainer(
             *(record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid),
@@ -147,6 +158,7 @@ def _stage_in(
                 variants=variants,
                 fit=latest.fit(plan),
                 later=later.append,
+                beside=beside,
                 places=[oci_conf.spool_directory(plan["spool_mount"], os.environ)] if mount_points.is_needed() else (),
             )
         )

@@ -51,7 +51,7 @@ def serve(message: Message, reader: wire.Reader, channel: int, container: Contai
     if order := reader.next():  # empty when the job is somebody else's
         from scrun.lifecycle.work import release
 
-        release.give_back(channel, order)
+        release.give_back(channel, container, order)
 
 
 def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message, files_back: Callable[[], None]) -> None:

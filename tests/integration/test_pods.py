@@ -1,0 +1,255 @@
+"""What engines put together, a pod or the network of another container, is in one job on one node."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .engines import IMAGE, Engine, make
+from .users import Done, User
+from .waiting import wait_until
+
+pytestmark = pytest.mark.slurm_only("there is no job to share")
+
+# By itself a small job is on node1: what is on node2 is there because the first container was sent there.
+THERE = {"SCRUN_JOB_NODELIST": "node2"}
+WHERE = "echo $SLURM_JOB_ID $SLURMD_NODENAME $(hostname)"
+SERVE = "mkdir /w; echo hello >/w/a; exec httpd -f -p {port} -h /w"
+ASK = "until wget -q -O - http://127.0.0.1:{port}/a; do sleep 0.1; done"
+
+KUBE = f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: THE-POD}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: server
+    image: {IMAGE}
+    imagePullPolicy: Never
+    command: ["sh", "-c", "{SERVE.format(port=8064)}"]
+    resources: {{limits: {{cpu: "2", memory: 100Mi}}}}
+  - name: client
+    image: {IMAGE}
+    imagePullPolicy: Never
+    command: ["sh", "-c", "{WHERE}; {ASK.format(port=8064)}; exec sleep 60"]
+"""
+
+SERVICES = f"""
+name: {{name}}
+services:
+  server:
+    image: {IMAGE}
+    runtime: scrun
+    stop_grace_period: 1s
+    environment: [SCRUN_JOB_NODELIST=node2]
+    command: ["sh", "-c", "{SERVE}"]
+  client:
+    image: {IMAGE}
+    runtime: scrun
+    network_mode: service:server
+    stop_grace_period: 1s
+    depends_on: [server]
+    command: ["sh", "-c", "{WHERE.replace("$", "$$")}; {ASK}; exec sleep 60"]
+"""
+
+
+@pytest.fixture(params=["podman", "root's podman", "docker", "rootless docker"])
+def one(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[Engine]:
+    """Each engine for each user."""
+    runtime = os.environ.get("SCRUN_RUNTIME", "/usr/local/bin/scrun")
+    if request.param == "root's podman":
+        engine = Engine("podman", root, Path(runtime).name)
+    else:
+        engine = make(request.param, runtime, alice, root)
+        if request.param == "rootless docker":
+            request.getfixturevalue("_rootless_docker")
+            engine.always = ("--network=host",)  # it has no other
+    yield engine
+    engine.made.reverse()  # guests first: podman removes no container that another depends on
+    engine.clean_up()
+
+
+Pod = Callable[[Engine], str]
+
+
+@pytest.fixture
+def pod() -> Iterator[Pod]:
+    """Makes pods; they are removed after the test."""
+    made: list[tuple[Engine, str]] = []
+
+    def create(engine: Engine) -> str:
+        name = f"pod-{uuid.uuid4().hex[:12]}"
+        made.append((engine, name))
+        engine.call("--runtime", engine.runtime, "pod", "create", "--name", name).ok()
+        return name
+
+    yield create
+    for engine, name in made:
+        engine.call("pod", "rm", "--force", "--time=0", name).ok()
+
+
+def said(engine: Engine, name: str, words: int = 3) -> list[str]:
+    """What a container says first, word by word."""
+    return wait_until(
+        lambda: found[:words] if len(found := engine.call("logs", name).stdout.split()) >= words else [],
+        f"{name} has said it",
+        30,
+    )
+
+
+def there(engine: Engine) -> Engine:
+    """The same engine, whose caller asks for node2."""
+    other = Engine(engine.program, engine.user, engine.runtime, {**(engine.env or {}), **THERE})
+    other.made, other.always = engine.made, engine.always
+    return other
+
+
+def test_another_containers_network_is_at_localhost(one: Engine) -> None:
+    before = slurm.jobs()
+    place = ("-e", "SCRUN_JOB_NODELIST=node2")
+    server = one.detached("sh", "-c", f"{WHERE}; {SERVE.format(port=8065)}", options=place)
+    job, node, _name = said(one, server)
+    done = one.run(
+        "sh", "-c", f"{WHERE}; {ASK.format(port=8065)}", options=("--rm", f"--network=container:{server}")
+    ).ok()
+    assert done.stdout.split()[:2] == [job, node]
+    assert node == "node2"
+    assert done.stdout.split()[-1] == "hello"
+    assert slurm.jobs() - before == {int(job)}
+
+
+def test_another_containers_ipc_namespace_brings_them_together(one: Engine) -> None:
+    options = ("--ipc=shareable", "-e", "SCRUN_JOB_NODELIST=node2")
+    other = one.detached("sh", "-c", f"{WHERE}; exec sleep 60", options=options)
+    done = one.run("sh", "-c", WHERE, options=("--rm", f"--ipc=container:{other}")).ok()
+    assert done.stdout.split()[:2] == said(one, other)[:2]
+
+
+def test_a_container_that_is_started_again_is_in_the_job_again(main_engine: Engine) -> None:
+    options = ("-e", "SCRUN_JOB_NODELIST=node2")
+    other = main_engine.detached("sh", "-c", f"{WHERE}; exec sleep 60", options=options)
+    name = main_engine.detached("sh", "-c", WHERE, options=(f"--network=container:{other}",))
+    main_engine.made.reverse()
+    assert main_engine.exit_code(name) == 0
+    main_engine.call("start", name).ok()
+    words = said(main_engine, name, 6)
+    assert {*words[0:2], *words[3:5]} == {*said(main_engine, other)[:2]}
+
+
+def test_when_the_other_one_ends_so_does_its_guest(main_engine: Engine) -> None:
+    other = main_engine.detached("sleep", "60")
+    ignore = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    name = main_engine.detached("sh", "-c", ignore, options=(f"--network=container:{other}",), ready="ready")
+    main_engine.made.reverse()
+    main_engine.call("kill", other).ok()
+    assert main_engine.exit_code(other) == 137
+    assert main_engine.exit_code(name) == 137
+    assert not main_engine.is_running(name)
+
+
+@pytest.fixture(scope="session")
+def _storage() -> Iterator[dict[str, str]]:
+    """A storage of root's on a tmpfs: podman makes an overlay for a pod's own container, and can't on another one."""
+    home = Path(tempfile.mkdtemp(prefix="podman-", dir="/run"))
+    conf = home / "storage.conf"
+    conf.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{home}/graph"\nrunroot = "{home}/run"\n')
+    image = subprocess.run(["podman", "save", IMAGE], capture_output=True, check=True, timeout=60).stdout
+    env = {"CONTAINERS_STORAGE_CONF": str(conf)}
+    subprocess.run(["podman", "load"], input=image, capture_output=True, check=True, timeout=60, env=os.environ | env)
+    yield env
+    shutil.rmtree(home)
+
+
+@pytest.fixture(params=["alice", "root"])
+def its_podman(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """podman, rootless and not."""
+    user: User = request.getfixturevalue(request.param)
+    env = request.getfixturevalue("_storage") if request.param == "root" else None
+    engine = Engine("podman", user, Path(os.environ.get("SCRUN_RUNTIME", "scrun")).name, env)
+    yield engine
+    engine.clean_up()
+
+
+def test_the_containers_of_a_pod_are_in_one_job_and_talk_at_localhost(its_podman: Engine, pod: Pod) -> None:
+    before = slurm.jobs()
+    name = pod(its_podman)
+    options = ("--pod", name)
+    server = there(its_podman).detached("sh", "-c", f"{WHERE}; {SERVE.format(port=8066)}", options=options)
+    client = its_podman.run("sh", "-c", f"{WHERE}; {ASK.format(port=8066)}; exit 7", options=("--rm", *options))
+    assert client.status == 7
+    found = client.stdout.split()
+    assert found[:3] == said(its_podman, server)
+    assert found[1:] == ["node2", name, "hello"]
+    assert slurm.jobs() - before == {int(found[0])}
+    its_podman.call("pod", "stop", "--time=0", name).ok()
+    assert its_podman.exit_code(server) == 137
+    wait_until(lambda: not slurm.jobs() - before, "the job has ended with the pod")
+
+
+def test_a_pods_container_may_end_before_the_others_and_start_again(podman: Engine, pod: Pod) -> None:
+    name = pod(podman)
+    one, two = (podman.detached("sh", "-c", f"{WHERE}; exec sleep 60", options=("--pod", name)) for _ in range(2))
+    assert said(podman, one) == said(podman, two)
+    podman.call("kill", one).ok()
+    assert podman.exit_code(one) == 137
+    assert podman.is_running(two)
+    podman.call("start", one).ok()
+    assert said(podman, one, 6)[3:] == said(podman, two)
+
+
+def test_a_pods_containers_end_with_its_infra_container(podman: Engine, pod: Pod) -> None:
+    name = pod(podman)
+    inside = podman.detached("sh", "-c", f"{WHERE}; exec sleep 60", options=("--pod", name))
+    job = int(said(podman, inside)[0])
+    infra = podman.call("pod", "inspect", "--format", "{{.InfraContainerID}}", name).ok().stdout.strip()
+    podman.call("kill", infra).ok()
+    assert podman.exit_code(infra) == 137
+    assert podman.exit_code(inside) == 137
+    wait_until(lambda: job not in slurm.jobs(), "its job has ended")
+    assert slurm.containers_on_nodes(job) == []
+    assert slurm.files_on_nodes(job) == []
+
+
+def test_kube_play_of_two_containers(its_podman: Engine, alice: User, directory: Path) -> None:
+    before = slurm.jobs()
+    name = f"pod-{uuid.uuid4().hex[:12]}"
+    file = str(alice.write(directory / "pod.yaml", KUBE.replace("THE-POD", name)))
+    there(its_podman).call("--runtime", its_podman.runtime, "kube", "play", file).ok()
+    try:
+        job, node, host_name, hello = said(its_podman, f"{name}-client", 4)
+        assert (node, host_name, hello) == ("node2", name, "hello")
+        assert slurm.jobs() - before == {int(job)}
+    finally:
+        its_podman.call("kube", "down", file).ok()
+
+
+def compose(user: User, directory: Path, *words: str) -> Done:
+    """docker compose for root, podman-compose for alice."""
+    program = ["docker", "compose"] if user.name == "root" else ["podman-compose", "--podman-args=--runtime scrun"]
+    return user.run(*program, *words, cwd=directory, timeout=120)
+
+
+@pytest.mark.parametrize("who", ["root", "alice"], ids=["docker compose", "podman-compose"])
+def test_a_service_with_the_network_of_another(
+    request: pytest.FixtureRequest, who: str, directory: Path, alice: User
+) -> None:
+    user: User = request.getfixturevalue(who)
+    before = slurm.jobs()
+    port = 8067 if who == "root" else 8068
+    alice.write(directory / "compose.yaml", SERVICES.format(name=f"test-{who}", port=port))
+    compose(user, directory, "up", "--detach").ok()
+    try:
+        wait_until(lambda: "hello" in compose(user, directory, "logs", "client").stdout, "the client was served", 30)
+        (job,) = slurm.jobs() - before
+        assert f"{job} node2 " in compose(user, directory, "logs", "client").stdout
+    finally:
+        compose(user, directory, "down").ok()

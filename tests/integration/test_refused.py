@@ -1,0 +1,77 @@
+"""What the node's own runtime refuses to run is told apart from a process that ends with the same status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .conftest import MakeBundle, MakeContainer
+from .engines import Engine
+from .oci import Container
+from .test_oci_conf import RUNC
+
+pytestmark = pytest.mark.slurm_only("refuses it at create")
+
+NOT_RUN = b"scrun: the container's process was not run: what the runtime of node"
+
+
+def odd_mount(config: dict[str, Any]) -> None:
+    """A file system that no kernel has."""
+    config["mounts"].append({"destination": "/odd", "type": "nosuchfs", "source": "none"})
+
+
+def assert_not_run(one: Container) -> None:
+    assert one.ended() == 125
+    words, ours = one.errors.splitlines()[0], one.errors.splitlines()[-1]
+    assert b"No such device" in words or b"no such device" in words
+    assert ours.startswith(NOT_RUN)
+
+
+def test_the_status_is_125_and_the_reason_is_said(container: MakeContainer) -> None:
+    one = container("true", change=odd_mount).started()
+    assert_not_run(one)
+
+
+def test_it_is_told_of_files_that_were_carried_too(container: MakeContainer, private_bundle: MakeBundle) -> None:
+    assert_not_run(container(at=private_bundle("true", change=odd_mount)).started())
+    one = container(at=private_bundle("sh", "-c", "exit 7")).started()
+    assert (one.ended(), one.errors) == (7, b"")
+
+
+def test_it_is_told_with_runc(container: MakeContainer, oci_conf: Callable[[str], None]) -> None:
+    oci_conf(RUNC)
+    assert_not_run(container("true", change=odd_mount).started())
+    one = container("sh", "-c", "exit 7").started()
+    assert (one.ended(), one.errors) == (7, b"")
+
+
+def test_docker_shows_what_its_ulimit_met(docker: Engine) -> None:
+    done = docker.run("true", options=("--ulimit", "nofile=2000000000"))
+    assert done.status == 125
+    assert "RLIMIT_NOFILE" in done.stderr
+    assert NOT_RUN.decode() in done.stderr
+
+
+# --- a status that a process had is never another
+
+
+@pytest.mark.parametrize("status", [1, 125, 127])
+def test_a_process_that_was_run_has_its_own_status(container: MakeContainer, status: int) -> None:
+    one = container("sh", "-c", f"exit {status}").started()
+    assert (one.ended(), one.errors) == (status, b"")
+
+
+def test_nor_where_the_node_cannot_write(container: MakeContainer) -> None:
+    one = container("sh", "-c", "exit 7").created()
+    (file,) = one.bundle.glob(".scrun-*/not-run")
+    file.chmod(0o400)
+    one.call("start").ok()
+    assert (one.ended(), one.errors) == (7, b"")
+
+
+def test_nor_of_several_tasks(container: MakeContainer) -> None:
+    one = container("sh", "-c", 'exit "$SLURM_PROCID"').started(env={"SCRUN_NTASKS": "2", "SCRUN_JOB_NUM_NODES": "2"})
+    assert one.ended() == 1
+    assert NOT_RUN not in one.errors

@@ -1,0 +1,141 @@
+"""The worker that asks for the job, and one that is told to stop while Slurm is asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import scrun.slurm
+from scrun.errors import JobRefused, SlurmError
+from scrun.lifecycle import wire, worker
+
+Message = dict[str, Any]
+ASKED = {"request": {"descriptor": {}}, "step": {}, "directory": "/", "gpu_devices": False, "all_gpus": False}
+GRANTED = {"job": 7, "nodes": "n1", "node_count": 1, "environment": ["SLURM_JOB_ID=7"], "uid": 0, "gid": 0}
+
+
+class Slurm:
+    """In the place of scrun.slurm.allocation and .control, which need libslurm."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = {"request": GRANTED, "look_up": GRANTED, "reason": "Resources"} | answers
+        self.cancelled: list[int] = []
+
+    def _answer(self, name: str) -> Any:
+        answer = self.answers[name]
+        if callable(answer):
+            answer = answer()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def request(self, _job: Message) -> Message:
+        return dict(self._answer("request"))
+
+    def look_up(self, _job_id: int, _job: Message | None = None) -> Message:
+        return dict(self._answer("look_up"))
+
+    def reason(self, _job_id: int) -> str:
+        return str(self._answer("reason"))
+
+    def cancel(self, job_id: int) -> None:
+        self.cancelled.append(job_id)
+
+    def cluster(self) -> str:
+        return "c"
+
+
+@pytest.fixture
+def asked(fork: Callable[..., int], exit_code: Callable[[int], int]) -> Callable[..., tuple[list[Message], list[int]]]:
+    """Serve one request in a child, as a worker does: what it said, and the jobs that it cancelled."""
+
+    def ask(slurm: Slurm, message: Message) -> tuple[list[Message], list[int]]:
+        here, there = wire.pair()
+
+        def serve() -> None:
+            os.close(here)
+            sys.modules["scrun.slurm.allocation"] = sys.modules["scrun.slurm.control"] = slurm  # type: ignore[assignment]
+            vars(scrun.slurm).update(allocation=slurm, control=slurm)
+            signal.signal(signal.SIGTERM, worker._cancel)
+            from scrun.lifecycle.work import allocate
+
+            try:
+                allocate.run(there)
+            except worker.Cancelled:
+                wire.send(there, {"cancelled": True})
+            except Exception as error:
+                wire.send(there, wire.failure(error))
+            wire.send(there, {"jobs": slurm.cancelled})
+
+        wire.send(here, message)
+        pid = fork(serve)
+        os.close(there)
+        reader, said = wire.Reader(here), []
+        while one := reader.next():
+            said.append(one)
+        os.close(here)
+        assert exit_code(pid) == 0
+        return said[:-1], said[-1]["jobs"]
+
+    return ask
+
+
+Ask = Callable[..., tuple[list[Message], list[int]]]
+
+
+def test_a_job_that_has_its_nodes_is_told_with_them(asked: Ask) -> None:
+    (job, nodes), cancelled = asked(Slurm(), ASKED)
+    assert (job, nodes["nodes"]["nodes"], nodes["nodes"]["tasks"], cancelled) == ({"job": 7}, "n1", 1, [])
+
+
+def _told_to_stop() -> Message:
+    """Slurm makes the job, and before its answer is read the anchor wants it no more."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return GRANTED
+
+
+def test_a_job_that_is_being_asked_for_when_it_is_not_wanted_any_more_is_cancelled(asked: Ask) -> None:
+    assert asked(Slurm(request=_told_to_stop), ASKED) == ([{"cancelled": True}], [7])
+
+
+def test_a_job_that_waits_when_it_is_not_wanted_any_more_is_cancelled(asked: Ask) -> None:
+    queued = Slurm(request={**GRANTED, "nodes": ""}, look_up=_told_to_stop)
+    assert asked(queued, ASKED) == ([{"job": 7}, {"cancelled": True}], [7])
+
+
+@pytest.mark.parametrize("error", [JobRefused("ended"), SlurmError("slurmctld can't be reached")])
+def test_a_new_job_that_can_not_be_looked_up_is_cancelled(error: SlurmError, asked: Ask) -> None:
+    said, cancelled = asked(Slurm(request={**GRANTED, "nodes": ""}, look_up=error), ASKED)
+    assert (said, cancelled) == ([{"job": 7}, wire.failure(error)], [7])
+
+
+@pytest.mark.parametrize("asks", [{"look at": 7}, {"existing": 7, "environment": {}}])
+def test_a_job_that_was_there_before_is_not_cancelled(asks: Message, asked: Ask) -> None:
+    error = SlurmError("slurmctld can't be reached")
+    said, cancelled = asked(Slurm(look_up=error), {**ASKED, **asks})
+    assert (said[-1], cancelled) == (wire.failure(error), [])
+
+
+def test_one_that_still_waits_when_it_is_looked_at_again_is_no_error(asked: Ask) -> None:
+    assert asked(Slurm(look_up={**GRANTED, "nodes": ""}), {**ASKED, "look at": 7}) == ([], [])
+
+
+def test_how_a_job_ended_is_told_rather_than_that_it_is_gone(asked: Ask) -> None:
+    how = JobRefused("job 7 ended before the container could run: it was cancelled")
+    said, _ = asked(Slurm(look_up=JobRefused("invalid job id"), reason=how), {**ASKED, "look at": 7})
+    assert said == [wire.failure(how)]
+
+
+def test_a_job_of_another_users_is_refused(asked: Ask) -> None:
+    theirs = {**GRANTED, "uid": os.getuid() + 1, "user": "bob"}
+    said, cancelled = asked(Slurm(look_up=theirs), {**ASKED, "request": None, "existing": 7})
+    assert said[-1]["error"] == "JobRefused"
+    assert (said[-1]["message"], cancelled) == (
+        "job 7 can't be used: it is bob's: name one of yours in SLURM_JOB_ID",
+        [],
+    )

@@ -1,0 +1,253 @@
+"""The anchor, in a process of its own: what its creator, its stand-in and the container's standard error hear.
+
+srun is a shell script; what prepares the container is played by the test, and there is nothing to be brought back.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.errors import ScrunError, SlurmError
+from scrun.lifecycle import anchor, control, processes, wire
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
+
+Message = dict[str, Any]
+STARTED = 'echo "launching StepId=42.3 on host n1, 1 tasks: 0" >&2; echo "Node n1, 1 tasks started" >&2'
+READY = {"nodes": "n1", "uid": 0, "tasks": 1, "job_environment": [], "staged": {}, "job_bundle": "/spool"}
+READY |= {"job_rootfs": "/bundle/rootfs", "hold": False, "job": 42, "user": "root"}
+READY |= {"runtime": {"kind": "crun", "why": "oci.conf names none"}}  # so that a SIGKILL goes to srun
+
+
+class Preparation:
+    """In the place of the real one: does what the test sends over its channel."""
+
+    cues: wire.Reader
+
+    def __init__(self, loop: Loop, container: Container, **callbacks: Callable[..., None]) -> None:
+        self._loop, self._record, self._callbacks = loop, container.record, callbacks
+        self.stager = None
+
+    def begin(self, _plan: Message) -> None:
+        self._loop.watch(self.cues.descriptor, self._cue)
+
+    def cancel(self, why: ScrunError) -> None:
+        self._callbacks["failed"](why)
+
+    def _cue(self) -> None:
+        for cue in self.cues.read() or ():
+            if "ready" in cue:
+                self._record.update(cue["ready"])
+                self._callbacks["ready"]()
+            elif "failed" in cue:
+                self._callbacks["failed"](SlurmError(cue["failed"]))
+            else:
+                self._callbacks["tell"](cue)
+
+
+class Rehearsed:
+    """An anchor in a child, and the other ends of what it holds."""
+
+    def __init__(
+        self, container: Container, fork: Callable[..., int], srun: str, tmp_path: Path, start_limit: float
+    ) -> None:
+        self.container = container
+        self.stderr = tmp_path / "stderr"
+        (self.creator, creators), (self.standin, standins), (self.cues, theirs) = (wire.pair() for _ in range(3))
+        self.from_creator, self.from_standin = wire.Reader(self.creator), wire.Reader(self.standin)
+        self._srun = srun
+        ours = (self.creator, self.standin, self.cues)
+
+        def be_it() -> None:
+            for descriptor in ours:
+                os.close(descriptor)
+            os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+            os.dup2(0, 1)
+            os.dup2(os.open(self.stderr, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            Preparation.cues = wire.Reader(theirs)
+            vars(anchor)["Preparation"] = Preparation
+            anchor.START_LIMIT = start_limit
+            loop = Loop()
+            anchor.Anchor(loop, container, creators, standins, os.getppid())
+            loop.run()
+
+        self.pid = fork(be_it)
+        for descriptor in (creators, standins, theirs):
+            os.close(descriptor)
+
+    def create(self, **changes: Any) -> None:
+        """Send the plan."""
+        record = {**self.container.record, "status": "creating", "srun": [self._srun]}
+        plan = {
+            "do": "create",
+            "record": {name: value for name, value in record.items() if not name.startswith("pid")},
+            "attached": False,
+            "keep": False,
+            "patience": 0,
+            "new_network_namespace": False,
+            "terminal": False,
+            "pid_file": "",
+            "job": {},
+            "step_environment": {},
+            "environment": {"PATH": os.defpath},
+            "args": ["/bin/true"],
+            "staging": {"network": "host"},
+        }
+        wire.send(self.creator, plan | changes)
+
+    def cue(self, message: Message) -> None:
+        wire.send(self.cues, message)
+
+    def created(self) -> None:
+        """Have it created, and ready to run."""
+        self.create()
+        self.cue({"ready": READY})
+        assert self.from_creator.next() == {"created": True}
+
+    def start(self) -> Message | None:
+        return control.ask(self.container, {"do": "start"})
+
+    def status(self) -> int:
+        """The exit status that the stand-in is told."""
+        message = self.from_standin.next()
+        assert message
+        assert message["do"] == "exit"
+        return int(message["status"])
+
+
+Fork = Callable[..., int]
+Wait = Callable[[int], int]
+
+
+@pytest.fixture
+def rehearse(container: Container, fork: Fork, script: Callable[..., str], tmp_path: Path) -> Callable[..., Rehearsed]:
+    """Be the creator of a container whose srun is that script, with so many seconds for start."""
+
+    def make(srun: str, start_limit: float = 60) -> Rehearsed:
+        return Rehearsed(container, fork, script(f"cd {tmp_path}\n{srun}"), tmp_path, start_limit)
+
+    return make
+
+
+Rehearse = Callable[..., Rehearsed]
+
+
+def test_a_start_is_answered_when_the_process_runs_and_the_stand_in_gets_its_status(
+    rehearse: Rehearse, exit_code: Wait
+) -> None:
+    made = rehearse(f"{STARTED}; exit 137")
+    made.created()
+    assert made.start() == {"started": True}
+    assert made.status() == 137
+    assert exit_code(made.pid) == 0
+    made.container.load()
+    record = made.container.record
+    assert (record["status"], record["exit_status"], record["step"]) == ("stopped", 137, "3")
+
+
+def test_a_start_that_takes_long_is_answered_and_what_goes_wrong_later_is_said_to_who_reads_standard_error(
+    rehearse: Rehearse, tmp_path: Path
+) -> None:
+    waits = "until [ -e go ]; do sleep 0.02; done; echo 'srun: error: Node n1 is down' >&2; exit 1"
+    made = rehearse(waits, start_limit=0.1)
+    made.created()
+    assert made.start() == {"started": True}
+    made.container.load()
+    assert made.container.record["status"] == "running"
+    (tmp_path / "go").touch()
+    assert made.status() == anchor.NOT_RUN == 125
+    assert made.stderr.read_text() == "scrun: the container's step did not start: Node n1 is down\n"
+
+
+def test_a_start_that_fails_soon_is_told_to_who_called_it_and_to_nobody_else(rehearse: Rehearse) -> None:
+    made = rehearse("echo 'srun: error: Node n1 is down' >&2; exit 1")
+    made.created()
+    with pytest.raises(SlurmError, match="the container's step did not start: Node n1 is down"):
+        made.start()
+    assert (made.status(), made.stderr.read_text()) == (125, "")
+
+
+def test_a_container_whose_job_waits_longer_than_create_is_there_and_runs_when_the_job_does(rehearse: Rehearse) -> None:
+    made = rehearse(f"{STARTED}; exit 0")
+    made.create(patience=0.05)
+    assert made.from_creator.next() == {"created": True}
+    assert made.start() == {"started": True}
+    made.cue({"ready": READY})
+    assert made.status() == 0
+
+
+def test_without_a_limit_create_waits_for_the_job(rehearse: Rehearse) -> None:
+    made = rehearse("exit 0")
+    made.create(patience=0)
+    made.cue({"waiting": "Resources"})
+    made.cue({"ready": READY})
+    assert [made.from_creator.next(), made.from_creator.next()] == [{"waiting": "Resources"}, {"created": True}]
+
+
+def test_what_fails_while_create_waits_is_its_error_and_nothing_is_left(rehearse: Rehearse, exit_code: Wait) -> None:
+    made = rehearse("exit 0")
+    made.create()
+    made.cue({"failed": "the job was cancelled"})
+    assert made.from_creator.next() == wire.failure(SlurmError("the job was cancelled"))
+    assert exit_code(made.pid) == 0
+    assert (made.status(), made.stderr.read_text()) == (1, "")
+    assert not os.path.exists(made.container.path)
+
+
+def test_what_fails_when_create_has_returned_ends_the_container_with_a_line_on_its_standard_error(
+    rehearse: Rehearse,
+) -> None:
+    made = rehearse("exit 0")
+    made.create(patience=0.05)
+    assert made.from_creator.next() == {"created": True}
+    assert made.start() == {"started": True}
+    made.cue({"failed": "the job was cancelled"})
+    assert made.status() == 125
+    assert made.stderr.read_text() == "scrun: the job was cancelled\n"
+
+
+def test_a_create_that_is_killed_leaves_nothing(rehearse: Rehearse, exit_code: Wait) -> None:
+    made = rehearse("exit 0")
+    made.create()
+    os.close(made.creator)
+    assert exit_code(made.pid) == 0
+    assert not os.path.exists(made.container.path)
+
+
+def test_a_container_that_is_killed_while_its_job_waits_has_that_status_and_says_nothing(rehearse: Rehearse) -> None:
+    made = rehearse("exit 0")
+    made.create(patience=0.05)
+    assert made.from_creator.next() == {"created": True}
+    made.start()
+    assert control.ask(made.container, {"do": "kill", "signal": 9}) == {"sent": 9}
+    assert (made.status(), made.stderr.read_text()) == (137, "")
+
+
+def test_when_the_stand_in_is_killed_the_container_ends(rehearse: Rehearse, exit_code: Wait) -> None:
+    made = rehearse(f"sleep 60 & trap 'kill $!; exit 0' TERM; {STARTED}; wait")
+    made.created()
+    assert made.start() == {"started": True}
+    made.container.load()
+    step = made.container.record["step_pid"]
+    os.close(made.standin)
+    assert exit_code(made.pid) == 0
+    made.container.load()
+    assert (made.container.record["status"], made.container.record["exit_status"]) == ("stopped", 137)
+    assert processes.start_time(step) == 0
+
+
+def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse) -> None:
+    made = rehearse("exit 0")
+    made.create(terminal=True, console_socket="/nosuch", console_size=None)
+    made.cue({"ready": {**READY, "tasks": 2}})
+    message = made.from_creator.next()
+    assert message
+    assert message["error"] == "UsageError"
+    assert message["message"].startswith("a terminal can't be shared by 2 tasks")

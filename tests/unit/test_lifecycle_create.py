@@ -1,0 +1,104 @@
+"""What create plans, from the bundle, the environment and Slurm's configuration, without a job."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.errors import ScrunError
+from scrun.lifecycle import create
+from scrun.lifecycle.container import Container
+from scrun.log import Log
+
+Plan = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle whose program is there, and a Slurm configuration beside it."""
+    path = tmp_path / "bundle"
+    (path / "rootfs/bin").mkdir(parents=True)
+    (path / "rootfs/bin/true").write_text("")
+    (path / "rootfs/bin/true").chmod(0o755)
+    (tmp_path / "slurm.conf").write_text("ClusterName=c\n")
+    run, rest = 'RunTimeRun="crun run --bundle=%b %n.%j"', 'RunTimeKill="crun kill %n.%j 9"\nRunTimeDelete="true"'
+    (tmp_path / "oci.conf").write_text(f"{run}\n{rest}\n")
+    return path
+
+
+@pytest.fixture
+def plan(container: Container, bundle: Path, script: Callable[..., str], tmp_path: Path) -> Plan:
+    """Plan a container with these members of the config's process, options, and SCRUN_ variables."""
+    program = os.path.dirname(script("exit 1"))
+
+    def make(process: dict[str, Any] | None = None, options: dict[str, Any] | None = None, **scrun: str) -> Any:
+        config = {
+            "ociVersion": "1.2.0",
+            "root": {"path": "rootfs"},
+            "process": {"args": ["true"], "cwd": "/", **(process or {})},
+            "linux": {},
+        }
+        (bundle / "config.json").write_text(json.dumps(config))
+        environment = {"PATH": program, "SLURM_CONF": str(tmp_path / "slurm.conf"), "SLURM_STEP_ID": "1"}
+        environment |= {f"SCRUN_{name}": value for name, value in scrun.items()}
+        given = create.Options(str(bundle), **(options or {}))
+        return create.plan(container, given, environment, create.Output(Log()))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.mark.parametrize(("said", "patience"), [({}, create.PATIENCE), ({"CREATE_TIMEOUT": "7"}, 7)])
+def test_create_waits_for_the_job_as_long_as_was_said_or_for_a_while(
+    said: dict[str, str], patience: float, plan: Plan
+) -> None:
+    assert plan(**said)["patience"] == patience
+
+
+def test_nothing_is_no_limit_to_the_wait(plan: Plan) -> None:
+    assert plan(CREATE_TIMEOUT="0")["patience"] == 0
+
+
+def test_engines_that_hold_a_lock_meanwhile_do_not_wait_for_long() -> None:
+    assert 0 < create.PATIENCE <= 60  # podman gives create 240 s, and its ps waits as long as create does
+
+
+TERMINAL = {"terminal": True}
+SOCKET = {"console_socket": "/s"}
+ATTACHED = {"attached": True}
+
+
+@pytest.mark.parametrize(
+    ("process", "options", "why"),
+    [
+        (TERMINAL, {}, "process.terminal is true: say with --console-socket"),
+        ({}, SOCKET, "--console-socket is given but process.terminal is false"),
+        (TERMINAL, SOCKET | ATTACHED, "--console-socket is for a container that nobody stays with"),
+    ],
+)
+def test_a_terminal_and_its_socket_go_together(
+    process: dict[str, Any], options: dict[str, Any], why: str, plan: Plan
+) -> None:
+    with pytest.raises(ScrunError, match=why):
+        plan(process, options)
+
+
+@pytest.mark.parametrize(
+    ("options", "console"), [(SOCKET, "/s"), (ATTACHED, ""), ({"console_socket": "s"}, os.path.abspath("s"))]
+)
+def test_where_the_terminal_goes_is_an_absolute_path(options: dict[str, Any], console: str, plan: Plan) -> None:
+    found = plan({**TERMINAL, "consoleSize": {"height": 24, "width": 80}}, options)
+    assert (found["terminal"], found["console_socket"], found["console_size"]) == (True, console, [24, 80])
+
+
+def test_the_program_is_found_in_the_container_and_no_jobs_variables_go_to_srun(plan: Plan, tmp_path: Path) -> None:
+    found = plan({"args": ["true", "x"]})
+    assert found["args"] == ["/bin/true", "x"]
+    assert found["environment"]["SLURM_CONF"] == str(tmp_path / "slurm.conf")
+    assert "SLURM_STEP_ID" not in found["environment"]
+    assert found["record"]["environment"].keys() == {"PATH", "SLURM_CONF"}
+    assert found["record"]["srun"] == [str(tmp_path / "srun")]

@@ -1,0 +1,244 @@
+"""What is owed when a container has ended: who is told what, in which order, and what becomes of it when one fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.errors import ScrunError
+from scrun.lifecycle import ending, wire
+from scrun.lifecycle.container import Container
+
+Message = dict[str, Any]
+PLAN: Message = {"script": "s", "lua": "", "staging": {}, "more": "that stage_out has no use for"}
+GONE_WRONG = wire.failure(ScrunError("the hook failed"))
+
+
+class FakeWorker:
+    """A worker that the test plays."""
+
+    def __init__(self, work: str) -> None:
+        self.work = work
+        self.told: list[Message] = []
+        self.is_there = True
+        self.says: Callable[[Message], None]
+        self.ends: Callable[[], None]
+
+    def hand_over(self, said: Callable[[Message], None], ended: Callable[[], None]) -> None:
+        self.says, self.ends = said, ended
+
+    def send(self, message: Message) -> None:
+        self.told.append(message)
+
+    def last_words(self, otherwise: str) -> str:
+        return otherwise
+
+
+class Ending(ending.Ending):
+    """One whose workers are fakes; ``happened`` has what it called, in order."""
+
+    def __init__(self, container: Container, stager: FakeWorker | None = None) -> None:
+        self.made: list[FakeWorker] = []
+        self.happened: list[tuple[str, str]] = []
+        super().__init__(
+            None,  # type: ignore[arg-type]
+            container,
+            stager=stager,  # type: ignore[arg-type]
+            log=lambda level, text: self.happened.append((level, text)),
+            files_back=lambda error: self.happened.append(("files back", str(error or ""))),
+            released=lambda error: self.happened.append(("released", str(error or ""))),
+        )
+
+    def _start(self, work: str, request: Message) -> None:
+        made: Any = FakeWorker(work)
+        made.hand_over(self._said, self._ended)
+        self.made.append(made)
+        self._worker = made
+        made.send(request)
+
+
+@pytest.fixture
+def owing(container: Container) -> Container:
+    """A container with a job of its own, whose files were staged and wait for nothing."""
+    container.record.update(job=7, job_owned=True, stage_out_owed=True, hold=False, staged={})
+    return container
+
+
+BACK, RELEASED = ("files back", ""), ("released", "")
+
+
+def test_where_nothing_is_owed_nothing_is_done(container: Container) -> None:
+    made = Ending(container)
+    made.begin(PLAN)
+    made.release(0)
+    assert (made.made, made.happened) == ([], [BACK, RELEASED])
+
+
+def test_a_container_that_changed_nothing_is_kept_by_nobody_and_its_job_goes_after_stage_out(owing: Container) -> None:
+    made = Ending(owing)
+    made.begin(PLAN)
+    (worker,) = made.made
+    assert worker.told == [{"script": "s", "lua": "", "staging": {}, "record": owing.record}]
+    assert (worker.work, made.happened) == ("stage out", [BACK])
+    made.release(3)
+    assert worker.told[1:] == [{"job": 7, "status": 3}]
+    for message in ({"begun": True}, {"staged out": True}, {"released": 7}):
+        worker.says(message)
+    worker.ends()
+    assert made.happened == [BACK, RELEASED]
+    assert (owing.record["stage_out_owed"], owing.record["released"]) == (False, True)
+
+
+@pytest.mark.parametrize("staged", [{"node_parent": "/tmp"}, {"copies": [["/nosuch", "/etc/hosts", 1, 1]]}])
+def test_a_container_whose_files_have_to_come_back_waits_for_them(staged: Message, owing: Container) -> None:
+    owing.record["staged"] = staged
+    made = Ending(owing)
+    made.begin(PLAN)
+    assert made.happened == []
+    made.made[0].says({"files back": True})
+    assert made.happened == [BACK]
+    made.made[0].says({"staged out": True})
+    assert made.happened == [BACK], "that is said once"
+
+
+def test_a_bundle_of_the_scripts_own_is_back_only_when_the_script_has_ended(owing: Container) -> None:
+    owing.record["hold"] = True
+    made = Ending(owing)
+    made.begin(PLAN)
+    made.made[0].says({"files back": True})
+    assert made.happened == []
+    made.made[0].says({"staged out": True})
+    assert made.happened == [BACK]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_small_copy_comes_back_when_the_container_has_written_to_it(
+    changed: bool, owing: Container, tmp_path: Path
+) -> None:
+    copy = tmp_path / "hosts"
+    copy.write_text("one")
+    status = copy.stat()
+    if changed:
+        copy.write_text("two")
+        os.utime(copy, ns=(0, status.st_mtime_ns + 1))
+    owing.record["staged"] = {"copies": [[str(copy), "/etc/hosts", status.st_size, status.st_mtime_ns]]}
+    made = Ending(owing)
+    made.begin(PLAN)
+    assert made.happened == ([] if changed else [BACK])
+
+
+def test_a_job_of_somebody_elses_is_not_given_back(owing: Container) -> None:
+    owing.record["job_owned"] = False
+    made = Ending(owing)
+    made.begin(PLAN)
+    made.release(0)
+    (worker,) = made.made
+    assert worker.told[1:] == [{}]
+    worker.says({"staged out": True})
+    worker.ends()
+    assert made.happened == [BACK, RELEASED]
+
+
+def test_a_hook_that_fails_is_told_and_the_job_given_back_by_another(owing: Container) -> None:
+    owing.record["hold"] = True
+    made = Ending(owing)
+    made.begin(PLAN)
+    made.made[0].says({"begun": True})
+    made.made[0].says(GONE_WRONG)
+    made.made[0].ends()
+    assert made.happened == [("files back", "the hook failed")]
+    made.release(125)
+    assert [(worker.work, worker.told) for worker in made.made[1:]] == [("release", [{"job": 7, "status": 125}])]
+    made.made[1].says({"released": 7})
+    made.made[1].ends()
+    assert made.happened[1:] == [RELEASED]
+
+
+def test_a_hook_that_fails_when_the_container_is_gone_already_is_logged(owing: Container) -> None:
+    made = Ending(owing)
+    made.begin(PLAN)
+    made.release(0)
+    made.made[0].says(GONE_WRONG)
+    made.made[0].ends()
+    assert made.happened == [BACK, ("error", "the hook failed")]
+    assert (made.made[1].work, made.made[1].told) == ("release", [{"job": 7, "status": 0}])
+
+
+def test_a_job_that_can_not_be_given_back_is_still_owed(owing: Container) -> None:
+    made = Ending(owing)
+    made.begin(PLAN)
+    made.release(0)
+    made.made[0].says({"staged out": True})
+    made.made[0].says(wire.failure(ScrunError("slurmctld can't be reached")))
+    made.made[0].ends()
+    assert made.happened == [BACK, ("released", "slurmctld can't be reached")]
+    assert not owing.record.get("released")
+
+
+# --- the worker that staged the files, and may still be there
+
+
+def test_who_staged_the_files_is_asked_to_bring_them_back(owing: Container) -> None:
+    stager = FakeWorker("stage in")
+    made = Ending(owing, stager)
+    made.begin(PLAN)
+    made.release(0)
+    assert made.made == []
+    assert stager.told == [
+        {"script": "s", "lua": "", "staging": {}, "record": owing.record},
+        {"job": 7, "status": 0},
+    ]
+    for message in ({"begun": True}, {"staged out": True}, {"released": 7}):
+        stager.says(message)
+    stager.ends()
+    assert made.happened == [BACK, RELEASED]
+
+
+def test_one_that_has_gone_is_not_asked(owing: Container) -> None:
+    stager = FakeWorker("stage in")
+    stager.is_there = False
+    made = Ending(owing, stager)
+    made.begin(PLAN)
+    assert stager.told == []
+    assert [worker.work for worker in made.made] == ["stage out"]
+
+
+def test_one_that_went_just_when_he_was_asked_is_replaced_by_another_who_gets_it_all(owing: Container) -> None:
+    stager = FakeWorker("stage in")
+    made = Ending(owing, stager)
+    made.begin(PLAN)
+    made.release(0)
+    stager.ends()
+    (worker,) = made.made
+    assert (worker.work, worker.told) == ("stage out", stager.told)
+    for message in ({"begun": True}, {"staged out": True}, {"released": 7}):
+        worker.says(message)
+    worker.ends()
+    assert made.happened == [BACK, RELEASED]
+
+
+def test_one_that_went_before_the_order_for_the_job_came_leaves_it_to_his_replacement(owing: Container) -> None:
+    owing.record["hold"] = True
+    stager = FakeWorker("stage in")
+    made = Ending(owing, stager)
+    made.begin(PLAN)
+    stager.ends()
+    (worker,) = made.made
+    assert worker.told == stager.told
+    worker.says({"staged out": True})
+    made.release(0)
+    assert worker.told[1:] == [{"job": 7, "status": 0}]
+
+
+def test_one_that_dies_when_he_has_begun_is_a_hook_that_failed(owing: Container) -> None:
+    owing.record["hold"] = True
+    stager = FakeWorker("stage in")
+    made = Ending(owing, stager)
+    made.begin(PLAN)
+    stager.says({"begun": True})
+    stager.ends()
+    assert made.happened == [("files back", "stage_out ended without an answer")]

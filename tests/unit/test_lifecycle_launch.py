@@ -1,0 +1,87 @@
+"""The start of a container's step: the small files that changed, and who hears that they are renewed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.errors import StagingError
+from scrun.lifecycle import launch, network, wire, work
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
+
+Message = dict[str, Any]
+PLAN = {"staging": {"network": network.HOST}}
+NEW, OLD = 907060870, 1  # CRC-32 of "hello", and of something else
+
+
+@pytest.fixture
+def changed(container: Container, tmp_path: Path) -> Container:
+    """A container with a small file on its node that is another by now."""
+    (tmp_path / "hosts").write_text("hello")
+    texts = [["/tmp/scrun-0/1-box/mounts/0", str(tmp_path / "hosts"), "/etc/hosts", OLD]]
+    container.record.update(staged={"texts": texts, "node_parent": "/tmp"}, uid=os.getuid())
+    return container
+
+
+@pytest.fixture
+def renewed(
+    until_a_child_has_gone: Loop, changed: Container, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, list[tuple[str, str]]]]:
+    """Have a worker say these messages: how often it was done, and what was logged."""
+
+    def renew(*messages: Message) -> tuple[int, list[tuple[str, str]]]:
+        def say(_work: str, channel: int, _container: Container) -> None:
+            for message in messages:
+                wire.send(channel, message)
+
+        monkeypatch.setattr(work, "run", say)
+        done: list[bool] = []
+        logged: list[tuple[str, str]] = []
+
+        def log(level: str, message: str) -> None:
+            logged.append((level, message))
+
+        launch.renew_files(until_a_child_has_gone, changed, PLAN, log=log, done=lambda: done.append(True))
+        assert done == [], "not before the nodes have them"
+        until_a_child_has_gone.run()
+        return len(done), logged
+
+    return renew
+
+
+Renewed = Callable[..., tuple[int, list[tuple[str, str]]]]
+
+
+def test_a_container_whose_files_are_as_they_were_starts_at_once(loop: Loop, changed: Container) -> None:
+    changed.record["staged"]["texts"][0][3] = NEW
+    done: list[bool] = []
+    launch.renew_files(loop, changed, PLAN, log=lambda *_: None, done=lambda: done.append(True))
+    assert done == [True]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # there is nothing for a worker to do
+
+
+def test_it_starts_when_its_node_has_the_files_as_they_are(renewed: Renewed, changed: Container) -> None:
+    assert renewed({"renewed": {"0": NEW}}) == (1, [])
+    assert changed.record["staged"]["texts"][0][3] == NEW
+
+
+def test_files_that_can_not_be_renewed_are_told_and_it_starts_with_what_it_has(
+    renewed: Renewed, changed: Container
+) -> None:
+    said = "files that have changed since create stay as they were: n1: no space left"
+    assert renewed(wire.failure(StagingError("n1: no space left"))) == (1, [("info", said)])
+    assert changed.record["staged"]["texts"][0][3] == OLD
+
+
+def test_a_worker_that_ends_without_a_word_does_not_keep_it_from_starting(renewed: Renewed) -> None:
+    assert renewed() == (1, [])
+
+
+def test_it_is_started_once_whatever_the_worker_says_afterwards(renewed: Renewed) -> None:
+    assert renewed({"renewed": {"0": NEW}}, wire.failure(StagingError("too late"))) == (1, [])

@@ -1,0 +1,234 @@
+"""What a container needs before it can run: which worker is told what and when, and what ends it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scrun.errors import JobRefused, ScrunError, SlurmError
+from scrun.lifecycle import wire
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.preparation import LONGEST_LOOK_AGAIN, Preparation
+
+Message = dict[str, Any]
+PLAN: Message = {
+    "script": "s",
+    "lua": "",
+    "staging": {},
+    "record": {"bundle": "/b"},
+    "job": {"request": {"name": "scrun"}},
+    "step_environment": {"SLURM_OVERLAP": "1"},
+}
+NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 1, "environment": [], "gpus": []}
+STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False}
+DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
+
+
+class FakeWorker:
+    """A worker that the test plays."""
+
+    def __init__(self, work: str, said: Callable[[Message], None], ended: Callable[[], None]) -> None:
+        self.work, self.says, self.ends = work, said, ended
+        self.told: list[Message] = []
+        self.stopped = ""
+
+    def send(self, message: Message) -> None:
+        self.told.append(message)
+
+    def cancel(self) -> None:
+        self.stopped = "cancelled"
+
+    def kill(self) -> None:
+        self.stopped = "killed"
+
+    def last_words(self, otherwise: str) -> str:
+        return otherwise
+
+
+class FakeLoop:
+    """Timers that the test lets go off."""
+
+    def __init__(self) -> None:
+        self.timers: dict[int, tuple[float, Callable[[], None]]] = {}
+        self._number = 0
+
+    def after(self, seconds: float, due: Callable[[], None]) -> int:
+        self._number += 1
+        self.timers[self._number] = seconds, due
+        return self._number
+
+    def forget(self, timer: int) -> None:
+        self.timers.pop(timer, None)
+
+    def go_off(self) -> float:
+        """The one timer; the seconds that it was for."""
+        ((number, (seconds, due)),) = self.timers.items()
+        del self.timers[number]
+        due()
+        return seconds
+
+
+class Rehearsed(Preparation):
+    """One whose workers are fakes."""
+
+    def __init__(self, *arguments: Any, **callbacks: Any) -> None:
+        self.made: list[FakeWorker] = []
+        super().__init__(*arguments, **callbacks)
+
+    def _worker(self, work: str, said: Callable[[Message], None], ended: Callable[[], None]) -> Any:
+        self.made.append(FakeWorker(work, said, ended))
+        return self.made[-1]
+
+
+class Stage:
+    """A preparation, and what it called."""
+
+    def __init__(self, container: Container) -> None:
+        self.loop = FakeLoop()
+        self.record = container.record
+        self.told: list[Message] = []
+        self.ready = 0
+        self.failed: list[ScrunError] = []
+        self.preparation = Rehearsed(
+            self.loop,
+            container,
+            save=lambda: None,
+            tell=self.told.append,
+            ready=self._ready,
+            failed=self.failed.append,
+        )
+
+    def _ready(self) -> None:
+        self.ready += 1
+
+    @property
+    def allocating(self) -> FakeWorker:
+        """The last that was made for the job."""
+        return [made for made in self.preparation.made if made.work == "allocate"][-1]
+
+    @property
+    def staging(self) -> FakeWorker:
+        (found,) = (made for made in self.preparation.made if made.work == "stage in")
+        return found
+
+
+@pytest.fixture
+def stage(container: Container) -> Stage:
+    made = Stage(container)
+    made.preparation.begin(PLAN)
+    return made
+
+
+@pytest.fixture
+def queued(stage: Stage) -> Stage:
+    """One whose job waits, and whose first worker has gone."""
+    stage.staging.says({"loaded": "s"})
+    stage.allocating.says({"job": 7})
+    stage.allocating.says({"waiting": "Resources"})
+    stage.allocating.ends()
+    return stage
+
+
+def test_no_job_is_asked_for_before_the_script_is_loaded(stage: Stage) -> None:
+    assert (stage.staging.told, stage.allocating.told) == (
+        [{"script": "s", "lua": "", "staging": {}, "bundle": "/b"}],
+        [],
+    )
+    stage.staging.says({"loaded": "s"})
+    assert stage.allocating.told == [{"request": {"name": "scrun"}, "step": {"SLURM_OVERLAP": "1"}}]
+
+
+def test_a_script_that_can_not_be_loaded_costs_no_job(stage: Stage) -> None:
+    stage.staging.says(wire.failure(ScrunError("broken")))
+    stage.staging.ends()
+    assert stage.allocating.stopped == "killed"  # it hasn't been told to ask for one
+    stage.allocating.ends()
+    assert [str(error) for error in stage.failed] == ["broken"]
+
+
+def test_with_its_nodes_the_files_are_staged_and_then_it_is_ready(stage: Stage) -> None:
+    stage.staging.says({"loaded": "s"})
+    stage.allocating.says({"job": 7})
+    stage.allocating.says({"nodes": NODES})
+    stage.allocating.ends()
+    assert stage.staging.told[-1] == {"record": stage.record}
+    assert (stage.record["job"], stage.record["job_owned"], stage.record["nodes"]) == (7, True, "n1")
+    assert stage.ready == 0
+    stage.staging.says(STAGED)
+    assert (stage.ready, stage.record["stage_out_owed"]) == (1, True)
+    stage.staging.ends()
+    assert (stage.ready, stage.failed) == (1, [])
+
+
+def test_a_queued_job_is_looked_at_by_a_new_worker_less_and_less_often(queued: Stage) -> None:
+    pauses = []
+    for _ in range(8):
+        pauses.append(queued.loop.go_off())
+        request = {"request": {"name": "scrun"}, "look at": 7, "step": {"SLURM_OVERLAP": "1"}}
+        assert queued.allocating.told == [request]
+        queued.allocating.ends()
+    assert pauses[:3] == [5.0, 7.5, 11.25]
+    assert pauses[-1] == LONGEST_LOOK_AGAIN == 30.0
+    assert queued.failed == []
+
+
+def test_a_slurmctld_that_is_down_for_a_while_ends_no_job_that_waits(queued: Stage) -> None:
+    queued.loop.go_off()
+    queued.allocating.says(DOWN)
+    queued.allocating.ends()
+    assert (queued.failed, queued.staging.stopped) == ([], "")
+    assert queued.told[-1]["log"] == "info"
+    assert "looking again later" in queued.told[-1]["message"]
+    queued.loop.go_off()
+    queued.allocating.says({"nodes": NODES})
+    queued.allocating.ends()
+    assert queued.staging.told[-1] == {"record": queued.record}
+
+
+def test_a_job_that_ended_in_the_queue_ends_it_all(queued: Stage) -> None:
+    queued.loop.go_off()
+    queued.allocating.says(wire.failure(JobRefused("job 7 was cancelled")))
+    queued.allocating.ends()
+    assert (queued.staging.stopped, queued.failed) == ("cancelled", [])
+    queued.staging.ends()
+    assert [str(error) for error in queued.failed] == ["job 7 was cancelled"]
+    assert queued.loop.timers == {}
+
+
+def test_a_slurmctld_that_is_down_at_first_is_an_error(stage: Stage) -> None:
+    stage.staging.says({"loaded": "s"})
+    stage.allocating.says(DOWN)
+    stage.allocating.ends()
+    stage.staging.ends()
+    assert [str(error) for error in stage.failed] == ["slurmctld can't be reached"]
+
+
+def test_who_gives_up_while_the_job_waits_looks_at_it_no_more(queued: Stage) -> None:
+    queued.preparation.cancel(ScrunError("the container was killed"))
+    assert (queued.loop.timers, queued.staging.stopped, queued.failed) == ({}, "cancelled", [])
+    queued.staging.ends()
+    assert [str(error) for error in queued.failed] == ["the container was killed"]
+
+
+def test_a_worker_that_asks_slurm_is_told_to_tidy_up_and_waited_for(stage: Stage) -> None:
+    stage.staging.says({"loaded": "s"})
+    stage.preparation.cancel(ScrunError("create was interrupted"))
+    assert (stage.allocating.stopped, stage.staging.stopped) == ("cancelled", "cancelled")
+    stage.staging.ends()
+    assert stage.failed == []
+    stage.allocating.ends()
+    assert [str(error) for error in stage.failed] == ["create was interrupted"]
+
+
+def test_files_that_are_staged_when_it_was_given_up_already_do_not_make_it_ready(stage: Stage) -> None:
+    stage.staging.says({"loaded": "s"})
+    stage.allocating.says({"nodes": NODES})
+    stage.allocating.ends()
+    stage.preparation.cancel(ScrunError("create was interrupted"))
+    stage.staging.says(STAGED)
+    stage.staging.ends()
+    assert stage.ready == 0
+    assert len(stage.failed) == 1
+    assert stage.record["stage_out_owed"], "what was staged has to be undone"

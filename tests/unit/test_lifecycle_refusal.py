@@ -1,0 +1,101 @@
+"""Whether the process was run: the config's hook on the node, and what is concluded from its file afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.bundle import adapt_start
+from scrun.lifecycle import refusal
+from scrun.lifecycle.loop import Loop
+
+RUNS = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'  # an srun whose nodes are this host
+
+
+def run_hook(config: dict[str, Any]) -> int:
+    """As a runtime does, which has no stdin for it that it reads."""
+    *_, hook = config["hooks"]["poststart"]
+    return subprocess.run(hook["args"], executable=hook["path"], input=b"{}", env={}, check=False).returncode
+
+
+def test_the_hook_empties_the_file_beside_the_config(tmp_path: Path) -> None:
+    bundle = tmp_path / "a 'b' $c"
+    bundle.mkdir()
+    (bundle / adapt_start.FILE).write_bytes(adapt_start.CONTENT)
+    given = {"root": {}, "hooks": {"poststart": [{"path": "/x"}], "prestart": []}}
+    told = adapt_start.tell(given, str(bundle))
+    assert told["hooks"]["poststart"][0] == {"path": "/x"}
+    assert given["hooks"] == {"poststart": [{"path": "/x"}], "prestart": []}
+    assert run_hook(told) == 0
+    assert (bundle / adapt_start.FILE).read_bytes() == b""
+
+
+def test_a_hook_that_cannot_say_so_is_no_failure(tmp_path: Path) -> None:
+    assert run_hook(adapt_start.tell({}, str(tmp_path / "nosuch"))) == 0
+
+
+@pytest.mark.parametrize(("process", "can"), [({}, True), ({"terminal": False}, True), ({"terminal": True}, False)])
+def test_a_process_at_a_terminal_has_no_hook(process: dict[str, Any], can: bool) -> None:
+    assert adapt_start.can_tell({"process": process}) is can
+
+
+@pytest.fixture
+def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Iterator[Callable[..., bool]]:
+    """The conclusion; the node is this host, unless it can't be reached."""
+
+    def find(
+        content: str | None, *, shared: bool = True, srun: str = RUNS, patience: float = 10, **record: Any
+    ) -> bool:
+        file = tmp_path / adapt_start.FILE
+        if content is not None:
+            file.write_text(content)
+        staged = {"bundle": str(tmp_path), "spool": str(tmp_path) if shared else "", "beside": str(file)}
+        answers: list[bool] = []
+
+        def done(refused: bool) -> None:
+            answers.append(refused)
+            loop.stop()
+
+        filled = {"job": 1, "srun": [script(srun, "srun")], "job_bundle": str(tmp_path), "staged": staged, **record}
+        refusal.find(loop, filled, {"PATH": os.defpath}, done, patience)
+        if not answers:
+            loop.run()
+        return answers[0]
+
+    yield find
+    while True:  # a step that nobody waited for any more
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(("content", "refused"), [("x", True), ("", False), (None, False)])
+def test_it_was_refused_when_the_file_is_as_it_was(
+    found: Callable[..., bool], content: str | None, refused: bool, shared: bool
+) -> None:
+    assert found(content, shared=shared) is refused
+
+
+@pytest.mark.parametrize("record", [{"staged": {}}, {"staged": None}, {"job_bundle": "/the/sites/own"}])
+def test_of_a_bundle_that_has_no_such_file_nothing_is_concluded(
+    found: Callable[..., bool], record: dict[str, Any]
+) -> None:
+    assert found("x", **record) is False
+
+
+def test_nor_when_the_node_cannot_be_asked(found: Callable[..., bool]) -> None:
+    assert found("x", srun="exit 1") is False
+
+
+def test_nor_when_the_node_does_not_answer(found: Callable[..., bool], tmp_path: Path) -> None:
+    waits = f"until [ -e {tmp_path}/now ]; do sleep 0.05; done"
+    assert found("x", srun=waits, patience=0.1) is False
+    (tmp_path / "now").touch()
+    os.wait()

@@ -1,0 +1,93 @@
+"""exec: who waits for a further process hears of it when it runs, or why it could not be run; once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_lifecycle_exec import RECORD
+
+from scrun.errors import NodeRuntimeError
+from scrun.lifecycle import exec_script, session, wire
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
+
+Message = dict[str, Any]
+STARTED = 'echo "launching StepId=42.4 on host node1, 1 tasks: 0" >&2; echo "Node node1, 1 tasks started" >&2'
+
+
+@pytest.fixture
+def told(
+    container: Container, script: Callable[..., str], fork: Callable[..., int], tmp_path: Path
+) -> Callable[..., tuple[Message, Message]]:
+    """Run a session whose process's step, and the step that watches it, are these scripts: what the caller is told,
+    and the stand-in."""
+
+    def tell(process: str, watch: str = "") -> tuple[Message, Message]:
+        both = f'case "$*" in *--quiet*) {watch or "exit 0"} ;; esac\n{process}'  # srun of a step beside it is quiet
+        container.record.update(RECORD, srun=[script(f"cd {tmp_path}\n{both}")])
+        order: dict[str, Any] = {
+            "token": "t",
+            "node": "node1",
+            "environment": {"PATH": os.defpath, exec_script.PROCESS: "{}"},
+            "watch": bool(watch),
+            "terminal": False,
+            "own_terminal": False,
+        }
+        (stand_in, to_stand_in), (caller, to_caller) = wire.pair(), wire.pair()
+
+        def be_it() -> None:
+            loop = Loop()
+            session.Session(loop, container, order, stdio=[0, 1, 2], stand_in=to_stand_in, caller=to_caller)
+            loop.run()
+
+        fork(be_it)
+        os.close(to_stand_in)
+        os.close(to_caller)
+        (said,) = _all(caller)
+        (tmp_path / "told").touch()
+        step, end = _all(stand_in)
+        assert step["do"] == "step"
+        return said, end
+
+    return tell
+
+
+def _all(channel: int) -> list[Message]:
+    reader, found = wire.Reader(channel), []
+    while message := reader.next():
+        found.append(message)
+    os.close(channel)
+    return found
+
+
+Told = Callable[..., tuple[Message, Message]]
+REFUSED = "exec failed: no such file"
+# What watches says why only when the step, whose script it is that calls the node's runtime, has started.
+WATCH_REFUSED = f"until [ -e started ]; do sleep 0.01; done; echo {REFUSED}; exit {exec_script.NOT_RUN}"
+
+
+def test_a_process_that_could_not_be_run_is_no_started_one_although_its_step_has_started(told: Told) -> None:
+    said, end = told(f"{STARTED}; : >started; exit 1", WATCH_REFUSED)
+    assert said == wire.failure(NodeRuntimeError(REFUSED))
+    assert end == said
+
+
+def test_a_process_that_is_watched_has_started_when_the_node_says_so(told: Told) -> None:
+    said, end = told(f"{STARTED}; exit 7", "exit 0")
+    assert (said, end) == ({"started": True}, {"do": "exit", "status": 7})
+
+
+def test_a_process_that_can_be_seen_from_here_has_started_with_its_step_and_not_at_its_end(told: Told) -> None:
+    said, end = told(f"{STARTED}; until [ -e told ]; do sleep 0.01; done; exit 7")
+    assert (said, end) == ({"started": True}, {"do": "exit", "status": 7})
+
+
+def test_a_step_that_does_not_start_is_told_at_once_and_not_as_the_watchers_silence(told: Told) -> None:
+    said, end = told("echo 'srun: error: Node node1 is down' >&2; exit 1", "exit 0")
+    assert said["error"] == "SlurmError"
+    assert said["message"].endswith("did not start: Node node1 is down")
+    assert end == said

@@ -1,0 +1,74 @@
+"""The worker that stages: what it tells staging of the job, beside what the site's script says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_staging_node import FakeStep, bundle, make_container, needs_mounts, on_node
+
+from scrun.lifecycle import network
+from scrun.lifecycle.work import stage_in
+from scrun.lifecycle.work.host import Host
+from scrun.lua_hooks import Paths, StageIn
+
+__all__ = ["bundle"]
+
+pytestmark = needs_mounts
+
+
+class Hooks:
+    """A script that has all staged, in directories of the test's."""
+
+    def __init__(self, host: Host, options: dict[str, Any]) -> None:
+        self._host, self._options = host, options
+
+    def stage_in(self, call: StageIn) -> Paths:
+        self._host.stage_in(self._options)
+        return Paths(call.bundle, None)
+
+
+def _can_overlay(directory: Path) -> bool:
+    """Whether this machine mounts an overlay for this user."""
+    for name in ("lower", "upper", "work", "at"):
+        (directory / name).mkdir()
+    layers = "userxattr,lowerdir=lower,upperdir=upper,workdir=work"
+    argv = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "mount", "-t", "overlay", "-o", layers, "none", "at"]
+    return subprocess.run(argv, cwd=directory, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "tasks", "nodes", "readonly", "overlay"),
+    [
+        ("crun", 1, ["node1"], False, True),
+        ("crun", 1, ["node1"], True, True),
+        ("crun", 2, ["node1", "node2"], False, True),
+        ("crun", 2, ["node1"], False, False),  # both would write into one upper directory
+        ("runc", 1, ["node1"], False, False),
+    ],
+)
+def test_only_tasks_that_share_no_node_run_over_an_image(
+    kind: str, tasks: int, nodes: list[str], readonly: bool, overlay: bool, tmp_path: Path, bundle: Path
+) -> None:
+    (tmp_path / "probe").mkdir()
+    if overlay and not _can_overlay(tmp_path / "probe"):
+        pytest.skip("no overlays for this user")
+    step = FakeStep(tmp_path, nodes=nodes, hidden=[bundle])
+    described = make_container(bundle, step, readonly=readonly)
+    host = Host(lambda _level, _text: None)
+    host.job = step  # type: ignore[assignment]
+    host.memory = str(tmp_path / "memory" / ".seen")
+    record = {"id": "web", "bundle": str(bundle), "rootfs": described.rootfs, "job": 7, "tasks": tasks}
+    record |= {"uid": os.getuid(), "gid": os.getgid(), "job_environment": [], "runtime": {"kind": kind}}
+    plan = {"network": network.HOST, "host_name": "", "spool_mount": "/var/spool", "spool_dir": "", "config_file": ""}
+    options = {"node_dir": str(step.node_dir), "cache_dir": str(step.node_dir)}
+    stage_in._stage_in(Hooks(host, options), host, record, plan, described.config, [])  # type: ignore[arg-type]
+    for node in nodes:
+        config = json.loads((on_node(step, node) / "config.json").read_text())
+        over = [mount["options"] for mount in config["mounts"] if mount["type"] == "overlay"]
+        assert len(over) == overlay
+        assert not over or ("ro" in over[0]) == readonly

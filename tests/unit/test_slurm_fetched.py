@@ -1,0 +1,58 @@
+"""What libslurm knows where there is no slurm.conf, asked by a child."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.errors import SlurmError
+from scrun.slurm import fetched
+
+
+def test_the_path_that_libslurm_knows_is_the_answer(tmp_path: Path) -> None:
+    assert fetched.fetch(str(tmp_path / "conf"), lambda: {"slurm.conf": "/opt/slurm.conf"}) == "/opt/slurm.conf"
+    assert not (tmp_path / "conf").exists()
+
+
+def test_what_it_has_in_memory_is_written_down_for_its_user_alone(tmp_path: Path) -> None:
+    found = {"slurm.conf": "", "oci.conf": "x" * (1 << 20), "scrun.lua": None}
+    assert fetched.fetch(str(tmp_path / "conf"), lambda: found) == ""
+    (file,) = (tmp_path / "conf").iterdir()
+    assert (file.name, file.stat().st_mode & 0o777) == ("oci.conf", 0o600)
+    assert file.read_text() == found["oci.conf"]
+
+
+def _dies() -> dict[str, Any]:
+    os.write(2, b"x: error: y\nx: fatal: Could not establish a configuration source\n")
+    os._exit(1)
+
+
+def _fails() -> dict[str, Any]:
+    raise SlurmError("not built")
+
+
+def _waits() -> dict[str, Any]:
+    signal.pause()
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("find", "patience", "why"),
+    [
+        (_dies, 30.0, "Could not establish a configuration source"),
+        (_fails, 30.0, "not built"),
+        (_waits, 0.1, "libslurm found none within 0 s"),
+    ],
+)
+def test_where_it_finds_none_the_error_says_why(
+    tmp_path: Path, find: Callable[[], dict[str, Any]], patience: float, why: str
+) -> None:
+    with pytest.raises(SlurmError, match=f"no slurm.conf is here: {why}: name one"):
+        fetched.fetch(str(tmp_path), find, patience)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, 0)
