@@ -12,6 +12,7 @@ from .conftest import RUNTIME, MakeContainer
 from .oci import Container
 from .test_bad_bundle import assert_refused
 from .users import User
+from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("needs no slurm.conf")
 
@@ -44,6 +45,22 @@ def cache(directory: Path) -> Iterator[Path]:
     CACHE.parent.rmdir()
 
 
+@pytest.fixture
+def sackd(directory: Path, private: Path, root: User) -> Iterator[None]:
+    """The daemon of login hosts without a slurm.conf, which fetches one from slurmctld."""
+    CACHE.parent.mkdir()
+    script = f"mount --bind {private} /etc/slurm && exec sackd -D --conf-server login"
+    with open(directory / "sackd.log", "wb") as log:
+        daemon = root.start("unshare", "--mount", "sh", "-c", script, stdout=log, stderr=log)
+    try:
+        wait_until((CACHE / "oci.conf").exists, f"sackd has the files: {(directory / 'sackd.log').read_text()}", 20)
+        yield
+    finally:
+        daemon.terminate()
+        daemon.wait(10)
+        shutil.rmtree(CACHE.parent)
+
+
 def hidden(one: Container, private: Path, cache: Path | None = None) -> Container:
     """Have the container's runtime see that directory as /etc/slurm; root calls it, who may arrange that."""
     more = f"mount --bind {cache} {CACHE} && " if cache else ""
@@ -73,6 +90,11 @@ def test_a_cached_configuration_is_used_and_the_script_of_etc(
     container: MakeContainer, root: User, private: Path, cache: Path
 ) -> None:
     runs(hidden(container(*TRAP, user=root), private, cache))
+
+
+@pytest.mark.usefixtures("sackd")
+def test_what_sackd_has_fetched_is_used(container: MakeContainer, root: User, private: Path) -> None:
+    runs(hidden(container(*TRAP, user=root), private))
 
 
 def test_a_cached_script_wins(container: MakeContainer, root: User, private: Path, cache: Path) -> None:
