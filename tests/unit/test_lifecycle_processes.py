@@ -72,3 +72,17 @@ def test_a_signal_reaches_that_very_process(fork: Fork, exit_code: Callable[[int
     assert processes.signal_if_alive(pid, started, signal.SIGKILL)
     assert exit_code(pid) == -signal.SIGKILL
     assert not processes.signal_if_alive(pid, started, signal.SIGKILL)
+
+
+def test_what_a_process_ignores_and_blocks_is_seen_from_outside() -> None:
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        masks = processes.signal_masks(os.getpid())
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
+        signal.signal(signal.SIGUSR1, before)
+    assert masks["SigIgn"] >> signal.SIGUSR1 - 1 & 1
+    assert not masks["SigIgn"] >> signal.SIGUSR2 - 1 & 1
+    assert masks["SigBlk"] == 1 << signal.SIGUSR2 - 1
+    assert processes.signal_masks(2**30) == {"SigBlk": 0, "SigIgn": 0}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import scrun
-from scrun.lifecycle import wire, work
+from scrun.lifecycle import processes, wire, work
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
 from scrun.lifecycle.worker import Worker
@@ -30,6 +30,14 @@ CONFIG = Path(__file__).parent / "configs" / "docker-28.json"
 def _load(script: Path) -> Message:
     """The first message of the anchor to the worker that stages."""
     return {"script": str(script), "lua": "5.4", "bundle": "/b", "staging": {"config_file": str(CONFIG)}}
+
+
+def _group(pid: int) -> int:
+    """The process group of a process that lives."""
+    try:
+        return os.getpgid(pid) if processes.start_time(pid) else 0
+    except ProcessLookupError:
+        return 0
 
 
 class Watched:
@@ -80,6 +88,27 @@ def test_a_cancelled_worker_ends_without_a_word(loop: Loop, container: Container
     assert watched.said == [{"loaded": str(tmp_path / "scrun.lua")}]
     assert (watched.ends, watched.worker.output) == (1, "")
     watched.worker.cancel()  # it has gone: no error
+
+
+@pytest.mark.parametrize("endless", ["while true do end", "os.execute('exec sleep 1000')"])
+def test_a_script_that_never_ends_is_ended_when_it_is_cancelled(
+    loop: Loop, container: Container, tmp_path: Path, endless: str
+) -> None:
+    (tmp_path / "scrun.lua").write_text(f"io.open('{tmp_path}/begun', 'w'):close() {endless}")
+    watched = Watched(loop, container, "stage in")
+    watched.worker.send(_load(tmp_path / "scrun.lua"))
+
+    def cancel() -> None:
+        if (tmp_path / "begun").exists():
+            watched.worker.cancel()
+        else:
+            loop.after(0.02, cancel)
+
+    cancel()
+    loop.run()
+    assert (watched.said, watched.ends) == ([], 1)
+    while any(_group(pid) == watched.worker.pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))):
+        os.sched_yield()  # what it has started is killed too, and takes its time
 
 
 def test_a_worker_cancelled_as_soon_as_it_is_made_ends(loop: Loop, container: Container) -> None:

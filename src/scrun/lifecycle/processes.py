@@ -29,6 +29,20 @@ def is_alive(pid: int, started: int) -> bool:
     return pid > 0 and started > 0 and start_time(pid) == started
 
 
+def signal_masks(pid: int) -> dict[str, int]:
+    """The signals that a process blocks (SigBlk), ignores (SigIgn) and so on: proc_pid_status(5), bit n - 1 for n."""
+    masks = {"SigBlk": 0, "SigIgn": 0}
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name in masks:
+                    masks[name] = int(value, 16)
+    except OSError:
+        pass  # it has ended
+    return masks
+
+
 def signal_if_alive(pid: int, started: int, number: int) -> bool:
     """Send a signal to that very process; False when it is gone."""
     if not is_alive(pid, started):

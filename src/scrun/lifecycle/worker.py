@@ -13,7 +13,7 @@ import select
 import signal
 
 from scrun.errors import ScrunError
-from scrun.lifecycle import wire
+from scrun.lifecycle import processes, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from scrun.lifecycle.loop import Loop
     from scrun.lifecycle.wire import Message
 
+# Seconds that a cancelled worker has: to hear of it, which one that runs in Lua or libslurm doesn't; then to tidy up.
+_HEARS, _TIDIES = 3.0, 60.0
 _DEFAULT_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD)
 
 
@@ -47,6 +49,7 @@ class Worker:
         self._reader = wire.Reader(self._channel)
         self._open = True
         self._gone = False
+        self._timer = 0
         # The anchor ignores SIGTERM; one that comes before the worker has its own handler must wait for it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self.pid = os.fork()
@@ -75,10 +78,13 @@ class Worker:
         """Tell the worker that its work isn't wanted any more; it tidies up and ends.
 
         By a signal, for one that is busy, and by the end of what it is told, for one that waits: an exception that a
-        handler raises can be lost, in a destructor or in the middle of an import.
+        handler raises can be lost, in a destructor or in the middle of an import. A script that loops for ever gets no
+        signal: it is killed.
         """
         if not self._gone:
             os.kill(self.pid, signal.SIGTERM)
+            if not self._timer:
+                self._timer = self._loop.after(_HEARS, self._kill_deaf)
         if self._open:
             channel = _socket.socket(fileno=os.dup(self._channel))
             channel.shutdown(_socket.SHUT_WR)
@@ -91,7 +97,20 @@ class Worker:
     def kill(self) -> None:
         """End a worker that has nothing to tidy up, even one that is deep in libslurm and hears no signal."""
         if not self._gone:
-            os.kill(self.pid, signal.SIGKILL)
+            try:
+                os.killpg(self.pid, signal.SIGKILL)  # with what a hook has started
+            except ProcessLookupError:  # it has no group of its own yet
+                os.kill(self.pid, signal.SIGKILL)
+
+    def _kill_deaf(self) -> None:
+        masks = processes.signal_masks(self.pid)
+        term = 1 << signal.SIGTERM - 1
+        if masks["SigIgn"] & term:
+            self._timer = self._loop.after(_TIDIES, self.kill)
+        elif masks["SigBlk"] & term:  # a job is being asked for, and must not be lost
+            self._timer = self._loop.after(_HEARS, self._kill_deaf)
+        else:
+            self.kill()
 
     def _readable(self) -> None:
         messages = self._reader.read()
@@ -111,6 +130,7 @@ class Worker:
             self._loop.unwatch(self._channel)
             self._open = False
         self._gone = True
+        self._loop.forget(self._timer)
         self._finish()
 
     def _finish(self) -> None:
@@ -134,6 +154,7 @@ def _be_worker(work: str, channel: int, printed: int, container: Container) -> N
     """The child's side; never returns."""
     status = 1
     try:
+        os.setpgid(0, 0)
         quiet = os.open(os.devnull, os.O_RDONLY)
         for descriptor, target in ((quiet, 0), (printed, 1), (printed, 2)):
             os.dup2(descriptor, target)
@@ -148,7 +169,7 @@ def _be_worker(work: str, channel: int, printed: int, container: Container) -> N
         works.run(work, channel, container)
         status = 0
     except Cancelled:
-        pass
+        os.killpg(os.getpid(), signal.SIGKILL)  # all is tidied up; what a hook has started goes, and this with it
     except ScrunError as error:
         wire.send(channel, wire.failure(error))
     except BaseException as error:  # whatever it is, it must reach the log and not a caller's terminal
@@ -161,6 +182,7 @@ def _be_worker(work: str, channel: int, printed: int, container: Container) -> N
 
 
 def _cancel(_number: int, _frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what follows is tidying up; and the anchor sees that we have heard
     raise Cancelled
 
 

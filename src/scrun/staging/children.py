@@ -65,6 +65,7 @@ class Interruption:
             raise Interrupted(f"interrupted by {signal.Signals(self.number).name}")
 
     def _note(self, number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # one is enough; and the anchor sees that we have heard
         self.number = number
         os.write(self._write_end, b".")
 
