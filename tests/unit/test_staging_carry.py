@@ -169,6 +169,16 @@ def test_unfitting_node_directory_is_refused_by_name(tmp_path: Path, bundle: Pat
     stage_in(container, step, adapt=as_it_is, log=Notes())
 
 
+@needs_mounts
+def test_this_hosts_own_root_is_not_carried(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scrun.staging.probe.probe", lambda _step, paths, _interruption: [False] * len(paths))
+    step = FakeStep(tmp_path, hidden=[bundle])
+    container = make_container(bundle, step)._replace(rootfs="/")
+    with pytest.raises(StagingError, match=r"root\.path: / of this host can't be carried to node1"):
+        stage_in(container, step, adapt=as_it_is, log=Notes(), options={"cache": False})
+    assert not on_node(step).exists()
+
+
 def test_missing_node_directory_is_named(tmp_path: Path, bundle: Path) -> None:
     step = FakeStep(tmp_path, hidden=[bundle])
     container = make_container(bundle, step)

@@ -136,6 +136,11 @@ class _StageIn:
         root = self._config.setdefault("root", {})
         root["path"] = self._container.rootfs
         if self._container.rootfs not in seen:
+            if os.path.realpath(self._container.rootfs) == "/":
+                raise StagingError(
+                    f"root.path: / of this host can't be carried to {', '.join(self._step.nodes)}, nor what changed "
+                    "be brought back into it: name a directory with an image's files"
+                )
             root["path"] = f"{self._node_path}/rootfs"
             self._parts.append(Part("rootfs", self._container.rootfs, True, not root.get("readonly", False)))
         return self._write()
