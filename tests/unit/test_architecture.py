@@ -149,6 +149,7 @@ RESIDENT_OURS = {
         "console",
         "container",
         "control",
+        "creator",
         "ending",
         "kill",
         "launch",

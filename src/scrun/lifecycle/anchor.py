@@ -15,6 +15,7 @@ from scrun import log
 from scrun.errors import ScrunError, SlurmError, SlurmUnreachable, UsageError, WrongStatus
 from scrun.lifecycle import control, kill, launch, processes, status, wire
 from scrun.lifecycle.console import Nudge, open_terminal
+from scrun.lifecycle.creator import Creator
 from scrun.lifecycle.ending import Ending
 from scrun.lifecycle.pid_file import write_pid_file
 from scrun.lifecycle.preparation import Preparation
@@ -53,9 +54,6 @@ class Anchor:
             wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
             container.remove()
             raise
-        self._creator: int | None = creator
-        self._creator_reader = wire.Reader(creator)
-        self._attached = False  # to its creator, who stays until the container has ended
         self._standin, self._standin_reader = standin, wire.Reader(standin)
         self._standin_there = True
         self._standin_ready = False  # it is where it shall be
@@ -72,7 +70,7 @@ class Anchor:
         self.log, self.say = self.stdio.log, self.stdio.say
         self._pid_file = -1
         self._patience = 0
-        loop.watch(creator, self._from_creator)
+        self._creator = Creator(loop, creator, create=self._create, abort=self._abort)
         loop.watch(standin, self._from_standin)
         self._preparation: Preparation | None = Preparation(
             loop, container, save=self.save, tell=self._tell, ready=self._ready, failed=self._not_prepared
@@ -82,32 +80,16 @@ class Anchor:
 
     # --- create
 
-    def _from_creator(self) -> None:
-        messages = self._creator_reader.read()
-        if messages is None:
-            self._drop_creator()
-            self._abort(ScrunError("create was killed"))
-            return
-        for message in messages:
-            if message["do"] == "create":
-                self._create(message)
-            elif message["do"] == "abort":
-                self._abort(ScrunError("create was interrupted"))
-            elif message["do"] == "leave alone":
-                self._attached = False
-                self._drop_creator()
-
     def _abort(self, why: ScrunError) -> None:
         """Who creates the container has gone or wants it no more; after create that matters only to one who stays."""
         if self.status == status.CREATING:
             self._give_up(why)
-        elif self._attached:
+        elif self._creator.is_attached:
             self.end(control.KILLED)
 
     def _create(self, plan: Message) -> None:
         self.plan = plan
         self.stdio.levels = plan.get("log_levels", self.stdio.levels)
-        self._attached = plan["attached"]
         self.record.update(plan["record"])
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
         if not self.save():
@@ -128,8 +110,7 @@ class Anchor:
             self.log(message["log"], message["message"])
         elif "progress" in message:
             self.log("debug", message["progress"])
-        if self._creator is not None:
-            wire.send(self._creator, message)
+        self._creator.tell(message)
 
     def _ready(self) -> None:
         """The job has its nodes, and the files are staged."""
@@ -167,26 +148,18 @@ class Anchor:
         if not self.save():
             return
         self.status = status.CREATED
-        if self._creator is not None:
-            wire.send(self._creator, {"created": True})
-        if not self._attached:
-            self._drop_creator()
+        self._creator.created()
         self._show_podman()
 
     def _is_podmans(self) -> bool:
         """Whether podman may look into the stand-in; an attached one is a person's, and its parent waits for it."""
-        return not self._attached and self.record["annotations"].get("io.container.manager") == "libpod"
+        return not self._creator.is_attached and self.record["annotations"].get("io.container.manager") == "libpod"
 
     def _show_podman(self) -> None:
         """Have podman find, where it looks by itself, nothing of this host but the files that the container runs on."""
         if self._is_podmans() and self._standin_there:
             rootfs = self._prepared and launch.is_rootfs_here(self.record)
             wire.send(self._standin, {"do": "show podman", "rootfs": rootfs})
-
-    def _drop_creator(self) -> None:
-        if self._creator is not None:
-            self.loop.unwatch(self._creator)
-            self._creator = None
 
     def _give_up(self, error: ScrunError) -> None:
         """The container can't be run, for that reason."""
@@ -200,7 +173,7 @@ class Anchor:
         self._preparation = None
         self._failure = self._failure or error
         if self.status == status.CREATING:
-            self.log("error", str(self._failure), system=self._creator is None)
+            self.log("error", str(self._failure), system=not self._creator.is_there)
             self._end().begin(self.plan)
         elif self._forced is not None:
             self._finish(self._forced)
@@ -362,28 +335,24 @@ class Anchor:
         if error:
             self.log("debug" if self._end().is_repeated else "error", str(error))
         is_creating, owes = self.status == status.CREATING, isinstance(error, SlurmUnreachable)
-        self._unwanted = self._unwanted or is_creating or (self._attached and not self.plan["keep"])
+        self._unwanted = self._unwanted or is_creating or (self._creator.is_attached and not self.plan["keep"])
         if self._unwanted and not owes and (is_creating or not error):
             self.container.remove()  # before anybody sees an end of it
         elif not owes:
             self.save()
         if is_creating:
             self._let_standin_exit(1)
+            self._creator.tell(wire.failure(self._failure or ScrunError("create failed")))
         if error and owes:
             self._stay_owing(error)
             return
-        if self.status == status.CREATING and self._creator is not None:
-            wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
         for answer in self._at_end:
             answer({"ended": True})
         self.loop.stop()
 
     def _stay_owing(self, error: ScrunError) -> None:
         """Stay until slurmctld answers, so that no job is left: who asked for the end may never ask again."""
-        if self._creator is not None:
-            if self.status == status.CREATING:
-                wire.send(self._creator, wire.failure(self._failure or ScrunError("create failed")))
-            self._drop_creator()
+        self._creator.drop()
         self.stdio.replace([-1, -1, -1])
         self.save()
         for answer in self._at_end:

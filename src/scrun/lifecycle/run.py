@@ -44,7 +44,7 @@ def run(
         with create.Creation(root, container_id) as creation:
             if stdin:
                 stdin.was_inherited()
-            plan = {**create.plan(creation.container, options, os.environ, output), "attached": True, "keep": keep}
+            plan = {**creation.plan(options, output), "attached": True, "keep": keep}
             if stdin:
                 return _stay(creation, plan, output, stdin)
             creation.carry_out(plan)

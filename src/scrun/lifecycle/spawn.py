@@ -19,7 +19,12 @@ from scrun.lifecycle.worker import close_all_but
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn, TypeVarTuple
+
     from scrun.lifecycle.container import Container
+
+    Rest = TypeVarTuple("Rest")
 
 
 def spawn(container: Container) -> int:
@@ -60,13 +65,12 @@ def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid:
     return 0
 
 
-def _run(container: Container, role: object, *args: object) -> None:
+def _run(container: Container, role: Callable[[Container, *Rest], int], *args: *Rest) -> NoReturn:
     """Be that process, and never come back into create's code."""
     status = 1
     try:
         os.setsid()
         os.chdir("/")
-        assert callable(role)
         status = role(container, *args)
     except BaseException:  # there is nobody to show it to: the log is the only place
         log_crash.write(container)

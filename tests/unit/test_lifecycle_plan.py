@@ -1,4 +1,4 @@
-"""What create plans, from the bundle, the environment and Slurm's configuration, without a job."""
+"""What is planned for a container, from the bundle, the environment and Slurm's configuration, without a job."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from scrun.errors import ScrunError
 from scrun.lifecycle import create
+from scrun.lifecycle import plan as lifecycle_plan
 from scrun.lifecycle.container import Container
 from scrun.log import Log
 
@@ -47,7 +48,7 @@ def plan(container: Container, bundle: Path, script: Callable[..., str], tmp_pat
         environment = {"PATH": program, "SLURM_CONF": str(tmp_path / "slurm.conf"), "SLURM_STEP_ID": "1"}
         environment |= {f"SCRUN_{name}": value for name, value in scrun.items()}
         given = create.Options(str(bundle), **(options or {}))
-        return create.plan(container, given, environment, create.Output(Log()))  # type: ignore[arg-type]
+        return lifecycle_plan.make(container, given, environment, create.Output(Log()))  # type: ignore[arg-type]
 
     return make
 

@@ -1,0 +1,61 @@
+"""The anchor's end of its connection to the process that creates the container."""
+
+from __future__ import annotations
+
+from scrun.errors import ScrunError
+from scrun.lifecycle import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.loop import Loop
+    from scrun.lifecycle.wire import Message
+
+
+class Creator:
+    """Whoever creates the container: calls ``create`` with its plan, ``abort`` with the reason when it's interrupted.
+
+    ``is_attached``: it stays until the container has ended (:mod:`run`), and not just until it is created.
+    """
+
+    def __init__(
+        self, loop: Loop, descriptor: int, *, create: Callable[[Message], None], abort: Callable[[ScrunError], None]
+    ) -> None:
+        self.is_there, self.is_attached = True, False
+        self._loop, self._descriptor, self._reader = loop, descriptor, wire.Reader(descriptor)
+        self._create, self._abort = create, abort
+        loop.watch(descriptor, self._read)
+
+    def tell(self, message: Message) -> None:
+        """Send the message, to one who is still there."""
+        if self.is_there:
+            wire.send(self._descriptor, message)
+
+    def created(self) -> None:
+        """Tell it that the container is there; nothing keeps it then unless it is attached."""
+        self.tell({"created": True})
+        if not self.is_attached:
+            self.drop()
+
+    def drop(self) -> None:
+        """Close the connection: from here on the container does without."""
+        if self.is_there:
+            self._loop.unwatch(self._descriptor)
+            self.is_there = False
+
+    def _read(self) -> None:
+        messages = self._reader.read()
+        if messages is None:
+            self.drop()
+            self._abort(ScrunError("create was killed"))
+            return
+        for message in messages:
+            if message["do"] == "create":
+                self.is_attached = message["attached"]
+                self._create(message)
+            elif message["do"] == "abort":
+                self._abort(ScrunError("create was interrupted"))
+            elif message["do"] == "leave alone":
+                self.is_attached = False
+                self.drop()
