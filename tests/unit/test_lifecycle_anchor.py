@@ -155,7 +155,7 @@ def test_a_start_is_answered_when_the_process_runs_and_the_stand_in_gets_its_sta
 def test_a_start_that_takes_long_is_answered_and_what_goes_wrong_later_is_said_to_who_reads_standard_error(
     rehearse: Rehearse, tmp_path: Path
 ) -> None:
-    waits = "until [ -e go ]; do sleep 0.02; done; echo 'srun: error: Node n1 is down' >&2; exit 1"
+    waits = "timeout 30 sh -c 'until [ -e go ]; do sleep 0.02; done'; echo 'srun: error: Node n1 is down' >&2; exit 1"
     made = rehearse(waits, start_limit=0.1)
     made.created()
     assert made.start() == {"started": True}

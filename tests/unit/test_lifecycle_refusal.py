@@ -95,7 +95,7 @@ def test_nor_when_the_node_cannot_be_asked(found: Callable[..., bool]) -> None:
 
 
 def test_nor_when_the_node_does_not_answer(found: Callable[..., bool], tmp_path: Path) -> None:
-    waits = f"until [ -e {tmp_path}/now ]; do sleep 0.05; done"
+    waits = f"timeout 30 sh -c 'until [ -e {tmp_path}/now ]; do sleep 0.05; done'"
     assert found("x", srun=waits, patience=0.1) is False
     (tmp_path / "now").touch()
     os.wait()
