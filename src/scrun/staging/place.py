@@ -53,10 +53,15 @@ has() {
     say "note image $1 is damaged, and made anew"
     return 1
 }
+ask_for_jobs() {
+    jobs=$(squeue --noheader --user="$uid" --format=%A 2>/dev/null) && jobs=" $(printf %s "$jobs" | tr '\n' ' ') " ||
+        jobs=unknown
+}
 is_used() {
     for held in "$1"/leases/*; do
         [ -e "$held" ] || return 1
         job=${held##*/}
+        [ -n "$jobs" ] || ask_for_jobs
         case $jobs in unknown|*" ${job%%-*} "*) return 0 ;; esac
     done
     return 1
@@ -64,8 +69,7 @@ is_used() {
 remove() { chmod -R u+rwX -- "$@"; rm -rf --one-file-system -- "$@"; } 2>/dev/null
 # Remove what nobody uses, the longest unused first, until $1 KB more fit both into the limit and on the disk.
 make_room() {
-    jobs=$(squeue --noheader --user="$uid" --format=%A 2>/dev/null) && jobs=" $(printf %s "$jobs" | tr '\n' ' ') " ||
-        jobs=unknown
+    jobs=
     flock 9
     for one in .new-*; do
         [ -d "$one" ] && { [ ! -e "$one/lock" ] || flock -n "$one/lock" true; } && mv -T -- "$one" ".old-$one.$$"
