@@ -43,6 +43,8 @@ RunTimeDelete="sh -c '{CRUN} delete --force {NAME}'"
 RunTimeRun="sh -c 'exec {CRUN} run --bundle=%b {NAME}'"
 """
 THE_LINE = f'#scrun: NodeRuntime="{CRUN}" NodeContainer="{NAME}"\n'
+# One whose every word takes its time, long after it was done.
+SLOW = f'#scrun: NodeRuntime="slow() {{ {CRUN} $@ && sleep 3; }}; slow" NodeContainer="{NAME}"\n'
 TRAP = ("sh", "-c", "trap 'exit 42' USR1; echo up; while :; do sleep 0.1; done")
 
 
@@ -71,6 +73,16 @@ def test_kill_ends_the_container_and_nothing_is_left_on_the_node(
     one.call("delete").ok()
     listed = f"ls -d /run/user/*/*.{job}.* /run/user/*/crun/*.{job}.* 2>/dev/null; :"
     wait_until(lambda: slurm.on_nodes(listed) == [], "the node's runtime has forgotten it")
+
+
+def test_a_signal_that_ended_the_container_was_sent_though_its_anchor_leaves_before_the_runtime_has_answered(
+    container: MakeContainer, oci_conf: Put
+) -> None:
+    oci_conf(TOLD + SLOW)
+    one = container(*TRAP).started()
+    one.wait_for_output(b"up")
+    one.call("kill", "USR1").ok()
+    assert one.ended() == 42
 
 
 def test_an_oci_conf_that_does_not_tell_the_runtime_says_so_when_it_is_needed(

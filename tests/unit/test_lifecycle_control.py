@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scrun.errors import UsageError, WrongStatus
-from scrun.lifecycle import control, wire
+from scrun.lifecycle import control, pause, resume, wire
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
 
@@ -20,6 +20,8 @@ Answer = Callable[[Message], None]
 
 class FakeAnchor:
     """Answers requests as the anchor does, and tells what it was asked."""
+
+    loop: Loop
 
     def __init__(self) -> None:
         self.waiting: list[Answer] = []
@@ -49,17 +51,23 @@ def served(container: Container, fork: Callable[..., int]) -> Container:
     return container
 
 
-def _serve(container: Container, fork: Callable[..., int], be: Callable[[], None] = lambda: None) -> None:
+def _serve(
+    container: Container,
+    fork: Callable[..., int],
+    be: Callable[[], None] = lambda: None,
+    anchor: FakeAnchor | None = None,
+) -> None:
     """Have a child be its anchor; it does ``be`` first."""
     ready, tell = os.pipe()
 
     def serve() -> None:
         be()
-        loop = Loop()
-        server = control.Server(loop, container, FakeAnchor())  # type: ignore[arg-type]
+        anchors = anchor or FakeAnchor()
+        anchors.loop = Loop()
+        server = control.Server(anchors.loop, container, anchors)  # type: ignore[arg-type]
         os.write(tell, b".")
-        loop.run()
-        del server
+        anchors.loop.run()
+        server.answer_rest()
 
     fork(serve)
     os.read(ready, 1)
@@ -93,6 +101,33 @@ def test_a_request_that_the_anchor_does_not_know_is_refused_and_the_next_one_ser
     with pytest.raises(UsageError):
         control.ask(served, request_)
     assert control.ask(served, {"do": "start"}) == {"started": True}
+
+
+class Slow(FakeAnchor):
+    """One whose loop stops when it is asked for something, as when the container has ended before that was done."""
+
+    def kill(self, number: int, answer: Answer) -> None:
+        self.loop.stop()
+
+
+@pytest.mark.parametrize("request_", [{"do": "kill", "signal": 15}, {"do": "resume"}])
+def test_who_still_waits_when_the_container_has_ended_is_answered(
+    request_: Message, container: Container, fork: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resume, "deliver", lambda anchor, answer: anchor.kill(0, answer))
+    _serve(container, fork, anchor=Slow())
+    with _connect(container) as silent, _connect(container):
+        assert control.ask(container, request_) == {"ended": True}
+        assert silent.recv(1) == b""  # it asked nothing
+
+
+def test_what_has_ended_meanwhile_is_not_paused(
+    container: Container, fork: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pause, "deliver", lambda anchor, answer: anchor.kill(0, answer))
+    _serve(container, fork, anchor=Slow())
+    with pytest.raises(WrongStatus, match=r"^container not running: it has ended meanwhile$"):
+        control.ask(container, {"do": "pause"})
 
 
 def _connect(container: Container) -> socket.socket:

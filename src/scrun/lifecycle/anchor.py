@@ -348,6 +348,7 @@ class Anchor:
             return
         for answer in self._at_end:
             answer({"ended": True})
+        self.requests.answer_rest()
         self.loop.stop()
 
     def _stay_owing(self, error: ScrunError) -> None:

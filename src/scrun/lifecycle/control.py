@@ -8,12 +8,14 @@ from __future__ import annotations
 import _socket
 import os
 
-from scrun.errors import ScrunError, UsageError
+from scrun.errors import ScrunError, UsageError, WrongStatus
 from scrun.lifecycle import wire
 from scrun.lifecycle.container import SOCKET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrun.lifecycle.anchor import Anchor
     from scrun.lifecycle.container import Container
     from scrun.lifecycle.loop import Loop
@@ -28,6 +30,7 @@ class Server:
 
     def __init__(self, loop: Loop, container: Container, anchor: Anchor) -> None:
         self._loop, self._anchor = loop, anchor
+        self._connections: set[_Connection] = set()
         self._listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         self._listening.bind(container.child(SOCKET))
         self._listening.listen(64)
@@ -41,16 +44,22 @@ class Server:
         if int.from_bytes(credentials[4:8], "little") not in (0, os.getuid()):
             os.close(descriptor)
             return
-        _Connection(self._loop, self._anchor, descriptor)
+        self._connections.add(_Connection(self._loop, self._anchor, descriptor, self._connections.discard))
+
+    def answer_rest(self) -> None:
+        """Answer everybody who still waits: the container's end came before the end of what they asked for."""
+        for connection in [*self._connections]:
+            connection.answer_rest()
 
 
 class _Connection:
     """One caller, until it has its answer or goes away."""
 
-    def __init__(self, loop: Loop, anchor: Anchor, descriptor: int) -> None:
-        self._loop, self._anchor = loop, anchor
+    def __init__(self, loop: Loop, anchor: Anchor, descriptor: int, closed: Callable[[_Connection], None]) -> None:
+        self._loop, self._anchor, self._closed = loop, anchor, closed
         self._reader = wire.Reader(descriptor)
         self._open = True
+        self._asked = ""
         loop.watch(descriptor, self._readable)
 
     def answer(self, message: Message) -> None:
@@ -59,8 +68,16 @@ class _Connection:
             wire.send(self._reader.descriptor, message)
             self._close()
 
+    def answer_rest(self) -> None:
+        """The container has ended. Whoever sent it a signal, or let it go on, has what he wanted; nothing is paused."""
+        if self._asked == "pause":
+            self.answer(wire.failure(WrongStatus("container not running: it has ended meanwhile")))
+        elif self._asked:
+            self.answer({"ended": True})
+
     def _close(self) -> None:
         self._open = False
+        self._closed(self)
         self._loop.unwatch(self._reader.descriptor)
 
     def _readable(self) -> None:
@@ -78,7 +95,7 @@ class _Connection:
                 self.answer(wire.failure(UsageError("the anchor can't read that request")))
 
     def _serve(self, message: Message) -> None:
-        what = message.get("do")
+        what = self._asked = message.get("do", "")
         if what == "start":
             self._anchor.start(self.answer)
         elif what == "kill":

@@ -39,10 +39,11 @@ def run(container: Container, number: int) -> None:
         WrongStatus: the container isn't running, nor created.
         NodeRuntimeError: the node's runtime can't be asked.
     """
-    if not status.can_kill(container.status()):
-        raise WrongStatus(f"cannot kill container {container.id!r}: container not running: it is {container.status()}")
-    if ask(container, {"do": "kill", "signal": number}) is None:
-        raise WrongStatus(f"cannot kill container {container.id!r}: container not running: its anchor is gone")
+    if status.can_kill(container.status()) and ask(container, {"do": "kill", "signal": number}) is not None:
+        return
+    now = container.status()
+    why = "its anchor is gone" if status.can_kill(now) else f"it is {now}"
+    raise WrongStatus(f"cannot kill container {container.id!r}: container not running: {why}")
 
 
 def signal_number(name: str) -> int:
