@@ -76,6 +76,15 @@ def test_only_what_is_paused_can_be_resumed(written: str, container: Container) 
         resume.run(container)
 
 
+@pytest.mark.parametrize(("run", "written"), [(pause.run, "running"), (resume.run, "paused")])
+def test_without_an_anchor_nothing_is_paused_nor_goes_on(
+    run: Callable[[Container], None], written: str, container: Container
+) -> None:
+    container.record["status"] = written
+    with pytest.raises(WrongStatus, match=r"container not (running|paused): it is without its anchor$"):
+        run(container)
+
+
 @pytest.mark.parametrize("written", ["creating", "created", "running", "paused", "stopped"])
 def test_delete_removes_a_container_in_any_status(written: str, left: Container, tmp_path: Path) -> None:
     left.record["status"] = written
