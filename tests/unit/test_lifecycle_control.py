@@ -38,6 +38,9 @@ class FakeAnchor:
         else:
             answer({"sent": number})
 
+    def waits_for(self) -> str:
+        return "so much to do"
+
     def at_end(self, answer: Answer) -> None:
         self.waiting.append(answer)
 
@@ -208,7 +211,10 @@ class Busy(FakeAnchor):
 
 def test_an_answer_may_take_long_while_the_anchor_answers_pings(container: Container, fork: Callable[..., int]) -> None:
     _serve(container, fork, anchor=Busy())
-    assert control.ask(container, {"do": "kill", "signal": 15}, patience=0.05, silence=10) == {"sent": 15}
+    said: list[str] = []
+    request = {"do": "kill", "signal": 15}
+    assert control.ask(container, request, patience=0.05, silence=10, waits=said.append) == {"sent": 15}
+    assert said == ["so much to do"], "once"
 
 
 def test_an_anchor_of_an_older_scrun_is_there_too(

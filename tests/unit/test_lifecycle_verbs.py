@@ -90,7 +90,7 @@ def test_delete_removes_a_container_in_any_status(written: str, left: Container,
     left.record["status"] = written
     left.save()
     said: list[str] = []
-    delete.run(Container.open(str(tmp_path / "root"), "box"), said.append)
+    delete.run(Container.open(str(tmp_path / "root"), "box"), lambda _level, text: said.append(text))
     assert (os.listdir(tmp_path / "root"), said) == ([], [])
 
 
@@ -209,13 +209,17 @@ def test_delete_ends_who_holds_the_container_and_does_nothing(
     os.close(container.descriptor)
     looking_on = fork(signal.pause)  # it has the directory open, and no lock of it
     said: list[str] = []
-    delete.run(opened, said.append)
+    delete.run(opened, lambda _level, text: said.append(text))
     container.descriptor = opened.descriptor  # for the fixture
     assert os.listdir(tmp_path / "root") == []
     assert exit_code(hanging) == -signal.SIGKILL
     assert len(said) == 1
     assert said[0].startswith(f"processes {hanging} of container 'box' did nothing for ")
     assert os.waitpid(looking_on, os.WNOHANG) == (0, 0)
+
+
+def _unexpected(level: str, text: str) -> None:
+    pytest.fail(f"{level}: {text}")
 
 
 def test_delete_has_what_was_stopped_go_on(
@@ -235,7 +239,7 @@ def test_delete_has_what_was_stopped_go_on(
     os.waitpid(stopped, os.WUNTRACED)
     opened = Container.open(str(tmp_path / "root"), "box")
     os.close(container.descriptor)
-    delete.run(opened, pytest.fail)
+    delete.run(opened, _unexpected)
     container.descriptor = opened.descriptor  # for the fixture
     assert exit_code(stopped) == 7
     assert os.listdir(tmp_path / "root") == []

@@ -104,7 +104,7 @@ class _Connection:
         if what == "start":
             self._anchor.start(self.answer)
         elif what == "ping":
-            self.answer({"there": True})
+            self.answer({"waits for": self._anchor.waits_for()})
         elif what == "kill":
             self._anchor.kill(int(message["signal"]), self.answer)
         elif what == "pause":
@@ -123,17 +123,23 @@ class _Connection:
 
 
 def ask(
-    container: Container, message: Message, *, patience: float = PATIENCE, silence: float = SILENCE
+    container: Container,
+    message: Message,
+    *,
+    patience: float = PATIENCE,
+    silence: float = SILENCE,
+    waits: Callable[[str], None] = lambda _what: None,
 ) -> Message | None:
     """Send the anchor a request and wait for its answer; None when there is no anchor, or it went away.
 
-    An anchor that was stopped (SIGSTOP) goes on when it is asked for something.
+    An anchor that was stopped (SIGSTOP) goes on when it is asked for something. ``waits`` is called with what
+    a busy one waits for, in words for a person, when that is something else than before.
 
     Raises:
         ScrunError: what the anchor answered, when that is an error.
         AnchorSilent: nothing within ``patience`` seconds, and no answer to a ping within ``silence``.
     """
-    connection = _connect(container, patience)
+    connection, said = _connect(container, patience), ""
     if not connection:
         return None
     try:
@@ -147,7 +153,10 @@ def ask(
                 from scrun.lifecycle import holders
 
                 holders.wake(container)
-                _ping(container, silence)
+                what = _ping(container, silence)
+                if what not in ("", said):
+                    waits(what)
+                said = what
     finally:
         connection.close()
     if answer:
@@ -155,17 +164,23 @@ def ask(
     return answer
 
 
-def _ping(container: Container, patience: float) -> None:
-    if connection := _connect(container, patience):
-        try:
-            wire.send(connection.fileno(), {"do": "ping"})
-            os.read(connection.fileno(), 1)  # whatever it is: that of an older scrun knows no ping
-        except BlockingIOError:
-            raise AnchorSilent(container.id) from None
-        except ConnectionResetError:
-            pass  # it has gone, which the caller's own connection tells
-        finally:
-            connection.close()
+def _ping(container: Container, patience: float) -> str:
+    """What the anchor waits for, if it is something to speak of.
+
+    Raises:
+        AnchorSilent: it doesn't answer.
+    """
+    if not (connection := _connect(container, patience)):
+        return ""
+    try:
+        wire.send(connection.fileno(), {"do": "ping"})
+        answer = wire.Reader(connection.fileno()).next()
+    except BlockingIOError:
+        raise AnchorSilent(container.id) from None
+    finally:
+        connection.close()
+    # None when it has gone, which the caller's own connection tells; that of an older scrun knows no ping.
+    return str(answer.get("waits for", "")) if answer else ""
 
 
 def _connect(container: Container, patience: float) -> _socket.socket | None:

@@ -23,26 +23,26 @@ SILENCE = 60.0
 TO_GO, _TO_DIE = 10.0, 10.0
 
 
-def run(container: Container, note: Callable[[str], None]) -> None:
+def run(container: Container, say: Callable[[str, str], None]) -> None:
     """Delete the container, whatever its status, and whoever of its processes still lives.
 
     Args:
         container: its record needn't have been read.
-        note: is called with what somebody should know who has a container deleted that was not as it should be.
+        say: is called with a level and what somebody should know: why it takes long, what was not as it should be.
 
     Raises:
         ScrunError: its job could not be given back, or a process of it doesn't end; the container stays then.
     """
     try:
-        ask(container, {"do": "delete"}, silence=SILENCE)
+        ask(container, {"do": "delete"}, silence=SILENCE, waits=lambda what: say("info", f"{container.id}: {what}"))
     except AnchorSilent:
-        _kill_holders(container, note)
+        _kill_holders(container, say)
     if not _lock(container, TO_GO):  # until its anchor and its stand-in have gone
         from scrun.lifecycle import holders
 
         holders.wake(container)
         if not _lock(container, SILENCE):
-            _kill_holders(container, note)
+            _kill_holders(container, say)
     try:
         recovery.end(container)
     except SlurmUnreachable as error:
@@ -53,14 +53,15 @@ def run(container: Container, note: Callable[[str], None]) -> None:
     container.remove()
 
 
-def _kill_holders(container: Container, note: Callable[[str], None]) -> None:
+def _kill_holders(container: Container, say: Callable[[str, str], None]) -> None:
     """End those who stay with the container and do nothing, and have its lock."""
     from scrun.lifecycle import holders
 
     pids = ", ".join(map(str, holders.kill(container)))
-    note(
+    say(
+        "error",
         f"processes {pids} of container {container.id!r} did nothing for {SILENCE:.0f} s and were killed: "
-        "its job is ended without them, and what it changed may not have come back"
+        "its job is ended without them, and what it changed may not have come back",
     )
     if not _lock(container, _TO_DIE):
         raise ScrunError(f"processes {pids} of container {container.id!r} don't end, not even by SIGKILL: see ps")

@@ -19,7 +19,7 @@ def perform(call: Call, logger: Log) -> None:
     def forget(container_id: str) -> None:
         try:
             container = Container.open(verbs.root(call), container_id, load=False)
-            delete.run(container, lambda text: logger.say("error", text))
+            delete.run(container, logger.say)
         except ContainerNotFound:
             if not call.options["force"]:
                 raise
