@@ -1,15 +1,9 @@
-mkdir -p /tmp/ww; cat > /tmp/ww/scrunw <<'X'
-#!/bin/sh
-echo "== $*" >>/tmp/ww/log; env | grep -i "oci\|conmon\|notify" >>/tmp/ww/log; cat /proc/$PPID/comm >>/tmp/ww/log
-exec /usr/local/bin/scrun "$@"
+mkdir -p /home/alice/conf; cp /etc/slurm/*.conf /home/alice/conf/
+cat > /home/alice/conf/scrun.lua <<'X'
+function slurm_scrun_stage_in(id, bundle) slurm.set_bundle_path('/nosuch') return slurm.SUCCESS end
+function slurm_scrun_stage_out() return slurm.SUCCESS end
 X
-chmod 755 /tmp/ww/scrunw
-podman --runtime /tmp/ww/scrunw run -d --name qq localhost/busybox sleep 50
-podman --runtime /tmp/ww/scrunw exec qq nosuch
-podman --runtime /tmp/ww/scrunw exec qq true
-podman --runtime /tmp/ww/scrunw exec -d qq nosuch
-podman --runtime /tmp/ww/scrunw exec -w /nosuch qq true
-podman --runtime /tmp/ww/scrunw pause qq
-podman --runtime /tmp/ww/scrunw pause qq
-podman --runtime /tmp/ww/scrunw kill qq; podman --runtime /tmp/ww/scrunw rm -f qq
-cat /tmp/ww/log
+cd /home/alice/fb
+scrun -f /home/alice/conf/slurm.conf run z1; echo $?
+podman run --rm localhost/busybox :; echo $?
+cat /run/user/2000/scrun/z1/anchor.log
