@@ -227,7 +227,7 @@ def _rootless_docker(alice: User, root: User) -> None:
         one.run("true", options=("--rm", "--network=none")).ok()
         return not one.run("true", options=("--rm", "--network=host")).status
 
-    wait_until(takes_host, "a rootless docker takes --network=host", 60)
+    wait_until(takes_host, "a rootless docker takes --network=host")
 
 
 @pytest.fixture(params=engines.NAMES)

@@ -64,7 +64,7 @@ def test_two_services_on_the_hosts_network(
     before = slurm.jobs()
     compose(user, directory, "up", "--detach").ok()
     try:
-        wait_until(lambda: "hello" in compose(user, directory, "logs", "client").stdout, "the client was served", 30)
+        wait_until(lambda: "hello" in compose(user, directory, "logs", "client").stdout, "the client was served")
         assert slurm.jobs() - before
         assert compose(user, directory, "exec", "-T", "server", "cat", "/w/a").ok().stdout == "hello\n"
         assert "server" in compose(user, directory, "ps").ok().stdout
@@ -89,6 +89,6 @@ def test_kube_play_and_down(podman: Engine, alice: User, directory: Path) -> Non
     file = str(alice.write(directory / "pod.yaml", POD.replace("THE-POD", name)))
     podman.call("--runtime", podman.runtime, "kube", "play", file).ok()
     try:
-        wait_until(lambda: "on node" in podman.call("logs", f"{name}-one").ok().stdout, "its container runs", 20)
+        wait_until(lambda: "on node" in podman.call("logs", f"{name}-one").ok().stdout, "its container runs")
     finally:
         podman.call("kube", "down", file).ok()

@@ -228,7 +228,9 @@ class Anchor:
             progress = self.step.progress
             self.record.update(step=progress.step, **progress.tasks_of_record(), started=log.timestamp())
             self.save()
-            if self.plan["terminal"]:
+            if self._forced is not None:
+                kill.force_late(self)
+            elif self.plan["terminal"]:
                 Nudge(self.loop, lambda: self.stdio.descriptors[2])
         self._answer_start(error)
 

@@ -138,6 +138,18 @@ def force(anchor: Anchor, step: Step) -> None:
         step.terminate()
 
 
+def force_late(anchor: Anchor) -> None:
+    """The step has started although srun was told to end it.
+
+    srun forgets a SIGTERM that comes while it creates its step, and one that comes while it launches the tasks doesn't
+    end those (seen with 26.05). Without this the container would go on until srun itself is killed (step.py).
+    """
+    try:
+        send_on_node(anchor, signal.SIGKILL, lambda _exit_status, _said: None)
+    except ScrunError:
+        pass  # it ends with srun, and its job
+
+
 def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], tries: int = _TRIES) -> None:
     """Through the node's own runtime; ``done`` gets the exit status of the attempt and what was said.
 
