@@ -248,14 +248,15 @@ def test_a_kill_that_srun_forgets_because_its_step_is_only_starting_reaches_the_
 ) -> None:
     runtime = script('echo "$*" >killed', "crun")
     wait = "timeout 30 sh -c 'until [ -e {} ]; do sleep 0.01; done'"
-    beside = 'case "$*" in *--overlap*) while [ "$1" != -- ]; do shift; done; shift; SLURMD_NODENAME=n1 exec "$@" ;; esac'
-    made = rehearse(f"{beside}\ntrap '' TERM; {wait.format('told')}; {STARTED}; {wait.format('killed')}; exit 0")
+    beside = 'while [ "$1" != -- ]; do shift; done; shift; SLURMD_NODENAME=n1 exec "$@"'
+    srun = f"trap '' TERM; : >deaf; {wait.format('told')}; {STARTED}; {wait.format('killed')}; exit 0"
+    made = rehearse(f'case "$*" in *--overlap*) {beside} ;; esac; {srun}')
     made.create()
     made.cue({"ready": {**READY, "runtime": {"kind": "crun", "command": runtime, "name": "%j.%s.%t"}}})
     assert made.from_creator.next() == {"created": True}
     starting = fork(lambda: made.start() != {"started": True})
-    while "step_pid" not in made.container.record:
-        made.container.load()
+    while not (tmp_path / "deaf").exists():
+        pass
     assert control.ask(made.container, {"do": "kill", "signal": 9}) == {"sent": 9}
     (tmp_path / "told").touch()
     assert made.status() == 137

@@ -384,3 +384,58 @@ def test_when_the_stand_in_is_killed_the_session_ends_its_step_and_itself(
     assert (wire.Reader(channel).next() or {})["do"] == "step"
     os.close(channel)
     assert exit_code(pid) == 0
+
+
+@pytest.fixture
+def ordered(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Have a process run in a container with one program, /bin/tool, as far as the order to the session."""
+    (tmp_path / "rootfs/bin").mkdir(parents=True)
+    (tmp_path / "rootfs/bin/tool").touch(0o755)
+    process = {"args": ["tool"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]}
+    config = {"ociVersion": "1.2.0", "process": process, "root": {"path": "rootfs"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    here = {"bundle": str(tmp_path), "rootfs": str(tmp_path / "rootfs"), "config_file": "config.json"}
+    container.record.update(RECORD, status="running", nodes="node1", srun=["srun"], job_environment=[], **here)
+    given: list[dict[str, Any]] = []
+
+    def note(_container: Container, order: dict[str, Any], *_: object) -> int:
+        given.append(order)
+        return 0
+
+    for way in ("_attached", "_detached"):
+        monkeypatch.setattr(lifecycle_exec, way, note)
+
+    def order(*words: str, **options: Any) -> dict[str, Any]:
+        lifecycle_exec.run(container, lifecycle_exec.Options(words, **options), lambda _note: None)
+        return given.pop()
+
+    return order
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "watch"),
+    [
+        (["tool"], {"detach": True}, False),
+        (["nosuch"], {"detach": True}, True),
+        (["tool"], {"detach": True, "cwd": "/nosuch"}, True),
+        (["nosuch"], {}, False),
+    ],
+)
+def test_the_node_is_asked_whether_it_runs_where_nobody_waits_and_it_cannot_be_seen_from_here(
+    words: list[str], options: dict[str, Any], watch: bool, ordered: Callable[..., dict[str, Any]]
+) -> None:
+    assert ordered(*words, **options)["watch"] is watch
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"console_socket": "/nosuch"}, "--console-socket is given but the process wants no terminal: give --tty"),
+        ({"detach": True, "tty": True}, "no terminal of the caller's: give --console-socket"),
+    ],
+)
+def test_a_terminal_without_a_place_for_it_and_a_place_without_one_are_refused(
+    options: dict[str, Any], said: str, ordered: Callable[..., dict[str, Any]]
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        ordered("tool", **options)

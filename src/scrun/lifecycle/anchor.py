@@ -85,7 +85,7 @@ class Anchor:
         if self.status == status.CREATING:
             self._give_up(why)
         elif self._creator.is_attached:
-            self.end(control.KILLED)
+            self.end(status.KILLED)
 
     def _create(self, plan: Message) -> None:
         self.plan = plan
@@ -371,7 +371,7 @@ class Anchor:
         if messages is None:  # it was killed: docker does so when the container doesn't end in time
             self._standin_there = False
             self.loop.unwatch(self._standin)
-            self.end(control.KILLED)
+            self.end(status.KILLED)
             return
         for message in messages:
             if message.get("do") == "kill":

@@ -6,7 +6,7 @@ import signal
 
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle import node, status, wire
-from scrun.lifecycle.control import KILLED, ask
+from scrun.lifecycle.control import ask
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
     if not status.can_kill(anchor.status):
         answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
     elif number == signal.SIGKILL:
-        anchor.end(KILLED)
+        anchor.end(status.KILLED)
         answer({"sent": number})
     elif not anchor.step:
         if number not in _HARMLESS:

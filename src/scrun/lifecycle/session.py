@@ -12,7 +12,7 @@ import signal
 
 from scrun import log
 from scrun.errors import NodeRuntimeError, SlurmError
-from scrun.lifecycle import exec_script, node, processes, standin, wire
+from scrun.lifecycle import exec_script, node, processes, standin, status, wire
 from scrun.lifecycle.console import Nudge
 from scrun.lifecycle.step import Step
 from scrun.slurm import srun
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Order = dict[str, Any]
 
-_KILLED = 128 + signal.SIGKILL
 _GRACE = 5.0  # seconds that the node's runtime has to end a process before its step is ended
 
 
@@ -46,7 +45,7 @@ def stand_in(channel: int) -> int:
             return int(message["status"])
         step = (message["pid"], message["started"])
     processes.signal_if_alive(*step, signal.SIGTERM)  # srun ends the step
-    return _KILLED
+    return status.KILLED
 
 
 class Session:

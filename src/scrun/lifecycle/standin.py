@@ -16,7 +16,7 @@ import signal
 import time
 
 from scrun.errors import ScrunError
-from scrun.lifecycle import log_crash, wire
+from scrun.lifecycle import log_crash, status, wire
 from scrun.lifecycle.worker import close_all_but
 
 TYPE_CHECKING = False
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container import Container
     from scrun.lifecycle.wire import Message
 
-KILLED = 128 + signal.SIGKILL
 # Can't be caught, or isn't meant for the container.
 _KEPT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE)
 # How often the end of a job is tried again when Slurm can't be reached, and the seconds between.
@@ -57,7 +56,7 @@ def run(channel: int, container: Container, anchor: int) -> int:
         select.select([guard], [], [])
     else:
         _end_without_anchor(container)
-    return KILLED
+    return status.KILLED
 
 
 def forward_signals(channel: int) -> None:
