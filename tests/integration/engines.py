@@ -10,6 +10,7 @@ import subprocess
 import time
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,30 @@ class Engine:
         for name in self.made:
             done = self.remove(name)
             assert not done.status or "o such container" in done.stderr, done.stderr
+
+
+class Compose:
+    """docker compose for root, podman-compose for others, of one file in a directory of the user's."""
+
+    def __init__(self, user: User, directory: Path) -> None:
+        self.user, self._directory = user, directory
+
+    def call(self, *words: str) -> Done:
+        """``docker compose WORDS``."""
+        by_root = self.user.name == "root"
+        program = ["docker", "compose"] if by_root else ["podman-compose", "--podman-args=--runtime scrun"]
+        return self.user.run(*program, *words, cwd=self._directory, timeout=2 * PATIENCE)
+
+    def serve(self, services: str, port: int) -> None:
+        """Start the services, which get that port or the next, and wait until their client has said hello."""
+        text = services.format(name=f"test-{self.user.name}", port=port + (self.user.name != "root"))
+        (self._directory / "compose.yaml").write_text(text)
+        self.call("up", "--detach").ok()
+        wait_until(lambda: "hello" in self.said_by_client(), "the client was served")
+
+    def said_by_client(self) -> str:
+        """What the client has said."""
+        return self.call("logs", "client").stdout
 
 
 def at_a_terminal(

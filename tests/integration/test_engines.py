@@ -214,3 +214,12 @@ def test_a_removal_while_it_starts_is_no_obstacle(main_engine: Engine) -> None:
     name = main_engine.detached("sleep", "1000")
     main_engine.remove(name).ok()
     assert main_engine.call("inspect", name).status != 0
+
+
+@slurms_own
+def test_a_cancelled_job_is_a_failed_container(main_engine: Engine) -> None:
+    before = slurm.jobs()
+    name = main_engine.detached(*TRAP, ready="ready")
+    (job,) = slurm.jobs() - before
+    slurm.cancel(job)
+    assert main_engine.exit_code(name) in (42, 137, 143)

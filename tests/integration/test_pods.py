@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from . import slurm
-from .engines import IMAGE, Engine, make
-from .users import Done, User
+from .engines import IMAGE, Compose, Engine, make
+from .users import User
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("there is no job to share")
@@ -232,24 +232,8 @@ def test_kube_play_of_two_containers(its_podman: Engine, alice: User, directory:
         its_podman.call("kube", "down", file).ok()
 
 
-def compose(user: User, directory: Path, *words: str) -> Done:
-    """docker compose for root, podman-compose for alice."""
-    program = ["docker", "compose"] if user.name == "root" else ["podman-compose", "--podman-args=--runtime scrun"]
-    return user.run(*program, *words, cwd=directory, timeout=120)
-
-
-@pytest.mark.parametrize("who", ["root", "alice"], ids=["docker compose", "podman-compose"])
-def test_a_service_with_the_network_of_another(
-    request: pytest.FixtureRequest, who: str, directory: Path, alice: User
-) -> None:
-    user: User = request.getfixturevalue(who)
+def test_a_service_with_the_network_of_another(compose: Compose) -> None:
     before = slurm.jobs()
-    port = 8067 if who == "root" else 8068
-    alice.write(directory / "compose.yaml", SERVICES.format(name=f"test-{who}", port=port))
-    compose(user, directory, "up", "--detach").ok()
-    try:
-        wait_until(lambda: "hello" in compose(user, directory, "logs", "client").stdout, "the client was served")
-        (job,) = slurm.jobs() - before
-        assert f"{job} node2 " in compose(user, directory, "logs", "client").stdout
-    finally:
-        compose(user, directory, "down").ok()
+    compose.serve(SERVICES, port=8067)
+    (job,) = slurm.jobs() - before
+    assert f"{job} node2 " in compose.said_by_client()

@@ -214,40 +214,31 @@ def test_files_of_a_container_whose_job_was_queued_are_copied_once_it_runs(
     assert podman.call("exec", name, "cat", "/file").ok().stdout == "copied\n"
 
 
-@pytest.mark.parametrize("user", ["alice", "root"])
+@pytest.fixture(params=["alice", "root"])
+def either_podman(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """podman, rootless and not."""
+    engine = Engine("podman", request.getfixturevalue(request.param), "scrun")
+    yield engine
+    engine.clean_up()
+
+
 @pytest.mark.parametrize("killed", ["anchor", "stand-in"])
 @pytest.mark.parametrize("options", [(), ("--network=none",)], ids=["", "no network"])
+@pytest.mark.parametrize("conmon", [True, False], ids=["", "no conmon"])
 def test_anchor_and_stand_in_of_a_podman_are_still_each_others_guard(
-    user: str, killed: str, options: tuple[str, ...], request: pytest.FixtureRequest
+    either_podman: Engine, killed: str, options: tuple[str, ...], conmon: bool
 ) -> None:
     # The stand-in has namespaces of its own, and must still find what ends a job; or the guard that it has outside.
-    engine = Engine("podman", request.getfixturevalue(user), "scrun")
-    try:
-        name = engine.detached("sleep", "1000", options=options)
-        record = _record(engine, name)
-        assert record["pid"] == engine.inspect(name)["State"]["Pid"]
-        os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
-        assert engine.exit_code(name) == 137
-        _assert_all_ends(record)
-    finally:
-        engine.clean_up()
-
-
-@pytest.mark.parametrize("user", ["alice", "root"])
-@pytest.mark.parametrize("killed", ["anchor", "stand-in"])
-@pytest.mark.parametrize("options", [(), ("--network=none",)], ids=["", "no network"])
-def test_they_are_though_conmon_is_not_there_to_have_the_container_deleted(
-    user: str, killed: str, options: tuple[str, ...], request: pytest.FixtureRequest
-) -> None:
-    engine = Engine("podman", request.getfixturevalue(user), "scrun")
-    try:
-        name = engine.detached("sleep", "1000", options=options)
-        record = _record(engine, name)
-        os.kill(engine.inspect(name)["State"]["ConmonPid"], signal.SIGKILL)
-        os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
-        _assert_all_ends(record)
-    finally:
-        engine.clean_up()
+    # conmon would have the container deleted, but they need none for it.
+    name = either_podman.detached("sleep", "1000", options=options)
+    record, state = _record(either_podman, name), either_podman.inspect(name)["State"]
+    assert record["pid"] == state["Pid"]
+    if not conmon:
+        os.kill(state["ConmonPid"], signal.SIGKILL)
+    os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
+    if conmon:
+        assert either_podman.exit_code(name) == 137
+    _assert_all_ends(record)
 
 
 def _record(engine: Engine, name: str) -> dict[str, Any]:
@@ -265,20 +256,15 @@ def _has_gone(pid: int) -> bool:
     return not processes.is_running(pid)
 
 
-@pytest.mark.parametrize("user", ["alice", "root"])
-def test_signals_and_exit_statuses_pass_a_podmans_stand_in(user: str, request: pytest.FixtureRequest) -> None:
+def test_signals_and_exit_statuses_pass_a_podmans_stand_in(either_podman: Engine) -> None:
     # It is the first process of its pid namespace, which gets only the signals that it has asked for.
-    engine = Engine("podman", request.getfixturevalue(user), "scrun")
-    try:
-        script = "trap 'exit 42' TERM; trap 'echo told' USR1; echo ready; while :; do sleep 0.1; done"
-        name = engine.detached("sh", "-c", script, ready="ready")
-        pid = engine.inspect(name)["State"]["Pid"]
-        os.kill(pid, signal.SIGUSR1)
-        wait_until(lambda: "told" in engine.call("logs", name).stdout, "the signal has come")
-        os.kill(pid, signal.SIGTERM)
-        assert engine.exit_code(name) == 42
-    finally:
-        engine.clean_up()
+    script = "trap 'exit 42' TERM; trap 'echo told' USR1; echo ready; while :; do sleep 0.1; done"
+    name = either_podman.detached("sh", "-c", script, ready="ready")
+    pid = either_podman.inspect(name)["State"]["Pid"]
+    os.kill(pid, signal.SIGUSR1)
+    wait_until(lambda: "told" in either_podman.call("logs", name).stdout, "the signal has come")
+    os.kill(pid, signal.SIGTERM)
+    assert either_podman.exit_code(name) == 42
 
 
 def test_an_engines_call_finds_the_refusal_in_its_log(container: MakeContainer) -> None:

@@ -71,12 +71,14 @@ def test_a_file_that_libslurm_names_is_used_where_it_is(tmp_path: Path, monkeypa
     assert fetched.fetch(str(tmp_path / "conf")) == f"{tmp_path}/slurm.conf"
 
 
+@pytest.mark.parametrize("slurm_conf", ["/proc/self/fd/{}", "/nosuch/slurm.conf"])
 def test_what_libslurm_holds_in_its_own_memory_is_read_before_it_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm_conf: str
 ) -> None:
     held = {name: os.memfd_create(name) for name in ("slurm.conf", "oci.conf")}
     os.write(held["oci.conf"], b"RunTimeRun=x")
-    _libslurm(monkeypatch, lambda name: f"/proc/self/fd/{held.get(name, 999)}")
+    paths = {"slurm.conf": slurm_conf.format(held["slurm.conf"]), "oci.conf": f"/proc/self/fd/{held['oci.conf']}"}
+    _libslurm(monkeypatch, lambda name: paths.get(name, "/nosuch"))
     assert fetched.fetch(str(tmp_path / "conf")) == ""
     assert {file.name: file.read_text() for file in (tmp_path / "conf").iterdir()} == {"oci.conf": "RunTimeRun=x"}
     for descriptor in held.values():
