@@ -35,6 +35,21 @@ def test_the_exit_status_is_remembered(main_engine: Engine) -> None:
     assert (state["ExitCode"], state["Running"], state["Error"]) == (7, False, "")
 
 
+@pytest.mark.parametrize("options", [(), ("--userns=keep-id",)], ids=["plain", "keep-id"])
+def test_what_a_container_changed_is_what_it_would_have_changed_on_this_host(
+    main_engine: Engine, options: tuple[str, ...]
+) -> None:
+    if options and not main_engine.is_podman:
+        pytest.skip("docker has no keep-id")
+    changes = []
+    for runtime in (main_engine.runtime, "crun" if main_engine.is_podman else "runc"):
+        name = main_engine.name()
+        words = main_engine.words(*options, command=("touch", "/tmp/made"), name=name)
+        main_engine.call(*[f"--runtime={runtime}" if word.startswith("--runtime=") else word for word in words]).ok()
+        changes.append(sorted(main_engine.call("diff", name).ok().stdout.splitlines()))
+    assert changes[0] == changes[1]
+
+
 @slurms_own
 def test_the_container_is_a_job_on_a_node(engine: Engine) -> None:
     done = engine.run("sh", "-c", "echo $SLURM_JOB_ID $SLURMD_NODENAME; exit 7", options=("--rm",))

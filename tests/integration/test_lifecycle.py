@@ -36,6 +36,21 @@ def test_nothing_of_the_container_runs_before_start(container: MakeContainer) ->
     one.wait_for_output(b"ran\n")
 
 
+@pytest.mark.slurm_only("there is nothing of Slurm's")
+@pytest.mark.parametrize("how", ["runs", "is only created", "is killed"])
+def test_nothing_of_slurms_stays_in_the_root_filesystem(container: MakeContainer, how: str) -> None:
+    one = container("sh", "-c", "find / -xdev -name 'oci-job*'; sleep 60" if how == "is killed" else "true").created()
+    if how != "is only created":
+        one.call("start").ok()
+    if how == "is killed":
+        one.wait_for_output(b"oci-job")
+        one.call("kill", "KILL").ok()
+    if how != "is only created":
+        one.ended()
+    one.call("delete", options=["--force"]).ok()
+    assert not [path for path in (one.bundle / "rootfs").rglob("*") if "slurm" in path.name or "oci-job" in path.name]
+
+
 @pytest.mark.parametrize("status", [0, 1, 7, 125, 126, 127, 128, 137, 255])
 def test_the_process_of_the_pid_file_exits_with_the_containers_status(container: MakeContainer, status: int) -> None:
     assert container("sh", "-c", f"exit {status}").started().ended() == status

@@ -166,6 +166,8 @@ def test_mount_points_are_made_and_no_link_is_followed(tmp_path: Path) -> None:
         "mounts": [
             {"destination": "/proc", "type": "proc"},
             {"destination": "/a/b/c", "type": "tmpfs"},
+            {"destination": "/a/b/c/d", "type": "tmpfs"},
+            {"destination": "/proc/sys", "type": "proc"},
             bind(a_file, "/run/x/file"),
             bind(a_file, "/there"),
             bind(outside, "/volume"),

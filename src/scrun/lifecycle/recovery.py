@@ -31,6 +31,10 @@ def end(container: Container) -> None:
         return
     record = container.record
     processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
+    if record["status"] != status.STOPPED and (record.get("staged") or {}).get("traces"):
+        from scrun.lifecycle import traces
+
+        traces.remove(record)
     if record.get("stage_out_owed"):
         from scrun.lifecycle.work import stage_out
 
