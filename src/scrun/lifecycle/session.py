@@ -98,7 +98,7 @@ class Session:
         wire.send(stand_in, {"do": "step", "pid": self.step.pid, "started": processes.start_time(self.step.pid)})
         loop.watch(stand_in, self._from_stand_in)
         if self._watching:
-            self._beside(exec_script.watch(record, token), self._watched)
+            self._watch()
 
     def _let_go_of_stdio(self) -> None:
         """Only srun has the caller's input and output from here on."""
@@ -115,7 +115,14 @@ class Session:
         if not error and self._order["terminal"] and self._order["own_terminal"]:
             Nudge(self._loop, lambda: self._stdio[0])
 
+    def _watch(self) -> None:
+        script = exec_script.watch(self._container.record, self._order["token"])
+        self._beside(script, self._watched)
+
     def _watched(self, exit_status: int, said: str) -> None:
+        if exit_status == exec_script.NOT_SEEN and self._status is None:
+            self._watch()
+            return
         self._watching = False
         if exit_status == exec_script.NOT_RUN:
             self._failure = self._failure or NodeRuntimeError(_reason(said))
