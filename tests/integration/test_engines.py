@@ -115,7 +115,7 @@ def test_ctrl_c_at_the_terminal_reaches_the_container(main_engine: Engine) -> No
 
 def test_stop_lets_the_container_end_itself(engine: Engine) -> None:
     name = engine.detached(*TRAP, ready="ready")
-    engine.call("stop", "--time", "10", name, timeout=9).ok()
+    engine.call("stop", "--time", "1000", name).ok()
     assert engine.exit_code(name) == 42
     assert "bye" in engine.call("logs", name).stdout
 
@@ -123,7 +123,7 @@ def test_stop_lets_the_container_end_itself(engine: Engine) -> None:
 def test_stop_kills_what_does_not_end_itself(engine: Engine) -> None:
     # Two seconds of patience; the C scrun took 33. What is bounded here is the engine's own call.
     name = engine.detached(*IGNORING, ready="ready")
-    engine.call("stop", "--time", "2", name, timeout=8).ok()
+    engine.call("stop", "--time", "2", name, timeout=30).ok()
     assert engine.exit_code(name) == 137
 
 
@@ -226,6 +226,15 @@ def test_two_at_once(main_engine: Engine) -> None:
 
 
 def test_a_removal_while_it_starts_is_no_obstacle(main_engine: Engine) -> None:
-    name = main_engine.detached("sleep", "60")
+    name = main_engine.detached("sleep", "1000")
     main_engine.remove(name).ok()
     assert main_engine.call("inspect", name).status != 0
+
+
+@slurms_own
+def test_a_cancelled_job_is_a_failed_container(main_engine: Engine) -> None:
+    before = slurm.jobs()
+    name = main_engine.detached(*TRAP, ready="ready")
+    (job,) = slurm.jobs() - before
+    slurm.cancel(job)
+    assert main_engine.exit_code(name) in (42, 137, 143)

@@ -85,7 +85,7 @@ class Anchor:
         if self.status == status.CREATING:
             self._give_up(why)
         elif self._creator.is_attached:
-            self.end(control.KILLED)
+            self.end(status.KILLED)
 
     def _create(self, plan: Message) -> None:
         self.plan = plan
@@ -228,7 +228,9 @@ class Anchor:
             progress = self.step.progress
             self.record.update(step=progress.step, **progress.tasks_of_record(), started=log.timestamp())
             self.save()
-            if self.plan["terminal"]:
+            if self._forced is not None:
+                kill.force_late(self)
+            elif self.plan["terminal"]:
                 Nudge(self.loop, lambda: self.stdio.descriptors[2])
         self._answer_start(error)
 
@@ -375,7 +377,7 @@ class Anchor:
         if messages is None:  # it was killed: docker does so when the container doesn't end in time
             self._standin_there = False
             self.loop.unwatch(self._standin)
-            self.end(control.KILLED)
+            self.end(status.KILLED)
             return
         for message in messages:
             if message.get("do") == "kill":

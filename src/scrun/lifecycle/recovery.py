@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container import Container
 
-KILLED = 128 + signal.SIGKILL
-
 
 def end(container: Container) -> None:
     """Pay what is owed for the container: its srun ended, its files on the nodes and its job given up, its record
@@ -56,7 +54,7 @@ def end(container: Container) -> None:
 
         control.cancel_step(record["job"], int(record["step"]))
     if record["status"] != status.STOPPED:
-        record.setdefault("exit_status", KILLED)
+        record.setdefault("exit_status", status.KILLED)
         record.update(status=status.STOPPED, finished=log.timestamp())
     try:
         container.save()
