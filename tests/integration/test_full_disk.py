@@ -13,7 +13,7 @@ import pytest
 from . import slurm
 from .conftest import MakeBundle
 from .oci import Runtime
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("has no job, and no processes that stay")
 
@@ -66,8 +66,8 @@ def test_a_disk_that_fills_does_not_keep_a_container_from_being_used_and_deleted
     place, before = small("size=32k"), slurm.jobs()
     at = ("--root", str(place / "root"))
     with open(directory / "out", "wb") as out:
-        argv = runtime.argv(*at, "run", "-d", "--bundle", str(bundle("sleep", "60")), "one")
-        assert not runtime.user.start(*argv, stdout=out).wait(60)
+        argv = runtime.argv(*at, "run", "-d", "--bundle", str(bundle("sleep", "1000")), "one")
+        assert not runtime.user.start(*argv, stdout=out).wait(PATIENCE)
     fill(place / "filling")
     assert runtime.run(*at, "exec", "one", "echo", "there").ok().stdout == "there\n"
     runtime.run(*at, "delete", "one").ok()

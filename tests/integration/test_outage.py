@@ -86,22 +86,22 @@ def gave_up(one: Container) -> bool:
 def test_the_job_of_what_was_killed_meanwhile_is_given_back_afterwards(
     container: MakeContainer, outage: Outage
 ) -> None:
-    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     job = one.record["job"]
     outage.begin()
     one.call("kill", "KILL").ok()
     one.wait_for("stopped")
-    wait_until(lambda: gave_up(one), "the anchor has tried", 30)
+    wait_until(lambda: gave_up(one), "the anchor has tried")
     assert one.ended() == 137, "who waits for the container needn't wait for slurmctld"
     assert job in slurm.jobs()
     outage.end()
-    wait_until(lambda: job not in slurm.jobs(), "its job has gone", 30)
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone")
     assert one.status() == "stopped"
     one.call("delete").ok()
 
 
 def test_what_was_deleted_meanwhile_goes_afterwards(container: MakeContainer, outage: Outage) -> None:
-    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     job = one.record["job"]
     outage.begin()
     refused = one.call("delete", options=["--force"])
@@ -109,12 +109,12 @@ def test_what_was_deleted_meanwhile_goes_afterwards(container: MakeContainer, ou
     assert b"slurmctld can't be reached" in refused.errors
     assert one.path.exists()
     outage.end()
-    wait_until(lambda: job not in slurm.jobs(), "its job has gone", 30)
-    wait_until(lambda: not one.path.exists(), "its directory has gone", 30)
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone")
+    wait_until(lambda: not one.path.exists(), "its directory has gone")
 
 
 def test_a_delete_that_comes_again_tries_again_at_once(container: MakeContainer, outage: Outage) -> None:
-    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     job = one.record["job"]
     outage.begin()
     assert one.call("delete").status == 1

@@ -21,7 +21,7 @@ from scrun.lifecycle.loop import Loop
 settings.register_profile("scrun", max_examples=100, deadline=None, derandomize=True, database=None)
 settings.load_profile("scrun")
 
-TOO_LONG = 20  # seconds until a test that hangs is ended; none measures time
+TOO_LONG = 60  # seconds until a test that hangs is ended; none measures time
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,14 @@ def never_hangs() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def no_child_left() -> Iterator[None]:
+    """A child that one test leaves would be what another one waits for."""
+    yield
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import _socket
 import os
 
 from scrun.errors import AnchorSilent, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import wire
+from scrun.lifecycle import status, wire
 from scrun.lifecycle.container import SOCKET
 
 TYPE_CHECKING = False
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 PATIENCE = 10.0  # seconds without an answer until the anchor is pinged
 SILENCE = 10.0  # seconds that it has to answer that
 _PID_UID_GID = 12  # bytes of a struct ucred (unix(7))
-KILLED = 128 + 9  # the exit status of what SIGKILL ended
 
 
 class Server:
@@ -117,7 +116,7 @@ class _Connection:
             resume.deliver(self._anchor, self.answer)
         elif what == "delete":
             self._anchor.at_end(self.answer)
-            self._anchor.end(KILLED)
+            self._anchor.end(status.KILLED)
         else:
             self.answer(wire.failure(UsageError(f"the anchor knows no request {what!r}")))
 

@@ -55,6 +55,10 @@ class Ending:
 
     def begin(self, plan: Message) -> None:
         """Bring back what the container changed, if stage_in has run."""
+        if (self._record.get("staged") or {}).get("traces"):
+            from scrun.lifecycle import traces
+
+            traces.remove(self._record)
         if self._record.get("stage_out_owed"):
             self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
             self._stage_out({name: plan[name] for name in ("script", "lua", "staging")})

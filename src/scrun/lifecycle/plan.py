@@ -112,7 +112,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "srun": command,
             "network": network_wanted,
             "host_name": shared.host_name(config),
-            "spool_mount": settings.get("MountSpoolDir", ""),
+            "spool_mount": oci_conf.spool_mount(settings),
             **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },
     }

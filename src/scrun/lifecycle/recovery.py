@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container import Container
 
-KILLED = 128 + signal.SIGKILL
-
 
 def end(container: Container) -> None:
     """Pay what is owed for the container: its srun ended, its files on the nodes and its job given up, its record
@@ -33,6 +31,10 @@ def end(container: Container) -> None:
         return
     record = container.record
     processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
+    if record["status"] != status.STOPPED and (record.get("staged") or {}).get("traces"):
+        from scrun.lifecycle import traces
+
+        traces.remove(record)
     if record.get("stage_out_owed"):
         from scrun.lifecycle.work import stage_out
 
@@ -52,7 +54,7 @@ def end(container: Container) -> None:
 
         control.cancel_step(record["job"], int(record["step"]))
     if record["status"] != status.STOPPED:
-        record.setdefault("exit_status", KILLED)
+        record.setdefault("exit_status", status.KILLED)
         record.update(status=status.STOPPED, finished=log.timestamp())
     try:
         container.save()

@@ -14,7 +14,7 @@ import os
 import select
 import signal
 
-from scrun.lifecycle import wire
+from scrun.lifecycle import status, wire
 from scrun.lifecycle.worker import close_all_but
 
 TYPE_CHECKING = False
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container import Container
     from scrun.lifecycle.wire import Message
 
-KILLED = 128 + signal.SIGKILL
 # Can't be caught, or isn't meant for the container.
 _KEPT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE)
 
@@ -53,7 +52,7 @@ def run(channel: int, container: Container, anchor: int) -> int:
         select.select([guard], [], [])
     else:
         _end_without_anchor(container)
-    return KILLED
+    return status.KILLED
 
 
 def forward_signals(channel: int) -> None:

@@ -11,24 +11,32 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from typing import Any
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def make_missing(config: dict[str, Any], rootfs: str, places: Sequence[str] = ()) -> None:
+def make_missing(config: dict[str, Any], rootfs: str) -> None:
     """Make the directory, or the file for a file that is bound, of each mount; symbolic links are left to the node.
 
-    ``places`` are directories that are needed as well.
-
-    What can't be made is left to the node's runtime too, which has the words for it.
+    What is mounted within another mount has its place there. What can't be made is left to the node's runtime, which
+    has the words for it.
     """
-    for mount in (*(config.get("mounts") or ()), *({"destination": place} for place in places)):
+    before: list[str] = []
+    for mount in config.get("mounts") or ():
+        if is_within(mount["destination"], before):
+            continue
+        before.append(mount["destination"])
         try:
             _make(rootfs, mount["destination"], is_file=_binds_a_file(mount))
         except OSError:
             continue
+
+
+def is_within(place: str, destinations: Iterable[str]) -> bool:
+    """Whether the place is below one of these, the root directory apart."""
+    return any(place.startswith(destination.rstrip("/") + "/") for destination in destinations if destination != "/")
 
 
 def is_needed() -> bool:

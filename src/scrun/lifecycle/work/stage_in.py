@@ -15,7 +15,6 @@ from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
 from scrun.slurm import oci_conf, sources
-from scrun.staging import mount_points
 from scrun.staging.known import memory
 
 TYPE_CHECKING = False
@@ -159,7 +158,7 @@ def _stage_in(
                 fit=latest.fit(plan),
                 later=later.append,
                 beside=beside,
-                places=[oci_conf.spool_directory(plan["spool_mount"], os.environ)] if mount_points.is_needed() else (),
+                spool_mount=oci_conf.expand_spool(plan["spool_mount"], os.environ),
             )
         )
 
