@@ -175,8 +175,6 @@ def test_what_the_container_changed_can_be_copied_out(engine: Engine) -> None:
     engine.call(*engine.words(command=("sh", "-c", "echo made >/made; mkdir /d; rm /bin/cat"), name=name)).ok()
     changes = set(engine.call("diff", name).ok().stdout.split("\n"))
     assert {"A /made", "A /d", "D /bin/cat"} <= changes
-    left = "Slurm's own directory, or mount points, are left in it"
-    assert {change for change in changes if change.startswith("A ")} == {"A /made", "A /d"}, left
     copied = engine.call("cp", f"{name}:/made", "-").ok()
     assert b"made\n" in copied.output
 

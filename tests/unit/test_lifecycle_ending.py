@@ -93,16 +93,6 @@ def test_a_container_that_changed_nothing_is_kept_by_nobody_and_its_job_goes_aft
     assert (owing.record["stage_out_owed"], owing.record["released"]) == (False, True)
 
 
-def test_what_was_made_for_slurmstepds_mount_has_gone_when_the_files_are_back(
-    container: Container, tmp_path: Path
-) -> None:
-    mounted = tmp_path / "var/spool/slurmd/oci-job7-1"
-    mounted.mkdir(parents=True)
-    container.record.update(rootfs=str(tmp_path), spool_mount=["/var/spool/slurmd", "/var"], job=7, step="1")
-    Ending(container).begin(PLAN)
-    assert not (tmp_path / "var").exists()
-
-
 @pytest.mark.parametrize("staged", [{"node_parent": "/tmp"}, {"copies": [["/nosuch", "/etc/hosts", 1, 1]]}])
 def test_a_container_whose_files_have_to_come_back_waits_for_them(staged: Message, owing: Container) -> None:
     owing.record["staged"] = staged

@@ -56,17 +56,7 @@ class Ending:
             self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
             self._stage_out({name: plan[name] for name in ("script", "lua", "staging")})
         if not self._held:
-            self._back(None)
-
-    def _back(self, error: ScrunError | None) -> None:
-        """The files are what the container has left; without what was made in them for slurmstepd's mount."""
-        if (spool_mount := self._record.get("spool_mount")) and self._record.get("step"):
-            from scrun.staging import mount_points
-
-            place, first_made = spool_mount
-            step = f"{self._record['job']}-{self._record['step']}"
-            mount_points.unmake(self._record["rootfs"], place, first_made, step)
-        self._files_back(error)
+            self._files_back(None)
 
     def release(self, exit_status: int | None) -> None:
         """Give the job back, if it is ours, as ended with that status; without one it is cancelled.
@@ -147,7 +137,7 @@ class Ending:
         """stage_out has ended: the container may, if it was waiting for it."""
         if self._held:
             self._held = False
-            self._back(error)
+            self._files_back(error)
         elif error:
             self._log("error", str(error))
 

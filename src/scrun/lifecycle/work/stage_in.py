@@ -116,8 +116,6 @@ def _stage_in(
     job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
     made: list[Staged] = []
     waits: list[bool] = []
-    place = oci_conf.spool_directory(plan["spool_mount"], os.environ)
-    spool_mount = [place, mount_points.missing(record["rootfs"], place)]
 
     kind = plan["network"]
 
@@ -161,7 +159,7 @@ def _stage_in(
                 fit=latest.fit(plan),
                 later=later.append,
                 beside=beside,
-                places=[place] if mount_points.is_needed() else (),
+                places=[oci_conf.spool_directory(plan["spool_mount"], os.environ)] if mount_points.is_needed() else (),
             )
         )
 
@@ -193,7 +191,6 @@ def _stage_in(
         "rootfs": rootfs,
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
         "hold": not ours or any(waits),
-        "spool mount": spool_mount,
     }
 
 
