@@ -258,6 +258,19 @@ def test_a_start_that_takes_its_time_stalls_no_query(container: MakeContainer, s
     one.wait_for_output(b"ready\n")
 
 
+def test_an_exec_waits_for_a_start_that_takes_its_time(
+    container: MakeContainer, slow_srun: tuple[Path, Path], directory: Path
+) -> None:
+    one = container("sh", "-c", TRAP).created(env={"SLURM_CONF": str(slow_srun[0])})
+    starting = begin_start(one)
+    with open(directory / "said", "wb") as said:
+        execing = one.runtime.user.start(*one.runtime.argv("exec", one.id, "echo", "there"), stdout=said, stderr=said)
+    wait_until(lambda: "exec" in Path(f"/proc/{execing.pid}/cmdline").read_text(), "exec is called")
+    slow_srun[1].touch()
+    assert (execing.wait(30), starting.wait(30)) == (0, 0)
+    assert (directory / "said").read_bytes() == b"there\n"
+
+
 def test_a_start_that_takes_its_time_can_be_killed(container: MakeContainer, slow_srun: tuple[Path, Path]) -> None:
     one = container("sh", "-c", TRAP).created(env={"SLURM_CONF": str(slow_srun[0])})
     job = one.record["job"]

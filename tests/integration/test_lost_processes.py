@@ -96,6 +96,29 @@ def test_a_container_of_an_existing_job_leaves_that_job_when_it_is_lost(containe
         slurm.release(job)
 
 
+@pytest.mark.parametrize("verb", ["kill", "delete"])
+def test_who_stays_with_a_container_and_was_stopped_goes_on_when_something_is_asked(
+    container: MakeContainer, verb: str
+) -> None:
+    one = container(*STUBBORN).started()
+    one.wait_for_output(b"ready\n")
+    record = one.record
+    for who in ("anchor", "pid"):
+        os.kill(record[who], signal.SIGSTOP)
+    one.call(verb, *(["KILL"] if verb == "kill" else [])).ok()
+    assert one.ended() == 137
+    assert_job_goes(record["job"])
+
+
+def test_a_stand_in_that_was_stopped_keeps_no_delete_waiting(container: MakeContainer) -> None:
+    one = container("true").created()
+    os.kill(one.record["pid"], signal.SIGSTOP)
+    one.call("start").ok()
+    one.wait_for("stopped")
+    one.call("delete").ok()
+    assert one.ended() == 0
+
+
 def test_srun_killed_ends_the_container_with_a_failure(container: MakeContainer) -> None:
     one = container(*STUBBORN).started()
     one.wait_for_output(b"ready\n")

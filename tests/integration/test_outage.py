@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +16,8 @@ import pytest
 from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
+from .processes import is_running
+from .rootfs import new_network
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("has no Slurm")
@@ -119,3 +123,38 @@ def test_a_delete_that_comes_again_tries_again_at_once(container: MakeContainer,
     one.call("delete").ok()
     assert not one.path.exists()
     wait_until(lambda: job not in slurm.jobs(), "its job has gone")
+
+
+@pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
+def test_the_job_of_a_container_whose_anchor_is_killed_meanwhile_goes_afterwards(
+    container: MakeContainer, outage: Outage, change: object
+) -> None:
+    one = container("sleep", "60", change=change).created(global_options=["-f", str(outage.conf)])
+    record = one.record
+    outage.begin()
+    os.kill(record["anchor"], signal.SIGKILL)
+    assert one.ended() == 137, "who waits for the container needn't wait for slurmctld"
+    assert record["job"] in slurm.jobs()
+    outage.end()
+    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", 60)
+    wait_until(lambda: not is_running(one.record["debtor"][0]), "who stayed for it has gone")
+    assert one.status() == "stopped"
+
+
+def test_what_is_deleted_meanwhile_when_nobody_stays_with_it_goes_afterwards(
+    container: MakeContainer, outage: Outage
+) -> None:
+    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    record = one.record
+    os.kill(record["pid"], signal.SIGSTOP)  # so that it doesn't see the anchor's end
+    outage.begin()
+    os.kill(record["anchor"], signal.SIGKILL)
+    os.kill(record["pid"], signal.SIGKILL)
+    refused = one.call("delete", options=["--force"])
+    assert refused.status == 1
+    assert b"slurmctld can't be reached" in refused.errors
+    debtor = one.record["debtor"][0]
+    outage.end()
+    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", 60)
+    wait_until(lambda: not is_running(debtor), "who stayed for it has gone")
+    assert not one.path.exists()

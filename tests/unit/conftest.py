@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -120,6 +121,21 @@ def fork() -> Iterator[Callable[..., int]]:
                 os.waitpid(pid, 0)
         except ChildProcessError:
             pass  # the test has waited for it
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """This process is what conmon is: the parent of what its children leave."""
+    libc = ctypes.CDLL(None)
+    assert not libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    assert not libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+        os.waitpid(int(pid), 0)
+
+
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 @pytest.fixture

@@ -303,13 +303,34 @@ def test_only_a_container_that_runs_can_run_more(container: Container, written: 
 
 
 def test_one_that_is_paused_can_when_that_is_said(container: Container) -> None:
-    container.record.update(status="paused", step="0")
+    container.record.update(status="paused", step="0", nodes="n1")
     lifecycle_exec.check(container, lifecycle_exec.Options(ignore_paused=True))
 
 
-def test_one_without_a_step_is_queued(container: Container) -> None:
+def test_one_without_nodes_is_queued(container: Container) -> None:
     container.record.update(status="running", job=42)
     with pytest.raises(WrongStatus, match="its job 42 is queued"):
+        lifecycle_exec.check(container, lifecycle_exec.Options())
+
+
+def test_one_that_is_being_started_is_waited_for(
+    container: Container, fork: Callable[..., int], exit_code: Callable[[int], int]
+) -> None:
+    container.record.update(status="running", job=42, nodes="n1")
+    container.save()
+    waiting = fork(lifecycle_exec.check, container, lifecycle_exec.Options())
+    container.record["step"] = "0"
+    container.save()
+    assert exit_code(waiting) == 0
+
+
+def test_one_that_is_being_started_is_not_waited_for_for_ever(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle_exec, "STARTING", 0.05)
+    container.record.update(status="running", job=42, nodes="n1")
+    container.save()
+    with pytest.raises(WrongStatus, match="container not running: it is starting"):
         lifecycle_exec.check(container, lifecycle_exec.Options())
 
 

@@ -291,7 +291,11 @@ class Anchor:
         """Answer when the container has ended and its job is given back, or that can't be done now."""
         self._at_end.append(answer)
         if self._ending:
-            self._ending.try_now()
+            self._ending.hurry()
+
+    def waits_for(self) -> str:
+        """What keeps it from its end, for a person who waits for that."""
+        return self._ending.waits_for() if self._ending else ""
 
     def _end(self) -> Ending:
         if not self._ending:
@@ -311,6 +315,8 @@ class Anchor:
         if "exit_status" not in self.record:
             self.record["exit_status"] = exit_status
             self._end().begin(self.plan)
+            if self._at_end:
+                self._end().hurry()
 
     def _files_back(self, error: ScrunError | None) -> None:
         if self.status == status.CREATING:

@@ -49,6 +49,9 @@ class Ending:
         self._worker: Worker | None = None
         self._order: Message | None = None  # for the job, once it is known how it ended
         self._timer, self._pause = 0, _FIRST_PAUSE
+        self._is_watched = False  # whether stage_out's job has ended
+        self._given_up: ScrunError | None = None
+        self._left: Message = {}  # what a stage_out that was killed has left
 
     def begin(self, plan: Message) -> None:
         """Bring back what the container changed, if stage_in has run."""
@@ -82,19 +85,46 @@ class Ending:
 
     def try_later(self) -> None:
         """Give the job back once more, after a while."""
-        self._timer = self._loop.after(self._pause, self.try_now)
+        self._timer = self._loop.after(self._pause, self._try_now)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
-    def try_now(self) -> None:
-        """Don't wait any longer to try it once more, if that is what is waited for."""
+    def hurry(self) -> None:
+        """Somebody waits for the end: don't wait to try again, nor for a stage_out that outlives its job."""
         if self._timer:
-            self._loop.forget(self._timer)
-            self._timer = 0
-            self._release()
+            self._try_now()
+        elif self._is_staging_out and not self._is_watched:
+            from scrun.lifecycle import overtime
+
+            self._is_watched = True
+            overtime.watch(self._loop, self._container, lambda: not self._is_staging_out, self._give_up)
+
+    def waits_for(self) -> str:
+        """What keeps who waits for the end waiting, for a person; empty where it is nothing to speak of."""
+        if not self._is_staging_out:
+            return ""
+        return f"stage_out goes on, which brings its changes back: scancel {self._record['job']} has them given up"
+
+    @property
+    def _is_staging_out(self) -> bool:
+        return bool(self._worker and self._record.get("stage_out_owed"))
+
+    def _give_up(self) -> None:
+        job = self._record["job"]
+        self._given_up = ScrunError(f"stage_out was given up, since job {job} has ended: what it had to do isn't done")
+        if self._worker:
+            self._worker.cancel()
+
+    def _try_now(self) -> None:
+        self._loop.forget(self._timer)
+        self._timer = 0
+        self._release()
 
     def _release(self) -> None:
+        order, self._left = self._left, {}
         if self._is_owed() and self._order:
-            self._start("release", self._order)
+            order = {**order, **self._order}
+        if order:
+            self._start("release", order)
         else:
             self._released(None)
 
@@ -151,6 +181,8 @@ class Ending:
         if self._record.get("stage_out_owed") and worker:
             # The hook failed, and its worker is gone before it could give the job back.
             self._record["stage_out_owed"] = False
+            self._left = {} if error else {"left": self._record}
+            error = self._given_up or error
             self._let_go(error or ScrunError(worker.last_words("stage_out ended without an answer")))
             if self._order and not self._worker:
                 self._release()
