@@ -33,6 +33,8 @@ class Outage:
     def __init__(self, make_conf: Callable[..., Path]) -> None:
         self._listening = socket.create_server((SLURMCTLD[0], 0))
         self._port = self._listening.getsockname()[1]
+        self._may_answer = threading.Event()
+        self._may_answer.set()
         self._serve()
         self.conf = make_conf(MessageTimeout="2", SlurmctldPort=str(self._port))
 
@@ -47,6 +49,15 @@ class Outage:
         self._listening = socket.create_server((SLURMCTLD[0], self._port))
         self._serve()
 
+    @contextlib.contextmanager
+    def unanswered(self) -> Iterator[None]:
+        """slurmctld does what it is asked, and its answers come when this ends."""
+        self._may_answer.clear()
+        try:
+            yield
+        finally:
+            self._may_answer.set()
+
     def _serve(self) -> None:
         self._thread = threading.Thread(target=self._accept, args=[self._listening])
         self._thread.start()
@@ -58,17 +69,18 @@ class Outage:
             except OSError:  # shut down
                 return
             with contextlib.suppress(OSError), there, socket.create_connection(SLURMCTLD) as slurmctld:
-                _carry(there, slurmctld)
+                self._carry(there, slurmctld)
 
-
-def _carry(one: socket.socket, other: socket.socket) -> None:
-    """Until either ends: one question and its answer."""
-    ways = {one: other, other: one}
-    while True:
-        for source in select.select(list(ways), [], [])[0]:
-            if not (data := source.recv(65536)):
-                return
-            ways[source].sendall(data)
+    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+        """Until either ends: one question and its answer."""
+        ways = {one: other, other: one}
+        while True:
+            for source in select.select(list(ways), [], [])[0]:
+                if not (data := source.recv(65536)):
+                    return
+                if source is other:
+                    self._may_answer.wait()
+                ways[source].sendall(data)
 
 
 @pytest.fixture
@@ -159,3 +171,23 @@ def test_what_is_deleted_meanwhile_when_nobody_stays_with_it_goes_afterwards(
     wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", AFTERWARDS)
     wait_until(lambda: not is_running(debtor), "who stayed for it has gone", AFTERWARDS)
     assert not one.path.exists()
+
+
+def test_a_job_that_is_granted_when_all_who_asked_for_it_were_killed_is_given_back(
+    container: MakeContainer, outage: Outage
+) -> None:
+    one = container("sleep", "60")
+    before = set(slurm.jobs())
+    with outage.unanswered():
+        creating = one.runtime.user.start(
+            *one.runtime.argv("-f", str(outage.conf), "create", "--bundle", str(one.bundle), one.id)
+        )
+        wait_until(lambda: set(slurm.jobs()) > before, "Slurm has made a job")
+        record = one.record
+        for pid in (creating.pid, record["anchor"], record["pid"]):
+            os.kill(pid, signal.SIGKILL)
+        creating.wait()
+        deleting = one.runtime.user.start(*one.runtime.argv("delete", one.id))
+    assert deleting.wait(20) == 0
+    assert not one.path.exists()
+    wait_until(lambda: set(slurm.jobs()) <= before, "the job has gone")

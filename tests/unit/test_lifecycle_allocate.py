@@ -12,7 +12,8 @@ import pytest
 
 import scrun.slurm
 from scrun.errors import JobRefused, SlurmError
-from scrun.lifecycle import wire, worker
+from scrun.lifecycle import recovery, wire, worker
+from scrun.lifecycle.container import Container
 
 Message = dict[str, Any]
 ASKED = {"request": {"descriptor": {}}, "step": {}, "directory": "/", "gpu_devices": False, "all_gpus": False}
@@ -51,34 +52,43 @@ class Slurm:
 
 
 @pytest.fixture
-def asked(fork: Callable[..., int], exit_code: Callable[[int], int]) -> Callable[..., tuple[list[Message], list[int]]]:
-    """Serve one request in a child, as a worker does: what it said, and the jobs that it cancelled."""
+def asked(
+    fork: Callable[..., int], exit_code: Callable[[int], int], container: Container
+) -> Callable[..., tuple[list[Message], list[int]]]:
+    """Serve one request in a child, as a worker does: what it said, and the jobs that it cancelled.
 
-    def ask(slurm: Slurm, message: Message) -> tuple[list[Message], list[int]]:
+    Where it isn't ``heard`` the anchor has gone meanwhile; then what the child said is only how it ended.
+    """
+
+    def ask(slurm: Slurm, message: Message, *, heard: bool = True) -> tuple[list[Message], list[int]]:
         here, there = wire.pair()
+        told, tell = (here, there) if heard else wire.pair()
 
         def serve() -> None:
-            os.close(here)
+            os.close(told)
             sys.modules["scrun.slurm.allocation"] = sys.modules["scrun.slurm.control"] = slurm  # type: ignore[assignment]
             vars(scrun.slurm).update(allocation=slurm, control=slurm)
-            signal.signal(signal.SIGTERM, worker._cancel)
+            signal.signal(signal.SIGTERM, worker.cancelled)
             from scrun.lifecycle.work import allocate
 
             try:
-                allocate.run(there)
+                allocate.run(there, container)
             except worker.Cancelled:
-                wire.send(there, {"cancelled": True})
+                wire.send(tell, {"cancelled": True})
             except Exception as error:
-                wire.send(there, wire.failure(error))
-            wire.send(there, {"jobs": slurm.cancelled})
+                wire.send(tell, wire.failure(error))
+            wire.send(tell, {"jobs": slurm.cancelled})
 
         wire.send(here, message)
+        if not heard:
+            os.close(here)
         pid = fork(serve)
-        os.close(there)
-        reader, said = wire.Reader(here), []
+        for descriptor in {there, tell}:
+            os.close(descriptor)
+        reader, said = wire.Reader(told), []
         while one := reader.next():
             said.append(one)
-        os.close(here)
+        os.close(told)
         assert exit_code(pid) == 0
         return said[:-1], said[-1]["jobs"]
 
@@ -106,6 +116,22 @@ def test_a_job_that_is_being_asked_for_when_it_is_not_wanted_any_more_is_cancell
 def test_a_job_that_waits_when_it_is_not_wanted_any_more_is_cancelled(asked: Ask) -> None:
     queued = Slurm(request={**GRANTED, "nodes": ""}, look_up=_told_to_stop)
     assert asked(queued, ASKED) == ([{"job": 7}, {"cancelled": True}], [7])
+
+
+@pytest.mark.parametrize("nodes", ["n1", ""])
+def test_a_job_that_is_granted_when_the_anchor_was_killed_is_cancelled(nodes: str, asked: Ask) -> None:
+    answer = {**GRANTED, "nodes": nodes}
+    assert asked(Slurm(request=answer, look_up=answer), ASKED, heard=False) == ([{"cancelled": True}], [7])
+
+
+def test_a_job_is_written_down_before_the_anchor_is_told(asked: Ask, container: Container) -> None:
+    asked(Slurm(), ASKED)
+    assert recovery.read_job(container) == 7
+
+
+def test_a_job_that_was_there_before_is_not_written_down(asked: Ask, container: Container) -> None:
+    asked(Slurm(), {**ASKED, "request": None, "existing": 7})
+    assert recovery.read_job(container) == 0
 
 
 @pytest.mark.parametrize("error", [JobRefused("ended"), SlurmError("slurmctld can't be reached")])

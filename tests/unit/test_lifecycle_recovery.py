@@ -80,6 +80,14 @@ def test_a_job_of_its_own_is_cancelled_once(container: Container, slurm: Slurm) 
     assert (slurm.cancelled, _again(container)["released"]) == ([(7,)], True)
 
 
+def test_a_job_that_the_anchor_did_not_hear_of_is_cancelled(container: Container, slurm: Slurm) -> None:
+    container.record.update(status="creating")
+    container.save()
+    Path(container.path, "job").write_text("7\n")
+    recovery.end(container)
+    assert (slurm.cancelled, _again(container)["released"]) == ([(7,)], True)
+
+
 def test_a_job_that_can_not_be_given_back_stays_owed(container: Container, slurm: Slurm) -> None:
     container.record.update(status="running", job_owned=True, job=7)
     container.save()

@@ -4,6 +4,7 @@
 
     ROOT/ID/             0700, locked (flock) as long as create, the stand-in or the anchor lives
         state.json       the record, replaced as a whole by rename
+        job              the job's id, by who was given it; the anchor's record has it a moment later
         anchor.sock      where the anchor takes requests
         anchor.log       what the anchor and its workers have to say
         spool/           the hooks' spool_dir (scrun(1), scrun.lua)
@@ -25,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
-STATE, SOCKET, LOG, SPOOL = "state.json", "anchor.sock", "anchor.log", "spool"
+STATE, JOB, SOCKET, LOG, SPOOL = "state.json", "job", "anchor.sock", "anchor.log", "spool"
 _ALWAYS_THERE = {"status", "pid", "pid_started", "bundle", "rootfs", "created", "owner", "annotations", "environment"}
 
 

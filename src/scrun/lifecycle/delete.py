@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 SILENCE = 60.0
 # Seconds that those who stay have to go when they have nothing left to do, and those that they have to die.
 TO_GO, _TO_DIE = 10.0, 10.0
+_PAUSE = 0.02
 
 
-def run(container: Container, say: Callable[[str, str], None]) -> None:
+def run(container: Container, say: Callable[[str, str], None], *, pause: Callable[[float], None] = time.sleep) -> None:
     """Delete the container, whatever its status, and whoever of its processes still lives.
 
     Args:
@@ -33,8 +34,11 @@ def run(container: Container, say: Callable[[str, str], None]) -> None:
     Raises:
         ScrunError: its job could not be given back, or a process of it doesn't end; the container stays then.
     """
+    until = time.monotonic() + TO_GO
     try:
-        ask(container, {"do": "delete"}, silence=SILENCE, waits=lambda what: say("info", f"{container.id}: {what}"))
+        # In a container that is just being made there may be no anchor yet who could be asked to go.
+        while not _ask(container, say) and not container.lock(wait=False) and time.monotonic() < until:
+            pause(_PAUSE)
     except AnchorSilent:
         _kill_holders(container, say)
     if not _lock(container, TO_GO):  # until its anchor and its stand-in have gone
@@ -51,6 +55,12 @@ def run(container: Container, say: Callable[[str, str], None]) -> None:
         debtor.leave(container, unwanted=True)
         raise SlurmUnreachable(f"{error}: tried again until it answers; the container goes then") from error
     container.remove()
+
+
+def _ask(container: Container, say: Callable[[str, str], None]) -> bool:
+    """Whether its anchor was there to be asked; it has done what is to be done then."""
+    waits = lambda what: say("info", f"{container.id}: {what}")  # noqa: E731
+    return ask(container, {"do": "delete"}, silence=SILENCE, waits=waits) is not None
 
 
 def _kill_holders(container: Container, say: Callable[[str, str], None]) -> None:

@@ -8,6 +8,7 @@ import signal
 from scrun import log
 from scrun.errors import ContainerNotFound, DamagedRecord
 from scrun.lifecycle import processes, status
+from scrun.lifecycle.container import JOB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def end(container: Container) -> None:
     except (ContainerNotFound, DamagedRecord):  # killed before it had a record: there was no job; or nothing is known
         return
     record = container.record
+    if not record.get("job") and (job := read_job(container)):
+        record.update(job=job, job_owned=True)
     processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
     if record["status"] != status.STOPPED and (record.get("staged") or {}).get("traces"):
         from scrun.lifecycle import traces
@@ -60,6 +63,15 @@ def end(container: Container) -> None:
         container.save()
     except OSError:
         pass  # a full disk: that nobody stands in for the container tells that it is stopped, too
+
+
+def read_job(container: Container) -> int:
+    """The job that a worker got of which the anchor didn't hear any more, or 0."""
+    try:
+        with open(os.open(JOB, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=container.descriptor), encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
 
 
 def _has_a_step(record: dict[str, Any]) -> bool:

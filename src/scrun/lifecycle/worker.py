@@ -162,7 +162,7 @@ def _be_worker(work: str, channel: int, printed: int, container: Container) -> N
         signal.set_wakeup_fd(-1)
         for number in _DEFAULT_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, _cancel)
+        signal.signal(signal.SIGTERM, cancelled)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         from scrun.lifecycle import work as works
 
@@ -181,7 +181,12 @@ def _be_worker(work: str, channel: int, printed: int, container: Container) -> N
         os._exit(status)
 
 
-def _cancel(_number: int, _frame: object) -> None:
+def cancelled(_number: int = 0, _frame: object = None) -> None:
+    """Raise Cancelled, once.
+
+    Raises:
+        Cancelled: always.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what follows is tidying up; and the anchor sees that we have heard
     raise Cancelled
 

@@ -12,7 +12,7 @@ def run(work: str, channel: int, container: Container) -> None:
     if work == "allocate":
         from scrun.lifecycle.work import allocate
 
-        allocate.run(channel)
+        allocate.run(channel, container)
     elif work == "release":
         from scrun.lifecycle.work import release
 

@@ -1,27 +1,32 @@
 """Get the container its job: ask Slurm for one and wait until it has nodes, or find the one that was named.
 
 Says ``{"job": …}`` as soon as the job has an id, ``{"waiting": …}`` while it is queued, ``{"nodes": …}`` at the end.
+Where nobody hears that any more the anchor was killed: then the job is cancelled, as nobody else knows of it.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import time
 
 from scrun import identity
 from scrun.errors import JobRefused
 from scrun.lifecycle import wire
-from scrun.lifecycle.worker import Cancelled
+from scrun.lifecycle.container import JOB
+from scrun.lifecycle.worker import Cancelled, cancelled
 from scrun.slurm import allocation, control, job_environment, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from scrun.lifecycle.container import Container
     from scrun.lifecycle.wire import Message
 
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 
 
-def run(channel: int) -> None:
+def run(channel: int, container: Container) -> None:
     """Serve one request.
 
     ``{"request": …}`` for a new job, ``{"existing": job id, "environment": {…}}`` for one that is there, of which
@@ -39,6 +44,7 @@ def run(channel: int) -> None:
         _wait(channel, message["existing"], message)
         return
     answer = None
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # _tell sees it
     try:
         # A SIGTERM that came while Slurm was asked would be raised before the answer is kept, and its job be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -46,7 +52,8 @@ def run(channel: int) -> None:
             answer = allocation.request(message["request"])
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        wire.send(channel, {"job": answer["job"]})
+        _write_down(answer["job"], container)
+        _tell(channel, {"job": answer["job"]})
         if answer["nodes"]:
             _say(channel, answer, message)
         else:
@@ -57,11 +64,27 @@ def run(channel: int) -> None:
         raise
 
 
+def _write_down(job_id: int, container: Container) -> None:
+    """For recovery: the anchor may be killed after it was told, and before its record says it."""
+    try:
+        file = os.open(JOB, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=container.descriptor)
+        os.write(file, b"%d\n" % job_id)
+        os.close(file)
+    except OSError:
+        pass  # a full disk: then only that moment is not covered
+
+
+def _tell(channel: int, message: Message) -> None:
+    if not wire.send(channel, message):
+        cancelled()
+
+
 def _wait(channel: int, job_id: int, message: Message) -> None:
     """Look again and again until the job has its nodes, but not for ever: see preparation.
 
     Raises:
         JobRefused: it ended instead.
+        Cancelled: nobody waits for it any more.
     """
     pause = FIRST_PAUSE
     said = None
@@ -70,8 +93,9 @@ def _wait(channel: int, job_id: int, message: Message) -> None:
         why = allocation.reason(job_id)
         if why != said:
             said = why
-            wire.send(channel, {"waiting": why})
-        time.sleep(pause)
+            _tell(channel, {"waiting": why})
+        if select.select([channel], [], [], pause)[0]:
+            cancelled()  # nothing else is said to us: it is the anchor's end
         pause = min(pause * 1.2, LONGEST_PAUSE)  # a sixth of the time that it waits already
 
 
@@ -116,4 +140,4 @@ def _say(channel: int, found: Message, message: Message) -> None:
     gpus = control.gpus(found["job"]) if message["gpu_devices"] or message["all_gpus"] else []
     if message["all_gpus"]:  # the job asked for one and was given all of a node's; a step has what the job asked for
         lines.append(f"SLURM_GRES=gpu:{len(gpus)}")
-    wire.send(channel, {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus}})
+    _tell(channel, {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus}})
