@@ -176,7 +176,7 @@ def test_what_is_deleted_meanwhile_when_nobody_stays_with_it_goes_afterwards(
 def test_a_job_that_is_granted_when_all_who_asked_for_it_were_killed_is_given_back(
     container: MakeContainer, outage: Outage
 ) -> None:
-    one = container("sleep", "60")
+    one = container("sleep", "1000")
     before = set(slurm.jobs())
     with outage.unanswered():
         creating = one.runtime.user.start(
@@ -188,6 +188,6 @@ def test_a_job_that_is_granted_when_all_who_asked_for_it_were_killed_is_given_ba
             os.kill(pid, signal.SIGKILL)
         creating.wait()
         deleting = one.runtime.user.start(*one.runtime.argv("delete", one.id))
-    assert deleting.wait(20) == 0
+    assert deleting.wait(PATIENCE) == 0
     assert not one.path.exists()
     wait_until(lambda: set(slurm.jobs()) <= before, "the job has gone")
