@@ -46,7 +46,7 @@ def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Iterator[Ca
     """The conclusion; the node is this host, unless it can't be reached."""
 
     def find(
-        content: str | None, *, shared: bool = True, srun: str = RUNS, patience: float = 10, **record: Any
+        content: str | None, *, shared: bool = True, srun: str = RUNS, patience: float = 50, **record: Any
     ) -> bool:
         file = tmp_path / adapt_start.FILE
         if content is not None:
