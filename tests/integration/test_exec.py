@@ -303,6 +303,12 @@ def test_a_persons_own_terminal_is_the_process_own(running: Container, directory
     assert "got typed" in screen
 
 
+def test_a_terminal_where_there_is_none_is_refused_in_words(running: Container) -> None:
+    done = execute(running, "true", options=("--tty",))
+    assert done.status != 0
+    assert done.stderr.strip(), "it says why"
+
+
 # --- the engines
 
 

@@ -100,6 +100,11 @@ def test_a_file_is_checked_against_the_schema(tmp_path: Path) -> None:
         exec_process.from_file(str(tmp_path / "process"))
 
 
+def test_a_file_that_is_not_there_is_not_taken_for_a_bundles(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"the process object .*/process is not there: name a file with --process"):
+        exec_process.from_file(str(tmp_path / "process"))
+
+
 def adapted(process: dict[str, Any], uid: int) -> tuple[dict[str, Any], list[str]]:
     notes: list[str] = []
     return exec_process.adapted(process, OWN, uid=uid, note=notes.append), notes

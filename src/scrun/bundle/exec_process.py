@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scrun.bundle import adapt_process, config
-from scrun.errors import UsageError
+from scrun.errors import BundleError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ def from_file(path: str) -> Process:
     Raises:
         BundleError: it can't be read, or is no process object.
     """
+    if not os.path.exists(path):
+        raise BundleError(f"the process object {path} is not there: name a file with --process")
     process = config.load(os.path.dirname(os.path.abspath(path)), os.path.basename(path))
     config.check_process(process, os.path.basename(path))
     return process

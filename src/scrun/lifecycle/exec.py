@@ -78,6 +78,11 @@ def run(container: Container, options: Options, note: Callable[[str], None]) -> 
         raise UsageError("--console-socket is given but the process wants no terminal: give --tty")
     if options.detach and terminal and not options.console_socket:
         raise UsageError("a process that is detached has no terminal of the caller's: give --console-socket")
+    if terminal and not options.console_socket and not os.isatty(0):
+        raise UsageError(
+            "a terminal is wanted (--tty) and standard input is none: call it at one, or leave --tty out, "
+            "or say --detach and --console-socket"
+        )
     watch = options.detach and not _is_there(config, process, container.record)
     order = {**_order(container, config, process, options.node, note), "watch": watch}
     order.update(terminal=terminal, own_terminal=bool(options.console_socket))
