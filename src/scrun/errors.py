@@ -9,6 +9,7 @@
     │   ├── ContainerNotFound       no such container
     │   ├── ContainerExists         the id is taken
     │   ├── DamagedRecord           its state.json can't be read
+    │   ├── AnchorSilent            its anchor is there, and doesn't answer
     │   └── WrongStatus             the operation isn't allowed in this status
     ├── BundleError                 the bundle or its config.json
     │   ├── ExecutableNotFound      process.args[0] is nowhere in the container
@@ -83,6 +84,16 @@ class DamagedRecord(ContainerError):
     def __init__(self, container_id: str, path: str, why: str) -> None:
         super().__init__(
             f"can't read {path}: {why}: scrun delete {container_id} removes it; look with squeue for its job"
+        )
+
+
+class AnchorSilent(ContainerError):
+    """Its anchor is there, but answers nothing: it was stopped, or hangs."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(
+            f"the anchor of container {container_id!r} doesn't answer: it is stopped or hangs: "
+            f"scrun delete --force {container_id} ends it all the same"
         )
 
 

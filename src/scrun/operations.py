@@ -35,7 +35,7 @@ def logger(call: Call) -> log.Log:
         raise UsageError(f"log format {given['log_format']!r} is unknown: use text or json")
     debug = "debug" if given["debug"] else None
     on_stderr = (None if given["log"] else debug) or log.variable("STDERR", os.environ)
-    if not on_stderr and call.command in ("create", "run") and os.isatty(2):
+    if not on_stderr and call.command in ("create", "run", "delete") and os.isatty(2):
         on_stderr = "info"
     levels = log.Levels(
         *_ranks(

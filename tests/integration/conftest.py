@@ -21,7 +21,7 @@ import pytest
 
 from . import engines, leftovers, rootfs, slurm
 from .claims import Claims
-from .engines import Engine
+from .engines import Compose, Engine
 from .oci import Container, Runtime
 from .users import User
 from .waiting import wait_until
@@ -227,7 +227,7 @@ def _rootless_docker(alice: User, root: User) -> None:
         one.run("true", options=("--rm", "--network=none")).ok()
         return not one.run("true", options=("--rm", "--network=host")).status
 
-    wait_until(takes_host, "a rootless docker takes --network=host", 60)
+    wait_until(takes_host, "a rootless docker takes --network=host")
 
 
 @pytest.fixture(params=engines.NAMES)
@@ -246,6 +246,14 @@ def main_engine(request: pytest.FixtureRequest, alice: User, root: User) -> Iter
     one = engines.make(request.param, RUNTIME, alice, root)
     yield one
     one.clean_up()
+
+
+@pytest.fixture(params=["root", "alice"], ids=["docker compose", "podman-compose"])
+def compose(request: pytest.FixtureRequest, directory: Path) -> Iterator[Compose]:
+    """Each of the programs for several services; they are ended after the test."""
+    one = Compose(request.getfixturevalue(request.param), directory)
+    yield one
+    one.call("down").ok()
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .waiting import PATIENCE
+
 
 class Console:
     """It listens at ``path``."""
@@ -37,7 +39,7 @@ def listening(path: Path) -> Iterator[Console]:
         made.bind(str(path))
         path.chmod(0o777)
         made.listen()
-        made.settimeout(30)
+        made.settimeout(PATIENCE)
         console = Console(made, path)
         yield console
     for master in console.masters:

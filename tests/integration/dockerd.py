@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .engines import IMAGE, Engine
 from .users import PATH, User
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 START = """
 %s
@@ -63,12 +63,12 @@ def _running(home: Path, before: str, runtime: str, root: User) -> Iterator[Engi
         daemon = root.start(*command, env={"PATH": path}, stdout=log, stderr=log)
     engine = Engine("docker", root, "scrun", {"DOCKER_HOST": f"unix://{home}/sock"})
     try:
-        wait_until(lambda: engine.call("info").status == 0, f"dockerd answers: {(home / 'log').read_text()}", 60)
+        wait_until(lambda: engine.call("info").status == 0, f"dockerd answers: {(home / 'log').read_text()}")
         image = subprocess.run(["docker", "save", IMAGE], capture_output=True, check=True, timeout=60).stdout
         engine.call("load", stdin=image).ok()
         yield engine
         engine.clean_up()
     finally:
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(PATIENCE)
         shutil.rmtree("/var/lib/docker/of-the-tests", ignore_errors=True)

@@ -10,12 +10,13 @@ import subprocess
 import time
 import uuid
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .users import Done, User, Variables
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 NAMES = ("podman", "docker", "rootless docker")
 IMAGE = "localhost/busybox"
@@ -42,7 +43,7 @@ class Engine:
     def is_podman(self) -> bool:
         return self.program == "podman"
 
-    def call(self, *words: str, stdin: bytes | None = None, timeout: float = 60.0) -> Done:
+    def call(self, *words: str, stdin: bytes | None = None, timeout: float = PATIENCE) -> Done:
         """``docker WORDS``, without what docker says of this machine."""
         done = self.user.run(self.program, *words, env=self.env, stdin=stdin, timeout=timeout)
         return replace(done, errors=done.errors.replace(NO_FORWARDING, b""))
@@ -64,7 +65,7 @@ class Engine:
         return ["run", f"--runtime={self.runtime}", *named, *always, *options, IMAGE, *command]
 
     def run(
-        self, *command: str, options: tuple[str, ...] = (), stdin: bytes | None = None, timeout: float = 60.0
+        self, *command: str, options: tuple[str, ...] = (), stdin: bytes | None = None, timeout: float = PATIENCE
     ) -> Done:
         """Run a container in the foreground."""
         return self.call(*self.words(*options, command=command), stdin=stdin, timeout=timeout)
@@ -74,7 +75,7 @@ class Engine:
         name = self.name()
         self.call(*self.words("--detach", *options, command=command, name=name)).ok()
         if ready:
-            wait_until(lambda: ready in self.call("logs", name).stdout, f"{name} says {ready!r}", 20)
+            wait_until(lambda: ready in self.call("logs", name).stdout, f"{name} says {ready!r}")
         return name
 
     def inspect(self, name: str) -> dict[str, Any]:
@@ -90,7 +91,7 @@ class Engine:
         """Whether the engine believes that it runs."""
         return bool(self.inspect(name)["State"]["Running"])
 
-    def at_a_terminal(self, *words: str, typed: dict[str, bytes], timeout: float = 60.0) -> tuple[int, str]:
+    def at_a_terminal(self, *words: str, typed: dict[str, bytes], timeout: float = PATIENCE) -> tuple[int, str]:
         """Call it with a terminal; once a key of ``typed`` is on the screen its value is typed. Status and screen."""
         return at_a_terminal(self.user, self.program, *words, typed=typed, env=self.env, timeout=timeout)
 
@@ -101,8 +102,32 @@ class Engine:
             assert not done.status or "o such container" in done.stderr, done.stderr
 
 
+class Compose:
+    """docker compose for root, podman-compose for others, of one file in a directory of the user's."""
+
+    def __init__(self, user: User, directory: Path) -> None:
+        self.user, self._directory = user, directory
+
+    def call(self, *words: str) -> Done:
+        """``docker compose WORDS``."""
+        by_root = self.user.name == "root"
+        program = ["docker", "compose"] if by_root else ["podman-compose", "--podman-args=--runtime scrun"]
+        return self.user.run(*program, *words, cwd=self._directory, timeout=2 * PATIENCE)
+
+    def serve(self, services: str, port: int) -> None:
+        """Start the services, which get that port or the next, and wait until their client has said hello."""
+        text = services.format(name=f"test-{self.user.name}", port=port + (self.user.name != "root"))
+        (self._directory / "compose.yaml").write_text(text)
+        self.call("up", "--detach").ok()
+        wait_until(lambda: "hello" in self.said_by_client(), "the client was served")
+
+    def said_by_client(self) -> str:
+        """What the client has said."""
+        return self.call("logs", "client").stdout
+
+
 def at_a_terminal(
-    user: User, *argv: str, typed: dict[str, bytes], env: Variables | None = None, timeout: float = 60.0
+    user: User, *argv: str, typed: dict[str, bytes], env: Variables | None = None, timeout: float = PATIENCE
 ) -> tuple[int, str]:
     """Run a command at a terminal; once a key of ``typed`` is on the screen its value is typed. Status and screen."""
     master, slave = pty.openpty()
@@ -121,7 +146,7 @@ def at_a_terminal(
         process.kill()
         pytest.fail(f"still running after {timeout:.0f} s: {screen!r}")
     os.close(master)
-    return process.wait(20), screen.decode("utf-8", "backslashreplace")
+    return process.wait(PATIENCE), screen.decode("utf-8", "backslashreplace")
 
 
 def make(name: str, runtime: str, alice: User, root: User) -> Engine:

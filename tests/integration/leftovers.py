@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import slurm
-
-PATIENCE = 10.0  # seconds; a job that was cancelled is completing for a moment
+from .waiting import PATIENCE
 
 
 def survey() -> set[str]:

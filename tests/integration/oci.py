@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .users import Done, User, Variables, give_up
-from .waiting import read_until, wait_until
+from .waiting import PATIENCE, read_until, wait_until
 
 SHIM = Path(__file__).with_name("shim.py")
 PYTHON = "/opt/scrun/bin/python"
@@ -49,7 +49,7 @@ class Container:
         env: Variables | None = None,
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         stdout: int | IO[bytes] | None = None,
-        timeout: float = 60.0,
+        timeout: float = PATIENCE,
     ) -> Done:
         """Call create under the shim, which goes on to reap the container's process; what create said is in the answer.
 
@@ -85,7 +85,7 @@ class Container:
             )
         os.close(theirs)
 
-    def end_create(self, timeout: float = 60.0) -> Done:
+    def end_create(self, timeout: float = PATIENCE) -> Done:
         """Wait for what :meth:`begin_create` began."""
         status = self._reported("created", timeout)
         return Done(["create", self.id], status, self.output, self.errors)
@@ -100,7 +100,7 @@ class Container:
         self.created(*options, env=env, **more).call("start").ok()
         return self
 
-    def ended(self, timeout: float = 30.0) -> int:
+    def ended(self, timeout: float = PATIENCE) -> int:
         """The exit status of the container's process, as its parent sees it; -n when a signal n ended that process."""
         return self._reported("ended", timeout)
 
@@ -117,7 +117,7 @@ class Container:
         """The status that state prints."""
         return str(self.state()["status"])
 
-    def wait_for(self, status: str, timeout: float = 15.0) -> None:
+    def wait_for(self, status: str, timeout: float = PATIENCE) -> None:
         """Wait until the container has that status."""
         wait_until(lambda: self.status() == status, f"container {self.id} is {status}", timeout)
 
@@ -128,7 +128,7 @@ class Container:
         assert isinstance(job, int)
         return job
 
-    def wait_for_output(self, wanted: bytes, timeout: float = 15.0) -> None:
+    def wait_for_output(self, wanted: bytes, timeout: float = PATIENCE) -> None:
         """Wait until the container has said that."""
         wait_until(lambda: wanted in self.output, f"container {self.id} says {wanted!r}; {self.errors!r}", timeout)
 
@@ -159,7 +159,7 @@ class Container:
             self.runtime.run("delete", "--force", self.id).ok()
         if self._shim:
             try:
-                self._shim.wait(20)
+                self._shim.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 give_up(self._shim, f"the process of container {self.id}, which was deleted", 20)
             os.close(self._report)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from .users import User, Variables
+from .waiting import PATIENCE
 
 
 class Session:
@@ -46,7 +47,7 @@ class Session:
         """The terminal's settings (termios(3))."""
         return termios.tcgetattr(self._slave)
 
-    def expect(self, pattern: str, timeout: float = 30.0) -> re.Match[bytes]:
+    def expect(self, pattern: str, timeout: float = PATIENCE) -> re.Match[bytes]:
         """Wait until that is on the screen, behind what was waited for before."""
         deadline = time.monotonic() + timeout
         while not (found := re.compile(pattern.encode()).search(self.screen, self.seen)):
@@ -54,7 +55,7 @@ class Session:
         self.seen = found.end()
         return found
 
-    def ended(self, timeout: float = 30.0) -> int:
+    def ended(self, timeout: float = PATIENCE) -> int:
         """The command's exit status, once it has ended; the screen is complete then."""
         deadline = time.monotonic() + timeout
         while self.process.poll() is None:
@@ -85,7 +86,7 @@ class Session:
         os.close(self._slave)
         os.close(self.master)
         try:
-            self.process.wait(20)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

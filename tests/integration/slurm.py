@@ -64,7 +64,7 @@ def steps(job: int) -> list[str]:
 def fail_node(name: str) -> None:
     """Have slurmctld believe that a node has failed; it comes back when its slurmd is next heard of."""
     subprocess.run(["scontrol", "update", f"nodename={name}", "state=down", "reason=test"], timeout=30, check=True)
-    wait_until(lambda: _state(name) in ("idle", "mixed", "completing"), f"{name} is back", 30)
+    wait_until(lambda: _state(name) in ("idle", "mixed", "completing"), f"{name} is back")
 
 
 def _state(node: str) -> str:

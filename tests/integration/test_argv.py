@@ -97,7 +97,7 @@ def test_create_as_sent_by(container: MakeContainer, directory: Path, engine: st
 
 @pytest.mark.parametrize("engine", END)
 def test_the_end_as_asked_for_by(container: MakeContainer, directory: Path, engine: str) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     for words in END[engine]:
         call(one, directory / "log", *GLOBALS["containerd"], *words)
     assert not one.path.exists()

@@ -137,13 +137,13 @@ def test_a_stage_out_that_fails_and_nobody_was_held_for_is_only_logged(
 
 def test_a_stage_in_that_takes_its_time_can_be_interrupted(container: MakeContainer, slurm_conf: Configure) -> None:
     script = (
-        STAGE_OUT + 'function slurm_scrun_stage_in() slurm.allocator_command("sleep 60") return slurm.SUCCESS end\n'
+        STAGE_OUT + 'function slurm_scrun_stage_in() slurm.allocator_command("sleep 1000") return slurm.SUCCESS end\n'
     )
     one = container("true")
     one.begin_create(global_options=with_script(slurm_conf, script))
     job = one.wait_until_queued()
     one.call("delete").ok()
-    assert one.end_create(timeout=20).status == 1
+    assert one.end_create().status == 1
     assert not one.path.exists()
     wait_until(lambda: slurm.job_fields(job)["JobState"].startswith("CANCELLED"), "the job is cancelled")
 
@@ -168,3 +168,21 @@ def test_a_script_that_anyone_may_write_is_not_run(container: MakeContainer, slu
 def newest_job() -> int:
     """The highest id that slurmctld remembers."""
     return max(slurm.known_jobs(), default=0)
+
+
+def test_a_stage_out_that_never_ends_keeps_no_delete_waiting_once_its_job_is_cancelled(
+    container: MakeContainer, slurm_conf: Configure
+) -> None:
+    one = container("true")
+    begun = one.directory / "begun"
+    body = f'slurm.allocator_command("touch {begun}") while true do end'
+    script = GOOD.replace(STAGE_OUT, f"function slurm_scrun_stage_out() {body} end\n")
+    before = set(one.bundle.iterdir())
+    one.created(global_options=with_script(slurm_conf, script)).call("start").ok()
+    job = one.record["job"]
+    wait_until(begun.exists, "stage_out has begun")
+    slurm.cancel(job)
+    one.runtime.user.run(*one.runtime.argv("delete", one.id), timeout=150).ok()
+    assert one.ended() == 125
+    assert f"stage_out was given up, since job {job} has ended" in one.errors.decode()
+    assert set(one.bundle.iterdir()) == before

@@ -11,6 +11,7 @@ from .conftest import MakeContainer
 from .oci import Runtime
 from .test_bad_bundle import assert_refused
 from .users import User
+from .waiting import PATIENCE
 
 ILLEGAL = [
     "../../evil",
@@ -52,7 +53,7 @@ def test_what_runc_takes_for_an_id_is_taken(container: MakeContainer, legal: str
 
 
 def test_an_id_in_use_is_refused_and_its_container_left_alone(container: MakeContainer) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     done = one.runtime.run("create", "--bundle", str(one.bundle), one.id)
     assert_refused(done, *(["already exists", one.id] if one.runtime.is_scrun else ["already"]))
     assert one.status() == "running"
@@ -60,10 +61,10 @@ def test_an_id_in_use_is_refused_and_its_container_left_alone(container: MakeCon
 
 @pytest.mark.slurm_only("one of them gets it, too, in words of its own")
 def test_of_many_creates_of_one_id_exactly_one_succeeds(container: MakeContainer) -> None:
-    one = container("sleep", "60")
+    one = container("sleep", "1000")
     argv = one.runtime.argv("create", "--bundle", str(one.bundle), one.id)
     several = [one.runtime.user.start(*argv) for _ in range(5)]
-    assert sorted(process.wait(60) for process in several) == [0, 1, 1, 1, 1]
+    assert sorted(process.wait(PATIENCE) for process in several) == [0, 1, 1, 1, 1]
     assert one.status() == "created"
 
 
@@ -77,7 +78,7 @@ def test_a_root_that_cannot_be_written_is_refused(container: MakeContainer, plac
 
 @pytest.mark.slurm_only("follows it")
 def test_a_containers_directory_that_is_a_symlink_is_refused(container: MakeContainer, directory: Path) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     runtime = one.runtime
     link = runtime.root / "test-link"
     os.symlink(one.path, link)
@@ -97,7 +98,7 @@ def test_a_containers_directory_that_is_a_symlink_is_refused(container: MakeCont
 def test_nobody_commands_another_users_container(
     container: MakeContainer, bob: User, root: User, operation: str
 ) -> None:
-    one = container("sleep", "60").created()
+    one = container("sleep", "1000").created()
     theirs = Runtime(one.runtime.path, bob)
     assert_refused(theirs.run("--root", str(one.runtime.root), operation, one.id), "ermission denied")
     assert one.status() == "created"
@@ -105,7 +106,7 @@ def test_nobody_commands_another_users_container(
 
 @pytest.mark.slurm_only("its modes are its own")
 def test_what_belongs_to_a_container_is_its_users_alone(container: MakeContainer) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     for path in (one.path, *one.path.iterdir()):
         status = path.lstat()
         assert status.st_uid == one.runtime.user.uid

@@ -76,7 +76,7 @@ def test_what_was_not_changed_is_not_written(container: MakeContainer, private_b
 
 @pytest.mark.parametrize("killed", [False, True], ids=["ended by itself", "deleted while it ran"])
 def test_nothing_is_left_on_the_nodes(container: MakeContainer, private_bundle: MakeBundle, killed: bool) -> None:
-    one = container(at=private_bundle("sleep", "60" if killed else "0")).started()
+    one = container(at=private_bundle("sleep", "1000" if killed else "0")).started()
     job = one.record["job"]
     if not killed:
         assert one.ended() == 0
@@ -85,7 +85,7 @@ def test_nothing_is_left_on_the_nodes(container: MakeContainer, private_bundle: 
 
 
 def test_what_was_made_before_a_kill_comes_back(container: MakeContainer, private_bundle: MakeBundle) -> None:
-    one = container(at=private_bundle("sh", "-c", "echo made >/made; echo ready; sleep 60")).started()
+    one = container(at=private_bundle("sh", "-c", "echo made >/made; echo ready; sleep 1000")).started()
     one.wait_for_output(b"ready\n")
     one.call("kill", "KILL").ok()
     assert one.ended() == 137
@@ -123,7 +123,7 @@ def test_the_changes_come_back_when_who_staged_the_files_has_gone(
     if is_killed:
         assert stager(one)
         os.kill(stager(one), signal.SIGKILL)
-    wait_until(lambda: not stager(one), "it has gone by itself", 30)
+    wait_until(lambda: not stager(one), "it has gone by itself")
     one.call("kill", "TERM").ok()
     assert one.ended() == 0, one.errors
     assert (one.bundle / "rootfs/made").read_text() == "made\n"

@@ -21,7 +21,7 @@ def test_restart_runs_it_again(main_engine: Engine) -> None:
     name = main_engine.detached(*LOOP, ready="ready")
     main_engine.call("restart", "--time=10", name).ok()
     assert main_engine.is_running(name)
-    wait_until(lambda: main_engine.call("logs", name).stdout == "ready\nbye\nready\n", "it has begun again", 20)
+    wait_until(lambda: main_engine.call("logs", name).stdout == "ready\nbye\nready\n", "it has begun again")
 
 
 def test_attach_gives_input_and_has_the_exit_status(main_engine: Engine) -> None:

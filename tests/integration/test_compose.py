@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from . import slurm
-from .engines import IMAGE, Engine
-from .users import Done, User
+from .engines import IMAGE, Compose, Engine
+from .users import User
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("there is no node")
@@ -48,28 +48,12 @@ spec:
 """
 
 
-def compose(user: User, directory: Path, *words: str) -> Done:
-    """docker compose for root, podman-compose for alice."""
-    program = ["docker", "compose"] if user.name == "root" else ["podman-compose", "--podman-args=--runtime scrun"]
-    return user.run(*program, *words, cwd=directory, timeout=120)
-
-
-@pytest.mark.parametrize("who", ["root", "alice"], ids=["docker compose", "podman-compose"])
-def test_two_services_on_the_hosts_network(
-    request: pytest.FixtureRequest, who: str, directory: Path, alice: User
-) -> None:
-    user: User = request.getfixturevalue(who)
-    port = 8071 if who == "root" else 8072
-    alice.write(directory / "compose.yaml", SERVICES.format(name=f"test-{who}", port=port))
+def test_two_services_on_the_hosts_network(compose: Compose) -> None:
     before = slurm.jobs()
-    compose(user, directory, "up", "--detach").ok()
-    try:
-        wait_until(lambda: "hello" in compose(user, directory, "logs", "client").stdout, "the client was served", 30)
-        assert slurm.jobs() - before
-        assert compose(user, directory, "exec", "-T", "server", "cat", "/w/a").ok().stdout == "hello\n"
-        assert "server" in compose(user, directory, "ps").ok().stdout
-    finally:
-        compose(user, directory, "down").ok()
+    compose.serve(SERVICES, port=8071)
+    assert slurm.jobs() - before
+    assert compose.call("exec", "-T", "server", "cat", "/w/a").ok().stdout == "hello\n"
+    assert "server" in compose.call("ps").ok().stdout
 
 
 def test_a_pod_and_a_container_in_it(podman: Engine) -> None:
@@ -89,6 +73,6 @@ def test_kube_play_and_down(podman: Engine, alice: User, directory: Path) -> Non
     file = str(alice.write(directory / "pod.yaml", POD.replace("THE-POD", name)))
     podman.call("--runtime", podman.runtime, "kube", "play", file).ok()
     try:
-        wait_until(lambda: "on node" in podman.call("logs", f"{name}-one").ok().stdout, "its container runs", 20)
+        wait_until(lambda: "on node" in podman.call("logs", f"{name}-one").ok().stdout, "its container runs")
     finally:
         podman.call("kube", "down", file).ok()

@@ -12,7 +12,7 @@ from .conftest import RUNTIME, MakeContainer
 from .oci import Container
 from .test_bad_bundle import assert_refused
 from .users import User
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("needs no slurm.conf")
 
@@ -53,11 +53,11 @@ def sackd(directory: Path, private: Path, root: User) -> Iterator[None]:
     with open(directory / "sackd.log", "wb") as log:
         daemon = root.start("unshare", "--mount", "sh", "-c", script, stdout=log, stderr=log)
     try:
-        wait_until((CACHE / "oci.conf").exists, f"sackd has the files: {(directory / 'sackd.log').read_text()}", 20)
+        wait_until((CACHE / "oci.conf").exists, f"sackd has the files: {(directory / 'sackd.log').read_text()}")
         yield
     finally:
         daemon.terminate()
-        daemon.wait(10)
+        daemon.wait(PATIENCE)
         shutil.rmtree(CACHE.parent)
 
 

@@ -18,7 +18,7 @@ from .conftest import MakeContainer
 from .oci import Container, Runtime
 from .processes import descendants, is_running
 from .users import User, Variables
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("has its own tests of its command line")
 
@@ -168,7 +168,7 @@ def test_nothing_holds_conmons_pipes(container: MakeContainer, directory: Path) 
             process = one.runtime.user.start(
                 *one.runtime.argv(*words), env=env, stdout=output, stderr=output, pass_fds=ends
             )
-        assert process.wait(60) == 0, (directory / "output").read_text()
+        assert process.wait(PATIENCE) == 0, (directory / "output").read_text()
         assert [holders(pipe) for pipe, _ in pipes] == [set(), set()], words
 
     pid_file = str(directory / "exec.pid")
@@ -191,7 +191,7 @@ def test_execs_pid_file_has_digits_only(container: MakeContainer, directory: Pat
     file = directory / "pid"
     with open(directory / "output", "wb") as output:
         words = one.runtime.argv("exec", "--detach", "--pid-file", str(file), one.id, "sleep", "1239")
-        assert one.runtime.user.start(*words, stdout=output, stderr=output).wait(30) == 0
+        assert one.runtime.user.start(*words, stdout=output, stderr=output).wait(PATIENCE) == 0
     assert re.fullmatch(rb"[1-9][0-9]*", file.read_bytes())
     assert is_running(int(file.read_bytes()))
 
@@ -212,8 +212,8 @@ def test_an_exec_whose_pid_file_cannot_be_written_fails_and_leaves_no_process(
     def commands() -> str:
         return one.runtime.run("exec", one.id, "sh", "-c", "cat /proc/[0-9]*/cmdline").ok().stdout
 
-    wait_until(lambda: "1240" not in commands(), "the process has gone", 20)
-    wait_until(lambda: not [pid for pid in descendants(1) - before if is_running(pid)], "its processes have gone", 20)
+    wait_until(lambda: "1240" not in commands(), "the process has gone")
+    wait_until(lambda: not [pid for pid in descendants(1) - before if is_running(pid)], "its processes have gone")
     assert one.status() == "running"
 
 
@@ -254,8 +254,21 @@ def test_a_start_that_takes_its_time_stalls_no_query(container: MakeContainer, s
     assert "not created" in again.stderr
     assert starting.poll() is None
     slow_srun[1].touch()
-    assert starting.wait(30) == 0
+    assert starting.wait(PATIENCE) == 0
     one.wait_for_output(b"ready\n")
+
+
+def test_an_exec_waits_for_a_start_that_takes_its_time(
+    container: MakeContainer, slow_srun: tuple[Path, Path], directory: Path
+) -> None:
+    one = container("sh", "-c", TRAP).created(env={"SLURM_CONF": str(slow_srun[0])})
+    starting = begin_start(one)
+    with open(directory / "said", "wb") as said:
+        execing = one.runtime.user.start(*one.runtime.argv("exec", one.id, "echo", "there"), stdout=said, stderr=said)
+    wait_until(lambda: "exec" in Path(f"/proc/{execing.pid}/cmdline").read_text(), "exec is called")
+    slow_srun[1].touch()
+    assert (execing.wait(30), starting.wait(30)) == (0, 0)
+    assert (directory / "said").read_bytes() == b"there\n"
 
 
 def test_a_start_that_takes_its_time_can_be_killed(container: MakeContainer, slow_srun: tuple[Path, Path]) -> None:
@@ -263,10 +276,10 @@ def test_a_start_that_takes_its_time_can_be_killed(container: MakeContainer, slo
     job = one.record["job"]
     starting = begin_start(one)
     one.call("kill", "KILL").ok()
-    assert one.ended(timeout=30) == 137
-    assert starting.wait(30) == 1
+    assert one.ended() == 137
+    assert starting.wait(PATIENCE) == 1
     assert one.output == b""
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 10)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
 
 
 def test_a_start_that_takes_its_time_can_be_deleted(container: MakeContainer, slow_srun: tuple[Path, Path]) -> None:
@@ -275,5 +288,5 @@ def test_a_start_that_takes_its_time_can_be_deleted(container: MakeContainer, sl
     starting = begin_start(one)
     one.call("delete", options=["--force"]).ok()
     assert not one.path.exists()
-    assert starting.wait(30) == 1
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 10)
+    assert starting.wait(PATIENCE) == 1
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")

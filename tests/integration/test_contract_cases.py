@@ -15,7 +15,7 @@ from .conftest import MakeContainer
 from .oci import Container
 from .rootfs import Config
 from .users import Done, User
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 TRAP = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done"
 STATUSES = ("creating", "created", "running", "paused", "stopped")
@@ -39,21 +39,21 @@ def execute(one: Container, *words: str, options: tuple[str, ...] = ()) -> Done:
 def together(one: Container, *calls: tuple[str, ...]) -> list[int]:
     """The exit statuses of calls that begin at the same time."""
     started = [one.runtime.user.start(*one.runtime.argv(*call)) for call in calls]
-    return [process.wait(60) for process in started]
+    return [process.wait(PATIENCE) for process in started]
 
 
 # --- several calls at once
 
 
 def test_of_two_starts_at_once_one_succeeds(container: MakeContainer) -> None:
-    one = container("sh", "-c", "echo ran; sleep 60").created()
+    one = container("sh", "-c", "echo ran; sleep 1000").created()
     assert sorted(together(one, *[("start", one.id)] * 4))[:2] == [0, 1]
     one.wait_for_output(b"ran\n")
     assert one.output == b"ran\n"
 
 
 def test_of_two_deletes_at_once_of_what_is_only_created_none_hangs(container: MakeContainer) -> None:
-    one = container("sleep", "60").created()
+    one = container("sleep", "1000").created()
     assert 0 in together(one, *[("delete", "--force", one.id)] * 4)
     assert not one.path.exists()
 
@@ -91,9 +91,9 @@ def test_an_exec_in_what_is_killed_meanwhile_ends(running: Container, directory:
             )
             for _ in range(3)
         ]
-    wait_until(lambda: (directory / "output").read_bytes().count(b"ready") >= 1, "one of them runs", 30)
+    wait_until(lambda: (directory / "output").read_bytes().count(b"ready") >= 1, "one of them runs")
     running.call("kill", "KILL").ok()
-    assert 0 not in [process.wait(60) for process in several]
+    assert 0 not in [process.wait(PATIENCE) for process in several]
     running.wait_for("stopped")
 
 

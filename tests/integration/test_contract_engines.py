@@ -17,7 +17,7 @@ from . import slurm
 from .engines import Engine, network
 from .processes import descendants, is_running
 from .users import User
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 slurms_own = pytest.mark.slurm_only("there is no job")
 
@@ -110,11 +110,11 @@ def test_a_queued_container_in_the_foreground_is_interrupted(engine: Engine, hel
     # docker run passes the signal on to the container, which is the job.
     name = engine.name()
     process = engine.user.start(
-        engine.program, *engine.words(*QUEUED, command=("sleep", "60"), name=name), env=engine.env
+        engine.program, *engine.words(*QUEUED, command=("sleep", "1000"), name=name), env=engine.env
     )
-    wait_until(lambda: engine.call("inspect", name).status == 0 and engine.is_running(name), "it is started", 30)
+    wait_until(lambda: engine.call("inspect", name).status == 0 and engine.is_running(name), "it is started")
     process.terminate()
-    assert process.wait(30) == 143
+    assert process.wait(PATIENCE) == 143
     wait_until(lambda: not queued_jobs(), "the job has gone")
 
 
@@ -124,13 +124,13 @@ def test_while_a_create_waits_for_its_job_an_engine_answers(engine: Engine, held
     engine.call("create", *engine.words(command=("true",), name=other)[1:]).ok()
     words = engine.words(*QUEUED[:3], "SCRUN_CREATE_TIMEOUT=40", command=("sh", "-c", "exit 7"), name=name)
     process = engine.user.start(engine.program, *words, env=engine.env)
-    wait_until(queued_jobs, "its job is queued", 30)
-    engine.call("inspect", other, timeout=10).ok()
+    wait_until(queued_jobs, "its job is queued")
+    engine.call("inspect", other, timeout=30).ok()
     if not engine.is_podman:  # which keeps its lock on a container that it creates, whatever the runtime
-        engine.call("ps", "--all", timeout=10).ok()
+        engine.call("ps", "--all", timeout=30).ok()
     assert process.poll() is None
     slurm.release(held_node)
-    assert process.wait(40) == 7
+    assert process.wait(PATIENCE) == 7
 
 
 # --- what does not listen
@@ -185,20 +185,20 @@ def slow_srun(root: User, oci_conf: Callable[[str], None]) -> Iterator[Path]:
 def test_while_a_start_takes_its_time_an_engine_answers(slow_srun: Path, engine: Engine) -> None:
     other, name = engine.name(), engine.name()
     engine.call("create", *engine.words(command=("true",), name=other)[1:]).ok()
-    words = engine.words("--detach", command=("sleep", "60"), name=name)
+    words = engine.words("--detach", command=("sleep", "1000"), name=name)
     process = engine.user.start(engine.program, *words, env=engine.env)
     try:
         root = "/run/docker/runtime-runc/moby" if engine.user.name == "root" else f"/run/user/{engine.user.uid}"
-        state = Path(wait_until(lambda: starting_record(Path(root)), "srun was called", 30) or "")
+        state = Path(wait_until(lambda: starting_record(Path(root)), "srun was called") or "")
         assert process.poll() is None
-        engine.call("inspect", other, timeout=10).ok()
+        engine.call("inspect", other, timeout=15).ok()
         if not engine.is_podman:  # which keeps its lock on a container that it starts, whatever the runtime
-            engine.call("ps", "--all", timeout=10).ok()
+            engine.call("ps", "--all", timeout=15).ok()
         asked = engine.user.run("scrun", "--root", str(state.parent.parent), "state", state.parent.name).ok()
         assert json.loads(asked.output)["status"] == "running"
     finally:
         slow_srun.touch()
-        status = process.wait(30)
+        status = process.wait(PATIENCE)
     assert status == 0
     assert engine.is_running(name)
 
@@ -217,7 +217,7 @@ def starting_record(root: Path) -> Path | None:
 
 
 def test_an_exec_in_a_directory_that_is_not_there_has_the_engines_status(engine: Engine) -> None:
-    name = engine.detached("sleep", "60")
+    name = engine.detached("sleep", "1000")
     done = engine.call("exec", "--workdir", "/nosuch", name, "true")
     assert done.status == 127, done
     assert engine.is_running(name)
@@ -229,7 +229,7 @@ def test_an_exec_in_a_directory_that_is_not_there_has_the_engines_status(engine:
 @pytest.mark.parametrize("options", [(), ("--network=none",), ("--network=host",)], ids=" ".join)
 def test_the_hosts_network_comes_to_no_harm_by_any_engine(engine: Engine, options: tuple[str, ...]) -> None:
     before = network()
-    name = engine.detached("sleep", "60", options=options)
+    name = engine.detached("sleep", "1000", options=options)
     pid = engine.inspect(name)["State"]["Pid"]
     if options == ("--network=none",):
         assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
@@ -269,7 +269,7 @@ def pipes(pid: int) -> set[str]:
 
 @slurms_own
 def test_of_conmons_pipes_only_the_containers_output_is_held(podman: Engine) -> None:
-    name = podman.detached("sleep", "60")
+    name = podman.detached("sleep", "1000")
     document = podman.inspect(name)
     path = Path(f"/run/user/{podman.user.uid}/scrun") / document["Id"] / "state.json"
     conmon = int(subprocess.run(["cat", document["ConmonPidFile"]], capture_output=True, check=True).stdout)

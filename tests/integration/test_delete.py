@@ -12,7 +12,7 @@ from . import slurm
 from .conftest import MakeContainer
 from .oci import Runtime
 from .processes import descendants, is_running
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 
 @pytest.mark.slurm_only("a running container needs --force")
@@ -21,12 +21,12 @@ def test_a_running_container_is_killed_and_its_job_with_it(container: MakeContai
     job = one.record["job"]
     one.call("delete").ok()
     assert one.ended() == 137
-    wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone", 5)
+    wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone")
 
 
 @pytest.mark.parametrize("option", ["--force", "-f"])
 def test_force_deletes_what_runs_as_well(container: MakeContainer, option: str) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     one.call("delete", options=[option]).ok()
     assert not one.path.exists()
     assert one.ended() in (137, -9)
@@ -45,10 +45,10 @@ def test_with_force_an_unknown_container_is_no_error(runtime: Runtime, unique_id
 
 
 def test_deleting_twice_at_once_succeeds_or_says_that_it_is_gone(container: MakeContainer) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     argv = one.runtime.argv("delete", "--force", one.id)
     both = [one.runtime.user.start(*argv) for _ in range(2)]
-    assert [process.wait(30) for process in both].count(0) >= 1
+    assert [process.wait(PATIENCE) for process in both].count(0) >= 1
     assert not one.path.exists()
 
 
@@ -58,7 +58,7 @@ def test_deleting_twice_at_once_succeeds_or_says_that_it_is_gone(container: Make
 def test_delete_works_when_those_who_stay_with_the_container_were_killed(
     container: MakeContainer, status: str, killed: str
 ) -> None:
-    one = container("sleep", "60").created()
+    one = container("sleep", "1000").created()
     if status != "created":
         one.call("start").ok()
     if status == "stopped":
@@ -69,26 +69,26 @@ def test_delete_works_when_those_who_stay_with_the_container_were_killed(
         if killed in (name, "both"):
             send(signal.SIGKILL, pid)
     assert one.call("delete").status == 0
-    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone", 5)
+    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone")
     assert not one.path.exists()
 
 
 @pytest.mark.slurm_only("an engine's call comes with the user's environment")
 def test_delete_needs_nothing_of_its_callers_environment(container: MakeContainer) -> None:
     # podman's clean-up gets no PATH, HOME or SLURM_CONF; both processes were killed, so delete has to ask Slurm itself.
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     record = one.record
     for pid in (record["anchor"], record["pid"]):
         send(signal.SIGKILL, pid)
     nothing = dict.fromkeys(one.runtime.user.environment({}))
     one.call("delete", options=["--force"], env=nothing).ok()
-    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone", 5)
+    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone")
 
 
 @pytest.mark.slurm_only("no such file")
 @pytest.mark.parametrize("content", ["", "{", '{"status": "running"', "null", "[]", '"x"', "{}"])
 def test_a_container_whose_state_is_damaged_can_be_deleted(container: MakeContainer, content: str) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     (one.path / "state.json").write_text(content)
     done = one.call("state")
     assert (done.status, len(done.stderr.splitlines())) == (1, 1)
@@ -106,11 +106,11 @@ def test_what_a_killed_create_left_half_made_does_not_block_the_next(container: 
 
 @pytest.mark.slurm_only("no anchor")
 def test_no_process_of_the_container_outlives_delete(container: MakeContainer) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     processes = {one.record["pid"], one.record["anchor"], *descendants(one.record["anchor"])}
     assert len(processes) >= 3  # with srun
     one.call("delete").ok()
-    wait_until(lambda: not any(map(is_running, processes)), "they are gone", 5)
+    wait_until(lambda: not any(map(is_running, processes)), "they are gone")
 
 
 def test_delete_does_not_follow_a_link_out_of_the_containers_directory(

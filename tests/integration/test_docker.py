@@ -24,14 +24,14 @@ def test_the_hosts_network_comes_to_no_harm(docker: Engine, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["host", "none"])
 def test_the_hosts_network_comes_to_no_harm_when_the_container_is_killed(docker: Engine, kind: str) -> None:
     before = network()
-    name = docker.detached("sleep", "60", options=(f"--network={kind}",))
+    name = docker.detached("sleep", "1000", options=(f"--network={kind}",))
     docker.call("kill", name).ok()
     assert docker.exit_code(name) == 137
     assert network() == before
 
 
 def test_the_pid_that_docker_configures_the_network_of_is_in_a_namespace_of_its_own(docker: Engine) -> None:
-    name = docker.detached("sleep", "60", options=("--network=none",))
+    name = docker.detached("sleep", "1000", options=("--network=none",))
     pid = docker.inspect(name)["State"]["Pid"]
     assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
 
@@ -63,24 +63,15 @@ def test_a_large_file_survives_the_way_there_and_back(docker: Engine, tmp_path: 
 
 
 @pytest.mark.slurm_only("there is no job")
-def test_a_cancelled_job_is_a_failed_container(docker: Engine) -> None:
-    before = slurm.jobs()
-    name = docker.detached("sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done", ready="ready")
-    (job,) = slurm.jobs() - before
-    slurm.cancel(job)
-    assert docker.exit_code(name) in (42, 137, 143)
-
-
-@pytest.mark.slurm_only("there is no job")
 def test_what_was_changed_before_a_kill_is_there(docker: Engine) -> None:
-    name = docker.detached("sh", "-c", "echo made >/made; echo ready; sleep 60", ready="ready")
+    name = docker.detached("sh", "-c", "echo made >/made; echo ready; sleep 1000", ready="ready")
     docker.call("kill", name).ok()
     docker.exit_code(name)
     assert "A /made" in docker.call("diff", name).ok().stdout.split("\n")
 
 
 def test_stats_and_top_do_not_harm(docker: Engine) -> None:
-    name = docker.detached("sleep", "60")
+    name = docker.detached("sleep", "1000")
     docker.call("stats", "--no-stream", name)
     docker.call("top", name)
     assert docker.is_running(name)
@@ -89,10 +80,10 @@ def test_stats_and_top_do_not_harm(docker: Engine) -> None:
 @pytest.mark.slurm_only("there is no job")
 def test_the_job_has_gone_when_docker_has_removed_the_container(docker: Engine) -> None:
     before = slurm.jobs()
-    name = docker.detached("sleep", "60")
+    name = docker.detached("sleep", "1000")
     (job,) = slurm.jobs() - before
     docker.call("rm", "--force", name).ok()
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
 
 
 def test_the_error_is_the_whole_sentence_and_no_more(docker: Engine) -> None:

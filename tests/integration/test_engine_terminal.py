@@ -62,7 +62,7 @@ def detach(session: Session) -> None:
     for _ in range(10):
         for key in (b"\x10", b"\x11"):
             session.type(key)
-            wait_until(lambda: not session.unread(), "the key is read", 10)
+            wait_until(lambda: not session.unread(), "the key is read")
         if session.ends_within(2.0):
             return
 

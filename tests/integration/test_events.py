@@ -9,10 +9,11 @@ import pytest
 
 from . import slurm
 from .conftest import MakeContainer
+from .waiting import PATIENCE
 
 pytestmark = pytest.mark.slurm_only("it counts by a cgroup, which a user hasn't got here")
 
-BUSY = ("sh", "-c", "sleep 60 & i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; echo done; sleep 60; :")
+BUSY = ("sh", "-c", "sleep 1000 & i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; echo done; sleep 1000; :")
 
 
 def test_stats_are_those_of_the_processes_and_of_the_job(container: MakeContainer) -> None:
@@ -31,7 +32,7 @@ def test_stats_are_those_of_the_processes_and_of_the_job(container: MakeContaine
 
 
 def test_on_several_nodes_each_is_told_and_the_sum(container: MakeContainer) -> None:
-    one = container("sh", "-c", "echo ready; sleep 60; :").started(env={"SCRUN_JOB_NUM_NODES": "2"})
+    one = container("sh", "-c", "echo ready; sleep 1000; :").started(env={"SCRUN_JOB_NUM_NODES": "2"})
     one.wait_for_output(b"ready\nready\n")
     data = json.loads(one.call("events", options=["--stats"]).ok().output)["data"]
     assert data["pids"]["current"] == 4
@@ -46,7 +47,7 @@ def test_a_queued_container_waits_for_slurms_reason(container: MakeContainer, he
 
 
 def test_events_go_on_until_the_container_ends(container: MakeContainer) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     events = one.runtime.user.start(
         *one.runtime.argv("events", "--interval", "50ms", one.id),
         stdin=subprocess.DEVNULL,
@@ -56,13 +57,13 @@ def test_events_go_on_until_the_container_ends(container: MakeContainer) -> None
     assert events.stdout
     lines = [events.stdout.readline() for _ in range(2)]
     one.call("kill", "KILL").ok()
-    rest, errors = events.communicate(timeout=30)
+    rest, errors = events.communicate(timeout=PATIENCE)
     assert (events.returncode, errors) == (0, b"")
     times = [json.loads(line)["data"]["job"]["elapsed"] for line in (*lines, *rest.splitlines())]
     assert times == sorted(times)
 
 
 def test_looking_leaves_no_step(container: MakeContainer) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     one.call("events", options=["--stats"]).ok()
     assert [step for step in slurm.steps(one.record["job"]) if not step.endswith((".0", ".extern"))] == []

@@ -16,7 +16,7 @@ from .conftest import MakeContainer
 from .engines import Engine, at_a_terminal
 from .oci import Container
 from .users import Done
-from .waiting import read_until, wait_until
+from .waiting import PATIENCE, read_until, wait_until
 
 SLEEP = ("sh", "-c", "echo ready; while :; do sleep 0.1; done")
 COUNT = "trap 'echo one' USR1; trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done"
@@ -56,7 +56,7 @@ def test_it_runs_in_the_containers_namespaces(running: Container) -> None:
 
 def test_it_can_be_asked_for_as_soon_as_start_has_returned(container: MakeContainer) -> None:
     for _ in range(3):
-        execute(container("sleep", "60").started(), "true").ok()
+        execute(container("sleep", "1000").started(), "true").ok()
 
 
 def test_input_reaches_it_unharmed_and_ends(running: Container) -> None:
@@ -138,7 +138,7 @@ def test_what_is_asked_wrongly_is_one_line(
 
 @pytest.mark.slurm_only("would run it")
 def test_a_container_whose_job_is_queued_can_run_nothing_yet(container: MakeContainer, held_node: int) -> None:
-    one = container("sleep", "60").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    one = container("sleep", "1000").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
     one.call("start").ok()
     done = execute(one, "true")
     assert done.status == 255
@@ -177,7 +177,7 @@ def test_many_can_run_at_a_time(running: Container) -> None:
         user.start(*argv("exec", running.id, "sh", "-c", f"sleep 0.5; exit {number}"), stdin=subprocess.DEVNULL)
         for number in range(8)
     ]
-    assert [process.wait(60) for process in started] == [*range(8)]
+    assert [process.wait(PATIENCE) for process in started] == [*range(8)]
 
 
 @pytest.mark.parametrize("number", ["TERM", "INT", "HUP"])
@@ -187,9 +187,9 @@ def test_a_signal_goes_to_the_process_and_to_nothing_else(running: Container, di
         process = running.runtime.user.start(
             *running.runtime.argv("exec", running.id, "sh", "-c", script), stdin=subprocess.DEVNULL, stdout=output
         )
-    wait_until((directory / "output").read_bytes, "the process runs", 20)
+    wait_until((directory / "output").read_bytes, "the process runs")
     subprocess.run(["kill", f"-{number}", str(process.pid)], check=True)
-    assert process.wait(20) == 42
+    assert process.wait(PATIENCE) == 42
     assert running.status() == "running"
 
 
@@ -199,10 +199,10 @@ def test_a_process_whose_exec_is_killed_ends(running: Container, directory: Path
         process = running.runtime.user.start(
             *running.runtime.argv("exec", running.id, "sh", "-c", "echo ready; exec sleep 1234"), stdout=output
         )
-    wait_until((directory / "output").read_bytes, "the process runs", 20)
+    wait_until((directory / "output").read_bytes, "the process runs")
     process.kill()
-    process.wait(20)
-    wait_until(lambda: "sleep 1234" not in processes_in(running), "the process is gone", 20)
+    process.wait(PATIENCE)
+    wait_until(lambda: "sleep 1234" not in processes_in(running), "the process is gone")
     assert running.status() == "running"
 
 
@@ -214,10 +214,10 @@ def test_what_a_killed_step_left_on_the_node_goes_with_the_next_one(running: Con
         process = running.runtime.user.start(
             *running.runtime.argv("exec", running.id, "sh", "-c", "echo ready; exec sleep 1234"), stdout=output
         )
-    wait_until((directory / "output").read_bytes, "the process runs", 20)
+    wait_until((directory / "output").read_bytes, "the process runs")
     (step,) = {*slurm.steps(job)} - {f"{job}.{running.record['step']}"}
     subprocess.run(["scancel", "--signal=KILL", step], check=True)
-    assert process.wait(20) == 137
+    assert process.wait(PATIENCE) == 137
     assert slurm.on_node(node, listed)
     execute(running, "true").ok()
     assert not slurm.on_node(node, listed)
@@ -236,20 +236,20 @@ def detach(one: Container, directory: Path, *words: str) -> int:
             stdout=output,
             stderr=output,
         )
-    assert process.wait(30) == 0, (directory / "output").read_bytes()
+    assert process.wait(PATIENCE) == 0, (directory / "output").read_bytes()
     assert file.read_text().isdigit()
     return int(file.read_text())
 
 
 def test_a_detached_process_goes_on_and_its_output_too(running: Container, directory: Path) -> None:
     pid = detach(running, directory, "sh", "-c", COUNT)
-    wait_until(lambda: b"ready" in (directory / "output").read_bytes(), "it runs", 20)
+    wait_until(lambda: b"ready" in (directory / "output").read_bytes(), "it runs")
     os.kill(pid, 10)
-    wait_until(lambda: (directory / "output").read_bytes() == b"ready\none\n", "the signal came", 20)
+    wait_until(lambda: (directory / "output").read_bytes() == b"ready\none\n", "the signal came")
     os.kill(pid, 10)
-    wait_until(lambda: (directory / "output").read_bytes() == b"ready\none\none\n", "the next one came", 20)
+    wait_until(lambda: (directory / "output").read_bytes() == b"ready\none\none\n", "the next one came")
     os.kill(pid, 15)
-    wait_until(lambda: not processes.is_running(pid), "its stand-in has ended", 20)
+    wait_until(lambda: not processes.is_running(pid), "its stand-in has ended")
     assert (directory / "output").read_bytes() == b"ready\none\none\n"
     assert running.status() == "running"
 
@@ -268,14 +268,14 @@ def test_killing_its_stand_in_ends_the_process(running: Container, directory: Pa
     pid = detach(running, directory, "sleep", "1235")
     assert "sleep 1235" in processes_in(running)
     os.kill(pid, 9)
-    wait_until(lambda: "sleep 1235" not in processes_in(running), "the process is gone", 20)
+    wait_until(lambda: "sleep 1235" not in processes_in(running), "the process is gone")
 
 
 def test_it_ends_with_the_container(running: Container, directory: Path) -> None:
     pid = detach(running, directory, "sleep", "1236")
     running.call("kill", "KILL").ok()
     running.wait_for("stopped")
-    wait_until(lambda: not processes.is_running(pid), "its stand-in has ended", 20)
+    wait_until(lambda: not processes.is_running(pid), "its stand-in has ended")
 
 
 # --- a terminal
@@ -292,7 +292,7 @@ def test_a_terminal_is_sent_to_the_console_socket_and_follows_the_window(running
         assert b"31 97\r\n" in read_until(master, b"resized\r\n")
         os.write(master, b"\x03")
         pid = int((directory / "pid").read_text())
-        wait_until(lambda: not processes.is_running(pid), "Ctrl-C has ended it", 20)
+        wait_until(lambda: not processes.is_running(pid), "Ctrl-C has ended it")
 
 
 def test_a_persons_own_terminal_is_the_process_own(running: Container, directory: Path) -> None:
@@ -338,7 +338,7 @@ def test_an_engine_has_its_own_status_for_what_cannot_be_run(
 
 def test_an_engines_detached_process_runs_on(engine: Engine, name: str) -> None:
     engine.call("exec", "--detach", name, "sh", "-c", "echo $$ >/started; exec sleep 1237").ok()
-    wait_until(lambda: "sleep 1237" in engine.call("exec", name, "ps").stdout, "it runs", 20)
+    wait_until(lambda: "sleep 1237" in engine.call("exec", name, "ps").stdout, "it runs")
 
 
 def test_an_engine_gives_it_a_terminal(engine: Engine, name: str) -> None:
@@ -366,6 +366,6 @@ def test_a_health_check_tells_the_containers_health(main_engine: Engine) -> None
             main_engine.call("healthcheck", "run", name)
         return str(main_engine.inspect(name)["State"]["Health"]["Status"])
 
-    wait_until(lambda: health() == "unhealthy", "the check fails", 30)
+    wait_until(lambda: health() == "unhealthy", "the check fails")
     main_engine.call("exec", name, "touch", "/healthy").ok()
-    wait_until(lambda: health() == "healthy", "the check succeeds", 30)
+    wait_until(lambda: health() == "healthy", "the check succeeds")

@@ -108,4 +108,4 @@ def test_an_engines_exec_sees_the_gpus_as_the_program_does(engine: Engine) -> No
 def test_a_health_check_has_it_too(docker: Engine) -> None:
     options = ("--health-cmd", 'test "$SLURM_PROCID" = 0', "--health-interval", "1s", "--health-retries", "1")
     name = docker.detached("sh", "-c", "echo ready; exec sleep 1000", options=options, ready="ready")
-    wait_until(lambda: docker.inspect(name)["State"]["Health"]["Status"] == "healthy", "the check succeeds", 30)
+    wait_until(lambda: docker.inspect(name)["State"]["Health"]["Status"] == "healthy", "the check succeeds")

@@ -64,6 +64,25 @@ def test_arguments_arrive_as_they_are(container: MakeContainer) -> None:
     assert one.output.decode() == "".join(f"[{word}]" for word in words)
 
 
+def test_a_colon_that_stands_alone_is_an_argument_like_others(container: MakeContainer) -> None:
+    # srun separates the components of a heterogeneous step by it.
+    words = ["a b", "", ":", "'", "\\", "$HOME", "a\nb", ":", "-x"]
+    one = container("printf", "[%s]", *words).started()
+    assert one.ended() == 0
+    assert one.output.decode() == "".join(f"[{word}]" for word in words)
+    assert container("sh", "-c", ":").started().ended() == 0
+
+
+@pytest.mark.slurm_only("Slurm's limit")
+def test_a_megabyte_of_arguments_arrives_and_more_is_refused(container: MakeContainer) -> None:
+    longest, words = 131071, 7
+    one = container("sh", "-c", "cat /proc/$$/cmdline | wc -c", *["x" * longest] * words).started()
+    assert one.ended() == 0
+    assert int(one.output) > words * longest
+    _refuses(container("true", *["x" * longest] * (words + 1)), "bytes, Slurm takes 1040384 of a step's command line")
+    _refuses(container("true", "x" * (longest + 1)), "an argument has 131072 bytes, 131071 at most can be passed")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -13,7 +13,7 @@ import pytest
 from . import slurm
 from .conftest import MakeBundle
 from .oci import Runtime
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("has no job, and no processes that stay")
 
@@ -66,10 +66,30 @@ def test_a_disk_that_fills_does_not_keep_a_container_from_being_used_and_deleted
     place, before = small("size=32k"), slurm.jobs()
     at = ("--root", str(place / "root"))
     with open(directory / "out", "wb") as out:
-        argv = runtime.argv(*at, "run", "-d", "--bundle", str(bundle("sleep", "60")), "one")
-        assert not runtime.user.start(*argv, stdout=out).wait(60)
+        argv = runtime.argv(*at, "run", "-d", "--bundle", str(bundle("sleep", "1000")), "one")
+        assert not runtime.user.start(*argv, stdout=out).wait(PATIENCE)
     fill(place / "filling")
     assert runtime.run(*at, "exec", "one", "echo", "there").ok().stdout == "there\n"
     runtime.run(*at, "delete", "one").ok()
     assert "does not exist" in runtime.run(*at, "state", "one").stderr
     wait_until(lambda: not slurm.jobs() - before, "no job is left")
+
+
+def test_what_was_paused_while_the_disk_was_full_goes_on_and_is_paused_again(
+    runtime: Runtime, bundle: MakeBundle, small: Small, directory: Path
+) -> None:
+    place = small("size=32k")
+    at = ("--root", str(place / "root"))
+    path = bundle("sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done")
+    with open(directory / "out", "wb") as out:
+        argv = runtime.argv(*at, "run", "-d", "--bundle", str(path), "one")
+        assert not runtime.user.start(*argv, stdout=out).wait(60)
+    wait_until(lambda: b"ready" in (directory / "out").read_bytes(), "it runs")
+    state = place / "root" / "one" / "state.json"
+    before = state.read_bytes()
+    fill(place / "filling")
+    for verb in ("pause", "resume", "pause", "resume"):
+        runtime.run(*at, verb, "one").ok()
+        assert state.read_bytes() == before, "there is no room for another"
+    assert "not paused: it is running" in runtime.run(*at, "resume", "one").stderr
+    runtime.run(*at, "delete", "one").ok()

@@ -19,7 +19,7 @@ from .conftest import RUNTIME, MakeBundle, MakeContainer
 from .engines import Engine
 from .oci import Container
 from .users import User
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.slurm_only("runs where the bundle is"), pytest.mark.usefixtures("_no_images")]
 
@@ -412,14 +412,14 @@ def test_a_transfer_that_is_ended_half_way_leaves_nothing_on_the_nodes(
     one = container(at=path)
     process = one.runtime.user.start(*one.runtime.argv("create", "--bundle", str(path), one.id), stderr=subprocess.PIPE)
     job = one.wait_until_queued()
-    wait_until(lambda: any(":.new" in name for name in images()), "the image is being made", 30)
+    wait_until(lambda: any(":.new" in name for name in images()), "the image is being made")
     if ending == "cancelled":
         slurm.cancel(job)
     else:
         process.send_signal(signal.SIGTERM if ending == "interrupted" else signal.SIGKILL)
-    process.communicate(timeout=60)
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 30)
-    wait_until(lambda: images() == [] and slurm.files_on_nodes(job) == [], "nothing is left on the nodes", 20)
+    process.communicate(timeout=PATIENCE)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
+    wait_until(lambda: images() == [] and slurm.files_on_nodes(job) == [], "nothing is left on the nodes")
 
 
 def test_a_full_disk_is_one_clear_line_and_leaves_nothing(

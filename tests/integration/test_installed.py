@@ -40,7 +40,7 @@ def test_bash_completes_commands_options_and_signals(runtime: Runtime, words: li
 
 
 def test_bash_completes_containers(container: MakeContainer) -> None:
-    one = container("sleep", "60").created()
+    one = container("sleep", "1000").created()
     done = one.runtime.user.run("bash", "-c", COMPLETE, "bash", str(COMPLETIONS), "scrun", "kill", one.id[:9]).ok()
     assert one.id in done.stdout.split()
 
@@ -60,15 +60,15 @@ ZSH = "autoload -U compinit; compinit -u -D; PS1=\"go\"'> '\n"
 def test_zsh_completes_commands_options_and_signals(runtime: Runtime, line: str, seen: str) -> None:
     typed = {"ready> ": ZSH.encode(), "go> ": f"{line}\t".encode(), seen: b"\x15exit\n"}
     environment = {"PS1": "ready> ", "COLUMNS": "120", "TERM": "dumb"}
-    status, screen = at_a_terminal(runtime.user, "zsh", "-f", "-i", typed=typed, env=environment, timeout=20)
+    status, screen = at_a_terminal(runtime.user, "zsh", "-f", "-i", typed=typed, env=environment)
     assert status == 0, screen
 
 
 def test_zsh_completes_containers(container: MakeContainer) -> None:
-    one = container("sleep", "60").created()
+    one = container("sleep", "1000").created()
     typed = {"ready> ": ZSH.encode(), "go> ": f"scrun kill {one.id[:9]}\t".encode(), one.id: b"\x15exit\n"}
     environment = {"PS1": "ready> ", "TERM": "dumb"}
-    status, screen = at_a_terminal(one.runtime.user, "zsh", "-f", "-i", typed=typed, env=environment, timeout=20)
+    status, screen = at_a_terminal(one.runtime.user, "zsh", "-f", "-i", typed=typed, env=environment)
     assert status == 0, screen
 
 
@@ -82,7 +82,7 @@ def test_fish_completes_commands_options_and_signals(runtime: Runtime, line: str
 
 
 def test_fish_completes_containers(container: MakeContainer) -> None:
-    one = container("sleep", "60").created()
+    one = container("sleep", "1000").created()
     done = one.runtime.user.run("fish", "-c", f"complete --do-complete 'scrun kill {one.id[:9]}'").ok()
     assert one.id in done.stdout.split()
 

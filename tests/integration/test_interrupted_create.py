@@ -11,7 +11,7 @@ from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
 from .processes import descendants, is_running
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("nothing is queued")
 
@@ -32,7 +32,7 @@ def test_a_signal_cancels_the_job_and_leaves_nothing(container: MakeContainer, n
     one = container("true")
     process, job = creating(one)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number
     assert job not in slurm.jobs()
     assert not one.path.exists()
@@ -45,8 +45,8 @@ def test_a_second_signal_does_not_interrupt_the_clean_up(container: MakeContaine
     process, job = creating(one)
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
-    process.communicate(timeout=20)
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
+    process.communicate(timeout=PATIENCE)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
     assert not one.path.exists()
 
 
@@ -56,10 +56,10 @@ def test_create_killed_outright_leaves_no_job_either(container: MakeContainer) -
     process, job = creating(one)
     processes = descendants(process.pid)
     process.kill()
-    process.communicate(timeout=20)
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
-    wait_until(lambda: not one.path.exists(), "the container's directory has gone", 5)
-    wait_until(lambda: not any(map(is_running, processes)), "its processes have gone", 5)
+    process.communicate(timeout=PATIENCE)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
+    wait_until(lambda: not one.path.exists(), "the container's directory has gone")
+    wait_until(lambda: not any(map(is_running, processes)), "its processes have gone")
 
 
 @pytest.mark.usefixtures("held_node")
@@ -68,10 +68,10 @@ def test_the_anchor_killed_during_create_is_an_error_and_leaves_no_job(container
     process, job = creating(one)
     anchor = one.record["anchor"]
     subprocess.run(["kill", "-KILL", str(anchor)], check=True)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert len(errors.decode().splitlines()) == 1
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
 
 
 @pytest.mark.usefixtures("held_node")
@@ -80,7 +80,7 @@ def test_ctrl_c_at_a_terminal_does_not_end_the_anchor_before_it_has_cleaned_up(c
     one = container("true")
     process, job = creating(one)
     subprocess.run(["kill", "-INT", "--", f"-{process.pid}"], check=True)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert job not in slurm.jobs()
     assert not one.path.exists()
@@ -91,7 +91,7 @@ def test_a_job_cancelled_while_create_waits_is_an_error(container: MakeContainer
     one = container("true")
     process, job = creating(one)
     slurm.cancel(job)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert str(job) in errors.decode()
     assert "cancelled" in errors.decode()

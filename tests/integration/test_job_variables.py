@@ -187,7 +187,7 @@ def test_output_is_labelled_on_demand(container: MakeContainer) -> None:
 
 
 def test_unbuffered_output_comes_before_its_line_ends(container: MakeContainer) -> None:
-    one = container("sh", "-c", "printf begun; sleep 60").started(env=variables("UNBUFFEREDIO=1"))
+    one = container("sh", "-c", "printf begun; sleep 1000").started(env=variables("UNBUFFEREDIO=1"))
     one.wait_for_output(b"begun")
 
 

@@ -11,7 +11,7 @@ from . import slurm
 from .conftest import MakeContainer
 from .rootfs import new_network
 from .users import User
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 
 def test_a_container_is_created_then_running_then_stopped_then_gone(container: MakeContainer) -> None:
@@ -30,10 +30,25 @@ def test_a_container_is_created_then_running_then_stopped_then_gone(container: M
 
 
 def test_nothing_of_the_container_runs_before_start(container: MakeContainer) -> None:
-    one = container("sh", "-c", "echo ran; sleep 60").created()
+    one = container("sh", "-c", "echo ran; sleep 1000").created()
     assert one.output == b""
     one.call("start").ok()
     one.wait_for_output(b"ran\n")
+
+
+@pytest.mark.slurm_only("there is nothing of Slurm's")
+@pytest.mark.parametrize("how", ["runs", "is only created", "is killed"])
+def test_nothing_of_slurms_stays_in_the_root_filesystem(container: MakeContainer, how: str) -> None:
+    one = container("sh", "-c", "find / -xdev -name 'oci-job*'; sleep 60" if how == "is killed" else "true").created()
+    if how != "is only created":
+        one.call("start").ok()
+    if how == "is killed":
+        one.wait_for_output(b"oci-job")
+        one.call("kill", "KILL").ok()
+    if how != "is only created":
+        one.ended()
+    one.call("delete", options=["--force"]).ok()
+    assert not [path for path in (one.bundle / "rootfs").rglob("*") if "slurm" in path.name or "oci-job" in path.name]
 
 
 @pytest.mark.parametrize("status", [0, 1, 7, 125, 126, 127, 128, 137, 255])
@@ -51,7 +66,7 @@ def test_what_a_signal_ended_is_reported_as_128_and_its_number(
 
 
 def test_the_pid_file_has_digits_only_and_names_a_descendant_of_the_caller(container: MakeContainer) -> None:
-    one = container("sleep", "60").created()
+    one = container("sleep", "1000").created()
     content = one.pid_file.read_bytes()
     assert re.fullmatch(rb"[1-9][0-9]*", content)
     assert one.state()["pid"] == int(content)
@@ -116,7 +131,7 @@ def test_the_job_is_gone_as_soon_as_the_container_has_stopped(container: MakeCon
     one = container("true").started()
     job = one.record["job"]
     one.ended()
-    wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone, without delete", 5)
+    wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone, without delete")
 
 
 def test_an_id_can_be_used_again_after_delete(container: MakeContainer) -> None:
@@ -144,14 +159,14 @@ def test_a_relative_bundle_and_pid_file_are_relative_to_the_working_directory(co
 
 
 def test_create_holds_no_descriptor_of_its_callers_but_the_containers_stdio(container: MakeContainer) -> None:
-    one = container("sleep", "60")
+    one = container("sleep", "1000")
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
     process = one.runtime.user.start(
         *one.runtime.argv("create", "--bundle", str(one.bundle), one.id), pass_fds=[writer]
     )
     os.close(writer)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE) == 0
     one.call("start").ok()
     os.set_blocking(reader, False)
     assert os.read(reader, 1) == b""  # the end of the stream: nobody has the other end open

@@ -29,14 +29,14 @@ def rows(runtime: Runtime, *options: str) -> dict[str, list[str]]:
 
 
 def test_what_runs_is_shown_with_its_job_and_node(container: MakeContainer, runtime: Runtime) -> None:
-    one = container("sleep", "60").started(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_PARTITION": "short"})
+    one = container("sleep", "1000").started(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_PARTITION": "short"})
     entry = listed(runtime)[one.id]
     assert entry.items() >= one.state().items()
     assert (entry["job"], entry["nodes"], entry["partition"]) == (one.record["job"], ["node2"], "short")
-    assert (entry["exitStatus"], entry["queued"], entry["command"]) == (None, None, ["sleep", "60"])
+    assert (entry["exitStatus"], entry["queued"], entry["command"]) == (None, None, ["sleep", "1000"])
     row = rows(runtime)[one.id]
     assert row[:5] == [one.id, "running", str(one.record["job"]), "node2", "short"]
-    assert row[6] == "sleep 60"
+    assert row[6] == "sleep 1000"
 
 
 def test_what_has_ended_is_shown_with_its_exit_status(container: MakeContainer, runtime: Runtime) -> None:
@@ -63,7 +63,7 @@ def test_slurm_is_asked_only_for_what_is_queued(
     container: MakeContainer, runtime: Runtime, slurm_conf: Callable[..., Path], held_node: int
 ) -> None:
     unreachable = ("-f", str(slurm_conf(SlurmctldPort="1", MessageTimeout="1")))
-    running = container("sleep", "60").started()
+    running = container("sleep", "1000").started()
     assert rows(runtime, *unreachable)[running.id][3] == running.record["nodes"]
     queued = container("true").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
     found = rows(runtime, *unreachable)  # after some seconds, and with what is known

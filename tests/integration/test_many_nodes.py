@@ -37,7 +37,7 @@ def lines(one: Container) -> list[str]:
 def ready(one: Container, tasks: int) -> Container:
     """Start it, and wait until each of its tasks has said so."""
     one.started()
-    wait_until(lambda: one.output.count(b"ready\n") == tasks, f"{tasks} tasks are ready: {one.errors!r}", 15)
+    wait_until(lambda: one.output.count(b"ready\n") == tasks, f"{tasks} tasks are ready: {one.errors!r}")
     return one
 
 
@@ -165,7 +165,7 @@ def test_kill_ends_every_task_and_leaves_nothing_on_the_nodes(container: MakeCon
     one = ready(container("sh", "-c", f"trap '' TERM; {TRAP}", env=TWO_EACH), 4)
     job = one.record["job"]
     one.call("kill", "KILL").ok()
-    assert one.ended(timeout=10) == 137
+    assert one.ended() == 137
     assert one.errors == b""
     assert slurm.containers_on_nodes(job) == []
 
@@ -187,7 +187,7 @@ def test_both_nodes_are_free_again_when_the_anchor_was_killed(container: MakeCon
     one = ready(container("sh", "-c", f"trap '' TERM; {TRAP}", env=TWO_EACH), 4)
     record = one.record
     os.kill(record["anchor"], signal.SIGKILL)
-    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", 10)
+    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone")
     one.wait_for("stopped")
     assert slurm.containers_on_nodes(record["job"]) == []
 
@@ -195,7 +195,7 @@ def test_both_nodes_are_free_again_when_the_anchor_was_killed(container: MakeCon
 def test_a_node_that_can_not_start_its_tasks_makes_start_fail_and_is_named(
     container: MakeContainer, private_bundle: MakeBundle
 ) -> None:
-    one = container(at=private_bundle("sleep", "60", env=TWO_NODES)).created()
+    one = container(at=private_bundle("sleep", "1000", env=TWO_NODES)).created()
     job = one.record["job"]
     slurm.on_nodes(f"[ $SLURMD_NODENAME = node1 ] || rm -rf /tmp/scrun-*/{job}-*")
     done = one.call("start")
@@ -219,7 +219,7 @@ def test_a_mount_that_one_node_has_not_is_an_error_that_names_both(
     mount = {"destination": "/mnt", "type": "bind", "source": "/var/tmp/here", "options": ["bind"]}
     try:
         one = container(
-            *("sh", "-c", "sleep 60"),
+            *("sh", "-c", "sleep 1000"),
             env=(*TWO_NODES, "SCRUN_KILL_BAD_EXIT=1"),
             change=lambda config: config["mounts"].append(mount),
         )

@@ -89,7 +89,7 @@ def test_it_is_the_same_where_podman_sets_it_up_after_create(podman: Engine, kin
 
 @pytest.mark.parametrize(("kind", "is_the_nodes"), [("none", False), ("host", True)])
 def test_another_containers_network_is_as_that(main_engine: Engine, kind: str, is_the_nodes: bool) -> None:
-    other = main_engine.detached("sleep", "60", options=(f"--network={kind}",))
+    other = main_engine.detached("sleep", "1000", options=(f"--network={kind}",))
     assert has_the_nodes(addresses(main_engine, f"--network=container:{other}")) == is_the_nodes
 
 
@@ -97,7 +97,7 @@ def test_a_node_can_be_reached_from_it(main_engine: Engine) -> None:
     name = main_engine.detached(
         "sh", "-c", "mkdir /w; echo hello >/w/a; echo $SLURMD_NODENAME; exec httpd -f -p 8055 -h /w"
     )
-    node = wait_until(lambda: main_engine.call("logs", name).stdout.strip(), "it says its node", 20)
+    node = wait_until(lambda: main_engine.call("logs", name).stdout.strip(), "it says its node")
     script = f"until wget -q -O - http://{node}:8055/a; do sleep 0.1; done"
     assert main_engine.run("sh", "-c", script, options=("--rm",)).stdout == "hello\n"
 
@@ -122,7 +122,7 @@ def test_a_published_port_is_open_on_the_node_and_known_to_the_engine(main_engin
     serve = "mkdir /w; echo hello >/w/a; echo $SLURMD_NODENAME; exec httpd -f -p 8056 -h /w"
     name = main_engine.detached("sh", "-c", serve, options=("-p", "18056:80"))
     assert "18056" in main_engine.call("port", name).ok().stdout
-    node = wait_until(lambda: main_engine.call("logs", name).stdout.strip(), "it says its node", 20)
+    node = wait_until(lambda: main_engine.call("logs", name).stdout.strip(), "it says its node")
     script = f"until wget -q -O - http://{node}:8056/a; do sleep 0.1; done"
     assert main_engine.run("sh", "-c", script, options=("--rm",)).stdout == "hello\n"
 

@@ -65,7 +65,7 @@ def test_kill_ends_the_container_and_nothing_is_left_on_the_node(
     container: MakeContainer, oci_conf: Put, text: str
 ) -> None:
     oci_conf(text)
-    one = container("sh", "-c", "echo up; sleep 100").started()
+    one = container("sh", "-c", "echo up; sleep 1000").started()
     one.wait_for_output(b"up")
     one.call("kill", "KILL").ok()
     assert one.ended() == 137

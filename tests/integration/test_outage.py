@@ -16,6 +16,8 @@ import pytest
 from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
+from .processes import is_running
+from .rootfs import new_network
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("has no Slurm")
@@ -96,22 +98,22 @@ def gave_up(one: Container) -> bool:
 def test_the_job_of_what_was_killed_meanwhile_is_given_back_afterwards(
     container: MakeContainer, outage: Outage
 ) -> None:
-    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     job = one.record["job"]
     outage.begin()
     one.call("kill", "KILL").ok()
     one.wait_for("stopped")
-    wait_until(lambda: gave_up(one), "the anchor has tried", 30)
+    wait_until(lambda: gave_up(one), "the anchor has tried")
     assert one.ended() == 137, "who waits for the container needn't wait for slurmctld"
     assert job in slurm.jobs()
     outage.end()
-    wait_until(lambda: job not in slurm.jobs(), "its job has gone", 30)
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone")
     assert one.status() == "stopped"
     one.call("delete").ok()
 
 
 def test_what_was_deleted_meanwhile_goes_afterwards(container: MakeContainer, outage: Outage) -> None:
-    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     job = one.record["job"]
     outage.begin()
     refused = one.call("delete", options=["--force"])
@@ -119,12 +121,12 @@ def test_what_was_deleted_meanwhile_goes_afterwards(container: MakeContainer, ou
     assert b"slurmctld can't be reached" in refused.errors
     assert one.path.exists()
     outage.end()
-    wait_until(lambda: job not in slurm.jobs(), "its job has gone", 30)
-    wait_until(lambda: not one.path.exists(), "its directory has gone", 30)
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone")
+    wait_until(lambda: not one.path.exists(), "its directory has gone")
 
 
 def test_a_delete_that_comes_again_tries_again_at_once(container: MakeContainer, outage: Outage) -> None:
-    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     job = one.record["job"]
     outage.begin()
     assert one.call("delete").status == 1
@@ -133,6 +135,41 @@ def test_a_delete_that_comes_again_tries_again_at_once(container: MakeContainer,
     one.call("delete").ok()
     assert not one.path.exists()
     wait_until(lambda: job not in slurm.jobs(), "its job has gone")
+
+
+@pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
+def test_the_job_of_a_container_whose_anchor_is_killed_meanwhile_goes_afterwards(
+    container: MakeContainer, outage: Outage, change: object
+) -> None:
+    one = container("sleep", "60", change=change).created(global_options=["-f", str(outage.conf)])
+    record = one.record
+    outage.begin()
+    os.kill(record["anchor"], signal.SIGKILL)
+    assert one.ended() == 137, "who waits for the container needn't wait for slurmctld"
+    assert record["job"] in slurm.jobs()
+    outage.end()
+    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", 60)
+    wait_until(lambda: not is_running(one.record["debtor"][0]), "who stayed for it has gone")
+    assert one.status() == "stopped"
+
+
+def test_what_is_deleted_meanwhile_when_nobody_stays_with_it_goes_afterwards(
+    container: MakeContainer, outage: Outage
+) -> None:
+    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    record = one.record
+    os.kill(record["pid"], signal.SIGSTOP)  # so that it doesn't see the anchor's end
+    outage.begin()
+    os.kill(record["anchor"], signal.SIGKILL)
+    os.kill(record["pid"], signal.SIGKILL)
+    refused = one.call("delete", options=["--force"])
+    assert refused.status == 1
+    assert b"slurmctld can't be reached" in refused.errors
+    debtor = one.record["debtor"][0]
+    outage.end()
+    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", 60)
+    wait_until(lambda: not is_running(debtor), "who stayed for it has gone")
+    assert not one.path.exists()
 
 
 def test_a_job_that_is_granted_when_all_who_asked_for_it_were_killed_is_given_back(

@@ -18,10 +18,10 @@ from .engines import Engine
 from .oci import Runtime
 from .processes import descendants
 from .users import User
-from .waiting import read_until, wait_until
+from .waiting import PATIENCE, read_until, wait_until
 
 MEGABYTE = 1 << 20
-PATIENCE = 400.0  # seconds for 100 MB; srun carries some 10 MB/s, on a busy machine less
+MUCH_PATIENCE = 400.0  # seconds for 100 MB; srun carries some 10 MB/s, on a busy machine less
 RECIPE = Path("/src/etc/run-unbuffered")
 UNBUFFERED = {"SCRUN_UNBUFFEREDIO": "1"}
 
@@ -44,13 +44,13 @@ def test_a_hundred_megabytes_pass_through_run(
     runtime: Runtime, bundle: MakeBundle, unique_id: str, data: bytes
 ) -> None:
     argv = runtime.argv("run", "--bundle", str(bundle("cat")), unique_id)
-    done = runtime.user.run(*argv, stdin=data, timeout=PATIENCE)
+    done = runtime.user.run(*argv, stdin=data, timeout=MUCH_PATIENCE)
     assert (done.status, done.errors) == (0, b"")
     assert digest(done.output) == digest(data)
 
 
 def test_a_hundred_megabytes_pass_through_the_engine(main_engine: Engine, data: bytes) -> None:
-    done = main_engine.run("cat", options=("--rm", "-i"), stdin=data, timeout=PATIENCE)
+    done = main_engine.run("cat", options=("--rm", "-i"), stdin=data, timeout=MUCH_PATIENCE)
     assert done.status == 0
     assert digest(done.output) == digest(data)
 
@@ -75,7 +75,7 @@ def test_a_slow_reader_makes_the_container_wait_and_nothing_grow(
         seen.append(lines())
         return seen[-1] > 0 and len(seen) > 50 and seen[-50] == seen[-1]
 
-    wait_until(has_stopped, "the container waits for its reader", 60)
+    wait_until(has_stopped, "the container waits for its reader")
     assert lines() < 30  # megabytes that are somewhere between the container and us
     memory = {pid: peak_memory(pid) for pid in descendants(process.pid) | {process.pid}}
     assert all(kilobytes < 40 << 10 for kilobytes in memory.values()), memory
@@ -83,11 +83,11 @@ def test_a_slow_reader_makes_the_container_wait_and_nothing_grow(
     read = 0
     while read < 20 * MEGABYTE:
         read += len(os.read(process.stdout.fileno(), MEGABYTE))
-    wait_until(lambda: lines() > before, "it goes on when it is read again", 60)
+    wait_until(lambda: lines() > before, "it goes on when it is read again")
     assert all(peak_memory(pid) < 40 << 10 for pid in memory)
     process.stdout.close()  # the reader goes away
-    assert process.wait(60) != 0
-    wait_until(lambda: not (runtime.root / unique_id).exists(), "nothing is left", 20)
+    assert process.wait(PATIENCE) != 0
+    wait_until(lambda: not (runtime.root / unique_id).exists(), "nothing is left")
 
 
 def peak_memory(pid: int) -> int:
@@ -141,13 +141,13 @@ class TestOutputAtOnce:
         assert process.stdout
         assert process.stdin
         assert read_until(process.stdout.fileno(), b"name? ") == b"name? "
-        rest, _ = process.communicate(b"world\n", 30)
+        rest, _ = process.communicate(b"world\n", PATIENCE)
         assert (process.returncode, rest) == (7, b"hello world\n")
 
     def test_every_byte_is_as_it_was(self, runtime: Runtime, bundle: MakeBundle, unique_id: str, data: bytes) -> None:
         some = data[: 3 * MEGABYTE] + data[-MEGABYTE:]
         argv = runtime.argv("run", "--bundle", str(bundle("sh", "-c", "cat; echo error >&2; exit 3")), unique_id)
-        done = runtime.user.run(*argv, env=UNBUFFERED, stdin=some, timeout=PATIENCE)
+        done = runtime.user.run(*argv, env=UNBUFFERED, stdin=some, timeout=MUCH_PATIENCE)
         assert (done.status, done.errors) == (3, b"error\n")
         assert digest(done.output) == digest(some)
 
@@ -164,5 +164,5 @@ class TestOutputAtOnce:
             slurm.cancel(job)
         else:
             runtime.run("kill", unique_id).ok()
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
         assert process.returncode == 42

@@ -54,24 +54,15 @@ def test_a_volume_that_only_the_login_host_has_is_carried(podman: Engine, tmp_pa
 @slurms_own
 def test_the_job_is_gone_when_podman_kill_returns_and_it_was_waited_for(podman: Engine) -> None:
     before = slurm.jobs()
-    name = podman.detached("sleep", "60")
+    name = podman.detached("sleep", "1000")
     (job,) = slurm.jobs() - before
     podman.call("kill", name).ok()
     assert podman.exit_code(name) == 137
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
-
-
-@slurms_own
-def test_a_cancelled_job_is_a_failed_container(podman: Engine) -> None:
-    before = slurm.jobs()
-    name = podman.detached("sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done", ready="ready")
-    (job,) = slurm.jobs() - before
-    slurm.cancel(job)
-    assert podman.exit_code(name) in (42, 137, 143)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
 
 
 def test_ps_and_inspect_know_that_it_runs(podman: Engine) -> None:
-    name = podman.detached("sleep", "60")
+    name = podman.detached("sleep", "1000")
     assert name in podman.call("ps", "--format", "{{.Names}}").stdout.split()
     state = podman.inspect(name)["State"]
     assert state["Status"] == "running"

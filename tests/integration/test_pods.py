@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from . import slurm
-from .engines import IMAGE, Engine, make
-from .users import Done, User
+from .engines import IMAGE, Compose, Engine, make
+from .users import User
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("there is no job to share")
@@ -40,7 +40,7 @@ spec:
   - name: client
     image: {IMAGE}
     imagePullPolicy: Never
-    command: ["sh", "-c", "{WHERE}; {ASK.format(port=8064)}; exec sleep 60"]
+    command: ["sh", "-c", "{WHERE}; {ASK.format(port=8064)}; exec sleep 1000"]
 """
 
 SERVICES = f"""
@@ -58,7 +58,7 @@ services:
     network_mode: service:server
     stop_grace_period: 1s
     depends_on: [server]
-    command: ["sh", "-c", "{WHERE.replace("$", "$$")}; {ASK}; exec sleep 60"]
+    command: ["sh", "-c", "{WHERE.replace("$", "$$")}; {ASK}; exec sleep 1000"]
 """
 
 
@@ -129,14 +129,14 @@ def test_another_containers_network_is_at_localhost(one: Engine) -> None:
 
 def test_another_containers_ipc_namespace_brings_them_together(one: Engine) -> None:
     options = ("--ipc=shareable", "-e", "SCRUN_JOB_NODELIST=node2")
-    other = one.detached("sh", "-c", f"{WHERE}; exec sleep 60", options=options)
+    other = one.detached("sh", "-c", f"{WHERE}; exec sleep 1000", options=options)
     done = one.run("sh", "-c", WHERE, options=("--rm", f"--ipc=container:{other}")).ok()
     assert done.stdout.split()[:2] == said(one, other)[:2]
 
 
 def test_a_container_that_is_started_again_is_in_the_job_again(main_engine: Engine) -> None:
     options = ("-e", "SCRUN_JOB_NODELIST=node2")
-    other = main_engine.detached("sh", "-c", f"{WHERE}; exec sleep 60", options=options)
+    other = main_engine.detached("sh", "-c", f"{WHERE}; exec sleep 1000", options=options)
     name = main_engine.detached("sh", "-c", WHERE, options=(f"--network=container:{other}",))
     main_engine.made.reverse()
     assert main_engine.exit_code(name) == 0
@@ -146,7 +146,7 @@ def test_a_container_that_is_started_again_is_in_the_job_again(main_engine: Engi
 
 
 def test_when_the_other_one_ends_so_does_its_guest(main_engine: Engine) -> None:
-    other = main_engine.detached("sleep", "60")
+    other = main_engine.detached("sleep", "1000")
     ignore = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     name = main_engine.detached("sh", "-c", ignore, options=(f"--network=container:{other}",), ready="ready")
     main_engine.made.reverse()
@@ -197,7 +197,7 @@ def test_the_containers_of_a_pod_are_in_one_job_and_talk_at_localhost(its_podman
 
 def test_a_pods_container_may_end_before_the_others_and_start_again(podman: Engine, pod: Pod) -> None:
     name = pod(podman)
-    one, two = (podman.detached("sh", "-c", f"{WHERE}; exec sleep 60", options=("--pod", name)) for _ in range(2))
+    one, two = (podman.detached("sh", "-c", f"{WHERE}; exec sleep 1000", options=("--pod", name)) for _ in range(2))
     assert said(podman, one) == said(podman, two)
     podman.call("kill", one).ok()
     assert podman.exit_code(one) == 137
@@ -208,7 +208,7 @@ def test_a_pods_container_may_end_before_the_others_and_start_again(podman: Engi
 
 def test_a_pods_containers_end_with_its_infra_container(podman: Engine, pod: Pod) -> None:
     name = pod(podman)
-    inside = podman.detached("sh", "-c", f"{WHERE}; exec sleep 60", options=("--pod", name))
+    inside = podman.detached("sh", "-c", f"{WHERE}; exec sleep 1000", options=("--pod", name))
     job = int(said(podman, inside)[0])
     infra = podman.call("pod", "inspect", "--format", "{{.InfraContainerID}}", name).ok().stdout.strip()
     podman.call("kill", infra).ok()
@@ -232,24 +232,8 @@ def test_kube_play_of_two_containers(its_podman: Engine, alice: User, directory:
         its_podman.call("kube", "down", file).ok()
 
 
-def compose(user: User, directory: Path, *words: str) -> Done:
-    """docker compose for root, podman-compose for alice."""
-    program = ["docker", "compose"] if user.name == "root" else ["podman-compose", "--podman-args=--runtime scrun"]
-    return user.run(*program, *words, cwd=directory, timeout=120)
-
-
-@pytest.mark.parametrize("who", ["root", "alice"], ids=["docker compose", "podman-compose"])
-def test_a_service_with_the_network_of_another(
-    request: pytest.FixtureRequest, who: str, directory: Path, alice: User
-) -> None:
-    user: User = request.getfixturevalue(who)
+def test_a_service_with_the_network_of_another(compose: Compose) -> None:
     before = slurm.jobs()
-    port = 8067 if who == "root" else 8068
-    alice.write(directory / "compose.yaml", SERVICES.format(name=f"test-{who}", port=port))
-    compose(user, directory, "up", "--detach").ok()
-    try:
-        wait_until(lambda: "hello" in compose(user, directory, "logs", "client").stdout, "the client was served", 30)
-        (job,) = slurm.jobs() - before
-        assert f"{job} node2 " in compose(user, directory, "logs", "client").stdout
-    finally:
-        compose(user, directory, "down").ok()
+    compose.serve(SERVICES, port=8067)
+    (job,) = slurm.jobs() - before
+    assert f"{job} node2 " in compose.said_by_client()

@@ -43,15 +43,15 @@ def test_start_returns_at_once_and_the_process_runs_when_the_job_does(queued: Co
     assert queued.status() == "running"
     assert queued.output == b""
     slurm.release(held_node)
-    assert queued.ended(timeout=60) == 7
+    assert queued.ended() == 7
     assert queued.output == b"ran on node2\n"
 
 
 def test_a_job_that_starts_before_start_waits_for_it(queued: Container, held_node: int) -> None:
     slurm.release(held_node)
     job = queued.record["job"]
-    wait_until(lambda: slurm.job_fields(job)["JobState"] == "RUNNING", "the job runs", 60)
-    wait_until(lambda: queued.record.get("job_bundle"), "its files are there", 30)
+    wait_until(lambda: slurm.job_fields(job)["JobState"] == "RUNNING", "the job runs")
+    wait_until(lambda: queued.record.get("job_bundle"), "its files are there")
     assert queued.status() == "created"
     queued.call("start").ok()
     assert queued.ended() == 7
@@ -65,7 +65,7 @@ def test_a_queued_container_is_killed_with_its_job(queued: Container, started: b
         queued.call("start").ok()
     queued.call("kill", name).ok()
     assert queued.ended() == status
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
     assert queued.status() == "stopped"
 
 
@@ -75,7 +75,7 @@ def test_a_queued_container_is_deleted_with_its_job(queued: Container, started: 
     if started:
         queued.call("start").ok()
     queued.call("delete").ok()
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 5)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
     assert queued.ended() == 137
 
 
@@ -99,6 +99,6 @@ def test_a_job_that_fails_to_stage_in_later_ends_the_container_with_a_line(queue
     queued.call("start").ok()
     shutil.rmtree(queued.bundle / "rootfs")
     slurm.release(held_node)
-    assert queued.ended(timeout=60) != 0
+    assert queued.ended() != 0
     assert queued.errors.strip()
     assert b"Traceback" not in queued.errors

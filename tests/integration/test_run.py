@@ -15,7 +15,7 @@ from . import slurm
 from .conftest import MakeBundle
 from .oci import Runtime
 from .sessions import Session
-from .waiting import read_until, wait_until
+from .waiting import PATIENCE, read_until, wait_until
 
 TRAP = "trap 'echo caught; exit 42' {}; echo ready; while :; do sleep 0.1; done"
 READY_AND_WAIT = ("sh", "-c", "echo ready; while :; do sleep 0.1; done")
@@ -42,7 +42,7 @@ def start(runtime: Runtime, unique_id: str) -> Iterator[Start]:
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe:
                 pipe.close()
-        process.wait(20)
+        process.wait(PATIENCE)
     runtime.run("delete", "--force", unique_id)
 
 
@@ -115,7 +115,7 @@ def test_in_the_background_it_goes_on_and_its_pid_is_written(
 
 def test_input_reaches_the_container(start: Start, bundle: MakeBundle) -> None:
     process = start(bundle("sh", "-c", "cat; exit 7"), stdin=subprocess.PIPE)
-    assert process.communicate(b"one\ntwo", 60) == (b"one\ntwo", b"")
+    assert process.communicate(b"one\ntwo", PATIENCE) == (b"one\ntwo", b"")
     assert process.returncode == 7
 
 
@@ -126,7 +126,7 @@ def test_a_signal_goes_to_the_container(start: Start, bundle: MakeBundle, name: 
     read_until(process.stdout.fileno(), b"ready\n")
     process.send_signal(getattr(signal, f"SIG{name}"))
     assert read_until(process.stdout.fileno(), b"caught\n") == b"caught\n"
-    assert process.wait(30) == 42
+    assert process.wait(PATIENCE) == 42
 
 
 @pytest.mark.slurm_only("leaves the container running")
@@ -137,8 +137,8 @@ def test_killed_outright_it_takes_the_container_with_it(
     assert process.stdout
     read_until(process.stdout.fileno(), b"ready\n")
     process.kill()
-    process.wait(20)
-    wait_until(lambda: is_gone(runtime, unique_id), "nothing is left", 10)
+    process.wait(PATIENCE)
+    wait_until(lambda: is_gone(runtime, unique_id), "nothing is left")
 
 
 @pytest.mark.slurm_only("nothing is queued")
@@ -147,13 +147,13 @@ def test_interrupted_while_its_job_is_queued_it_leaves_nothing(
     start: Start, bundle: MakeBundle, runtime: Runtime, unique_id: str, held_node: int, number: signal.Signals
 ) -> None:
     process = start(bundle("true"), env=ON_HELD_NODE)
-    wait_until(lambda: slurm.jobs(runtime.user) - {held_node}, "its job is queued", 20)
+    wait_until(lambda: slurm.jobs(runtime.user) - {held_node}, "its job is queued")
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
     assert errors == b""
-    wait_until(lambda: slurm.jobs(runtime.user) == {held_node}, "its job has gone", 10)
-    wait_until(lambda: not directory(runtime, unique_id).exists(), "its directory has gone", 10)
+    wait_until(lambda: slurm.jobs(runtime.user) == {held_node}, "its job has gone")
+    wait_until(lambda: not directory(runtime, unique_id).exists(), "its directory has gone")
 
 
 @pytest.mark.slurm_only("there is no job")
@@ -162,14 +162,14 @@ def test_interrupted_while_its_job_is_queued_it_leaves_nothing(
 def test_killed_at_any_moment_it_leaves_no_job(
     start: Start, bundle: MakeBundle, runtime: Runtime, unique_id: str, moment: float, options: list[str]
 ) -> None:
-    process = start(bundle("sleep", "60"), *options)
+    process = start(bundle("sleep", "1000"), *options)
     try:
         process.wait(moment)
     except subprocess.TimeoutExpired:
         process.kill()
-    if process.wait(20) == 0:
+    if process.wait(PATIENCE) == 0:
         runtime.run("delete", unique_id).ok()  # it was in the background before that moment
-    wait_until(lambda: is_gone(runtime, unique_id), "nothing is left", 20)
+    wait_until(lambda: is_gone(runtime, unique_id), "nothing is left")
 
 
 @pytest.mark.slurm_only("there is no job")
@@ -178,7 +178,7 @@ def test_a_job_that_is_cancelled_ends_it(start: Start, bundle: MakeBundle, runti
     assert process.stdout
     job = int(read_until(process.stdout.fileno(), b"\n").split()[1])
     slurm.cancel(job)
-    assert process.wait(30) in (137, 143)
+    assert process.wait(PATIENCE) in (137, 143)
 
 
 @pytest.mark.slurm_only("there is no anchor")
@@ -191,9 +191,9 @@ def test_it_ends_with_its_anchor_or_stand_in(
     read_until(process.stdout.fileno(), b"ready\n")
     record = json.loads((directory(runtime, unique_id) / "state.json").read_text())
     os.kill(record[whose], signal.SIGKILL)
-    assert process.wait(30) == 137
+    assert process.wait(PATIENCE) == 137
     assert not directory(runtime, unique_id).exists()
-    wait_until(lambda: is_gone(runtime, unique_id), "its job has gone", 10)
+    wait_until(lambda: is_gone(runtime, unique_id), "its job has gone")
 
 
 @pytest.mark.slurm_only("exits with 1, as runc does")

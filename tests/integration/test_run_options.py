@@ -158,8 +158,8 @@ def test_a_volume_by_name_and_those_of_another_container(main_engine: Engine) ->
 def test_a_restart_policy_starts_it_again(main_engine: Engine) -> None:
     # docker's client says nothing of the later runs; podman's does.
     name = main_engine.detached("sh", "-c", "echo run; exit 3", options=("--restart=on-failure:2",))
-    wait_until(lambda: main_engine.call("logs", name).stdout == "run\n" * 3, "it has run three times", 60)
-    wait_until(lambda: not main_engine.is_running(name), "it has ended", 20)
+    wait_until(lambda: main_engine.call("logs", name).stdout == "run\n" * 3, "it has run three times")
+    wait_until(lambda: not main_engine.is_running(name), "it has ended")
     assert main_engine.inspect(name)["State"]["ExitCode"] == 3
 
 

@@ -14,7 +14,7 @@ from . import slurm
 from .conftest import MakeBundle
 from .oci import Runtime
 from .sessions import Session
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 ON_HELD_NODE = {"SCRUN_JOB_NODELIST": "node2"}
 
@@ -116,7 +116,7 @@ def test_a_signal_from_outside_goes_to_the_container_and_the_terminal_is_given_b
 def test_the_terminal_is_given_back_when_the_job_is_cancelled(run: Open, runtime: Runtime) -> None:
     session = run("sh", "-c", "echo ready; while :; do sleep 0.1; done")
     session.expect("ready")
-    wait_until(lambda: is_raw(session), "the terminal is raw", 10)
+    wait_until(lambda: is_raw(session), "the terminal is raw")
     for job in slurm.jobs(runtime.user):
         slurm.cancel(job)
     assert session.ended() in (137, 143)
@@ -127,8 +127,8 @@ def test_a_window_that_is_closed_ends_the_container(runtime: Runtime, bundle: Ma
     session = Session(runtime.user, *runtime.argv("run", "--bundle", str(path), unique_id))
     session.expect("ready")
     session.close()
-    wait_until(lambda: not slurm.jobs(runtime.user), "the job has gone", 20)
-    wait_until(lambda: not (runtime.root / unique_id).exists(), "its directory has gone", 10)
+    wait_until(lambda: not slurm.jobs(runtime.user), "the job has gone")
+    wait_until(lambda: not (runtime.root / unique_id).exists(), "its directory has gone")
 
 
 def test_input_from_a_pipe_goes_to_the_containers_terminal(
@@ -138,7 +138,7 @@ def test_input_from_a_pipe_goes_to_the_containers_terminal(
     words = " ".join(runtime.argv("run", "--bundle", str(path), unique_id))
     session = Session(runtime.user, "sh", "-c", f"{{ echo piped; cat; }} | {words}")
     session.expect("got piped\r\n")
-    wait_until(lambda: not (runtime.root / unique_id).exists(), "run has ended", 20)
+    wait_until(lambda: not (runtime.root / unique_id).exists(), "run has ended")
     session.close()
 
 
@@ -170,7 +170,7 @@ def test_ctrl_c_while_the_job_is_queued_cancels_it(run: Open, runtime: Runtime, 
     session.expect("is queued")
     session.type(b"\x03")
     assert session.ended() == 130
-    wait_until(lambda: slurm.jobs(runtime.user) == {held_node}, "its job has gone", 10)
+    wait_until(lambda: slurm.jobs(runtime.user) == {held_node}, "its job has gone")
     assert b"\n" not in session.screen  # the line has gone, and nothing else was said
     assert session.screen.endswith(b"\r\x1b[K")
 
@@ -196,7 +196,7 @@ def test_a_terminal_that_cannot_do_it_gets_plain_lines(run: Open, held_node: int
 
 def test_quiet_is_quiet(run: Open, runtime: Runtime, held_node: int) -> None:
     session = run("true", env={**ON_HELD_NODE, "SCRUN_STDERR_DEBUG": "error"})
-    wait_until(lambda: slurm.jobs(runtime.user) - {held_node}, "its job is queued", 20)
+    wait_until(lambda: slurm.jobs(runtime.user) - {held_node}, "its job is queued")
     os.kill(session.pid(), signal.SIGINT)
     assert session.ended() == 130
     assert session.screen == b""
@@ -207,9 +207,9 @@ def test_nothing_of_it_is_said_where_standard_error_is_no_terminal(
 ) -> None:
     argv = runtime.argv("run", "--bundle", str(bundle("true")), unique_id)
     process = runtime.user.start(*argv, env=ON_HELD_NODE, stderr=subprocess.PIPE)
-    wait_until(lambda: slurm.jobs(runtime.user) - {held_node}, "its job is queued", 20)
+    wait_until(lambda: slurm.jobs(runtime.user) - {held_node}, "its job is queued")
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=20)[1] == b""
+    assert process.communicate(timeout=PATIENCE)[1] == b""
 
 
 def test_in_the_background_of_a_shell_it_leaves_the_terminals_input_alone(

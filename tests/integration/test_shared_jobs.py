@@ -18,7 +18,7 @@ from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("there is no job to share")
 
-WAIT = ("sh", "-c", "echo $SLURM_JOB_ID $SLURMD_NODENAME; exec sleep 60")
+WAIT = ("sh", "-c", "echo $SLURM_JOB_ID $SLURMD_NODENAME; exec sleep 1000")
 WHERE = "echo $SLURM_JOB_ID $SLURMD_NODENAME $(hostname)"
 LIMITS = {"cpu": {"quota": 200000, "period": 100000}, "memory": {"limit": 100 << 20}}
 
@@ -81,7 +81,7 @@ def test_it_has_the_job_as_a_shell_of_sallocs_has(container: MakeContainer, host
 
 def test_a_shared_uts_namespace_brings_the_others_host_name(container: MakeContainer) -> None:
     host = container(*WAIT, change=lambda config: config.update(hostname="the-pod")).started()
-    guest = container("sh", "-c", "hostname; exec sleep 60", change=sharing(host, "uts", "network")).started()
+    guest = container("sh", "-c", "hostname; exec sleep 1000", change=sharing(host, "uts", "network")).started()
     third = container("hostname", change=sharing(guest, "uts")).started()
     assert (third.ended(), third.output) == (0, b"the-pod\n")
     assert guest.output == b"the-pod\n"
@@ -207,7 +207,7 @@ def test_another_users_container_is_not_shared_with(container: MakeContainer, ho
 
 
 def test_a_process_that_is_no_containers_changes_nothing(container: MakeContainer, host: Container) -> None:
-    other = subprocess.Popen(["unshare", "--net", "sleep", "60"])
+    other = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
     try:
         change = sharing(host, "network")
 
@@ -227,7 +227,7 @@ def test_a_process_that_is_no_containers_changes_nothing(container: MakeContaine
 def both(container: MakeContainer, host: Container) -> tuple[Container, Container, Container]:
     """A host, a guest that ends itself when it is asked to, and one that isn't to be asked."""
     polite = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done"
-    guests = [container("sh", "-c", script) for script in (polite, "trap '' TERM; echo ready; exec sleep 60")]
+    guests = [container("sh", "-c", script) for script in (polite, "trap '' TERM; echo ready; exec sleep 1000")]
     for guest in guests:
         change_config(guest, sharing(host, "network", "ipc", "uts"))
         guest.started().wait_for_output(b"ready\n")
@@ -261,7 +261,7 @@ def test_the_job_ends_with_its_own_container_and_what_is_in_it_before(
         assert polite.ended() == 3
         assert b"bye\n" in polite.output
     assert stubborn.ended() in ((137, 143) if how == "scancel" else (137,))
-    wait_until(lambda: job not in slurm.jobs(), "the job has gone", 20)
+    wait_until(lambda: job not in slurm.jobs(), "the job has gone")
     if how != "scancel":
         assert slurm.containers_on_nodes(job) == []
 

@@ -87,7 +87,7 @@ OF_CGROUPS = ("pause", "resume", *_LOOKING)
 
 @pytest.mark.parametrize("move", MATRIX, ids=lambda move: f"{move.operation}-when-{move.status}")
 def test_an_operation_in_a_status(move: Move, container: MakeContainer, request: pytest.FixtureRequest) -> None:
-    one = container("sleep", "60")
+    one = container("sleep", "1000")
     if not one.runtime.is_scrun and (move.status == "creating" or move[:2] in OURS):
         pytest.skip("crun: never creating for long; deletes only what is stopped")
     if not one.runtime.is_scrun and (move.status == "paused" or move.operation in OF_CGROUPS):

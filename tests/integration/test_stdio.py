@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import MakeContainer
-from .waiting import read_until
+from .waiting import PATIENCE, read_until
 
 MEGABYTES = 5
 
@@ -129,7 +129,7 @@ def test_output_nobody_reads_any_more_ends_who_writes_it(container: MakeContaine
     os.close(pipe[1])
     read_until(pipe[0], b"more\n")
     os.close(pipe[0])
-    assert one.ended(timeout=30) != 0
+    assert one.ended() != 0
 
 
 def test_standard_error_that_is_a_socket_arrives(container: MakeContainer, directory: Path) -> None:
@@ -140,9 +140,9 @@ def test_standard_error_that_is_a_socket_arrives(container: MakeContainer, direc
         argv = one.runtime.argv("create", "--bundle", str(one.bundle), one.id)
         process = one.runtime.user.start(*argv, stdout=there.fileno(), stderr=there.fileno())
         there.close()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
         one.call("start").ok()
-        here.settimeout(30)
+        here.settimeout(PATIENCE)
         got = b""
         while data := here.recv(4096):
             got += data

@@ -17,7 +17,7 @@ import pytest
 from .conftest import MakeContainer
 from .oci import Container
 from .rootfs import Config
-from .waiting import read_until
+from .waiting import PATIENCE, read_until
 
 WAIT = "trap 'stty size; echo resized' WINCH; echo ready; while :; do sleep 0.1; done"
 
@@ -32,7 +32,7 @@ def attach(directory: Path) -> Iterator[Attach]:
         listening.bind(str(directory / "console"))
         (directory / "console").chmod(0o777)
         listening.listen()
-        listening.settimeout(30)
+        listening.settimeout(PATIENCE)
 
         def create(one: Container) -> int:
             one.created("--console-socket", str(directory / "console"))
@@ -157,7 +157,7 @@ def test_a_terminal_that_is_closed_ends_the_container(container: MakeContainer, 
     replacement = os.open(os.devnull, os.O_RDWR)
     os.dup2(replacement, master)
     os.close(replacement)
-    one.ended(timeout=30)
+    one.ended()
     one.wait_for("stopped")
 
 

@@ -35,7 +35,7 @@ def test_docker_top_says_what_to_use_instead(
     users = (request.getfixturevalue("alice"), request.getfixturevalue("root"))
     engine = engines.make(name, RUNTIME, *users)
     try:
-        done = engine.call("top", engine.detached("sleep", "60"), *options)
+        done = engine.call("top", engine.detached("sleep", "1000"), *options)
         assert (done.status, done.stdout) == (1, "")
         assert "the container's processes run on a node of Slurm" in done.stderr
         assert "use docker exec CONTAINER ps, or scrun ps" in done.stderr
@@ -48,7 +48,7 @@ def test_docker_top_says_what_to_use_instead(
 def test_podman_top_says_where_to_look(user: str, request: pytest.FixtureRequest) -> None:
     engine = Engine("podman", request.getfixturevalue(user), "scrun")
     try:
-        name = engine.detached("sleep", "60")
+        name = engine.detached("sleep", "1000")
         container_id = engine.inspect(name)["Id"]
         header, row = engine.call("top", name).ok().stdout.splitlines()
         assert header.split()[-1] == "COMMAND"
@@ -68,7 +68,7 @@ def test_podman_top_with_options_of_ps_says_where_to_look(
     # podman runs this host's ps in the pid namespace of the pid file's process then.
     engine = Engine("podman", request.getfixturevalue(user), "scrun")
     try:
-        name = engine.detached("sleep", "60")
+        name = engine.detached("sleep", "1000")
         container_id = engine.inspect(name)["Id"]
         (_, row) = engine.call("top", name, *options).ok().stdout.splitlines()
         assert "1" in row.split()[:2]
@@ -85,7 +85,7 @@ def test_root_who_copies_into_a_running_container_does_not_reach_this_host(root:
     target = Path(f"/tmp/scrun-test-{uuid.uuid4().hex[:8]}")
     source = root.write(tmp_path / "secret", "secret\n")
     try:
-        name = engine.detached("sleep", "60")
+        name = engine.detached("sleep", "1000")
         for where in (str(target), "/made-by-cp"):
             done = engine.call("cp", str(source), f"{name}:{where}")
             assert done.status != 0
@@ -119,7 +119,7 @@ def sharing(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 def _created(engine: Engine, tree: Path, *options: str) -> str:
     """A container whose image has those files too."""
-    words = engine.words(*options, command=("sleep", "60"))
+    words = engine.words(*options, command=("sleep", "1000"))
     engine.call("create", *words[1:]).ok()
     engine.call("cp", f"{tree}/.", f"{engine.made[-1]}:/").ok()
     return engine.made[-1]
@@ -144,7 +144,7 @@ def _root_with_shared_storage(root: User) -> Iterator[dict[str, str]]:
 
 
 def test_a_file_is_copied_into_a_running_container_and_out_of_it(sharing: Engine, private: Path) -> None:
-    name = sharing.detached("sleep", "60")
+    name = sharing.detached("sleep", "1000")
     word = uuid.uuid4().hex
     source = sharing.user.write(private / word, f"in {word}\n")
     for where in (f"/{word}", f"/tmp/{word}"):
@@ -165,7 +165,7 @@ def test_what_is_mounted_in_a_running_container_is_copied_where_it_is_here_too(
         *("-v", f"{writable}:/writable", "-v", f"{read_only}:/read-only:ro"),
         *("-v", f"{private}:/carried", "--tmpfs", "/memory", "-v", "/dev/shm:/nodes"),
     )
-    name = podman.detached("sleep", "60", options=options)
+    name = podman.detached("sleep", "1000", options=options)
     podman.call("cp", str(source), f"{name}:/writable/file").ok()
     assert (writable / "file").read_text() == "copied\n"
     for where in ("/read-only", "/carried", "/memory", "/nodes", "/proc", "/sys", "/dev"):
@@ -179,7 +179,7 @@ def test_what_is_mounted_in_a_running_container_is_copied_where_it_is_here_too(
 
 def test_a_containers_links_lead_nowhere_outside_it(podman: Engine, alice: User, private: Path) -> None:
     source = alice.write(private / "file", "copied\n")
-    name = podman.detached("sleep", "60")
+    name = podman.detached("sleep", "1000")
     podman.call("exec", name, "ln", "-s", str(private), "/link").ok()
     assert podman.call("cp", f"{name}:/link/file", "-").status != 0
     podman.call("cp", str(source), f"{name}:/link/other")
@@ -206,48 +206,39 @@ def test_files_of_a_container_whose_job_was_queued_are_copied_once_it_runs(
 ) -> None:
     source = alice.write(private / "file", "copied\n")
     queued = ("--env=SCRUN_JOB_NODELIST=node2", "--env=SCRUN_CREATE_TIMEOUT=1")
-    name = podman.detached("sh", "-c", "echo runs; sleep 60", options=queued)
+    name = podman.detached("sh", "-c", "echo runs; sleep 1000", options=queued)
     assert podman.call("cp", str(source), f"{name}:/file").status != 0
     slurm.release(held_node)
-    wait_until(lambda: "runs" in podman.call("logs", name).stdout, "the container runs", 60)
+    wait_until(lambda: "runs" in podman.call("logs", name).stdout, "the container runs")
     podman.call("cp", str(source), f"{name}:/file").ok()
     assert podman.call("exec", name, "cat", "/file").ok().stdout == "copied\n"
 
 
-@pytest.mark.parametrize("user", ["alice", "root"])
+@pytest.fixture(params=["alice", "root"])
+def either_podman(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """podman, rootless and not."""
+    engine = Engine("podman", request.getfixturevalue(request.param), "scrun")
+    yield engine
+    engine.clean_up()
+
+
 @pytest.mark.parametrize("killed", ["anchor", "stand-in"])
 @pytest.mark.parametrize("options", [(), ("--network=none",)], ids=["", "no network"])
+@pytest.mark.parametrize("conmon", [True, False], ids=["", "no conmon"])
 def test_anchor_and_stand_in_of_a_podman_are_still_each_others_guard(
-    user: str, killed: str, options: tuple[str, ...], request: pytest.FixtureRequest
+    either_podman: Engine, killed: str, options: tuple[str, ...], conmon: bool
 ) -> None:
     # The stand-in has namespaces of its own, and must still find what ends a job; or the guard that it has outside.
-    engine = Engine("podman", request.getfixturevalue(user), "scrun")
-    try:
-        name = engine.detached("sleep", "60", options=options)
-        record = _record(engine, name)
-        assert record["pid"] == engine.inspect(name)["State"]["Pid"]
-        os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
-        assert engine.exit_code(name) == 137
-        _assert_all_ends(record)
-    finally:
-        engine.clean_up()
-
-
-@pytest.mark.parametrize("user", ["alice", "root"])
-@pytest.mark.parametrize("killed", ["anchor", "stand-in"])
-@pytest.mark.parametrize("options", [(), ("--network=none",)], ids=["", "no network"])
-def test_they_are_though_conmon_is_not_there_to_have_the_container_deleted(
-    user: str, killed: str, options: tuple[str, ...], request: pytest.FixtureRequest
-) -> None:
-    engine = Engine("podman", request.getfixturevalue(user), "scrun")
-    try:
-        name = engine.detached("sleep", "60", options=options)
-        record = _record(engine, name)
-        os.kill(engine.inspect(name)["State"]["ConmonPid"], signal.SIGKILL)
-        os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
-        _assert_all_ends(record)
-    finally:
-        engine.clean_up()
+    # conmon would have the container deleted, but they need none for it.
+    name = either_podman.detached("sleep", "1000", options=options)
+    record, state = _record(either_podman, name), either_podman.inspect(name)["State"]
+    assert record["pid"] == state["Pid"]
+    if not conmon:
+        os.kill(state["ConmonPid"], signal.SIGKILL)
+    os.kill(record["anchor" if killed == "anchor" else "pid"], signal.SIGKILL)
+    if conmon:
+        assert either_podman.exit_code(name) == 137
+    _assert_all_ends(record)
 
 
 def _record(engine: Engine, name: str) -> dict[str, Any]:
@@ -256,33 +247,28 @@ def _record(engine: Engine, name: str) -> dict[str, Any]:
 
 
 def _assert_all_ends(record: dict[str, Any]) -> None:
-    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone", 20)
+    wait_until(lambda: record["job"] not in slurm.jobs(), "the job has gone")
     for pid in (record["step_pid"], record["anchor"], record["pid"]):
-        wait_until(functools.partial(_has_gone, pid), "no process is left", 20)
+        wait_until(functools.partial(_has_gone, pid), "no process is left")
 
 
 def _has_gone(pid: int) -> bool:
     return not processes.is_running(pid)
 
 
-@pytest.mark.parametrize("user", ["alice", "root"])
-def test_signals_and_exit_statuses_pass_a_podmans_stand_in(user: str, request: pytest.FixtureRequest) -> None:
+def test_signals_and_exit_statuses_pass_a_podmans_stand_in(either_podman: Engine) -> None:
     # It is the first process of its pid namespace, which gets only the signals that it has asked for.
-    engine = Engine("podman", request.getfixturevalue(user), "scrun")
-    try:
-        script = "trap 'exit 42' TERM; trap 'echo told' USR1; echo ready; while :; do sleep 0.1; done"
-        name = engine.detached("sh", "-c", script, ready="ready")
-        pid = engine.inspect(name)["State"]["Pid"]
-        os.kill(pid, signal.SIGUSR1)
-        wait_until(lambda: "told" in engine.call("logs", name).stdout, "the signal has come", 20)
-        os.kill(pid, signal.SIGTERM)
-        assert engine.exit_code(name) == 42
-    finally:
-        engine.clean_up()
+    script = "trap 'exit 42' TERM; trap 'echo told' USR1; echo ready; while :; do sleep 0.1; done"
+    name = either_podman.detached("sh", "-c", script, ready="ready")
+    pid = either_podman.inspect(name)["State"]["Pid"]
+    os.kill(pid, signal.SIGUSR1)
+    wait_until(lambda: "told" in either_podman.call("logs", name).stdout, "the signal has come")
+    os.kill(pid, signal.SIGTERM)
+    assert either_podman.exit_code(name) == 42
 
 
 def test_an_engines_call_finds_the_refusal_in_its_log(container: MakeContainer) -> None:
-    one = container("sleep", "60").started()
+    one = container("sleep", "1000").started()
     log = one.directory / "log.json"
     done = one.runtime.run("--log", str(log), "--log-format", "json", "ps", "--format", "json", one.id)
     assert (done.status, done.stdout) == (1, "")

@@ -27,7 +27,7 @@ def refused(done: Done) -> str:
 @pytest.fixture
 def running(container: MakeContainer) -> Container:
     """A container with a time limit of an hour."""
-    return container("sleep", "60").started(env={"SCRUN_TIMELIMIT": "60"})
+    return container("sleep", "1000").started(env={"SCRUN_TIMELIMIT": "60"})
 
 
 def test_the_time_limit_of_a_running_job_can_be_lowered(running: Container) -> None:
@@ -45,7 +45,7 @@ def test_a_user_cannot_raise_it_and_slurm_says_so(running: Container) -> None:
 
 
 def test_root_can_raise_it(container: MakeContainer, root: User) -> None:
-    one = container("sleep", "60", user=root).started(env={"SCRUN_TIMELIMIT": "60"})
+    one = container("sleep", "1000", user=root).started(env={"SCRUN_TIMELIMIT": "60"})
     one.call("update", options=["--time-limit=1-0"]).ok()
     assert slurm.job_fields(one.record["job"])["TimeLimit"] == "1-00:00:00"
 
@@ -85,12 +85,12 @@ def test_a_limit_is_refused_by_name(running: Container) -> None:
 
 def test_docker_changes_a_restart_policy(docker: Engine) -> None:
     # docker sends an empty document then. On a host without the cgroup controllers it never sends another.
-    name = docker.detached("sleep", "60")
+    name = docker.detached("sleep", "1000")
     docker.call("update", "--restart=no", name).ok()
 
 
 def test_podman_is_refused_a_limit_by_name(podman: Engine) -> None:
-    name = podman.detached("sleep", "60")
+    name = podman.detached("sleep", "1000")
     done = podman.call("update", "--cpus", "2", name)
     assert done.status != 0
     assert "can't change cpu.quota, cpu.period of container" in done.stderr
@@ -98,6 +98,6 @@ def test_podman_is_refused_a_limit_by_name(podman: Engine) -> None:
 
 
 def test_podman_may_repeat_the_limits_of_create(podman: Engine) -> None:
-    name = podman.detached("sleep", "60", options=("--memory", "64m"))
+    name = podman.detached("sleep", "1000", options=("--memory", "64m"))
     podman.call("update", "--memory", "64m", name).ok()
     assert "can't change memory.limit" in podman.call("update", "--memory", "32m", name).stderr

@@ -12,8 +12,12 @@ import pytest
 
 T = TypeVar("T")
 
+# Seconds. It measures nothing: what hasn't come by then, on a machine with too much to do, never comes. What is waited
+# for must not come by itself meanwhile: a container that is to be ended sleeps for longer.
+PATIENCE = 60.0
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+
+def wait_until(condition: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:
     """What ``condition`` returns, once that is true; after ``timeout`` seconds the test fails, saying ``what``."""
     deadline = time.monotonic() + timeout
     while True:
@@ -24,7 +28,7 @@ def wait_until(condition: Callable[[], T], what: str, timeout: float = 10.0) -> 
         time.sleep(0.02)
 
 
-def read_until(descriptor: int, wanted: bytes, timeout: float = 20.0) -> bytes:
+def read_until(descriptor: int, wanted: bytes, timeout: float = PATIENCE) -> bytes:
     """What arrives on a descriptor, up to and with ``wanted``; what comes with it in one piece is kept as well."""
     got = b""
     deadline = time.monotonic() + timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from scrun.lifecycle.loop import Loop
 settings.register_profile("scrun", max_examples=100, deadline=None, derandomize=True, database=None)
 settings.load_profile("scrun")
 
-TOO_LONG = 20  # seconds until a test that hangs is ended; none measures time
+TOO_LONG = 60  # seconds until a test that hangs is ended; none measures time
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +36,14 @@ def never_hangs() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def no_child_left() -> Iterator[None]:
+    """A child that one test leaves would be what another one waits for."""
+    yield
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 @pytest.fixture
@@ -112,6 +121,21 @@ def fork() -> Iterator[Callable[..., int]]:
                 os.waitpid(pid, 0)
         except ChildProcessError:
             pass  # the test has waited for it
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """This process is what conmon is: the parent of what its children leave."""
+    libc = ctypes.CDLL(None)
+    assert not libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    assert not libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+        os.waitpid(int(pid), 0)
+
+
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 @pytest.fixture

@@ -161,6 +161,7 @@ RESIDENT_OURS = {
         "processes",
         "spawn",
         "standin",
+        "standin_link",
     ),
     *("status", "stdio", "step", "wire", "worker"),
 }

@@ -259,3 +259,14 @@ def test_when_all_of_path_is_out_of_sight_bin_is_the_best_guess(rootfs: Path) ->
     hidden = [tmpfs("/usr"), tmpfs("/bin")]
     assert resolve(rootfs, "anything", *hidden) == "/bin/anything"
     assert resolve(rootfs, "anything", *hidden, env="PATH=/usr/sbin:/usr/bin") == "/usr/sbin/anything"
+
+
+def test_what_is_bound_below_a_mount_that_cannot_be_seen_can_be(rootfs: Path, tmp_path: Path) -> None:
+    tool = program(tmp_path / "tools/tool")
+    mounts = [tmpfs("/app"), bind(tool.parent, "/app/deep/bin")]
+    assert resolve(rootfs, "/app/deep/bin/tool", *mounts) == "/app/deep/bin/tool"
+    assert resolve(rootfs, "/app/deep/lib/tool", *mounts) == "/app/deep/lib/tool", "the node has the last word"
+    with pytest.raises(ExecutableNotFound):
+        resolve(rootfs, "/app/deep/bin/nosuch", *mounts)
+    with pytest.raises(ExecutableNotPermitted, match="is a directory"):
+        resolve(rootfs, "/app/deep", *mounts)

@@ -243,6 +243,27 @@ def test_when_the_stand_in_is_killed_the_container_ends(rehearse: Rehearse, exit
     assert processes.start_time(step) == 0
 
 
+def test_a_kill_that_srun_forgets_because_its_step_is_only_starting_reaches_the_container_once_that_runs(
+    rehearse: Rehearse, script: Callable[..., str], fork: Fork, exit_code: Wait, tmp_path: Path
+) -> None:
+    runtime = script('echo "$*" >killed', "crun")
+    wait = "timeout 30 sh -c 'until [ -e {} ]; do sleep 0.01; done'"
+    beside = 'while [ "$1" != -- ]; do shift; done; shift; SLURMD_NODENAME=n1 exec "$@"'
+    srun = f"trap '' TERM; : >deaf; {wait.format('told')}; {STARTED}; {wait.format('killed')}; exit 0"
+    made = rehearse(f'case "$*" in *--overlap*) {beside} ;; esac; {srun}')
+    made.create()
+    made.cue({"ready": {**READY, "runtime": {"kind": "crun", "command": runtime, "name": "%j.%s.%t"}}})
+    assert made.from_creator.next() == {"created": True}
+    starting = fork(lambda: made.start() != {"started": True})
+    while not (tmp_path / "deaf").exists():
+        pass
+    assert control.ask(made.container, {"do": "kill", "signal": 9}) == {"sent": 9}
+    (tmp_path / "told").touch()
+    assert made.status() == 137
+    assert (tmp_path / "killed").read_text() == "kill 42.3.0 9\n"
+    assert exit_code(starting) == 0
+
+
 def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse) -> None:
     made = rehearse("exit 0")
     made.create(terminal=True, console_socket="/nosuch", console_size=None)

@@ -257,3 +257,19 @@ def test_removal_enters_nothing_that_is_mounted_below(container: Container, tmp_
         assert (below / "theirs").exists()
     finally:
         subprocess.run(["umount", below], check=True)
+
+
+def test_a_directory_that_another_create_took_for_half_made_before_it_was_locked_is_made_anew(tmp_path: Path) -> None:
+    class Late(Container):
+        removals = 0
+
+        def lock(self, *, wait: bool) -> bool:
+            if not Late.removals:
+                Late.removals += 1
+                os.rmdir(self.path)
+            return super().lock(wait=wait)
+
+    claimed = Late.claim(str(tmp_path), "box")
+    assert (Late.removals, os.path.isdir(claimed.path)) == (1, True)
+    assert claimed.is_in_place()
+    os.close(claimed.descriptor)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scrun.errors import UsageError, WrongStatus
+from scrun.errors import AnchorSilent, UsageError, WrongStatus
 from scrun.lifecycle import control, pause, resume, wire
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
@@ -34,6 +37,9 @@ class FakeAnchor:
             answer(wire.failure(WrongStatus("container not running")))
         else:
             answer({"sent": number})
+
+    def waits_for(self) -> str:
+        return "so much to do"
 
     def at_end(self, answer: Answer) -> None:
         self.waiting.append(answer)
@@ -194,6 +200,64 @@ def test_an_anchor_that_goes_away_has_given_no_answer(container: Container, fork
 def test_what_is_no_socket_is_no_anchor(container: Container) -> None:
     os.mkdir(container.child("anchor.sock"))
     assert control.ask(container, {"do": "start"}) is None
+
+
+class Busy(FakeAnchor):
+    """One that needs some time for a signal."""
+
+    def kill(self, number: int, answer: Answer) -> None:
+        self.loop.after(0.3, lambda: answer({"sent": number}))
+
+
+def test_an_answer_may_take_long_while_the_anchor_answers_pings(container: Container, fork: Callable[..., int]) -> None:
+    _serve(container, fork, anchor=Busy())
+    said: list[str] = []
+    request = {"do": "kill", "signal": 15}
+    assert control.ask(container, request, patience=0.05, silence=10, waits=said.append) == {"sent": 15}
+    assert said == ["so much to do"], "once"
+
+
+def test_an_anchor_of_an_older_scrun_is_there_too(
+    container: Container, fork: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve = control._Connection._serve
+
+    def without_ping(self: control._Connection, message: Message) -> None:
+        serve(self, {"do": "unknown"} if message["do"] == "ping" else message)
+
+    monkeypatch.setattr(control._Connection, "_serve", without_ping)
+    _serve(container, fork, anchor=Busy())
+    assert control.ask(container, {"do": "kill", "signal": 15}, patience=0.05, silence=10) == {"sent": 15}
+
+
+@pytest.mark.parametrize("waiting", [0, 10])
+def test_an_anchor_that_hangs_is_told_from_one_that_is_busy(container: Container, waiting: int) -> None:
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as others:
+        listening.bind(container.child("anchor.sock"))
+        listening.listen(5)
+        for _ in range(waiting):  # more than are let in
+            one = others.enter_context(socket.socket(socket.AF_UNIX))
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                one.connect(container.child("anchor.sock"))
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(
+            AnchorSilent, match=r"'box' doesn't answer: .* scrun delete --force box ends it all the same"
+        ):
+            control.ask(container, {"do": "start"}, patience=0.05, silence=0.05)
+        assert os.listdir("/proc/self/fd") == before
+
+
+def test_an_anchor_that_was_stopped_goes_on_when_it_is_asked(
+    container: Container, fork: Callable[..., int], tmp_path: Path
+) -> None:
+    _serve(container, fork)
+    (child,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    os.kill(int(child), signal.SIGSTOP)
+    os.waitpid(int(child), os.WUNTRACED)
+    opened = Container.open(str(tmp_path / "root"), "box")  # by a caller who doesn't share the anchor's lock
+    assert control.ask(opened, {"do": "start"}, patience=0.05, silence=10) == {"started": True}
+    os.close(opened.descriptor)
 
 
 NOBODY = 65534

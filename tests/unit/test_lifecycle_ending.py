@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from scrun.errors import ScrunError
-from scrun.lifecycle import ending, wire
+from scrun.errors import ScrunError, SlurmUnreachable
+from scrun.lifecycle import ending, overtime, wire
 from scrun.lifecycle.container import Container
+from scrun.lifecycle.loop import Loop
 
 Message = dict[str, Any]
 PLAN: Message = {"script": "s", "lua": "", "staging": {}, "more": "that stage_out has no use for"}
@@ -36,6 +37,9 @@ class FakeWorker:
 
     def last_words(self, otherwise: str) -> str:
         return otherwise
+
+    def cancel(self) -> None:
+        self.told.append({"cancel": True})
 
 
 class Ending(ending.Ending):
@@ -91,16 +95,6 @@ def test_a_container_that_changed_nothing_is_kept_by_nobody_and_its_job_goes_aft
     worker.ends()
     assert made.happened == [BACK, RELEASED]
     assert (owing.record["stage_out_owed"], owing.record["released"]) == (False, True)
-
-
-def test_what_was_made_for_slurmstepds_mount_has_gone_when_the_files_are_back(
-    container: Container, tmp_path: Path
-) -> None:
-    mounted = tmp_path / "var/spool/slurmd/oci-job7-1"
-    mounted.mkdir(parents=True)
-    container.record.update(rootfs=str(tmp_path), spool_mount=["/var/spool/slurmd", "/var"], job=7, step="1")
-    Ending(container).begin(PLAN)
-    assert not (tmp_path / "var").exists()
 
 
 @pytest.mark.parametrize("staged", [{"node_parent": "/tmp"}, {"copies": [["/nosuch", "/etc/hosts", 1, 1]]}])
@@ -252,3 +246,83 @@ def test_one_that_dies_when_he_has_begun_is_a_hook_that_failed(owing: Container)
     stager.says({"begun": True})
     stager.ends()
     assert made.happened == [("files back", "stage_out ended without an answer")]
+
+
+# --- one that never ends
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Callable[[], bool], Callable[[], None]]]:
+    """What :mod:`overtime` was asked for: whether stage_out is over, and what gives it up."""
+    asked: list[tuple[Callable[[], bool], Callable[[], None]]] = []
+    monkeypatch.setattr(overtime, "watch", lambda _loop, _container, *calls: asked.append(calls))
+    return asked
+
+
+@pytest.mark.parametrize("job_owned", [True, False])
+def test_a_stage_out_that_is_waited_for_is_given_up_and_what_it_leaves_removed(
+    job_owned: bool, owing: Container, watched: list[tuple[Callable[[], bool], Callable[[], None]]]
+) -> None:
+    owing.record.update(hold=True, job_owned=job_owned)
+    made = Ending(owing)
+    made.begin(PLAN)
+    made.hurry()
+    made.hurry()
+    ((is_over, give_up),) = watched
+    assert not is_over()
+    assert made.waits_for() == "stage_out goes on, which brings its changes back: scancel 7 has them given up"
+    give_up()
+    assert made.made[0].told[1:] == [{"cancel": True}]
+    made.made[0].ends()
+    error = "stage_out was given up, since job 7 has ended: what it had to do isn't done"
+    assert (made.happened, is_over(), made.waits_for()) == ([("files back", error)], True, "")
+    made.release(None)
+    order = {"left": owing.record, **({"job": 7, "status": None} if job_owned else {})}
+    assert [(worker.work, worker.told) for worker in made.made[1:]] == [("release", [order])]
+    made.made[1].says({"released": 7})
+    made.made[1].ends()
+    assert made.happened[1:] == [RELEASED]
+
+
+def test_nobody_looks_at_the_job_of_a_container_that_waits_for_no_stage_out(
+    container: Container, watched: list[tuple[Callable[[], bool], Callable[[], None]]]
+) -> None:
+    container.record.update(job=7, job_owned=True)
+    made = Ending(container)
+    made.begin(PLAN)
+    made.release(0)
+    made.hurry()
+    assert watched == []
+
+
+@pytest.mark.parametrize("answers", [["gone"], ["there", "gone"], ["unreachable", "gone"]])
+def test_it_is_given_up_when_its_job_has_ended_and_not_before(
+    answers: list[str], container: Container, loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"gone": {"gone": True}, "there": {"gone": False}, "unreachable": wire.failure(SlurmUnreachable("down"))}
+    left = [*answers]
+
+    class Look(FakeWorker):
+        def __init__(self, _loop: Loop, _container: Container, work: str, **callbacks: Callable[..., None]) -> None:
+            super().__init__(work)
+            self.callbacks = callbacks
+
+        def send(self, message: Message) -> None:
+            assert (self.work, message) == ("look", {"job": 7})
+            self.callbacks["said"](said[left.pop(0)])
+            self.callbacks["ended"]()
+
+    monkeypatch.setattr(overtime, "Worker", Look)
+    monkeypatch.setattr(overtime, "LOOK", 0.001)
+    monkeypatch.setattr(overtime, "GRACE", 0.001)
+    container.record["job"] = 7
+    overtime.watch(loop, container, lambda: False, loop.stop)
+    loop.run()
+    assert left == []
+
+
+def test_one_that_ends_by_itself_is_let_be(container: Container, loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overtime, "LOOK", 0.001)
+    overtime.watch(loop, container, lambda: True, lambda: pytest.fail("it is over"))
+    loop.after(0.05, loop.stop)
+    loop.run()

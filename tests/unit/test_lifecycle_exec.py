@@ -73,6 +73,13 @@ def on_a_node(script: Callable[..., str], tmp_path: Path) -> Iterator[Callable[.
 Start = Callable[..., subprocess.Popen[str]]
 
 
+def watch(on_a_node: Start, token: str) -> tuple[int, str, str]:
+    """Watch a process that is there or comes; the watcher's exit status, and what it said."""
+    while (watching := on_a_node(exec_script.watch(RECORD, token))).wait() == exec_script.NOT_SEEN:
+        pass
+    return (watching.returncode, *watching.communicate())
+
+
 def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_the_answer(
     on_a_node: Start, token: str, tmp_path: Path
 ) -> None:
@@ -176,7 +183,7 @@ def test_the_process_has_the_umask_that_its_runtime_was_called_with(on_a_node: S
 def test_when_its_job_is_ended_by_a_signal_nothing_is_left_on_the_node(on_a_node: Start, token: str) -> None:
     text = exec_script.run(RECORD, token, watched=False)
     running = on_a_node(text, f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}")
-    assert on_a_node(exec_script.watch(RECORD, token)).wait() == 0
+    assert watch(on_a_node, token) == (0, "", "")
     (made,) = directories(token)
     pid = int((made / "pid").read_text())
     running.terminate()  # slurmd's signal goes to both
@@ -202,16 +209,18 @@ def test_a_process_that_could_not_be_run_is_255_at_once_when_nobody_watches(on_a
     ],
 )
 def test_who_watches_learns_why_it_could_not_be_run(on_a_node: Start, token: str, runtime: str, said: str) -> None:
-    watching = on_a_node(exec_script.watch(RECORD, token))
     running = on_a_node(exec_script.run(RECORD, token, watched=True), runtime, SCRUN_EXEC_PROCESS="{}")
-    assert (watching.wait(), *watching.communicate()) == (exec_script.NOT_RUN, said, "")
+    assert watch(on_a_node, token) == (exec_script.NOT_RUN, said, "")
     assert running.wait() == 255
+
+
+def test_who_watches_what_is_not_there_does_not_take_it_for_one_that_runs(on_a_node: Start, token: str) -> None:
+    assert on_a_node(exec_script.watch(RECORD, token)).wait() == exec_script.NOT_SEEN
 
 
 def test_who_watches_is_told_of_a_process_that_runs_while_it_runs(on_a_node: Start, token: str) -> None:
     running = on_a_node(exec_script.run(RECORD, token, watched=True), f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}")
-    watching = on_a_node(exec_script.watch(RECORD, token))
-    assert watching.wait() == 0
+    assert watch(on_a_node, token) == (0, "", "")
     sending = on_a_node(exec_script.send(RECORD, token, signal.SIGKILL))
     assert (sending.wait(), *sending.communicate()) == (0, "", "")
     assert running.wait() == 137
@@ -238,7 +247,7 @@ def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(
     running = on_a_node(
         exec_script.run(RECORD, token, watched=False), f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}"
     )
-    assert on_a_node(exec_script.watch(RECORD, token)).wait() == 0
+    assert watch(on_a_node, token) == (0, "", "")
     assert not left.exists()
     (its_own,) = directories(token, 42)
     other = exec_script.run(RECORD, f"{token}-other", watched=False)
@@ -293,13 +302,34 @@ def test_only_a_container_that_runs_can_run_more(container: Container, written: 
 
 
 def test_one_that_is_paused_can_when_that_is_said(container: Container) -> None:
-    container.record.update(status="paused", step="0")
+    container.record.update(status="paused", step="0", nodes="n1")
     lifecycle_exec.check(container, lifecycle_exec.Options(ignore_paused=True))
 
 
-def test_one_without_a_step_is_queued(container: Container) -> None:
+def test_one_without_nodes_is_queued(container: Container) -> None:
     container.record.update(status="running", job=42)
     with pytest.raises(WrongStatus, match="its job 42 is queued"):
+        lifecycle_exec.check(container, lifecycle_exec.Options())
+
+
+def test_one_that_is_being_started_is_waited_for(
+    container: Container, fork: Callable[..., int], exit_code: Callable[[int], int]
+) -> None:
+    container.record.update(status="running", job=42, nodes="n1")
+    container.save()
+    waiting = fork(lifecycle_exec.check, container, lifecycle_exec.Options())
+    container.record["step"] = "0"
+    container.save()
+    assert exit_code(waiting) == 0
+
+
+def test_one_that_is_being_started_is_not_waited_for_for_ever(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle_exec, "STARTING", 0.05)
+    container.record.update(status="running", job=42, nodes="n1")
+    container.save()
+    with pytest.raises(WrongStatus, match="container not running: it is starting"):
         lifecycle_exec.check(container, lifecycle_exec.Options())
 
 
@@ -384,3 +414,58 @@ def test_when_the_stand_in_is_killed_the_session_ends_its_step_and_itself(
     assert (wire.Reader(channel).next() or {})["do"] == "step"
     os.close(channel)
     assert exit_code(pid) == 0
+
+
+@pytest.fixture
+def ordered(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Have a process run in a container with one program, /bin/tool, as far as the order to the session."""
+    (tmp_path / "rootfs/bin").mkdir(parents=True)
+    (tmp_path / "rootfs/bin/tool").touch(0o755)
+    process = {"args": ["tool"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]}
+    config = {"ociVersion": "1.2.0", "process": process, "root": {"path": "rootfs"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    here = {"bundle": str(tmp_path), "rootfs": str(tmp_path / "rootfs"), "config_file": "config.json"}
+    container.record.update(RECORD, status="running", nodes="node1", srun=["srun"], job_environment=[], **here)
+    given: list[dict[str, Any]] = []
+
+    def note(_container: Container, order: dict[str, Any], *_: object) -> int:
+        given.append(order)
+        return 0
+
+    for way in ("_attached", "_detached"):
+        monkeypatch.setattr(lifecycle_exec, way, note)
+
+    def order(*words: str, **options: Any) -> dict[str, Any]:
+        lifecycle_exec.run(container, lifecycle_exec.Options(words, **options), lambda _note: None)
+        return given.pop()
+
+    return order
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "watch"),
+    [
+        (["tool"], {"detach": True}, False),
+        (["nosuch"], {"detach": True}, True),
+        (["tool"], {"detach": True, "cwd": "/nosuch"}, True),
+        (["nosuch"], {}, False),
+    ],
+)
+def test_the_node_is_asked_whether_it_runs_where_nobody_waits_and_it_cannot_be_seen_from_here(
+    words: list[str], options: dict[str, Any], watch: bool, ordered: Callable[..., dict[str, Any]]
+) -> None:
+    assert ordered(*words, **options)["watch"] is watch
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"console_socket": "/nosuch"}, "--console-socket is given but the process wants no terminal: give --tty"),
+        ({"detach": True, "tty": True}, "no terminal of the caller's: give --console-socket"),
+    ],
+)
+def test_a_terminal_without_a_place_for_it_and_a_place_without_one_are_refused(
+    options: dict[str, Any], said: str, ordered: Callable[..., dict[str, Any]]
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        ordered("tool", **options)

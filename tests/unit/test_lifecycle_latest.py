@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_container, needs_mounts
 
+from scrun import identity
 from scrun.lifecycle import latest, network
 from scrun.staging import mount_points, nodes
 from scrun.staging.model import Staged
@@ -165,6 +166,8 @@ def test_mount_points_are_made_and_no_link_is_followed(tmp_path: Path) -> None:
         "mounts": [
             {"destination": "/proc", "type": "proc"},
             {"destination": "/a/b/c", "type": "tmpfs"},
+            {"destination": "/a/b/c/d", "type": "tmpfs"},
+            {"destination": "/proc/sys", "type": "proc"},
             bind(a_file, "/run/x/file"),
             bind(a_file, "/there"),
             bind(outside, "/volume"),
@@ -181,3 +184,12 @@ def test_mount_points_are_made_and_no_link_is_followed(tmp_path: Path) -> None:
     assert (rootfs / "there").read_text() == "content"
     assert list(outside.iterdir()) == []
     assert not (tmp_path / "escaped").exists()
+
+
+@pytest.mark.parametrize(("effective", "real", "needed"), [(0, 2000, True), (0, 0, False), (2000, 2000, False)])
+def test_mount_points_are_made_where_we_are_root_and_the_jobs_user_is_not(
+    effective: int, real: int, needed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: effective)
+    monkeypatch.setattr(identity, "real_uid", lambda: real)
+    assert mount_points.is_needed() is needed

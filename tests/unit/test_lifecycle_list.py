@@ -189,3 +189,10 @@ def test_timestamps_of_ours_are_read(second: int) -> None:
     from scrun.log import timestamp
 
     assert listing.seconds(timestamp(second * 10**9 + 5)) == second
+
+
+def test_one_that_ended_before_its_job_had_nodes_waits_no_longer(root: Path, make: Make) -> None:
+    make("a", **ENDED, job=7)
+    make("b", job=8)
+    queued = {one["id"]: bool(one["queued"]) for one in listing.run(str(root), briefly=True)}
+    assert queued == {"a": False, "b": True}

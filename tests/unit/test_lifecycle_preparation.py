@@ -22,14 +22,7 @@ PLAN: Message = {
     "step_environment": {"SLURM_OVERLAP": "1"},
 }
 NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 1, "environment": [], "gpus": []}
-STAGED = {
-    "staged": {},
-    "bundle": "/b",
-    "rootfs": "/b/r",
-    "networked": "",
-    "spool mount": ["/var/spool/slurmd", ""],
-    "hold": False,
-}
+STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 
 

@@ -77,6 +77,19 @@ def test_a_process_that_could_not_be_run_is_no_started_one_although_its_step_has
     assert end == said
 
 
+def test_a_process_whose_step_is_slower_to_start_than_the_watchers_is_watched_again(told: Told) -> None:
+    again = f"[ -e once ] || {{ : >once; exit {exec_script.NOT_SEEN}; }}; : >again; {WATCH_REFUSED}"
+    wait = "timeout 30 sh -c 'until [ -e again ]; do sleep 0.01; done'"
+    said, end = told(f"{wait}; {STARTED}; : >started; exit 1", again)
+    assert said == end == wire.failure(NodeRuntimeError(REFUSED))
+
+
+def test_a_process_that_has_ended_before_it_was_seen_has_run(told: Told) -> None:
+    watch = f"timeout 30 sh -c 'until [ -e ended ]; do sleep 0.01; done'; exit {exec_script.NOT_SEEN}"
+    said, end = told(f"{STARTED}; : >ended; exit 7", watch)
+    assert (said, end) == ({"started": True}, {"do": "exit", "status": 7})
+
+
 def test_a_process_that_is_watched_has_started_when_the_node_says_so(told: Told) -> None:
     said, end = told(f"{STARTED}; exit 7", "exit 0")
     assert (said, end) == ({"started": True}, {"do": "exit", "status": 7})

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_staging_node import FakeStep, bundle, make_container, needs_mounts, on_node
 
-from scrun.lifecycle import network
-from scrun.lifecycle.work import stage_in
+from scrun.lifecycle import network, wire
+from scrun.lifecycle.container import Container
+from scrun.lifecycle.work import stage_in, stage_out
 from scrun.lifecycle.work.host import Host
 from scrun.lua_hooks import Paths, StageIn
 
@@ -72,3 +76,68 @@ def test_only_tasks_that_share_no_node_run_over_an_image(
         over = [mount["options"] for mount in config["mounts"] if mount["type"] == "overlay"]
         assert len(over) == overlay
         assert not over or ("ro" in over[0]) == readonly
+
+
+class Later:
+    """Checksums that are taken later; ``busy`` is how often it says that it isn't ready."""
+
+    def __init__(self, did: list[str], busy: int) -> None:
+        self._did, self._busy = did, busy
+
+    def begin(self) -> None:
+        self._did.append("begin")
+
+    @property
+    def is_busy(self) -> bool:
+        self._busy -= 1
+        return self._busy >= 0
+
+    def finish(self) -> None:
+        self._did.append("finish")
+
+
+class Job:
+    def __init__(self, did: list[str]) -> None:
+        self._did = did
+
+    def reap(self) -> None:
+        self._did.append("reap")
+
+
+@pytest.fixture
+def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """What a worker does that has staged: with a message for it, with nobody there, or with nothing said."""
+    monkeypatch.setitem(sys.modules, "scrun.lifecycle.work.release", types.SimpleNamespace())
+    monkeypatch.setattr(stage_in, "_LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(stage_in, "STAY", 0)
+
+    def run(message: dict[str, Any] | None, *, there: bool = True, busy: int = 0) -> list[str]:
+        did: list[str] = []
+        monkeypatch.setattr(stage_out, "serve", lambda message, *_: did.append(f"serve {message}"))
+        here, anchor = wire.pair()
+        if message:
+            wire.send(anchor, message)
+        if not there:
+            os.close(anchor)
+        stage_in._stay(wire.Reader(here), here, container, Job(did), [Later(did, busy)])  # type: ignore[arg-type, list-item]
+        os.close(here)
+        if there:
+            os.close(anchor)
+        return did
+
+    return run
+
+
+def test_who_has_staged_runs_stage_out_when_that_is_asked_for_and_what_was_left_for_later_is_done_then(
+    stays: Callable[..., list[str]],
+) -> None:
+    assert stays({"a": 1}) == ["begin", "finish", "serve {'a': 1}"]
+
+
+def test_who_has_staged_goes_with_the_anchor_and_finishes_nothing(stays: Callable[..., list[str]]) -> None:
+    assert stays(None, there=False) == ["begin"]
+
+
+def test_who_has_staged_stays_for_as_long_as_what_was_left_for_later_takes(stays: Callable[..., list[str]]) -> None:
+    assert stays(None) == ["begin", "finish"]
+    assert stays(None, busy=2) == ["begin", "reap", "reap", "finish"]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import ctypes
+import fcntl
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import scrun.slurm
-from scrun.lifecycle import processes, standin, wire
+from scrun.errors import SlurmUnreachable
+from scrun.lifecycle import debtor, processes, standin, wire
 from scrun.lifecycle.container import Container
 
 Fork = Callable[..., int]
@@ -68,21 +69,6 @@ def ready(request: pytest.FixtureRequest, fork: Fork, container: Container, subr
     made = Rehearsed(fork, container)
     _move(made, pid=request.param, network=True)
     return made
-
-
-@pytest.fixture
-def subreaper() -> Iterator[None]:
-    """This process is what conmon is: the parent of what its children leave."""
-    libc = ctypes.CDLL(None)
-    assert not libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    yield
-    assert not libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-    for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-        os.kill(int(pid), signal.SIGKILL)
-        os.waitpid(int(pid), 0)
-
-
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 def _move(standin: Rehearsed, *, pid: bool = False, network: bool = True) -> None:
@@ -215,3 +201,50 @@ def test_the_job_is_given_back_from_the_machines_network_where_slurmctld_can_be_
     made.lose_anchor()
     assert exit_code(made.pid) == 137
     assert (tmp_path / "cancelled").read_text() == f"7 from {os.readlink('/proc/self/ns/net')}"
+
+
+class OutOfReach:
+    """In the place of scrun.slurm.control: slurmctld is down until a file says otherwise."""
+
+    def __init__(self, is_up: Path) -> None:
+        self.is_up = is_up
+
+    def cancel(self, job_id: int) -> None:
+        if not self.is_up.exists():
+            raise SlurmUnreachable("slurmctld can't be reached")
+        self.is_up.write_text(str(job_id))
+
+
+@pytest.mark.parametrize("where", PLACES.values(), ids=PLACES)
+def test_a_job_that_can_not_be_ended_while_slurmctld_is_down_is_ended_when_it_is_up(
+    where: dict[str, bool] | None,
+    fork: Fork,
+    exit_code: Wait,
+    container: Container,
+    subreaper: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    slurm = OutOfReach(tmp_path / "is up")
+    monkeypatch.setitem(sys.modules, "scrun.slurm.control", slurm)
+    monkeypatch.setattr(scrun.slurm, "control", slurm, raising=False)
+    monkeypatch.setattr(debtor, "FIRST_PAUSE", 0.01)
+    made = Rehearsed(fork, container)
+    first = made.pid
+    if where:
+        _move(made, **where)
+    container.record.update(status="running", job=7, job_owned=True)
+    container.save()
+    fcntl.flock(container.descriptor, fcntl.LOCK_UN)  # which create, that has ended, shared
+    made.lose_anchor()
+    stays_itself = where == {"pid": True, "network": False} and made.pid != first
+    if not stays_itself:
+        assert exit_code(made.pid) == 137, "who waits for the container needn't wait for slurmctld"
+    slurm.is_up.touch()
+    if stays_itself:
+        assert exit_code(made.pid) == 137
+    else:
+        container.load()
+        os.waitpid(container.record["debtor"][0], 0)
+    container.load()
+    assert (slurm.is_up.read_text(), container.record["status"], container.record["released"]) == ("7", "stopped", True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import socket
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+import scrun.slurm
 from scrun import OCI_VERSION, operations, verbs
-from scrun.errors import ContainerNotFound, UsageError, WrongStatus
+from scrun.errors import ContainerNotFound, SlurmUnreachable, UsageError, WrongStatus
 from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, NOT_SUPPORTED, Call
-from scrun.lifecycle import delete, pause, resume, start, state
+from scrun.lifecycle import control, debtor, delete, pause, resume, start, state
 from scrun.lifecycle.container import Container
 from scrun.log import Log
 
@@ -72,12 +76,22 @@ def test_only_what_is_paused_can_be_resumed(written: str, container: Container) 
         resume.run(container)
 
 
+@pytest.mark.parametrize(("run", "written"), [(pause.run, "running"), (resume.run, "paused")])
+def test_without_an_anchor_nothing_is_paused_nor_goes_on(
+    run: Callable[[Container], None], written: str, container: Container
+) -> None:
+    container.record["status"] = written
+    with pytest.raises(WrongStatus, match=r"container not (running|paused): it is without its anchor$"):
+        run(container)
+
+
 @pytest.mark.parametrize("written", ["creating", "created", "running", "paused", "stopped"])
 def test_delete_removes_a_container_in_any_status(written: str, left: Container, tmp_path: Path) -> None:
     left.record["status"] = written
     left.save()
-    delete.run(Container.open(str(tmp_path / "root"), "box"))
-    assert os.listdir(tmp_path / "root") == []
+    said: list[str] = []
+    delete.run(Container.open(str(tmp_path / "root"), "box"), lambda _level, text: said.append(text))
+    assert (os.listdir(tmp_path / "root"), said) == ([], [])
 
 
 def _call(command: str, root: Path, *arguments: str, **options: object) -> Call:
@@ -161,7 +175,7 @@ def test_delete_waits_until_nobody_else_holds_the_container(
 ) -> None:
     def remove() -> int:
         os.close(container.descriptor)
-        delete.run(Container.open(str(tmp_path / "root"), "box"))
+        delete.run(Container.open(str(tmp_path / "root"), "box"), print)
         return 7
 
     pid = fork(remove)
@@ -170,6 +184,108 @@ def test_delete_waits_until_nobody_else_holds_the_container(
     fcntl.flock(container.descriptor, fcntl.LOCK_UN)
     assert exit_code(pid) == 7
     assert os.listdir(tmp_path / "root") == []
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["an anchor that hangs", "what stays when its anchor has gone"])
+def test_delete_ends_who_holds_the_container_and_does_nothing(
+    silent: bool,
+    container: Container,
+    tmp_path: Path,
+    fork: Callable[..., int],
+    exit_code: Callable[[int], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(control.ask, "__kwdefaults__", {"patience": 0.05, "silence": 0.05})
+    monkeypatch.setattr(delete, "SILENCE", 0.05)
+    monkeypatch.setattr(delete, "TO_GO", 60.0 if silent else 0.05)
+    if silent:
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(container.child("anchor.sock"))
+        listening.listen()
+    hanging = fork(signal.pause)
+    if silent:
+        listening.close()
+    opened = Container.open(str(tmp_path / "root"), "box")
+    os.close(container.descriptor)
+    looking_on = fork(signal.pause)  # it has the directory open, and no lock of it
+    said: list[str] = []
+    delete.run(opened, lambda _level, text: said.append(text))
+    container.descriptor = opened.descriptor  # for the fixture
+    assert os.listdir(tmp_path / "root") == []
+    assert exit_code(hanging) == -signal.SIGKILL
+    assert len(said) == 1
+    assert said[0].startswith(f"processes {hanging} of container 'box' did nothing for ")
+    assert os.waitpid(looking_on, os.WNOHANG) == (0, 0)
+
+
+def _unexpected(level: str, text: str) -> None:
+    pytest.fail(f"{level}: {text}")
+
+
+def test_delete_has_what_was_stopped_go_on(
+    container: Container,
+    tmp_path: Path,
+    fork: Callable[..., int],
+    exit_code: Callable[[int], int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(delete, "TO_GO", 0.05)
+
+    def stop() -> int:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return 7
+
+    stopped = fork(stop)
+    os.waitpid(stopped, os.WUNTRACED)
+    opened = Container.open(str(tmp_path / "root"), "box")
+    os.close(container.descriptor)
+    delete.run(opened, _unexpected)
+    container.descriptor = opened.descriptor  # for the fixture
+    assert exit_code(stopped) == 7
+    assert os.listdir(tmp_path / "root") == []
+
+
+class OutOfReach:
+    """In the place of scrun.slurm.control, which needs libslurm: slurmctld is down until a file says otherwise."""
+
+    def __init__(self, is_up: Path) -> None:
+        self.is_up = is_up
+
+    def cancel(self, job: int) -> None:
+        if not self.is_up.exists():
+            raise SlurmUnreachable("slurmctld can't be reached")
+        self.is_up.write_text(str(job))
+
+
+@pytest.fixture
+def is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """slurmctld can be reached when that file is there; it has the job that was cancelled last then."""
+    slurm = OutOfReach(tmp_path / "is up")
+    monkeypatch.setitem(sys.modules, "scrun.slurm.control", slurm)
+    monkeypatch.setattr(scrun.slurm, "control", slurm, raising=False)
+    monkeypatch.setattr(debtor, "FIRST_PAUSE", 0.01)
+    return slurm.is_up
+
+
+def test_a_delete_while_slurmctld_is_down_leaves_one_process_that_deletes_it_later(
+    left: Container, tmp_path: Path, is_up: Path, subreaper: None
+) -> None:
+    left.record.update(status="running", job=7, job_owned=True)
+    left.save()
+    debtors = []
+    for _ in range(2):
+        one = Container.open(str(tmp_path / "root"), "box")
+        with pytest.raises(
+            SlurmUnreachable, match="can't be reached: tried again until it answers; the container goes"
+        ):
+            delete.run(one, print)
+        os.close(one.descriptor)
+        left.load()
+        debtors.append(left.record["debtor"][0])
+    assert debtors[0] == debtors[1]
+    is_up.touch()
+    os.waitpid(debtors[0], 0)
+    assert (is_up.read_text(), os.listdir(tmp_path / "root")) == ("7", [])
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -68,6 +69,28 @@ def test_a_message_larger_than_the_sockets_buffer_arrives(
     pid = fork(lambda: int(wire.send(ends[0], message)))
     assert wire.Reader(ends[1]).next() == message
     assert exit_code(pid) == 1
+
+
+def test_the_pieces_of_a_large_message_are_not_looked_at_again_with_each_that_comes(
+    ends: tuple[int, int], fork: Callable[..., int], exit_code: Callable[[int], int]
+) -> None:
+    size = 2 << 20
+    pid = fork(lambda: int(wire.send(ends[0], {"large": "x" * size})))
+    looked_at = 0
+
+    def count(_frame: object, event: str, called: Any) -> None:
+        nonlocal looked_at
+        if event == "c_call" and called.__name__ == "split":
+            looked_at += len(called.__self__)
+
+    sys.setprofile(count)
+    try:
+        message = wire.Reader(ends[1]).next()
+    finally:
+        sys.setprofile(None)
+    assert message
+    assert exit_code(pid) == 1
+    assert size < looked_at < 2 * size
 
 
 class Small(wire.Reader):

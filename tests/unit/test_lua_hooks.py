@@ -279,3 +279,16 @@ def test_an_unknown_lua_is_answered_with_the_known_ones(write: Write) -> None:
 @pytest.mark.parametrize("lua", LUAS)
 def test_the_lua_that_was_asked_for_runs(stage_in: Run, lua: str) -> None:
     stage_in(f"assert(_VERSION == 'Lua {lua}') return 0", lua=lua)
+
+
+def test_a_script_that_goes_on_after_an_interruption_does_nothing_more(write: Write) -> None:
+    class Interrupted(FakeHost):
+        def allocator_command(self, script: str) -> tuple[int, str]:
+            super().allocator_command(script)
+            raise KeyboardInterrupt
+
+    host = Interrupted()
+    script = 'pcall(slurm.allocator_command, "one") pcall(slurm.allocator_command, "two") pcall(slurm.log_info, "said")'
+    with pytest.raises(KeyboardInterrupt):
+        Hooks.load(write(f"{script}\n{NO_OUT}"), host)
+    assert (host.commands, host.logged) == ([("allocator", "one")], [])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,3 +58,28 @@ def test_where_it_finds_none_the_error_says_why(
         fetched.fetch(str(tmp_path), find, patience)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, 0)
+
+
+def _libslurm(monkeypatch: pytest.MonkeyPatch, conf_path: Callable[[str], str]) -> None:
+    """Have libslurm know these paths; it isn't here itself."""
+    monkeypatch.setitem(sys.modules, "scrun.slurm.control", types.SimpleNamespace(conf_path=conf_path))
+
+
+def test_a_file_that_libslurm_names_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slurm.conf").touch()
+    _libslurm(monkeypatch, lambda name: f"{tmp_path}/{name}")
+    assert fetched.fetch(str(tmp_path / "conf")) == f"{tmp_path}/slurm.conf"
+
+
+@pytest.mark.parametrize("slurm_conf", ["/proc/self/fd/{}", "/nosuch/slurm.conf"])
+def test_what_libslurm_holds_in_its_own_memory_is_read_before_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm_conf: str
+) -> None:
+    held = {name: os.memfd_create(name) for name in ("slurm.conf", "oci.conf")}
+    os.write(held["oci.conf"], b"RunTimeRun=x")
+    paths = {"slurm.conf": slurm_conf.format(held["slurm.conf"]), "oci.conf": f"/proc/self/fd/{held['oci.conf']}"}
+    _libslurm(monkeypatch, lambda name: paths.get(name, "/nosuch"))
+    assert fetched.fetch(str(tmp_path / "conf")) == ""
+    assert {file.name: file.read_text() for file in (tmp_path / "conf").iterdir()} == {"oci.conf": "RunTimeRun=x"}
+    for descriptor in held.values():
+        os.close(descriptor)

@@ -118,3 +118,12 @@ def test_which_runtime_it_is_is_known_by_its_name(settings: dict[str, str], kind
 )
 def test_whether_a_hook_is_run_at_the_start_is_known_of_some_runtimes(settings: dict[str, Any], hooks: bool) -> None:
     assert node_runtime.derive(settings)["hooks"] is hooks
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["-b", "--bundle", "-f", "--config", "--console-socket", "--pid-file", "--preserve-fds", "--pidfd-socket"],
+)
+def test_the_value_of_an_option_is_not_taken_for_the_containers_name(option: str) -> None:
+    settings = {"RunTimeRun": f"crun run {option} value --no-pivot %n"}
+    assert node_runtime.command(node_runtime.derive(settings), VALUES) == ("crun", "node1")

@@ -162,18 +162,24 @@ def test_a_slurm_conf_is_read_by_the_same_rules_with_what_it_includes(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("named", "line", "directory"),
+    ("settings", "line", "pattern"),
     [
-        ("/spool/%n/x", "", "/spool"),
-        ("/spool/of/slurm", "SlurmdSpoolDir=/other", "/spool/of/slurm"),
-        ("", "SlurmdSpoolDir = /other/d  # where", "/other/d"),
-        ("", "slurmdspooldir=/var/spool/slurmd.%n", "/var/spool"),
-        ("", "ClusterName=c", "/var/spool/slurmd"),
+        ({"MountSpoolDir": "/spool/%n/x"}, "", "/spool/%n/x"),
+        ({"MountSpoolDir": "/spool/of/slurm", "ContainerPath": "/c"}, "SlurmdSpoolDir=/other", "/spool/of/slurm"),
+        ({"ContainerPath": "/c/%u"}, "SlurmdSpoolDir=/other", "/c/%u/oci-job%j-%s"),
+        ({}, "SlurmdSpoolDir = /other/d  # where", "/other/d/oci-job%j-%s"),
+        ({}, "slurmdspooldir=/var/spool/slurmd.%n", "/var/spool/slurmd.%n/oci-job%j-%s"),
+        ({"MountSpoolDir": "%m/x"}, "ClusterName=c", "/var/spool/slurmd/x"),
+        ({"IgnoreFileConfigJson": True, "MountSpoolDir": "/spool"}, "", ""),
     ],
 )
-def test_where_slurmstepd_mounts_its_files_is_told_as_far_as_can_be_known(
-    tmp_path: Path, named: str, line: str, directory: str
+def test_where_slurmstepd_mounts_its_files_is_told(
+    tmp_path: Path, settings: dict[str, str], line: str, pattern: str
 ) -> None:
     (tmp_path / "slurm.conf").write_text(f"# SlurmdSpoolDir=/no\n{line}\n")
-    assert oci_conf.spool_directory(named, {"SLURM_CONF": str(tmp_path / "slurm.conf")}) == directory
-    assert oci_conf.spool_directory("", {"SLURM_CONF": str(tmp_path / "none")}) == "/var/spool/slurmd"
+    found = oci_conf.spool_mount(settings)
+    assert oci_conf.expand_spool(found, {"SLURM_CONF": str(tmp_path / "slurm.conf")}) == pattern
+
+
+def test_without_a_slurm_conf_the_spool_directory_is_the_default() -> None:
+    assert oci_conf.expand_spool("%m/x", {"SLURM_CONF": "/nosuch/slurm.conf"}) == "/var/spool/slurmd/x"

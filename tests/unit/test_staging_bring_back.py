@@ -265,3 +265,15 @@ def test_what_the_container_made_unwritable_is_removed(tmp_path: Path, bundle: P
     (locked / "in").chmod(0o000)
     locked.chmod(stat.S_IRUSR)
     run.out(bring_back=False)
+
+
+def test_what_another_node_made_in_a_directory_that_this_one_made_anew_stays(tmp_path: Path, bundle: Path) -> None:
+    it = TwoNodes(tmp_path, bundle)
+    for name, rootfs in (("of node1", it.first), ("of node2", it.second)):
+        (rootfs / "results").mkdir()
+        (rootfs / "results" / name).touch()
+        os.setxattr(rootfs / "results", "user.overlay.opaque", b"y")
+    (it.rootfs / "results").mkdir()
+    (it.rootfs / "results/of before").touch()
+    assert it.out() == ""
+    assert sorted(os.listdir(it.rootfs / "results")) == ["of node1", "of node2"]

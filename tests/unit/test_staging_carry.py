@@ -32,6 +32,7 @@ from scrun.staging.stage_in import stage_in
 from scrun.staging.stage_out import discard, stage_out
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = ["bundle"]
@@ -289,3 +290,45 @@ def test_interrupted_transfer_cleans_up_before_the_signal_is_handled(tmp_path: P
     assert running(worker.pid) == []
     assert [os.listdir(node) for node in nodes] == [[], []]
     assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
+
+
+class SharedDirectory(FakeStep):
+    """Two nodes that have the same directory."""
+
+    def __init__(self, scratch: Path, hidden: Sequence[Path]) -> None:
+        super().__init__(scratch, ["node1"], hidden)
+        self.nodes.append("node2")
+
+    def own_dir(self, _node: str) -> Path:
+        return super().own_dir("node1")
+
+
+def test_a_directory_that_two_nodes_share_is_refused_and_nothing_stays_in_it(tmp_path: Path, bundle: Path) -> None:
+    step = SharedDirectory(tmp_path, hidden=[bundle])
+    with pytest.raises(StagingError, match=r"node[12]: .*: is shared with node[12]: name a node_dir"):
+        stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
+    assert os.listdir(on_node(step).parent) == []
+
+
+@pytest.mark.parametrize(("squeue", "stays"), [("echo 7; echo 8", True), ("echo 77; echo 8", False), ("exit 1", True)])
+def test_an_image_stays_for_as_long_as_slurm_may_know_a_job_whose_container_runs_on_it(
+    tmp_path: Path, bundle: Path, squeue: str, stays: bool
+) -> None:
+    step = FakeStep(tmp_path, hidden=[bundle])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/squeue").write_text(f"#!/bin/sh\n{squeue}\n")
+    (tmp_path / "bin/squeue").chmod(0o755)
+    step.path = f"{tmp_path}/bin:{step.path}"
+    images = on_node(step).parent / "images"
+    room = {"cache_dir": str(step.node_dir), "cache_size": "3M"}
+
+    def made(job: int) -> set[str]:
+        """The images that the node has, when that job's container runs on a tree of 2 MB."""
+        (bundle / "rootfs/large").write_bytes(os.urandom(2 << 20))
+        container = make_container(bundle, step)._replace(job_id=job, images=str(tmp_path / "listings"))
+        stage_in(container, step, adapt=as_it_is, log=Notes(), options=room)
+        return {path.parent.name for path in images.glob("*/seal")}
+
+    first = made(7)
+    assert len(first) == 1
+    assert (first <= made(8)) == stays

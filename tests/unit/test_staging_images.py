@@ -469,3 +469,46 @@ def test_a_copy_that_is_used_keeps_its_image_from_being_forgotten(
     os.utime(image, ns=(0, 0))
     images.closest(listed(copy), checksums(copy))
     assert image.stat().st_mtime > 0
+
+
+def test_a_files_label_is_another_in_each_container_and_not_of_its_content(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"security.selinux": b"one", "security.capability": b"none"}
+    monkeypatch.setattr(os, "listxattr", lambda _descriptor: [*values])
+    monkeypatch.setattr(os, "getxattr", lambda _descriptor, key: values[key])
+
+    def checksum() -> bytes:
+        hashing = Hashing(str(root), [b"plain"], "*")
+        hashing.wait()
+        return hashing.found[b"plain"]
+
+    before = checksum()
+    values["security.selinux"] = b"two"
+    assert checksum() == before
+    values["security.capability"] = b"all"
+    assert checksum() != before
+
+
+@pytest.mark.parametrize("last_used", ["near", "far"])
+def test_of_several_images_the_one_that_needs_least_is_taken(root: Path, images: Images, last_used: str) -> None:
+    images.keep(far := listed(root))
+    (root / "etc/deep/file").write_text("other" * 20_000)
+    wait_a_tick()
+    images.keep(near := listed(root))
+    (root / "plain").write_text("other")
+    wait_a_tick()
+    images.used({"near": near, "far": far}[last_used].name)
+    assert delta(root, images, near).changed == (b"", b"plain")
+
+
+def test_what_has_to_be_read_costs_less_than_what_has_to_be_carried(root: Path, copy: Path, images: Images) -> None:
+    images.keep(listed(copy))
+    for name in ("etc/deep/file", "etc/passwd"):  # 230 KB, which are another file's now
+        subprocess.run(["cp", "-a", root / name, copy / "new"], check=True)
+        (copy / "new").rename(copy / name)
+    for name in ("etc/deep", "etc", "."):
+        shutil.copystat(root / name, copy / name)
+    wait_a_tick()
+    found = images.closest(listed(copy), checksums(copy))
+    assert found == (listed(root).name, Delta()), "all of 1.3 MB was read"

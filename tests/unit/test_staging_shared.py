@@ -14,6 +14,7 @@ from scrun.errors import StagingError
 from scrun.staging.facts import Facts
 from scrun.staging.model import Beside, Staged
 from scrun.staging.probe import _same
+from scrun.staging.spool import short_name
 from scrun.staging.stage_in import stage_in
 from scrun.staging.stage_out import discard, stage_out
 
@@ -282,3 +283,10 @@ def test_local_disks_of_two_cloned_machines_are_never_the_same() -> None:
     ours = ROOT._replace(is_local=True)
     assert not _same(ours, ours._replace(boot="boot-b"))
     assert _same(ours, ours._replace(boot="boot-b", is_local=False)), "one may be the other's NFS server"
+
+
+def test_the_name_of_a_container_with_a_long_id_is_short_and_its_own() -> None:
+    assert short_name("x" * 200) == "x" * 200
+    one, other = (short_name("x" * 300 + last) for last in "ab")
+    assert len(one) == len(other) == 200
+    assert one != other

@@ -19,6 +19,7 @@ from scrun.lifecycle.creator import Creator
 from scrun.lifecycle.ending import Ending
 from scrun.lifecycle.pid_file import write_pid_file
 from scrun.lifecycle.preparation import Preparation
+from scrun.lifecycle.standin_link import StandinLink
 from scrun.lifecycle.stdio import Stdio
 
 TYPE_CHECKING = False
@@ -54,9 +55,6 @@ class Anchor:
             wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
             container.remove()
             raise
-        self._standin, self._standin_reader = standin, wire.Reader(standin)
-        self._standin_there = True
-        self._standin_ready = False  # it is where it shall be
         self._due = False  # the caller is to be told that the container is there
         self._prepared = False
         self._failure: ScrunError | None = None
@@ -71,7 +69,13 @@ class Anchor:
         self._pid_file = -1
         self._patience = 0
         self._creator = Creator(loop, creator, create=self._create, abort=self._abort)
-        loop.watch(standin, self._from_standin)
+        self._standin = StandinLink(
+            *(loop, standin),
+            ready=self._standin_ready,
+            failed=self._give_up,
+            kill=lambda number: self.kill(number, lambda _answer: None),
+            gone=lambda: self.end(status.KILLED),
+        )
         self._preparation: Preparation | None = Preparation(
             loop, container, save=self.save, tell=self._tell, ready=self._ready, failed=self._not_prepared
         )
@@ -85,7 +89,7 @@ class Anchor:
         if self.status == status.CREATING:
             self._give_up(why)
         elif self._creator.is_attached:
-            self.end(control.KILLED)
+            self.end(status.KILLED)
 
     def _create(self, plan: Message) -> None:
         self.plan = plan
@@ -96,11 +100,7 @@ class Anchor:
             return
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
-        if plan["new_network_namespace"] or self._is_podmans():
-            moves = {"pid": self._is_podmans(), "network": plan["new_network_namespace"]}
-            wire.send(self._standin, {"do": "new namespaces", **moves})
-        else:
-            self._standin_ready = True
+        self._standin.move(pid=self._is_podmans(), network=plan["new_network_namespace"])
         if self._preparation:
             self._preparation.begin(plan)
 
@@ -133,7 +133,7 @@ class Anchor:
         """Tell the caller that the container is there; its job may still be queued."""
         self.loop.forget(self._patience)
         self._due = True
-        if self.status != status.CREATING or not self._standin_ready:
+        if self.status != status.CREATING or not self._standin.is_ready:
             return
         try:
             if self.plan["terminal"]:
@@ -151,15 +151,22 @@ class Anchor:
         self._creator.created()
         self._show_podman()
 
+    def _standin_ready(self, pid: int) -> None:
+        if pid:  # it had to begin anew
+            self.record.update(pid=pid, pid_started=processes.start_time(pid))
+            if not self.save():
+                return
+        if self._due:
+            self._created()
+
     def _is_podmans(self) -> bool:
         """Whether podman may look into the stand-in; an attached one is a person's, and its parent waits for it."""
         return not self._creator.is_attached and self.record["annotations"].get("io.container.manager") == "libpod"
 
     def _show_podman(self) -> None:
         """Have podman find, where it looks by itself, nothing of this host but the files that the container runs on."""
-        if self._is_podmans() and self._standin_there:
-            rootfs = self._prepared and launch.is_rootfs_here(self.record)
-            wire.send(self._standin, {"do": "show podman", "rootfs": rootfs})
+        if self._is_podmans():
+            self._standin.show_podman(rootfs=self._prepared and launch.is_rootfs_here(self.record))
 
     def _give_up(self, error: ScrunError) -> None:
         """The container can't be run, for that reason."""
@@ -228,7 +235,9 @@ class Anchor:
             progress = self.step.progress
             self.record.update(step=progress.step, **progress.tasks_of_record(), started=log.timestamp())
             self.save()
-            if self.plan["terminal"]:
+            if self._forced is not None:
+                kill.force_late(self)
+            elif self.plan["terminal"]:
                 Nudge(self.loop, lambda: self.stdio.descriptors[2])
         self._answer_start(error)
 
@@ -289,7 +298,11 @@ class Anchor:
         """Answer when the container has ended and its job is given back, or that can't be done now."""
         self._at_end.append(answer)
         if self._ending:
-            self._ending.try_now()
+            self._ending.hurry()
+
+    def waits_for(self) -> str:
+        """What keeps it from its end, for a person who waits for that."""
+        return self._ending.waits_for() if self._ending else ""
 
     def _end(self) -> Ending:
         if not self._ending:
@@ -309,6 +322,8 @@ class Anchor:
         if "exit_status" not in self.record:
             self.record["exit_status"] = exit_status
             self._end().begin(self.plan)
+            if self._at_end:
+                self._end().hurry()
 
     def _files_back(self, error: ScrunError | None) -> None:
         if self.status == status.CREATING:
@@ -321,14 +336,8 @@ class Anchor:
         self.stdio.replace([-1, -1, -1])
         self.record["finished"] = log.timestamp()
         self.set_status(status.STOPPED)
-        self._let_standin_exit(self.record["exit_status"])
+        self._standin.let_exit(self.record["exit_status"])
         self._end().release(self.record["exit_status"] if self._forced is None else None)
-
-    def _let_standin_exit(self, exit_status: int) -> None:
-        if self._standin_there:
-            self._standin_there = False
-            wire.send(self._standin, {"do": "exit", "status": exit_status})
-            self.loop.unwatch(self._standin)
 
     def _leave(self, error: ScrunError | None) -> None:
         """The last thing: nothing is owed any more, or it could not be paid."""
@@ -341,7 +350,7 @@ class Anchor:
         elif not owes:
             self.save()
         if is_creating:
-            self._let_standin_exit(1)
+            self._standin.let_exit(1)
             self._creator.tell(wire.failure(self._failure or ScrunError("create failed")))
         if error and owes:
             self._stay_owing(error)
@@ -363,27 +372,6 @@ class Anchor:
         self._end().try_later()
 
     # --- the rest
-
-    def _from_standin(self) -> None:
-        messages = self._standin_reader.read()
-        if messages is None:  # it was killed: docker does so when the container doesn't end in time
-            self._standin_there = False
-            self.loop.unwatch(self._standin)
-            self.end(control.KILLED)
-            return
-        for message in messages:
-            if message.get("do") == "kill":
-                self.kill(message["signal"], lambda _answer: None)
-            elif message["answer"]:
-                self._give_up(ScrunError(message["answer"]))
-            else:
-                if message["pid"]:  # it had to begin anew
-                    self.record.update(pid=message["pid"], pid_started=processes.start_time(message["pid"]))
-                    if not self.save():
-                        continue
-                self._standin_ready = True
-                if self._due:
-                    self._created()
 
     def set_status(self, new: str) -> None:
         """Enter a status, and write it down."""

@@ -1,6 +1,9 @@
 """The control socket: how start, kill, pause, resume and delete reach the anchor.
 
 One connection, one request, one answer, each a message. Only the container's own user gets one (SO_PEERCRED).
+
+An answer may take as long as what was asked for: a stage_out that brings gigabytes back, a job step. That its anchor is
+there still is known by a ping, which its loop answers at once whatever else is under way.
 """
 
 from __future__ import annotations
@@ -8,8 +11,8 @@ from __future__ import annotations
 import _socket
 import os
 
-from scrun.errors import ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import wire
+from scrun.errors import AnchorSilent, ScrunError, UsageError, WrongStatus
+from scrun.lifecycle import status, wire
 from scrun.lifecycle.container import SOCKET
 
 TYPE_CHECKING = False
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
     from scrun.lifecycle.loop import Loop
     from scrun.lifecycle.wire import Message
 
+PATIENCE = 10.0  # seconds without an answer until the anchor is pinged
+SILENCE = 10.0  # seconds that it has to answer that
 _PID_UID_GID = 12  # bytes of a struct ucred (unix(7))
-KILLED = 128 + 9  # the exit status of what SIGKILL ended
 
 
 class Server:
@@ -98,6 +102,8 @@ class _Connection:
         what = self._asked = message.get("do", "")
         if what == "start":
             self._anchor.start(self.answer)
+        elif what == "ping":
+            self.answer({"waits for": self._anchor.waits_for()})
         elif what == "kill":
             self._anchor.kill(int(message["signal"]), self.answer)
         elif what == "pause":
@@ -110,30 +116,92 @@ class _Connection:
             resume.deliver(self._anchor, self.answer)
         elif what == "delete":
             self._anchor.at_end(self.answer)
-            self._anchor.end(KILLED)
+            self._anchor.end(status.KILLED)
         else:
             self.answer(wire.failure(UsageError(f"the anchor knows no request {what!r}")))
 
 
-def ask(container: Container, message: Message) -> Message | None:
+def ask(
+    container: Container,
+    message: Message,
+    *,
+    patience: float = PATIENCE,
+    silence: float = SILENCE,
+    waits: Callable[[str], None] = lambda _what: None,
+) -> Message | None:
     """Send the anchor a request and wait for its answer; None when there is no anchor, or it went away.
+
+    An anchor that was stopped (SIGSTOP) goes on when it is asked for something. ``waits`` is called with what
+    a busy one waits for, in words for a person, when that is something else than before.
 
     Raises:
         ScrunError: what the anchor answered, when that is an error.
+        AnchorSilent: nothing within ``patience`` seconds, and no answer to a ping within ``silence``.
     """
-    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    descriptor = connection.fileno()
+    connection, said = _connect(container, patience), ""
+    if not connection:
+        return None
     try:
-        try:
-            connection.connect(container.child(SOCKET))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
-        except OSError as error:
-            raise ScrunError(f"can't reach the anchor of container {container.id!r}: {error.strerror}") from error
-        wire.send(descriptor, message)
-        answer = wire.Reader(descriptor).next()
+        wire.send(connection.fileno(), message)
+        reader = wire.Reader(connection.fileno())
+        while True:
+            try:
+                answer = reader.next()
+                break
+            except BlockingIOError:
+                from scrun.lifecycle import holders
+
+                holders.wake(container)
+                what = _ping(container, silence)
+                if what not in ("", said):
+                    waits(what)
+                said = what
     finally:
         connection.close()
     if answer:
         wire.raise_failure(answer)
     return answer
+
+
+def _ping(container: Container, patience: float) -> str:
+    """What the anchor waits for, if it is something to speak of.
+
+    Raises:
+        AnchorSilent: it doesn't answer.
+    """
+    if not (connection := _connect(container, patience)):
+        return ""
+    try:
+        wire.send(connection.fileno(), {"do": "ping"})
+        answer = wire.Reader(connection.fileno()).next()
+    except BlockingIOError:
+        raise AnchorSilent(container.id) from None
+    finally:
+        connection.close()
+    # None when it has gone, which the caller's own connection tells; that of an older scrun knows no ping.
+    return str(answer.get("waits for", "")) if answer else ""
+
+
+def _connect(container: Container, patience: float) -> _socket.socket | None:
+    """A connection whose calls fail with BlockingIOError after that many seconds; None when nobody listens.
+
+    Raises:
+        AnchorSilent: more wait already than the socket takes.
+    """
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    seconds, rest = divmod(patience, 1)
+    timeval = int(seconds).to_bytes(8, "little") + int(rest * 1e6).to_bytes(8, "little")  # socket(7), SO_RCVTIMEO
+    for option in (_socket.SO_RCVTIMEO, _socket.SO_SNDTIMEO):
+        connection.setsockopt(_socket.SOL_SOCKET, option, timeval)
+    try:
+        connection.connect(container.child(SOCKET))
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    except BlockingIOError:
+        connection.close()
+        raise AnchorSilent(container.id) from None
+    except OSError as error:
+        connection.close()
+        raise ScrunError(f"can't reach the anchor of container {container.id!r}: {error.strerror}") from error
+    return connection

@@ -154,7 +154,7 @@ def _interrupt(number: int, _frame: object) -> None:
 
 def _wait(reader: wire.Reader, output: Output) -> None:
     queued_at = 0.0
-    while messages := reader.read():
+    while (messages := reader.read()) is not None:
         for message in messages:
             wire.raise_failure(message)
             if "created" in message:

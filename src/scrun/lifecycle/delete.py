@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from scrun.errors import AnchorSilent, ScrunError, SlurmUnreachable
 from scrun.lifecycle import recovery
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.control import ask
@@ -15,20 +16,73 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PAUSE = 0.02  # seconds
+# Seconds that the anchor has to answer a ping until it is killed: long enough for a file server that hangs for a while,
+# since what the container changed is lost then.
+SILENCE = 60.0
+# Seconds that those who stay have to go when they have nothing left to do, and those that they have to die.
+TO_GO, _TO_DIE = 10.0, 10.0
+_PAUSE = 0.02
 
 
-def run(container: Container, *, pause: Callable[[float], None] = time.sleep) -> None:
+def run(container: Container, say: Callable[[str, str], None], *, pause: Callable[[float], None] = time.sleep) -> None:
     """Delete the container, whatever its status, and whoever of its processes still lives.
 
+    Args:
+        container: its record needn't have been read.
+        say: is called with a level and what somebody should know: why it takes long, what was not as it should be.
+
     Raises:
-        ScrunError: its job could not be given back; the container stays, so that delete can be tried again.
+        ScrunError: its job could not be given back, or a process of it doesn't end; the container stays then.
     """
-    # The lock is free when its anchor and its stand-in have gone. In a container that is just being made there may be
-    # no anchor yet who could be asked to go.
-    while not (is_asked := ask(container, {"do": "delete"}) is not None) and not container.lock(wait=False):
-        pause(_PAUSE)
-    if is_asked:
-        container.lock(wait=True)
-    recovery.end(container)
+    until = time.monotonic() + TO_GO
+    try:
+        # In a container that is just being made there may be no anchor yet who could be asked to go.
+        while not _ask(container, say) and not container.lock(wait=False) and time.monotonic() < until:
+            pause(_PAUSE)
+    except AnchorSilent:
+        _kill_holders(container, say)
+    if not _lock(container, TO_GO):  # until its anchor and its stand-in have gone
+        from scrun.lifecycle import holders
+
+        holders.wake(container)
+        if not _lock(container, SILENCE):
+            _kill_holders(container, say)
+    try:
+        recovery.end(container)
+    except SlurmUnreachable as error:
+        from scrun.lifecycle import debtor
+
+        debtor.leave(container, unwanted=True)
+        raise SlurmUnreachable(f"{error}: tried again until it answers; the container goes then") from error
     container.remove()
+
+
+def _ask(container: Container, say: Callable[[str, str], None]) -> bool:
+    """Whether its anchor was there to be asked; it has done what is to be done then."""
+    waits = lambda what: say("info", f"{container.id}: {what}")  # noqa: E731
+    return ask(container, {"do": "delete"}, silence=SILENCE, waits=waits) is not None
+
+
+def _kill_holders(container: Container, say: Callable[[str, str], None]) -> None:
+    """End those who stay with the container and do nothing, and have its lock."""
+    from scrun.lifecycle import holders
+
+    pids = ", ".join(map(str, holders.kill(container)))
+    say(
+        "error",
+        f"processes {pids} of container {container.id!r} did nothing for {SILENCE:.0f} s and were killed: "
+        "its job is ended without them, and what it changed may not have come back",
+    )
+    if not _lock(container, _TO_DIE):
+        raise ScrunError(f"processes {pids} of container {container.id!r} don't end, not even by SIGKILL: see ps")
+
+
+def _lock(container: Container, patience: float) -> bool:
+    """Have the container's lock, within so many seconds."""
+    until, pause = time.monotonic() + patience, 0.001
+    while not container.lock(wait=False):
+        if time.monotonic() > until:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
+    return True

@@ -49,24 +49,21 @@ class Ending:
         self._worker: Worker | None = None
         self._order: Message | None = None  # for the job, once it is known how it ended
         self._timer, self._pause = 0, _FIRST_PAUSE
+        self._is_watched = False  # whether stage_out's job has ended
+        self._given_up: ScrunError | None = None
+        self._left: Message = {}  # what a stage_out that was killed has left
 
     def begin(self, plan: Message) -> None:
         """Bring back what the container changed, if stage_in has run."""
+        if (self._record.get("staged") or {}).get("traces"):
+            from scrun.lifecycle import traces
+
+            traces.remove(self._record)
         if self._record.get("stage_out_owed"):
             self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
             self._stage_out({name: plan[name] for name in ("script", "lua", "staging")})
         if not self._held:
-            self._back(None)
-
-    def _back(self, error: ScrunError | None) -> None:
-        """The files are what the container has left; without what was made in them for slurmstepd's mount."""
-        if (spool_mount := self._record.get("spool_mount")) and self._record.get("step"):
-            from scrun.staging import mount_points
-
-            place, first_made = spool_mount
-            step = f"{self._record['job']}-{self._record['step']}"
-            mount_points.unmake(self._record["rootfs"], place, first_made, step)
-        self._files_back(error)
+            self._files_back(None)
 
     def release(self, exit_status: int | None) -> None:
         """Give the job back, if it is ours, as ended with that status; without one it is cancelled.
@@ -88,19 +85,46 @@ class Ending:
 
     def try_later(self) -> None:
         """Give the job back once more, after a while."""
-        self._timer = self._loop.after(self._pause, self.try_now)
+        self._timer = self._loop.after(self._pause, self._try_now)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
-    def try_now(self) -> None:
-        """Don't wait any longer to try it once more, if that is what is waited for."""
+    def hurry(self) -> None:
+        """Somebody waits for the end: don't wait to try again, nor for a stage_out that outlives its job."""
         if self._timer:
-            self._loop.forget(self._timer)
-            self._timer = 0
-            self._release()
+            self._try_now()
+        elif self._is_staging_out and not self._is_watched:
+            from scrun.lifecycle import overtime
+
+            self._is_watched = True
+            overtime.watch(self._loop, self._container, lambda: not self._is_staging_out, self._give_up)
+
+    def waits_for(self) -> str:
+        """What keeps who waits for the end waiting, for a person; empty where it is nothing to speak of."""
+        if not self._is_staging_out:
+            return ""
+        return f"stage_out goes on, which brings its changes back: scancel {self._record['job']} has them given up"
+
+    @property
+    def _is_staging_out(self) -> bool:
+        return bool(self._worker and self._record.get("stage_out_owed"))
+
+    def _give_up(self) -> None:
+        job = self._record["job"]
+        self._given_up = ScrunError(f"stage_out was given up, since job {job} has ended: what it had to do isn't done")
+        if self._worker:
+            self._worker.cancel()
+
+    def _try_now(self) -> None:
+        self._loop.forget(self._timer)
+        self._timer = 0
+        self._release()
 
     def _release(self) -> None:
+        order, self._left = self._left, {}
         if self._is_owed() and self._order:
-            self._start("release", self._order)
+            order = {**order, **self._order}
+        if order:
+            self._start("release", order)
         else:
             self._released(None)
 
@@ -147,7 +171,7 @@ class Ending:
         """stage_out has ended: the container may, if it was waiting for it."""
         if self._held:
             self._held = False
-            self._back(error)
+            self._files_back(error)
         elif error:
             self._log("error", str(error))
 
@@ -157,6 +181,8 @@ class Ending:
         if self._record.get("stage_out_owed") and worker:
             # The hook failed, and its worker is gone before it could give the job back.
             self._record["stage_out_owed"] = False
+            self._left = {} if error else {"left": self._record}
+            error = self._given_up or error
             self._let_go(error or ScrunError(worker.last_words("stage_out ended without an answer")))
             if self._order and not self._worker:
                 self._release()

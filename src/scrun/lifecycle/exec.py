@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from scrun.errors import BundleError, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle import exec_script, node, status, wire
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     Order = dict[str, Any]
 
 NODE = "SCRUN_NODE"  # names the node where the command line has no place for it: docker exec --env
+STARTING = 20.0  # seconds; start has no longer for it
+_LOOK_AGAIN = 0.02  # seconds
 _LONGEST = exec_script.PIECE * exec_script.MOST_PIECES  # bytes of a process object
 
 
@@ -80,8 +83,8 @@ def run(container: Container, options: Options, note: Callable[[str], None]) -> 
         raise UsageError("a process that is detached has no terminal of the caller's: give --console-socket")
     if terminal and not options.console_socket and not os.isatty(0):
         raise UsageError(
-            "a terminal is wanted (--tty) and standard input is none: call it at one, or leave --tty out, "
-            "or say --detach and --console-socket"
+            "a terminal is wanted (--tty) and standard input is none: call it at a terminal, leave --tty out, or give "
+            "--detach and --console-socket"
         )
     watch = options.detach and not _is_there(config, process, container.record)
     order = {**_order(container, config, process, options.node, note), "watch": watch}
@@ -96,13 +99,27 @@ def run(container: Container, options: Options, note: Callable[[str], None]) -> 
 
 
 def check(container: Container, options: Options) -> None:
-    """Raise WrongStatus unless a process can be run in the container now."""
+    """Raise WrongStatus unless a process can be run in the container; one that is being started is waited for."""
+    until = time.monotonic() + STARTING
+    while not _can_run(container, options):
+        if time.monotonic() > until:
+            raise _not_running(container, "it is starting")
+        time.sleep(_LOOK_AGAIN)
+        container.load()
+
+
+def _can_run(container: Container, options: Options) -> bool:
+    """Whether a process can be run in the container now; False while its step is about to begin."""
     now = container.phase()
     if not status.can_exec(now) and not (now == status.PAUSED and options.ignore_paused):
-        raise WrongStatus(f"cannot exec in container {container.id!r}: container not running: it is {now}")
-    if not container.record.get("step"):
-        job = container.record.get("job")
-        raise WrongStatus(f"cannot exec in container {container.id!r}: container not running: its job {job} is queued")
+        raise _not_running(container, f"it is {now}")
+    if not container.record.get("nodes"):
+        raise _not_running(container, f"its job {container.record.get('job')} is queued")
+    return bool(container.record.get("step"))
+
+
+def _not_running(container: Container, why: str) -> WrongStatus:
+    return WrongStatus(f"cannot exec in container {container.id!r}: container not running: {why}")
 
 
 def _process(config: dict[str, Any], options: Options) -> dict[str, Any]:

@@ -21,7 +21,8 @@ PROCESS = "SCRUN_EXEC_PROCESS"
 _DIRECTORY = "/tmp/scrun-exec-"  # noqa: S108  made with mkdir(1), which takes nothing that is there
 _LEFT_OUT = "SCRUN_EXEC_LEFT_OUT"
 PIECE, MOST_PIECES = 120 << 10, 8  # bytes in a variable, and variables: execve(2) takes 128 KiB each, 2 MB in all
-NOT_RUN = 3  # the exit status of what :func:`watch` makes, when the process could not be run
+# The exit statuses of what :func:`watch` makes: the process could not be run; it has ended, or is only coming.
+NOT_RUN, NOT_SEEN = 3, 4
 CODE = 255  # the exit status of exec itself then; runc's
 _APPEARS_WITHIN = 50  # tenths of a second that the container has to appear on the node
 _READ_WITHIN = 100  # tenths of a second that the directory waits for its reader
@@ -102,10 +103,12 @@ def run(record: Record, token: str, *, watched: bool) -> str:
 def watch(record: Record, token: str) -> str:
     """The script that waits until the process runs; it exits with :data:`NOT_RUN` and prints why when it can't be.
 
-    One that has ended already has run: its directory is gone.
+    One that has ended already has run: its directory is gone. After a second that is :data:`NOT_SEEN`, and so is one
+    whose step is slow to start.
     """
     return (
         f"{_until(_found(record, token, '-d $d'), 50, 0.02)}\n"  # the two steps start at the same time
+        f"[ -d $d ] || exit {NOT_SEEN}\n"
         "while [ -d $d ] && [ ! -s $d/pid ]; do\n"
         f"  [ -e $d/failed ] && {{ cat $d/failed; rm -rf $d; exit {NOT_RUN}; }}\n"
         "  sleep 0.01\n"

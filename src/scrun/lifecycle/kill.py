@@ -6,7 +6,7 @@ import signal
 
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle import node, status, wire
-from scrun.lifecycle.control import KILLED, ask
+from scrun.lifecycle.control import ask
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
     if not status.can_kill(anchor.status):
         answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
     elif number == signal.SIGKILL:
-        anchor.end(KILLED)
+        anchor.end(status.KILLED)
         answer({"sent": number})
     elif not anchor.step:
         if number not in _HARMLESS:
@@ -136,6 +136,18 @@ def force(anchor: Anchor, step: Step) -> None:
         send_on_node(anchor, signal.SIGKILL, done, _FORCED_TRIES)
     except ScrunError:
         step.terminate()
+
+
+def force_late(anchor: Anchor) -> None:
+    """The step has started although srun was told to end it.
+
+    srun forgets a SIGTERM that comes while it creates its step, and one that comes while it launches the tasks doesn't
+    end those (seen with 26.05). Without this the container would go on until srun itself is killed (step.py).
+    """
+    try:
+        send_on_node(anchor, signal.SIGKILL, lambda _exit_status, _said: None)
+    except ScrunError:
+        pass  # it ends with srun, and its job
 
 
 def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], tries: int = _TRIES) -> None:

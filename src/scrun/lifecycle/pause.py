@@ -93,9 +93,10 @@ def run(container: Container) -> None:
         WrongStatus: it doesn't run.
         NodeRuntimeError: its nodes can't be asked, or a process doesn't stop; it runs on then.
     """
-    now = container.phase()
-    if not status.can_pause(now) or ask(container, {"do": "pause"}) is None:
-        raise _not_running(container, now)
+    # Whether it can be the anchor knows: its record could perhaps not be written (a full disk).
+    if ask(container, {"do": "pause"}) is None:
+        now = container.phase()
+        raise _not_running(container, "without its anchor" if status.can_pause(now) else now)
 
 
 def deliver(anchor: Anchor, answer: Answer) -> None:

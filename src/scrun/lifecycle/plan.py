@@ -9,7 +9,7 @@ import os
 import pwd
 
 from scrun import log
-from scrun.bundle import adapt_gpus, executable, resources
+from scrun.bundle import adapt_gpus, arguments, resources
 from scrun.bundle import config as bundle_config
 from scrun.errors import UsageError
 from scrun.lifecycle import network, sharing
@@ -91,7 +91,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "job": request.job,
         "step_environment": request.step,
         "patience": request.patience if request.patience is not None else PATIENCE,
-        "args": [executable.resolve(config, rootfs, bundle=bundle), *process["args"][1:]],
+        "args": arguments.fit(config, rootfs, bundle),
         "environment": {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
         | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
         "terminal": terminal,
@@ -112,7 +112,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "srun": command,
             "network": network_wanted,
             "host_name": shared.host_name(config),
-            "spool_mount": settings.get("MountSpoolDir", ""),
+            "spool_mount": oci_conf.spool_mount(settings),
             **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },
     }

@@ -129,7 +129,6 @@ class Preparation:
         elif "staged" in message:
             self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])
             self._record.update(networked=message["networked"], hold=message["hold"], stage_out_owed=True)
-            self._record.update(spool_mount=message["spool mount"])
             self._save()
             self._staged = True
             if not self._failure:

@@ -14,14 +14,14 @@ _DEAD = "ZX"
 
 def start_time(pid: int) -> int:
     """When the process started, in clock ticks since boot; 0 when there is no such process, or it is a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    if fields[_STATE].decode() in _DEAD:
-        return 0
-    return int(fields[_START_TIME])
+    fields = _stat(pid)
+    return int(fields[_START_TIME]) if fields and fields[_STATE].decode() not in _DEAD else 0
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped the process (SIGSTOP), and SIGCONT would have it go on."""
+    fields = _stat(pid)
+    return bool(fields) and fields[_STATE] == b"T"
 
 
 def is_alive(pid: int, started: int) -> bool:
@@ -62,3 +62,12 @@ def signal_if_alive(pid: int, started: int, number: int) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of proc_pid_stat(5) behind the command; none when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return []

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container import Container
 
-KILLED = 128 + signal.SIGKILL
-
 
 def end(container: Container) -> None:
     """Pay what is owed for the container: its srun ended, its files on the nodes and its job given up, its record
@@ -36,6 +34,10 @@ def end(container: Container) -> None:
     if not record.get("job") and (job := read_job(container)):
         record.update(job=job, job_owned=True)
     processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
+    if record["status"] != status.STOPPED and (record.get("staged") or {}).get("traces"):
+        from scrun.lifecycle import traces
+
+        traces.remove(record)
     if record.get("stage_out_owed"):
         from scrun.lifecycle.work import stage_out
 
@@ -55,7 +57,7 @@ def end(container: Container) -> None:
 
         control.cancel_step(record["job"], int(record["step"]))
     if record["status"] != status.STOPPED:
-        record.setdefault("exit_status", KILLED)
+        record.setdefault("exit_status", status.KILLED)
         record.update(status=status.STOPPED, finished=log.timestamp())
     try:
         container.save()

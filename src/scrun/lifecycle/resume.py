@@ -20,9 +20,10 @@ def run(container: Container) -> None:
         WrongStatus: it isn't paused.
         NodeRuntimeError: its nodes can't be asked.
     """
-    now = container.phase()
-    if not status.can_resume(now) or ask(container, {"do": "resume"}) is None:
-        raise _not_paused(container, now)
+    # Whether it can be the anchor knows: its record could perhaps not be written (a full disk).
+    if ask(container, {"do": "resume"}) is None:
+        now = container.phase()
+        raise _not_paused(container, "without its anchor" if status.can_resume(now) else now)
 
 
 def deliver(anchor: Anchor, answer: Answer) -> None:

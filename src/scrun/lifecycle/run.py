@@ -119,7 +119,7 @@ def _stay(creation: create.Creation, plan: create.Message, output: create.Output
     creation.wait_for_the_end()
     if not plan["keep"] and os.path.exists(container.path):  # its anchor was killed, or couldn't give the job back
         try:
-            delete.run(container)
+            delete.run(container, output.say)
         except ScrunError as error:
             output.say("error", str(error))
     return status

@@ -12,7 +12,7 @@ import signal
 
 from scrun import log
 from scrun.errors import NodeRuntimeError, SlurmError
-from scrun.lifecycle import exec_script, node, processes, standin, wire
+from scrun.lifecycle import exec_script, node, processes, standin, status, wire
 from scrun.lifecycle.console import Nudge
 from scrun.lifecycle.step import Step
 from scrun.slurm import srun
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Order = dict[str, Any]
 
-_KILLED = 128 + signal.SIGKILL
 _GRACE = 5.0  # seconds that the node's runtime has to end a process before its step is ended
 
 
@@ -46,7 +45,7 @@ def stand_in(channel: int) -> int:
             return int(message["status"])
         step = (message["pid"], message["started"])
     processes.signal_if_alive(*step, signal.SIGTERM)  # srun ends the step
-    return _KILLED
+    return status.KILLED
 
 
 class Session:
@@ -99,7 +98,7 @@ class Session:
         wire.send(stand_in, {"do": "step", "pid": self.step.pid, "started": processes.start_time(self.step.pid)})
         loop.watch(stand_in, self._from_stand_in)
         if self._watching:
-            self._beside(exec_script.watch(record, token), self._watched)
+            self._watch()
 
     def _let_go_of_stdio(self) -> None:
         """Only srun has the caller's input and output from here on."""
@@ -116,7 +115,14 @@ class Session:
         if not error and self._order["terminal"] and self._order["own_terminal"]:
             Nudge(self._loop, lambda: self._stdio[0])
 
+    def _watch(self) -> None:
+        script = exec_script.watch(self._container.record, self._order["token"])
+        self._beside(script, self._watched)
+
     def _watched(self, exit_status: int, said: str) -> None:
+        if exit_status == exec_script.NOT_SEEN and self._status is None:
+            self._watch()
+            return
         self._watching = False
         if exit_status == exec_script.NOT_RUN:
             self._failure = self._failure or NodeRuntimeError(_reason(said))

@@ -13,10 +13,8 @@ from __future__ import annotations
 import os
 import select
 import signal
-import time
 
-from scrun.errors import ScrunError
-from scrun.lifecycle import log_crash, wire
+from scrun.lifecycle import status, wire
 from scrun.lifecycle.worker import close_all_but
 
 TYPE_CHECKING = False
@@ -24,11 +22,8 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container import Container
     from scrun.lifecycle.wire import Message
 
-KILLED = 128 + signal.SIGKILL
 # Can't be caught, or isn't meant for the container.
 _KEPT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE)
-# How often the end of a job is tried again when Slurm can't be reached, and the seconds between.
-_TRIES, _PAUSE = 20, 3.0
 
 
 def run(channel: int, container: Container, anchor: int) -> int:
@@ -57,7 +52,7 @@ def run(channel: int, container: Container, anchor: int) -> int:
         select.select([guard], [], [])
     else:
         _end_without_anchor(container)
-    return KILLED
+    return status.KILLED
 
 
 def forward_signals(channel: int) -> None:
@@ -103,15 +98,14 @@ def _end_without_anchor(container: Container) -> None:
     """End what the anchor left when it was killed, so that no job outlives its container; it may have left nothing.
 
     From a pid namespace of its own the stand-in reaches no srun that was left, but that ends with its job or step.
-    What can't be done now (slurmctld is down) is tried again for a minute; after that delete will.
+    What can't be done now (slurmctld is down) is left to a process that stays until it can.
     """
-    from scrun.lifecycle import recovery
+    from scrun.lifecycle import debtor
 
-    for _ in range(_TRIES):
-        try:
-            recovery.end(container)
-        except ScrunError:
-            log_crash.write(container)
-            time.sleep(_PAUSE)
-        else:
-            return
+    if debtor.pay(container):
+        return
+    container.load()
+    if os.getpid() == 1:  # all of its pid namespace would end with it
+        debtor.stay(container)
+    else:
+        debtor.leave(container)

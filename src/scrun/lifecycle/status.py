@@ -17,6 +17,8 @@ STOPPED = "stopped"
 # Nobody is told of it as a status, since the processes are there; runc's kill doesn't wait for their end either.
 ENDING = "being killed"
 
+KILLED = 128 + 9  # the exit status of what SIGKILL has ended, or what nobody knows the end of
+
 ALL = (CREATING, CREATED, RUNNING, PAUSED, STOPPED)
 
 

@@ -38,7 +38,8 @@ class Reader:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
-        self._buffer = b""
+        self._begun: list[bytes] = []  # of a message; joined once, when the rest of it has come
+        self._length = 0
         self._left: list[Message] = []
 
     def read(self) -> list[Message] | None:
@@ -47,9 +48,14 @@ class Reader:
             data = os.read(self.descriptor, 65536)
         except (ConnectionResetError, InterruptedError):
             data = b""
-        if not data or len(self._buffer) > self.LARGEST:
+        if not data or self._length > self.LARGEST:
             return None
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        self._begun.append(data)
+        if b"\n" not in data:
+            self._length += len(data)
+            return []
+        *lines, rest = b"".join(self._begun).split(b"\n")
+        self._begun, self._length = [rest], len(rest)
         return [fastjson.loads(line.decode("ascii")) for line in lines]
 
     def next(self) -> Message | None:

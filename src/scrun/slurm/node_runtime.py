@@ -21,6 +21,7 @@ _PATTERNS = (
 )
 # The options of run and create that take the next word for their value.
 _WITH_VALUE = ("-b", "--bundle", "-f", "--config", "--console-socket", "--pid-file", "--preserve-fds", "--pidfd-socket")
+STEP_DIRECTORY = "oci-job%j-%s"  # slurmstepd's name for where it keeps what is a step's
 _SEPARATORS = (";", "&&", "||", "|", "&")
 
 
@@ -86,7 +87,7 @@ def _ends(word: str) -> bool:
 def _spool(settings: Mapping[str, Any]) -> str:
     """%m: the directory of the step below ContainerPath (slurmstepd's naming of it)."""
     parent = settings.get("ContainerPath")
-    return f"{parent}/oci-job%j-%s" if parent and "%t" not in parent else "%m"
+    return f"{parent}/{STEP_DIRECTORY}" if parent and "%t" not in parent else "%m"
 
 
 def expand(pattern: str, values: Mapping[str, str]) -> str:

@@ -5,11 +5,9 @@ Two settings of scrun's own (:data:`OURS`) may stand in comments, see :mod:`scru
 
 from __future__ import annotations
 
-import os
-
 from scrun.errors import SlurmError
 from scrun.log import LEVELS
-from scrun.slurm import conf_text, sources
+from scrun.slurm import conf_text, node_runtime, sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,13 +147,19 @@ def parse(text: str, where: str = "oci.conf") -> Settings:
     return settings
 
 
-def spool_directory(named: str, environment: Mapping[str, str]) -> str:
-    """Where slurmstepd mounts its own files in a container, up to the first %-letter, which only a node can tell.
+def spool_mount(settings: Settings) -> str:
+    """The pattern of where slurmstepd mounts a step's own files in its container; empty where it mounts none.
 
-    That is what MountSpoolDir names, or slurm.conf's SlurmdSpoolDir.
+    That is what MountSpoolDir names, or else the directory's path on the node.
     """
-    certain, varies, _ = (named or _slurmd_spool(environment)).partition("%")
-    return os.path.dirname(certain) if varies else certain.rstrip("/")
+    if settings.get("IgnoreFileConfigJson"):
+        return ""
+    return str(settings.get("MountSpoolDir") or f"{settings.get('ContainerPath', '%m')}/{node_runtime.STEP_DIRECTORY}")
+
+
+def expand_spool(pattern: str, environment: Mapping[str, str]) -> str:
+    """The pattern with its %m, which is slurm.conf's SlurmdSpoolDir, replaced."""
+    return pattern.replace("%m", _slurmd_spool(environment)) if "%m" in pattern else pattern
 
 
 def _slurmd_spool(environment: Mapping[str, str]) -> str:

@@ -23,9 +23,17 @@ if TYPE_CHECKING:
 
 
 def bring_back(
-    container: Container, staged: Staged, step: Step, *, log: Log, files_back: Callable[[], None] = lambda: None
+    container: Container,
+    staged: Staged,
+    step: Step,
+    *,
+    log: Log,
+    files_back: Callable[[], None] = lambda: None,
+    left: Sequence[str] = (),
 ) -> None:
     """Apply the changes to the writable parts here, say so by ``files_back``, and remove the nodes' directories.
+
+    ``left`` are directories of the root filesystem that are no change where they are empty, the innermost first.
 
     Raises:
         StagingError: what went wrong, and where on the node the changes still are.
@@ -34,7 +42,9 @@ def bring_back(
     for index, node in enumerate(staged.nodes):
         is_last = index == len(staged.nodes) - 1
         _bring_back_from(
-            node, staged.nodes[index:], container, staged, step, log, taken, files_back if is_last else lambda: None
+            *(node, staged.nodes[index:], container, staged, step, log, taken),
+            files_back if is_last else lambda: None,
+            left,
         )
 
 
@@ -47,11 +57,13 @@ def _bring_back_from(
     log: Log,
     taken: set[bytes],
     files_back: Callable[[], None],
+    left_by_slurm: Sequence[str],
 ) -> None:
     path = nodes.node_path(container, staged.node_parent)
     parts = [part for part in staged.parts if part.writable]
     names = [part.name for part in parts]
-    argv = nodes.command_in_bash(nodes.SEND, staged.node_parent, staged.node_name, nodes.xattrs(container), *names)
+    words = (nodes.xattrs(container), "\n".join(left_by_slurm), *names)
+    argv = nodes.command_in_bash(nodes.SEND, staged.node_parent, staged.node_name, *words)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     with Interruption() as interruption, Children(interruption) as children, os.fdopen(write_end, "wb") as answer:
         try:

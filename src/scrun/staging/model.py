@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scrun.staging.traces import Traces
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
@@ -111,6 +113,7 @@ class Staged(NamedTuple):
     texts: tuple[Text, ...] = ()
     beside: str = ""  # the path of that file on the nodes
     seen: tuple[str, ...] = ()  # the sources of bind mounts that the nodes have as they are here
+    traces: Traces | None = None  # what Slurm leaves in the root filesystem
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the state file."""
@@ -120,6 +123,7 @@ class Staged(NamedTuple):
             "copies": [list(copy) for copy in self.copies],
             "texts": [list(text) for text in self.texts],
             "seen": list(self.seen),
+            "traces": list(self.traces or ()),
         }
 
     @classmethod
@@ -131,4 +135,5 @@ class Staged(NamedTuple):
         known["copies"] = tuple(Copy(*copy) for copy in known.get("copies", ()))
         known["texts"] = tuple(Text(*text) for text in known.get("texts", ()))
         known["seen"] = tuple(known.get("seen", ()))
+        known["traces"] = Traces(*known["traces"]) if known.get("traces") else None
         return cls(**known)

@@ -1,11 +1,7 @@
-"""The places in a root filesystem that mounts go to: made where the job's user could not make them on a node, and
-removed where they are Slurm's.
+"""The places in a root filesystem that mounts go to, made where the job's user could not make them on a node.
 
 In a rootless engine we are root of its user namespace and may write where the user himself may not: with
 ``podman run --userns=keep-id`` the image's directories are a subordinate user's. Any OCI runtime makes what is missing.
-
-slurmstepd mounts its own directory in each container, so the node's runtime makes a place for it whose name has the
-job's number. That would be in each image that is built or committed.
 """
 
 from __future__ import annotations
@@ -15,30 +11,32 @@ import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from typing import Any
 
-_OF_A_STEP = "oci-job"  # what slurmstepd calls its directories in that place
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def make_missing(config: dict[str, Any], rootfs: str, places: Sequence[str] = ()) -> None:
+def make_missing(config: dict[str, Any], rootfs: str) -> None:
     """Make the directory, or the file for a file that is bound, of each mount; symbolic links are left to the node.
 
-    ``places`` are directories that are needed as well.
-
-    What can't be made is left to the node's runtime too, which has the words for it; and what is within another mount
-    will be made in that, if need be.
+    What is mounted within another mount has its place there. What can't be made is left to the node's runtime, which
+    has the words for it.
     """
     before: list[str] = []
-    for mount in (*(config.get("mounts") or ()), *({"destination": place} for place in places)):
-        destination = os.path.normpath(mount["destination"])
-        if not any(destination.startswith(f"{one}/") for one in before):
-            before.append(destination)
-            try:
-                _make(rootfs, mount["destination"], is_file=_binds_a_file(mount))
-            except OSError:
-                continue
+    for mount in config.get("mounts") or ():
+        if is_within(mount["destination"], before):
+            continue
+        before.append(mount["destination"])
+        try:
+            _make(rootfs, mount["destination"], is_file=_binds_a_file(mount))
+        except OSError:
+            continue
+
+
+def is_within(place: str, destinations: Iterable[str]) -> bool:
+    """Whether the place is below one of these, the root directory apart."""
+    return any(place.startswith(destination.rstrip("/") + "/") for destination in destinations if destination != "/")
 
 
 def is_needed() -> bool:
@@ -46,66 +44,6 @@ def is_needed() -> bool:
     from scrun.identity import real_uid
 
     return os.geteuid() == 0 and real_uid() != 0
-
-
-def missing(rootfs: str, place: str) -> str:
-    """The first directory on the way to that place that isn't there; "" where there is none, or that can't be told."""
-    names = place.strip("/").split("/")
-    if ".." in names:
-        return ""
-    way = ""
-    try:
-        directory = os.open(rootfs, _DIRECTORY)
-    except OSError:
-        return ""
-    try:
-        for name in names:
-            way += f"/{name}"
-            below = os.open(name, _DIRECTORY, dir_fd=directory)
-            os.close(directory)
-            directory = below
-    except FileNotFoundError:
-        return way
-    except OSError:  # a symbolic link, whose target is for the node to find
-        return ""
-    finally:
-        os.close(directory)
-    return ""
-
-
-def unmake(rootfs: str, place: str, first_made: str, step: str) -> None:
-    """Remove what was made for the directory of that step ("JOB-STEP"), as far as nothing is in it.
-
-    ``place`` is where slurmstepd mounts such directories, ``first_made`` what :func:`missing` said of it.
-    """
-    try:
-        _rmdir(rootfs, f"{place}/{_OF_A_STEP}{step}")
-    except OSError:
-        pass  # it was mounted at the place itself, or not at all
-    try:
-        while first_made and f"{place}/".startswith(f"{first_made}/"):
-            _rmdir(rootfs, place)
-            place = os.path.dirname(place)
-    except OSError:
-        pass
-
-
-def _rmdir(rootfs: str, path: str) -> None:
-    """Remove an empty directory; no symbolic link is followed.
-
-    Raises:
-        OSError: there is none, or it isn't empty.
-    """
-    *names, last = path.strip("/").split("/")
-    directory = os.open(rootfs, _DIRECTORY)
-    try:
-        for name in names:
-            below = os.open(name, _DIRECTORY, dir_fd=directory)
-            os.close(directory)
-            directory = below
-        os.rmdir(last, dir_fd=directory)
-    finally:
-        os.close(directory)
 
 
 def _binds_a_file(mount: dict[str, Any]) -> bool:

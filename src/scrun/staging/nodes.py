@@ -71,17 +71,23 @@ root=
 [ "$uid" = 0 ] || { unshare -r true 2>/dev/null && root='unshare -r'; }
 """
 
-# Arguments 3 on: the parts. Where nothing changed it says so in a line; else there is an archive of "gone", the names
-# that are no more, what is new or changed, and "end".
+# Arguments 3 on: which extended attributes; directories in rootfs to remove where they are empty, a line each; the
+# parts. Where nothing changed it says so in a line; else there is an archive of "gone", the names that are no more,
+# what is new or changed, and "end".
 # A change shows in the ctime, which the container's user can't set. A pair of inode and name that is new is a file or
 # a whole directory that was renamed, of which the ctime says nothing. All is removed when we answer "remove".
 SEND = (
     ENTER
     + r"""
-xattrs=$1; shift
+xattrs=$1 left=$2; shift 2
 refuse() { echo "$host: $1" >&2; exit 1; }  # stdout is the archive's
 enter
 cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
+[ -z "$left" ] || printf '%s\n' "$left" | while IFS= read -r one; do
+    one=$PWD/rootfs/$one
+    # The container may have put a link in the way.
+    (cd -P -- "${one%/*}" && [ "$PWD" = "${one%/*}" ] && rmdir -- "$one") 2>/dev/null
+done
 $root find "$@" -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
     -cnewer marker -fprintf changed '%p\0' >&2
 if [ ! -s changed ] && cmp -s before after 2>/dev/null; then

@@ -7,7 +7,7 @@ import copy
 import os
 
 from scrun.errors import StagingError
-from scrun.staging import mount_points, mounts, nodes
+from scrun.staging import mount_points, mounts, nodes, traces
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known
 from scrun.staging.model import Copy, Part, Staged, Text
@@ -17,13 +17,14 @@ from scrun.staging.spool import Spool, encode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from scrun.staging.carry import Carrier
     from scrun.staging.model import Beside, Container, Fit, Log, Step
     from scrun.staging.mounts import Bind
     from scrun.staging.summing import Summing
+    from scrun.staging.traces import Traces
 
 
 def stage_in(
@@ -35,7 +36,7 @@ def stage_in(
     options: dict[str, Any] | None = None,
     variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
     fit: Fit | None = None,
-    places: Sequence[str] = (),
+    spool_mount: str = "",
     beside: Beside | None = None,
     later: Callable[[Summing], None] = lambda _: None,
 ) -> Staged:
@@ -44,7 +45,7 @@ def stage_in(
     ``adapt`` makes the config fit for a node's unprivileged runtime; ``options`` are those of ``scrun.stage_in{…}``.
     For each of ``variants`` there is a further config.json, in a directory of that name in the bundle: what the
     function makes of the first. ``fit`` changes the content of the small files that it names (destination, content).
-    ``places`` are directories of the container that the nodes mount something in, beside the config's mounts.
+    ``spool_mount`` is where in the container the nodes mount something of theirs, with %-letters where that differs.
     ``beside`` is a file that config.json shall know of. ``later`` is given what can be done when the container runs.
     SIGTERM and SIGINT are acted on after cleaning up.
 
@@ -55,7 +56,7 @@ def stage_in(
     config = adapt(copy.deepcopy(container.config))
     config.setdefault("mounts", []).extend(copy.deepcopy(chosen.mounts))
     with Interruption() as interruption:
-        staging = _StageIn(container, step, chosen, config, log, interruption, variants or {}, fit, places, beside)
+        staging = _StageIn(container, step, chosen, config, log, interruption, variants or {}, fit, spool_mount, beside)
         try:
             staged = staging.run()
             interruption.check()
@@ -83,7 +84,7 @@ class _StageIn:
         interruption: Interruption,
         variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]],
         fit: Fit | None,
-        places: Sequence[str],
+        spool_mount: str,
         beside: Beside | None,
     ) -> None:
         self.spool = Spool(container)
@@ -97,7 +98,8 @@ class _StageIn:
         self._node_path = nodes.node_path(container, self._parent)
         self._variants = variants
         self._fit = fit
-        self._places = places
+        self._spool_mount = spool_mount
+        self._traces: Traces | None = None
         self._beside = beside
         self._copies: list[Copy] = []
         self._texts: list[Text] = []
@@ -120,10 +122,12 @@ class _StageIn:
             self._log("info", str(error))
         if self._carrier is not None:
             self._carrier.undo()
+        if self._traces and self._traces.times:
+            traces.remove(self._container.rootfs, self._traces)
 
     def run(self) -> Staged:
         if mount_points.is_needed():
-            mount_points.make_missing(self._config, self._container.rootfs, self._places)
+            mount_points.make_missing(self._config, self._container.rootfs)
         own = [*self._options.on_nodes, *(mount["source"] for mount in self._options.mounts)]
         binds = mounts.binds(self._config, self._container.bundle, own)
         seen = self._look(binds)
@@ -135,7 +139,10 @@ class _StageIn:
             self._replace(bind, index)
         root = self._config.setdefault("root", {})
         root["path"] = self._container.rootfs
-        if self._container.rootfs not in seen:
+        is_in_place = self._container.rootfs in seen
+        if self._spool_mount:
+            self._traces = traces.foresee(self._config, self._container.rootfs, self._spool_mount, make=is_in_place)
+        if not is_in_place:
             if os.path.realpath(self._container.rootfs) == "/":
                 raise StagingError(
                     f"root.path: / of this host can't be carried to {', '.join(self._step.nodes)}, nor what changed "
@@ -227,6 +234,7 @@ class _StageIn:
             mode = self._carry()
         rootfs = self._over_image(mode, self._config)["root"]["path"]
         staged = Staged(self._container.bundle, rootfs, texts=tuple(self._texts), seen=tuple(self._kept))
+        staged = staged._replace(traces=self._traces)
         if self.spool.exists:
             staged = staged._replace(bundle=self.spool.path, spool=self.spool.path, copies=tuple(self._copies))
             self.spool.finish(self._configs(mode))

@@ -6,14 +6,14 @@ import os
 import stat
 
 from scrun.errors import StagingError
-from scrun.staging import trees
+from scrun.staging import traces, trees
 from scrun.staging.options import Options
 from scrun.staging.ownership import acting_as
 from scrun.staging.spool import remove_spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from scrun.staging.model import Container, Copy, Log, Staged, Step
@@ -27,10 +27,12 @@ def stage_out(
     log: Log,
     options: dict[str, Any] | None = None,
     files_back: Callable[[], None] = lambda: None,
+    left: Sequence[str] = (),
 ) -> None:
     """Bring changes back and clean up. Where nothing was carried no step is started.
 
-    ``files_back`` is called when all is back, and only the cleaning up is left.
+    ``files_back`` is called when all is back, and only the cleaning up is left. ``left`` are directories of the root
+    filesystem that are none of the container's, the innermost first: those that are empty are not brought back.
 
     Changes to the root filesystem and to writable mounts come back from every node. What several nodes have changed is
     as the first of them has it.
@@ -44,7 +46,7 @@ def stage_out(
             for copied in staged.copies:
                 _bring_back_copy(container, copied, log)
         if staged.node_parent:
-            _leave_nodes(container, staged, step, log, files_back, wanted=chosen.bring_back)
+            _leave_nodes(container, staged, step, log, files_back, left if chosen.bring_back else None)
     finally:
         if staged.spool:
             remove_spool(staged.spool)
@@ -58,6 +60,8 @@ def discard(staged: Staged, step: Step | None, *, log: Log) -> None:
     try:
         if staged.spool:
             remove_spool(staged.spool)
+        if staged.traces and staged.traces.times:
+            traces.remove(staged.rootfs, staged.traces)
         if staged.node_parent and step is not None:
             from scrun.staging import nodes
 
@@ -67,15 +71,20 @@ def discard(staged: Staged, step: Step | None, *, log: Log) -> None:
 
 
 def _leave_nodes(
-    container: Container, staged: Staged, step: Step, log: Log, files_back: Callable[[], None], *, wanted: bool
+    container: Container,
+    staged: Staged,
+    step: Step,
+    log: Log,
+    files_back: Callable[[], None],
+    left: Sequence[str] | None,
 ) -> None:
     from scrun.staging import nodes
 
     writable = [part for part in staged.parts if part.writable]
-    if writable and wanted:
+    if writable and left is not None:
         from scrun.staging.bring_back import bring_back
 
-        bring_back(container, staged, step, log=log, files_back=files_back)
+        bring_back(container, staged, step, log=log, files_back=files_back, left=left)
         return
     files_back()
     nodes.remove(step, staged.node_parent, staged.node_name)

@@ -18,7 +18,8 @@ def perform(call: Call, logger: Log) -> None:
 
     def forget(container_id: str) -> None:
         try:
-            delete.run(Container.open(verbs.root(call), container_id, load=False))
+            container = Container.open(verbs.root(call), container_id, load=False)
+            delete.run(container, logger.say)
         except ContainerNotFound:
             if not call.options["force"]:
                 raise

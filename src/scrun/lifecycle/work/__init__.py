@@ -21,6 +21,10 @@ def run(work: str, channel: int, container: Container) -> None:
         from scrun.lifecycle.work import stage_in
 
         stage_in.run(channel, container)
+    elif work == "look":
+        from scrun.lifecycle.work import look
+
+        look.run(channel)
     elif work == "renew":
         from scrun.lifecycle.work import renew
 

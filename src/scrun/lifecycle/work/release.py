@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 
 
 def run(channel: int, container: Container) -> None:
-    """Serve one request, see :func:`give_back`."""
-    if message := wire.Reader(channel).next():
+    """Serve one request, see :func:`give_back`; ``left`` is the record of a container whose stage_out was killed."""
+    if not (message := wire.Reader(channel).next()):
+        return
+    if "left" in message:
+        from scrun.lifecycle.work import stage_out
+
+        stage_out.give_up(message["left"])
+    if "job" in message:
         give_back(channel, container, message)
 
 

@@ -15,7 +15,6 @@ from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
 from scrun.slurm import oci_conf, sources
-from scrun.staging import mount_points
 from scrun.staging.known import memory
 
 TYPE_CHECKING = False
@@ -116,8 +115,6 @@ def _stage_in(
     job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
     made: list[Staged] = []
     waits: list[bool] = []
-    place = oci_conf.spool_directory(plan["spool_mount"], os.environ)
-    spool_mount = [place, mount_points.missing(record["rootfs"], place)]
 
     kind = plan["network"]
 
@@ -161,7 +158,7 @@ def _stage_in(
                 fit=latest.fit(plan),
                 later=later.append,
                 beside=beside,
-                places=[place] if mount_points.is_needed() else (),
+                spool_mount=oci_conf.expand_spool(plan["spool_mount"], os.environ),
             )
         )
 
@@ -193,7 +190,6 @@ def _stage_in(
         "rootfs": rootfs,
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
         "hold": not ours or any(waits),
-        "spool mount": spool_mount,
     }
 
 

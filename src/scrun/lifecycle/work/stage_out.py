@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrun.lifecycle import wire
+from scrun.lifecycle import traces, wire
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageOut
 from scrun.staging.model import Container as StagedContainer
@@ -66,6 +66,7 @@ def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message, files_ba
                 log=host.log,
                 options=options or None,
                 files_back=files_back,
+                left=traces.names(record),
             )
 
     host.stage_out = stage
