@@ -288,6 +288,10 @@ def test_the_shell_has_nothing_to_say_of_a_runtime_that_is_killed(
             "exec failed: the path `/x` exists but it is not executable: Operation not permitted",
             "exec failed: the path `/x` exists but it is not executable: Operation not permitted: permission denied",
         ),
+        (
+            "exec failed: the path `/etc` is not a regular file: Operation not permitted",
+            "exec failed: the path `/etc` is not a regular file: Operation not permitted: permission denied",
+        ),
     ],
 )
 def test_the_reason_has_the_words_that_engines_read(said: str, reason: str) -> None:
