@@ -6,7 +6,7 @@ to or raises a ValueError that goes on a sentence.
 
 from __future__ import annotations
 
-from scrun.slurm.parsers import UNLIMITED
+from scrun.slurm.parsers import MOST16, UNLIMITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def distribution(value: str) -> dict[str, int]:
         return {"task_dist": _ONLY_PACKING[first]}
     whole = {"arbitrary": 3, "hostfile": 3, "plane": 4}
     kind, equals, size = first.partition("=")
-    if equals and kind == "plane" and size.isascii() and size.isdigit():
+    if equals and kind == "plane" and size.isascii() and size.isdigit() and int(size) <= MOST16:
         return {"task_dist": 4 | bits, "plane_size": int(size)}
     if first in whole:
         return {"task_dist": whole[first] | bits}
@@ -128,6 +128,9 @@ def distribution(value: str) -> dict[str, int]:
 _ONLY_PACKING = {"pack": 0x802000, "nopack": 0x402000}  # of nothing known but that: SLURM_DIST_UNKNOWN
 
 
+_FREQUENCY_WORD = 1 << 31  # slurm.h's CPU_FREQ_*: what is no number of kHz
+
+
 def cpu_freq(value: str) -> dict[str, int]:
     """``p1[-p2[:p3]]``: a frequency in kHz or low, medium, high, highm1; or a governor. The fields are slurm.h's."""
     governors = {"conservative": 0x88000000, "ondemand": 0x84000000, "performance": 0x82000000}
@@ -135,7 +138,9 @@ def cpu_freq(value: str) -> dict[str, int]:
     speeds = {"low": 0x80000001, "medium": 0x80000002, "high": 0x80000003, "highm1": 0x80000004}
 
     def speed(word: str) -> int:
-        return int(word) if word.isascii() and word.isdigit() else speeds.get(word, 0)
+        if word.isascii() and word.isdigit():
+            return int(word) if int(word) < _FREQUENCY_WORD else 0
+        return speeds.get(word, 0)
 
     low, _, rest = value.lower().partition("-")
     high, colon, governor = rest.partition(":")

@@ -14,12 +14,32 @@ if TYPE_CHECKING:
 UNLIMITED = 0xFFFFFFFF  # slurm.h: INFINITE
 MOST16 = 0xFFFD  # slurm.h: a uint16_t that is no NO_VAL16 and no INFINITE16
 _MOST32 = 0xFFFFFFFD
+_MOST64 = (1 << 63) - 1  # of MiB: the bit above is slurm.h's MEM_PER_CPU
+_MOST_IN_RANGE = 1 << 16  # of nodes; Slurm's own limit (hostlist.c: MAX_RANGE)
 _SIZES = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}  # in MiB
 
 
 def text(value: str) -> str:
     """Anything; slurmctld says what it doesn't like."""
     return value
+
+
+def node_list(value: str) -> str:
+    """Names of nodes, ``node[1-4,7],other``; which there are slurmctld knows."""
+    rest, bracket = value, "["
+    while bracket:
+        before, bracket, rest = rest.partition("[")
+        ranges, closing, rest = rest.partition("]") if bracket else ("", "", "")
+        if "]" in before or bool(bracket) != bool(closing) or (bracket and not all(map(_is_range, ranges.split(",")))):
+            raise ValueError("a list of nodes, as in node1,other[3-5,7]")
+    return value
+
+
+def _is_range(item: str) -> bool:
+    low, dash, high = item.partition("-")
+    high = high if dash else low
+    are_numbers = all(end.isascii() and end.isdigit() and len(end) < 10 for end in (low, high))
+    return are_numbers and 0 <= int(high) - int(low) < _MOST_IN_RANGE
 
 
 def flag(value: str) -> bool:
@@ -53,6 +73,16 @@ def _number(value: str, least: int, most: int, what: str) -> int:
 
 def seconds(value: str) -> int:
     """A time as sbatch(1) takes it; a lone number is minutes."""
+    return _below(_MOST32, _seconds(value), "a time")
+
+
+def _below(most: int, found: int, what: str) -> int:
+    if found > most:
+        raise ValueError(f"{what} that Slurm can count")
+    return found
+
+
+def _seconds(value: str) -> int:
     days, dash, clock = value.rpartition("-")
     parts = clock.split(":")
     if not all(part.isascii() and part.isdigit() for part in (*([days] if dash else ()), *parts)) or len(parts) > 3:
@@ -70,9 +100,10 @@ def minutes(value: str) -> int:
     if value.upper() in ("INFINITE", "UNLIMITED", "-1", "0"):
         return UNLIMITED
     try:
-        return (seconds(value) + 59) // 60
+        found = (_seconds(value) + 59) // 60
     except ValueError as error:
         raise ValueError(str(error).replace(" or ", ", ", 1) + " or UNLIMITED") from None
+    return _below(_MOST32, found, "a time")
 
 
 def mebibytes(value: str) -> int:
@@ -82,7 +113,7 @@ def mebibytes(value: str) -> int:
         digits, unit = value[:-2], value[-2]
     if not (digits.isascii() and digits.isdigit()) or unit.lower() not in _SIZES:
         raise ValueError("a size of memory: a whole number of MiB, or one with K, M, G or T")
-    return -int(-int(digits) * _SIZES[unit.lower()] // 1)
+    return _below(_MOST64, -int(-int(digits) * _SIZES[unit.lower()] // 1), "a size")
 
 
 def mebibytes_per_cpu(value: str) -> int:

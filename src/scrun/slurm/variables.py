@@ -87,7 +87,7 @@ TABLE = (
     _job("GRES", "gres", ".tres_per_node", parsers.gres, "generic resources on each node: gpu:2"),
     _both("HINT", "hint", ".", bits.hint, "compute_bound, memory_bound, multithread, nomultithread"),
     _job("JOB_NAME", "job-name", "name", text, "the job's name, scrun when unset"),
-    _job("JOB_NODELIST", "nodelist", "required_nodes", text, "nodes that the job must have"),
+    _job("JOB_NODELIST", "nodelist", "required_nodes", parsers.node_list, "nodes that the job must have"),
     _job("JOB_NUM_NODES", "nodes", ".", parsers.nodes, "number of nodes: 2, 2-4"),
     _step("KILL_BAD_EXIT", "kill-on-bad-exit", flag, "the first task that fails ends the others"),
     _step("LABELIO", "label", flag, "each line of output begins with the task's number"),
