@@ -63,10 +63,13 @@ class Log:
 
     ``path`` gets them as text or as a stream of JSON objects with ``level``, ``msg`` and ``time``; of those podman
     reads one and docker the last with level "error". Standard error and syslog get what their levels let through.
+    What is fatal has our name before it, unless the caller's own error message (``is_quoted``) has it.
     """
 
-    def __init__(self, path: str = "", *, json: bool = False, levels: Levels | None = None) -> None:
-        self._json, self.levels = json, levels or Levels()
+    def __init__(
+        self, path: str = "", *, json: bool = False, levels: Levels | None = None, is_quoted: bool = False
+    ) -> None:
+        self._json, self.levels, self._is_quoted = json, levels or Levels(), is_quoted
         self._file = -1
         if path:
             try:
@@ -80,7 +83,7 @@ class Log:
         if self._file >= 0 and importance <= self.levels.file:
             _write(self._file, json_line(level, message) if self._json else text_line(level, message))
         if importance <= self.levels.stderr:
-            _write(2, f"scrun: {message}\n")
+            _write(2, f"{message}\n" if self._is_quoted and level == "fatal" else f"scrun: {message}\n")
         if system and importance <= self.levels.syslog:
             to_syslog(level, message)
 

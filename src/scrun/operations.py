@@ -44,7 +44,11 @@ def logger(call: Call) -> log.Log:
             log.variable("SYSLOG", os.environ),
         )
     )
-    return log.Log(_log_file(given["log"] or ""), json=given["log_format"] == "json", levels=levels)
+    # podman says "Error: scrun: " itself; conmon, by which it calls, is known by its pipe.
+    is_quoted = "_OCI_SYNCPIPE" in os.environ
+    return log.Log(
+        _log_file(given["log"] or ""), json=given["log_format"] == "json", levels=levels, is_quoted=is_quoted
+    )
 
 
 def _ranks(*names: str) -> list[int | None]:

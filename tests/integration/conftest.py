@@ -68,6 +68,7 @@ def _there() -> set[str]:
 def nothing_left(_there: set[str]) -> Iterator[None]:
     """No test leaves a job, a container's directory or a process of the runtime."""
     yield
+    now = {*_there}
     try:
         now = leftovers.assert_nothing_left(_there)
     except pytest.fail.Exception:

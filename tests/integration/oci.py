@@ -161,7 +161,7 @@ class Container:
             try:
                 self._shim.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                give_up(self._shim, f"the process of container {self.id}, which was deleted", 20)
+                give_up(self._shim, f"the process of container {self.id}, which was deleted", PATIENCE)
             os.close(self._report)
 
     def _reported(self, what: str, timeout: float) -> int:

@@ -61,6 +61,11 @@ def steps(job: int) -> list[str]:
     return squeue("--steps", f"--job={job}", "--format=%i")
 
 
+def wait_until_alone(job: int, step: str) -> None:
+    """Wait until a job has no step but that one: slurmctld may hear of another's end after its srun has ended."""
+    wait_until(lambda: {*steps(job)} <= {f"{job}.{step}", f"{job}.extern"}, f"only step {step} is left of job {job}")
+
+
 def fail_node(name: str) -> None:
     """Have slurmctld believe that a node has failed; it comes back when its slurmd is next heard of."""
     subprocess.run(["scontrol", "update", f"nodename={name}", "state=down", "reason=test"], timeout=30, check=True)

@@ -104,6 +104,15 @@ def test_what_stage_in_had_carried_is_removed_when_it_then_fails(
 FAILING_STAGE_OUT = GOOD.replace(STAGE_OUT, "function slurm_scrun_stage_out() error('no way back') end\n")
 
 
+def test_a_bundle_that_the_script_named_and_no_node_has_is_said(
+    container: MakeContainer, slurm_conf: Configure
+) -> None:
+    script = STAGE_OUT + "function slurm_scrun_stage_in() slurm.set_bundle_path('/nosuch') return slurm.SUCCESS end\n"
+    done = container("true").created(global_options=with_script(slurm_conf, script)).call("start")
+    assert done.status == 1
+    assert "see a bundle at /nosuch, which scrun.lua named (slurm.set_bundle_path)?" in done.stderr
+
+
 def test_a_stage_out_that_fails_is_said_and_no_success(container: MakeContainer, slurm_conf: Configure) -> None:
     # The container did its work, but what it made may be lost.
     one = container("true").created(global_options=with_script(slurm_conf, FAILING_STAGE_OUT))

@@ -79,7 +79,16 @@ def test_a_path_that_is_not_there_is_127(engine: Engine, command: str) -> None:
 def test_what_cannot_be_executed_is_126(engine: Engine, command: str) -> None:
     done = engine.run(command, options=("--rm",))
     assert done.status == 126
-    assert "permission denied" in done.stderr.lower() or "is a directory" in done.stderr.lower()
+    assert "permission denied" in done.stderr.lower()
+    assert "scrun: scrun:" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["/etc", "/etc/passwd"])
+def test_what_cannot_be_executed_beside_it_is_126(engine: Engine, command: str) -> None:
+    name = engine.detached("sh", "-c", "echo ready; exec sleep 60", ready="ready")
+    done = engine.call("exec", name, command)
+    assert done.status == 126
+    assert "scrun: scrun:" not in done.stderr
 
 
 def test_piped_input_reaches_the_container(engine: Engine) -> None:

@@ -9,16 +9,27 @@ import pytest
 
 from . import slurm
 from .conftest import MakeContainer
-from .waiting import PATIENCE
+from .oci import Container
+from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("it counts by a cgroup, which a user hasn't got here")
 
 BUSY = ("sh", "-c", "sleep 1000 & i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done; echo done; sleep 1000; :")
 
 
+def wait_for_processes(one: Container, number: int) -> None:
+    """Until so many run; what a shell starts comes a moment after what it says."""
+
+    def current() -> int:
+        return int(json.loads(one.call("events", options=["--stats"]).ok().output)["data"]["pids"]["current"])
+
+    wait_until(lambda: current() == number, f"{number} processes run")
+
+
 def test_stats_are_those_of_the_processes_and_of_the_job(container: MakeContainer) -> None:
     one = container(*BUSY).started(env={"SCRUN_MEM_PER_NODE": "100"})
     one.wait_for_output(b"done")
+    wait_for_processes(one, 3)
     (line,) = one.call("events", options=["--stats"]).ok().stdout.splitlines()
     event = json.loads(line)
     assert (event["type"], event["id"]) == ("stats", one.id)
@@ -33,7 +44,7 @@ def test_stats_are_those_of_the_processes_and_of_the_job(container: MakeContaine
 
 def test_on_several_nodes_each_is_told_and_the_sum(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo ready; sleep 1000; :").started(env={"SCRUN_JOB_NUM_NODES": "2"})
-    one.wait_for_output(b"ready\nready\n")
+    wait_for_processes(one, 4)
     data = json.loads(one.call("events", options=["--stats"]).ok().output)["data"]
     assert data["pids"]["current"] == 4
     assert {name: stats["pids"]["current"] for name, stats in data["nodes"].items()} == {"node1": 2, "node2": 2}
@@ -66,4 +77,4 @@ def test_events_go_on_until_the_container_ends(container: MakeContainer) -> None
 def test_looking_leaves_no_step(container: MakeContainer) -> None:
     one = container("sleep", "1000").started()
     one.call("events", options=["--stats"]).ok()
-    assert [step for step in slurm.steps(one.record["job"]) if not step.endswith((".0", ".extern"))] == []
+    slurm.wait_until_alone(one.record["job"], one.record["step"])

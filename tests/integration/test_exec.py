@@ -68,7 +68,7 @@ def test_input_reaches_it_unharmed_and_ends(running: Container) -> None:
 def test_it_is_a_step_of_the_containers_job_on_its_node(running: Container) -> None:
     done = execute(running, "sh", "-c", "echo $SLURM_JOB_ID $SLURMD_NODENAME")
     assert done.stdout.split() == [str(running.record["job"]), running.record["nodes"]]
-    assert slurm.steps(running.record["job"]) == [f"{running.record['job']}.{running.record['step']}"]  # its own ended
+    slurm.wait_until_alone(running.record["job"], running.record["step"])
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,7 @@ def test_a_process_whose_exec_is_killed_ends(running: Container, directory: Path
 def test_what_a_killed_step_left_on_the_node_goes_with_the_next_one(running: Container, directory: Path) -> None:
     job, node = running.record["job"], running.record["nodes"]
     listed = f"ls -d /tmp/scrun-exec-{job}-* 2>/dev/null; :"
+    slurm.wait_until_alone(job, running.record["step"])  # that of staging has gone
     with open(directory / "output", "wb") as output:
         process = running.runtime.user.start(
             *running.runtime.argv("exec", running.id, "sh", "-c", "echo ready; exec sleep 1234"), stdout=output
@@ -266,7 +267,7 @@ def test_a_detached_process_that_cannot_be_run_is_an_error_and_leaves_no_pid_fil
 @pytest.mark.slurm_only("leaves it running")
 def test_killing_its_stand_in_ends_the_process(running: Container, directory: Path) -> None:
     pid = detach(running, directory, "sleep", "1235")
-    assert "sleep 1235" in processes_in(running)
+    wait_until(lambda: "sleep 1235" in processes_in(running), "the process runs")
     os.kill(pid, 9)
     wait_until(lambda: "sleep 1235" not in processes_in(running), "the process is gone")
 
@@ -328,9 +329,7 @@ def test_an_engine_gives_it_input_environment_and_directory(engine: Engine, name
     assert (done.status, done.output) == (0, b"in\nb /tmp\n")
 
 
-@pytest.mark.parametrize(
-    ("command", "status"), [("nosuch", 127), ("/nosuch", 127), ("/etc/passwd", 126), ("/etc", 126)]
-)
+@pytest.mark.parametrize(("command", "status"), [("nosuch", 127), ("/nosuch", 127), ("/etc/passwd", 126)])
 def test_an_engine_has_its_own_status_for_what_cannot_be_run(
     engine: Engine, name: str, command: str, status: int
 ) -> None:

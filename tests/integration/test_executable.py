@@ -133,7 +133,7 @@ def test_a_command_from_a_bind_mount(container: MakeContainer, directory: Path) 
 
 
 @pytest.mark.slurm_only("the kernel's own word")
-def test_a_file_the_kernel_cannot_execute_ends_the_container_with_126(container: MakeContainer) -> None:
+def test_a_file_the_kernel_cannot_execute_is_no_success(container: MakeContainer) -> None:
     one = container("/tool")
     tool = one.bundle / "rootfs/tool"
     tool.write_text("#!/nosuch/interpreter\n")

@@ -18,12 +18,13 @@ from .conftest import MakeContainer
 from .oci import Container
 from .processes import is_running
 from .rootfs import new_network
-from .waiting import wait_until
+from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("has no Slurm")
 
 
 SLURMCTLD = ("login", 6817)
+AFTERWARDS = 2 * PATIENCE  # seconds; the pause between two attempts grows to a minute
 
 
 class Outage:
@@ -107,7 +108,7 @@ def test_the_job_of_what_was_killed_meanwhile_is_given_back_afterwards(
     assert one.ended() == 137, "who waits for the container needn't wait for slurmctld"
     assert job in slurm.jobs()
     outage.end()
-    wait_until(lambda: job not in slurm.jobs(), "its job has gone")
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone", AFTERWARDS)
     assert one.status() == "stopped"
     one.call("delete").ok()
 
@@ -121,8 +122,8 @@ def test_what_was_deleted_meanwhile_goes_afterwards(container: MakeContainer, ou
     assert b"slurmctld can't be reached" in refused.errors
     assert one.path.exists()
     outage.end()
-    wait_until(lambda: job not in slurm.jobs(), "its job has gone")
-    wait_until(lambda: not one.path.exists(), "its directory has gone")
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone", AFTERWARDS)
+    wait_until(lambda: not one.path.exists(), "its directory has gone", AFTERWARDS)
 
 
 def test_a_delete_that_comes_again_tries_again_at_once(container: MakeContainer, outage: Outage) -> None:
@@ -134,29 +135,29 @@ def test_a_delete_that_comes_again_tries_again_at_once(container: MakeContainer,
     outage.end()
     one.call("delete").ok()
     assert not one.path.exists()
-    wait_until(lambda: job not in slurm.jobs(), "its job has gone")
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone", AFTERWARDS)
 
 
 @pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
 def test_the_job_of_a_container_whose_anchor_is_killed_meanwhile_goes_afterwards(
     container: MakeContainer, outage: Outage, change: object
 ) -> None:
-    one = container("sleep", "60", change=change).created(global_options=["-f", str(outage.conf)])
+    one = container("sleep", "1000", change=change).created(global_options=["-f", str(outage.conf)])
     record = one.record
     outage.begin()
     os.kill(record["anchor"], signal.SIGKILL)
     assert one.ended() == 137, "who waits for the container needn't wait for slurmctld"
     assert record["job"] in slurm.jobs()
     outage.end()
-    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", 60)
-    wait_until(lambda: not is_running(one.record["debtor"][0]), "who stayed for it has gone")
+    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", AFTERWARDS)
+    wait_until(lambda: not is_running(one.record["debtor"][0]), "who stayed for it has gone", AFTERWARDS)
     assert one.status() == "stopped"
 
 
 def test_what_is_deleted_meanwhile_when_nobody_stays_with_it_goes_afterwards(
     container: MakeContainer, outage: Outage
 ) -> None:
-    one = container("sleep", "60").created(global_options=["-f", str(outage.conf)])
+    one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     record = one.record
     os.kill(record["pid"], signal.SIGSTOP)  # so that it doesn't see the anchor's end
     outage.begin()
@@ -167,15 +168,15 @@ def test_what_is_deleted_meanwhile_when_nobody_stays_with_it_goes_afterwards(
     assert b"slurmctld can't be reached" in refused.errors
     debtor = one.record["debtor"][0]
     outage.end()
-    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", 60)
-    wait_until(lambda: not is_running(debtor), "who stayed for it has gone")
+    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone", AFTERWARDS)
+    wait_until(lambda: not is_running(debtor), "who stayed for it has gone", AFTERWARDS)
     assert not one.path.exists()
 
 
 def test_a_job_that_is_granted_when_all_who_asked_for_it_were_killed_is_given_back(
     container: MakeContainer, outage: Outage
 ) -> None:
-    one = container("sleep", "60")
+    one = container("sleep", "1000")
     before = set(slurm.jobs())
     with outage.unanswered():
         creating = one.runtime.user.start(
@@ -187,6 +188,6 @@ def test_a_job_that_is_granted_when_all_who_asked_for_it_were_killed_is_given_ba
             os.kill(pid, signal.SIGKILL)
         creating.wait()
         deleting = one.runtime.user.start(*one.runtime.argv("delete", one.id))
-    assert deleting.wait(20) == 0
+    assert deleting.wait(PATIENCE) == 0
     assert not one.path.exists()
     wait_until(lambda: set(slurm.jobs()) <= before, "the job has gone")

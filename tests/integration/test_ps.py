@@ -10,6 +10,7 @@ from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
 from .rootfs import Config
+from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("it lists processes by a cgroup, which a user hasn't got here")
 
@@ -20,7 +21,7 @@ TREE = ("sh", "-c", "sleep 6001 & sh -c 'sleep 6002; :' & echo ready; sleep 6003
 def tree(container: MakeContainer) -> Container:
     """A container of five processes."""
     one = container(*TREE).started()
-    one.wait_for_output(b"ready")
+    wait_until(lambda: commands(one) == OURS, "all of them run, and ps shows no others")
     return one
 
 
@@ -62,13 +63,12 @@ def test_with_the_nodes_own_pid_namespace_they_are_the_same(container: MakeConta
         proc.update(type="bind", source="/proc", options=["rbind"])
 
     one = container(*TREE, change=nodes_pids).started()
-    one.wait_for_output(b"ready")
-    assert commands(one) == OURS
+    wait_until(lambda: commands(one) == OURS, "all of them run, and ps shows no others")
 
 
 def test_of_several_nodes_each_row_says_its_node(container: MakeContainer) -> None:
-    one = container("sh", "-c", "echo ready; sleep 6004; :").started(env={"SCRUN_JOB_NUM_NODES": "2"})
-    one.wait_for_output(b"ready\nready\n")
+    one = container("sh", "-c", "sleep 6004; :").started(env={"SCRUN_JOB_NUM_NODES": "2"})
+    wait_until(lambda: one.call("ps", "-o", "pid,args").ok().stdout.count(" sleep 6004\n") == 2, "both run")
     header, *rows = one.call("ps", "-o", "pid,args").ok().stdout.splitlines()
     assert header.split() == ["NODE", "PID", "COMMAND"]
     assert [row.split()[0] for row in rows] == ["node1", "node1", "node2", "node2"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from .conftest import MakeBundle, MakeContainer
-from .engines import Engine
-from .oci import Container
+from .engines import Engine, at_a_terminal
+from .oci import Container, Runtime
 from .test_oci_conf import RUNC
 
 pytestmark = pytest.mark.slurm_only("refuses it at create")
@@ -52,6 +52,22 @@ def test_docker_shows_what_its_ulimit_met(docker: Engine) -> None:
     assert done.status == 125
     assert "RLIMIT_NOFILE" in done.stderr
     assert NOT_RUN.decode() in done.stderr
+
+
+def test_at_a_terminal_too(docker: Engine) -> None:
+    words = docker.words("--rm", "-t", "--ulimit", "nofile=2000000000", command=("true",))
+    status, screen = docker.at_a_terminal(*words, typed={})
+    assert status == 125
+    assert "RLIMIT_NOFILE" in screen
+    assert NOT_RUN.decode() in screen
+
+
+@pytest.mark.parametrize("change", [None, odd_mount])
+def test_at_a_persons_terminal_too(runtime: Runtime, bundle: MakeBundle, change: Callable[[Any], None] | None) -> None:
+    path = bundle("sh", "-c", "echo $((40 + 2)); exit 7", terminal=True, change=change)
+    argv = runtime.argv("run", "--bundle", str(path), "at-a-terminal")
+    status, screen = at_a_terminal(runtime.user, *argv, typed={})
+    assert (status, "42" in screen, NOT_RUN.decode() in screen) == ((125, False, True) if change else (7, True, False))
 
 
 # --- a status that a process had is never another

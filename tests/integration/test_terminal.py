@@ -92,11 +92,11 @@ def test_the_size_in_the_config_is_the_first_one(container: MakeContainer, attac
 
 
 @pytest.mark.slurm_only("makes no bundle")
-def test_no_hook_keeps_crun_from_the_terminal(container: MakeContainer, attach: Attach) -> None:
+def test_no_hook_keeps_crun_from_the_terminal_once_the_process_runs(container: MakeContainer, attach: Attach) -> None:
     one = container("true", terminal=True)
     attach(one)
     (staged,) = one.bundle.glob(".scrun-*/config.json")
-    assert "hooks" not in json.loads(staged.read_text())
+    assert [*json.loads(staged.read_text())["hooks"]] == ["createRuntime"]
 
 
 def test_the_container_follows_the_windows_size(container: MakeContainer, attach: Attach) -> None:

@@ -44,39 +44,36 @@ def test_docker_top_says_what_to_use_instead(
         engine.clean_up()
 
 
-@pytest.mark.parametrize("user", ["alice", "root"])
-def test_podman_top_says_where_to_look(user: str, request: pytest.FixtureRequest) -> None:
-    engine = Engine("podman", request.getfixturevalue(user), "scrun")
-    try:
-        name = engine.detached("sleep", "1000")
-        container_id = engine.inspect(name)["Id"]
-        header, row = engine.call("top", name).ok().stdout.splitlines()
-        assert header.split()[-1] == "COMMAND"
-        assert f"scrun ps {container_id}" in row
-        assert f"podman exec {container_id[:12]} ps" in row
-        (_, other) = engine.call("top", name, "pid", "comm", "hpid").ok().stdout.splitlines()
-        assert not [word for word in OF_THE_HOST if word in row + other]
-    finally:
-        engine.clean_up()
+@pytest.fixture(params=["alice", "root"])
+def either_podman(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """podman, rootless and not."""
+    engine = Engine("podman", request.getfixturevalue(request.param), "scrun")
+    yield engine
+    engine.clean_up()
 
 
-@pytest.mark.parametrize("user", ["alice", "root"])
+def _tells_where_to_look(engine: Engine, name: str, row: str) -> bool:
+    container_id = engine.inspect(name)["Id"]
+    return f"scrun ps {container_id}" in row and f"podman exec {container_id[:12]} ps" in row
+
+
+def test_podman_top_says_where_to_look(either_podman: Engine) -> None:
+    name = either_podman.detached("sleep", "1000")
+    header, row = either_podman.call("top", name).ok().stdout.splitlines()
+    assert header.split()[-1] == "COMMAND"
+    assert _tells_where_to_look(either_podman, name, row)
+    (_, other) = either_podman.call("top", name, "pid", "comm", "hpid").ok().stdout.splitlines()
+    assert not [word for word in OF_THE_HOST if word in row + other]
+
+
 @pytest.mark.parametrize("options", [("-o", "pid,comm,args"), ("-ef",)], ids=["columns", "all"])
-def test_podman_top_with_options_of_ps_says_where_to_look(
-    user: str, options: tuple[str, ...], request: pytest.FixtureRequest
-) -> None:
+def test_podman_top_with_options_of_ps_says_where_to_look(either_podman: Engine, options: tuple[str, ...]) -> None:
     # podman runs this host's ps in the pid namespace of the pid file's process then.
-    engine = Engine("podman", request.getfixturevalue(user), "scrun")
-    try:
-        name = engine.detached("sleep", "1000")
-        container_id = engine.inspect(name)["Id"]
-        (_, row) = engine.call("top", name, *options).ok().stdout.splitlines()
-        assert "1" in row.split()[:2]
-        assert f"scrun ps {container_id}" in row
-        assert f"podman exec {container_id[:12]} ps" in row
-        assert not [word for word in OF_THE_HOST if word in row]
-    finally:
-        engine.clean_up()
+    name = either_podman.detached("sleep", "1000")
+    (_, row) = either_podman.call("top", name, *options).ok().stdout.splitlines()
+    assert "1" in row.split()[:2]
+    assert _tells_where_to_look(either_podman, name, row)
+    assert not [word for word in OF_THE_HOST if word in row]
 
 
 def test_root_who_copies_into_a_running_container_does_not_reach_this_host(root: User, tmp_path: Path) -> None:
@@ -212,14 +209,6 @@ def test_files_of_a_container_whose_job_was_queued_are_copied_once_it_runs(
     wait_until(lambda: "runs" in podman.call("logs", name).stdout, "the container runs")
     podman.call("cp", str(source), f"{name}:/file").ok()
     assert podman.call("exec", name, "cat", "/file").ok().stdout == "copied\n"
-
-
-@pytest.fixture(params=["alice", "root"])
-def either_podman(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """podman, rootless and not."""
-    engine = Engine("podman", request.getfixturevalue(request.param), "scrun")
-    yield engine
-    engine.clean_up()
 
 
 @pytest.mark.parametrize("killed", ["anchor", "stand-in"])

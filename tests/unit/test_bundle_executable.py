@@ -129,8 +129,8 @@ def test_what_is_not_there_is_said_in_docker_s_words(rootfs: Path, name: str, me
     ("name", "message"),
     [
         ("/etc/passwd", 'exec: "/etc/passwd": permission denied'),
-        ("/tmp", 'exec: "/tmp": is a directory'),
-        ("/", 'exec: "/": is a directory'),
+        ("/tmp", 'exec: "/tmp": is a directory: permission denied'),
+        ("/", 'exec: "/": is a directory: permission denied'),
         ("/tmp/pipe", 'exec: "/tmp/pipe": permission denied'),
     ],
 )

@@ -90,6 +90,13 @@ def test_a_message_is_written_when_it_is_as_important_as_the_level(
     assert capfd.readouterr().err.splitlines() == [f"scrun: {message}" for message in expected]
 
 
+def test_what_is_fatal_goes_without_our_name_where_the_caller_says_it(capfd: pytest.CaptureFixture[str]) -> None:
+    logger = log.Log(is_quoted=True)
+    logger.say("error", "what goes into the container's own output")
+    logger.say("fatal", "why there is none")
+    assert capfd.readouterr().err == "scrun: what goes into the container's own output\nwhy there is none\n"
+
+
 def test_a_log_is_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("before\n")

@@ -231,7 +231,7 @@ def test_a_container_that_is_killed_while_its_job_waits_has_that_status_and_says
 
 
 def test_when_the_stand_in_is_killed_the_container_ends(rehearse: Rehearse, exit_code: Wait) -> None:
-    made = rehearse(f"sleep 60 & trap 'kill $!; exit 0' TERM; {STARTED}; wait")
+    made = rehearse(f"sleep 1000 & trap 'kill $!; exit 0' TERM; {STARTED}; wait")
     made.created()
     assert made.start() == {"started": True}
     made.container.load()

@@ -182,7 +182,7 @@ def test_the_process_has_the_umask_that_its_runtime_was_called_with(on_a_node: S
 
 def test_when_its_job_is_ended_by_a_signal_nothing_is_left_on_the_node(on_a_node: Start, token: str) -> None:
     text = exec_script.run(RECORD, token, watched=False)
-    running = on_a_node(text, f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}")
+    running = on_a_node(text, f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}")
     assert watch(on_a_node, token) == (0, "", "")
     (made,) = directories(token)
     pid = int((made / "pid").read_text())
@@ -219,7 +219,8 @@ def test_who_watches_what_is_not_there_does_not_take_it_for_one_that_runs(on_a_n
 
 
 def test_who_watches_is_told_of_a_process_that_runs_while_it_runs(on_a_node: Start, token: str) -> None:
-    running = on_a_node(exec_script.run(RECORD, token, watched=True), f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}")
+    text = exec_script.run(RECORD, token, watched=True)
+    running = on_a_node(text, f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}")
     assert watch(on_a_node, token) == (0, "", "")
     sending = on_a_node(exec_script.send(RECORD, token, signal.SIGKILL))
     assert (sending.wait(), *sending.communicate()) == (0, "", "")
@@ -245,7 +246,7 @@ def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(
 
     left, anothers = killed(42), killed(43)
     running = on_a_node(
-        exec_script.run(RECORD, token, watched=False), f"{RUNS}; exec sleep 60", SCRUN_EXEC_PROCESS="{}"
+        exec_script.run(RECORD, token, watched=False), f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}"
     )
     assert watch(on_a_node, token) == (0, "", "")
     assert not left.exists()
@@ -414,7 +415,7 @@ def test_when_the_stand_in_is_killed_the_session_ends_its_step_and_itself(
     session_of: Callable[[str], tuple[int, int]], exit_code: Callable[[int], int]
 ) -> None:
     beside = 'case "$*" in *--quiet*) exit 0;; esac; '  # the step that sends the signal
-    pid, channel = session_of(f"{beside}trap 'exit 0' TERM; sleep 60 & wait")
+    pid, channel = session_of(f"{beside}trap 'exit 0' TERM; sleep 1000 & wait")
     assert (wire.Reader(channel).next() or {})["do"] == "step"
     os.close(channel)
     assert exit_code(pid) == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scrun.errors import StagingError
+from scrun.errors import SlurmError, StagingError
 from scrun.lifecycle import launch, network, wire, work
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
@@ -85,3 +85,22 @@ def test_a_worker_that_ends_without_a_word_does_not_keep_it_from_starting(renewe
 
 def test_it_is_started_once_whatever_the_worker_says_afterwards(renewed: Renewed) -> None:
     assert renewed({"renewed": {"0": NEW}}, wire.failure(StagingError("too late"))) == (1, [])
+
+
+UNSPECIFIED = "the container's step did not start: Application launch failed: Unspecified error"
+
+
+@pytest.mark.parametrize(
+    ("error", "bundle", "hint"),
+    [
+        (UNSPECIFIED, "/scripts", ": does n1 see a bundle at /scripts, which scrun.lua named (slurm.set_bundle_path)?"),
+        (UNSPECIFIED, "/bundle", ""),
+        (UNSPECIFIED, "/bundle/staged", ""),
+        ("the container's step did not start: Node n1 is down", "/scripts", ""),
+    ],
+)
+def test_a_bundle_that_the_script_named_is_what_may_be_wrong_where_slurm_does_not_say(
+    error: str, bundle: str, hint: str
+) -> None:
+    record = {"job_bundle": bundle, "bundle": "/bundle", "staged": {"bundle": "/bundle/staged"}, "nodes": "n1"}
+    assert str(launch.not_started(record, SlurmError(error))) == error + hint

@@ -40,7 +40,7 @@ def make(root: Path) -> Make:
             "environment": {},
             "pid": os.getpid(),
             "pid_started": processes.start_time(os.getpid()),
-            "command": ["sleep", "60"],
+            "command": ["sleep", "1000"],
             **more,
         }
         container.save()
@@ -80,7 +80,7 @@ def test_an_entry_has_the_fields_of_state_and_those_of_the_job(make: Make, root:
         "elapsed": 3600,
         "exitStatus": 7,
         "image": "",
-        "command": ["sleep", "60"],
+        "command": ["sleep", "1000"],
     }
 
 

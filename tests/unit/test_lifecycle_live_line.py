@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import struct
 import termios
@@ -65,10 +66,14 @@ def test_clearing_it_twice_writes_nothing_more(terminal: tuple[int, int]) -> Non
 def test_it_counts_the_time_while_nobody_does_anything(terminal: tuple[int, int]) -> None:
     master, slave = terminal
     line = LiveLine(slave)
-    line.show("one", time.time() - 83)
-    assert "(1:23)" in drawn(master)
-    assert "(1:24)" in drawn(master)  # a second later: the read waits for it
+    begun = time.time() - 83
+    line.show("one", begun)
+    shown = [
+        re.findall(r"\(1:(\d\d)\)", drawn(master)) for _ in range(2)
+    ]  # a second lies between: the read waits for it
     line.clear()
+    (first,), (second,) = shown
+    assert 23 <= int(first) < int(second) <= time.time() - begun - 60
 
 
 def test_the_time_is_told_each_second_and_what_has_none_is_written_once(terminal: tuple[int, int]) -> None:
@@ -89,7 +94,7 @@ def test_it_never_takes_more_than_one_line(terminal: tuple[int, int]) -> None:
     line.show("x" * 200, time.time())
     text = drawn(master).removeprefix("\r").removesuffix("\x1b[K")
     assert len(text) == 59
-    assert text.endswith("(0:00)")
+    assert re.search(r"\(0:\d\d\)$", text)
     line.clear()
 
 

@@ -24,7 +24,7 @@ Script = Callable[..., str]
 Record = dict[str, Any]
 
 # A first process with a child and a grandchild, which say that they are there.
-TREE = "sh -c 'sleep 60 & echo $!; wait' & echo $!; wait"
+TREE = "sh -c 'sleep 1000 & echo $!; wait' & echo $!; wait"
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_on_a_node_without_ps_the_table_is_made_from_proc(
     header, *rows = ps.table(container, ()).splitlines()
     assert header.split() == ["PID", "PPID", "S", "CMD"]
     assert sorted(int(row.split()[0]) for row in rows) == tree
-    assert sorted(row.split(maxsplit=3)[3] for row in rows)[-1] == "sleep 60"
+    assert sorted(row.split(maxsplit=3)[3] for row in rows)[-1] == "sleep 1000"
 
 
 # --- pause and resume: what they do on the node
@@ -183,7 +183,7 @@ def test_a_node_whose_runtime_can_pause_is_left_to_it(node: Callable[..., Record
 
 def test_a_process_that_was_not_stopped_is_sent_no_continue(node: Callable[..., Record]) -> None:
     program = "import signal, time; signal.signal(18, lambda *_: print('continued', flush=True)); print(1, flush=True)"
-    process = subprocess.Popen(["python3", "-c", f"{program}; time.sleep(60)"], stdout=subprocess.PIPE)
+    process = subprocess.Popen(["python3", "-c", f"{program}; time.sleep(1000)"], stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
     assert run(node(process.pid, verbs="resume"), pause.CONTINUE).returncode == 0

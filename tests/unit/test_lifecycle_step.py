@@ -220,7 +220,7 @@ def test_a_line_may_come_in_pieces_and_the_start_is_said_once(run: Callable[...,
 
 
 def test_a_program_that_srun_leaves_behind_keeps_nobody_waiting(run: Callable[..., Run]) -> None:
-    it = run(f"{RUNS} sleep 60 >/dev/null 4>&- & echo $! >&4; exit 7")  # as a SLURM_EPILOG may do
+    it = run(f"{RUNS} sleep 1000 >/dev/null 4>&- & echo $! >&4; exit 7")  # as a SLURM_EPILOG may do
     assert it.to_the_end() == ["started", 7]
     os.kill(int(it.output()[1]), signal.SIGKILL)
 

@@ -113,6 +113,7 @@ def test_which_runtime_it_is_is_known_by_its_name(settings: dict[str, str], kind
         ({"RunTimeRun": "exec crun run %n"}, True),
         ({"RunTimeRun": "/usr/bin/runc run %n", "DisableHooks": ["prestart"]}, True),
         ({"RunTimeRun": "crun run %n", "DisableHooks": ["prestart", "poststart"]}, False),
+        ({"RunTimeRun": "crun run %n", "DisableHooks": ["createRuntime"]}, False),
         ({"RunTimeRun": "/opt/site/run %n"}, False),
     ],
 )

@@ -5,6 +5,10 @@ of the runtime's, 1 mostly, which a process may have as well. A file in the bund
 empties it, a poststart one: it runs, in the runtime's own namespaces, once the process does (runtime-spec, config.md).
 It may not fail: crun and runc kill the container then. To empty a file takes no room in a quota, and no program but sh,
 by which slurmstepd runs the runtime itself.
+
+At a terminal it is a createRuntime hook, which runs before the process does, when the mounts are made and the limits
+set: of what is refused only the very last isn't told there. Where a process ends before crun (1.28) has begun to wait
+for it, which is later with a poststart hook, crun prints what is left on the terminal in red, with the time before it.
 """
 
 from __future__ import annotations
@@ -19,17 +23,9 @@ FILE, CONTENT = "not-run", b"the container's process has not been run\n"
 _SCRIPT = '{ true >"$1"; } 2>/dev/null || true'
 
 
-def can_tell(config: Config) -> bool:
-    """Not at a terminal.
-
-    Where a process there ends before crun (1.28) has begun to wait for it, which is later with a hook, crun prints what
-    is left on the terminal in red, with the time before it.
-    """
-    return not config["process"].get("terminal")
-
-
 def tell(config: Config, bundle: str) -> Config:
     """The config with that hook, for a bundle of that path on the nodes."""
+    when = "createRuntime" if config["process"].get("terminal") else "poststart"
     hook = {"path": "/bin/sh", "args": ["sh", "-c", _SCRIPT, "sh", f"{bundle}/{FILE}"]}
     hooks = config.get("hooks", {})
-    return {**config, "hooks": {**hooks, "poststart": [*hooks.get("poststart", ()), hook]}}
+    return {**config, "hooks": {**hooks, when: [*hooks.get(when, ()), hook]}}

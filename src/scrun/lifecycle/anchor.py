@@ -227,6 +227,7 @@ class Anchor:
 
     def _step_started(self, error: SlurmError | None) -> None:
         if error:
+            error = launch.not_started(self.record, error)
             self._forget_what_is_known()
             self._forced = NOT_RUN if self._forced is None else self._forced
             if not self._start_answer:

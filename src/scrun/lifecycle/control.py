@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.loop import Loop
     from scrun.lifecycle.wire import Message
 
-PATIENCE = 10.0  # seconds without an answer until the anchor is pinged
+PATIENCE = 5.0  # seconds without an answer until the anchor is pinged
 SILENCE = 10.0  # seconds that it has to answer that
 _PID_UID_GID = 12  # bytes of a struct ucred (unix(7))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # since what the container changed is lost then.
 SILENCE = 60.0
 # Seconds that those who stay have to go when they have nothing left to do, and those that they have to die.
-TO_GO, _TO_DIE = 10.0, 10.0
+TO_GO, _TO_DIE = 5.0, 10.0
 _PAUSE = 0.02
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from scrun import identity
-from scrun.errors import UsageError
+from scrun.errors import SlurmError, UsageError
 from scrun.lifecycle.console import set_console_size
 from scrun.lifecycle.step import Step
 from scrun.lifecycle.worker import Worker
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from scrun.errors import SlurmError
     from scrun.lifecycle.container import Container
     from scrun.lifecycle.loop import Loop
     from scrun.lifecycle.wire import Message
@@ -42,6 +41,15 @@ def check_terminal(plan: Message, record: dict[str, Any]) -> None:
             f"a terminal can't be shared by {number} tasks: do without it (-t), or ask for one task "
             "(SCRUN_NTASKS=1, SCRUN_JOB_NUM_NODES=1)"
         )
+
+
+def not_started(record: dict[str, Any], error: SlurmError) -> SlurmError:
+    """srun's words, with what they may mean: slurmd doesn't tell it what was wrong with a bundle."""
+    bundle = record["job_bundle"]
+    if bundle in (record["bundle"], record["staged"].get("bundle")) or "Unspecified error" not in str(error):
+        return error
+    nodes = record["nodes"]
+    return SlurmError(f"{error}: does {nodes} see a bundle at {bundle}, which scrun.lua named (slurm.set_bundle_path)?")
 
 
 def renew_files(loop: Loop, container: Container, plan: Message, *, log: Say, done: Callable[[], None]) -> None:

@@ -185,6 +185,5 @@ def _reason(said: str) -> str:
     lines = [line for line in said.splitlines() if line.startswith("exec failed")]
     if not lines:
         return "exec failed: the node's runtime did not say why"
-    # crun says of these "Operation not permitted".
-    denied = any(words in lines[0] for words in ("is not executable", "is not a regular file"))
-    return f"{lines[0]}: permission denied" if denied else lines[0]
+    is_permission = any(words in lines[0] for words in ("is not executable", "is not a regular file"))
+    return f"{lines[0]}: permission denied" if is_permission else lines[0]  # crun: not permitted

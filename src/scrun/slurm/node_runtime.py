@@ -22,6 +22,7 @@ _PATTERNS = (
 # The options of run and create that take the next word for their value.
 _WITH_VALUE = ("-b", "--bundle", "-f", "--config", "--console-socket", "--pid-file", "--preserve-fds", "--pidfd-socket")
 STEP_DIRECTORY = "oci-job%j-%s"  # slurmstepd's name for where it keeps what is a step's
+_HOOKS = {"poststart", "createRuntime"}  # those of ours, see bundle.adapt_start
 _SEPARATORS = (";", "&&", "||", "|", "&")
 
 
@@ -29,10 +30,10 @@ def derive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What to keep of oci.conf: ``command`` and ``name``, patterns both, and which ``kind`` of runtime it is.
 
     Without a pattern that is understood there is ``why`` instead of the first two. ``hooks`` is whether the runtime is
-    known to run those of a config that are for the time when the process has started.
+    known to run those of a config that we add.
     """
     kind: dict[str, Any] = _kind(settings)
-    kind["hooks"] = kind["kind"] != "other" and "poststart" not in settings.get("DisableHooks", ())
+    kind["hooks"] = kind["kind"] != "other" and not _HOOKS & {*settings.get("DisableHooks", ())}
     if settings.get("NodeRuntime"):
         return {"command": settings["NodeRuntime"], "name": settings.get("NodeContainer", "%n.%u.%j.%s.%t"), **kind}
     why = "names no runtime that can be asked on the node"

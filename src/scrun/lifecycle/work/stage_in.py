@@ -135,7 +135,7 @@ def _stage_in(
     variants = {NETWORKED: lambda given: adapted(given, nodes_network=True)} if kind == network.LATER else {}
 
     beside = None
-    if record["runtime"].get("hooks") and adapt_start.can_tell(config):
+    if record["runtime"].get("hooks"):
         beside = Beside(adapt_start.FILE, adapt_start.CONTENT, adapt_start.tell)
 
     def stage(options: Options) -> None:
