@@ -329,9 +329,7 @@ def test_an_engine_gives_it_input_environment_and_directory(engine: Engine, name
     assert (done.status, done.output) == (0, b"in\nb /tmp\n")
 
 
-@pytest.mark.parametrize(
-    ("command", "status"), [("nosuch", 127), ("/nosuch", 127), ("/etc/passwd", 126), ("/etc", 126)]
-)
+@pytest.mark.parametrize(("command", "status"), [("nosuch", 127), ("/nosuch", 127), ("/etc/passwd", 126)])
 def test_an_engine_has_its_own_status_for_what_cannot_be_run(
     engine: Engine, name: str, command: str, status: int
 ) -> None:
