@@ -1,6 +1,6 @@
-"""Two runs of the tests at once, each on a cluster of its own: a file of tests is run by whoever claims it first.
+"""Several runs of the tests at once, each on a cluster of its own: a file of tests is run by whoever claims it first.
 
-Both inherit one descriptor of a file, which holds a byte for each claimed file of tests (see ./run).
+All inherit one descriptor of a file, which holds a byte for each claimed file of tests (see ./run).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Claims:
         return cls(int(number) if number else None)
 
     def is_ours(self, name: str) -> bool:
-        """Whether that file of tests is for this run; both must ask for the same files in the same order."""
+        """Whether that file of tests is for this run; all must ask for the same files in the same order."""
         if self._descriptor is None:
             return True
         if name not in self._known:

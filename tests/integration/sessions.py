@@ -72,6 +72,14 @@ class Session:
                 self.screen += os.read(self.master, 65536)
         return self.process.poll() is not None
 
+    def shows_within(self, text: bytes, seconds: float) -> bool:
+        """Whether that comes on the screen that soon, behind what was waited for before."""
+        deadline = time.monotonic() + seconds
+        while text not in self.screen[self.seen :] and time.monotonic() < deadline:
+            if select.select([self.master], [], [], 0.05)[0]:
+                self.screen += os.read(self.master, 65536)
+        return text in self.screen[self.seen :]
+
     def unread(self) -> int:
         """How many bytes were typed that nobody has read yet."""
         return int.from_bytes(fcntl.ioctl(self._slave, termios.FIONREAD, bytes(4)), "little")

@@ -64,10 +64,12 @@ def test_at_a_terminal_too(docker: Engine) -> None:
 
 @pytest.mark.parametrize("change", [None, odd_mount])
 def test_at_a_persons_terminal_too(runtime: Runtime, bundle: MakeBundle, change: Callable[[Any], None] | None) -> None:
-    path = bundle("sh", "-c", "echo $((40 + 2)); exit 7", terminal=True, change=change)
+    path = bundle("sh", "-c", "echo it is $((40 + 2)); exit 7", terminal=True, change=change)
     argv = runtime.argv("run", "--bundle", str(path), "at-a-terminal")
     status, screen = at_a_terminal(runtime.user, *argv, typed={})
-    assert (status, "42" in screen, NOT_RUN.decode() in screen) == ((125, False, True) if change else (7, True, False))
+    assert (status, "it is 42" in screen, NOT_RUN.decode() in screen) == (
+        (125, False, True) if change else (7, True, False)
+    )
 
 
 # --- a status that a process had is never another

@@ -21,11 +21,13 @@ def wait_until(condition: Callable[[], T], what: str, timeout: float = PATIENCE)
     """What ``condition`` returns, once that is true; after ``timeout`` seconds the test fails, saying ``what``."""
     deadline = time.monotonic() + timeout
     while True:
+        asked = time.monotonic()
         if result := condition():
             return result
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             pytest.fail(f"waited {timeout:.0f} s in vain until {what}")
-        time.sleep(0.02)
+        time.sleep(max(0.02, now - asked))  # what is waited for needs the processors as well
 
 
 def read_until(descriptor: int, wanted: bytes, timeout: float = PATIENCE) -> bytes:

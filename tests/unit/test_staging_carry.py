@@ -233,7 +233,7 @@ def test_unreadable_files_are_left_out_with_a_note(tmp_path: Path, bundle: Path)
 _SLOW_TAR = """#!/bin/sh
 mkdir rootfs
 touch rootfs/started
-while head -c 100000 | grep -q .; do sleep 0.5; done
+while [ "$(head -c 1000000 | wc -c)" -gt 0 ]; do sleep 0.3; done
 exit 2
 """
 _WORKER = """
