@@ -169,7 +169,12 @@ def test_killed_at_any_moment_it_leaves_no_job(
         process.kill()
     if process.wait(PATIENCE) == 0:
         runtime.run("delete", unique_id).ok()  # it was in the background before that moment
-    wait_until(lambda: is_gone(runtime, unique_id), "nothing is left")
+    path = directory(runtime, unique_id)
+    # Killed before anybody else was there it leaves an empty directory, which whoever wants the id next takes over.
+    wait_until(lambda: not path.exists() or not list(path.iterdir()), "nothing is left in its directory")
+    wait_until(lambda: not slurm.jobs(runtime.user), "its job has gone")
+    assert runtime.run("run", "--bundle", str(bundle("true")), unique_id).ok().output == b""
+    assert is_gone(runtime, unique_id)
 
 
 @pytest.mark.slurm_only("there is no job")

@@ -87,6 +87,13 @@ def start(loop: Loop, command: list[str], environment: dict[str, str], done: Cal
     loop.child(pid, ended)
 
 
+def reason(said: str, exit_status: int) -> str:
+    """Why a script failed, of what it said: its own last line before what srun adds to it."""
+    lines = said.splitlines()
+    own = [line for line in lines if not line.startswith("srun: ")]
+    return (own or lines or [f"status {exit_status}"])[-1]
+
+
 def _exec(argv: list[str], environment: dict[str, str], printed: int) -> None:
     """The child's side; never returns."""
     try:

@@ -21,11 +21,27 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Message], None]
 
+# A process's state and the signals that are pending for it, into $state. One whose child was stopped between vfork(2)
+# and execve(2) waits for that, in D, with its own SIGSTOP (bit 18) pending: it does nothing more.
+_LOOK = r"""
+look_at() {
+    state=
+    while read -r key value rest; do
+        case $key in
+            State:) state=$value ;;
+            ShdPnd:) state=$state$value; break ;;
+        esac
+    done 2>/dev/null <"/proc/$1/status"
+}
+"""
+
 # Just after the start the node's runtime may not know the container yet.
 # kill(2) of -1 within a pid namespace reaches all in it but the first process, at once: no fork escapes it. It may be
 # sent only into a namespace of the container's own. The loop is for the rest, and for nodes without nsenter(1): it ends
 # when twice in a row every process that is found has stopped; one that is gone meanwhile may have left a child.
-STOP = r"""
+STOP = (
+    _LOOK
+    + r"""
 tries=0
 until [ -n "$here" ]; do
     if [ $tries -ge 40 ]; then
@@ -48,12 +64,9 @@ while [ $quiet -lt 2 ]; do
     find_members
     quiet=$((quiet + 1))
     for pid in $members; do
-        state=
-        while read -r key state rest; do
-            [ "$key" != State: ] || break
-        done 2>/dev/null <"/proc/$pid/status"
+        look_at "$pid"
         case $state in
-            [TtZX]) ;;
+            [TtZX]*|D*[4567cdef]????) ;;
             *) kill -s STOP "$pid" 2>/dev/null; quiet=0 last=$pid ;;
         esac
     done
@@ -65,9 +78,12 @@ while [ $quiet -lt 2 ]; do
     fi
 done
 """
+)
 
 # Those that were stopped: a process may have a handler for SIGCONT, and see that it was sent one.
-CONTINUE = r"""
+CONTINUE = (
+    _LOOK
+    + r"""
 each resume
 for task in $here; do
     case $(@PROGRAM@ state "@NAME@" 2>/dev/null) in
@@ -76,14 +92,14 @@ for task in $here; do
 done
 find_members
 for pid in $members; do
-    state=
-    while read -r key state rest; do
-        [ "$key" != State: ] || break
-    done 2>/dev/null <"/proc/$pid/status"
-    [ "$state" != T ] || kill -s CONT "$pid"
+    look_at "$pid"
+    case $state in
+        T*|D*[4567cdef]????) kill -s CONT "$pid" ;;
+    esac
 done
 exit 0
 """
+)
 
 
 def run(container: Container) -> None:
@@ -114,7 +130,7 @@ def deliver(anchor: Anchor, answer: Answer) -> None:
     def stopped(exit_status: int, said: str) -> None:
         anchor.log("debug", f"pause: {exit_status}: {said}")
         if exit_status and "exit_status" not in record:
-            why = said.splitlines()[-1] if said else f"status {exit_status}"
+            why = node.reason(said, exit_status)
             error = NodeRuntimeError(f"container {container.id!r} could not be paused: {why}")
             go_on(anchor, lambda _exit_status, _said: answer(wire.failure(error)))
         elif "exit_status" in record:

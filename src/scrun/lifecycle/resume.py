@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scrun.errors import NodeRuntimeError, ScrunError, WrongStatus
-from scrun.lifecycle import pause, status, wire
+from scrun.lifecycle import node, pause, status, wire
 from scrun.lifecycle.control import ask
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ def deliver(anchor: Anchor, answer: Answer) -> None:
         if "exit_status" in anchor.record:
             answer({"resumed": True})  # it went on and ended, which cut the step short
         elif exit_status:
-            why = said.splitlines()[-1] if said else f"status {exit_status}"
+            why = node.reason(said, exit_status)
             answer(wire.failure(NodeRuntimeError(f"container {container.id!r} could not be resumed: {why}")))
         else:
             anchor.set_status(status.RUNNING)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import time
 
-from scrun.errors import HookError
+from scrun.errors import HookError, ScrunError
 from scrun.lifecycle import latest, network, wire
+from scrun.lifecycle.container import SPOOL
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.hooks import read_script, version_of
@@ -56,7 +57,10 @@ def run(channel: int, container: Container) -> None:
     config = bundle_config.load(message["bundle"], plan["config_file"])
     if plan.get("host_name"):  # that of the container whose uts namespace it shares
         config.setdefault("hostname", plan["host_name"])
-    os.makedirs(container.child("spool"), 0o700, exist_ok=True)
+    try:
+        os.makedirs(container.child(SPOOL), 0o700, exist_ok=True)
+    except OSError as error:
+        raise ScrunError(f"can't write {container.path}: {error.strerror}") from error
     if message := reader.next():
         record = message["record"]
         host.environment = variables(record, plan, container.path)
