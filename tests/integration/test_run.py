@@ -174,7 +174,7 @@ def test_killed_at_any_moment_it_leaves_no_job(
     wait_until(lambda: not path.exists() or not list(path.iterdir()), "nothing is left in its directory")
     wait_until(lambda: not slurm.jobs(runtime.user), "its job has gone")
     assert runtime.run("run", "--bundle", str(bundle("true")), unique_id).ok().output == b""
-    assert is_gone(runtime, unique_id)
+    wait_until(lambda: is_gone(runtime, unique_id), "nothing is left")
 
 
 @pytest.mark.slurm_only("there is no job")
