@@ -13,6 +13,7 @@ from scrun.errors import StagingError
 from scrun.staging import facts
 from scrun.staging.children import Child, Children, Interruption
 from scrun.staging.facts import Facts
+from scrun.staging.filesystems import LOCAL_MAGIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +107,6 @@ def _parse(output: bytes) -> dict[str, dict[int, Facts]]:
         node = answers.setdefault(words[1], {})
         if len(words) == 11:
             boot, index, fstype, names, device, inode, mode, size, mtime = words[2:]
-            local = fstype in facts.LOCAL_MAGIC
+            local = fstype in LOCAL_MAGIC
             node[int(index)] = Facts(boot, local, names, int(device), int(inode), int(mode, 16), int(size), mtime)
     return answers
