@@ -112,6 +112,7 @@ def _stage_in(
     from scrun.bundle import adapt, adapt_process, adapt_start
     from scrun.staging.model import Beside
     from scrun.staging.model import Container as StagedContainer
+    from scrun.staging.sources import Source
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
 
@@ -149,6 +150,7 @@ def _stage_in(
             images=os.path.join(os.path.dirname(host.memory), ".images") if host.memory else "",
             # runc refuses one at the root (1.3), and several tasks on a node can't have one upper directory.
             overlay=record["runtime"]["kind"] == "crun" and record["tasks"] <= len(host.step.nodes),
+            mounted={path: Source(*source) for path, source in plan["mounted"].items()},
         )
         waits.append(bool((options or {}).get("hold", True)))
         made.append(
