@@ -16,6 +16,7 @@ from scrun.lifecycle import network, sharing
 from scrun.lifecycle.container import SPOOL
 from scrun.lifecycle.create import PATIENCE
 from scrun.slurm import job, node_runtime, oci_conf, sources, srun
+from scrun.staging import sources as sources_of_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "srun": command,
             "network": network_wanted,
             "host_name": shared.host_name(config),
+            "mounted": {path: list(source) for path, source in sources_of_mounts.find(config, bundle).items()},
             "spool_mount": oci_conf.spool_mount(settings),
             **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },
