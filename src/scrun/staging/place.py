@@ -3,6 +3,8 @@
 ::
 
     we say                     a node says             it does
+    anything                   elsewhere WHY           nothing: somebody else has the name of the user's own directory
+    home NAME                  home                    takes that name in its place, and begins anew
     plain                      plain                   a directory for the container
     image NAME KILOBYTES       have MODE, lacks MODE   the same, and looks whether it has that image, whole;
                                plain WHY               MODE: overlay where it can mount one, else copy
@@ -30,7 +32,8 @@ seal_of() {
 }
 is_sealed() { IFS= read -r seal <"$1/seal" && [ "$(seal_of "$1/tree")" = "$seal" ]; }
 go_to_images() {
-    go_to "$cache" make || return 1
+    go_to_own "$cache" make || return 1
+    [ "$own" = "${own%/*}/scrun-$uid" ] || say "note $said: images are kept in $own"
     [ -d images ] || mkdir -m 700 images 2>/dev/null
     cd -P images 2>/dev/null || { why="$own/images: can't be made"; return 1; }
     images=$own/images
@@ -96,7 +99,7 @@ fits() {
 }
 """
 
-# Arguments: NODE_DIR, the container's name, CACHE_DIR, the cache's limit in KB (-1: the default), whether an overlay
+# Arguments: as of ENTER, then CACHE_DIR, the cache's limit in KB (-1: the default), whether an overlay
 # may be used, which extended attributes, and the parts of which changes will be asked for. A stream that isn't taken
 # to its end leaves nothing. tar is stopped when it has too much to say: it goes on when the disk is full.
 PLACE = (
@@ -106,6 +109,7 @@ PLACE = (
 cache=$1 limit=$2 may_overlay=$3 xattrs=$4; shift 4
 new= image= images= state=
 leave() {
+    [ -n "$home" ] || return
     holder=$(readlink -- "$home/$name~")
     [ "${holder:-$host}" = "$host" ] && drop 2>/dev/null
     [ -z "$new" ] || { cd -P -- "$images" && remove "$new"; }
@@ -150,16 +154,28 @@ reach() {
     esac
 } 2>/dev/null
 
-enter make
+arrive() {
+    go_to "$parent" "$home_name" make || return 1
+    home=$own
+    claim
+    [ ! -e "./$name" ] || clear_all 2>/dev/null
+}
+home=
 trap leave EXIT
 trap 'exit 143' HUP INT TERM
-claim
-[ ! -e "./$name" ] || clear_all 2>/dev/null
+arrive || [ -n "$taken" ] || refuse "$why"
 make() {
     cd -P -- "$home" && mkdir -- "$@" 2>/dev/null || refuse "$base/$name: can't be made"
 }
 while read -r order one two; do
+    [ -n "$home" ] || [ "$order" = home ] || { say "elsewhere $why"; continue; }
     case $order in
+        home)
+            [ -z "$home" ] || drop 2>/dev/null
+            home= home_name=$one base=${parent%/}/$one
+            arrive || refuse "$why"
+            say home
+            ;;
         plain)
             state=plain
             [ -d "$home/$name" ] || make "$name"
