@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_who_has_her_name_on_a_node_does_not_keep_her_out(
     elsewhere = alice.mkdir(directory / "elsewhere", 0o700)
     for parent in ("/tmp", "/var/tmp"):
         on_nodes(bob, SQUAT[kind].format(f"{parent}/scrun-{alice.uid}", elsewhere=elsewhere))
-    path = private_bundle("sh", "-c", "date >/made; echo ready; [ ! -e /wait ] || exec sleep 1000")
+    path = private_bundle("sh", "-c", "echo >/made; echo ready; [ ! -e /wait ] || exec sleep 1000")
     first = ran(container(at=path))
     said = first.errors.decode()
     for name in (f"/tmp/scrun-{alice.uid}", f"/var/tmp/scrun-{alice.uid}"):
@@ -149,3 +150,49 @@ def test_who_has_her_name_on_a_node_does_not_keep_her_out(
     wait_until(lambda: slurm.on_node("node1", f"{slurm_has_tidied}; :"), "the Epilog has run")
     assert kept.is_dir()
     assert slurm.on_nodes(f"stat -c %U /tmp/scrun-{alice.uid} /var/tmp/scrun-{alice.uid}") == ["bob"] * 4
+
+
+# Connects to whatever a user listens on, many times, and sends a byte now and then over each connection.
+PEST = """
+import socket, sys, time
+uid, met, held = sys.argv[1], set(), []
+print("ready", flush=True)
+while True:
+    for line in [*open("/proc/net/tcp").readlines()[1:], *open("/proc/net/tcp6").readlines()[1:]]:
+        fields = line.split()
+        port = int(fields[1].rpartition(":")[2], 16)
+        if fields[3] == "0A" and fields[7] == uid and (port, fields[9]) not in met:
+            met.add((port, fields[9]))
+            for _ in range(200):
+                try:
+                    held.append(socket.create_connection(("127.0.0.1", port), 1))
+                except OSError:
+                    break
+            print(port, flush=True)
+    for one in held[:]:
+        try:
+            one.send(b"x", socket.MSG_DONTWAIT)
+        except OSError:
+            one.close()
+            held.remove(one)
+    time.sleep(0.001)
+"""
+
+
+@pytest.mark.usefixtures("empty_nodes")
+def test_who_connects_in_a_nodes_place_keeps_nothing_from_it(
+    container: MakeContainer, private_bundle: MakeBundle, alice: User, bob: User
+) -> None:
+    path = private_bundle("sh", "-c", "echo >/made")
+    pest = bob.start(sys.executable, "-c", PEST, str(alice.uid), stdout=subprocess.PIPE)
+    assert pest.stdout
+    try:
+        assert pest.stdout.readline() == b"ready\n"
+        assert "carrying " in ran(container(at=path)).errors.decode()
+        assert pest.poll() is None
+    finally:
+        pest.terminate()
+        ports = pest.communicate()[0].split()
+    assert ports, "bob found nothing to connect to"
+    # It went over the nodes' own connections: what srun carries in their place isn't kept.
+    assert "carrying " not in ran(container(at=path)).errors.decode()

@@ -9,7 +9,8 @@
     image NAME KILOBYTES       have MODE, lacks MODE   the same, and looks whether it has that image, whole;
                                plain WHY               MODE: overlay where it can mount one, else copy
     reach PORT TOKEN           reached, unreachable,   connects to us, for the streams that follow; silent: nothing
-                               unreachable silent      answered there for some seconds, as behind a firewall
+                               unreachable silent      answered there for some seconds, as behind a firewall. The token
+                                                       shows each end that the other is the one that is meant
     fill                       filled                  unpacks the stream, if it lacks the image, and seals it
     commit NAME                kept                    gives it its name, once all of it was sent and nothing changed
     go MODE FROM               ok                      unpacks what is the container's own; FROM: connection or stdin
@@ -148,11 +149,24 @@ reach() {
     [ -n "$BASH_VERSION" ] || return 1
     timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2"' sh "$SLURM_SRUN_COMM_HOST" "$1"
     case $? in
-        0) exec 3<>"/dev/tcp/$SLURM_SRUN_COMM_HOST/$1" && printf '%s\n' "$2 $host" >&3 ;;
+        0) exec 3<>"/dev/tcp/$SLURM_SRUN_COMM_HOST/$1" || return 1 ;;
         124) return 124 ;;
         *) return 1 ;;
     esac
+    prove "$2" && return
+    exec 3<&-
+    return 1
 } 2>/dev/null
+# Show that we know the token, and see whether the other end does: feed.py. Printing is the shell's own, so that the
+# token is on no command line.
+prove() {
+    IFS= read -r -t 10 theirs <&3 && IFS= read -r mine </proc/sys/kernel/random/uuid || return 1
+    digest "$1 $theirs $mine $host node $1"
+    printf '%s\n' "$host $mine $sum" >&3 || return 1
+    digest "$1 $theirs $mine $host login $1"
+    IFS= read -r -t 10 shown <&3 && [ -n "$sum" ] && [ "$shown" = "$sum" ]
+}
+digest() { sum=$(printf %s "$1" | sha256sum); sum=${sum%% *}; }
 
 arrive() {
     go_to "$parent" "$home_name" make || return 1
