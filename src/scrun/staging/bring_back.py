@@ -59,11 +59,11 @@ def _bring_back_from(
     files_back: Callable[[], None],
     left_by_slurm: Sequence[str],
 ) -> None:
-    path = nodes.node_path(container, staged.node_parent)
+    path = nodes.node_path(container, staged.node_parent, staged.node_home)
     parts = [part for part in staged.parts if part.writable]
     names = [part.name for part in parts]
     words = (nodes.xattrs(container), "\n".join(left_by_slurm), *names)
-    argv = nodes.command_in_bash(nodes.SEND, staged.node_parent, staged.node_name, *words)
+    argv = nodes.command_in_bash(nodes.SEND, staged.node_parent, staged.node_home, staged.node_name, *words)
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     with Interruption() as interruption, Children(interruption) as children, os.fdopen(write_end, "wb") as answer:
         try:

@@ -65,7 +65,7 @@ def discard(staged: Staged, step: Step | None, *, log: Log) -> None:
         if staged.node_parent and step is not None:
             from scrun.staging import nodes
 
-            nodes.remove(step, staged.node_parent, staged.node_name)
+            nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
     except (StagingError, OSError) as error:
         log("info", f"cleaning up: {error}")
 
@@ -87,7 +87,7 @@ def _leave_nodes(
         bring_back(container, staged, step, log=log, files_back=files_back, left=left)
         return
     files_back()
-    nodes.remove(step, staged.node_parent, staged.node_name)
+    nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
 
 
 def _bring_back_copy(container: Container, copied: Copy, log: Log) -> None:
