@@ -129,7 +129,7 @@ def test_a_node_without_oci_conf_gets_no_container(tmp_path: Path, bundle: Path,
     container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
     if "shared" in options:
         options = {"shared": [str(tmp_path)]}
-    with pytest.raises(StagingError, match=f"^node2 has no {step.conf}/oci.conf: .*SCRUN_EXCLUDE=node2"):
+    with pytest.raises(StagingError, match=f"^node2 has no {step.conf}/oci.conf: .*SCRUN_JOB_NODELIST"):
         stage_in(container, step, adapt=as_it_is, log=Notes(), options=options)
     assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
     (step.conf / "oci.conf").touch()

@@ -15,7 +15,8 @@ import os
 import time
 
 from scrun import fastjson, identity
-from scrun.staging.mountinfo import LOCAL_TYPES, MountTable
+from scrun.staging.filesystems import LOCAL_TYPES
+from scrun.staging.mountinfo import MountTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -231,7 +231,7 @@ def runs_none(node: str, file: str) -> str:
     """What is said of a node that lacks the file (:data:`LACKS`)."""
     return (
         f"{node} has no {file}: without it slurmd runs the program on the node itself and not in a container: "
-        f"give the node that file, or leave the node out (SCRUN_EXCLUDE={node})"
+        "give the node that file, or name other nodes (SCRUN_JOB_NODELIST)"
     )
 
 

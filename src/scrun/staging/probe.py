@@ -17,6 +17,7 @@ from scrun.marks import SAY, texts
 from scrun.staging import facts, nodes
 from scrun.staging.children import Child, Children, Interruption
 from scrun.staging.facts import Facts
+from scrun.staging.filesystems import LOCAL_MAGIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +116,6 @@ def _parse(output: bytes) -> tuple[dict[str, dict[int, Facts]], dict[str, str]]:
             lacking[words[0]] = " ".join(words[2:])
         if len(words) == 10:
             boot, index, fstype, names, device, inode, mode, size, mtime = words[1:]
-            local = fstype in facts.LOCAL_MAGIC
+            local = fstype in LOCAL_MAGIC
             node[int(index)] = Facts(boot, local, names, int(device), int(inode), int(mode, 16), int(size), mtime)
     return answers, lacking

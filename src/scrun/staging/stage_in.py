@@ -260,16 +260,20 @@ class _StageIn:
         """The config, with an overlay for its root filesystem where the nodes have an image of it.
 
         The runtime mounts it, the first of the mounts, in the container's user namespace (Linux 5.11). root.readonly
-        is of what lies below it, so the mount says so too; crun makes it so when all is mounted.
+        is of what lies below it, so the mount says so too; crun makes it so when all is mounted. A root filesystem that
+        is in place is mounted once more where its device nodes would work otherwise.
         """
+        nodev = ["nodev"] if self._container.fence and not self._container.devices else []
         if mode != "overlay":
-            return config
+            path = config["root"]["path"]
+            again = {"destination": "/", "type": "bind", "source": path, "options": ["rbind", *nodev]}
+            return {**config, "mounts": [again, *config["mounts"]]} if nodev else config
         layers = f"lowerdir={self._node_path}/lower,upperdir={self._node_path}/rootfs,workdir={self._node_path}/work"
         over = {
             "destination": "/",
             "type": "overlay",
             "source": "overlay",
-            "options": [*(["ro"] if config["root"].get("readonly") else []), "userxattr", *layers.split(",")],
+            "options": [*(["ro"] if config["root"].get("readonly") else []), *nodev, "userxattr", *layers.split(",")],
         }
         root = {**config["root"], "path": f"{self._node_path}/root"}
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}
