@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from scrun.errors import HookError, ScrunError
+from scrun.errors import HookError, ScrunError, StagingError
 from scrun.lifecycle import latest, network, wire
 from scrun.lifecycle.container import SPOOL
 from scrun.lifecycle.work.host import Host, Job, variables
@@ -16,7 +16,7 @@ from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
 from scrun.slurm import oci_conf, sources
-from scrun.staging.known import memory
+from scrun.staging.known import Known, memory, require_containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,15 @@ def run(channel: int, container: Container) -> None:
         host.memory = memory()
         host.job = Job(record, plan["srun"], host.environment)
         later: list[Summing] = []
-        wire.send(channel, _stage_in(hooks, host, record, plan, config, later))
+        staged = _stage_in(hooks, host, record, plan, config, later)
+        if not staged["staged"]:  # the script has done it by itself
+            try:
+                require_containers(host.job, Known(host.memory, None))
+            except StagingError as error:
+                wire.send(channel, wire.failure(error))
+                wire.send(channel, staged)  # so that stage_out is owed
+                return
+        wire.send(channel, staged)
         _stay(reader, channel, container, host.job, later)
         host.job.wait()
 
@@ -112,6 +120,7 @@ def _stage_in(
     from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start
     from scrun.staging.model import Beside
     from scrun.staging.model import Container as StagedContainer
+    from scrun.staging.sources import Source
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
 
@@ -151,6 +160,7 @@ def _stage_in(
             overlay=record["runtime"]["kind"] == "crun" and record["tasks"] <= len(host.step.nodes),
             devices=uid == 0 and adapt_privilege.allows_all_devices(config),
             fence=uid == 0 and record["runtime"]["kind"] == "crun",
+            mounted={path: Source(*source) for path, source in plan["mounted"].items()},
         )
         waits.append(bool((options or {}).get("hold", True)))
         made.append(
