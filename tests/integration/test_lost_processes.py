@@ -141,6 +141,23 @@ def test_a_job_that_is_cancelled_ends_its_container_with_a_failure(container: Ma
     assert slurm.containers_on_nodes(job) == []
 
 
+@pytest.mark.parametrize("is_dead", [False, True], ids=["said to be down", "dead"])
+def test_a_node_that_fails_is_no_status_of_the_programs(container: MakeContainer, is_dead: bool) -> None:
+    one = container("sh", "-c", "trap : TERM; echo up; sleep 1000; :").started()
+    one.wait_for_output(b"up")
+    node, job = one.record["nodes"], one.record["job"]
+    # crun ends with 1 when it is ended before its hook.
+    wait_until(lambda: not os.path.getsize(one.record["staged"]["beside"]), "the start hook has run")
+    if is_dead:
+        slurm.kill_daemons(node)
+    slurm.fail_node(node)
+    assert one.ended() == 143
+    assert f"scrun: no exit status has come from {node}: ".encode() in one.errors
+    one.call("delete").ok()
+    assert_job_goes(job)
+    slurm.on_node(node, "pkill -KILL -f 'sleep 100[0]'; :")
+
+
 def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_container(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo ran").created()
     slurm.cancel(one.record["job"])
