@@ -114,6 +114,7 @@ class Staged(NamedTuple):
     beside: str = ""  # the path of that file on the nodes
     seen: tuple[str, ...] = ()  # the sources of bind mounts that the nodes have as they are here
     traces: Traces | None = None  # what Slurm leaves in the root filesystem
+    root: tuple[int, int] | None = None  # device and inode of the root filesystem that was carried
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the state file."""
@@ -124,6 +125,7 @@ class Staged(NamedTuple):
             "texts": [list(text) for text in self.texts],
             "seen": list(self.seen),
             "traces": list(self.traces or ()),
+            "root": list(self.root or ()),
         }
 
     @classmethod
@@ -135,5 +137,6 @@ class Staged(NamedTuple):
         known["copies"] = tuple(Copy(*copy) for copy in known.get("copies", ()))
         known["texts"] = tuple(Text(*text) for text in known.get("texts", ()))
         known["seen"] = tuple(known.get("seen", ()))
+        known["root"] = tuple(known["root"]) if known.get("root") else None
         known["traces"] = Traces(*known["traces"]) if known.get("traces") else None
         return cls(**known)

@@ -106,6 +106,7 @@ class _StageIn:
         self._kept: list[str] = []
         self._fitted: dict[str, bytes] = {}  # of the parts, what isn't carried as it is here
         self._parts: list[Part] = []
+        self._root: tuple[int, int] | None = None
         self._recursive: set[str] = set()
         self._carrier: Carrier | None = None
 
@@ -150,6 +151,9 @@ class _StageIn:
                 )
             root["path"] = f"{self._node_path}/rootfs"
             self._parts.append(Part("rootfs", self._container.rootfs, True, not root.get("readonly", False)))
+            if os.path.exists(self._container.rootfs):  # else what carries it says so
+                status = os.stat(self._container.rootfs)
+                self._root = status.st_dev, status.st_ino
         return self._write()
 
     def _look(self, binds: list[Bind]) -> set[str]:
@@ -245,6 +249,7 @@ class _StageIn:
                 node_name=nodes.node_name(self._container),
                 nodes=tuple(self._step.nodes),
                 parts=tuple(self._parts),
+                root=self._root,
             )
         return staged._replace(beside=f"{staged.bundle}/{self._beside.name}") if self._beside else staged
 
