@@ -9,6 +9,7 @@ import pytest
 
 from . import slurm
 from .engines import Engine
+from .sessions import LINGER
 
 slurms_own = pytest.mark.slurm_only("there is no job")
 
@@ -85,7 +86,7 @@ def test_what_cannot_be_executed_is_126(engine: Engine, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["/etc", "/etc/passwd"])
 def test_what_cannot_be_executed_beside_it_is_126(engine: Engine, command: str) -> None:
-    name = engine.detached("sh", "-c", "echo ready; exec sleep 60", ready="ready")
+    name = engine.detached("sh", "-c", "echo ready; exec sleep 1000", ready="ready")
     done = engine.call("exec", name, command)
     assert done.status == 126
     assert "scrun: scrun:" not in done.stderr
@@ -109,8 +110,9 @@ def test_binary_output_of_some_megabytes_is_unharmed(engine: Engine) -> None:
 
 
 def test_a_terminal(engine: Engine) -> None:
-    words = engine.words("--rm", "-i", "-t", command=("sh", "-c", "tty; stty size; read line; echo got $line; exit 7"))
-    status, screen = engine.at_a_terminal(*words, typed={"/dev/": b"hello\n"})
+    script = f"tty; stty size; read line; echo got $line; {LINGER}; exit 7"
+    words = engine.words("--rm", "-i", "-t", command=("sh", "-c", script))
+    status, screen = engine.at_a_terminal(*words, typed={"/dev/": b"hello\n", "got hello": b"\n"})
     assert status == 7, screen
     assert "got hello" in screen
 
@@ -138,7 +140,7 @@ def test_stop_kills_what_does_not_end_itself(engine: Engine) -> None:
 
 def test_kill_ends_the_container_with_137(engine: Engine) -> None:
     name = engine.detached(*IGNORING, ready="ready")
-    engine.call("kill", name, timeout=8).ok()
+    engine.call("kill", name).ok()
     assert engine.exit_code(name) == 137
 
 

@@ -240,19 +240,18 @@ class Anchor:
     def _step_ended(self, exit_status: int) -> None:
         """The container's process has ended, or was never run; the status alone doesn't tell."""
 
-        def found(refused: bool) -> None:
+        def found(refused: str) -> None:
             if refused and self._forced is None:
                 launch.forget_what_nodes_see()
-                nodes = self.record["nodes"]
-                self.say(f"the container's process was not run: what the runtime of {nodes} said is above")
+                self.say(refused)
             self._finish((NOT_RUN if refused else exit_status) if self._forced is None else self._forced)
 
-        if self._forced is None and self.record.get("started") and 0 < exit_status < 128:
+        if self._forced is None and self.record.get("started") and exit_status < 128:
             from scrun.lifecycle import refusal
 
-            refusal.find(self.loop, self.record, self.plan["environment"], found)
+            refusal.find(self.loop, self.record, self.plan["environment"], exit_status, found)
         else:
-            found(False)
+            found("")
 
     def _answer_start(self, error: ScrunError | None) -> None:
         """Answer whoever called start, once; what goes wrong later is said on the container's standard error."""

@@ -90,7 +90,7 @@ def _overwrite(path: str, data: bytes) -> bool:
     from scrun.staging import in_place
 
     try:
-        descriptor = in_place.open_existing(path)
+        descriptor = in_place.open_existing(path, directory_is_ours=True)
         try:
             in_place.overwrite(descriptor, len(data), lambda file: in_place.write_all(file, data), safely=False)
         finally:

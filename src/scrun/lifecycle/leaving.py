@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LET_GO = 2.0
 # Seconds that delete waits for the files when the stand-in has ended: dockerd's patience is 2.
 DELETE = 1.0
-# Seconds for which nothing is made in the root filesystem after delete: the engine may be removing it.
+# Seconds for which no file is made after delete: the engine may be removing the root filesystem, and volumes.
 REMOVAL = 3.0
 # Seconds that a create of the same id waits; podman gives it 240.
 CREATE, _LOOK = 200.0, 0.05
@@ -68,7 +68,7 @@ class Waiting:
 
 
 class Patience:
-    """Until when the root filesystem must be left alone (time.monotonic): for a while after the delete."""
+    """Until when what the container had must be left alone (time.monotonic): for a while after the delete."""
 
     def __init__(self, container: Container) -> None:
         self._container, self._until = container, 0.0

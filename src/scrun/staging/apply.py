@@ -29,15 +29,20 @@ class Tree:
     """One directory that changes are applied to. ``failed`` says what couldn't be, and why.
 
     Every method raises OSError when the disk is full or the quota reached, and goes on after anything else.
-    Names are relative to the directory, which is b"" itself. ``descriptor`` is one of it that is open already. Nothing
-    is made before the time that ``leave_alone`` says; when the directory has been removed by then, nothing at all.
-    ``temporary`` is what a file is called until it is complete; one that was killed has left none, if it is repeated.
+    Names are relative to the directory, which is b"" itself. ``known`` is what it was (see trees.py); ``descriptor`` is
+    one of it that is open already. Unless it is ``recursive``, nothing is changed in what is mounted below it: the
+    container didn't have that. Nothing is made before the time that ``leave_alone`` says; when the directory has been
+    removed by then, nothing at all. ``temporary`` is what a file is called until it is complete: whoever was killed has
+    left none when the work is repeated.
     """
 
     def __init__(
         self,
         root: str,
         new_owner: tuple[int, int] | None,
+        known: tuple[int, int] = (0, 0),
+        *,
+        recursive: bool = True,
         descriptor: int | None = None,
         leave_alone: Callable[[], float] = lambda: 0.0,
         temporary: bytes = b"",
@@ -47,7 +52,11 @@ class Tree:
         self.failed: list[str] = []
         self._new_owner = new_owner
         self._leave_alone, self._left_alone_until, self._is_there = leave_alone, 0.0, True
-        self._descriptor = trees.open_directory(root) if descriptor is None else os.dup(descriptor)
+        if descriptor is None:
+            self._descriptor = trees.open_again(root, os.O_RDONLY | os.O_DIRECTORY, known)
+        else:
+            self._descriptor = os.dup(descriptor)
+        self._mount = None if recursive else trees.mount_id(self._descriptor)
         self._parent: tuple[list[bytes], int] | None = None  # the directory that was worked in last
         self._directories: dict[bytes, tuple[int, int]] = {}  # mode and mtime, set when nothing changes them any more
         self._made_anew: set[bytes] = set()  # directories that hold nothing but what the archive has in them,
@@ -98,7 +107,7 @@ class Tree:
         if not self._may_be_changed():
             return
         for name, (mode, mtime) in sorted(self._directories.items(), reverse=True):
-            with self._noting(name, (errno.ENOENT,)):
+            with self._noting(name, (errno.ENOENT, errno.EXDEV)):
                 descriptor = self._walk(_split(name))
                 try:
                     os.fchmod(descriptor, mode)
@@ -210,6 +219,9 @@ class Tree:
             finally:
                 os.close(descriptor)
             descriptor = inner
+            if self._mount not in (None, trees.mount_id(inner)):
+                os.close(inner)
+                raise OSError(errno.EXDEV, "another file system is mounted there")
         return descriptor
 
     def _forget_parent(self) -> None:

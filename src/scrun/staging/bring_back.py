@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from scrun.errors import StagingError
+from scrun.marks import take_first
 from scrun.staging import nodes, trees
 from scrun.staging.children import Child, Children, Interrupted, Interruption
 
@@ -33,18 +34,20 @@ def bring_back(
     log: Log,
     files_back: Callable[[], None] = lambda: None,
     left: Sequence[str] = (),
+    must_have_run: bool = False,
     leave_alone: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """Apply the changes to the writable parts here, say so by ``files_back``, and remove the nodes' directories.
 
     ``left`` are directories of the root filesystem that are no change where they are empty, the innermost first.
-    ``leave_alone`` says until when (time.monotonic) nothing may be made in the root filesystem: it may be removed.
+    ``must_have_run`` says that the container's process has ended with success: it must have been run, then.
+    ``leave_alone`` says until when (time.monotonic) no file may be made: what it is for may be removed.
 
     Raises:
         StagingError: what went wrong, and where on the nodes the changes still are.
     """
     parts = [part for part in staged.parts if part.writable]
-    transfer = _Transfer(container, staged, step, parts, log, left, leave_alone)
+    transfer = _Transfer(container, staged, step, parts, log, left, must_have_run, leave_alone)
     try:
         for node in staged.nodes[:-1]:
             transfer.take(node)
@@ -52,7 +55,7 @@ def bring_back(
     finally:
         transfer.close()
     if len(staged.nodes) > 1:
-        nodes.remove(step, staged.node_parent, staged.node_name)
+        nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
 
 
 class _Transfer:
@@ -66,14 +69,18 @@ class _Transfer:
         parts: list[Part],
         log: Log,
         left: Sequence[str],
+        must_have_run: bool,
         leave_alone: Callable[[], float],
     ) -> None:
         self._container, self._staged, self._step, self._log = container, staged, step, log
         self._parts, self._leave_alone = parts, leave_alone
         self._taken: set[bytes] = set()
-        words = (nodes.xattrs(container), "\n".join(left), *(part.name for part in parts))
-        self._argv = nodes.command_in_bash(nodes.SEND, staged.node_parent, staged.node_name, *words)
-        self._root = _open_root(parts, staged)
+        not_run = os.path.basename(staged.beside) if must_have_run and not staged.spool else ""
+        words = (not_run, nodes.xattrs(container), "\n".join(left), *(part.name for part in parts))
+        where = staged.node_parent, staged.node_home, staged.node_name
+        self._argv = nodes.command_in_bash(nodes.SEND, *where, *words)
+        self._root = _open_root(parts)
+        self._path = nodes.node_path(container, staged.node_parent, staged.node_home)
 
     def close(self) -> None:
         if self._root is not None:
@@ -108,26 +115,31 @@ class _Transfer:
             finally:
                 os.close(read_end)
             try:
-                self._apply(children, sender)
-                if files_back:
+                was_run = self._apply(children, sender) != f"{node} {nodes.NOT_RUN}"
+                if files_back and was_run:
                     files_back()
             except (StagingError, OSError) as error:
                 answer.close()  # without the word that removes it all
                 self._give_up(error, children, sender)
             self._let_go(node, children, sender, answer, remove=files_back is not None and len(self._staged.nodes) == 1)
+        if not was_run:
+            raise StagingError(f"the container's process was not run in a container on {node}")
 
-    def _apply(self, children: Children, sender: Child) -> None:
+    def _apply(self, children: Children, sender: Child) -> str:
+        """Make the node's changes here; what it says of the container's process."""
         # While the step is on its way, these take their time as well.
         import tarfile  # noqa: F401
 
         from scrun.staging.changes import Changes
 
         stream: Any = _Stream(children, sender)  # all that tarfile asks of a file
+        said: str = stream.begin()
         if not stream.begins_with(nodes.UNCHANGED):
             with Changes(
                 self._container, self._parts, self._log, self._taken, root=self._root, leave_alone=self._leave_alone
             ) as changes:
                 changes.apply(stream)
+        return said
 
     def _give_up(self, error: Exception, children: Children, sender: Child) -> None:
         """The changes are not here.
@@ -138,7 +150,8 @@ class _Transfer:
         """
         is_cut_short = children.has_closed(sender) and not isinstance(error, OSError | Interrupted)
         children.wait(seconds=3)
-        reason = sender.words() or str(error)  # the node's own words where it has some: ours is only that it ended
+        # The node's own words where it has some: ours is only that its stream ended, unless it is this host's fault.
+        reason = str(error) if isinstance(error, OSError) else sender.words() or str(error)
         if is_cut_short and sender.process.wait():
             raise _Lost(reason) from error
         raise _NotHere(reason) from error
@@ -151,17 +164,16 @@ class _Transfer:
         answer.close()
         children.wait()
         if sender.process.wait() and remove:
-            path = nodes.node_path(self._container, self._staged.node_parent)
-            raise StagingError(f"{node}:{path} is not removed: {sender.words() or 'its step was killed'}")
+            raise StagingError(f"{node}:{self._path} is not removed: {sender.words() or 'its step was killed'}")
 
     def _failed(self, reason: str, *, keep: bool) -> StagingError:
         """The error that says where the changes are: where no Epilog that goes by the job's number finds them."""
-        path = nodes.node_path(self._container, self._staged.node_parent)
-        where = f"{', '.join(self._staged.nodes)}:{path}"
+        where = f"{', '.join(self._staged.nodes)}:{self._path}"
         if keep:
             try:
-                kept = nodes.keep(self._step, self._staged.node_parent, self._staged.node_name)
-                where = f"{', '.join(self._staged.nodes)}:{os.path.dirname(path)}/{kept}"
+                at = self._staged
+                kept = nodes.keep(self._step, at.node_parent, at.node_home, at.node_name)
+                where = f"{', '.join(at.nodes)}:{os.path.dirname(self._path)}/{kept}"
             except (StagingError, OSError):
                 where += ", unless the end of the job removes them there (Epilog)"
         return StagingError(
@@ -177,7 +189,7 @@ class _Lost(StagingError):
     """The node's stream ended before all had come, and not by a fault of what is in it or of this host's disk."""
 
 
-def _open_root(parts: Sequence[Part], staged: Staged) -> int | None:
+def _open_root(parts: Sequence[Part]) -> int | None:
     """A descriptor of the root filesystem, where that is a part and is there; it stays when an engine unmounts it.
 
     Where the engine has unmounted it already, its mount point isn't it.
@@ -185,13 +197,10 @@ def _open_root(parts: Sequence[Part], staged: Staged) -> int | None:
     for part in parts:
         if part.name == "rootfs":
             try:
-                descriptor = trees.open_directory(part.source)
+                known = part.inode, part.fsid
+                return trees.open_again(os.path.realpath(part.source), os.O_RDONLY | os.O_DIRECTORY, known)
             except OSError:
                 return None
-            status = os.fstat(descriptor)
-            if not staged.root or (status.st_dev, status.st_ino) == staged.root:
-                return descriptor
-            os.close(descriptor)
     return None
 
 
@@ -201,6 +210,24 @@ class _Stream:
     def __init__(self, children: Children, child: Child) -> None:
         self._children = children
         self._child = child
+
+    def begin(self) -> str:
+        """Drop what others have printed before the node's first line, and say what is in that line.
+
+        Raises:
+            StagingError: it has none.
+        """
+        out = self._child.out
+        first = take_first(out)
+
+        def has_come() -> bool:
+            nonlocal first
+            first = first or take_first(out)
+            return first is not None
+
+        if not self._children.wait_for(has_come) or not first:
+            raise StagingError("the archive was cut short")
+        return first
 
     def begins_with(self, line: bytes) -> bool:
         """Whether the first that comes is this; nothing is taken."""

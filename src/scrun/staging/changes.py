@@ -101,6 +101,8 @@ class Changes:
         if not info.isdir():
             self._made.add(full)
         with self._identity(part):
+            if self._is_moot(part):
+                return
             if self._is_missing(part):
                 missing = f"{part.source!r}: is not there any more"
                 self._failed += [] if missing in self._failed else [missing]
@@ -121,7 +123,7 @@ class Changes:
             part, name = self._locate(full)
             by_part.setdefault(os.fsencode(part.name), []).append(name)
         for key, part in self._parts.items():
-            if not part.is_directory or self._is_missing(part):
+            if not part.is_directory or self._is_missing(part) or self._is_moot(part):
                 continue
             names = by_part.get(key, [])
             with self._identity(part):
@@ -153,7 +155,7 @@ class Changes:
 
     def _overwrite(self, part: Part, info: tarfile.TarInfo, content: IO[bytes]) -> None:
         try:
-            descriptor = in_place.open_existing(part.source)
+            descriptor = in_place.open_existing(part.source, (part.inode, part.fsid))
             try:
                 in_place.overwrite(
                     descriptor, info.size, lambda file: entries.write(content, info, file, is_empty=False)
@@ -172,6 +174,11 @@ class Changes:
                 return part, full[len(key) + 1 :]
         raise StagingError(f"the archive is broken: {os.fsdecode(full)!r} was never carried")
 
+    def _is_moot(self, part: Part) -> bool:
+        """Whether it was removed with the container: its anonymous volumes are, by docker rm -v."""
+        was_deleted = part.name != "rootfs" and os.fsencode(part.name) not in self._trees and self._leave_alone()
+        return bool(was_deleted) and not os.path.lexists(part.source)
+
     def _is_missing(self, part: Part) -> bool:
         return self._root is None and part.name == "rootfs"
 
@@ -181,10 +188,17 @@ class Changes:
             owner = new_owner(self._container) if part.name == "rootfs" else volume_owner(self._container)
             of = self._container
             temporary = b".scrun-%d-%08x" % (of.job_id, binascii.crc32(of.id.encode()))
-            if part.name == "rootfs" and self._root is not None and self._root >= 0:
-                self._trees[key] = Tree(part.source, owner, self._root, self._leave_alone, temporary)
-            else:
-                self._trees[key] = Tree(part.source, owner, temporary=temporary)
+            # A mount's source is without symbolic links; were there one by now, somebody has put it there.
+            source = os.path.realpath(part.source) if part.name == "rootfs" else part.source
+            self._trees[key] = Tree(
+                source,
+                owner,
+                (part.inode, part.fsid),
+                recursive=part.recursive,
+                descriptor=self._root if part.name == "rootfs" and self._root != -1 else None,
+                leave_alone=self._leave_alone,
+                temporary=temporary,
+            )
         return self._trees[key]
 
     def _identity(self, part: Part) -> contextlib.AbstractContextManager[None]:

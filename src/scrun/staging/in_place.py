@@ -10,6 +10,8 @@ import errno
 import os
 import stat
 
+from scrun.staging import trees
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +19,15 @@ if TYPE_CHECKING:
 _NOT_KNOWN = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV)  # file systems that have no such call
 
 
-def open_existing(path: str) -> int:
-    """A descriptor of a regular file to be written; OSError for a link, or what would wait or act when opened."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_existing(path: str, known: tuple[int, int] = (0, 0), *, directory_is_ours: bool = False) -> int:
+    """A descriptor of a regular file to be written; OSError for a link, or what isn't ``known`` (see trees.py).
+
+    The path to a directory of ours may have links in it.
+    """
+    if directory_is_ours:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    else:
+        descriptor = trees.open_again(path, os.O_WRONLY | os.O_NONBLOCK, known)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "is not a regular file any more", path)

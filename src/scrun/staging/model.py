@@ -7,8 +7,10 @@ from scrun.staging.traces import Traces
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NamedTuple, Protocol
+
+    from scrun.staging.sources import Source
 
     # (level, message): one of scrun's level names, "error", "info", "verbose", "debug".
     Log = Callable[[str, str], None]
@@ -67,7 +69,10 @@ class Container(NamedTuple):
     memory: str = ""  # the file that remembers what nodes see; "" when nothing is to be remembered
     images: str = ""  # a directory for listings of what was carried; "" when nodes aren't to cache anything
     overlay: bool = False  # whether the nodes' runtime mounts an overlay as a root filesystem: crun does
+    devices: bool = False  # whether device nodes of the root filesystem and of volumes are of use: root's, privileged
+    fence: bool = False  # whether the nodes' runtime would open them otherwise, and mounts a root filesystem without
     node_dir: str = "/tmp"  # noqa: S108  nodes.py refuses what another user may have put there
+    mounted: Mapping[str, Source] = {}  # what the engine has mounted for this container alone: see sources.py
 
 
 class Part(NamedTuple):
@@ -77,6 +82,9 @@ class Part(NamedTuple):
     source: str
     is_directory: bool
     writable: bool
+    inode: int = 0  # what is there, and on which file system (statvfs(3), f_fsid); 0 when that isn't known
+    fsid: int = 0
+    recursive: bool = False  # with what is mounted in it
 
 
 class Copy(NamedTuple):
@@ -106,7 +114,8 @@ class Staged(NamedTuple):
     node_parent: str = (
         ""  # a directory of every node that others may write to, such as /tmp; "" when nothing was carried
     )
-    node_name: str = ""  # ours, two levels below it
+    node_home: str = ""  # what stands in the place of scrun-UID below it, where somebody else has that name
+    node_name: str = ""  # ours, below that
     nodes: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     copies: tuple[Copy, ...] = ()
@@ -114,7 +123,6 @@ class Staged(NamedTuple):
     beside: str = ""  # the path of that file on the nodes
     seen: tuple[str, ...] = ()  # the sources of bind mounts that the nodes have as they are here
     traces: Traces | None = None  # what Slurm leaves in the root filesystem
-    root: tuple[int, int] | None = None  # device and inode of the root filesystem that was carried
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the state file."""
@@ -125,7 +133,6 @@ class Staged(NamedTuple):
             "texts": [list(text) for text in self.texts],
             "seen": list(self.seen),
             "traces": list(self.traces or ()),
-            "root": list(self.root or ()),
         }
 
     @classmethod
@@ -137,6 +144,5 @@ class Staged(NamedTuple):
         known["copies"] = tuple(Copy(*copy) for copy in known.get("copies", ()))
         known["texts"] = tuple(Text(*text) for text in known.get("texts", ()))
         known["seen"] = tuple(known.get("seen", ()))
-        known["root"] = tuple(known["root"]) if known.get("root") else None
         known["traces"] = Traces(*known["traces"]) if known.get("traces") else None
         return cls(**known)

@@ -31,13 +31,15 @@ def stage_out(
     options: dict[str, Any] | None = None,
     files_back: Callable[[], None] = lambda: None,
     left: Sequence[str] = (),
+    must_have_run: bool = False,
     leave_alone: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """Bring changes back and clean up. Where nothing was carried no step is started.
 
     ``files_back`` is called when all is back, and only the cleaning up is left. ``left`` are directories of the root
     filesystem that are none of the container's, the innermost first: those that are empty are not brought back.
-    ``leave_alone`` says until when (time.monotonic) nothing may be made in the root filesystem: it may be removed.
+    ``must_have_run`` says that the container has ended with success: that none was run is an error then.
+    ``leave_alone`` says until when (time.monotonic) no file may be made: what it is for may be removed.
 
     Changes to the root filesystem and to writable mounts come back from every node. What several nodes have changed is
     as the first of them has it.
@@ -51,7 +53,8 @@ def stage_out(
         if chosen.bring_back:
             failed = [said for copied in staged.copies if (said := _bring_back_copy(container, copied))]
         if staged.node_parent:
-            _leave_nodes(container, staged, step, log, files_back, left if chosen.bring_back else None, leave_alone)
+            left_by_slurm = left if chosen.bring_back else None
+            _leave_nodes(container, staged, step, log, files_back, left_by_slurm, must_have_run, leave_alone)
     except StagingError as error:
         failed.append(str(error))
     finally:
@@ -74,7 +77,7 @@ def discard(staged: Staged, step: Step | None, *, log: Log) -> None:
         if staged.node_parent and step is not None:
             from scrun.staging import nodes
 
-            nodes.remove(step, staged.node_parent, staged.node_name)
+            nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
     except (StagingError, OSError) as error:
         log("info", f"cleaning up: {error}")
 
@@ -86,6 +89,7 @@ def _leave_nodes(
     log: Log,
     files_back: Callable[[], None],
     left: Sequence[str] | None,
+    must_have_run: bool,
     leave_alone: Callable[[], float],
 ) -> None:
     from scrun.staging import nodes
@@ -94,10 +98,17 @@ def _leave_nodes(
     if writable and left is not None:
         from scrun.staging.bring_back import bring_back
 
-        bring_back(container, staged, step, log=log, files_back=files_back, left=left, leave_alone=leave_alone)
+        bring_back(
+            *(container, staged, step),
+            log=log,
+            files_back=files_back,
+            left=left,
+            must_have_run=must_have_run,
+            leave_alone=leave_alone,
+        )
         return
     files_back()
-    nodes.remove(step, staged.node_parent, staged.node_name)
+    nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
 
 
 def _bring_back_copy(container: Container, copied: Copy) -> str:

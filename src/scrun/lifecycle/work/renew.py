@@ -32,7 +32,7 @@ def run(channel: int, container: Container) -> None:
         else:
             there["/".join(path.split("/")[-2:])] = data
     if there:
-        nodes.renew(job, staged["node_parent"], staged["node_name"], there)
+        nodes.renew(job, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there)
     wire.send(channel, {"renewed": sums})
     job.wait()
 
@@ -44,7 +44,7 @@ def _write(record: dict[str, object], path: str, data: bytes) -> None:
     assert isinstance(gid, int)
     try:
         with acting_as(StagedContainer("", "", "", {}, 0, uid, gid)):
-            descriptor = in_place.open_existing(path)
+            descriptor = in_place.open_existing(path, directory_is_ours=True)
         try:
             in_place.overwrite(descriptor, len(data), lambda file: in_place.write_all(file, data), safely=False)
         finally:

@@ -118,6 +118,7 @@ def _stage_out(
             options=options or None,
             files_back=files_back,
             left=traces.names(record),
+            must_have_run=record.get("exit_status") == 0,
             leave_alone=leaving.Patience(container),
         )
 
