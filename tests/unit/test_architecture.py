@@ -153,6 +153,7 @@ RESIDENT_OURS = {
         "ending",
         "kill",
         "launch",
+        "leaving",
         "log_crash",
         "loop",
         "node",
