@@ -150,6 +150,7 @@ RESIDENT_OURS = {
         "container",
         "control",
         "creator",
+        "directory",
         "ending",
         "kill",
         "launch",

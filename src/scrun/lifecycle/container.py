@@ -41,6 +41,7 @@ class Container:
         self.path = os.path.join(root, container_id)
         self.descriptor = descriptor
         self.record: dict[str, Any] = {}
+        self.is_removed = False  # as far as this process knows
 
     @classmethod
     def claim(cls, root: str, container_id: str) -> Self:
@@ -127,7 +128,9 @@ class Container:
         self.record = record
 
     def save(self) -> None:
-        """Replace the record on disk by this one, as a whole (rename(2))."""
+        """Replace the record on disk by this one, as a whole (rename(2)); a directory that was removed has none."""
+        if self.is_removed:
+            return
         fresh = f"{STATE}.{os.getpid()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         with open(os.open(fresh, flags, 0o600, dir_fd=self.descriptor), "w", encoding="utf-8") as file:
@@ -184,6 +187,7 @@ class Container:
 
     def remove(self) -> None:
         """Remove the directory and all below it; what isn't there any more is no error."""
+        self.is_removed = True
         _empty(self.descriptor)
         try:
             if self.is_in_place():  # and not another one of that id, made meanwhile
