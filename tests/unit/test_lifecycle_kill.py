@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from scrun import marks
 from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
 from scrun.lifecycle import kill
 from scrun.lifecycle.container import Container
@@ -86,9 +87,9 @@ def test_what_one_task_did_not_get_is_not_sent_again_to_those_that_did(script: C
 
 def test_a_task_that_can_not_be_reached_makes_it_fail_and_is_named(script: Callable[..., str]) -> None:
     text = "case $3 in *.2) echo no such container >&2; exit 1 ;; esac"
-    code, calls, said = _on_a_node(kill.node_script(RECORD, 15, MANY, tries=2), script, text)
+    code, calls, said = _on_a_node(marks.SAY + kill.node_script(RECORD, 15, MANY, tries=2), script, text)
     assert (code, len(calls)) == (1, 3)
-    assert said == "scrun-missed node1 2\nnode1: no such container\n"
+    assert [*marks.texts(said.encode())] == ["missed node1 2", "why node1: no such container"]
 
 
 def test_a_thousand_nodes_with_as_many_tasks_each_fit_into_an_argument() -> None:
@@ -207,9 +208,11 @@ def test_a_container_of_which_no_task_is_left_needs_no_signal(anchor: FakeAnchor
     assert not os.path.exists(f"{anchor.runtime}.calls")
 
 
-@pytest.mark.parametrize(("ended", "answer"), [(True, {"sent": 15}), (False, None)])
+@pytest.mark.parametrize(
+    ("ended", "answer"), [("before it is heard of", {"sent": 15}), ("after that", {"sent": 15}), ("", None)]
+)
 def test_a_container_that_ended_while_the_signal_was_on_its_way_is_no_error(
-    ended: bool, answer: dict[str, int] | None, anchor: FakeAnchor, monkeypatch: pytest.MonkeyPatch
+    ended: str, answer: dict[str, int] | None, anchor: FakeAnchor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kill, "_PAUSE", 0)
     answers: list[dict[str, Any]] = []
@@ -219,8 +222,17 @@ def test_a_container_that_ended_while_the_signal_was_on_its_way_is_no_error(
         anchor.loop.stop()
 
     kill.deliver(anchor, 15, take)  # type: ignore[arg-type]
-    if ended:
+    if ended == "before it is heard of":
         anchor.record["exit_status"] = 0
+    elif ended:
+        wait_for_the_end = kill._answer_at_the_end
+
+        def end_later(*given: Any) -> None:
+            if len(given) > 3:  # not at the first look
+                anchor.record["exit_status"] = 0
+            wait_for_the_end(*given)
+
+        monkeypatch.setattr(kill, "_answer_at_the_end", end_later)
     anchor.loop.run()
     expected = {"error": "WrongStatus", "message": "cannot kill container 'box': container not running"}
     assert answers == [answer or expected]

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 
+from scrun.mount import is_within
+from scrun.staging.filesystems import LOCAL_TYPES
+
 TYPE_CHECKING = False  # importing typing would double what this costs (scrun.record)
 if TYPE_CHECKING:
     from typing import NamedTuple
@@ -23,13 +26,14 @@ class Mount(NamedTuple):
     root: str
     point: str
     fstype: str
+    options: tuple[str, ...] = ()
 
 
 class MountTable:
     """The mounts of one process."""
 
     def __init__(self, text: bytes) -> None:
-        self._mounts = [_parse(line) for line in text.splitlines()]
+        self.mounts = [_parse(line) for line in text.splitlines()]
 
     @classmethod
     def of(cls, process: str) -> MountTable | None:
@@ -43,11 +47,19 @@ class MountTable:
     def covering(self, path: str) -> Mount | None:
         """The mount that shows ``path``, which is absolute and without symbolic links."""
         best = None
-        for mount in self._mounts:
+        for mount in self.mounts:
             # Of two on the same point the later one hides the earlier.
-            if within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            if is_within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
                 best = mount
         return best
+
+    def location(self, path: str) -> tuple[str, str] | None:
+        """The file system that ``path`` is on, and where in it; None where nothing is known."""
+        mount = self.covering(path)
+        if mount is None:
+            return None
+        inside = os.path.relpath(path, mount.point)
+        return mount.device, os.path.normpath(os.path.join(mount.root, inside))
 
 
 class Visibility:
@@ -63,14 +75,14 @@ class Visibility:
         if self._ours is None or self._others is None:
             return False
         real = os.path.realpath(path)
-        return _location(self._ours, real) != _location(self._others, real)
+        return self._ours.location(real) != self._others.location(real)
 
     def is_shared(self, path: str) -> bool:
         """Whether the site says that the nodes have it too, and nothing local is mounted in between."""
         real = os.path.realpath(path)
         for given, top in self._shared:
             # The nodes are handed the path as it is written, so that has to lie under the shared one as well.
-            if within(path, given) and within(real, top):
+            if is_within(path, given) and is_within(real, top):
                 return not self.is_private(path) and not self._is_local_mount(real, top)
         return False
 
@@ -85,26 +97,8 @@ class Visibility:
         mount, above = self._ours.covering(path), self._ours.covering(top)
         if mount is None or above is None:
             return True
+        # Anything else below a shared path (NFS under an automounter, say) is taken as shared.
         return mount.device != above.device and mount.fstype in LOCAL_TYPES
-
-
-# What one host alone can mount. Anything else below a shared path (NFS under an automounter, say) is taken as shared.
-LOCAL_TYPES = frozenset(
-    {"overlay", "fuse.fuse-overlayfs", "tmpfs", "ramfs", "ext4", "ext3", "ext2", "xfs", "btrfs", "zfs"}
-)
-
-
-def within(path: str, top: str) -> bool:
-    """Whether ``path`` is ``top`` or lies below it, as written."""
-    return path == top or path.startswith(top.rstrip("/") + "/")
-
-
-def _location(table: MountTable, path: str) -> tuple[str, str] | None:
-    mount = table.covering(path)
-    if mount is None:
-        return None
-    inside = os.path.relpath(path, mount.point)
-    return mount.device, os.path.normpath(os.path.join(mount.root, inside))
 
 
 def _parse(line: bytes) -> Mount:
@@ -112,7 +106,7 @@ def _parse(line: bytes) -> Mount:
     fields, _, tail = line.partition(b" - ")
     words = fields.split()
     device, root, point = (os.fsdecode(_unescape(word)) for word in words[2:5])
-    return Mount(device, root, point, os.fsdecode(tail.split()[0]))
+    return Mount(device, root, point, os.fsdecode(tail.split()[0]), tuple(words[5].decode().split(",")))
 
 
 def _unescape(word: bytes) -> bytes:
