@@ -89,6 +89,8 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("job_environment", "command", "srun"), _is_texts),
     **dict.fromkeys(("staged", "resources"), _is_object),
     **dict.fromkeys(("bundle", "rootfs", "owner", "id", "nodes", "job_bundle", "job_rootfs", "networked"), _is_text),
-    **dict.fromkeys(("config_file", "host", "host_name", "network", "network_namespace", "user", "group"), _is_text),
+    **dict.fromkeys(
+        ("lost", "config_file", "host", "host_name", "network", "network_namespace", "user", "group"), _is_text
+    ),
     "gpus": _is_numbers,
 }
