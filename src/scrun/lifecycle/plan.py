@@ -116,6 +116,8 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "host_name": shared.host_name(config),
             "mounted": {path: list(source) for path, source in sources_of_mounts.find(config, bundle).items()},
             "spool_mount": oci_conf.spool_mount(settings),
+            "task_prolog": request.step.get("SLURM_TASK_PROLOG", ""),
+            "task_programs": bool(request.step.keys() & {"SLURM_TASK_PROLOG", "SLURM_TASK_EPILOG"}),
             **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },
     }
