@@ -86,7 +86,11 @@ class Step:
         be opened at all: then cat(1) carries it, which makes the container wait for a slow reader, and nothing grow.
         """
         try:
-            return os.open(f"/proc/self/fd/{stderr}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY)
+            # Nobody may read a named pipe any more; then open(2) would wait for a reader.
+            how = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+            opened = os.open(f"/proc/self/fd/{stderr}", how)
+            os.set_blocking(opened, True)
+            return opened
         except OSError:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             self._relay = os.fork()
