@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _MOST_SAID = 4096  # bytes of what a step of the anchor's prints that are looked at
 
+_children: set[int] = set()  # of start, that haven't been reaped
+
 
 def runtime(record: Record) -> tuple[str, str]:
     """The node's own runtime, as shell words: what comes before its verb, and the container's name there.
@@ -72,19 +74,31 @@ def run(
     )
 
 
-def start(loop: Loop, command: list[str], environment: dict[str, str], done: Callable[[int, str], None]) -> None:
-    """Run the command as a child of a process that goes on; ``done`` gets its exit status and what it said."""
+def start(loop: Loop, command: list[str], environment: dict[str, str], done: Callable[[int, str], None]) -> int:
+    """Run the command as a child of a process that goes on; ``done`` gets its exit status and what it said.
+
+    The result is its pid.
+    """
     printed = os.memfd_create("node")
     pid = os.fork()
     if not pid:
         _exec(command, environment, printed)
 
     def ended(exit_status: int) -> None:
+        _children.discard(pid)
         said = os.pread(printed, _MOST_SAID, 0).decode("utf-8", "replace").strip()
         os.close(printed)
         done(exit_status, said)
 
+    _children.add(pid)
     loop.child(pid, ended)
+    return pid
+
+
+def end_rest() -> None:
+    """End what :func:`start` began and nobody waits for any more: srun may wait for a step for as long as the job."""
+    for pid in _children:
+        os.kill(pid, signal.SIGKILL)
 
 
 def reason(said: str, exit_status: int) -> str:
