@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from scrun import marks
 from scrun.errors import SlurmError, UsageError, WrongStatus
 from scrun.lifecycle import exec as lifecycle_exec
 from scrun.lifecycle import exec_script, members, session, wire
@@ -85,9 +86,10 @@ Start = Callable[..., subprocess.Popen[str]]
 
 def watch(on_a_node: Start, token: str) -> tuple[int, str, str]:
     """Watch a process that is there or comes; the watcher's exit status, and what it said."""
-    while (watching := on_a_node(exec_script.watch(RECORD, token))).wait() == exec_script.NOT_SEEN:
+    while (watching := on_a_node(marks.SAY + exec_script.watch(RECORD, token))).wait() == exec_script.NOT_SEEN:
         pass
-    return (watching.returncode, *watching.communicate())
+    said, errors = watching.communicate()
+    return (watching.returncode, "\n".join(marks.texts(said.encode())), errors)
 
 
 def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_the_answer(
@@ -216,8 +218,8 @@ def test_a_process_that_could_not_be_run_is_255_at_once_when_nobody_watches(on_a
 @pytest.mark.parametrize(
     ("runtime", "said"),
     [
-        (REFUSES, "exec failed: chdir to /x: No such file or directory\n"),
-        (REFUSES_LIKE_RUNC, "exec failed: exec: no such file\n"),
+        (REFUSES, "exec failed: chdir to /x: No such file or directory"),
+        (REFUSES_LIKE_RUNC, "exec failed: exec: no such file"),
     ],
 )
 def test_who_watches_learns_why_it_could_not_be_run(on_a_node: Start, token: str, runtime: str, said: str) -> None:

@@ -140,7 +140,7 @@ def watch(record: Record, token: str) -> str:
         f"{_until(_found(record, token, '-d $d'), 50, 0.02)}\n"  # the two steps start at the same time
         f"[ -d $d ] || exit {NOT_SEEN}\n"
         "while [ -d $d ] && [ ! -s $d/pid ]; do\n"
-        f"  [ -e $d/failed ] && {{ cat $d/failed; rm -rf $d; exit {NOT_RUN}; }}\n"
+        f'  [ -e $d/failed ] && {{ say "$(cat $d/failed)"; rm -rf $d; exit {NOT_RUN}; }}\n'
         "  sleep 0.01\n"
         "done\n"
     )

@@ -12,7 +12,7 @@ from scrun.staging.children import Children, Interruption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scrun.staging.model import Container, Log, Part, Step
     from scrun.staging.options import Options
@@ -41,10 +41,10 @@ class Carrier:
         self.home = ""  # the transfer's
         self.summing: Summing | None = None
 
-    def carry(self, parts: Sequence[Part], files: Files, recursive: frozenset[str]) -> str:
-        """Carry ``parts``, those in ``recursive`` with what is mounted in them, and write ``files``.
+    def carry(self, parts: Sequence[Part], files: Files, held: Mapping[str, int]) -> str:
+        """Carry ``parts`` and write ``files``.
 
-        A file that has the name of a part is written in its place.
+        A file that has the name of a part is written in its place. ``held`` are descriptors to read parts by.
 
         The answer is how the nodes have the root filesystem: "overlay", over an image; "copy" of one; or "plain".
 
@@ -59,7 +59,7 @@ class Carrier:
                 Transfer(self._container, self._step, self._parent, self._log, self._options, children) as transfer,
             ):
                 try:
-                    mode = transfer.run(parts, files, recursive)
+                    mode = transfer.run(parts, files, held)
                 finally:
                     self.home = transfer.home
                 self.summing = transfer.summing

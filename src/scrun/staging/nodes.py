@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from scrun.errors import StagingError
+from scrun.marks import MARK, texts
 from scrun.staging.children import Children
 from scrun.staging.own_directory import GO_TO
 from scrun.staging.spool import short_name
@@ -29,18 +30,21 @@ lacks=
 """
 
 # Arguments: NODE_DIR, the name below it (empty: scrun-UID), the name below that, and each script's own. One line on
-# stdout says how it went, short enough that srun doesn't cut it. `drop` also removes what a container has made
-# unwritable; rm and chmod -R follow no links, and rm stays on the filesystem. Each program that is started takes a
-# millisecond, and somebody waits for it: the shell does by itself what it can.
+# stdout says how it went, with the mark before it, short enough that srun doesn't cut it. On stderr what comes behind
+# the mark is the script's. `drop` also removes what a container has made unwritable; rm and chmod -R follow no links,
+# and rm stays on the filesystem. Each program that is started takes a millisecond, and somebody waits for it: the shell
+# does by itself what it can.
 ENTER = (
-    r"""
+    f"\nmark={MARK}"
+    + r"""
 LC_ALL=C; export LC_ALL; umask 077; unset TAR_OPTIONS POSIXLY_CORRECT
 host=${SLURMD_NODENAME:-$(uname -n)} uid=${BASH_VERSION:+$EUID}
 uid=${uid:-$(id -u)}
 parent=$1 home_name=${2:-scrun-$uid} name=$3
 base=${1%/}/$home_name
 shift 3
-say() { printf '%s\n' "scrun-stage $host $1"; }
+printf '\n%s> \n' "$mark" >&2
+say() { printf '\n%s> %s %s\n' "$mark" "$host" "$1"; }
 refuse() { say "bad $(printf %s "$1" | tr '\n' ';' | cut -c1-600)"; exit 1; }
 enter() { go_to "$parent" "$home_name" || refuse "$why"; home=$own; }
 # Node directories that are one: only the first node gets the claim, which is made with its name in it at once. Its own
@@ -73,18 +77,20 @@ root=
     + GO_TO
 )
 
-# Arguments 4 on: which extended attributes; directories in rootfs to remove where they are empty, a line each; the
-# parts. Where nothing changed it says so in a line; else there is an archive of "gone", the names that are no more,
-# what is new or changed, and "end".
+# Arguments 4 on: a file that says that the container's process was not run, or ""; which extended attributes;
+# directories in rootfs to remove where they are empty, a line each; the parts. A line tells whether it was run. Behind
+# that there is a line, where nothing changed, or an archive of "gone", the names that are no more, what is new or
+# changed, and "end".
 # A change shows in the ctime, which the container's user can't set. A pair of inode and name that is new is a file or
 # a whole directory that was renamed, of which the ctime says nothing. All is removed when we answer "remove".
 SEND = (
     ENTER
     + r"""
-xattrs=$1 left=$2; shift 2
+not_run=$1 xattrs=$2 left=$3; shift 3
 refuse() { echo "$host: $1" >&2; exit 1; }  # stdout is the archive's
 enter
 cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
+if [ -n "$not_run" ] && [ -s "$not_run" ] && [ -w "$not_run" ]; then say not-run; else say run; fi
 [ -z "$left" ] || printf '%s\n' "$left" | while IFS= read -r one; do
     one=$PWD/rootfs/$one
     # The container may have put a link in the way.
@@ -121,6 +127,7 @@ read -r answer
 )
 
 UNCHANGED = b"unchanged\n"
+NOT_RUN = "not-run"
 
 # Stdin has names and contents (base64), a line each, in turn, and "end". What is in a file is nobody else's business,
 # and everybody can read a command line. They count as unchanged by the container, which doesn't run yet.
@@ -145,6 +152,18 @@ _REMOVE = (
 go_to "$parent" "$home_name" || { [ -n "$taken" ] || [ ! -e "$base" ] || refuse "$why"; say ok; exit 0; }
 home=$own
 said=$(drop 2>&1) || refuse "$base/$name: $said"
+say ok
+"""
+)
+
+# What could not be brought back gets a name that isn't the job's: a site's Epilog removes those.
+_KEEP = (
+    ENTER
+    + r"""
+enter
+[ ! -e "./kept-$name" ] || refuse "$base/kept-$name: is there already"
+said=$(mv -- "./$name" "./kept-$name" 2>&1) || refuse "$base/$name: $said"
+rm -f -- "./$name~"
 say ok
 """
 )
@@ -200,6 +219,22 @@ def remove(
                 f"{', '.join(step.nodes)}: {parent}: no answer within {seconds:.0f} s, files may be left"
             )
         check(child, child.process.wait(), step.nodes)
+
+
+def keep(step: Step, parent: str, home: str, name: str, *, seconds: float = 20) -> str:
+    """Have all nodes keep the directory under a name that doesn't begin with the job's number; the result is that name.
+
+    Raises:
+        StagingError: a node that couldn't, and why.
+    """
+    import subprocess
+
+    with Children() as children:
+        child = children.step(step, command(_KEEP, parent, home, name), stdin=subprocess.DEVNULL)
+        if not children.wait(seconds=seconds):
+            raise StagingError(f"{', '.join(step.nodes)}: {parent}: no answer within {seconds:.0f} s")
+        check(child, child.process.wait(), step.nodes)
+    return f"kept-{name}"
 
 
 def renew(step: Step, parent: str, home: str, name: str, files: Mapping[str, bytes]) -> None:
@@ -263,7 +298,6 @@ def answers(child: Child) -> dict[str, str]:
 
 def lines(child: Child) -> Iterator[tuple[str, str]]:
     """What the nodes have said so far, in whole lines."""
-    for line in child.out.decode("utf-8", "backslashreplace").splitlines(keepends=True):
-        words = line.rstrip("\n").split(" ", 2)
-        if len(words) == 3 and words[0] == "scrun-stage" and line.endswith("\n"):
-            yield words[1], words[2]
+    for text in texts(bytes(child.out)):
+        node, _, answer = text.partition(" ")
+        yield node, answer

@@ -71,7 +71,7 @@ class Transfer:
         if self._orders >= 0:
             os.close(self._orders)
 
-    def run(self, parts: Sequence[Part], files: Files, recursive: frozenset[str]) -> str:
+    def run(self, parts: Sequence[Part], files: Files, held: Mapping[str, int]) -> str:
         """Carry all; the answer is how the nodes have the root filesystem."""
         self._start(parts)
         root = next((part for part in parts if part.name == ROOTFS and self._container.images), None)
@@ -89,9 +89,9 @@ class Transfer:
         with self._archiver(self._nodes if connected else []) as archiver:
             if mode != "plain" and root:
                 over = root if mode == "overlay" else root._replace(name="delta")
-                archiver.add(over, recursive=False, only=delta.changed or (b"",))
+                archiver.add(over, only=delta.changed or (b"",))
             for part in rest:
-                archiver.add(part, recursive=part.name in recursive)
+                archiver.add(part, held=held.get(part.name))
             gone = {"gone": b"".join(name + b"\0" for name in delta.gone)} if delta.gone else {}
             archiver.add_files({**ours, **gone, "complete": b""})
         os.close(self._orders)
@@ -151,7 +151,7 @@ class Transfer:
         self._order("fill")
         self._expected = tree.size
         with self._archiver(lacking) as archiver:
-            archiver.add(root._replace(name="tree"), recursive=False)
+            archiver.add(root._replace(name="tree"))
             archiver.add_files({"complete": b""})
         again = self._scan(root)  # while the nodes get the last of it
         self._hear()
