@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -178,3 +179,22 @@ def kill_both(one: Container) -> dict[str, int]:
     os.kill(record["pid"], signal.SIGKILL)
     wait_until(lambda: not is_running(record["pid"]), "the stand-in has gone")
     return record
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["created", "running"])
+def test_the_job_ends_when_the_containers_directory_is_removed(container: MakeContainer, begun: bool) -> None:
+    # As logind does with /run/user/UID at the last logout.
+    one = container(*STUBBORN).created()
+    if begun:
+        one.call("start").ok()
+        one.wait_for_output(b"ready\n")
+    record = one.record
+    shutil.rmtree(one.path)
+    assert one.ended() == 137
+    assert_job_goes(record["job"])
+    wait_until(lambda: not is_running(record["anchor"]), "its anchor has gone")
+    assert one.errors == (
+        b"scrun: %s was removed, so that nobody could find the container any more: it ends. "
+        b"A logout does that unless its user may linger (loginctl enable-linger)\n" % str(one.path).encode()
+    )
+    assert not one.path.exists()

@@ -6,6 +6,7 @@ srun is a shell script; what prepares the container is played by the test, and t
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -272,3 +273,19 @@ def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse
     assert message
     assert message["error"] == "UsageError"
     assert message["message"].startswith("a terminal can't be shared by 2 tasks")
+
+
+def test_a_container_whose_directory_is_removed_ends_and_says_why(rehearse: Rehearse, exit_code: Wait) -> None:
+    anchor = rehearse("")
+    anchor.created()
+    Path(anchor.container.path, "anchor.log").unlink(missing_ok=True)
+    Path(anchor.container.path, "another").touch()
+    Path(anchor.container.path, "another").unlink()
+    assert control.ask(anchor.container, {"do": "ping"}) == {"waits for": ""}, "its record is there"
+    shutil.rmtree(anchor.container.path)
+    assert anchor.status() == 137
+    assert exit_code(anchor.pid) == 0
+    assert not os.path.exists(anchor.container.path)
+    said = anchor.stderr.read_text()
+    assert said.startswith(f"scrun: {anchor.container.path} was removed, so that nobody could find the container")
+    assert said.count("\n") == 1

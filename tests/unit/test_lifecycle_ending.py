@@ -53,6 +53,7 @@ class Ending(ending.Ending):
             container,
             stager=stager,  # type: ignore[arg-type]
             log=lambda level, text: self.happened.append((level, text)),
+            keep=lambda: None,
             files_back=lambda error: self.happened.append(("files back", str(error or ""))),
             released=lambda error: self.happened.append(("released", str(error or ""))),
         )

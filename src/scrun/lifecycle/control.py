@@ -56,6 +56,20 @@ class Server:
             connection.answer_rest()
 
 
+def serve(loop: Loop, container: Container, anchor: Anchor, creator: int) -> Server:
+    """The anchor's server; whoever creates the container is told why there can't be one.
+
+    Raises:
+        OSError: there can't.
+    """
+    try:
+        return Server(loop, container, anchor)
+    except OSError as error:
+        wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
+        container.remove()
+        raise
+
+
 class _Connection:
     """One caller, until it has its answer or goes away."""
 

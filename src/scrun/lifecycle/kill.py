@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import node, status, wire
+from scrun.lifecycle import leaving, node, status, wire
 from scrun.lifecycle.control import ask
 from scrun.slurm import srun
 
@@ -77,6 +77,7 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
     if not status.can_kill(anchor.status):
         answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
     elif number == signal.SIGKILL:
+        anchor.hurry(leaving.LET_GO)
         anchor.end(status.KILLED)
         answer({"sent": number})
     elif not anchor.step:

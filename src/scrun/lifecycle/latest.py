@@ -95,11 +95,15 @@ def _read(path: str) -> bytes:
 
 
 def _overwrite(path: str, data: bytes) -> bool:
-    """Write a file of the spool anew, in place: its owner and its mode stay."""
+    """Write a file of the spool anew, in place: its owner and its mode stay. Where it can't be it is as it was."""
+    from scrun.staging import in_place
+
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = in_place.open_existing(path, directory_is_ours=True)
+        try:
+            in_place.overwrite(descriptor, len(data), lambda file: in_place.write_all(file, data), safely=False)
+        finally:
+            os.close(descriptor)
     except OSError:
         return False
-    with open(descriptor, "wb") as file:
-        file.write(data)
     return True
