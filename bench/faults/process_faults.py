@@ -112,9 +112,11 @@ def _carry_out(cell: Cell, subject: Subject, victim: str, when: str, before: sce
                 cell.wrong.append("status 0")
         else:
             _judge_status(cell, subject, victim, when)
+        if victim == "all three":
+            subject.another()  # what docs/reliability.md promises: it has lost jobs ended
         if victim != "parent" or subject.who == "by hand":
-            _until(lambda: not scene.new_jobs(before), 15)
-            cell.wrong += [f"job {job} runs on until rm" for job in scene.new_jobs(before)]
+            _until(lambda: not scene.new_jobs(before) - {held}, 15)
+            cell.wrong += [f"job {job} runs on until rm" for job in scene.new_jobs(before) - {held}]
         if subject.remove() and not (subject.who == "by hand" and when in ("waiting", "running", "ending")):
             cell.wrong.append(f"rm failed: {subject.calls[-1].said.strip()[-200:]}")
         if when == "ending":
@@ -246,7 +248,7 @@ def _judge_files(cell: Cell, subject: Subject) -> None:
         cell.files = "back"
         return
     kept = scene.kept_on_nodes(SIZE)
-    named = [one for one in kept if one.partition(":")[2].split("/")[2] in subject.said()]
+    named = [one for one in kept if any(part in subject.said() for part in one.split("/")[3:4])]
     cell.files = "kept" if named else "kept, not said" if kept else "lost"
     if not named:
         cell.wrong.append(f"files {cell.files}{': ' + kept[0] if kept else ''}")

@@ -44,7 +44,7 @@ class Stdio:
     def log(self, level: str, message: str, *, system: bool = True) -> None:
         """Write to the anchor's own log, and to syslog unless somebody else does, as far as the levels let through."""
         in_file, in_syslog = self.levels
-        if log.rank(level) <= log.rank(in_file):
+        if log.rank(level) <= log.rank(in_file) and not self._container.is_removed:  # who removes it must find it empty
             log.append(self._container.child("anchor.log"), level, message)
         if system and log.rank(level) <= log.rank(in_syslog):
             log.to_syslog(level, f"container {self._container.id}: {message}", log.DAEMON)

@@ -68,11 +68,11 @@ class Step:
         loop.watch(messages, self._read)
         loop.child(self.pid, self._reaped)
 
-    def terminate(self) -> None:
+    def terminate(self, grace: float | None = None) -> None:
         """End the step at once: srun has it killed (SIGKILL) on every node, and is killed itself if that takes long."""
         if self._status is None and not self._kill_timer:
             os.kill(self.pid, signal.SIGTERM)
-            self._kill_timer = self._loop.after(_GRACE, self.kill)
+            self._kill_timer = self._loop.after(_GRACE if grace is None else grace, self.kill)
 
     def kill(self) -> None:
         """End srun itself; the step then ends with its job."""
