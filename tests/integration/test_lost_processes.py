@@ -171,6 +171,16 @@ def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_conta
     assert one.status() == "stopped"
 
 
+def test_the_epilog_cleans_up_whoever_a_forgotten_job_was_of(container: MakeContainer) -> None:
+    # After slurmctld -c slurmd has the jobs that it had ended, and calls their Epilog as that of root's jobs.
+    one = container(*STUBBORN).started(env={"SCRUN_JOB_NODELIST": "node1"})
+    one.wait_for_output(b"ready\n")
+    job = one.record["job"]
+    slurm.on_node("node1", f"SLURM_JOB_ID={job} SLURM_JOB_UID=0 SLURM_JOB_GID=0 /etc/slurm/epilog")
+    assert slurm.containers_on_nodes(job) == []
+    assert one.ended() != 0
+
+
 def kill_both(one: Container) -> dict[str, int]:
     """SIGKILL to the anchor and the stand-in; the record as it was before."""
     record = one.record
