@@ -161,6 +161,7 @@ RESIDENT_OURS = {
         "pid_file",
         "preparation",
         "processes",
+        "record_fields",
         "spawn",
         "standin",
         "standin_link",

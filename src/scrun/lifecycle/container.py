@@ -22,7 +22,7 @@ import os
 
 from scrun import fastjson, identity
 from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
-from scrun.lifecycle import processes, status
+from scrun.lifecycle import processes, record_fields, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 STATE, JOB, SOCKET, LOG, SPOOL = "state.json", "job", "anchor.sock", "anchor.log", "spool"
 BACK, DELETED = "back", "deleted"
-_ALWAYS_THERE = {"status", "pid", "pid_started", "bundle", "rootfs", "created", "owner", "annotations", "environment"}
 
 
 class Container:
@@ -121,10 +120,10 @@ class Container:
                 record = fastjson.loads(file.read())
         except FileNotFoundError:
             raise ContainerNotFound(self.id) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DamagedRecord(self.id, f"{self.path}/{STATE}", str(error)) from error
-        if not isinstance(record, dict) or not record.keys() >= _ALWAYS_THERE:
-            raise DamagedRecord(self.id, f"{self.path}/{STATE}", "it is no container's record")
+        if why := record_fields.fault(record):
+            raise DamagedRecord(self.id, f"{self.path}/{STATE}", why)
         self.record = record
 
     def save(self) -> None:
