@@ -115,7 +115,7 @@ def _carry_out(cell: Cell, subject: Subject, victim: str, when: str, before: sce
         if victim == "all three":
             subject.another()  # what docs/reliability.md promises: it has lost jobs ended
         if victim != "parent" or subject.who == "by hand":
-            _until(lambda: not scene.new_jobs(before) - {held}, 15)
+            _until(lambda: not scene.new_jobs(before) - {held}, 60 if when == "ending" else 15)  # files take their time
             cell.wrong += [f"job {job} runs on until rm" for job in scene.new_jobs(before) - {held}]
         if subject.remove() and not (subject.who == "by hand" and when in ("waiting", "running", "ending")):
             cell.wrong.append(f"rm failed: {subject.calls[-1].said.strip()[-200:]}")
@@ -158,9 +158,8 @@ def _bring_to(subject: Subject, when: str) -> Call:
 
 
 def _is_ending(record: dict[str, Any]) -> bool:
-    """Whether its program has ended, as srun has told, and files come back."""
-    step = record.get("step_pid", 0)
-    return bool(step and not is_running(step) and is_running(record["anchor"]) and record.get("stage_out_owed"))
+    """Whether its program has ended, as the record says by then, and files come back."""
+    return bool("exit_status" in record and record.get("stage_out_owed") and is_running(record["anchor"]))
 
 
 def strike(subject: Subject, victim: str) -> None:
