@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from scrun.lifecycle.loop import Loop
 
 
+PATIENCE = 10  # seconds that the connection to a console socket may take
+
+
 def open_terminal(console_socket: str, size: Sequence[int] | None) -> int:
     """Make a pseudo terminal, send its master, and return its slave.
 
@@ -116,7 +119,11 @@ def connect(path: str) -> _socket.socket:
     """Connect to a unix socket by a path of any length: unix(7) allows 107 bytes, a descriptor's name is short."""
     directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_CLOEXEC)
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    # A listener who accepts nobody must not keep the anchor waiting: socket(7), SO_SNDTIMEO, a struct timeval.
+    long = 8 if sys.maxsize > 1 << 32 else 4
+    patience = PATIENCE.to_bytes(long, sys.byteorder) + bytes(long)
     try:
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, patience)
         connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
     except OSError:
         connection.close()
