@@ -13,7 +13,7 @@ import os
 
 from scrun import log
 from scrun.errors import ScrunError, SlurmError, SlurmUnreachable, UsageError, WrongStatus
-from scrun.lifecycle import control, kill, launch, leaving, processes, status, wire
+from scrun.lifecycle import control, directory, kill, launch, leaving, processes, status, wire
 from scrun.lifecycle.console import Nudge, open_terminal
 from scrun.lifecycle.creator import Creator
 from scrun.lifecycle.ending import Ending
@@ -93,6 +93,7 @@ class Anchor:
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
         if not self.save():
             return
+        directory.watch(self)
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
         self._standin.move(pid=self._is_podmans(), network=plan["new_network_namespace"])

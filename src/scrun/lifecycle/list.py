@@ -9,7 +9,7 @@ from scrun import OCI_VERSION
 from scrun.errors import ContainerNotFound, DamagedRecord, InvalidId, ScrunError
 from scrun.identity import real_uid
 from scrun.lifecycle import aside, leaving, state, status
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container import STATE, Container
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ def run(root: str, *, briefly: bool = False) -> list[Entry]:
 
 def _entry(root: str, name: str, now: float) -> Entry | None:
     try:
-        container = Container.open(root, name, deleted=True)
+        container = Container.open(root, name, deleted=True, anybodys=True)
     except DamagedRecord as error:
         return _damaged(root, name, str(error))
     except (ContainerNotFound, InvalidId):  # only being made, just removed, or no container's directory
@@ -66,6 +66,8 @@ def _entry(root: str, name: str, now: float) -> Entry | None:
         return _damaged(root, name, str(error))
     try:
         return _of_record(container, now)
+    except ValueError as error:  # nodes or a time that can't be read
+        return _damaged(root, name, str(DamagedRecord(name, f"{container.path}/{STATE}", str(error))))
     finally:
         os.close(container.descriptor)
 

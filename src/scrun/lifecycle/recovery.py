@@ -30,7 +30,13 @@ def end(container: Container) -> None:
     """
     try:
         container.load()
-    except (ContainerNotFound, DamagedRecord):  # killed before it had a record: there was no job; or nothing is known
+    except ContainerNotFound:  # killed before it had a record: there was no job
+        return
+    except DamagedRecord:
+        if job := read_job(container):  # all that is known; one that has ended is no error
+            from scrun.slurm import control
+
+            control.cancel(job)
         return
     record = container.record
     if not record.get("job") and (job := read_job(container)):
