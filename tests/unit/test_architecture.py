@@ -157,6 +157,7 @@ RESIDENT_OURS = {
         "log_crash",
         "loop",
         "node",
+        "notices",
         "pid_file",
         "preparation",
         "processes",
@@ -164,7 +165,7 @@ RESIDENT_OURS = {
         "standin",
         "standin_link",
     ),
-    *("status", "stdio", "step", "wire", "worker"),
+    *("status", "stdio", "step", "vigil", "wire", "worker"),
 }
 
 
