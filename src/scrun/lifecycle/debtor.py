@@ -12,7 +12,7 @@ import signal
 import time
 
 from scrun.errors import ScrunError, SlurmUnreachable
-from scrun.lifecycle import log_crash, processes, recovery
+from scrun.lifecycle import installed, log_crash, processes, recovery
 from scrun.lifecycle.container import DELETED
 from scrun.lifecycle.worker import close_all_but
 
@@ -82,6 +82,7 @@ def _be_one(container: Container, pause: float) -> None:
         quiet = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(quiet, descriptor)
+        installed.hold()
         close_all_but(0, 1, 2, container.descriptor)
         for number in signal.valid_signals() - _HEEDED:
             signal.signal(number, signal.SIG_IGN)

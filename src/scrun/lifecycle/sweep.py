@@ -15,7 +15,7 @@ import time
 
 from scrun import identity
 from scrun.errors import ScrunError, SlurmMissing, SlurmUnreachable
-from scrun.lifecycle import aside, debtor, origin, processes, recovery, status
+from scrun.lifecycle import aside, debtor, installed, origin, processes, recovery, status
 from scrun.lifecycle.container import STATE, Container
 from scrun.lifecycle.worker import close_all_but
 
@@ -224,6 +224,7 @@ def _stay(root: str, say: Say, keep: Sequence[int]) -> None:
     quiet = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1) if os.isatty(2) else (0, 1, 2):
         os.dup2(quiet, descriptor)
+    installed.hold()
     close_all_but(0, 1, 2, *keep)
     pause = _FIRST_PAUSE
     while is_due(root):
