@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from . import cluster_faults, process_faults
-from .report import Report
+from .report import Cell, Report
+from .scene import KINDS
 
 RESULTS = Path("/var/tmp/scrun-faults.jsonl")  # noqa: S108
 
@@ -33,8 +34,11 @@ def main() -> int:
     for make in (process_faults.cells, cluster_faults.cells):
         for name, carry_out in make():
             if wanted(name, sys.argv[1:]) and not report.has(name):
-                cell = carry_out()
-                for one in cell if isinstance(cell, list) else [cell]:
+                try:
+                    made = carry_out()
+                except Exception as error:  # what fails here says nothing about the other cells
+                    made = Cell(name, left={kind: [] for kind in KINDS}, wrong=[f"could not be made: {error!r}"])
+                for one in made if isinstance(made, list) else [made]:
                     report.add(one)
     print(f"\n{report.table()}\n\n{time.monotonic() - began:.0f} s")
     return any(not cell.good for cell in report.cells)

@@ -94,12 +94,9 @@ def _judge_status(cell: Cell, fault: Fault, status: int | None) -> None:
 
 def _remove(name: str, subjects: list[Subject], found: list[Cell]) -> None:
     if name == "login reboots":
-        # The next container of that user has them ended, or removing these.
+        # What docs/reliability.md promises: the user's next container has them ended.
         for one in subjects:
-            again = make(one.who)
-            again.run("exit 7").end(60)
-            again.remove()
-            again.clean()
+            one.another()
     for one, cell in zip(subjects, found, strict=True):
         if one.remove() and one.who != "by hand":
             cell.wrong.append(f"rm failed: {one.calls[-1].said.strip()[-200:]}")
@@ -142,7 +139,7 @@ def _requeue(jobs: list[int]) -> None:
 
 
 def _lose_node(_: list[int]) -> None:
-    hosts.on_node_later(hosts.DIE, hosts.GONE)
+    hosts.on_node_later(hosts.DIE)
     time.sleep(3)
     _scontrol("update", f"nodename={ON_NODE}", "state=down", "reason=faults")  # as slurmctld does after SlurmdTimeout
 
@@ -160,7 +157,7 @@ FAULTS = {
     "slurmd dies": Fault(lambda _: hosts.on_node_later("pkill -KILL -x slurmd; sleep 15; slurmd"), _nothing, 20, SEVEN),
     "slurmstepd dies": Fault(_kill_slurmstepds, _nothing, 14, frozenset(KILLED | {7}), asks_status=False),
     "munged dies": Fault(lambda _: hosts.kill("munged"), hosts.start_munged, 18, SEVEN),
-    "node is gone": Fault(_lose_node, hosts.wait_for_node, hosts.GONE + 2, frozenset({137, 143})),
+    "node is gone": Fault(_lose_node, hosts.wait_for_node, hosts.GONE + 4, frozenset({137, 143})),
     "link is cut for 30 s": Fault(
         lambda _: hosts.later("ip link set eth0 down; sleep 30; ip link set eth0 up; " + hosts.ROUTE),
         _nothing,

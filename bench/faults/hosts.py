@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -33,17 +34,13 @@ SMALL = {Path("/run/user/2000/scrun"): User("alice"), Path("/run/docker/runtime-
 
 def on_node(script: str) -> None:
     """Run a shell script there, as root."""
-    subprocess.run(
-        ["srun", "--quiet", "--chdir=/", f"--nodelist={ON_NODE}", "sh", "-c", script],
-        check=False,
-        timeout=60,
-        capture_output=True,
-    )
+    command = ["srun", "--quiet", "--chdir=/", f"--nodelist={ON_NODE}", "sh", "-c", script]
+    subprocess.run(command, check=False, timeout=60, capture_output=True)
 
 
-def on_node_later(script: str, _length: float = 0) -> None:
+def on_node_later(script: str) -> None:
     """Begin to run a shell script there, which no job's end ends."""
-    on_node(f"setsid sh -c '{script.replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}' </dev/null >/dev/null 2>&1 &")
+    on_node(f"setsid sh -c {shlex.quote(f'sleep 1; {script}')} </dev/null >/dev/null 2>&1 &")  # srun ends before it
 
 
 def later(script: str) -> None:

@@ -78,6 +78,7 @@ class Subject:
 
     def __init__(self, user: User) -> None:
         self.user, self.name = user, f"fault-{uuid.uuid4().hex[:10]}"
+        self.node = ON_NODE
         self.calls: list[Call] = []
         self.directory = user.mkdir(Path(f"/var/tmp/{self.name}"), 0o777)  # noqa: S108
         self._known = set(scene.record_directories())
@@ -148,6 +149,14 @@ class Subject:
         """All that was said by anybody about this container."""
         return "\n".join([*(call.said for call in self.calls), self.output()])
 
+    def another(self) -> None:
+        """Run and remove another container of the same user's and engine's, which has lost jobs ended."""
+        again = type(self)(self.user)
+        again.node = "node1"  # the other one may be held
+        again.run("exit 7").end(60)
+        again.remove()
+        again.clean()
+
     def clean(self) -> None:
         """Remove what it needed; its engine has forgotten it, or is made to."""
         for call in self.calls:
@@ -167,7 +176,7 @@ class Engine(Subject):
             self.user.mkdir(self.directory / "data")
         return [
             *(self.program, verb, "--runtime=scrun", "--name", self.name, *(["-d"] if verb == "run" else [])),
-            *("-v", f"{self.directory}/data:/data", "-e", f"SCRUN_JOB_NODELIST={ON_NODE}", IMAGE, "sh", "-c", script),
+            *("-v", f"{self.directory}/data:/data", "-e", f"SCRUN_JOB_NODELIST={self.node}", IMAGE, "sh", "-c", script),
         ]
 
     def run(self, script: str) -> Call:
@@ -239,11 +248,11 @@ class ByHand(Subject):
 
     def run(self, script: str) -> Call:
         words = ("run", "--bundle", str(self._bundle(script)), self.name)
-        return self.call(SCRUN, *words, env={"SCRUN_JOB_NODELIST": ON_NODE})
+        return self.call(SCRUN, *words, env={"SCRUN_JOB_NODELIST": self.node})
 
     def create(self, script: str) -> bool:
         words = ("create", "--bundle", str(self._bundle(script)), self.name)
-        return self.call(SCRUN, *words, env={"SCRUN_JOB_NODELIST": ON_NODE}).end() == 0
+        return self.call(SCRUN, *words, env={"SCRUN_JOB_NODELIST": self.node}).end() == 0
 
     def start(self) -> int | None:
         return self.call(SCRUN, "start", self.name).end()

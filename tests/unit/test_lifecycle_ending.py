@@ -163,6 +163,22 @@ def test_a_hook_that_fails_is_told_and_the_job_given_back_by_another(owing: Cont
     assert made.happened[1:] == [RELEASED]
 
 
+def test_a_hook_that_fails_in_somebody_elses_job_is_the_end_once(owing: Container) -> None:
+    owing.record.update(job_owned=False, hold=True)
+    made = Ending(owing)
+    back = made._files_back
+
+    def files_back(error: ScrunError | None) -> None:  # as the anchor does
+        back(error)
+        made.release(0)
+
+    made._files_back = files_back
+    made.begin(PLAN)
+    made.made[0].says(GONE_WRONG)
+    made.made[0].ends()
+    assert made.happened == [("files back", "the hook failed"), RELEASED]
+
+
 def test_a_hook_that_fails_when_the_container_is_gone_already_is_logged(owing: Container) -> None:
     made = Ending(owing)
     made.begin(PLAN)

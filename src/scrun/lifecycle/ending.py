@@ -215,8 +215,9 @@ class Ending:
             self._record["stage_out_owed"] = False
             self._left = {} if error else {"left": self._record}
             error = self._given_up or error
+            was_held = self._held
             self._let_go(error or ScrunError(worker.last_words("stage_out ended without an answer")))
-            if self._order and not self._worker:
+            if self._order and not was_held and not self._worker:  # who was held has asked for the release by now
                 self._release()
         elif self._is_owed() and worker:
             self._released(error or ScrunError(worker.last_words("giving the job back ended without an answer")))

@@ -68,11 +68,11 @@ class Step:
         loop.watch(messages, self._read)
         loop.child(self.pid, self._reaped)
 
-    def terminate(self) -> None:
+    def terminate(self, grace: float | None = None) -> None:
         """End the step at once: srun has it killed (SIGKILL) on every node, and is killed itself if that takes long."""
         if self._status is None and not self._kill_timer:
             os.kill(self.pid, signal.SIGTERM)
-            self._kill_timer = self._loop.after(_GRACE, self.kill)
+            self._kill_timer = self._loop.after(_GRACE if grace is None else grace, self.kill)
 
     def kill(self) -> None:
         """End srun itself; the step then ends with its job."""
@@ -86,7 +86,11 @@ class Step:
         be opened at all: then cat(1) carries it, which makes the container wait for a slow reader, and nothing grow.
         """
         try:
-            return os.open(f"/proc/self/fd/{stderr}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY)
+            # Nobody may read a named pipe any more; then open(2) would wait for a reader.
+            how = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+            opened = os.open(f"/proc/self/fd/{stderr}", how)
+            os.set_blocking(opened, True)
+            return opened
         except OSError:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             self._relay = os.fork()

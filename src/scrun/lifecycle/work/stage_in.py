@@ -148,7 +148,7 @@ def _stage_in(
     def first(given: dict[str, Any]) -> dict[str, Any]:
         # In doubt without a network; a container that may have the node's after all finds a config for that beside it.
         fit = adapted(given, None if kind == network.HOST else kind == network.NODE)
-        if plan["keeps_apart"]:
+        if plan.get("keeps_apart"):
             given_apart[:], lost = withheld.take(fit)
             if lost:
                 host.log("info", f"{', '.join(lost)} left out: they have several lines, which no task prolog can set")
