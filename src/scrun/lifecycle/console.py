@@ -65,7 +65,8 @@ def set_console_size(bundle: str, terminal: int) -> None:
         if not rows or not columns:
             return
         config["process"]["consoleSize"] = {"height": rows, "width": columns}
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(f"{path}.new", flags, 0o644), "w", encoding="utf-8") as file:
             file.write(fastjson.dumps(config))
         os.rename(f"{path}.new", path)
     except (OSError, ValueError, KeyError):
