@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import scrun.slurm
 from scrun.errors import JobRefused, SlurmError
-from scrun.lifecycle import recovery, wire, worker
+from scrun.lifecycle import origin, recovery, wire, worker
 from scrun.lifecycle.container import Container
 
 Message = dict[str, Any]
@@ -103,6 +104,25 @@ def test_a_job_that_has_its_nodes_is_told_with_them(asked: Ask) -> None:
     assert (job, nodes["nodes"]["nodes"], nodes["nodes"]["tasks"], cancelled) == ({"job": 7}, "n1", 1, [])
 
 
+def test_the_job_says_which_container_it_belongs_to(asked: Ask, container: Container) -> None:
+    class Remembering(Slurm):
+        def request(self, job: Message) -> Message:
+            self.answers["reason"] = job["descriptor"]["container_id"]
+            return {**GRANTED, "nodes": ""}
+
+    slurm = Remembering(look_up={**GRANTED, "nodes": ""})
+    slurm.answers["look_up"] = (
+        lambda: GRANTED if "asked" in slurm.answers else slurm.answers.setdefault("asked", QUEUED)
+    )
+    (_job, waiting, _nodes), _cancelled = asked(slurm, ASKED)
+    read = origin.parse(waiting["waiting"])
+    assert read is not None
+    assert (read.container, read.pid) == ("box", os.getpid())
+
+
+QUEUED = {**GRANTED, "nodes": ""}
+
+
 def _told_to_stop() -> Message:
     """Slurm makes the job, and before its answer is read the anchor wants it no more."""
     os.kill(os.getpid(), signal.SIGTERM)
@@ -165,3 +185,33 @@ def test_a_job_of_another_users_is_refused(asked: Ask) -> None:
         "job 7 can't be used: it is bob's: name one of yours in SLURM_JOB_ID",
         [],
     )
+
+
+@pytest.mark.parametrize(
+    ("refused", "printed", "said"),
+    [
+        ("Unspecified error", "x: error: not so:\nx: error: see there\n", "Slurm refused the job: not so; see there"),
+        ("Invalid account", "x: error: name yours\n", "Slurm refused the job: Invalid account: name yours"),
+        ("Invalid account", "x: debug: nothing\n", "Slurm refused the job: Invalid account"),
+    ],
+)
+def test_what_a_job_submit_plugin_prints_is_part_of_the_error(
+    refused: str, printed: str, said: str, asked: Ask, tmp_path: Path
+) -> None:
+    def refuse() -> Message:
+        os.write(2, printed.encode())
+        raise JobRefused(f"Slurm refused the job: {refused}")
+
+    kept, file = os.dup(2), os.open(tmp_path / "printed", os.O_RDWR | os.O_CREAT)
+    os.write(file, b"x: error: of something else\n")
+    os.dup2(file, 2)  # as a worker has it
+    try:
+        (message,), _cancelled = asked(Slurm(request=refuse), ASKED)
+    finally:
+        os.dup2(kept, 2)
+    assert message == {"error": "JobRefused", "message": said}
+
+
+def test_its_notice_is_told(asked: Ask) -> None:
+    (_job, notice, _nodes), _cancelled = asked(Slurm(request={**GRANTED, "notice": "tomorrow"}), ASKED)
+    assert notice == {"notice": "tomorrow"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import node, status, wire
+from scrun.lifecycle import leaving, node, status, wire
 from scrun.lifecycle.control import ask
 from scrun.slurm import srun
 
@@ -26,20 +27,33 @@ _HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
 _PAUSE = 0.1  # seconds between two tries
 _TRIES = 40  # the node's runtime may not know the container yet, just after start
 _FORCED_TRIES = 3  # for SIGKILL, which has another way
-_PATIENCE = 5.0  # seconds that the node's runtime has for SIGKILL
+# Seconds that the node's runtime has for SIGKILL, and then srun to end the step: podman, which has no other way, gives
+# up 5 s after its SIGKILL.
+_PATIENCE, _GRACE = 2.0, 1.5
+_SLOW = 3.0  # seconds after which it is asked whether the job is suspended
 _THAW = 0.5  # seconds until what is frozen, and not only stopped, must go on to die (a cgroup v1 freezer)
-_MISSED = "scrun-missed"
+_MISSED, _WHY = "missed", "why"  # the first words of what a node says
 _GONE = ("not running", "no such process", "does not exist", "No such file")
 _END_IS_HEARD = 50  # tries, as above: srun tells of a process's end later than the node's runtime knows it
 
 
-def run(container: Container, number: int) -> None:
-    """Send the signal.
+def run(container: Container, number: int, *, is_for_all: bool = False) -> None:
+    """Send the signal. Where it is for all processes and there is none any more, it is sent (runc, crun: kill --all).
 
     Raises:
         WrongStatus: the container isn't running, nor created.
         NodeRuntimeError: the node's runtime can't be asked.
     """
+    try:
+        _send(container, number)
+    except WrongStatus:
+        if is_for_all:
+            container.load()
+        if not is_for_all or container.status() != status.STOPPED:
+            raise
+
+
+def _send(container: Container, number: int) -> None:
     if status.can_kill(container.status()) and ask(container, {"do": "kill", "signal": number}) is not None:
         return
     now = container.status()
@@ -77,6 +91,7 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
     if not status.can_kill(anchor.status):
         answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
     elif number == signal.SIGKILL:
+        anchor.hurry(leaving.LET_GO)
         anchor.end(status.KILLED)
         answer({"sent": number})
     elif not anchor.step:
@@ -91,8 +106,29 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
 
 def _deliver_on_node(anchor: Anchor, number: int, answer: Answer, tries: int = _TRIES) -> None:
     container = anchor.container.id
+    is_done, sender = False, 0
+
+    def look() -> None:
+        if not is_done:
+            from scrun.lifecycle import suspended
+
+            suspended.ask(anchor, put_off)
+
+    def put_off(state: str) -> None:
+        nonlocal is_done
+        from scrun.lifecycle import suspended
+
+        if state == suspended.SUSPENDED and not is_done:
+            is_done = True
+            os.kill(sender, signal.SIGKILL)
+            suspended.deliver_later(anchor, number)
+            answer({"sent": number})
 
     def done(exit_status: int, said: str) -> None:
+        nonlocal is_done
+        if is_done:
+            return
+        is_done = True
         if exit_status == 0 or "exit_status" in anchor.record:
             # A container that ended meanwhile took the signal or didn't need it; its job's end cut the step short.
             answer({"sent": number})
@@ -106,7 +142,8 @@ def _deliver_on_node(anchor: Anchor, number: int, answer: Answer, tries: int = _
         anchor.loop.after(_PAUSE, lambda: _deliver_on_node(anchor, number, answer, tries - 1))
         return
     try:
-        send_on_node(anchor, number, done)
+        sender = send_on_node(anchor, number, done)
+        anchor.loop.after(_SLOW, look)
     except ScrunError as error:
         answer(wire.failure(error))
 
@@ -131,9 +168,13 @@ def force(anchor: Anchor, step: Step) -> None:
     state and, where slurmd tracks processes by their parents (proctrack/linuxproc), even the container on the node.
     """
 
+    def end_step() -> None:
+        # A job of ours ends all that is left in it; in another one srun must have the time to do that.
+        step.terminate(_GRACE if anchor.record.get("job_owned") else None)
+
     def done(exit_status: int, _said: str) -> None:
         if exit_status:
-            step.terminate()
+            end_step()
         elif anchor.status == status.PAUSED:
             anchor.loop.after(_THAW, thaw)
 
@@ -143,13 +184,13 @@ def force(anchor: Anchor, step: Step) -> None:
 
             pause.go_on(anchor, lambda _exit_status, _said: None)
 
-    anchor.loop.after(_PATIENCE, step.terminate)
+    anchor.loop.after(_PATIENCE, end_step)
     try:
         if not step.progress.started:
             raise NodeRuntimeError("the container is not there yet")
         send_on_node(anchor, signal.SIGKILL, done, _FORCED_TRIES)
     except ScrunError:
-        step.terminate()
+        end_step()
 
 
 def force_late(anchor: Anchor) -> None:
@@ -164,8 +205,10 @@ def force_late(anchor: Anchor) -> None:
         pass  # it ends with srun, and its job
 
 
-def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], tries: int = _TRIES) -> None:
+def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], tries: int = _TRIES) -> int:
     """Through the node's own runtime; ``done`` gets the exit status of the attempt and what was said.
+
+    The result is the pid of the srun that does it, 0 where there is nothing to be done.
 
     Every task that has not ended gets it, on its own node. A signal to the step would also reach the shell that
     slurmstepd runs the runtime with, and end it; the exit status that the container's process then has is lost.
@@ -177,7 +220,7 @@ def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], 
     tasks = progress.left()
     if not tasks:
         done(0 if progress.started else 1, "it is starting")
-        return
+        return 0
 
     def ended(exit_status: int, said: str) -> None:
         anchor.log("debug", f"signal {number}: {exit_status}: {said}")
@@ -189,7 +232,7 @@ def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], 
 
     script = node_script(anchor.record, number, tasks, tries)
     command = node.argv(anchor.record, script, nodes=[*tasks])
-    node.start(anchor.loop, command, anchor.plan["environment"], ended)
+    return node.start(anchor.loop, command, anchor.plan["environment"], ended)
 
 
 def node_script(record: dict[str, Any], number: int, tasks: Mapping[str, Sequence[int]], tries: int = _TRIES) -> str:
@@ -210,14 +253,13 @@ def node_script(record: dict[str, Any], number: int, tasks: Mapping[str, Sequenc
         f"case $SLURMD_NODENAME in {cases} esac; try=0; while [ $try -lt {tries} ]; do left=; "
         f'for task in $todo; do said=$({program} kill "{name}" {number} 2>&1) || left="$left $task" why=$said; done; '
         f'todo=$left; [ -n "$todo" ] || exit 0; try=$((try + 1)); sleep {_PAUSE}; done; '
-        f'echo "{_MISSED} $SLURMD_NODENAME$todo"; echo "$SLURMD_NODENAME: $why"; exit 1'
+        f'say "{_MISSED} $SLURMD_NODENAME$todo"; say "{_WHY} $SLURMD_NODENAME: $why"; exit 1'
     )
 
 
 def _missed(said: str) -> tuple[list[tuple[str, int]], str]:
     """The tasks, by node and local number, that :func:`node_script` did not reach, and why not, in one line."""
     lines = said.splitlines()
-    missed = [line.split()[1:] for line in lines if line.startswith(_MISSED)]
-    words = [line for line in lines if line and not line.startswith(_MISSED)]
-    why = [line for line in words if not line.startswith("srun: ")] or words
+    missed = [line.split()[1:] for line in lines if line.startswith(f"{_MISSED} ")]
+    why = [line.removeprefix(f"{_WHY} ") for line in lines if line and not line.startswith(f"{_MISSED} ")]
     return [(where, int(task)) for where, *tasks in missed for task in tasks], "; ".join(why[:3])

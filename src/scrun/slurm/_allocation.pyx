@@ -56,6 +56,8 @@ cdef _set(slurm.job_desc_msg_t *job, str name, value):
         cstr.fmalloc(&job.burst_buffer, value)
     elif name == "clusters":
         cstr.fmalloc(&job.clusters, value)
+    elif name == "container_id":
+        cstr.fmalloc(&job.container_id, value)
     elif name == "core_spec":
         job.core_spec = value
     elif name == "cores_per_socket":

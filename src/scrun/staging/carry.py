@@ -38,6 +38,7 @@ class Carrier:
         self._log = log
         self._interruption = interruption
         self._options = options
+        self.home = ""  # the transfer's
         self.summing: Summing | None = None
 
     def carry(self, parts: Sequence[Part], files: Files, held: Mapping[str, int]) -> str:
@@ -57,7 +58,10 @@ class Carrier:
                 Children(self._interruption) as children,
                 Transfer(self._container, self._step, self._parent, self._log, self._options, children) as transfer,
             ):
-                mode = transfer.run(parts, files, held)
+                try:
+                    mode = transfer.run(parts, files, held)
+                finally:
+                    self.home = transfer.home
                 self.summing = transfer.summing
                 return mode
         except BaseException:
@@ -67,6 +71,6 @@ class Carrier:
     def undo(self) -> None:
         """Remove what is on the nodes; what stays there is said to the log only."""
         try:
-            nodes.remove(self._step, self._parent, nodes.node_name(self._container), seconds=20)
+            nodes.remove(self._step, self._parent, self.home, nodes.node_name(self._container), seconds=20)
         except (StagingError, OSError) as error:
             self._log("info", f"cleaning up: {error}")

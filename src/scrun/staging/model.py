@@ -114,7 +114,8 @@ class Staged(NamedTuple):
     node_parent: str = (
         ""  # a directory of every node that others may write to, such as /tmp; "" when nothing was carried
     )
-    node_name: str = ""  # ours, two levels below it
+    node_home: str = ""  # what stands in the place of scrun-UID below it, where somebody else has that name
+    node_name: str = ""  # ours, below that
     nodes: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     copies: tuple[Copy, ...] = ()

@@ -279,6 +279,7 @@ class _StageIn:
             staged = staged._replace(
                 bundle=staged.spool or self._node_path,
                 node_parent=self._parent,
+                node_home=self._carrier.home if self._carrier else "",
                 node_name=nodes.node_name(self._container),
                 nodes=tuple(self._step.nodes),
                 parts=tuple(self._parts),
@@ -307,12 +308,27 @@ class _StageIn:
         root = {**config["root"], "path": f"{self._node_path}/root"}
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}
 
+    def _move(self, home: str) -> None:
+        """The nodes' directory has another name than was foreseen."""
+        before, self._node_path = self._node_path, nodes.node_path(self._container, self._parent, home)
+
+        def moved(path: str) -> str:
+            return self._node_path + path[len(before) :] if path.startswith(f"{before}/") else path
+
+        for mount in self._config.get("mounts") or ():
+            if mount.get("source"):
+                mount["source"] = moved(mount["source"])
+        self._config["root"]["path"] = moved(self._config["root"]["path"])
+        self._texts = [text._replace(path=moved(text.path)) for text in self._texts]
+
     def _carry(self) -> str:
         from scrun.staging.carry import Carrier  # not in the shared case
 
         carrier = Carrier(self._container, self._step, self._parent, self._log, self._interruption, self._options)
 
-        def files(mode: str) -> dict[str, bytes]:
+        def files(mode: str, home: str) -> dict[str, bytes]:
+            if home:
+                self._move(home)
             return {**({} if self.spool.exists else self._configs(mode)), **self._fitted}
 
         mode = carrier.carry(self._parts, files, self._held)

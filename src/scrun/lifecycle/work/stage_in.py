@@ -164,9 +164,9 @@ def _stage_in(
             images=os.path.join(os.path.dirname(host.memory), ".images") if host.memory else "",
             # runc refuses one at the root (1.3), and several tasks on a node can't have one upper directory.
             overlay=record["runtime"]["kind"] == "crun" and record["tasks"] <= len(host.step.nodes),
-            mounted={path: Source(*source) for path, source in plan["mounted"].items()},
             devices=uid == 0 and adapt_privilege.allows_all_devices(config),
             fence=uid == 0 and record["runtime"]["kind"] == "crun",
+            mounted={path: Source(*source) for path, source in plan["mounted"].items()},
         )
         waits.append(bool((options or {}).get("hold", True)))
         made.append(
