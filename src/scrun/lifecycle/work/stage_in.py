@@ -139,7 +139,13 @@ def _stage_in(
         # Only crun can make a user namespace without a user 0; of a runtime that isn't known that isn't hoped.
         keep_user = record["runtime"]["kind"] == "crun"
         note = lambda text: host.log("debug", text)  # noqa: E731
-        given_to = {"keep_user": keep_user, "gpus": record.get("gpus", ()), "nodes_network": nodes_network}
+        shares_memory = plan["mpi"] and record["tasks"] > len(host.step.nodes)
+        given_to = {
+            "keep_user": keep_user,
+            "gpus": record.get("gpus", ()),
+            "nodes_network": nodes_network,
+            "shared_memory": shares_memory,
+        }
         fit = adapt.adapt(given, uid=uid, gid=gid, note=note, engine=config, **given_to)
         if "env_exclude" in plan:  # slurmd leaves the config alone
             adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
