@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
 from . import slurm
 from .conftest import MakeContainer
+from .engines import Engine
 from .oci import Container
 from .processes import descendants, is_running
 from .rootfs import new_network
@@ -83,6 +86,20 @@ def test_no_other_operation_works_on_what_was_killed(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_start_that_finds_its_anchor_killed_has_the_job_ended(podman: Engine) -> None:
+    # podman kills the container's pid when its start has failed, and with it the stand-in that was to end the job.
+    name, before = podman.name(), slurm.jobs()
+    podman.call("create", *podman.words(command=("sleep", "1000"), name=name)[1:]).ok()
+    podman.call("init", name).ok()
+    root = Path(f"/run/user/{podman.user.uid}/scrun")
+    record = json.loads((root / podman.inspect(name)["Id"] / "state.json").read_text())
+    os.kill(record["anchor"], signal.SIGKILL)
+    done = podman.call("start", name)
+    assert done.status
+    assert "it is stopped, not created" in done.stderr
+    wait_until(lambda: not slurm.jobs() - before, "its job has gone")
+
+
 def test_a_container_of_an_existing_job_leaves_that_job_when_it_is_lost(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo ready; sleep 1000")
     job = slurm.allocate(one.runtime.user)
@@ -142,6 +159,23 @@ def test_a_job_that_is_cancelled_ends_its_container_with_a_failure(container: Ma
     assert slurm.containers_on_nodes(job) == []
 
 
+@pytest.mark.parametrize("is_dead", [False, True], ids=["said to be down", "dead"])
+def test_a_node_that_fails_is_no_status_of_the_programs(container: MakeContainer, is_dead: bool) -> None:
+    one = container("sh", "-c", "trap : TERM; echo up; sleep 1000; :").started()
+    one.wait_for_output(b"up")
+    node, job = one.record["nodes"], one.record["job"]
+    # crun ends with 1 when it is ended before its hook.
+    wait_until(lambda: not os.path.getsize(one.record["staged"]["beside"]), "the start hook has run")
+    if is_dead:
+        slurm.kill_daemons(node)
+    slurm.fail_node(node)
+    assert one.ended() == 143
+    assert f"scrun: no exit status has come from {node}: ".encode() in one.errors
+    one.call("delete").ok()
+    assert_job_goes(job)
+    slurm.on_node(node, "pkill -KILL -f 'sleep 100[0]'; :")
+
+
 def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_container(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo ran").created()
     slurm.cancel(one.record["job"])
@@ -152,6 +186,16 @@ def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_conta
     assert one.ended() != 0
     assert b"ran" not in one.output
     assert one.status() == "stopped"
+
+
+def test_the_epilog_cleans_up_whoever_a_forgotten_job_was_of(container: MakeContainer) -> None:
+    # After slurmctld -c slurmd has the jobs that it had ended, and calls their Epilog as that of root's jobs.
+    one = container(*STUBBORN).started(env={"SCRUN_JOB_NODELIST": "node1"})
+    one.wait_for_output(b"ready\n")
+    job = one.record["job"]
+    slurm.on_node("node1", f"SLURM_JOB_ID={job} SLURM_JOB_UID=0 SLURM_JOB_GID=0 /etc/slurm/epilog")
+    assert slurm.containers_on_nodes(job) == []
+    assert one.ended() != 0
 
 
 def kill_both(one: Container) -> dict[str, int]:

@@ -15,8 +15,8 @@ SOURCE = Path(scrun.__file__).parents[1]
 FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
-COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "mount", "record", ""}
-TOP = {"__main__", "argv", "cli", "completion", "grammar", "launcher", "manual", "operations", "verbs"}
+COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "marks", "mount", "record", ""}
+TOP = {"__main__", "argv", "cli", "completion", "grammar", "launcher", "manual", "operations", "verbs", "versions"}
 
 
 def _module(path: Path) -> str:
@@ -153,7 +153,9 @@ RESIDENT_OURS = {
         "directory",
         "ending",
         "kill",
+        "installed",
         "launch",
+        "leaving",
         "log_crash",
         "loop",
         "node",
@@ -161,6 +163,7 @@ RESIDENT_OURS = {
         "pid_file",
         "preparation",
         "processes",
+        "record_fields",
         "spawn",
         "standin",
         "standin_link",
@@ -171,7 +174,7 @@ RESIDENT_OURS = {
 
 def test_what_stays_in_memory_is_written_down_here() -> None:
     loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
-    ours = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.lifecycle"}
+    ours = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.marks", "scrun.lifecycle"}
     ours |= {"scrun.slurm", "scrun.slurm.node_runtime", "scrun.slurm.srun"}
     ours |= {f"scrun.lifecycle.{name}" for name in RESIDENT_OURS}
     assert {name for name in loaded if name.startswith("scrun")} == ours

@@ -20,7 +20,7 @@ from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
 
 Message = dict[str, Any]
-STARTED = 'echo "launching StepId=42.3 on host n1, 1 tasks: 0" >&2; echo "Node n1, 1 tasks started" >&2'
+STARTED = 'echo "srun: launching StepId=42.3 on host n1, 1 tasks: 0" >&2; echo "srun: Node n1, 1 tasks started" >&2'
 READY = {"nodes": "n1", "uid": 0, "tasks": 1, "job_environment": [], "staged": {}, "job_bundle": "/spool"}
 READY |= {"job_rootfs": "/bundle/rootfs", "hold": False, "job": 42, "user": "root"}
 READY |= {"runtime": {"kind": "crun", "why": "oci.conf names none"}}  # so that a SIGKILL goes to srun

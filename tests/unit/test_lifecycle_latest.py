@@ -99,6 +99,16 @@ def test_a_link_in_the_spool_is_not_followed(tmp_path: Path, bundle: Path, hosts
     assert victim.read_text() == "mine\n"
 
 
+def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path, bundle: Path, hosts: Path) -> None:
+    step = FakeStep(tmp_path, hidden=[hosts.parent])
+    container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts")])
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), fit=latest.fit(PLAN, NOWHERE))
+    hosts.unlink()
+    os.mkfifo(hosts)
+    assert not latest.renew(record_of(staged), PLAN, machine=NOWHERE)
+    assert Path(staged.texts[0].path).read_text().startswith("127.0.0.1")
+
+
 def test_a_file_that_is_gone_stays_as_it_was_copied(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step = FakeStep(tmp_path, hidden=[hosts.parent])
     staged = stage_in(
@@ -121,7 +131,7 @@ def test_what_was_carried_is_fitted_and_can_be_sent_again(tmp_path: Path, bundle
     assert latest.renew(record, PLAN, machine=NOWHERE), "it isn't in the spool"
     ((path, data),) = latest.changed(record["staged"], latest.fit(PLAN, NOWHERE)).values()
     assert data == b"1.2.3.4\ta\n127.0.0.1\tbox\n"
-    nodes.renew(step, staged.node_parent, staged.node_name, {"/".join(path.split("/")[-2:]): data})
+    nodes.renew(step, staged.node_parent, staged.node_home, staged.node_name, {"/".join(path.split("/")[-2:]): data})
     assert there.read_bytes() == data
     stage_out(container, staged, step, log=notes)
     assert hosts.read_text() == "1.2.3.4\ta\n", "that was no change of the container's"

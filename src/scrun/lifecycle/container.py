@@ -8,6 +8,8 @@
         anchor.sock      where the anchor takes requests
         anchor.log       what the anchor and its workers have to say
         spool/           the hooks' spool_dir (scrun(1), scrun.lua)
+        back             its files are back, and only the nodes' are still to be removed
+        deleted          it was deleted, and goes when its files are back; only list and delete know it
 
 What the record says is a hint: :func:`Container.status` asks the process that it names.
 """
@@ -17,17 +19,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 
 from scrun import fastjson, identity
 from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
-from scrun.lifecycle import processes, status
+from scrun.lifecycle import processes, record_fields, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
 STATE, JOB, SOCKET, LOG, SPOOL = "state.json", "job", "anchor.sock", "anchor.log", "spool"
-_ALWAYS_THERE = {"status", "pid", "pid_started", "bundle", "rootfs", "created", "owner", "annotations", "environment"}
+BACK, DELETED = "back", "deleted"
+_ROOT = (0, 65534)  # the machine's root, and as whom a user namespace that has it not shows it
 
 
 class Container:
@@ -53,15 +57,17 @@ class Container:
         if not identity.is_valid_id(container_id):
             raise InvalidId(container_id)
         path = os.path.join(root, container_id)
-        try:
-            os.makedirs(root, 0o700, exist_ok=True)
-        except OSError as error:
-            raise ScrunError(f"can't make {root}: {error.strerror}: name a directory of yours with --root") from error
+        _make_root(root)
         while True:
             try:
                 os.mkdir(path, 0o700)
             except FileExistsError:
-                _drop_if_half_made(root, container_id)
+                try:
+                    _drop_if_half_made(root, container_id)
+                except ContainerExists:
+                    from scrun.lifecycle import leaving
+
+                    leaving.wait(root, container_id)
                 continue
             except OSError as error:
                 advice = (
@@ -79,8 +85,12 @@ class Container:
             os.close(claimed.descriptor)  # another create took it for half made in this instant
 
     @classmethod
-    def open(cls, root: str, container_id: str, *, load: bool = True) -> Self:
-        """An existing container, with its record unless that isn't wanted yet.
+    def open(
+        cls, root: str, container_id: str, *, load: bool = True, deleted: bool = False, anybodys: bool = False
+    ) -> Self:
+        """An existing container, with its record unless that isn't wanted yet; a deleted one only where ``deleted``.
+
+        Another user's is only looked at (``anybodys``): its record names programs that we would run.
 
         Raises:
             InvalidId, ContainerNotFound: as they say.
@@ -95,8 +105,14 @@ class Container:
             if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
                 raise ContainerNotFound(container_id) from None
             raise ScrunError(f"can't open container {container_id!r} in {root}: {error.strerror}") from error
+        owner = os.fstat(found.descriptor).st_uid
+        if owner != os.geteuid() and not anybodys:
+            os.close(found.descriptor)
+            raise ScrunError(f"container {container_id!r} in {root} is user {owner}'s: do this as that user")
         if load:
             found.load()
+            if not deleted and found.is_marked(DELETED):
+                raise ContainerNotFound(container_id)
         return found
 
     def load(self) -> None:
@@ -111,10 +127,10 @@ class Container:
                 record = fastjson.loads(file.read())
         except FileNotFoundError:
             raise ContainerNotFound(self.id) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DamagedRecord(self.id, f"{self.path}/{STATE}", str(error)) from error
-        if not isinstance(record, dict) or not record.keys() >= _ALWAYS_THERE:
-            raise DamagedRecord(self.id, f"{self.path}/{STATE}", "it is no container's record")
+        if why := record_fields.fault(record):
+            raise DamagedRecord(self.id, f"{self.path}/{STATE}", why)
         self.record = record
 
     def save(self) -> None:
@@ -151,6 +167,18 @@ class Container:
             return False
         return True
 
+    def mark(self, name: str) -> None:
+        """Make one of the empty files: what has to be known to processes that don't see the anchor's record."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            os.close(os.open(name, flags, 0o600, dir_fd=self.descriptor))
+        except OSError:
+            pass  # a full disk, or its directory has just gone
+
+    def is_marked(self, name: str) -> bool:
+        """Whether that file is there."""
+        return os.access(name, os.F_OK, dir_fd=self.descriptor)
+
     def is_in_place(self) -> bool:
         """Whether the open directory is still the one at its path, and wasn't removed or replaced."""
         try:
@@ -168,9 +196,36 @@ class Container:
         self.is_removed = True
         _empty(self.descriptor)
         try:
-            os.rmdir(self.path)
+            if self.is_in_place():  # and not another one of that id, made meanwhile
+                os.rmdir(self.path)
         except FileNotFoundError:
             pass
+
+
+def _make_root(root: str) -> None:
+    """Make the directory of a user's containers, and those above it, unless they are there.
+
+    Raises:
+        ScrunError: it can't be made, or others can put something else in a container's place.
+    """
+    try:
+        if not os.path.isdir(root):
+            _make_directory(root, 0o700)
+        facts = os.stat(root)
+    except OSError as error:
+        raise ScrunError(f"can't make {root}: {error.strerror}: name a directory of yours with --root") from error
+    if facts.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH or facts.st_uid not in (os.geteuid(), *_ROOT):
+        raise ScrunError(f"{root}: others can change what is in it: name a directory of yours with --root")
+
+
+def _make_directory(path: str, mode: int) -> None:
+    try:
+        os.mkdir(path, mode)
+    except FileNotFoundError:
+        _make_directory(os.path.dirname(path), 0o755)
+        os.mkdir(path, mode)
+    except FileExistsError:
+        pass  # another create's
 
 
 def _open_directory(path: str) -> int:

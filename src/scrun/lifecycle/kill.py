@@ -6,7 +6,7 @@ import os
 import signal
 
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import node, status, wire
+from scrun.lifecycle import leaving, node, status, wire
 from scrun.lifecycle.control import ask
 from scrun.slurm import srun
 
@@ -32,18 +32,28 @@ _FORCED_TRIES = 3  # for SIGKILL, which has another way
 _PATIENCE, _GRACE = 2.0, 1.5
 _SLOW = 3.0  # seconds after which it is asked whether the job is suspended
 _THAW = 0.5  # seconds until what is frozen, and not only stopped, must go on to die (a cgroup v1 freezer)
-_MISSED = "scrun-missed"
+_MISSED, _WHY = "missed", "why"  # the first words of what a node says
 _GONE = ("not running", "no such process", "does not exist", "No such file")
 _END_IS_HEARD = 50  # tries, as above: srun tells of a process's end later than the node's runtime knows it
 
 
-def run(container: Container, number: int) -> None:
-    """Send the signal.
+def run(container: Container, number: int, *, is_for_all: bool = False) -> None:
+    """Send the signal. Where it is for all processes and there is none any more, it is sent (runc, crun: kill --all).
 
     Raises:
         WrongStatus: the container isn't running, nor created.
         NodeRuntimeError: the node's runtime can't be asked.
     """
+    try:
+        _send(container, number)
+    except WrongStatus:
+        if is_for_all:
+            container.load()
+        if not is_for_all or container.status() != status.STOPPED:
+            raise
+
+
+def _send(container: Container, number: int) -> None:
     if status.can_kill(container.status()) and ask(container, {"do": "kill", "signal": number}) is not None:
         return
     now = container.status()
@@ -81,6 +91,7 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
     if not status.can_kill(anchor.status):
         answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
     elif number == signal.SIGKILL:
+        anchor.hurry(leaving.LET_GO)
         anchor.end(status.KILLED)
         answer({"sent": number})
     elif not anchor.step:
@@ -242,14 +253,13 @@ def node_script(record: dict[str, Any], number: int, tasks: Mapping[str, Sequenc
         f"case $SLURMD_NODENAME in {cases} esac; try=0; while [ $try -lt {tries} ]; do left=; "
         f'for task in $todo; do said=$({program} kill "{name}" {number} 2>&1) || left="$left $task" why=$said; done; '
         f'todo=$left; [ -n "$todo" ] || exit 0; try=$((try + 1)); sleep {_PAUSE}; done; '
-        f'echo "{_MISSED} $SLURMD_NODENAME$todo"; echo "$SLURMD_NODENAME: $why"; exit 1'
+        f'say "{_MISSED} $SLURMD_NODENAME$todo"; say "{_WHY} $SLURMD_NODENAME: $why"; exit 1'
     )
 
 
 def _missed(said: str) -> tuple[list[tuple[str, int]], str]:
     """The tasks, by node and local number, that :func:`node_script` did not reach, and why not, in one line."""
     lines = said.splitlines()
-    missed = [line.split()[1:] for line in lines if line.startswith(_MISSED)]
-    words = [line for line in lines if line and not line.startswith(_MISSED)]
-    why = [line for line in words if not line.startswith("srun: ")] or words
+    missed = [line.split()[1:] for line in lines if line.startswith(f"{_MISSED} ")]
+    why = [line.removeprefix(f"{_WHY} ") for line in lines if line and not line.startswith(f"{_MISSED} ")]
     return [(where, int(task)) for where, *tasks in missed for task in tasks], "; ".join(why[:3])

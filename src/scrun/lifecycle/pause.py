@@ -21,17 +21,29 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Message], None]
 
-# A process's state and the signals that are pending for it, into $state. One whose child was stopped between vfork(2)
-# and execve(2) waits for that, in D, with its own SIGSTOP (bit 18) pending: it does nothing more.
+# A process's state and the signals that are pending for it, into $state, and its parent, into $parent. One whose child
+# was stopped between vfork(2) and execve(2) waits for that, in D, with its own SIGSTOP (bit 18) pending: it does
+# nothing more.
 _LOOK = r"""
 look_at() {
-    state=
+    state= parent=
     while read -r key value rest; do
         case $key in
             State:) state=$value ;;
+            PPid:) parent=$value ;;
             ShdPnd:) state=$state$value; break ;;
         esac
     done 2>/dev/null <"/proc/$1/status"
+}
+send() {  # signal $1 to process $2, at which we have looked, unless the pid has gone to a process of somebody else's
+    for init in $inits; do
+        for kind in pid mnt; do
+            [ "/proc/$init/ns/$kind" -ef "/proc/$$/ns/$kind" ] ||
+                [ ! "/proc/$2/ns/$kind" -ef "/proc/$init/ns/$kind" ] || { kill -s "$1" "$2"; return; }
+        done
+        [ "$2" != "$init" ] || { kill -s "$1" "$2"; return; }
+    done
+    case " $members " in *" $parent "*) kill -s "$1" "$2" ;; esac
 }
 """
 
@@ -45,7 +57,7 @@ STOP = (
 tries=0
 until [ -n "$here" ]; do
     if [ $tries -ge 40 ]; then
-        echo "the runtime of $SLURMD_NODENAME doesn't know it"
+        say "the runtime of $SLURMD_NODENAME doesn't know it"
         exit 1
     fi
     tries=$((tries + 1))
@@ -67,13 +79,13 @@ while [ $quiet -lt 2 ]; do
         look_at "$pid"
         case $state in
             [TtZX]*|D*[4567cdef]????) ;;
-            *) kill -s STOP "$pid" 2>/dev/null; quiet=0 last=$pid ;;
+            *) send STOP "$pid" 2>/dev/null; quiet=0 last=$pid ;;
         esac
     done
     round=$((round + 1))
     [ $round -lt 20 ] || sleep 0.05
     if [ $round -ge 150 ]; then
-        echo "process $last on $SLURMD_NODENAME doesn't stop"
+        say "process $last on $SLURMD_NODENAME doesn't stop"
         exit 1
     fi
 done
@@ -87,14 +99,14 @@ CONTINUE = (
 each resume
 for task in $here; do
     case $(@PROGRAM@ state "@NAME@" 2>/dev/null) in
-        *'"status": "paused"'*) echo "its cgroup on $SLURMD_NODENAME stays frozen"; exit 1 ;;
+        *'"status": "paused"'*) say "its cgroup on $SLURMD_NODENAME stays frozen"; exit 1 ;;
     esac
 done
 find_members
 for pid in $members; do
     look_at "$pid"
     case $state in
-        T*|D*[4567cdef]????) kill -s CONT "$pid" ;;
+        T*|D*[4567cdef]????) send CONT "$pid" ;;
     esac
 done
 exit 0

@@ -16,6 +16,7 @@ from scrun.lifecycle import network, origin, sharing
 from scrun.lifecycle.container import SPOOL
 from scrun.lifecycle.create import PATIENCE
 from scrun.slurm import job, node_runtime, oci_conf, sources, srun
+from scrun.staging import sources as sources_of_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "srun": command,
             "runtime": node_runtime.derive(settings),
             "asked": request.asked,
+            "notices": request.notices,
             **shared.record(config, network_wanted),
         },
         # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
@@ -92,9 +94,8 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "job": request.job,
         "step_environment": request.step,
         "patience": request.patience if request.patience is not None else PATIENCE,
-        "notices": request.notices,
         "args": arguments.fit(config, rootfs, bundle),
-        "environment": {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
+        "environment": {name: value for name, value in environment.items() if not name.startswith(srun.OPTIONS)}
         | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
         "terminal": terminal,
         "console_socket": options.console_socket and os.path.abspath(options.console_socket),
@@ -114,6 +115,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "srun": command,
             "network": network_wanted,
             "host_name": shared.host_name(config),
+            "mounted": {path: list(source) for path, source in sources_of_mounts.find(config, bundle).items()},
             "spool_mount": oci_conf.spool_mount(settings),
             **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },
