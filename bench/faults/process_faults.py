@@ -92,6 +92,7 @@ def _carry_out(cell: Cell, subject: Subject, victim: str, when: str, before: sce
         waiting = _bring_to(subject, when)
         for call in subject.calls:
             call.mark()
+        job = subject.record.get("job", 0)
         strike(subject, victim)
         if when == "created":
             if victim == "scancel":
@@ -112,7 +113,7 @@ def _carry_out(cell: Cell, subject: Subject, victim: str, when: str, before: sce
                 cell.wrong.append("status 0")
         else:
             _judge_status(cell, subject, victim, when)
-        if victim == "all three":
+        if victim in ("both", "all three"):
             subject.another()  # what docs/reliability.md promises: it has lost jobs ended
         if victim != "parent" or subject.who == "by hand":
             _until(lambda: not scene.new_jobs(before) - {held}, 60 if when == "ending" else 15)  # files take their time
@@ -120,7 +121,8 @@ def _carry_out(cell: Cell, subject: Subject, victim: str, when: str, before: sce
         if subject.remove() and not (subject.who == "by hand" and when in ("waiting", "running", "ending")):
             cell.wrong.append(f"rm failed: {subject.calls[-1].said.strip()[-200:]}")
         if when == "ending":
-            _judge_files(cell, subject)
+            _judge_files(cell, subject, job)
+            scene.forget_kept(job)
     finally:
         if held:
             slurm.release(held)
@@ -232,7 +234,7 @@ def _judge_status(cell: Cell, subject: Subject, victim: str, when: str) -> None:
         cell.wrong.append(f"status {cell.status}, not {cell.right}")
 
 
-def _judge_files(cell: Cell, subject: Subject) -> None:
+def _judge_files(cell: Cell, subject: Subject, job: int) -> None:
     """What the container wrote is here, or it is kept where somebody was told."""
     data = subject.directory / "data"
     big, total = data / "big", data / "sum"
@@ -246,7 +248,7 @@ def _judge_files(cell: Cell, subject: Subject) -> None:
     if _until(is_back, 10):
         cell.files = "back"
         return
-    kept = scene.kept_on_nodes(SIZE)
+    kept = scene.kept_on_nodes(job, SIZE)
     named = [one for one in kept if any(part in subject.said() for part in one.split("/")[3:4])]
     cell.files = "kept" if named else "kept, not said" if kept else "lost"
     if not named:
