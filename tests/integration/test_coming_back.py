@@ -159,24 +159,44 @@ def engine(request: pytest.FixtureRequest, slow: Slow, directory: Path, alice: U
         made.clean_up()
 
 
-def test_engines_get_the_status_and_remove_in_time(engine: Engine, slow: Slow, alice: User) -> None:
-    volume = engine.user.mkdir(Path(f"/var/tmp/scrun-tests-{uuid.uuid4().hex[:8]}"))
+@pytest.fixture
+def volume(engine: Engine) -> Iterator[Path]:
+    """A directory that no node sees."""
+    path = engine.user.mkdir(Path(f"/var/tmp/scrun-tests-{uuid.uuid4().hex[:8]}"))
+    yield path
+    shutil.rmtree(path)
+
+
+def test_an_engine_gets_the_status_when_the_anchor_is_killed(engine: Engine, slow: Slow, volume: Path) -> None:
+    ends = "trap 'exit 6' TERM; echo made >/v/made; echo made >/made; echo up; while :; do sleep 0.1; done"
+    before = slurm.jobs()
+    name = engine.detached("sh", "-c", ends, options=("-v", f"{volume}:/v"), ready="up")
+    engine.call("kill", "--signal=TERM", name).ok()
+    os.kill(parent(parent(slow.wait())), signal.SIGKILL)
+    slow.wait(2)
+    slow.go()
+    assert engine.exit_code(name) == 6
+    assert (volume / "made").read_text() == "made\n"
+    wait_until(lambda: not slurm.jobs() - before, "the job is given back")
+    engine.call("start", name).ok()
+    assert engine.call("exec", name, "cat", "/made").ok().stdout == "made\n", "in the root filesystem as well"
+    engine.remove(name).ok()
+
+
+def test_engines_get_the_status_and_remove_in_time(engine: Engine, slow: Slow, volume: Path) -> None:
     ends = "trap 'exit 6' TERM; echo made >/v/$0; echo made >/made; echo up; while :; do sleep 0.1; done"
     before = slurm.jobs()
-    try:
-        options = ("-v", f"{volume}:/v")
-        stopped, removed = (engine.detached("sh", "-c", ends, n, options=options, ready="up") for n in "ab")
-        engine.call("stop", "--time=1", stopped).ok()
-        assert engine.exit_code(stopped) == 6
-        engine.remove(removed).ok()
-        assert removed not in engine.call("ps", "--all").ok().stdout
-        assert not list(volume.iterdir())
-        slow.go()
-        wait_until(lambda: len(list(volume.iterdir())) == 2, "the volume's files are back")
-        wait_until(lambda: not slurm.jobs() - before, "the jobs are given back")
-        engine.call("start", stopped).ok()
-        assert engine.call("exec", stopped, "cat", "/made").ok().stdout == "made\n", "in the root filesystem as well"
-        engine.remove(stopped).ok()
-        wait_until(lambda: not slurm.jobs() - before, "the last job is given back")
-    finally:
-        shutil.rmtree(volume)
+    options = ("-v", f"{volume}:/v")
+    stopped, removed = (engine.detached("sh", "-c", ends, n, options=options, ready="up") for n in "ab")
+    engine.call("stop", "--time=1", stopped).ok()
+    assert engine.exit_code(stopped) == 6
+    engine.remove(removed).ok()
+    assert removed not in engine.call("ps", "--all").ok().stdout
+    assert not list(volume.iterdir())
+    slow.go()
+    wait_until(lambda: len(list(volume.iterdir())) == 2, "the volume's files are back")
+    wait_until(lambda: not slurm.jobs() - before, "the jobs are given back")
+    engine.call("start", stopped).ok()
+    assert engine.call("exec", stopped, "cat", "/made").ok().stdout == "made\n", "in the root filesystem as well"
+    engine.remove(stopped).ok()
+    wait_until(lambda: not slurm.jobs() - before, "the last job is given back")

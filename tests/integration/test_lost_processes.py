@@ -225,3 +225,12 @@ def test_the_job_ends_when_the_containers_directory_is_removed(container: MakeCo
         b"A logout does that unless its user may linger (loginctl enable-linger)\n" % str(one.path).encode()
     )
     assert not one.path.exists()
+
+
+def test_a_container_that_is_never_started_ends_with_its_job(container: MakeContainer) -> None:
+    one = container("true").created()
+    job = one.record["job"]
+    slurm.cancel(job)
+    assert one.ended() == 125
+    assert one.errors == b"scrun: job %d has ended before the container was started\n" % job
+    assert one.status() == "stopped"

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from . import slurm
-from .conftest import RUNTIME, MakeBundle
+from .conftest import RUNTIME, MakeBundle, MakeContainer
 from .dockerd import docker_whose_runc_is
 from .engines import Engine
-from .oci import Container, Runtime
+from .oci import Runtime
 from .users import User
 from .waiting import PATIENCE, wait_until
 
@@ -75,10 +75,15 @@ def docker(installation: Installation, root: User) -> Iterator[Engine]:
 
 
 def test_containers_end_rightly_after_an_upgrade(
-    installation: Installation, docker: Engine, private_bundle: MakeBundle, alice: User, directory: Path
+    installation: Installation,
+    docker: Engine,
+    container: MakeContainer,
+    private_bundle: MakeBundle,
+    alice: User,
+    directory: Path,
 ) -> None:
-    runtime, before = Runtime(str(installation.program), alice), slurm.jobs()
-    one = Container(runtime, f"test-{uuid.uuid4().hex[:12]}", private_bundle("sh", "-c", ENDS), directory)
+    before, one = slurm.jobs(), container(at=private_bundle("sh", "-c", ENDS))
+    one.runtime = Runtime(str(installation.program), alice)
     one.started().wait_for_output(b"up\n")
     engines = (Engine("podman", alice, str(installation.program)), docker)
     names = [engine.detached("sh", "-c", ENDS, ready="up") for engine in engines]

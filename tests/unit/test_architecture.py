@@ -159,6 +159,7 @@ RESIDENT_OURS = {
         "log_crash",
         "loop",
         "node",
+        "notices",
         "pid_file",
         "preparation",
         "processes",
@@ -167,7 +168,7 @@ RESIDENT_OURS = {
         "standin",
         "standin_link",
     ),
-    *("status", "stdio", "step", "wire", "worker"),
+    *("status", "stdio", "step", "vigil", "wire", "worker"),
 }
 
 

@@ -35,12 +35,13 @@ def pay(container: Container) -> bool:
     return _try(container, log=True) == _PAID
 
 
-def leave(container: Container, *, unwanted: bool = False, at_once: bool = False) -> None:
+def leave(container: Container, *, unwanted: bool = False, at_once: bool = False) -> int:
     """Leave such a process behind, unless there is one; with ``unwanted`` it removes the container at the end.
 
-    ``at_once``: it doesn't wait before the first try, and the container is not locked any more then.
+    ``at_once``: it doesn't wait before the first try, and the container is not locked any more then. The result is the
+    pid of a new one, or 0.
     """
-    record = container.record
+    record, pid = container.record, 0
     if unwanted:
         record["unwanted"] = True
     if not processes.is_alive(*record.get("debtor", (0, 0))):
@@ -54,6 +55,7 @@ def leave(container: Container, *, unwanted: bool = False, at_once: bool = False
         pass  # a full disk; another delete would leave a second one, which does no harm
     if at_once:
         fcntl.flock(container.descriptor, fcntl.LOCK_UN)
+    return pid
 
 
 def stay(container: Container, pause: float = FIRST_PAUSE) -> None:

@@ -93,6 +93,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "job": request.job,
         "step_environment": request.step,
         "patience": request.patience if request.patience is not None else PATIENCE,
+        "notices": request.notices,
         "args": arguments.fit(config, rootfs, bundle),
         "environment": {name: value for name, value in environment.items() if not name.startswith(srun.OPTIONS)}
         | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},

@@ -89,6 +89,8 @@ class Preparation:
         elif "job" in message:
             self._record.update(job=message["job"], job_owned="request" in self._plan["job"])
             self._save()
+        elif "notice" in message:
+            self._tell(message)
         elif "waiting" in message:
             self._tell({"waiting": message["waiting"], "job": self._record["job"]})
         elif "nodes" in message:

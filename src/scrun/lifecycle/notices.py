@@ -1,0 +1,45 @@
+"""What becomes of the job, for who reads the container's standard error, in lines as srun has them.
+
+A queued container is `created` for docker and podman, and may be started: from then on somebody looks at its standard
+error, and nothing else tells them why nothing happens.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.wire import Message
+
+
+class Notices:
+    """Hears what the workers tell; ``say`` is called with each line, unless the plan says that there are none."""
+
+    def __init__(self, container: Container, say: Callable[[str], None]) -> None:
+        self._record, self._say = container.record, say
+        self._wanted, self._waits, self._is_queued, self._why = False, False, False, ""
+
+    def begin(self, plan: Message) -> None:
+        """From here on it is known whether anybody wants them."""
+        self._wanted = bool(plan.get("notices"))
+
+    def hear(self, message: Message) -> None:
+        """What a worker has to say of the job."""
+        if "notice" in message and self._wanted:
+            for line in message["notice"].splitlines():
+                self._say(line)
+        elif "waiting" in message:
+            self._waits, self._why = True, message["waiting"]
+        elif "granted" in message:
+            self._waits = False
+            if self._is_queued:
+                self._say(f"job {self._record['job']} has been allocated resources: {message['granted']}")
+
+    def started(self) -> None:
+        """The container was started, and isn't ready yet: its files are being staged, or its job waits."""
+        if self._waits and self._wanted:
+            self._is_queued = True
+            why = f" ({self._why})" if self._why and self._why != "None" else ""
+            self._say(f"job {self._record['job']} is queued and waiting for resources{why}")
