@@ -82,7 +82,7 @@ def judge_leaks(cell: Cell, subject: Subject) -> None:
     if longest:
         cell.longest, cell.command = longest.seconds, longest.verb
     for call in subject.calls:
-        if call.seconds > LONGEST:
+        if call.seconds > (cell.limit or LONGEST):
             cell.wrong.append(f"{call.seconds:.0f} s{' (hung, killed)' if call.hung else ''} for {call.verb}")
 
 
