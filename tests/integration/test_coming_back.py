@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,3 +203,38 @@ def test_engines_get_the_status_and_remove_in_time(engine: Engine, slow: Slow, v
     assert engine.call("exec", stopped, "cat", "/made").ok().stdout == "made\n", "in the root filesystem as well"
     engine.remove(stopped).ok()
     wait_until(lambda: not slurm.jobs() - before, "the last job is given back")
+
+
+@pytest.fixture
+def small(alice: User) -> Iterator[Path]:
+    """A disk of 64 KB that no node sees, with a file on it."""
+    path = Path(f"/mnt/scrun-tests-{uuid.uuid4().hex[:8]}")
+    path.mkdir()
+    options = f"size=64k,uid={alice.uid},gid={alice.gid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], check=True)
+    alice.mkdir(path / "volume")
+    alice.write(path / "file", "old\n")
+    yield path
+    wait_until(lambda: not subprocess.run(["umount", path]).returncode, f"{path} is free")
+    path.rmdir()
+
+
+def test_what_has_no_room_is_kept_and_named_and_no_success(container: MakeContainer, small: Path) -> None:
+    def bind(config: dict[str, Any]) -> None:
+        for name in ("volume", "file"):
+            mount = {"destination": f"/{name}", "source": str(small / name), "type": "bind", "options": ["bind", "rw"]}
+            config["mounts"].append(mount)
+
+    script = "dd if=/dev/zero bs=1k count=100 | tee /volume/big >/file"
+    one = container("sh", "-c", script, change=bind).started()
+    job = one.record["job"]
+    assert one.ended() == 125
+    said = one.errors.decode()
+    assert (small / "file").read_text() == "old\n"
+    (kept,) = re.findall(r"file: its change is not brought back: No space left on device: it is kept as (\S+?);", said)
+    assert Path(kept).stat().st_size == 102400
+    shutil.rmtree(Path(kept).parent)
+    ((node, path),) = re.findall(r"No space left on device: they are still in (\S+?):(\S+)", said)
+    one.call("delete").ok()
+    wait_until(lambda: job not in slurm.jobs(), "the job has ended, and its Epilog has removed what it knows of")
+    assert slurm.on_node(node, f"stat -c %s {path}/mounts/*/big && rm -r {path}") == "102400\n"

@@ -15,9 +15,7 @@ def said() -> list[str]:
 
 
 def notices(said: list[str], *, wanted: bool = True) -> Notices:
-    one = Notices(SimpleNamespace(record={"job": 7}), said.append)  # type: ignore[arg-type]
-    one.begin({"notices": wanted})
-    return one
+    return Notices(SimpleNamespace(record={"job": 7, "notices": wanted}), said.append)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("why", "shown"), [("Resources", " (Resources)"), ("None", ""), ("", "")])

@@ -75,6 +75,7 @@ def test_only_tasks_that_share_no_node_run_over_an_image(
         "spool_dir": "",
         "config_file": "",
         "mounted": {},
+        "mpi": False,
     }
     options = {"node_dir": str(step.node_dir), "cache_dir": str(step.node_dir)}
     stage_in._stage_in(Hooks(host, options), host, record, plan, described.config, [])  # type: ignore[arg-type]

@@ -64,8 +64,7 @@ class Anchor:
         self.stdio = Stdio(container)
         self.log, self.say = self.stdio.log, self.stdio.say
         self._notices = Notices(container, self.say)
-        self._pid_file = -1
-        self._patience = 0
+        self._pid_file, self._patience = -1, 0
         self._creator = Creator(loop, creator, create=self._create, abort=self._abort)
         self._standin = StandinLink(
             *(loop, standin),
@@ -91,7 +90,6 @@ class Anchor:
 
     def _create(self, plan: Message) -> None:
         self.plan = plan
-        self._notices.begin(plan)
         self.stdio.levels = plan.get("log_levels", self.stdio.levels)
         self.record.update(plan["record"])
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
@@ -107,17 +105,13 @@ class Anchor:
     def _tell(self, message: Message) -> None:
         """What the workers have to say: to the log, and to create's caller while there is one."""
         self._notices.hear(message)
-        if "log" in message:
-            self.log(message["log"], message["message"])
-        elif "progress" in message:
-            self.log("debug", message["progress"])
+        self.stdio.note(message)
         self._creator.tell(message)
 
     def _ready(self) -> None:
         """The job has its nodes, and the files are staged."""
         self._stager = self._preparation.stager if self._preparation else None
-        self._preparation = None
-        self._prepared = True
+        self._preparation, self._prepared = None, True
         try:
             launch.check_terminal(self.plan, self.record)
         except UsageError as error:

@@ -126,6 +126,7 @@ def step(
             "SLURM_NTASKS": str(record["tasks"]),
             **dict(entry.partition("=")[::2] for entry in record["job_environment"]),
             **plan["step_environment"],
+            **({"SLURM_TASK_PROLOG": prolog} if (prolog := record.get("task_prolog")) else {}),
         },
         stdio=stdio,
         terminal=plan["terminal"],

@@ -15,19 +15,15 @@ if TYPE_CHECKING:
 
 
 class Notices:
-    """Hears what the workers tell; ``say`` is called with each line, unless the plan says that there are none."""
+    """Hears what the workers tell; ``say`` is called with each line, if the record says that somebody wants them."""
 
     def __init__(self, container: Container, say: Callable[[str], None]) -> None:
         self._record, self._say = container.record, say
-        self._wanted, self._waits, self._is_queued, self._why = False, False, False, ""
-
-    def begin(self, plan: Message) -> None:
-        """From here on it is known whether anybody wants them."""
-        self._wanted = bool(plan.get("notices"))
+        self._waits, self._is_queued, self._why = False, False, ""
 
     def hear(self, message: Message) -> None:
         """What a worker has to say of the job."""
-        if "notice" in message and self._wanted:
+        if "notice" in message and self._record.get("notices"):
             for line in message["notice"].splitlines():
                 self._say(line)
         elif "waiting" in message:
@@ -39,7 +35,7 @@ class Notices:
 
     def started(self) -> None:
         """The container was started, and isn't ready yet: its files are being staged, or its job waits."""
-        if self._waits and self._wanted:
+        if self._waits and self._record.get("notices"):
             self._is_queued = True
             why = f" ({self._why})" if self._why and self._why != "None" else ""
             self._say(f"job {self._record['job']} is queued and waiting for resources{why}")
