@@ -90,8 +90,9 @@ def test_a_queued_container_whose_job_is_cancelled_says_so_in_its_log(engine: En
     (job,) = queued_jobs()
     slurm.cancel(job)
     assert engine.exit_code(queued) not in (0, 7)
-    (line,) = [line for line in engine.call("logs", queued).stderr.splitlines() if f"job {job}" in line]
-    assert "cancelled" in line
+    said = [line for line in engine.call("logs", queued).stderr.splitlines() if f"job {job}" in line]
+    assert len(said) == 2, "that it is queued, and that it was cancelled"
+    assert "cancelled" in said[-1]
 
 
 @slurms_own

@@ -121,17 +121,17 @@ def test_mpiexec_in_a_container_starts_ranks_there(container: MakeContainer, mpi
 @pytest.mark.parametrize("options", [("--ipc=host",), ("-e", "SCRUN_MPI_TYPE=pmi2")])
 def test_tasks_on_a_node_share_its_memory_when_asked_to(main_engine: Engine, options: tuple[str, ...]) -> None:
     script = (
-        "f=/dev/shm/scrun-$SLURM_JOB_ID; [ $SLURM_PROCID = 1 ] && echo here >$f; until cat $f; do sleep 0.1; done 2>&-"
+        "f=/dev/shm/shared-$SLURM_JOB_ID; [ $SLURM_PROCID = 1 ] && echo here >$f; until cat $f; do sleep 0.1; done 2>&-"
     )
     done = main_engine.run("sh", "-c", script, options=("--rm", *options, "-e", "SCRUN_NTASKS=2")).ok()
-    slurm.on_nodes("rm -f /dev/shm/scrun-*")
+    slurm.on_nodes("rm -f /dev/shm/shared-*")
     assert done.stdout == "here\nhere\n"
 
 
 def test_a_single_task_has_memory_of_its_own(main_engine: Engine) -> None:
-    script = "echo here >/dev/shm/scrun-$SLURM_JOB_ID"
+    script = "echo here >/dev/shm/shared-$SLURM_JOB_ID"
     main_engine.run("sh", "-c", script, options=("--rm", "-e", "SCRUN_MPI_TYPE=pmi2")).ok()
-    assert not [name for name in slurm.on_nodes("ls /dev/shm") if name.startswith("scrun-")]
+    assert not [name for name in slurm.on_nodes("ls /dev/shm") if name.startswith("shared-")]
 
 
 def test_a_container_inherits_nothing_else_of_the_node(container: MakeContainer) -> None:

@@ -202,8 +202,8 @@ def test_another_users_container_is_not_shared_with(container: MakeContainer, ho
     guest = container("true", user=root, change=sharing(host, "network"))
     done = guest.create(global_options=["--root", str(host.runtime.root)])
     assert done.status == 1
-    words = f"container '{host.id}', whose network namespace this one shares, is another user's: share one of yours"
-    assert done.stderr == f"scrun: {words}\n"
+    words = "others can change what is in it: name a directory of yours with --root"
+    assert done.stderr == f"scrun: {host.runtime.root}: {words}\n"
 
 
 def test_a_process_that_is_no_containers_changes_nothing(container: MakeContainer, host: Container) -> None:

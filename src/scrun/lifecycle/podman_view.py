@@ -146,6 +146,8 @@ def _cover(mounting: Mounting, container: Container, place: str) -> None:
     directory, file_ = (os.open(f"{place}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("elsewhere", "socket"))
     for mount in config.get("mounts") or ():
         destination = os.path.normpath("/" + mount["destination"].lstrip("/"))  # "//" would stay
+        if destination == "/":  # the root filesystem once more, so that its device nodes don't work on the node
+            continue
         if destination == "/sys" or not is_within_any(destination, _KERNELS):
             tree = tree_of_mount(mounting, mount, record["staged"])
             here.append((destination, tree, is_directory(mount, record["staged"])))
