@@ -138,8 +138,8 @@ BY_NAME = {row.name: row for row in TABLE}
 
 # scrun's own variables, not the job's: who reads them says what they mean.
 OWN = (
-    *("CREATE_TIMEOUT", "DEBUG", "FILE_DEBUG", "LUA", "NODE", "RESOURCES", "RUNTIME", "SHARE_JOB", "STDERR_DEBUG"),
-    "SYSLOG_DEBUG",
+    *("CREATE_TIMEOUT", "DEBUG", "FILE_DEBUG", "LUA", "NODE", "PYSLURM", "RESOURCES", "RUNTIME", "SHARE_JOB"),
+    *("STDERR_DEBUG", "SYSLOG_DEBUG"),
     # Those that a job of scrun's has in its environment; a container that starts another passes them on.
     *("OCI_VERSION", "CONTAINER_ID", "PID", "BUNDLE", "SUBMISSION_BUNDLE", "PID_FILE", "SOCKET", "SPOOL_DIR"),
     *("SUBMISSION_CONFIG_FILE", "USER", "USER_ID", "GROUP", "GROUP_ID", "ROOT", "ROOTFS_PATH", "CACHE"),
