@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from scrun import argv, operations
+from scrun import argv, interrupts, operations
 from scrun.errors import ScrunError
 from scrun.log import Log
 
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
     from scrun.grammar import Call
 
 
-def main() -> NoReturn:
-    """Run the command line; the exit status is runc's."""
+def main(blocked: set[int] | None = None) -> NoReturn:
+    """Run the command line; the exit status is runc's.
+
+    Args:
+        blocked: the signals that the caller blocks, when the launcher has blocked all (:mod:`scrun.interrupts`).
+    """
     call = argv.parse(sys.argv[1:])
+    interrupts.settle(call.command if call else "", blocked)
     if call:
         status = execute(call)
         os._exit(status)  # everything is flushed; taking the interpreter down would cost a quarter of the call

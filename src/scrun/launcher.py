@@ -15,6 +15,9 @@ import sys
 
 PROGRAM = """#!{python} -IS
 # Written by python -m scrun.launcher; write it again when this Python or this installation moves.
+import _signal
+
+blocked = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())  # see scrun.interrupts
 import gc
 import sys
 
@@ -22,7 +25,7 @@ gc.disable()  # most calls end before a collection would pay
 sys.path[1:1] = {directories!r}
 from scrun.__main__ import main
 
-main()
+main(blocked)
 """
 
 

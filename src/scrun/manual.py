@@ -22,7 +22,7 @@ _DESCRIPTION = (
     "What a job needs is said with annotations (slurm.partition=gpu), with the variables below in the environment of "
     "the container or of scrun, or with docker's own words for resources (--cpus, --memory, --gpus); where two speak "
     "of the same thing the first of these wins. Within an allocation (SLURM_JOB_ID is set) the container is a step of "
-    "that job.",
+    "that job. A container that sets a variable which only the environment of scrun may set is refused.",
     "A container's network is its node's, or none where none was asked for. On several nodes, or with several tasks, "
     "the container is run once for each task.",
 )
@@ -107,7 +107,11 @@ def _lines() -> Iterator[str]:
 
 def job_variables() -> dict[str, str]:
     """The variables that say what a job needs, and their meaning."""
-    return {f"SCRUN_{row.name}": f"{row.help} (srun --{row.option})" for row in variables.TABLE}
+    return {
+        f"SCRUN_{row.name}": f"{row.help} (srun --{row.option})"
+        + ("; from the environment of scrun alone" if row.who == variables.CALLER else "")
+        for row in variables.TABLE
+    }
 
 
 def _command(name: str, command: grammar.Command) -> Iterator[str]:

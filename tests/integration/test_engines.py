@@ -9,6 +9,7 @@ import pytest
 
 from . import slurm
 from .engines import Engine
+from .sessions import LINGER
 
 slurms_own = pytest.mark.slurm_only("there is no job")
 
@@ -109,8 +110,9 @@ def test_binary_output_of_some_megabytes_is_unharmed(engine: Engine) -> None:
 
 
 def test_a_terminal(engine: Engine) -> None:
-    words = engine.words("--rm", "-i", "-t", command=("sh", "-c", "tty; stty size; read line; echo got $line; exit 7"))
-    status, screen = engine.at_a_terminal(*words, typed={"/dev/": b"hello\n"})
+    script = f"tty; stty size; read line; echo got $line; {LINGER}; exit 7"
+    words = engine.words("--rm", "-i", "-t", command=("sh", "-c", script))
+    status, screen = engine.at_a_terminal(*words, typed={"/dev/": b"hello\n", "got hello": b"\n"})
     assert status == 7, screen
     assert "got hello" in screen
 

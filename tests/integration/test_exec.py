@@ -15,6 +15,7 @@ from . import console, processes, slurm
 from .conftest import MakeContainer
 from .engines import Engine, at_a_terminal
 from .oci import Container
+from .sessions import LINGER
 from .users import Done
 from .waiting import PATIENCE, read_until, wait_until
 
@@ -297,9 +298,9 @@ def test_a_terminal_is_sent_to_the_console_socket_and_follows_the_window(running
 
 
 def test_a_persons_own_terminal_is_the_process_own(running: Container, directory: Path) -> None:
-    script = "stty size; test -t 1 && echo yes; read line; echo got $line; exit 6"
+    script = f"stty size; test -t 1 && echo yes; read line; echo got $line; {LINGER}; exit 6"
     words = running.runtime.argv("exec", "-t", running.id, "sh", "-c", script)
-    status, screen = at_a_terminal(running.runtime.user, *words, typed={"yes": b"typed\r"})
+    status, screen = at_a_terminal(running.runtime.user, *words, typed={"yes": b"typed\r", "got typed": b"\r"})
     assert status == 6
     assert "got typed" in screen
 
@@ -343,8 +344,8 @@ def test_an_engines_detached_process_runs_on(engine: Engine, name: str) -> None:
 
 
 def test_an_engine_gives_it_a_terminal(engine: Engine, name: str) -> None:
-    words = ("exec", "-it", name, "sh", "-c", "test -t 0 && echo yes; read line; echo got $line; exit 5")
-    status, screen = engine.at_a_terminal(*words, typed={"yes": b"typed\r"})
+    words = ("exec", "-it", name, "sh", "-c", f"test -t 0 && echo yes; read line; echo got $line; {LINGER}; exit 5")
+    status, screen = engine.at_a_terminal(*words, typed={"yes": b"typed\r", "got typed": b"\r"})
     assert status == 5
     assert "got typed" in screen
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import glob
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from . import slurm
-from .conftest import MakeContainer
+from .conftest import MakeBundle, MakeContainer
 from .engines import Engine
+from .test_bad_hooks import STAGE_OUT, with_script
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("asks no Slurm")
@@ -169,3 +172,65 @@ def test_sruns_arguments_are_one_a_line(container: MakeContainer, slurm_conf: Co
     assert one.record["srun"] == ["/usr/bin/srun", "--comment", "two words"]
     one.call("start").ok()
     assert one.ended() == 0
+
+
+# --- a node without the file: slurmd would run the program on the node itself
+
+
+@pytest.fixture
+def bare_nodes() -> Iterator[Callable[[bool], None]]:
+    """Takes the nodes' oci.conf away, and gives it back; the login host keeps its own."""
+
+    def take(bare: bool) -> None:
+        moves = ("oci.conf", "oci.conf.away") if bare else ("oci.conf.away", "oci.conf")
+        slurm.on_nodes("cd /etc/slurm && [ ! -e {0} ] || mv {0} {1}".format(*moves))
+
+    yield take
+    take(False)
+
+
+BARE = "node1 has no /etc/slurm/oci.conf"
+
+
+def test_a_node_without_oci_conf_runs_nothing(
+    container: MakeContainer,
+    private_bundle: MakeBundle,
+    docker: Engine,
+    directory: Path,
+    slurm_conf: Configure,
+    bare_nodes: Callable[[bool], None],
+) -> None:
+    mark = directory / "ran"
+    bare_nodes(True)
+    for memory in glob.glob("/run/**/.seen-by-nodes.json", recursive=True):
+        os.unlink(memory)
+    # Docker's files are carried; there the node's root would run it.
+    done = docker.run("touch", "/run/scrun-ran-bare")
+    assert done.status == 125
+    assert BARE in done.stderr
+    assert slurm.on_nodes("ls /run/scrun-ran-bare 2>/dev/null; :") == []
+    for at in (None, private_bundle("touch", str(mark))):
+        one = container("touch", str(mark), at=at)
+        failed = one.create()
+        assert failed.status == 1
+        assert BARE in failed.stderr
+    # By a script that shares all, and by one that stages by itself.
+    for stage_in in (f'scrun.stage_in{{ shared = {{ "{directory.parent}" }} }}', "slurm.set_bundle_path(bundle)"):
+        script = f"{STAGE_OUT}function slurm_scrun_stage_in(id, bundle) {stage_in} return slurm.SUCCESS end\n"
+        failed = container("touch", str(mark)).create(global_options=with_script(slurm_conf, script))
+        assert BARE in failed.stderr, stage_in
+    assert not mark.exists()
+    bare_nodes(False)
+    assert container("true").started().ended() == 0
+
+
+def test_a_node_that_lost_its_oci_conf_is_found_out(
+    container: MakeContainer, bare_nodes: Callable[[bool], None]
+) -> None:
+    assert container("true").started().ended() == 0  # the node is known now
+    bare_nodes(True)
+    one = container("true").started()
+    assert one.ended() == 125
+    assert BARE.encode() + b": it has run the program on the node itself" in one.errors
+    failed = container("true").create()
+    assert BARE in failed.stderr

@@ -10,6 +10,7 @@ import pytest
 from .conftest import MakeBundle, MakeContainer
 from .engines import Engine, at_a_terminal
 from .oci import Container, Runtime
+from .sessions import LINGER
 from .test_oci_conf import RUNC
 
 pytestmark = pytest.mark.slurm_only("refuses it at create")
@@ -64,9 +65,9 @@ def test_at_a_terminal_too(docker: Engine) -> None:
 
 @pytest.mark.parametrize("change", [None, odd_mount])
 def test_at_a_persons_terminal_too(runtime: Runtime, bundle: MakeBundle, change: Callable[[Any], None] | None) -> None:
-    path = bundle("sh", "-c", "echo it is $((40 + 2)); exit 7", terminal=True, change=change)
+    path = bundle("sh", "-c", f"echo it is $((40 + 2)); {LINGER}; exit 7", terminal=True, change=change)
     argv = runtime.argv("run", "--bundle", str(path), "at-a-terminal")
-    status, screen = at_a_terminal(runtime.user, *argv, typed={})
+    status, screen = at_a_terminal(runtime.user, *argv, typed={"it is 42": b"\n"})
     assert (status, "it is 42" in screen, NOT_RUN.decode() in screen) == (
         (125, False, True) if change else (7, True, False)
     )

@@ -277,7 +277,8 @@ def test_what_spec_writes_runs_as_it_stands(
     runtime.run("spec", cwd=path).ok()
     session = Session(runtime.user, *runtime.argv("run", "--bundle", str(path), unique_id))
     session.expect("[#$] ")
-    session.type("echo $0 $((6 * 7)); exit 5\r")
+    session.type("echo $0 $((6 * 7))\r")
     session.expect("sh 42\r\n")
+    session.type("exit 5\r")
     assert session.ended() == 5
     session.close()

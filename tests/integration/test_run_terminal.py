@@ -7,15 +7,17 @@ import signal
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from . import slurm
 from .conftest import MakeBundle
 from .oci import Runtime
-from .sessions import Session
+from .sessions import LINGER, Session
 from .waiting import PATIENCE, wait_until
 
+CATCH = "trap 'echo caught; caught=1' {}; echo ready; until [ $caught ]; do sleep 0.1; done; " + LINGER + "; exit 42"
 ON_HELD_NODE = {"SCRUN_JOB_NODELIST": "node2"}
 
 Open = Callable[..., Session]
@@ -48,18 +50,18 @@ def is_raw(session: Session) -> bool:
 
 
 def test_the_container_has_a_terminal_of_the_windows_size(run: Open) -> None:
-    session = run("sh", "-c", "tty; stty size; exit 7", size=(33, 111))
+    session = run("sh", "-c", f"tty; stty size; {LINGER}; exit 7", size=(33, 111))
     session.expect("/dev/")
     session.expect("33 111")
-    assert session.ended() == 7
+    assert session.let_end() == 7
 
 
 def test_what_is_typed_is_seen_once(run: Open) -> None:
-    session = run("sh", "-c", "stty -echo; echo ready; read line; echo got $line")
+    session = run("sh", "-c", f"stty -echo; echo ready; read line; echo got $line; {LINGER}")
     session.expect("ready\r\n")
     session.type("hello\r")
     session.expect("got hello\r\n")
-    assert session.ended() == 0
+    assert session.let_end() == 0
     assert session.screen.count(b"hello") == 1
 
 
@@ -75,11 +77,11 @@ def test_the_container_follows_the_windows_size(run: Open) -> None:
 
 @pytest.mark.parametrize(("key", "name"), [(b"\x03", "INT"), (b"\x1c", "QUIT")])
 def test_a_key_that_signals_signals_the_container(run: Open, key: bytes, name: str) -> None:
-    session = run("sh", "-c", f"trap 'echo caught; exit 42' {name}; echo ready; while :; do sleep 0.1; done")
+    session = run("sh", "-c", CATCH.format(name))
     session.expect("ready")
     session.type(key)
     session.expect("caught")
-    assert session.ended() == 42
+    assert session.let_end() == 42
 
 
 def test_ctrl_z_suspends_a_job_of_the_shell_in_the_container(run: Open) -> None:
@@ -92,8 +94,9 @@ def test_ctrl_z_suspends_a_job_of_the_shell_in_the_container(run: Open) -> None:
     session.expect("[#$] ")
     session.type("kill %1; fg\r")
     session.expect("[#$] ")
-    session.type("echo then $((6 * 7)); exit 5\r")
+    session.type("echo then $((6 * 7))\r")
     session.expect("then 42\r\n")
+    session.type("exit 5\r")
     assert session.ended() == 5
 
 
@@ -105,12 +108,12 @@ def test_ctrl_d_ends_the_shell_in_the_container(run: Open) -> None:
 
 
 def test_a_signal_from_outside_goes_to_the_container_and_the_terminal_is_given_back(run: Open) -> None:
-    session = run("sh", "-c", "trap 'echo caught; exit 42' TERM; echo ready; while :; do sleep 0.1; done")
+    session = run("sh", "-c", CATCH.format("TERM"))
     session.expect("ready")
     assert is_raw(session)
     os.kill(session.pid(), signal.SIGTERM)
     session.expect("caught")
-    assert session.ended() == 42
+    assert session.let_end() == 42
 
 
 def test_the_terminal_is_given_back_when_the_job_is_cancelled(run: Open, runtime: Runtime) -> None:
@@ -134,35 +137,36 @@ def test_a_window_that_is_closed_ends_the_container(runtime: Runtime, bundle: Ma
 def test_input_from_a_pipe_goes_to_the_containers_terminal(
     runtime: Runtime, bundle: MakeBundle, unique_id: str
 ) -> None:
-    path = bundle("sh", "-c", "test -t 0 && read line; echo got $line; exit 7", terminal=True)
+    path = bundle("sh", "-c", f"test -t 0 && read line; echo got $line; {LINGER}; exit 7", terminal=True)
     words = " ".join(runtime.argv("run", "--bundle", str(path), unique_id))
     session = Session(runtime.user, "sh", "-c", f"{{ echo piped; cat; }} | {words}")
     session.expect("got piped\r\n")
+    session.type("\r")
     wait_until(lambda: not (runtime.root / unique_id).exists(), "run has ended")
     session.close()
 
 
 def test_output_into_a_file_is_the_terminals(
-    runtime: Runtime, bundle: MakeBundle, unique_id: str, directory: object
+    runtime: Runtime, bundle: MakeBundle, unique_id: str, directory: Path
 ) -> None:
-    # crun (1.28) prints the last words of one that ends at once in red.
-    path = bundle("sh", "-c", "test -t 1 && echo a terminal; sleep 0.5; exit 7", terminal=True)
+    path = bundle("sh", "-c", f"stty -echo; test -t 1 && echo a terminal; {LINGER}; exit 7", terminal=True)
     words = " ".join(runtime.argv("run", "--bundle", str(path), unique_id))
-    session = Session(runtime.user, "sh", "-c", f"{words} >{directory}/out")
-    assert session.ended() == 7
+    out = directory / "out"
+    session = Session(runtime.user, "sh", "-c", f"{words} >{out}")
+    wait_until(lambda: out.exists() and out.read_bytes(), "the container has written")
+    assert session.let_end() == 7
     session.close()
-    with open(f"{directory}/out", "rb") as out:
-        assert out.read() == b"a terminal\r\n"
+    assert out.read_bytes() == b"a terminal\r\n"
 
 
 def test_why_and_since_when_the_job_is_queued_is_shown_and_goes_away(run: Open, held_node: int) -> None:
-    session = run("echo", "runs now", env=ON_HELD_NODE)
+    session = run("sh", "-c", f"echo runs now; {LINGER}", env=ON_HELD_NODE)
     job, since = session.expect(r"scrun: job (\d+) is queued \([A-Z]\w+\) since (\d\d:\d\d:\d\d) \(0:0").groups()
     session.expect(rf"\r.*job {job.decode()} is queued \([A-Z]\w+\) since {since.decode()} \(0:0[1-9]\)")
     assert not is_raw(session)
     slurm.release(held_node)
     session.expect("\r\x1b\\[Kruns now\r\n", timeout=60)
-    assert session.ended() == 0
+    assert session.let_end() == 0
     assert b"\n" not in session.screen[: session.screen.index(b"runs now")]
 
 

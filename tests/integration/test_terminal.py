@@ -17,6 +17,7 @@ import pytest
 from .conftest import MakeContainer
 from .oci import Container
 from .rootfs import Config
+from .sessions import LINGER
 from .waiting import PATIENCE, read_until
 
 WAIT = "trap 'stty size; echo resized' WINCH; echo ready; while :; do sleep 0.1; done"
@@ -55,21 +56,23 @@ def resize(master: int, rows: int, columns: int) -> None:
 
 
 def test_the_container_has_a_terminal_on_all_three_descriptors(container: MakeContainer, attach: Attach) -> None:
-    one = container("sh", "-c", "test -t 0 && test -t 1 && test -t 2 && tty && echo yes", terminal=True)
+    one = container("sh", "-c", f"test -t 0 && test -t 1 && test -t 2 && tty && echo yes; {LINGER}", terminal=True)
     master = attach(one)
     one.call("start").ok()
     said = read_until(master, b"yes\r\n")
     assert b"/dev/" in said
+    os.write(master, b"\n")
     assert one.ended() == 0
 
 
 def test_what_is_typed_arrives_and_is_echoed(container: MakeContainer, attach: Attach) -> None:
-    one = container("sh", "-c", "echo ready; read line; echo got $line; exit 7", terminal=True)
+    one = container("sh", "-c", f"echo ready; read line; echo got $line; {LINGER}; exit 7", terminal=True)
     master = attach(one)
     one.call("start").ok()
     read_until(master, b"ready\r\n")
     os.write(master, b"hello\n")
     assert b"hello\r\n" in read_until(master, b"got hello\r\n")
+    os.write(master, b"\n")
     assert one.ended() == 7
 
 
@@ -119,12 +122,13 @@ def test_ctrl_c_interrupts_the_container(container: MakeContainer, attach: Attac
 
 
 def test_ctrl_d_ends_the_input(container: MakeContainer, attach: Attach) -> None:
-    one = container("sh", "-c", "echo ready; cat; echo the end", terminal=True)
+    one = container("sh", "-c", f"echo ready; cat; echo the end; {LINGER}", terminal=True)
     master = attach(one)
     one.call("start").ok()
     read_until(master, b"ready\r\n")
     os.write(master, b"\x04")
     read_until(master, b"the end\r\n")
+    os.write(master, b"\n")
     assert one.ended() == 0
 
 
@@ -138,13 +142,14 @@ def test_ctrl_backslash_quits_the_container(container: MakeContainer, attach: At
 
 
 def test_a_raw_terminal_passes_every_byte(container: MakeContainer, attach: Attach) -> None:
-    one = container("sh", "-c", "stty raw -echo; echo ready; head -c 256 | sha256sum", terminal=True)
+    one = container("sh", "-c", f"stty raw -echo; echo ready; head -c 256 | sha256sum; {LINGER}", terminal=True)
     master = attach(one)
     one.call("start").ok()
     read_until(master, b"ready\n")
     every = bytes(range(256))
     os.write(master, every)
     read_until(master, hashlib.sha256(every).hexdigest().encode())
+    os.write(master, b"\n")
     assert one.ended() == 0
 
 
@@ -163,9 +168,10 @@ def test_a_terminal_that_is_closed_ends_the_container(container: MakeContainer, 
 
 def test_much_output_is_complete(container: MakeContainer, attach: Attach) -> None:
     # Less than a terminal holds: crun's own relay on the node (1.28) loses some where its reader is slow.
-    one = container("sh", "-c", "seq 700; echo the end", terminal=True)
+    one = container("sh", "-c", f"seq 700; echo the end; {LINGER}", terminal=True)
     master = attach(one)
     one.call("start").ok()
     said = read_until(master, b"the end\r\n")
     assert said.split() == [*(b"%d" % number for number in range(1, 701)), b"the", b"end"]
+    os.write(master, b"\n")
     assert one.ended() == 0

@@ -15,7 +15,7 @@ SOURCE = Path(scrun.__file__).parents[1]
 FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
-COMMON = {"errors", "fastjson", "identity", "log", "record", ""}
+COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "mount", "record", ""}
 TOP = {"__main__", "argv", "cli", "completion", "grammar", "launcher", "manual", "operations", "verbs"}
 
 

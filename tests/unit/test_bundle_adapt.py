@@ -29,7 +29,7 @@ def test_adapting_leaves_its_input_alone_and_twice_is_once(path: Path, job: dict
     once = adapt(value, **job, note=lambda line: None)
     assert value == before
     again: list[str] = []
-    assert adapt(once, **job, note=again.append) == once
+    assert adapt(once, **job, note=again.append, engine=value) == once
     assert again == []
 
 

@@ -113,11 +113,12 @@ def test_no_mount_is_id_mapped() -> None:
     value = minimal()
     plain = {"destination": "/d", "type": "bind", "source": "/s"}
     value["mounts"] = [plain | {"options": ["rbind", "idmap"], "uidMappings": mapping, "gidMappings": mapping}]
-    adapted, [note] = as_root(value)
+    adapted, [note] = changed(value)
     assert adapted["mounts"] == [plain | {"options": ["rbind"]}]
     assert note == "mount /d isn't id-mapped: its files keep their owners"
     value["mounts"] = [plain | {"options": ["rbind", "ridmap=uids=0-1-1"]}]
-    assert as_root(value)[0]["mounts"] == [plain | {"options": ["rbind"]}]
+    assert changed(value)[0]["mounts"] == [plain | {"options": ["rbind"]}]
+    assert as_root(value)[0]["mounts"] == [plain | {"options": ["rbind", "nodev"]}]
 
 
 def device(path: str) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def test_a_file_that_is_not_there_is_not_taken_for_a_bundles(tmp_path: Path) -> 
 
 def adapted(process: dict[str, Any], uid: int) -> tuple[dict[str, Any], list[str]]:
     notes: list[str] = []
-    return exec_process.adapted(process, OWN, uid=uid, note=notes.append), notes
+    return exec_process.adapted(process, {"process": OWN}, uid=uid, note=notes.append), notes
 
 
 def test_a_job_of_roots_keeps_the_user_but_no_label() -> None:
@@ -127,7 +127,7 @@ def test_another_user_than_the_one_that_is_mapped_becomes_that_one() -> None:
 
 def test_where_the_container_runs_as_its_root_so_does_the_process() -> None:
     process = {"args": ["ls"], "cwd": "/", "user": {"uid": 5, "gid": 6}}
-    found = exec_process.adapted(process, OWN, uid=2000, note=lambda _line: None, keep_user=False)
+    found = exec_process.adapted(process, {"process": OWN}, uid=2000, note=lambda _line: None, keep_user=False)
     assert found["user"] == {"uid": 0, "gid": 0}
 
 

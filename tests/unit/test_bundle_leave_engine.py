@@ -21,7 +21,7 @@ def config(*namespaces: Config, **more: Any) -> Config:
 def test_a_bundle_that_needs_no_change_is_left_as_it_is() -> None:
     mine = config({"type": "network"}, linux={"sysctl": {"net.a": "1"}}, mounts=MOUNTS, hooks={"prestart": []})
     before = repr(mine)
-    assert leave_engine(mine, config({"type": "network", "path": "/run/netns/x"})) == []
+    assert leave_engine(mine, config({"type": "network", "path": "/run/netns/x"}), uid=2000) == []
     assert repr(mine) == before
 
 
@@ -34,7 +34,7 @@ def test_a_namespace_of_the_engines_is_not_joined_with_what_hangs_on_it() -> Non
         linux={"sysctl": {PING: "0 0", "kernel.msgmax": "1"}},
         mounts=MOUNTS,
     )
-    assert leave_engine(mine, original)
+    assert leave_engine(mine, original, uid=2000)
     assert mine["linux"]["namespaces"] == [{"type": "mount"}, {"type": "user"}, {"type": "ipc"}]
     assert mine["linux"]["sysctl"] == {"kernel.msgmax": "1"}
     assert mine["mounts"][0]["type"] == "bind"
@@ -57,7 +57,7 @@ def test_what_the_script_wrote_itself_stays(mine: Config) -> None:
         linux={"sysctl": {PING: "0 2147483647"}},
     )
     before = repr(mine)
-    assert leave_engine(mine, original) == []
+    assert leave_engine(mine, original, uid=2000) == []
     assert repr(mine) == before
 
 
@@ -70,7 +70,7 @@ def test_hooks_labels_and_ping_groups_of_the_engine_go() -> None:
         )
 
     mine = made()
-    assert len(leave_engine(mine, made())) == 4
+    assert len(leave_engine(mine, made(), uid=2000)) == 4
     assert "hooks" not in mine
     assert mine["process"] == {}
     assert mine["linux"]["sysctl"] == {PING: "0 0"}

@@ -49,7 +49,7 @@ def test_its_command_line_takes_one_path_and_says_so(tmp_path: Path) -> None:
     program[2] += "from scrun.launcher import main; main()"
     assert _run(*program).stderr == "usage: python -m scrun.launcher PATH\n"
     assert _run(*program, str(tmp_path / "written")).returncode == 0
-    assert (tmp_path / "written").read_text().endswith("main()\n")
+    assert (tmp_path / "written").read_text().endswith("main(blocked)\n")
     failed = _run(*program, str(tmp_path / "no" / "where"))
     assert failed.returncode == 1
     assert failed.stderr.startswith("scrun: can't write ")

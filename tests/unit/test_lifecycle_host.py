@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from scrun.lifecycle.work.host import Host
+from scrun.lifecycle.work.host import Host, variables
 
 
 @pytest.mark.parametrize(
@@ -13,3 +15,11 @@ from scrun.lifecycle.work.host import Host
 )
 def test_a_command_says_how_it_ended_as_a_shell_would(script: str, answer: tuple[int, str]) -> None:
     assert Host(lambda _level, _text: None).allocator_command(script) == answer
+
+
+def test_hooks_get_the_annotations_that_an_environment_can_hold() -> None:
+    record: dict[str, Any] = dict.fromkeys(("id", "pid", "bundle", "user", "uid", "group", "gid", "rootfs"), "x")
+    record["annotations"] = {"good": "yes", "a=b": "c", "nul": "\0", "n\0": "x", "long": "x" * 200_000, "later": "yes"}
+    plan = dict.fromkeys(("oci_version", "pid_file", "spool_dir", "config_file", "log_file", "log_format"), "")
+    given = variables(record, plan, "/run/scrun/x")
+    assert {name for name in given if "ANNOTATION" in name} == {"SCRUN_ANNOTATION_good", "SCRUN_ANNOTATION_later"}

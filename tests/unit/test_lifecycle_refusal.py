@@ -42,24 +42,37 @@ def test_a_hook_that_cannot_say_so_is_no_failure(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Iterator[Callable[..., bool]]:
+def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Iterator[Callable[..., str]]:
     """The conclusion; the node is this host, unless it can't be reached."""
 
     def find(
-        content: str | None, *, shared: bool = True, srun: str = RUNS, patience: float = 50, **record: Any
-    ) -> bool:
+        content: str | None,
+        *,
+        status: int = 1,
+        shared: bool = True,
+        srun: str = RUNS,
+        patience: float = 50,
+        **record: Any,
+    ) -> str:
         file = tmp_path / adapt_start.FILE
         if content is not None:
             file.write_text(content)
         staged = {"bundle": str(tmp_path), "spool": str(tmp_path) if shared else "", "beside": str(file)}
-        answers: list[bool] = []
+        answers: list[str] = []
 
-        def done(refused: bool) -> None:
+        def done(refused: str) -> None:
             answers.append(refused)
             loop.stop()
 
-        filled = {"job": 1, "srun": [script(srun, "srun")], "job_bundle": str(tmp_path), "staged": staged, **record}
-        refusal.find(loop, filled, {"PATH": os.defpath}, done, patience)
+        filled = {
+            "job": 1,
+            "nodes": "node1",
+            "srun": [script(srun, "srun")],
+            "job_bundle": str(tmp_path),
+            "staged": staged,
+            **record,
+        }
+        refusal.find(loop, filled, {"PATH": os.defpath}, status, done, patience)
         if not answers:
             loop.run()
         return answers[0]
@@ -75,24 +88,37 @@ def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Iterator[Ca
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize(("content", "refused"), [("x", True), ("", False), (None, False)])
 def test_it_was_refused_when_the_file_is_as_it_was(
-    found: Callable[..., bool], content: str | None, refused: bool, shared: bool
+    found: Callable[..., str], content: str | None, refused: bool, shared: bool
 ) -> None:
-    assert found(content, shared=shared) is refused
+    assert bool(found(content, shared=shared)) is refused
+
+
+def test_nodes_are_not_asked_about_a_success(found: Callable[..., str]) -> None:
+    assert found("x", status=0, shared=True)
+    assert not found("x", status=0, shared=False)
 
 
 @pytest.mark.parametrize("record", [{"staged": {}}, {"staged": None}, {"job_bundle": "/the/sites/own"}])
 def test_of_a_bundle_that_has_no_such_file_nothing_is_concluded(
-    found: Callable[..., bool], record: dict[str, Any]
+    found: Callable[..., str], record: dict[str, Any]
 ) -> None:
-    assert found("x", **record) is False
+    assert found("x", **record) == ""
 
 
-def test_nor_when_the_node_cannot_be_asked(found: Callable[..., bool]) -> None:
-    assert found("x", srun="exit 1") is False
+@pytest.mark.parametrize("files", [["slurm.conf"], ["slurm.conf", "oci.conf"], []])
+def test_a_node_without_oci_conf_is_named(found: Callable[..., str], tmp_path: Path, files: list[str]) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    said = found("x", status=0, srun=f"export SLURMD_NODENAME=node1 SLURM_CONF={tmp_path}/slurm.conf; {RUNS}")
+    assert said.startswith(f"node1 has no {tmp_path}/oci.conf: " if len(files) == 1 else "the container's process was")
 
 
-def test_nor_when_the_node_does_not_answer(found: Callable[..., bool], tmp_path: Path) -> None:
+def test_nor_when_the_node_cannot_be_asked(found: Callable[..., str]) -> None:
+    assert found("x", srun="exit 1") == ""
+
+
+def test_nor_when_the_node_does_not_answer(found: Callable[..., str], tmp_path: Path) -> None:
     waits = f"timeout 30 sh -c 'until [ -e {tmp_path}/now ]; do sleep 0.05; done'"
-    assert found("x", srun=waits, patience=0.1) is False
+    assert found("x", srun=waits, patience=0.1) == ""
     (tmp_path / "now").touch()
     os.wait()

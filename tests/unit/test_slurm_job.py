@@ -227,15 +227,74 @@ def test_switches_that_are_off_are_not_sruns() -> None:
 
 
 def test_the_document_has_the_tables_rows() -> None:
-    rows = re.findall(r"^\| `SCRUN_(\w+)` \| `--([\w-]+)` \| (.*?) \|", DOCUMENT.read_text(), re.MULTILINE)
-    assert rows == [(row.name, row.option, row.help.replace("|", "\\|")) for row in variables.TABLE]
+    pattern = r"^\| `SCRUN_(\w+)` \| `--([\w-]+)` \| (.*?) \| [\w, ]+ \| (\w+) \|$"
+    rows = re.findall(pattern, DOCUMENT.read_text(), re.MULTILINE)
+    assert rows == [(row.name, row.option, row.help.replace("|", "\\|"), row.who) for row in variables.TABLE]
 
 
 def test_scruns_own_variables_of_the_document_are_known_to_be_no_slips() -> None:
     document = DOCUMENT.read_text()
     named = set(re.findall(r"`SCRUN_(\w+)`", document[document.index("## scrun itself") :]))
-    assert {"CREATE_TIMEOUT", "RESOURCES", "LUA"} <= named
-    assert named <= set(variables.OWN)
+    assert named == set(variables.OWN)
+    who = dict(re.findall(r"^\| `SCRUN_(\w+)`.* \| (\w+) \|$", document, re.MULTILINE))
+    assert {name: who.get(name, variables.CALLER) for name in variables.OWN} == variables.OWN
+
+
+# Everything that names a program, a file or a directory of a host, or hides something from the caller or the site.
+OF_THE_CALLER = {
+    *("ACCTG_FREQ", "BURST_BUFFER", "EPILOG", "OPEN_MODE", "PROLOG", "REMOTE_CWD", "SLURMD_DEBUG", "TASK_EPILOG"),
+    *("TASK_PROLOG", "THREADS", "WORKING_DIR", "DEBUG", "FILE_DEBUG", "LUA", "STDERR_DEBUG", "SYSLOG_DEBUG"),
+}
+NAMES = [row.name for row in variables.TABLE] + [*variables.OWN]
+
+
+def test_the_list_of_what_only_the_caller_may_set() -> None:
+    assert {name for name in NAMES if variables.who_may_set(name) == variables.CALLER} == OF_THE_CALLER
+    assert {variables.who_may_set(name) for name in NAMES} == {variables.CALLER, variables.ANYBODY}
+    assert variables.who_may_set("PARTITON") == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_container_sets_what_anybody_may_and_no_more(name: str) -> None:
+    called, value = f"SCRUN_{name}", SAMPLES.get(name, "1")
+    if variables.who_may_set(name) == variables.ANYBODY:
+        if name in variables.BY_NAME:
+            callers = job.request({called: value}, {})
+            containers = job.request({}, {called: value})
+            assert (callers.job, callers.step) == (containers.job, containers.step)
+        return
+    refusal = rf"^{called} is set in the container's environment: only .* may set {called}: "
+    with pytest.raises(UsageError, match=refusal):
+        job.request({}, {called: value})
+    with pytest.raises(UsageError, match=refusal):
+        job.request({called: "another"}, {called: value})
+    callers, nobodys = job.request({called: value}, {}), job.request({}, {})
+    handed_on = job.request({called: value}, {called: value})
+    assert (handed_on.job, handed_on.step) == (callers.job, callers.step)
+    taken_back = job.request({}, {called: ""})
+    assert (taken_back.job, taken_back.step) == (nobodys.job, nobodys.step)
+
+
+@pytest.mark.parametrize("row", variables.TABLE, ids=lambda row: row.name)
+def test_annotations_set_what_anybody_may_and_no_more(row: variables.Variable) -> None:
+    value = SAMPLES.get(row.name, "1")
+    for word in (row.option, row.name.lower(), row.name.lower().replace("_", "-")):
+        name = variables.of_annotation(f"slurm.{word}")
+        if variables.who_may_set(name) == variables.CALLER:
+            with pytest.raises(
+                UsageError, match=rf"^annotation slurm.{word} is the container's: only .* may set SCRUN_"
+            ):
+                job.request({}, {}, {f"slurm.{word}": value})
+        else:
+            job.request({}, {}, {f"slurm.{word}": value})
+
+
+@pytest.mark.parametrize("value", ["a\nb", "\x1b[2J", "a\0b", "\x7f"])
+def test_a_container_sets_no_control_characters(value: str) -> None:
+    with pytest.raises(UsageError, match=r"^SCRUN_JOB_NAME, .* has control characters in its value: leave them out$"):
+        job.request({}, {"SCRUN_JOB_NAME": value})
+    with pytest.raises(UsageError, match=r"^annotation slurm\.job-name, .* has control characters"):
+        job.request({}, {}, {"slurm.job-name": value})
 
 
 SHARED = SharedJob(7, "host", "network", {"PARTITION": "short", "CPUS_PER_TASK": "4"}, {"SLURM_JOB_NAME": "scrun"})
@@ -254,7 +313,7 @@ def test_a_shared_job_is_used_by_one_task_whatever_the_caller_says_of_jobs() -> 
 
 
 def test_in_a_shared_job_what_is_a_steps_counts() -> None:
-    found = job.request({"SCRUN_LABELIO": "1"}, {"SCRUN_OPEN_MODE": "append"}, shared=SHARED)
+    found = job.request({"SCRUN_OPEN_MODE": "append"}, {"SCRUN_LABELIO": "1"}, shared=SHARED)
     assert found.shares
     assert {"SLURM_LABELIO", "SLURM_OPEN_MODE"} < found.step.keys()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scrun.errors import StagingError
+from scrun.staging.filesystems import LOCAL_TYPES
 from scrun.staging.mountinfo import MountTable, Visibility
 from scrun.staging.options import Options
 
@@ -101,13 +102,17 @@ def test_mount_tables_tell_what_others_see(path: str, private: bool, shared: boo
     assert (visibility.is_private(path), visibility.is_shared(path)) == (private, shared)
 
 
-def test_local_mount_under_a_shared_path_is_not_shared() -> None:
-    table = (
-        ONE + b"23 21 0:50 / /home/docker/merged rw - overlay overlay rw\n24 21 0:51 / /home/bob rw - nfs4 s:/bob rw\n"
-    )
+@pytest.mark.parametrize("fstype", sorted(LOCAL_TYPES))
+def test_local_mount_under_a_shared_path_is_not_shared(fstype: str) -> None:
+    local = f"23 21 0:50 / /home/docker/merged rw - {fstype} some rw\n".encode()
+    table = ONE + local + b"24 21 0:51 / /home/bob rw - nfs4 s:/bob rw\n"
     visibility = Visibility(("/home",), MountTable(table), MountTable(table))
     assert not visibility.is_shared("/home/docker/merged/x")
     assert visibility.is_shared("/home/bob/x"), "an automounted home"
+
+
+def test_an_image_file_that_is_mounted_is_local() -> None:
+    assert {"squashfs", "erofs", "overlay", "tmpfs"} <= LOCAL_TYPES
 
 
 def test_unreadable_mount_table_decides_nothing() -> None:

@@ -99,13 +99,52 @@ def test_node_that_does_not_see_it_decides_for_all(tmp_path: Path, bundle: Path)
     assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
 
 
-def test_declared_path_needs_no_probe(tmp_path: Path, bundle: Path) -> None:
+def test_of_a_declared_path_nodes_are_asked_only_once_whether_they_run_containers(tmp_path: Path, bundle: Path) -> None:
     step = FakeStep(tmp_path)
-    staged = stage_in(
-        make_container(bundle, step), step, adapt=as_it_is, log=Notes(), options={"shared": [str(tmp_path)]}
-    )
-    assert staged.bundle == f"{bundle}/.scrun-web"
-    assert step.started == []
+    container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
+    for _ in range(2):
+        staged = stage_in(container, step, adapt=as_it_is, log=Notes(), options={"shared": [str(tmp_path)]})
+        assert staged.bundle == f"{bundle}/.scrun-web"
+        assert len(step.started) == 1
+
+
+class Bare(FakeStep):
+    """One of whose nodes has Slurm's configuration, but no oci.conf."""
+
+    def __init__(self, scratch: Path, *arguments: Any, **options: Any) -> None:
+        super().__init__(scratch, ["node1", "node2"], *arguments, **options)
+        self.conf = scratch / "conf"
+        self.conf.mkdir()
+        (self.conf / "slurm.conf").touch()
+        self.bare = "node2"
+
+    def _command(self, node: str, argv: Any) -> list[str]:
+        conf = [f"SLURM_CONF={self.conf}/slurm.conf"] if node == self.bare else []
+        return super()._command(node, ["env", *conf, *argv])
+
+
+@pytest.mark.parametrize("options", [{}, {"shared": "all"}, {"remember": 0}])
+def test_a_node_without_oci_conf_gets_no_container(tmp_path: Path, bundle: Path, options: dict[str, Any]) -> None:
+    step = Bare(tmp_path)
+    container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
+    if "shared" in options:
+        options = {"shared": [str(tmp_path)]}
+    with pytest.raises(StagingError, match=f"^node2 has no {step.conf}/oci.conf: .*SCRUN_JOB_NODELIST"):
+        stage_in(container, step, adapt=as_it_is, log=Notes(), options=options)
+    assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
+    (step.conf / "oci.conf").touch()
+    stage_in(container, step, adapt=as_it_is, log=Notes(), options=options)
+
+
+def test_nothing_is_carried_to_a_node_that_lost_its_oci_conf(tmp_path: Path, bundle: Path) -> None:
+    step = Bare(tmp_path, hidden=[bundle])
+    step.bare = ""
+    container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
+    stage_in(container, step, adapt=as_it_is, log=Notes())
+    step.bare = "node2"
+    with pytest.raises(StagingError, match=f"^node2 has no {step.conf}/oci.conf: "):
+        stage_in(container, step, adapt=as_it_is, log=Notes())
+    assert not os.path.exists(tmp_path / "memory"), "the nodes are asked again"
 
 
 def test_link_out_of_a_declared_path_is_not_taken_as_shared(tmp_path: Path, bundle: Path) -> None:

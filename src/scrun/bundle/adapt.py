@@ -11,7 +11,7 @@ on Linux 6.18.
 
 from __future__ import annotations
 
-from scrun.bundle import adapt_gpus, adapt_mounts, adapt_namespaces, adapt_process
+from scrun.bundle import adapt_gpus, adapt_mounts, adapt_namespaces, adapt_privilege, adapt_process
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def adapt(
     keep_user: bool = True,
     gpus: Sequence[int] = (),
     nodes_network: bool | None = None,
+    engine: Config | None = None,
 ) -> Config:
     """A copy of a checked config for a job of user ``uid`` and group ``gid`` (0 and 0 when the job is root's).
 
@@ -39,7 +40,8 @@ def adapt(
     ``nodes_network`` says whether a container that asks for a network namespace uses its node's network, or none; by
     default a new namespace stays new, and one that it was to join becomes the node's.
 
-    ``gpus`` are the numbers of those that the job was given, where the config names some.
+    ``gpus`` are the numbers of those that the job was given, where the config names some. ``engine`` is the config as
+    the engine wrote it, where ``config`` was adapted once already.
 
     Adapting twice changes nothing more. ``config`` itself is left as it is.
     """
@@ -53,6 +55,8 @@ def adapt(
         for line in rule(adapted):
             note(line)
     if uid == 0:
+        for line in _root(adapted, engine or config):
+            note(line)
         return adapted
     for line in adapt_namespaces.map_user(adapted, uid=uid, gid=gid, keep_user=keep_user):
         note(line)
@@ -62,7 +66,13 @@ def adapt(
     return adapted
 
 
-def leave_engine(config: Config, original: Config) -> list[str]:
+def _root(config: Config, engine: Config) -> Iterator[str]:
+    nodes_network = not adapt_namespaces.has_namespace(config, "network")
+    yield from adapt_privilege.capabilities(config["process"], engine, nodes_network=nodes_network)
+    yield from adapt_privilege.bound_devices(config, engine)
+
+
+def leave_engine(config: Config, original: Config, *, uid: int) -> list[str]:
     """For a bundle that the site's script made: change ``config`` where it still has the engine's own things.
 
     What the script wrote is its business, but a namespace of the login node can't be joined, nor a hook or a label of
@@ -93,6 +103,9 @@ def leave_engine(config: Config, original: Config) -> list[str]:
         if label and config.get(part, {}).get(key) == label:
             del config[part][key]
             notes.append(f"{part}.{key} {label} left out: it is known on the machine of the engine only")
+    if uid == 0 and "process" in config:
+        nodes_network = not adapt_namespaces.has_namespace(config, "network")
+        notes += adapt_privilege.capabilities(config["process"], original, nodes_network=nodes_network)
     return notes
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from scrun.bundle.adapt_namespaces import container_ids, has_namespace
+from scrun.mount import is_bind
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _bound_devices(config: Config) -> Iterator[str]:
     kept = []
     for mount in config.get("mounts", []):
         path = mount["destination"]
-        if not _is_bind(mount) or mount.get("source") != path or not path.startswith("/dev/"):
+        if not is_bind(mount) or mount.get("source") != path or not path.startswith("/dev/"):
             kept.append(mount)
         elif path in _DEFAULT_DEVICES:
             yield f"device {path} left to the node's runtime, which always makes it"
@@ -119,7 +120,7 @@ def _place(device: dict[str, Any]) -> str:
 def _shared_memory(config: Config) -> Iterator[str]:
     # podman binds a tmpfs that it made on the login node. /dev/shm itself (--ipc=host) is the node's, and stays.
     for mount in config.get("mounts", []):
-        if mount["destination"] == _SHM and _is_bind(mount) and mount.get("source") != _SHM:
+        if mount["destination"] == _SHM and is_bind(mount) and mount.get("source") != _SHM:
             size = _chosen_size(mount.get("source", ""))
             options = [*_PRIVATE_SHM, *([f"size={size}"] if size else [])]
             mount |= {"type": "tmpfs", "source": "shm", "options": options}
@@ -150,7 +151,7 @@ def _owner_options(config: Config) -> Iterator[str]:
     # EINVAL for an id that isn't mapped: every engine writes gid=5 (tty) for /dev/pts.
     uid, gid = container_ids(config)
     for mount in config.get("mounts", []):
-        if _is_bind(mount):
+        if is_bind(mount):
             continue
         for option in list(mount.get("options", [])):
             name, _, value = option.partition("=")
@@ -182,11 +183,6 @@ def _bind_recursively(mount: Mount, source: str) -> None:
     # Recursively, because what is mounted below is locked to it in another user namespace (mount_namespaces(7)).
     options = [option for option in mount.get("options", []) if option not in ("bind", "rbind")]
     mount |= {"type": "bind", "source": source, "options": ["rbind", *options]}
-
-
-def _is_bind(mount: Mount) -> bool:
-    options = mount.get("options", [])
-    return mount.get("type") == "bind" or "bind" in options or "rbind" in options
 
 
 def _is_privileged(config: Config) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scrun.bundle import adapt_process, config
+from scrun.bundle import adapt_privilege, adapt_process, config
 from scrun.errors import BundleError, UsageError
 
 TYPE_CHECKING = False
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Process = dict[str, Any]
+    Config = dict[str, Any]
 
 _CAPABILITY_SETS = ("bounding", "effective", "permitted")
 
@@ -74,23 +75,35 @@ def from_words(
 
 
 def adapted(
-    process: Process, container: Process, *, uid: int, note: Callable[[str], None], keep_user: bool = True
+    process: Process,
+    engine: Config,
+    *,
+    uid: int,
+    note: Callable[[str], None],
+    keep_user: bool = True,
+    nodes_network: bool = False,
 ) -> Process:
     """A copy that the node's runtime can run in a container that :mod:`scrun.bundle.adapt` made fit for it.
 
     Args:
         process: the further process, checked.
-        container: the container's own, as the engine wrote it.
+        engine: the container's config, as the engine wrote it.
         uid: the job's user.
         note: is called with one line for each thing that was changed.
         keep_user: as it was for the container.
+        nodes_network: whether the container uses its node's network, or may do so.
     """
     made = dict(process)
     for key in ("apparmorProfile", "selinuxLabel"):
         if label := made.pop(key, ""):
             note(f"process.{key} {label} left out: it is known on the machine of the engine only")
     if uid == 0:
+        if "capabilities" in made:
+            made["capabilities"] = dict(made["capabilities"])
+        for line in adapt_privilege.capabilities(made, engine, nodes_network=nodes_network):
+            note(line)
         return made
+    container = engine["process"]
     mapped = container.get("user", {}) if keep_user else {}
     there = {"uid": mapped.get("uid", 0), "gid": mapped.get("gid", 0)}
     asked = made.get("user", {})

@@ -13,6 +13,7 @@ import os
 import stat
 
 from scrun.errors import ExecutableNotFound, ExecutableNotPermitted
+from scrun.mount import is_bind
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
@@ -149,8 +150,7 @@ class _Tree:
 
 
 def _bind_source(mount: dict[str, Any], bundle: str, sources: Mapping[str, str]) -> str | None:
-    options = mount.get("options", [])
-    if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
+    if not is_bind(mount):
         return None
     source = mount.get("source", "")
     # The source itself is a path of this host, so its links are too; below it they are the container's.

@@ -245,19 +245,18 @@ class Anchor:
     def _step_ended(self, exit_status: int) -> None:
         """The container's process has ended, or was never run; the status alone doesn't tell."""
 
-        def found(refused: bool) -> None:
+        def found(refused: str) -> None:
             if refused and self._forced is None:
                 self._forget_what_is_known()
-                nodes = self.record["nodes"]
-                self.say(f"the container's process was not run: what the runtime of {nodes} said is above")
+                self.say(refused)
             self._finish((NOT_RUN if refused else exit_status) if self._forced is None else self._forced)
 
-        if self._forced is None and self.record.get("started") and 0 < exit_status < 128:
+        if self._forced is None and self.record.get("started") and exit_status < 128:
             from scrun.lifecycle import refusal
 
-            refusal.find(self.loop, self.record, self.plan["environment"], found)
+            refusal.find(self.loop, self.record, self.plan["environment"], exit_status, found)
         else:
-            found(False)
+            found("")
 
     def _forget_what_is_known(self) -> None:
         """Perhaps the node doesn't see what it did."""

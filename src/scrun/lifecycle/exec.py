@@ -10,7 +10,7 @@ import signal
 import time
 
 from scrun.errors import BundleError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import exec_script, node, status, wire
+from scrun.lifecycle import exec_script, network, node, status, wire
 from scrun.lifecycle.console import open_terminal
 from scrun.lifecycle.pid_file import write_pid_file
 from scrun.slurm import srun
@@ -148,7 +148,13 @@ def _order(
 
     record = container.record
     keep_user = record["runtime"]["kind"] == "crun"
-    made = exec_process.adapted(process, config["process"], uid=record["uid"], note=note, keep_user=keep_user)
+    made = exec_process.adapted(
+        *(process, config),
+        uid=record["uid"],
+        note=note,
+        keep_user=keep_user,
+        nodes_network=record.get("network") in (network.NODE, network.LATER),
+    )
     env = made.pop("env", [])
     where = _node(record, wanted or dict(entry.partition("=")[::2] for entry in env).get(NODE, ""))
     said, missing = exec_process.differs(env, config["process"].get("env", ()))

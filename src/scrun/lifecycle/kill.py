@@ -30,6 +30,7 @@ _PATIENCE = 5.0  # seconds that the node's runtime has for SIGKILL
 _THAW = 0.5  # seconds until what is frozen, and not only stopped, must go on to die (a cgroup v1 freezer)
 _MISSED = "scrun-missed"
 _GONE = ("not running", "no such process", "does not exist", "No such file")
+_END_IS_HEARD = 50  # tries, as above: srun tells of a process's end later than the node's runtime knows it
 
 
 def run(container: Container, number: int) -> None:
@@ -96,7 +97,7 @@ def _deliver_on_node(anchor: Anchor, number: int, answer: Answer, tries: int = _
             # A container that ended meanwhile took the signal or didn't need it; its job's end cut the step short.
             answer({"sent": number})
         elif anchor.record["tasks"] == 1 and any(word in said for word in _GONE):
-            answer(wire.failure(WrongStatus(f"cannot kill container {container!r}: container not running")))
+            _answer_at_the_end(anchor, number, answer)
         else:
             answer(wire.failure(NodeRuntimeError(f"signal {number} did not reach container {container!r}: {said}")))
 
@@ -108,6 +109,19 @@ def _deliver_on_node(anchor: Anchor, number: int, answer: Answer, tries: int = _
         send_on_node(anchor, number, done)
     except ScrunError as error:
         answer(wire.failure(error))
+
+
+def _answer_at_the_end(anchor: Anchor, number: int, answer: Answer, tries: int = _END_IS_HEARD) -> None:
+    """The process has ended, and the container hasn't: a signal counts as sent, as one to a process nobody has reaped.
+
+    The second Ctrl-C at a podman run comes here. An error would have podman end without the container's exit status.
+    """
+    if "exit_status" in anchor.record:
+        answer({"sent": number})
+    elif tries:
+        anchor.loop.after(_PAUSE, lambda: _answer_at_the_end(anchor, number, answer, tries - 1))
+    else:
+        answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
 
 
 def force(anchor: Anchor, step: Step) -> None:

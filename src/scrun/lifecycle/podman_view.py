@@ -21,6 +21,7 @@ import stat
 from scrun import fastjson, log
 from scrun.errors import ScrunError
 from scrun.lifecycle.namespaces import CLONE_NEWNS, unshare
+from scrun.mount import is_bind, is_within, is_within_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def _cover(mounting: Mounting, container: Container, place: str) -> None:
     directory, file_ = (os.open(f"{place}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("elsewhere", "socket"))
     for mount in config.get("mounts") or ():
         destination = os.path.normpath("/" + mount["destination"].lstrip("/"))  # "//" would stay
-        if destination == "/sys" or not _is_within(destination, _KERNELS):
+        if destination == "/sys" or not is_within_any(destination, _KERNELS):
             tree = tree_of_mount(mounting, mount, record["staged"])
             here.append((destination, tree, is_directory(mount, record["staged"])))
     mounting.attach(root, place)
@@ -154,7 +155,7 @@ def _cover(mounting: Mounting, container: Container, place: str) -> None:
         os.chdir("/")
         hidden: list[str] = []
         for destination, tree, is_one in here:
-            if _is_within(destination, hidden):
+            if is_within_any(destination, hidden):
                 continue
             _make_missing(destination, is_directory=is_one)
             if tree < 0:
@@ -186,9 +187,9 @@ def _make_missing(path: str, *, is_directory: bool | None) -> None:
 def tree_of_mount(mounting: Mounting, mount: Mount, staged: dict[str, Any]) -> int:
     """What is mounted there, if it is here as well; otherwise -1."""
     options = mount.get("options") or ()
-    if not _is_bind(mount):
+    if not is_bind(mount):
         return -1
-    if mount["source"] not in staged["seen"] and not _is_within(mount["source"], [staged["spool"]]):
+    if mount["source"] not in staged["seen"] and not (staged["spool"] and is_within(mount["source"], staged["spool"])):
         return -1
     read_only = bool({"ro", "rro"} & set(options))
     try:
@@ -199,7 +200,7 @@ def tree_of_mount(mounting: Mounting, mount: Mount, staged: dict[str, Any]) -> i
 
 def is_directory(mount: Mount, staged: dict[str, Any]) -> bool | None:
     """Whether a directory is mounted there; None where that isn't known here, as the source is the node's own."""
-    if not _is_bind(mount):
+    if not is_bind(mount):
         return True
     for name, _source, is_one, _writable in staged["parts"]:
         if mount["source"].endswith(f"/{staged['node_name']}/{name}"):
@@ -208,11 +209,3 @@ def is_directory(mount: Mount, staged: dict[str, Any]) -> bool | None:
         return stat.S_ISDIR(os.stat(mount["source"]).st_mode)
     except OSError:
         return None
-
-
-def _is_bind(mount: Mount) -> bool:
-    return mount.get("type") == "bind" or bool({"bind", "rbind"} & set(mount.get("options") or ()))
-
-
-def _is_within(path: str, tops: list[str] | tuple[str, ...]) -> bool:
-    return any(path == top or path.startswith(f"{top}/") for top in tops)

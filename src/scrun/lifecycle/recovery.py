@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from scrun import log
+from scrun import interrupts, log
 from scrun.errors import ContainerNotFound, DamagedRecord
 from scrun.lifecycle import processes, status
 from scrun.lifecycle.container import JOB
@@ -44,7 +44,7 @@ def end(container: Container) -> None:
         stage_out.give_up(record)
         record["stage_out_owed"] = False
     if record.get("job_owned") and not record.get("released"):
-        _restore_environment(record["environment"])
+        _prepare_for_slurm(record["environment"])
         from scrun.lifecycle.work import release
         from scrun.slurm import control
 
@@ -52,7 +52,7 @@ def end(container: Container) -> None:
         control.cancel(record["job"])
         record["released"] = True
     elif not record.get("job_owned") and record.get("job") and _has_a_step(record):
-        _restore_environment(record["environment"])
+        _prepare_for_slurm(record["environment"])
         from scrun.slurm import control
 
         control.cancel_step(record["job"], int(record["step"]))
@@ -78,6 +78,7 @@ def _has_a_step(record: dict[str, Any]) -> bool:
     return record["status"] in (status.RUNNING, status.PAUSED) and bool(record.get("step"))
 
 
-def _restore_environment(variables: dict[str, str]) -> None:
-    """What create was called with: podman's delete gets no PATH, HOME or SLURM_CONF."""
+def _prepare_for_slurm(variables: dict[str, str]) -> None:
+    """Have what create was called with: podman's delete gets no PATH, HOME or SLURM_CONF. A person may interrupt it."""
     os.environ.update(variables)
+    interrupts.let_through()  # libslurm waits a minute for a slurmctld that is down

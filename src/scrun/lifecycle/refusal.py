@@ -6,6 +6,7 @@ import shlex
 
 from scrun.errors import ScrunError
 from scrun.lifecycle import node
+from scrun.staging.nodes import LACKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,12 +19,26 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 10.0  # seconds
+_BARE = "scrun-bare"
+_SCRIPT = rf"""
+[ -s @FILE@ ] && [ -w @FILE@ ] || exit 1
+{LACKS}
+[ -z "$lacks" ] || echo "{_BARE} $SLURMD_NODENAME $lacks"
+"""
 
 
 def find(
-    loop: Loop, record: Record, environment: dict[str, str], done: Callable[[bool], None], patience: float = _PATIENCE
+    loop: Loop,
+    record: Record,
+    environment: dict[str, str],
+    exit_status: int,
+    done: Callable[[str], None],
+    patience: float = _PATIENCE,
 ) -> None:
-    """Look whether no task's process was run; ``done`` is told, at once where the login host can see it.
+    """Look whether no task's process was run; ``done`` is told why, or "" when one was.
+
+    The login host mostly sees it at once. Where it doesn't, and the exit status is 0, nobody is asked: what was carried
+    has its node's directory looked at when the changes come back.
 
     Without a doubt only: the hook may have been unable to say so, on a file system that the node can't write to. A
     step asks that, on the nodes; where it can't be asked, or takes more seconds than ``patience``, the process was run.
@@ -31,26 +46,38 @@ def find(
     staged = record.get("staged") or {}
     file = staged.get("beside", "")
     if not file or record["job_bundle"] != staged["bundle"] or (staged.get("spool") and not _has_content(file)):
-        done(False)
+        done("")
+        return
+    if not exit_status and not staged.get("spool"):
+        done("")
         return
 
-    answers: list[bool] = []
+    answers: list[str] = []
 
-    def answer(refused: bool) -> None:
-        answers.append(refused)
+    def answer(why: str) -> None:
+        answers.append(why)
         if len(answers) == 1:
             loop.forget(timer)
-            done(refused)
+            done(why)
 
-    timer = loop.after(patience, lambda: answer(False))
-    file = shlex.quote(file)
+    timer = loop.after(patience, lambda: answer(""))
+    script = _SCRIPT.replace("@FILE@", shlex.quote(file))
     try:
         node.start(
-            *(loop, node.argv(record, f"[ -s {file} ] && [ -w {file} ]"), environment),
-            lambda exit_status, _said: answer(exit_status == 0),
+            *(loop, node.argv(record, script), environment),
+            lambda status, said: answer(_why(record["nodes"], said) if status == 0 else ""),
         )
     except (ScrunError, OSError):
-        answer(False)
+        answer("")
+
+
+def _why(nodes: str, said: str) -> str:
+    for line in said.splitlines():
+        mark, _, words = line.partition(" ")
+        if mark == _BARE:
+            where, _, file = words.partition(" ")
+            return f"{where} has no {file}: it has run the program on the node itself and not in a container"
+    return f"the container's process was not run: what the runtime of {nodes} said is above"
 
 
 def _has_content(file: str) -> bool:

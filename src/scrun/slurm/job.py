@@ -1,14 +1,25 @@
 """The job that a container asks for, or the one that it runs in: scrun(1)'s variables, from wherever they were given.
 
 In an environment of the caller's or of the container's, among the container's annotations, or in docker's own words
-(:mod:`scrun.slurm.resources`). What each means is in :mod:`scrun.slurm.variables`.
+(:mod:`scrun.slurm.resources`). What each means, and who may set it, is in :mod:`scrun.slurm.variables`.
 """
 
 from __future__ import annotations
 
 from scrun.errors import UsageError
 from scrun.slurm import bits, job_environment, layout, parsers, resources, shared_job
-from scrun.slurm.variables import ANNOTATION, BY_NAME, OWN, PREFIX, TABLE, Variable, nearest, of_annotation
+from scrun.slurm.variables import (
+    ANNOTATION,
+    BY_NAME,
+    CALLER,
+    GIVEN_TO_HOOKS,
+    PREFIX,
+    TABLE,
+    Variable,
+    nearest,
+    of_annotation,
+    who_may_set,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,11 +99,13 @@ def request(
     anything says otherwise.
 
     Raises:
-        UsageError: a value isn't one, which is named with what is accepted; or two exclude each other.
+        UsageError: a value isn't one, which is named with what is accepted; or two exclude each other; or the container
+            sets what only the caller may.
     """
     notes: list[str] = []
     callers = _over({}, _of_environment(caller, notes))
-    own = _over(_over({}, _of_environment(container, notes)), _of_annotations(annotations or {}, notes))
+    inside = _permitted(_of_environment(container, notes), caller, "set in the container's environment")
+    own = _over(_over({}, inside), _permitted(_of_annotations(annotations or {}, notes), caller, "the container's"))
     given = _over(callers, own)
     existing = container.get("SLURM_JOB_ID") or caller.get("SLURM_JOB_ID")
     if existing or not (shared and _wants_to_share(shared, own, given, notes)):
@@ -152,9 +165,9 @@ def _of_environment(environment: Mapping[str, str], notes: list[str]) -> dict[st
         if not called.startswith(PREFIX):
             continue
         name = called[len(PREFIX) :]
-        if name in BY_NAME or name in OWN:
+        if who_may_set(name):
             found[name] = Given(value, called)
-        elif like := nearest(called):
+        elif name not in GIVEN_TO_HOOKS and (like := nearest(called)):
             notes.append(f"{called} is no variable of scrun's, and has no effect: is it {like}?")
     return found
 
@@ -169,6 +182,28 @@ def _of_annotations(annotations: Mapping[str, str], notes: list[str]) -> dict[st
             hint = f": is it {ANNOTATION}{like[len(PREFIX) :].lower().replace('_', '-')}?" if like else ""
             notes.append(f"annotation {key} is nothing that Slurm can be asked for, and has no effect{hint}")
     return found
+
+
+def _permitted(found: dict[str, Given], caller: Mapping[str, str], where: str) -> dict[str, Given]:
+    """What the container may set of it.
+
+    An empty value takes back what an image has set. One that is the caller's own was handed on (podman's --env-host).
+
+    Raises:
+        UsageError: only the caller may set it, or the value has characters that would reach logs and command lines.
+    """
+    kept = {}
+    for name, given in found.items():
+        if any(character < " " or character == "\x7f" for character in given.value):
+            raise UsageError(f"{given.called}, {where}, has control characters in its value: leave them out")
+        if who_may_set(name) != CALLER:
+            kept[name] = given
+        elif given.value not in ("", caller.get(f"{PREFIX}{name}")):
+            raise UsageError(
+                f"{given.called} is {where}: only the environment of whoever calls scrun or podman, or dockerd's own, "
+                f"may set {PREFIX}{name}: take it out, or set it to nothing"
+            )
+    return kept
 
 
 def _over(lower: dict[str, Given], upper: dict[str, Given]) -> dict[str, Given]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
+from scrun.staging.filesystems import LOCAL_TYPES
 from scrun.staging.mountinfo import MountTable
 
 TYPE_CHECKING = False
@@ -13,27 +14,6 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 else:
     from scrun.record import NamedTuple
-
-# File systems that one running kernel has to itself: by their names in mountinfo, and by statfs(2)'s f_type, which is
-# what stat(1) on a node tells, in the same order.
-_LOCAL = {
-    "ext2": "ef53",
-    "ext3": "ef53",
-    "ext4": "ef53",
-    "xfs": "58465342",
-    "btrfs": "9123683e",
-    "tmpfs": "1021994",
-    "overlay": "794c7630",
-    "squashfs": "73717368",
-    "zfs": "2fc12fc1",
-    "f2fs": "f2f52010",
-    "ramfs": "858458f6",
-    "erofs": "e0f5e1e2",
-    "jfs": "3153464a",
-    "reiserfs": "52654973",
-    "bcachefs": "ca451a4e",
-}
-LOCAL_MAGIC = frozenset(_LOCAL.values())
 
 
 class Facts(NamedTuple):
@@ -66,7 +46,7 @@ def _of(path: str, boot: str, mounts: MountTable | None) -> Facts | None:
     seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
     return Facts(
         boot=boot,
-        is_local=bool(mount and mount.fstype in _LOCAL),
+        is_local=bool(mount and mount.fstype in LOCAL_TYPES),
         names=names,
         device=status.st_dev,
         inode=status.st_ino,

@@ -4,6 +4,8 @@ Remembered are mounts of this host, not paths: a mount that a node has from the 
 there. A node that loses one within the time has lost its users' files as well; the container's step then fails to
 start, with the node's own words, and what was known is forgotten.
 
+That a node runs containers (:mod:`scrun.staging.probe`) is remembered as well.
+
 A disk of this host's that a node was found not to have is remembered too (docker's own directory, mostly).
 """
 
@@ -13,14 +15,19 @@ import os
 import time
 
 from scrun import fastjson, identity
-from scrun.staging.mountinfo import LOCAL_TYPES, MountTable
+from scrun.staging.filesystems import LOCAL_TYPES
+from scrun.staging.mountinfo import MountTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from scrun.staging.children import Interruption
+    from scrun.staging.model import Step
+
 SECONDS = 600
 _OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from us"
+_RUNS = "runs containers"
 _IN_MEMORY = ("overlay", "tmpfs", "ramfs")  # as mounts they are their host's alone
 NAME = ".seen-by-nodes.json"  # in the user's own root directory; no container's id begins with a dot
 
@@ -30,14 +37,16 @@ class Known:
 
     def __init__(self, path: str, mounts: MountTable | None, seconds: int = SECONDS) -> None:
         self._path, self._mounts, self._seconds = path, mounts, seconds
-        self._seen: dict[str, int] = {}
+        self._seen = self._read()
+
+    def _read(self) -> dict[str, int]:
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            with open(self._path, encoding="utf-8", errors="surrogateescape") as file:
                 read = fastjson.loads(file.read())
             now = int(time.time())
-            self._seen = {key: when for key, when in read.items() if 0 <= now - when < seconds}
+            return {key: when for key, when in read.items() if 0 <= now - when < self._seconds}
         except (OSError, ValueError, AttributeError, TypeError):
-            pass  # nothing known yet, or nothing to be made of it
+            return {}  # nothing known yet, or nothing to be made of it
 
     def says(self, path: str, nodes: Sequence[str]) -> bool:
         """Whether all the nodes were found to have the mount that the path is on."""
@@ -65,6 +74,14 @@ class Known:
                     fresh[f"{node} {_LACKS} {mount}"] = now
         self._add(fresh)
 
+    def run_containers(self, nodes: Sequence[str]) -> bool:
+        """Whether all the nodes were found to run containers."""
+        return all(f"{node} {_RUNS}" in self._seen for node in nodes)
+
+    def learn_run_containers(self, nodes: Sequence[str]) -> None:
+        """Remember that these nodes run containers."""
+        self._add(dict.fromkeys((f"{node} {_RUNS}" for node in nodes), int(time.time())))
+
     def is_cut_off(self, nodes: Sequence[str]) -> bool:
         """Whether some node's connections to this host were dropped on their way, which takes seconds to see."""
         return any(f"{node} {_SILENT}" in self._seen for node in nodes)
@@ -76,10 +93,11 @@ class Known:
     def _add(self, fresh: dict[str, int]) -> None:
         if not fresh or not self._seconds or not self._path:
             return
+        self._seen = self._read() | fresh  # others learn as well
         temporary = f"{self._path}.{os.getpid()}"
         try:
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-                file.write(fastjson.dumps(self._seen | fresh))
+                file.write(fastjson.dumps(self._seen))
             os.rename(temporary, self._path)
         except OSError:
             pass  # then the next container asks again
@@ -97,6 +115,19 @@ class Known:
     def _mount(self, path: str) -> str:
         mount = self._mounts.covering(os.path.realpath(path)) if self._mounts else None
         return f"{mount.device} {mount.root} {mount.point} {mount.fstype}" if mount else ""
+
+
+def require_containers(step: Step, known: Known, interruption: Interruption | None = None) -> None:
+    """Ask the nodes whether they run containers, unless that is known.
+
+    Raises:
+        StagingError: one of them doesn't, or didn't answer.
+    """
+    if not known.run_containers(step.nodes):
+        from scrun.staging.probe import probe
+
+        probe(step, (), interruption)
+        known.learn_run_containers(step.nodes)
 
 
 def memory() -> str:

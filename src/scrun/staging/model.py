@@ -67,6 +67,8 @@ class Container(NamedTuple):
     memory: str = ""  # the file that remembers what nodes see; "" when nothing is to be remembered
     images: str = ""  # a directory for listings of what was carried; "" when nodes aren't to cache anything
     overlay: bool = False  # whether the nodes' runtime mounts an overlay as a root filesystem: crun does
+    devices: bool = False  # whether device nodes of the root filesystem and of volumes are of use: root's, privileged
+    fence: bool = False  # whether the nodes' runtime would open them otherwise, and mounts a root filesystem without
     node_dir: str = "/tmp"  # noqa: S108  nodes.py refuses what another user may have put there
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import stat
 
+from scrun.mount import is_bind
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +27,7 @@ def make_missing(config: dict[str, Any], rootfs: str) -> None:
     """
     before: list[str] = []
     for mount in config.get("mounts") or ():
-        if is_within(mount["destination"], before):
+        if is_below(mount["destination"], before):
             continue
         before.append(mount["destination"])
         try:
@@ -34,7 +36,7 @@ def make_missing(config: dict[str, Any], rootfs: str) -> None:
             continue
 
 
-def is_within(place: str, destinations: Iterable[str]) -> bool:
+def is_below(place: str, destinations: Iterable[str]) -> bool:
     """Whether the place is below one of these, the root directory apart."""
     return any(place.startswith(destination.rstrip("/") + "/") for destination in destinations if destination != "/")
 
@@ -47,10 +49,7 @@ def is_needed() -> bool:
 
 
 def _binds_a_file(mount: dict[str, Any]) -> bool:
-    options = mount.get("options") or ()
-    if mount.get("type") != "bind" and "bind" not in options and "rbind" not in options:
-        return False
-    return not stat.S_ISDIR(os.stat(mount["source"]).st_mode)
+    return is_bind(mount) and not stat.S_ISDIR(os.stat(mount["source"]).st_mode)
 
 
 def _make(rootfs: str, destination: str, *, is_file: bool) -> None:

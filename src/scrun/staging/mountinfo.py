@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 
+from scrun.mount import is_within
+from scrun.staging.filesystems import LOCAL_TYPES
+
 TYPE_CHECKING = False  # importing typing would double what this costs (scrun.record)
 if TYPE_CHECKING:
     from typing import NamedTuple
@@ -45,7 +48,7 @@ class MountTable:
         best = None
         for mount in self._mounts:
             # Of two on the same point the later one hides the earlier.
-            if within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            if is_within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
                 best = mount
         return best
 
@@ -70,7 +73,7 @@ class Visibility:
         real = os.path.realpath(path)
         for given, top in self._shared:
             # The nodes are handed the path as it is written, so that has to lie under the shared one as well.
-            if within(path, given) and within(real, top):
+            if is_within(path, given) and is_within(real, top):
                 return not self.is_private(path) and not self._is_local_mount(real, top)
         return False
 
@@ -85,18 +88,8 @@ class Visibility:
         mount, above = self._ours.covering(path), self._ours.covering(top)
         if mount is None or above is None:
             return True
+        # Anything else below a shared path (NFS under an automounter, say) is taken as shared.
         return mount.device != above.device and mount.fstype in LOCAL_TYPES
-
-
-# What one host alone can mount. Anything else below a shared path (NFS under an automounter, say) is taken as shared.
-LOCAL_TYPES = frozenset(
-    {"overlay", "fuse.fuse-overlayfs", "tmpfs", "ramfs", "ext4", "ext3", "ext2", "xfs", "btrfs", "zfs"}
-)
-
-
-def within(path: str, top: str) -> bool:
-    """Whether ``path`` is ``top`` or lies below it, as written."""
-    return path == top or path.startswith(top.rstrip("/") + "/")
 
 
 def _location(table: MountTable, path: str) -> tuple[str, str] | None:

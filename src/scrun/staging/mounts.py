@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from scrun.staging.mountinfo import within
+from scrun.mount import is_bind, is_within_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,12 +47,11 @@ def binds(config: dict[str, Any], bundle: str, on_nodes: Sequence[str]) -> list[
     """
     found = []
     for mount in config.get("mounts") or []:
-        options = mount.get("options") or []
-        if mount.get("type") != "bind" and not {"bind", "rbind"} & set(options):
+        if not is_bind(mount):
             continue
         # runtime-spec, config.md, mounts: "relative to the bundle" where it isn't absolute.
         source = os.path.normpath(os.path.join(bundle, mount.get("source", "")))
-        if any(within(source, top) for top in (*_NODES_OWN, *on_nodes)):
+        if is_within_any(source, (*_NODES_OWN, *on_nodes)):
             continue
         try:
             status = os.stat(source)

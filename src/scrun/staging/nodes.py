@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from scrun.staging.children import Child, Interruption
     from scrun.staging.model import Container, Step
 
+# The file without which slurmd runs a container's program on the node itself, into $lacks where the node has none. In
+# every task SLURM_CONF is slurmd's own; where that is hidden from the job's user nothing is known.
+LACKS = r"""
+lacks=
+[ ! -e "$SLURM_CONF" ] || [ -e "${SLURM_CONF%/*}/oci.conf" ] || lacks=${SLURM_CONF%/*}/oci.conf
+"""
+
 # Arguments: NODE_DIR, the name two levels below it, and each script's own. One line on stdout says how it went, short
 # enough that srun doesn't cut it. `drop` also removes what a container has made unwritable; rm and chmod -R follow no
 # links, and rm stays on the filesystem. Each program that is started takes a millisecond, and somebody waits for it:
@@ -211,9 +218,20 @@ def renew(step: Step, parent: str, name: str, files: Mapping[str, bytes]) -> Non
             check(child, child.process.wait(), step.nodes)
 
 
+def runs_none(node: str, file: str) -> str:
+    """What is said of a node that lacks the file (:data:`LACKS`)."""
+    return (
+        f"{node} has no {file}: without it slurmd runs the program on the node itself and not in a container: "
+        "give the node that file, or name other nodes (SCRUN_JOB_NODELIST)"
+    )
+
+
 def complaints(child: Child) -> list[str]:
     """What nodes have refused so far."""
-    return [f"{host}: {what[4:]}" for host, what in answers(child).items() if what.startswith("bad ")]
+    said = answers(child).items()
+    return [f"{host}: {what[4:]}" for host, what in said if what.startswith("bad ")] + [
+        runs_none(host, what[5:]) for host, what in said if what.startswith("bare ")
+    ]
 
 
 def check(child: Child, status: int, nodes: Sequence[str]) -> None:

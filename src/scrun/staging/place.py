@@ -12,13 +12,15 @@
     commit NAME                kept                    gives it its name, once all of it was sent and nothing changed
     go MODE FROM               ok                      unpacks what is the container's own; FROM: connection or stdin
 
+A node without Slurm's oci.conf says ``bare FILE`` at once, and ends: no container would run there.
+
 Every answer but the last leaves it waiting for the next word; anything that goes wrong is ``bad WHY`` and its end, and
 so is the end of stdin: then nothing stays but complete images. ``reach`` comes before each stream, or not at all.
 """
 
 from __future__ import annotations
 
-from scrun.staging.nodes import ENTER
+from scrun.staging.nodes import ENTER, LACKS
 
 # An image is CACHE_DIR/scrun-UID/images/NAME: tree, the files; seal, what a listing of them has to be; size, in KB;
 # used, whose mtime is the last use; leases, an empty file for each container that runs on it, JOB-ID.HOST. Whoever
@@ -150,6 +152,8 @@ reach() {
     esac
 } 2>/dev/null
 
+@LACKS@
+[ -z "$lacks" ] || { say "bare $lacks"; exit 1; }
 enter make
 trap leave EXIT
 trap 'exit 143' HUP INT TERM
@@ -247,4 +251,4 @@ fi
 trap - EXIT
 say ok
 """
-)
+).replace("@LACKS@", LACKS)

@@ -1,8 +1,11 @@
-"""Whether the nodes see the same files as we do, asked in one step.
+"""Whether the nodes see the same files as we do, and whether they run containers at all, asked in one step.
 
 That a path exists says little: an overlay that is mounted in podman's own namespace is an empty directory to a node,
 and a node may have something else, or something stale, of that name. So both sides describe what is there
 (:data:`_SCRIPT`), and the descriptions are compared by :func:`_same`.
+
+slurmd runs a step's command on the node itself, outside of any container, where the node has no oci.conf (Slurm 26.05;
+it says so in a debug message alone). So each node tells whether it has one before a container's step is started there.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ from __future__ import annotations
 import stat
 
 from scrun.errors import StagingError
-from scrun.staging import facts
+from scrun.staging import facts, nodes
 from scrun.staging.children import Child, Children, Interruption
 from scrun.staging.facts import Facts
+from scrun.staging.filesystems import LOCAL_MAGIC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,12 +26,15 @@ if TYPE_CHECKING:
 
 _MARK = b"scrun-probe "
 
-# One line per path, short enough that srun doesn't cut it: node, boot id, index, filesystem type (statfs f_type),
+# A line per node that says which file of Slurm's it lacks, or "-"; then
+# one line per path, short enough that srun doesn't cut it: node, boot id, index, filesystem type (statfs f_type),
 # checksum of the sorted names, then device, inode, mode, size and mtime. The paths are arguments, never shell text.
 # --cached=never (coreutils 9) has an NFS client ask its server; older ones do without.
 _SCRIPT = r"""
 LC_ALL=C; export LC_ALL
 host=${SLURMD_NODENAME:-$(uname -n)}
+@LACKS@
+echo "scrun-probe $host lacks ${lacks:--}"
 read -r boot </proc/sys/kernel/random/boot_id
 fresh=--cached=never
 stat $fresh / >/dev/null 2>&1 || fresh=
@@ -42,17 +49,15 @@ for path do
     echo "scrun-probe $host $boot $index ${type:--} $names $facts"
     index=$((index + 1))
 done
-"""
+""".replace("@LACKS@", nodes.LACKS)
 
 
-def probe(step: Step, paths: Sequence[str], interruption: Interruption) -> list[bool]:
+def probe(step: Step, paths: Sequence[str], interruption: Interruption | None = None) -> list[bool]:
     """Say for each path whether every node of the job has the same thing there, readable by the job's user.
 
     Raises:
-        StagingError: the step failed or a node didn't answer.
+        StagingError: the step failed, a node didn't answer, or a node runs no containers.
     """
-    if not paths:
-        return []
     import subprocess
 
     argv = ["sh", "-c", _SCRIPT, "sh", *paths]
@@ -64,7 +69,9 @@ def probe(step: Step, paths: Sequence[str], interruption: Interruption) -> list[
             status = 0
         else:
             status = child.process.wait()
-    answers = _parse(bytes(child.out))
+    answers, lacking = _parse(bytes(child.out))
+    if lacking:
+        raise StagingError("; ".join(nodes.runs_none(node, file) for node, file in sorted(lacking.items())))
     missing = [node for node in step.nodes if node not in answers]
     if status or missing:
         raise StagingError(
@@ -75,8 +82,8 @@ def probe(step: Step, paths: Sequence[str], interruption: Interruption) -> list[
 
 
 def _is_complete(child: Child, step: Step, paths: Sequence[str]) -> bool:
-    """Whether every node has answered for every path."""
-    return child.out.count(_MARK) >= len(step.nodes) * len(paths) and child.out.endswith(b"\n")
+    """Whether every node has answered, for itself and for every path."""
+    return child.out.count(_MARK) >= len(step.nodes) * (1 + len(paths)) and child.out.endswith(b"\n")
 
 
 def _same(ours: Facts | None, theirs: Facts | None) -> bool:
@@ -96,16 +103,19 @@ def _same(ours: Facts | None, theirs: Facts | None) -> bool:
     return (ours.mtime, ours.size) == (theirs.mtime, theirs.size)
 
 
-def _parse(output: bytes) -> dict[str, dict[int, Facts]]:
-    """Answers by node and index; other lines (a task prolog's, say) are passed over."""
+def _parse(output: bytes) -> tuple[dict[str, dict[int, Facts]], dict[str, str]]:
+    """Answers by node and index, and what nodes lack; other lines (a task prolog's, say) are passed over."""
     answers: dict[str, dict[int, Facts]] = {}
+    lacking: dict[str, str] = {}
     for line in output.decode("utf-8", "backslashreplace").splitlines():
         words = line.split()
-        if len(words) < 6 or words[0] != "scrun-probe":
+        if len(words) < 4 or words[0] != "scrun-probe":
             continue
         node = answers.setdefault(words[1], {})
+        if words[2] == "lacks" and words[3] != "-":
+            lacking[words[1]] = " ".join(words[3:])
         if len(words) == 11:
             boot, index, fstype, names, device, inode, mode, size, mtime = words[2:]
-            local = fstype in facts.LOCAL_MAGIC
+            local = fstype in LOCAL_MAGIC
             node[int(index)] = Facts(boot, local, names, int(device), int(inode), int(mode, 16), int(size), mtime)
-    return answers
+    return answers, lacking

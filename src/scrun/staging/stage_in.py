@@ -9,7 +9,7 @@ import os
 from scrun.errors import StagingError
 from scrun.staging import mount_points, mounts, nodes, traces
 from scrun.staging.children import Interruption
-from scrun.staging.known import Known
+from scrun.staging.known import Known, forget, require_containers
 from scrun.staging.model import Copy, Part, Staged, Text
 from scrun.staging.mountinfo import MountTable, Visibility
 from scrun.staging.options import Options
@@ -65,8 +65,10 @@ def stage_in(
         except OSError as error:
             staging.undo()
             raise StagingError(f"staging container {container.id}: {error}") from error
-        except BaseException:
+        except BaseException as error:
             staging.undo()
+            if isinstance(error, StagingError) and container.memory:
+                forget(container.memory)  # perhaps a node has changed
             raise
         return staged
 
@@ -94,6 +96,9 @@ class _StageIn:
         self._config = config
         self._log = log
         self._interruption = interruption
+        self._mounts = MountTable.of("self")
+        self._known = Known(container.memory, self._mounts, options.remember)
+        self._asked = False  # whether the nodes have said that they run containers
         self._parent = options.node_dir or container.node_dir
         self._node_path = nodes.node_path(container, self._parent)
         self._variants = variants
@@ -154,9 +159,8 @@ class _StageIn:
 
     def _look(self, binds: list[Bind]) -> set[str]:
         """The paths that the nodes have as well. Makes the spool, as that is how the bundle is recognized."""
-        mounts = MountTable.of("self")
-        visibility = Visibility(self._options.shared, mounts, MountTable.of("1"))
-        known = Known(self._container.memory, mounts, self._options.remember)
+        visibility = Visibility(self._options.shared, self._mounts, MountTable.of("1"))
+        known = self._known
         hosts = self._step.nodes
         bundle = self._container.bundle
         seen, ask = set(), {}
@@ -178,6 +182,8 @@ class _StageIn:
             answers = probe(self._step, list(ask.values()), self._interruption)
             found = [path for path, answer in zip(ask, answers, strict=True) if answer]
             known.learn(found, ask.keys() - found, hosts)
+            known.learn_run_containers(hosts)
+            self._asked = True
             seen.update(found)
         self._log("debug", f"{', '.join(hosts)} see {', '.join(sorted(seen)) or 'none of the files'}")
         return seen
@@ -232,6 +238,8 @@ class _StageIn:
         mode = ""
         if self._parts or not self.spool.exists:
             mode = self._carry()
+        elif not self._asked:
+            require_containers(self._step, self._known, self._interruption)
         rootfs = self._over_image(mode, self._config)["root"]["path"]
         staged = Staged(self._container.bundle, rootfs, texts=tuple(self._texts), seen=tuple(self._kept))
         staged = staged._replace(traces=self._traces)
@@ -252,16 +260,20 @@ class _StageIn:
         """The config, with an overlay for its root filesystem where the nodes have an image of it.
 
         The runtime mounts it, the first of the mounts, in the container's user namespace (Linux 5.11). root.readonly
-        is of what lies below it, so the mount says so too; crun makes it so when all is mounted.
+        is of what lies below it, so the mount says so too; crun makes it so when all is mounted. A root filesystem that
+        is in place is mounted once more where its device nodes would work otherwise.
         """
+        nodev = ["nodev"] if self._container.fence and not self._container.devices else []
         if mode != "overlay":
-            return config
+            path = config["root"]["path"]
+            again = {"destination": "/", "type": "bind", "source": path, "options": ["rbind", *nodev]}
+            return {**config, "mounts": [again, *config["mounts"]]} if nodev else config
         layers = f"lowerdir={self._node_path}/lower,upperdir={self._node_path}/rootfs,workdir={self._node_path}/work"
         over = {
             "destination": "/",
             "type": "overlay",
             "source": "overlay",
-            "options": [*(["ro"] if config["root"].get("readonly") else []), "userxattr", *layers.split(",")],
+            "options": [*(["ro"] if config["root"].get("readonly") else []), *nodev, "userxattr", *layers.split(",")],
         }
         root = {**config["root"], "path": f"{self._node_path}/root"}
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}
@@ -275,6 +287,7 @@ class _StageIn:
             return {**({} if self.spool.exists else self._configs(mode)), **self._fitted}
 
         mode = carrier.carry(self._parts, files, frozenset(self._recursive))
+        self._known.learn_run_containers(self._step.nodes)
         self._carrier = carrier  # before, it cleans up by itself
         return mode
 

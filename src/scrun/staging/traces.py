@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from scrun.staging import trees
-from scrun.staging.mount_points import is_within
+from scrun.staging.mount_points import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def foresee(config: dict[str, Any], rootfs: str, pattern: str, *, make: bool) ->
     certain, percent, varying = pattern.partition("%")
     place, _, begun = certain.rpartition("/") if percent else (certain.rstrip("/"), "", "")
     names = _resolve(rootfs, place)
-    if not names or is_within("/" + "/".join(names) + "/", [m["destination"] for m in config.get("mounts") or ()]):
+    if not names or is_below("/" + "/".join(names) + "/", [m["destination"] for m in config.get("mounts") or ()]):
         return None
     paths = ["/".join(names[: count + 1]) for count in range(len(names))]
     missing = [path for path in paths if not os.path.lexists(f"{rootfs}/{path}")]

@@ -162,7 +162,7 @@ class Transfer:
                 root.source,
                 tree,
                 xattrs=nodes.xattrs(self._container),
-                devices=self._container.user_id == 0,
+                devices=self._container.devices,
             )
         else:
             some = ", ".join(repr(os.fsdecode(name)) for name in others[:3])
@@ -171,7 +171,7 @@ class Transfer:
         return True
 
     def _scan(self, root: Part) -> Tree:
-        return scan(self._children, root.source, devices=self._container.user_id == 0)
+        return scan(self._children, root.source, devices=self._container.devices)
 
     def _checksums(self, root: Part, names: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """Those of the tree's files and directories, and nothing else meanwhile."""
@@ -224,7 +224,7 @@ class Transfer:
                 self._check,
                 self._log,
                 xattrs=nodes.xattrs(self._container),
-                devices=self._container.user_id == 0,
+                devices=self._container.devices,
                 wide=output != self._orders,
             )
         finally:

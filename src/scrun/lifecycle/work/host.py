@@ -10,13 +10,15 @@ from scrun.slurm import slurm_conf, srun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from scrun.lifecycle.wire import Message
 
     Record = dict[str, Any]
     Options = dict[str, Any] | None
+
+_MOST_ANNOTATIONS = 64 << 10  # characters of them all; execve(2) takes 128 KiB for one variable
 
 
 def variables(record: Record, plan: Message, directory: str) -> dict[str, str]:
@@ -41,8 +43,18 @@ def variables(record: Record, plan: Message, directory: str) -> dict[str, str]:
         "LOG_FILE": plan["log_file"],
         "LOG_FORMAT": plan["log_format"],
     }
-    annotations = {f"ANNOTATION_{name}": value for name, value in record["annotations"].items()}
+    annotations = {f"ANNOTATION_{name}": value for name, value in _passable(record["annotations"])}
     return {f"SCRUN_{name}": str(value) for name, value in (named | annotations).items() if value not in ("", None)}
+
+
+def _passable(annotations: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The annotations that can be in an environment: whoever writes a container's YAML chooses names and sizes."""
+    left = _MOST_ANNOTATIONS
+    for name, value in annotations.items():
+        size = len(name) + len(value)
+        if size <= left and "=" not in name and "\0" not in name + value:
+            left -= size
+            yield name, value
 
 
 class Job:

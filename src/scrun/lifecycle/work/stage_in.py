@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from scrun.errors import HookError, ScrunError
+from scrun.errors import HookError, ScrunError, StagingError
 from scrun.lifecycle import latest, network, wire
 from scrun.lifecycle.container import SPOOL
 from scrun.lifecycle.work.host import Host, Job, variables
@@ -16,7 +16,7 @@ from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
 from scrun.slurm import oci_conf, sources
-from scrun.staging.known import memory
+from scrun.staging.known import Known, memory, require_containers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,15 @@ def run(channel: int, container: Container) -> None:
         host.memory = memory()
         host.job = Job(record, plan["srun"], host.environment)
         later: list[Summing] = []
-        wire.send(channel, _stage_in(hooks, host, record, plan, config, later))
+        staged = _stage_in(hooks, host, record, plan, config, later)
+        if not staged["staged"]:  # the script has done it by itself
+            try:
+                require_containers(host.job, Known(host.memory, None))
+            except StagingError as error:
+                wire.send(channel, wire.failure(error))
+                wire.send(channel, staged)  # so that stage_out is owed
+                return
+        wire.send(channel, staged)
         _stay(reader, channel, container, host.job, later)
         host.job.wait()
 
@@ -109,7 +117,7 @@ def _likely_version() -> str:
 def _stage_in(
     hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any], later: list[Summing]
 ) -> Message:
-    from scrun.bundle import adapt, adapt_process, adapt_start
+    from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start
     from scrun.staging.model import Beside
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.stage_in import stage_in
@@ -127,7 +135,7 @@ def _stage_in(
         keep_user = record["runtime"]["kind"] == "crun"
         note = lambda text: host.log("debug", text)  # noqa: E731
         given_to = {"keep_user": keep_user, "gpus": record.get("gpus", ()), "nodes_network": nodes_network}
-        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, **given_to)
+        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, engine=config, **given_to)
         if "env_exclude" in plan:  # slurmd leaves the config alone
             adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
         return fit
@@ -149,6 +157,8 @@ def _stage_in(
             images=os.path.join(os.path.dirname(host.memory), ".images") if host.memory else "",
             # runc refuses one at the root (1.3), and several tasks on a node can't have one upper directory.
             overlay=record["runtime"]["kind"] == "crun" and record["tasks"] <= len(host.step.nodes),
+            devices=uid == 0 and adapt_privilege.allows_all_devices(config),
+            fence=uid == 0 and record["runtime"]["kind"] == "crun",
         )
         waits.append(bool((options or {}).get("hold", True)))
         made.append(
@@ -186,7 +196,7 @@ def _stage_in(
     ours = bool(made) and paths.bundle == record["bundle"]
     bundle, rootfs = (made[-1].bundle, made[-1].rootfs) if ours else (paths.bundle, paths.root_path or record["rootfs"])
     if not ours and bundle != record["bundle"]:
-        _leave_engine(bundle, config, host)
+        _leave_engine(bundle, config, host, uid)
     return {
         "staged": made[-1].to_dict() if made else {},
         "bundle": bundle,
@@ -197,7 +207,7 @@ def _stage_in(
     }
 
 
-def _leave_engine(bundle: str, original: dict[str, Any], host: Host) -> None:
+def _leave_engine(bundle: str, original: dict[str, Any], host: Host, uid: int) -> None:
     """Take from a bundle of the script's own making what it took over from the engine and no node can use."""
     from scrun import fastjson
     from scrun.bundle import adapt
@@ -208,7 +218,7 @@ def _leave_engine(bundle: str, original: dict[str, Any], host: Host) -> None:
         config = bundle_config.load(bundle)
     except BundleError:
         return  # it is on the nodes only, say: the node's runtime will tell what is wrong with it
-    if not (notes := adapt.leave_engine(config, original)):
+    if not (notes := adapt.leave_engine(config, original, uid=uid)):
         return
     for note in notes:
         host.log("debug", note)

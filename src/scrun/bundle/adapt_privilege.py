@@ -1,0 +1,73 @@
+"""Rules of :mod:`scrun.bundle.adapt` for root's jobs: what the engine would have held back, and a node doesn't.
+
+docker gives its containers capabilities that are harmless behind two fences of its own: a device cgroup, and a network
+namespace. On a node there is no device cgroup, and a container with a network has the node's. A job that isn't root's
+has a user namespace, in which these capabilities mean nothing.
+"""
+
+from __future__ import annotations
+
+from scrun.bundle.adapt_namespaces import has_namespace
+
+TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    Config = dict[str, Any]
+
+_DEVICES = ("CAP_MKNOD",)
+_NETWORK = ("CAP_NET_ADMIN", "CAP_NET_RAW")
+_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+
+
+def allows_all_devices(config: Config) -> bool:
+    """Whether the engine's device cgroup would let everything through: ``--privileged``, mostly.
+
+    The rules count in their order. What an annotation says doesn't: it may be a stranger's YAML.
+    """
+    found = False
+    for rule in config.get("linux", {}).get("resources", {}).get("devices", []):
+        if rule.get("type", "a") == "a" and rule.get("major", -1) < 0 and rule.get("minor", -1) < 0:
+            found = bool(rule["allow"]) and {*"rwm"} <= {*(rule.get("access") or "rwm")}
+    return found
+
+
+def capabilities(process: Config, engine: Config, *, nodes_network: bool) -> Iterator[str]:
+    """Take from a process what only the fences of the engine's machine make harmless.
+
+    Args:
+        process: the process object to change.
+        engine: the container's config as the engine wrote it.
+        nodes_network: whether the container uses its node's network.
+    """
+    if not allows_all_devices(engine):
+        yield from _drop(process, _DEVICES, "the node has no device cgroup")
+    if nodes_network and has_namespace(engine, "network"):
+        yield from _drop(process, _NETWORK, "the network is the node's")
+
+
+def _drop(process: Config, names: tuple[str, ...], why: str) -> Iterator[str]:
+    sets = process.get("capabilities", {})
+    had = [name for name in names if any(name in sets.get(key, ()) for key in _SETS)]
+    for key in _SETS:
+        if key in sets:
+            sets[key] = [name for name in sets[key] if name not in names]
+    if had:
+        yield f"{', '.join(had)} left out: {why}"
+
+
+def bound_devices(config: Config, engine: Config) -> Iterator[str]:
+    """Have no device node work that lies in a directory which is mounted: an image may have filled a volume.
+
+    What somebody has mounted of the node's own ``/dev`` in its place stays of use.
+    """
+    if allows_all_devices(engine):
+        return
+    for mount in config.get("mounts", []):
+        options, source = mount.get("options", []), mount.get("source", "")
+        is_bind = mount.get("type") == "bind" or "bind" in options or "rbind" in options
+        is_the_nodes = source == mount["destination"] and f"{source}/".startswith("/dev/")
+        if is_bind and not is_the_nodes and "nodev" not in options:
+            mount["options"] = [*(option for option in options if option != "dev"), "nodev"]
+            yield f"device nodes in {mount['destination']} don't work: the node has no device cgroup"

@@ -1,0 +1,87 @@
+"""A second signal ends no call that an engine made for the first, and a call that hangs can be interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import scrun
+from scrun import argv, interrupts, launcher
+
+SOURCE = Path(scrun.__file__).parents[1]
+# What the launcher does before anything else.
+(BLOCK,) = [line for line in launcher.PROGRAM.splitlines() if line.startswith("blocked = ")]
+SENT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+
+
+def _called(command: str, patience: float) -> subprocess.Popen[bytes]:
+    """A process that blocks as the launcher does, has settled that command, says so, and ends when its input does."""
+    program = f"import _signal, os, sys; sys.path.insert(0, {str(SOURCE)!r})\n{BLOCK}\n"
+    program += f"from scrun import interrupts; interrupts.PATIENCE['kill'] = {patience}\n"
+    program += f"interrupts.settle({command!r}, blocked)\n"
+    program += "try:\n os.write(1, b'!'); os.read(0, 1)\nexcept KeyboardInterrupt:\n os._exit(130)\n"
+    process = subprocess.Popen([sys.executable, "-ISc", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.read(1) == b"!"
+    return process
+
+
+def test_signals_wait_until_the_call_is_done() -> None:
+    with _called("kill", 600) as process:
+        for number in SENT:
+            process.send_signal(number)
+        assert process.stdin
+        process.stdin.write(b"!")
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("sent", ["before the time is up", "after it"])
+def test_a_call_that_takes_too_long_is_interrupted(sent: str) -> None:
+    with _called("kill", 600 if sent == "before the time is up" else 0.001) as process:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGALRM)  # time is up
+        assert process.wait(60) == 130
+
+
+@pytest.mark.parametrize("command", ["run", "create", ""])
+def test_other_calls_are_interrupted_at_once(command: str) -> None:
+    with _called(command, 600) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == -signal.SIGTERM
+
+
+def test_what_the_caller_has_blocked_stays_blocked() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+    try:
+        with _called("run", 600) as process:
+            masks = Path(f"/proc/{process.pid}/status").read_text().partition("SigBlk:")[2].split()[0]
+            assert int(masks, 16) == 1 << signal.SIGUSR2 - 1
+            assert process.stdin
+            process.stdin.close()
+            assert process.wait(60) == 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_without_the_launcher_nothing_is_touched() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGALRM)
+    interrupts.settle("kill", None)
+    interrupts.let_through()
+    assert (signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGALRM)) == before
+
+
+def test_every_call_with_a_patience_is_parsed_without_click() -> None:
+    assert interrupts.PATIENCE.keys() < {*argv.HOT}
+
+
+def test_the_launcher_blocks_before_it_imports_anything_of_ours() -> None:
+    text = launcher.program()
+    assert text.index(BLOCK) < text.index("scrun.__main__")
+    assert text.endswith("main(blocked)\n")
+    assert os.path.dirname(scrun.__file__).removesuffix("/scrun") in text
