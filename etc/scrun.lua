@@ -21,8 +21,8 @@ local options = {
     -- remember = 600,
 
     -- SITE: where files are carried to; every node needs it. Below it each user gets a directory of his own, scrun-UID.
-    -- It is emptied when a container ends; for jobs that are cancelled, let the nodes' Epilog (slurm.conf) do it:
-    --     rm -rf --one-file-system "/tmp/scrun-$SLURM_JOB_UID/$SLURM_JOB_ID-"*
+    -- It is emptied when a container ends; for jobs that are cancelled, let the nodes' Epilog (slurm.conf) do it, as
+    -- etc/epilog does.
     -- node_dir = "/tmp",
 
     -- SITE: where nodes keep the root filesystems that were carried to them, for the user's next container of that image,

@@ -77,6 +77,11 @@ class Log:
             except OSError as error:
                 raise ScrunError(f"can't write the log {path}: {error.strerror}: name another with --log") from error
 
+    @property
+    def descriptors(self) -> list[int]:
+        """The log's file, if it has one."""
+        return [self._file] if self._file >= 0 else []
+
     def say(self, level: str, message: str, *, system: bool = True) -> None:
         """Log one message; without ``system`` not to syslog, where another process has it written."""
         importance = LEVELS.index(level)

@@ -13,6 +13,11 @@ def is_bind(mount: dict[str, Any]) -> bool:
     return mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options") or ())
 
 
+def copies_link(mount: dict[str, Any]) -> bool:
+    """Whether a source that is a symbolic link becomes such a link in the container (crun; podman's no-dereference)."""
+    return "copy-symlink" in (mount.get("options") or ())
+
+
 def is_within(path: str, top: str) -> bool:
     """Whether ``path`` is ``top`` or lies below it, as written."""
     return path == top or path.startswith(top.rstrip("/") + "/")

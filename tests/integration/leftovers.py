@@ -32,12 +32,14 @@ def _jobs() -> set[str]:
 
 
 def _directories() -> set[str]:
-    roots = [*Path("/run/user").glob("*/scrun"), *Path("/run/user").glob("*/scrun-tests"), Path("/run/scrun")]
+    patterns = ("user/*/scrun", "user/*/scrun-tests", "scrun", "docker/runtime-*/moby")
+    roots = [root for pattern in patterns for root in Path("/run").glob(pattern)]
     return {f"directory {path}" for root in roots if root.is_dir() for path in root.glob("[!.]*")}
 
 
 def _processes() -> set[str]:
-    """Those of create and run (the anchor and the workers keep its command line), podman's stand-ins, and srun."""
+    """Those of create and run (the anchor and the workers keep its command line), podman's stand-ins, srun, and what
+    podman and docker have beside each container."""
     found = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -45,7 +47,7 @@ def _processes() -> set[str]:
         except OSError:
             continue
         if (
-            words[0].endswith("/srun")
+            words[0].endswith(("/srun", "/conmon", "/containerd-shim-runc-v2"))
             or words[0].startswith("scrun: on a node")
             or ({"create", "run"} & set(words) and any(word.endswith(("/scrun", "/crun")) for word in words))
         ):

@@ -114,6 +114,11 @@ def setting(*path: str | int, value: Any) -> Callable[[Config], None]:
         (setting("hostname", value=7), "config.json: hostname: expected a string, found 7"),
         (setting("linux", "namespaces", value={}), "config.json: linux.namespaces: expected an array"),
         (setting("annotations", value={"a": 1}), "config.json: annotations.a: expected a string, found 1"),
+        (
+            setting("process", "rlimits", value=[{"type": "RLIMIT_TEST", "soft": 1, "hard": 1}]),
+            "config.json: process.rlimits[0].type: expected one of RLIMIT_AS, ",
+        ),
+        (setting("hooks", value={"poststop": [{"path": "/x", "timeout": -1}]}), "timeout: expected an integer from 1"),
         (setting("windows", value={}), None),
     ],
     ids=lambda value: value and str(value).removeprefix("config.json: ") if isinstance(value, str) else "",

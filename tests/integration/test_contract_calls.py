@@ -267,7 +267,7 @@ def test_an_exec_waits_for_a_start_that_takes_its_time(
         execing = one.runtime.user.start(*one.runtime.argv("exec", one.id, "echo", "there"), stdout=said, stderr=said)
     wait_until(lambda: "exec" in Path(f"/proc/{execing.pid}/cmdline").read_text(), "exec is called")
     slow_srun[1].touch()
-    assert (execing.wait(30), starting.wait(30)) == (0, 0)
+    assert (execing.wait(PATIENCE), starting.wait(PATIENCE)) == (0, 0)
     assert (directory / "said").read_bytes() == b"there\n"
 
 

@@ -125,9 +125,9 @@ def test_while_a_create_waits_for_its_job_an_engine_answers(engine: Engine, held
     words = engine.words(*QUEUED[:3], "SCRUN_CREATE_TIMEOUT=40", command=("sh", "-c", "exit 7"), name=name)
     process = engine.user.start(engine.program, *words, env=engine.env)
     wait_until(queued_jobs, "its job is queued")
-    engine.call("inspect", other, timeout=30).ok()
+    engine.call("inspect", other).ok()
     if not engine.is_podman:  # which keeps its lock on a container that it creates, whatever the runtime
-        engine.call("ps", "--all", timeout=30).ok()
+        engine.call("ps", "--all").ok()
     assert process.poll() is None
     slurm.release(held_node)
     assert process.wait(PATIENCE) == 7
@@ -191,9 +191,9 @@ def test_while_a_start_takes_its_time_an_engine_answers(slow_srun: Path, engine:
         root = "/run/docker/runtime-runc/moby" if engine.user.name == "root" else f"/run/user/{engine.user.uid}"
         state = Path(wait_until(lambda: starting_record(Path(root)), "srun was called") or "")
         assert process.poll() is None
-        engine.call("inspect", other, timeout=15).ok()
+        engine.call("inspect", other).ok()
         if not engine.is_podman:  # which keeps its lock on a container that it starts, whatever the runtime
-            engine.call("ps", "--all", timeout=15).ok()
+            engine.call("ps", "--all").ok()
         asked = engine.user.run("scrun", "--root", str(state.parent.parent), "state", state.parent.name).ok()
         assert json.loads(asked.output)["status"] == "running"
     finally:

@@ -86,7 +86,7 @@ def test_what_cannot_be_executed_is_126(engine: Engine, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["/etc", "/etc/passwd"])
 def test_what_cannot_be_executed_beside_it_is_126(engine: Engine, command: str) -> None:
-    name = engine.detached("sh", "-c", "echo ready; exec sleep 60", ready="ready")
+    name = engine.detached("sh", "-c", "echo ready; exec sleep 1000", ready="ready")
     done = engine.call("exec", name, command)
     assert done.status == 126
     assert "scrun: scrun:" not in done.stderr
@@ -140,7 +140,7 @@ def test_stop_kills_what_does_not_end_itself(engine: Engine) -> None:
 
 def test_kill_ends_the_container_with_137(engine: Engine) -> None:
     name = engine.detached(*IGNORING, ready="ready")
-    engine.call("kill", name, timeout=8).ok()
+    engine.call("kill", name).ok()
     assert engine.exit_code(name) == 137
 
 

@@ -201,6 +201,7 @@ def test_a_node_without_oci_conf_runs_nothing(
     bare_nodes: Callable[[bool], None],
 ) -> None:
     mark = directory / "ran"
+    slurm.on_nodes("rm -f /run/scrun-ran-bare")
     bare_nodes(True)
     for memory in glob.glob("/run/**/.seen-by-nodes.json", recursive=True):
         os.unlink(memory)

@@ -15,7 +15,7 @@ SOURCE = Path(scrun.__file__).parents[1]
 FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
-COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "mount", "record", ""}
+COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "marks", "mount", "record", ""}
 TOP = {"__main__", "argv", "cli", "completion", "grammar", "launcher", "manual", "operations", "verbs"}
 
 
@@ -169,7 +169,7 @@ RESIDENT_OURS = {
 
 def test_what_stays_in_memory_is_written_down_here() -> None:
     loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
-    ours = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.lifecycle"}
+    ours = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.marks", "scrun.lifecycle"}
     ours |= {"scrun.slurm", "scrun.slurm.node_runtime", "scrun.slurm.srun"}
     ours |= {f"scrun.lifecycle.{name}" for name in RESIDENT_OURS}
     assert {name for name in loaded if name.startswith("scrun")} == ours

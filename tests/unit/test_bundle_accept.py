@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from scrun.bundle import accept, config
+from scrun.errors import BundleError
 
 SCHEMA: dict[str, Any] = json.loads((Path(config.__file__).parent / "config.schema.json").read_text())
 REFERENCE = jsonschema.Draft202012Validator(SCHEMA)
@@ -27,12 +28,13 @@ EVERYTHING: dict[str, Any] = {
             "policy": "SCHED_FIFO",
             "nice": -5,
             "priority": 1,
-            "flags": ["F"],
+            "flags": ["SCHED_FLAG_RECLAIM"],
             "runtime": 1,
             "deadline": 2**64 - 1,
         },
         "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
-        "execCPUAffinity": {"initial": "0", "final": "1"},
+        "execCPUAffinity": {"initial": "0", "final": "1-3, 5"},
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1, "hard": 2}],
         "selinuxLabel": "s",
         "oomScoreAdj": -1000,
     },
@@ -47,8 +49,14 @@ EVERYTHING: dict[str, Any] = {
         "timeOffsets": {"monotonic": {"secs": -1, "nanosecs": 5}},
         "netDevices": {"eth0": {"name": "x"}, "eth1": {}},
         "mountLabel": "m",
-        "intelRdt": {"closID": "c", "schemata": ["L3:0=1"], "l3CacheSchema": "", "memBwSchema": "", "enableCMT": True},
-        "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": []},
+        "intelRdt": {
+            "closID": "c",
+            "schemata": ["L3:0=1"],
+            "l3CacheSchema": "",
+            "memBwSchema": "MB:0=1",
+            "enableCMT": True,
+        },
+        "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
         "personality": {"domain": "LINUX32", "flags": []},
         "resources": {
             "memory": {"limit": -1, "swappiness": 0, "disableOOMKiller": True, "useHierarchy": True},
@@ -63,7 +71,9 @@ EVERYTHING: dict[str, Any] = {
             "rdma": {"mlx": {"hcaHandles": 1, "hcaObjects": 2}},
             "unified": {"memory.high": "1"},
         },
-        "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s", "listenerMetadata": "m", "flags": ["F"]},
+        "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/s", "listenerMetadata": "m"},
+        "rootfsPropagation": "rslave",
+        "devices": [{"path": "/dev/x", "type": "c", "fileMode": 511}],
     },
 }
 
@@ -138,6 +148,53 @@ def test_both_give_the_same_verdict_on_every_broken_config(value: Any) -> None:
 
 def test_both_give_the_same_verdict_on_every_kind_of_wrong_value() -> None:
     assert compare(short(EVERYTHING, 1), OTHERS) > 1000
+
+
+# Where our schema was looser than the specification's, and rlimits, which no kernel knows whatever that one says.
+STRICT: list[tuple[str, Any, Any]] = [
+    ("hooks.poststop.0.timeout", 1, -1),
+    ("hooks.prestart.0.timeout", 1, 0),
+    *(("process.rlimits.0.type", "RLIMIT_CPU", wrong) for wrong in ("RLIMIT_TEST", "RLIMIT_cpu", "NOFILE", "")),
+    ("process.scheduler.policy", "SCHED_IDLE", "SCHED_TEST"),
+    ("process.scheduler.flags.0", "SCHED_FLAG_KEEP_POLICY", "F"),
+    ("process.ioPriority.class", "IOPRIO_CLASS_IDLE", "IDLE"),
+    ("process.ioPriority", {"class": "IOPRIO_CLASS_IDLE"}, {"priority": 1}),
+    ("process.execCPUAffinity.initial", "", "a"),
+    ("process.execCPUAffinity.final", "0-3,", "1\n"),
+    ("process.user", {"username": "u"}, {"username": 1}),
+    ("process.commandLine", "c", 1),
+    ("linux.resources.pids", {"limit": -1}, {}),
+    *(("linux.resources.hugepageLimits.0.pageSize", "64KB", wrong) for wrong in ("2M", "02MB", "MB", "1.5GB", "2MB\n")),
+    *(("linux.rootfsPropagation", right, "test") for right in ("private", "shared", "slave", "unbindable", "rshared")),
+    *(("linux.seccomp.architectures", ["SCMP_ARCH_RISCV64"], [wrong]) for wrong in ("SCMP_ARCH_TEST", "amd64", 1)),
+    ("linux.seccomp.flags", ["SECCOMP_FILTER_FLAG_LOG"], ["F"]),
+    ("linux.devices.0.fileMode", 512, 513),
+    ("linux.intelRdt.memBwSchema", "MB:", "L3:0=1"),
+    ("linux.intelRdt.memBwSchema", "MB:0=1;1=2", "MB:0\n"),
+    ("linux.memoryPolicy.mode", "MPOL_LOCAL", "MPOL_TEST"),
+    ("linux.memoryPolicy.flags.0", "MPOL_F_NUMA_BALANCING", "F"),
+]
+
+
+def with_value(whole: Any, path: str, value: Any) -> Any:
+    """A copy of a config with another value at a path, which may be new."""
+    if not path:
+        return value
+    key, _, rest = path.partition(".")
+    if isinstance(whole, list):
+        return [with_value(member, rest, value) if str(at) == key else member for at, member in enumerate(whole)]
+    return {**whole, key: with_value(whole.get(key, {}), rest, value)}
+
+
+@pytest.mark.parametrize(("path", "right", "wrong"), STRICT)
+def test_what_the_specification_refuses_is_refused_by_both(path: str, right: Any, wrong: Any) -> None:
+    good, bad = with_value(EVERYTHING, path, right), with_value(EVERYTHING, path, wrong)
+    assert accepted(good)
+    assert REFERENCE.is_valid(good)
+    assert not accepted(bad)
+    assert not REFERENCE.is_valid(bad)
+    with pytest.raises(BundleError, match=r"^config\.json: (process|linux|hooks)\.[\w.\[\]]+: (expected|is missing)"):
+        config.check(bad)
 
 
 VERSIONS = [

@@ -12,7 +12,7 @@ import pytest
 
 import scrun.slurm
 from scrun.errors import JobRefused, SlurmError
-from scrun.lifecycle import recovery, wire, worker
+from scrun.lifecycle import origin, recovery, wire, worker
 from scrun.lifecycle.container import Container
 
 Message = dict[str, Any]
@@ -101,6 +101,25 @@ Ask = Callable[..., tuple[list[Message], list[int]]]
 def test_a_job_that_has_its_nodes_is_told_with_them(asked: Ask) -> None:
     (job, nodes), cancelled = asked(Slurm(), ASKED)
     assert (job, nodes["nodes"]["nodes"], nodes["nodes"]["tasks"], cancelled) == ({"job": 7}, "n1", 1, [])
+
+
+def test_the_job_says_which_container_it_belongs_to(asked: Ask, container: Container) -> None:
+    class Remembering(Slurm):
+        def request(self, job: Message) -> Message:
+            self.answers["reason"] = job["descriptor"]["container_id"]
+            return {**GRANTED, "nodes": ""}
+
+    slurm = Remembering(look_up={**GRANTED, "nodes": ""})
+    slurm.answers["look_up"] = (
+        lambda: GRANTED if "asked" in slurm.answers else slurm.answers.setdefault("asked", QUEUED)
+    )
+    (_job, waiting, _nodes), _cancelled = asked(slurm, ASKED)
+    read = origin.parse(waiting["waiting"])
+    assert read is not None
+    assert (read.container, read.pid) == ("box", os.getpid())
+
+
+QUEUED = {**GRANTED, "nodes": ""}
 
 
 def _told_to_stop() -> Message:

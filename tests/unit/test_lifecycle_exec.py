@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from scrun import marks
 from scrun.errors import SlurmError, UsageError, WrongStatus
 from scrun.lifecycle import exec as lifecycle_exec
 from scrun.lifecycle import exec_script, members, session, wire
@@ -24,7 +27,7 @@ RECORD: dict[str, Any] = {
     "job": 42,
     "step": "3",
     "user": "alice",
-    "uid": 2000,
+    "uid": os.getuid(),
     "tasks": 1,
     "runtime": {"kind": "crun", "command": "crun", "name": "%n.%u.%j.%s.%t"},
 }
@@ -35,27 +38,35 @@ REFUSES = RUNNING + 'echo "2026-01-01T00:00:00.000000Z: chdir to /x: No such fil
 REFUSES_LIKE_RUNC = RUNNING + 'echo "time=\\"2026\\" level=error msg=\\"exec: no such file\\"" >"${1#--log=}"; exit 1'
 
 
-def directories(token: str, job: int | str = "*") -> list[Path]:
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """What is the user's own on the node; it isn't there at first."""
+    (tmp_path / "tmp").mkdir(mode=0o700)
+    return tmp_path / "tmp" / f"scrun-{os.getuid()}"
+
+
+def directories(home: Path, token: str, job: int | str = "*") -> list[Path]:
     """Those of the processes of that name."""
-    return [*Path("/tmp").glob(f"scrun-exec-{job}-*-{token}*")]
+    return [*home.glob(f"exec-{job}-*-{token}*")]
 
 
 @pytest.fixture
-def token() -> Iterator[str]:
+def token(home: Path) -> Iterator[str]:
     """A process's name; nothing of it may be left."""
     made = f"test-{uuid.uuid4().hex}"
     yield made
-    assert not directories(made)
+    assert not directories(home, made)
 
 
 @pytest.fixture
-def on_a_node(script: Callable[..., str], tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a script where crun does what is given, or was given before."""
+def on_a_node(script: Callable[..., str], tmp_path: Path, home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a script where crun does what is given, or was given before; its /tmp is a directory of the test's."""
     started: list[subprocess.Popen[str]] = []
 
     def start(text: str, runtime: str = "", **variables: str) -> subprocess.Popen[str]:
         if runtime:
             script(runtime, "crun")
+        text = text.replace("go_to_own /tmp", f"go_to_own {home.parent}")
         environment = {"PATH": f"{tmp_path}:{os.defpath}", "SLURMD_NODENAME": "node1", **variables}
         started.append(
             subprocess.Popen(
@@ -75,9 +86,10 @@ Start = Callable[..., subprocess.Popen[str]]
 
 def watch(on_a_node: Start, token: str) -> tuple[int, str, str]:
     """Watch a process that is there or comes; the watcher's exit status, and what it said."""
-    while (watching := on_a_node(exec_script.watch(RECORD, token))).wait() == exec_script.NOT_SEEN:
+    while (watching := on_a_node(marks.SAY + exec_script.watch(RECORD, token))).wait() == exec_script.NOT_SEEN:
         pass
-    return (watching.returncode, *watching.communicate())
+    said, errors = watching.communicate()
+    return (watching.returncode, "\n".join(marks.texts(said.encode())), errors)
 
 
 def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_the_answer(
@@ -180,11 +192,13 @@ def test_the_process_has_the_umask_that_its_runtime_was_called_with(on_a_node: S
     assert done.communicate()[0] == "0027\n"
 
 
-def test_when_its_job_is_ended_by_a_signal_nothing_is_left_on_the_node(on_a_node: Start, token: str) -> None:
+def test_when_its_job_is_ended_by_a_signal_nothing_is_left_on_the_node(
+    on_a_node: Start, token: str, home: Path
+) -> None:
     text = exec_script.run(RECORD, token, watched=False)
     running = on_a_node(text, f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}")
     assert watch(on_a_node, token) == (0, "", "")
-    (made,) = directories(token)
+    (made,) = directories(home, token)
     pid = int((made / "pid").read_text())
     running.terminate()  # slurmd's signal goes to both
     os.kill(pid, signal.SIGTERM)
@@ -204,8 +218,8 @@ def test_a_process_that_could_not_be_run_is_255_at_once_when_nobody_watches(on_a
 @pytest.mark.parametrize(
     ("runtime", "said"),
     [
-        (REFUSES, "exec failed: chdir to /x: No such file or directory\n"),
-        (REFUSES_LIKE_RUNC, "exec failed: exec: no such file\n"),
+        (REFUSES, "exec failed: chdir to /x: No such file or directory"),
+        (REFUSES_LIKE_RUNC, "exec failed: exec: no such file"),
     ],
 )
 def test_who_watches_learns_why_it_could_not_be_run(on_a_node: Start, token: str, runtime: str, said: str) -> None:
@@ -227,21 +241,98 @@ def test_who_watches_is_told_of_a_process_that_runs_while_it_runs(on_a_node: Sta
     assert running.wait() == 137
 
 
-def test_a_signal_to_a_process_that_is_gone_is_no_error(on_a_node: Start, token: str) -> None:
-    made = Path(f"/tmp/scrun-exec-42-1-{token}")
-    made.mkdir()
-    (made / "pid").touch()
-    sending = on_a_node(exec_script.send(RECORD, token, 15).replace("-ge 50", "-ge 1"))
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Until the condition holds, for a minute at most."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def sent(on_a_node: Start, token: str, number: int = signal.SIGKILL) -> subprocess.Popen[str]:
+    """A signal that isn't long waited with for the process to come."""
+    sending = on_a_node(exec_script.send(RECORD, token, number).replace("-ge 50", "-ge 1"))
     assert sending.wait() == 0
-    shutil.rmtree(made)
+    return sending
 
 
-def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(on_a_node: Start, token: str) -> None:
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that nobody has anything against; it lives."""
+    process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    yield process
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+
+
+def test_a_pid_that_is_another_process_by_now_gets_no_signal(
+    on_a_node: Start, token: str, home: Path, bystander: subprocess.Popen[bytes]
+) -> None:
+    home.mkdir(mode=0o700)
+    by_killed = home / f"exec-42-1-77-{token}"
+    by_killed.mkdir()
+    (by_killed / "pid").write_text(str(bystander.pid))
+    assert sent(on_a_node, token).communicate() == ("", "")
+    shutil.rmtree(by_killed)
+    text = exec_script.run(RECORD, token, watched=False)
+    running = on_a_node(text, f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}")
+    assert watch(on_a_node, token) == (0, "", "")
+    (made,) = directories(home, token)
+    its_own = (made / "pid").read_text()
+    (made / "pid").write_text(str(bystander.pid))
+    assert sent(on_a_node, token).communicate() == ("", "")
+    assert running.poll() is None
+    (made / "pid").write_text(its_own)
+    sent(on_a_node, token)
+    assert running.wait() == 137
+
+
+def test_another_users_directory_of_that_name_is_not_used(
+    on_a_node: Start, token: str, home: Path, bystander: subprocess.Popen[bytes]
+) -> None:
+    home.mkdir(mode=0o755)  # as good as another user's: others can enter it
+    trap = home / f"exec-42-1-77-{token}"
+    trap.mkdir()
+    (trap / "pid").write_text(str(bystander.pid))
+    assert on_a_node(exec_script.watch(RECORD, token)).wait() == exec_script.NOT_SEEN
+    sent(on_a_node, token)
+    for _ in range(2):
+        text = exec_script.run(RECORD, f"{token}-own", watched=False)
+        assert on_a_node(text, RUNS, SCRUN_EXEC_PROCESS="{}").wait() == 0
+    (own,) = home.parent.glob(f"{home.name}-own-*")
+    assert (stat.S_IMODE(own.stat().st_mode), os.listdir(own)) == (0o700, [])
+    assert os.listdir(trap) == ["pid"]
+    shutil.rmtree(trap)
+
+
+@pytest.mark.parametrize("name", ["a) S 1 1 1", "line\nfeed", "(", ") "])
+def test_a_process_of_any_name_gets_its_signal(
+    on_a_node: Start, token: str, tmp_path: Path, home: Path, name: str
+) -> None:
+    (tmp_path / name).symlink_to(shutil.which("sleep") or "")
+    running = on_a_node(
+        exec_script.run(RECORD, token, watched=False),
+        f'{RUNS}; exec "$NAME" 1000',
+        SCRUN_EXEC_PROCESS="{}",
+        NAME=str(tmp_path / name),
+    )
+    assert watch(on_a_node, token) == (0, "", "")
+    (made,) = directories(home, token)
+    comm = Path(f"/proc/{(made / 'pid').read_text()}/comm")
+    wait_until(lambda: comm.read_text() == f"{name}\n")
+    sent(on_a_node, token)
+    assert running.wait() == 137
+
+
+def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(
+    on_a_node: Start, token: str, home: Path
+) -> None:
     def killed(job: int) -> Path:
         text = exec_script.run({**RECORD, "job": job}, f"{token}-killed", watched=False)
         process = on_a_node(text, f"{RUNS}; kill -9 $PPID", SCRUN_EXEC_PROCESS="{}")
         assert process.wait() == -signal.SIGKILL
-        (left,) = directories(f"{token}-killed", job)
+        (left,) = directories(home, f"{token}-killed", job)
         return left
 
     left, anothers = killed(42), killed(43)
@@ -250,7 +341,7 @@ def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(
     )
     assert watch(on_a_node, token) == (0, "", "")
     assert not left.exists()
-    (its_own,) = directories(token, 42)
+    (its_own,) = directories(home, token, 42)
     other = exec_script.run(RECORD, f"{token}-other", watched=False)
     assert on_a_node(other, RUNS, SCRUN_EXEC_PROCESS="{}").wait() == 0
     assert (its_own / "pid").exists()
@@ -260,13 +351,15 @@ def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(
     shutil.rmtree(anothers)
 
 
-def test_what_others_put_there_is_left_alone(on_a_node: Start, token: str, tmp_path: Path) -> None:
-    link = Path(f"/tmp/scrun-exec-42-999999999-{token}")
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "kept" / "file").touch()
-    link.symlink_to(tmp_path / "kept")
+def test_where_a_link_of_that_name_leads_is_left_alone(
+    on_a_node: Start, token: str, tmp_path: Path, home: Path
+) -> None:
+    kept = tmp_path / "kept"
+    (kept / "exec-42-999999999-1-x").mkdir(parents=True)
+    kept.chmod(0o700)
+    home.symlink_to(kept)
     assert on_a_node(exec_script.run(RECORD, token, watched=False), RUNS, SCRUN_EXEC_PROCESS="{}").wait() == 0
-    assert (tmp_path / "kept" / "file").exists()
+    assert os.listdir(kept) == ["exec-42-999999999-1-x"]
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])

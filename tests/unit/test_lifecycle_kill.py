@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from scrun import marks
 from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
 from scrun.lifecycle import kill
 from scrun.lifecycle.container import Container
@@ -86,9 +87,9 @@ def test_what_one_task_did_not_get_is_not_sent_again_to_those_that_did(script: C
 
 def test_a_task_that_can_not_be_reached_makes_it_fail_and_is_named(script: Callable[..., str]) -> None:
     text = "case $3 in *.2) echo no such container >&2; exit 1 ;; esac"
-    code, calls, said = _on_a_node(kill.node_script(RECORD, 15, MANY, tries=2), script, text)
+    code, calls, said = _on_a_node(marks.SAY + kill.node_script(RECORD, 15, MANY, tries=2), script, text)
     assert (code, len(calls)) == (1, 3)
-    assert said == "scrun-missed node1 2\nnode1: no such container\n"
+    assert [*marks.texts(said.encode())] == ["missed node1 2", "why node1: no such container"]
 
 
 def test_a_thousand_nodes_with_as_many_tasks_each_fit_into_an_argument() -> None:

@@ -19,6 +19,7 @@ from scrun.errors import NodeRuntimeError, WrongStatus
 from scrun.lifecycle import members, pause, ps
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.members import Answer
+from scrun.marks import MARK
 
 Script = Callable[..., str]
 Record = dict[str, Any]
@@ -109,17 +110,22 @@ def test_a_node_that_says_nothing_is_an_error(node: Callable[..., Record], scrip
         members.ask(record, "true")
 
 
+NOISE = ["Welcome\n", "n1 d2VsY29tZQ==\n", "\n", "half a line", "0\r\n", f"{MARK}\n", f"{MARK} n1 eA==\n"]
+
+
 @given(st.dictionaries(st.sampled_from(["n1", "n2", "gpu-7"]), st.text(max_size=3000), min_size=1), st.randoms())
 def test_what_nodes_say_is_put_together_however_their_lines_come(said: dict[str, str], random: Any) -> None:
     lines: dict[str, list[str]] = {}
     for name, text in said.items():
         encoded = b2a_base64(f"0\n{text}".encode("utf-8", "replace"), newline=False).decode()
-        lines[name] = [f"{name} {encoded[at : at + 900]}" for at in range(0, len(encoded), 900)]
+        pieces = [f"{MARK}> {name} {encoded[at : at + 900]}\n" for at in range(0, len(encoded), 900)]
+        # A TaskProlog before it, and a TaskEpilog's word behind, which may lack the end of its line.
+        lines[name] = [*random.sample(NOISE, 2), *pieces, *random.sample(NOISE, 1)]
     mixed = []
     while any(lines.values()):
         mixed.append(lines[random.choice([name for name in lines if lines[name]])].pop(0))
     expected = {name: Answer(0, text.encode("utf-8", "replace").decode()) for name, text in sorted(said.items())}
-    assert members.decode("\n".join(mixed)) == expected
+    assert members.decode("".join(mixed).encode()) == expected
 
 
 def test_a_container_whose_job_is_queued_has_no_processes_yet() -> None:

@@ -68,7 +68,14 @@ def test_only_tasks_that_share_no_node_run_over_an_image(
     host.memory = str(tmp_path / "memory" / ".seen")
     record = {"id": "web", "bundle": str(bundle), "rootfs": described.rootfs, "job": 7, "tasks": tasks}
     record |= {"uid": os.getuid(), "gid": os.getgid(), "job_environment": [], "runtime": {"kind": kind}}
-    plan = {"network": network.HOST, "host_name": "", "spool_mount": "/var/spool", "spool_dir": "", "config_file": ""}
+    plan = {
+        "network": network.HOST,
+        "host_name": "",
+        "spool_mount": "/var/spool",
+        "spool_dir": "",
+        "config_file": "",
+        "mounted": {},
+    }
     options = {"node_dir": str(step.node_dir), "cache_dir": str(step.node_dir)}
     stage_in._stage_in(Hooks(host, options), host, record, plan, described.config, [])  # type: ignore[arg-type]
     for node in nodes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from test_staging_bring_back import Run
-from test_staging_node import FakeStep, Notes, bundle, is_root, make_container, needs_mounts
+from test_staging_node import FakeStep, Notes, bind, bundle, is_root, make_container, needs_mounts
 
 from scrun.errors import StagingError
 from scrun.staging import entries, trees
 from scrun.staging.changes import Changes
 from scrun.staging.model import Copy, Part, Staged
-from scrun.staging.stage_out import stage_out
+from scrun.staging.stage_out import discard, stage_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,3 +251,35 @@ def test_what_is_mounted_in_a_directory_is_not_removed_with_it(tmp_path: Path) -
         assert (tmp_path / "tree" / "mounted" / "theirs").exists()
     finally:
         subprocess.run(["umount", tmp_path / "tree" / "mounted"], check=True)
+
+
+@pytest.mark.parametrize("how", ["link", "directory", "nothing"])
+def test_a_volume_that_is_something_else_by_now_gets_nothing(how: str, tmp_path: Path, bundle: Path) -> None:
+    # Another container that has the volume can do that to a part of it, and we may be root.
+    private, other = tmp_path / "private", tmp_path / "other"
+    (private / "part").mkdir(parents=True)
+    other.mkdir()
+    run = Run(tmp_path, bundle, [bind(private / "part", "/x")])
+    (run.there / "mounts/0/made").write_text("made")
+    (private / "part").rename(private / "elsewhere")
+    if how == "link":
+        (private / "part").symlink_to(other)
+    elif how == "directory":
+        (private / "part").mkdir()
+    with pytest.raises(StagingError, match=f"they are still in node1:{re.escape(str(run.step.node_dir))}/scrun-"):
+        run.out()
+    assert not [*other.iterdir(), *(private / "elsewhere").iterdir()]
+    assert (run.there / "mounts/0/made").read_text() == "made"
+    discard(run.staged, run.step, log=run.notes)
+
+
+def test_a_path_with_a_link_in_it_is_not_held(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/file").touch()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "real/link").symlink_to("file")
+    os.close(trees.hold(f"{tmp_path}/real/file"))
+    os.close(trees.hold("/"))
+    for path in ("link/file", "link", "real/link", "nothing"):
+        with pytest.raises(OSError, match=path):
+            trees.hold(f"{tmp_path}/{path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -15,7 +16,7 @@ import pytest
 from scrun.slurm import slurm_conf
 from scrun.staging.children import Children
 from scrun.staging.content import Hashing
-from scrun.staging.feed import Feed
+from scrun.staging.feed import _MOST_STRANGERS, Feed, digest
 from scrun.staging.images import Delta, Tree, holes, parse, scan, settled
 from scrun.staging.kept import Images
 from scrun.staging.summing import Summing
@@ -339,50 +340,131 @@ def test_the_last_used_trees_are_remembered_and_not_more(root: Path, images: Ima
     assert images.closest(first) == (first.name, Delta())
 
 
-def test_a_feed_gives_all_that_ask_with_its_token_the_whole_stream() -> None:
+def connected(feed: Feed) -> tuple[socket.socket, str]:
+    """A connection to the feed, and what it was asked."""
+    connection = socket.create_connection(("127.0.0.1", feed.port))
+    return connection, line_of(connection)
+
+
+def line_of(connection: socket.socket) -> str:
+    """The next line; empty where the feed has hung up."""
+    line = b""
+    while not line.endswith(b"\n") and (more := connection.recv(1)):
+        line += more
+    return line.decode().strip()
+
+
+def come(feed: Feed, node: str, token: str = "") -> tuple[socket.socket, bool]:
+    """Connect as a node does; whether the feed has shown that it knows the token."""
+    connection, nonce = connected(feed)
+    connection.sendall(f"{node} mine {digest(token or feed.token, nonce, 'mine', node, 'node')}\n".encode())
+    return connection, line_of(connection) == digest(feed.token, nonce, "mine", node, "login")
+
+
+def sent_by(feed: Feed, nodes: list[str], data: bytes) -> None:
+    """Have the feed send that, while what it sends is read."""
+    read_end, write_end = os.pipe()
+    feed.send(read_end, nodes)
+
+    def write() -> None:
+        with open(write_end, "wb") as file:
+            file.write(data)
+
+    threading.Thread(target=write).start()
+
+
+def test_a_feed_gives_all_that_know_its_token_the_whole_stream() -> None:
     data = os.urandom(3_000_000)
     feed = Feed()
-    asked = []
-    for words in ("wrong node1", f"{feed.token} node1", f"{feed.token} node2"):
-        connection = socket.create_connection(("127.0.0.1", feed.port))
-        connection.sendall(words.encode() + b"\n")
-        asked.append(connection)
+    (one, knows_one), (other, knows_other) = come(feed, "node1"), come(feed, "node2")
+    assert knows_one
+    assert knows_other
     assert feed.wait_for(["node1", "node2"])
-    read_end, write_end = os.pipe()
-    feed.send(read_end, ["node1", "node2"])
-    with open(write_end, "wb") as file:
-        # More than the connections hold: it is read meanwhile.
-        def write() -> None:
-            file.write(data)
-            file.close()
+    sent_by(feed, ["node1", "node2"], data)
+    got = [b"", b""]
 
-        writer = threading.Thread(target=write)
-        writer.start()
-        got: list[bytes] = [b"", b"", b""]
+    def read(index: int, connection: socket.socket) -> None:
+        got[index] = connection.makefile("rb").read()
 
-        def read(index: int) -> None:
-            while more := asked[index].recv(1 << 16):
-                got[index] += more
-
-        readers = [threading.Thread(target=read, args=(index,)) for index in range(3)]
-        for thread in readers:
-            thread.start()
-        for thread in (writer, *readers):
-            thread.join()
+    readers = [threading.Thread(target=read, args=arguments) for arguments in enumerate((one, other))]
+    for thread in readers:
+        thread.start()
+    for thread in readers:
+        thread.join()
     feed.close()
-    for connection in asked:
-        connection.close()
-    assert got[1:] == [data, data]
-    assert got[0] == b""
+    one.close()
+    other.close()
+    assert got == [data, data]
     assert (feed.sent, feed.failed) == (len(data), "")
 
 
-def test_a_feed_that_nobody_came_to_ends(tmp_path: Path) -> None:
+def test_a_feed_gives_strangers_nothing() -> None:
+    feed = Feed()
+    heard, nonce = connected(feed)
+    shown = digest(feed.token, nonce, "mine", "node1", "node")
+    replayed, _ = connected(feed)
+    replayed.sendall(f"node1 mine {shown}\n".encode())
+    guessed, _ = come(feed, "node1", "guess")
+    token, _ = connected(feed)
+    token.sendall(f"{feed.token} node1\n".encode())
+    empty, _ = connected(feed)
+    empty.sendall(b"\n")
+    chatty, _ = connected(feed)
+    chatty.sendall(b"x" * 1000)
+    wild, _ = connected(feed)
+    wild.sendall("node1 mine \ud800\n".encode("utf-8", "surrogatepass"))
+    strangers = (replayed, guessed, token, empty, chatty, wild)
+    for stranger in strangers:
+        with contextlib.suppress(ConnectionResetError):  # with something unread
+            assert line_of(stranger) == ""
+    heard.sendall(f"node1 mine {shown}\n".encode())
+    assert feed.wait_for(["node1"])
+    second, knows = come(feed, "node1")
+    assert not knows, "a node that is connected is not replaced by who comes later"
+    sent_by(feed, ["node1"], b"stream")
+    assert line_of(heard) == digest(feed.token, nonce, "mine", "node1", "login")
+    assert heard.makefile("rb").read() == b"stream"
+    feed.close()
+    for connection in (heard, second, *strangers):
+        connection.close()
+
+
+def test_however_many_strangers_come_a_node_is_heard() -> None:
+    feed = Feed()
+    first, _ = connected(feed)
+    first.sendall(b"slow")
+    strangers = [connected(feed)[0] for _ in range(_MOST_STRANGERS + 10)]
+    node, knows = come(feed, "node1")
+    assert knows
+    assert feed.wait_for(["node1"])
+    assert line_of(first) == "", "the longest there has made room"
+    assert len(feed._strangers) <= _MOST_STRANGERS
+    feed.close()
+    for connection in (first, node, *strangers):
+        connection.close()
+
+
+def test_who_says_a_little_now_and_then_gets_no_more_time() -> None:
+    feed = Feed(patience=0.5)
+    slow, _ = connected(feed)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        while True:
+            slow.sendall(b"x")
+            time.sleep(0.02)
+    assert not feed._strangers
+    feed.close()
+    slow.close()
+
+
+def test_a_feed_that_nobody_came_to_ends() -> None:
     Feed().close()
     feed = Feed()
-    silent = socket.create_connection(("127.0.0.1", feed.port))
-    silent.close()
+    silent, _ = connected(feed)
+    gone, _ = connected(feed)
+    gone.close()
     feed.close()
+    assert line_of(silent) == "", "it was hung up on"
+    silent.close()
 
 
 @pytest.mark.parametrize(
@@ -397,23 +479,6 @@ def test_the_ports_that_nodes_can_reach_are_those_of_srun(tmp_path: Path, text: 
     (tmp_path / "slurm.conf").write_text(text)
     assert slurm_conf.srun_ports({"SLURM_CONF": str(tmp_path / "slurm.conf")}) == ports
     assert slurm_conf.srun_ports({"SLURM_CONF": str(tmp_path / "none")}) == (0, 0)
-
-
-def test_a_node_that_is_connected_is_not_replaced_by_who_comes_later() -> None:
-    feed = Feed()
-    first, second = (socket.create_connection(("127.0.0.1", feed.port)) for _ in range(2))
-    first.sendall(f"{feed.token} node1\n".encode())
-    assert feed.wait_for(["node1"])
-    second.sendall(f"{feed.token} node1\n".encode())
-    assert second.recv(1) == b""
-    read_end, write_end = os.pipe()
-    feed.send(read_end, ["node1"])
-    os.write(write_end, b"stream")
-    os.close(write_end)
-    assert first.makefile("rb").read() == b"stream"
-    feed.close()
-    first.close()
-    second.close()
 
 
 def test_of_a_range_of_ports_it_takes_one_that_is_free() -> None:

@@ -130,6 +130,20 @@ def _is_semver_1(text: str) -> bool:
     )
 
 
+def _is_cpu_list(text: str) -> bool:
+    return not text.strip("0123456789, -")
+
+
+def _is_page_size(text: str) -> bool:
+    """A number without leading zeros, and KB, MB or GB."""
+    number, unit = text[:-2], text[-2:]
+    return number.isascii() and number.isdigit() and number[0] != "0" and unit in ("KB", "MB", "GB")
+
+
+def _is_bandwidth(text: str) -> bool:
+    return text.startswith("MB:") and "\n" not in text
+
+
 def _is_identifiers(text: str) -> bool:
     return text.isascii() and text.replace(".", "0").replace("-", "0").isalnum()
 
@@ -144,6 +158,9 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
 
 _PATTERNS: dict[str, Callable[[str], bool]] = {
     "^/": lambda text: text.startswith("/"),
+    r"^[0-9, -]*(?!\n)$": _is_cpu_list,
+    r"^[1-9][0-9]*[KMG]B(?!\n)$": _is_page_size,
+    r"^MB:[^\n]*(?!\n)$": _is_bandwidth,
     r"^1\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?(?!\n)$": _is_semver_1,
 }
 

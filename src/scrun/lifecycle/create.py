@@ -50,6 +50,7 @@ class Output:
 
     def __init__(self, logger: Log, log_file: str = "", log_format: str = "text", live: LiveLine | None = None) -> None:
         self.say, self.levels, self.live = logger.say, logger.levels, live
+        self.descriptors = logger.descriptors
         self.log_file, self.log_format = log_file, log_format
 
 
@@ -117,6 +118,9 @@ class Creation:
         Raises:
             ScrunError: why it isn't.
         """
+        from scrun.lifecycle import sweep
+
+        sweep.begin(os.path.dirname(self.container.path), output.say, but=self.container.id, keep=output.descriptors)
         try:
             _wait(self._reader, output)
         finally:

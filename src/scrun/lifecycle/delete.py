@@ -57,6 +57,13 @@ def run(container: Container, say: Callable[[str, str], None], *, pause: Callabl
     container.remove()
 
 
+def forgotten(root: str, container_id: str, say: Callable[[str, str], None]) -> bool:
+    """Whether a container that isn't there had left a job, which is ended now: from before this host's last boot."""
+    from scrun.lifecycle import sweep
+
+    return sweep.is_due(root) and container_id in sweep.run(root, say, make=True)
+
+
 def _ask(container: Container, say: Callable[[str, str], None]) -> bool:
     """Whether its anchor was there to be asked; it has done what is to be done then."""
     waits = lambda what: say("info", f"{container.id}: {what}")  # noqa: E731

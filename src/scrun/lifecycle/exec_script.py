@@ -1,14 +1,18 @@
 """The shell scripts that run a further process in a container on its node, and reach it there.
 
-The process is known by a token. As long as it runs, and only then, a directory in /tmp holds the pid that the node's
-runtime gave it; when it could not be run, the directory says why until somebody has read it. Its name is of the job,
-the pid of the shell that made it, and the token: one whose shell was killed is removed by the next exec in that job, or
-by a site's Epilog.
+The process is known by a token, which is no secret. As long as it runs, and only then, a directory below the user's
+own in /tmp (:mod:`scrun.staging.own_directory`) holds the pid that the node's runtime gave it; when it could not be
+run, the directory says why until somebody has read it. Its name is of the job, the pid and the start time of the shell
+that made it, and the token: one whose shell was killed is removed by the next exec in that job, or by a site's Epilog.
+
+A pid in a file may be another process's by the time it is read. A signal is sent only as long as that shell runs, and
+to a descendant of it.
 """
 
 from __future__ import annotations
 
 from scrun.lifecycle import node
+from scrun.staging.own_directory import GO_TO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 PROCESS = "SCRUN_EXEC_PROCESS"
-_DIRECTORY = "/tmp/scrun-exec-"  # noqa: S108  made with mkdir(1), which takes nothing that is there
+_PARENT = "/tmp"  # noqa: S108  what others may have put there isn't touched: own_directory.py
 _LEFT_OUT = "SCRUN_EXEC_LEFT_OUT"
 PIECE, MOST_PIECES = 120 << 10, 8  # bytes in a variable, and variables: execve(2) takes 128 KiB each, 2 MB in all
 # The exit statuses of what :func:`watch` makes: the process could not be run; it has ended, or is only coming.
@@ -39,6 +43,32 @@ task_env=$(sed -En '/^ *"env": *\[/,/^ *\]/{
     s/^ *("[^=]+=.*"),?$/,\1/p
 }' "$bundle/config.json" 2>/dev/null)
 """.replace("@LEFT_OUT@", _LEFT_OUT)
+# What `look_at PID` finds of a process (proc_pid_stat(5)) is in $parent and
+# $started; the name that a process gives itself ends at the last parenthesis.
+_LOOK = (
+    GO_TO
+    + r"""
+look_at() {
+    parent= started=
+    stat=
+    while IFS= read -r line || [ -n "$line" ]; do stat=$stat$line; done 2>/dev/null <"/proc/$1/stat"
+    set -- ${stat##*) }
+    parent=$2 started=${20}
+}
+shell_of() {  # the pid of the shell that made the directory $1, and $its, when that started
+    its=${1##*exec-@JOB@-}; shell=${its%%-*}; its=${its#*-}; its=${its%%-*}
+}
+shell_runs() { look_at "$shell"; [ -n "$started" ] && [ "$started" = "$its" ]; }
+is_below() {  # whether process $1 is a descendant of $shell
+    look_at "$1"
+    while [ "${parent:-0}" -gt 1 ]; do
+        [ "$parent" != "$shell" ] || return 0
+        look_at "$parent"
+    done
+    return 1
+}
+"""
+)
 _MPI = "PMI[^=]*"  # what makes a task a rank of an MPI program; a further process is none
 
 
@@ -82,10 +112,9 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         tell = f"{words} >$d/words; mv $d/words $d/failed; {_until('[ ! -d $d ]', _READ_WITHIN, 0.1)}; "
     return (
         "trap : TERM\n"  # of a job that ends: what is below is to be tidied up, and the runtime gets the signal too
-        f"for old in {_DIRECTORY}{job}-*; do shell=${{old#{_DIRECTORY}{job}-}}; "
-        '[ ! -O "$old" ] || kill -0 "${shell%%-*}" 2>/dev/null || rm -rf "$old"; done\n'
-        # In a shell of its own: the process gets our umask from runc.
-        f"d={_DIRECTORY}{job}-$$-{token}; (umask 077; mkdir $d) || exit {CODE}\n"
+        f'{_enter(record, "make")} || {{ echo "exec: $SLURMD_NODENAME: $why" >&2; exit {CODE}; }}\n'
+        f'for old in exec-{job}-*; do [ ! -d "$old" ] || {{ shell_of "$old"; shell_runs; }} || rm -rf "$old"; done\n'
+        f"look_at $$; d=exec-{job}-$$-$started-{token}; mkdir -m 700 $d || exit {CODE}; d=$own/$d; cd /\n"
         f"{_find_task(record, program, name)}"
         f"{_TASK_ENV}"
         "exec 9<<END\n"
@@ -107,10 +136,11 @@ def watch(record: Record, token: str) -> str:
     whose step is slow to start.
     """
     return (
+        f"{_enter(record)}\n"
         f"{_until(_found(record, token, '-d $d'), 50, 0.02)}\n"  # the two steps start at the same time
         f"[ -d $d ] || exit {NOT_SEEN}\n"
         "while [ -d $d ] && [ ! -s $d/pid ]; do\n"
-        f"  [ -e $d/failed ] && {{ cat $d/failed; rm -rf $d; exit {NOT_RUN}; }}\n"
+        f'  [ -e $d/failed ] && {{ say "$(cat $d/failed)"; rm -rf $d; exit {NOT_RUN}; }}\n'
         "  sleep 0.01\n"
         "done\n"
     )
@@ -120,15 +150,26 @@ def send(record: Record, token: str, number: int) -> str:
     """The script that sends the process a signal; one that is gone is no error, one that is only coming is waited
     for."""
     return (
+        f"{_enter(record)}\n"
         f"{_until(_found(record, token, '-s $d/pid'), 50, 0.1)}\n"
         "read -r pid 2>/dev/null <$d/pid\n"
-        f'[ -z "$pid" ] || kill -{number} "$pid"\n'
+        'shell_of "$d"\n'
+        f'[ -z "$pid" ] || ! shell_runs || ! is_below "$pid" || kill -{number} "$pid"\n'
     )
 
 
+def _enter(record: Record, make: str = "") -> str:
+    """Go to the user's own directory."""
+    return f"uid={record['uid']}\n{_LOOK.replace('@JOB@', str(record['job']))}d=/dev/null; go_to_own {_PARENT} {make}"
+
+
 def _found(record: Record, token: str, test: str) -> str:
-    """Whether the directory, from then on ``$d``, is there and passes the test."""
-    return f"{{ set -- {_DIRECTORY}{record['job']}-*-{token}; d=$1; [ {test} ]; }}"
+    """Whether the directory, from then on ``$d``, is there and passes the test.
+
+    The user's own directory is made by the step that runs the process; it may be later than this one.
+    """
+    found = f"set -- exec-{record['job']}-*-{token}; d=$own/$1; [ {test} ]"
+    return f'{{ [ "$PWD" = "$own" ] || go_to_own {_PARENT}; }} && {{ {found}; }}'
 
 
 def _until(condition: str, tries: int, pause: float) -> str:

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
+# What crun and runc both take. docker asks for "rro" where it is among them: read-only with all that is mounted below.
 _MOUNT_OPTIONS = (
     *("async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "mand", "noatime", "nodev"),
     *("nodiratime", "noexec", "nomand", "norelatime", "nostrictatime", "nosuid", "private", "rbind", "relatime"),
     *("remount", "ro", "rprivate", "rshared", "rslave", "rw", "shared", "slave", "strictatime", "suid", "sync"),
+    *("ratime", "rdev", "rdiratime", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime"),
+    *("rnostrictatime", "rnosuid", "rrelatime", "rro", "rrw", "rstrictatime", "rsuid", "runbindable", "tmpcopyup"),
+    "unbindable",
 )
 
 

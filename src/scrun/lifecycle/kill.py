@@ -28,7 +28,7 @@ _TRIES = 40  # the node's runtime may not know the container yet, just after sta
 _FORCED_TRIES = 3  # for SIGKILL, which has another way
 _PATIENCE = 5.0  # seconds that the node's runtime has for SIGKILL
 _THAW = 0.5  # seconds until what is frozen, and not only stopped, must go on to die (a cgroup v1 freezer)
-_MISSED = "scrun-missed"
+_MISSED, _WHY = "missed", "why"  # the first words of what a node says
 _GONE = ("not running", "no such process", "does not exist", "No such file")
 _END_IS_HEARD = 50  # tries, as above: srun tells of a process's end later than the node's runtime knows it
 
@@ -210,14 +210,13 @@ def node_script(record: dict[str, Any], number: int, tasks: Mapping[str, Sequenc
         f"case $SLURMD_NODENAME in {cases} esac; try=0; while [ $try -lt {tries} ]; do left=; "
         f'for task in $todo; do said=$({program} kill "{name}" {number} 2>&1) || left="$left $task" why=$said; done; '
         f'todo=$left; [ -n "$todo" ] || exit 0; try=$((try + 1)); sleep {_PAUSE}; done; '
-        f'echo "{_MISSED} $SLURMD_NODENAME$todo"; echo "$SLURMD_NODENAME: $why"; exit 1'
+        f'say "{_MISSED} $SLURMD_NODENAME$todo"; say "{_WHY} $SLURMD_NODENAME: $why"; exit 1'
     )
 
 
 def _missed(said: str) -> tuple[list[tuple[str, int]], str]:
     """The tasks, by node and local number, that :func:`node_script` did not reach, and why not, in one line."""
     lines = said.splitlines()
-    missed = [line.split()[1:] for line in lines if line.startswith(_MISSED)]
-    words = [line for line in lines if line and not line.startswith(_MISSED)]
-    why = [line for line in words if not line.startswith("srun: ")] or words
+    missed = [line.split()[1:] for line in lines if line.startswith(f"{_MISSED} ")]
+    why = [line.removeprefix(f"{_WHY} ") for line in lines if line and not line.startswith(f"{_MISSED} ")]
     return [(where, int(task)) for where, *tasks in missed for task in tasks], "; ".join(why[:3])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from scrun.errors import NodeRuntimeError, WrongStatus
 from scrun.lifecycle import node
+from scrun.marks import MARK, texts
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
@@ -68,10 +69,13 @@ PARENTS
 }
 """
 
-# A node's answer, in lines that srun keeps whole (it cuts those of 1024 bytes and more), each with the node's name.
-_ANSWER = """
+# A node's answer, in lines that srun keeps whole (it cuts those of 1024 bytes and more), each with the mark and the
+# node's name.
+_ANSWER = f"""
 said=$(answer "$@" 2>&1)
-printf '%s\\n' "$?" "$said" | base64 -w 900 | sed "s/^/$SLURMD_NODENAME /"
+answered=$?
+echo
+printf '%s\\n' "$answered" "$said" | base64 -w 900 | sed "s/^/{MARK}> $SLURMD_NODENAME /"
 """
 
 
@@ -105,21 +109,22 @@ def ask(record: Record, answer: str, *words: str) -> dict[str, Answer]:
     """
     text = script(record, f"answer() {{\n{answer}\n}}\n{_ANSWER}")
     done = node.run(record, text, *(words or ("",)), nodes=srun.expand_nodes(record["nodes"]))
-    answers = decode(done.stdout.decode("ascii", "replace"))
+    answers = decode(done.stdout)
     if done.returncode or not answers:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        said = [line for line in said if line.startswith(("srun: error: ", "srun: fatal: "))] or said
         why = said[-1].removeprefix("srun: ").removeprefix("error: ") if said else f"status {done.returncode}"
         raise NodeRuntimeError(f"can't ask the nodes of job {record['job']} ({record['nodes']}): {why}")
     return answers
 
 
-def decode(printed: str) -> dict[str, Answer]:
+def decode(printed: bytes) -> dict[str, Answer]:
     """What the nodes printed, in whatever order their lines came."""
     from binascii import a2b_base64
 
     pieces: dict[str, str] = {}
-    for line in printed.splitlines():
-        name, _, piece = line.partition(" ")
+    for text in texts(printed):
+        name, _, piece = text.partition(" ")
         pieces[name] = pieces.get(name, "") + piece
     answers = {}
     for name in sorted(pieces):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 
+from scrun import marks
 from scrun.lifecycle.worker import close_all_but
 from scrun.slurm import node_runtime, srun
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
-_MOST_SAID = 4096  # bytes of what a step of the anchor's prints that are looked at
+_MOST_SAID = 1 << 20  # bytes of what a step of the anchor's prints that are looked at: a site's words are among them
 
 
 def runtime(record: Record) -> tuple[str, str]:
@@ -45,15 +46,16 @@ def tasks(record: Record) -> str:
 def argv(record: Record, script: str, *words: str, nodes: Sequence[str] | None = None) -> list[str]:
     """The command line of a step that runs the shell script once on each of the nodes, or of the job's nodes.
 
+    The script says with ``say`` what is to be heard of it (:mod:`scrun.marks`).
     ``words`` are the script's ``$1`` and so on; one may have 128 KB (execve(2)).
     """
-    command = ["/bin/sh", "-c", script, "sh", *words] if words else ["/bin/sh", "-c", script]
+    command = ["/bin/sh", "-c", marks.SAY + script, *(["sh", *words] if words else [])]
     return srun.command_step(record["srun"], job=record["job"], argv=command, nodes=nodes)
 
 
 def environment(record: Record) -> dict[str, str]:
     """The environment of such a step: ours, and what engines don't give to every call, but no job's."""
-    mine = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(srun.OPTIONS)}
     return {**mine, **record["environment"]}
 
 
@@ -73,25 +75,26 @@ def run(
 
 
 def start(loop: Loop, command: list[str], environment: dict[str, str], done: Callable[[int, str], None]) -> None:
-    """Run the command as a child of a process that goes on; ``done`` gets its exit status and what it said."""
+    """Run the command as a child of a process that goes on; ``done`` gets its exit status and what it said.
+
+    That is what the script has said; where it has said nothing, whatever else was printed, srun's words for example.
+    """
     printed = os.memfd_create("node")
     pid = os.fork()
     if not pid:
         _exec(command, environment, printed)
 
     def ended(exit_status: int) -> None:
-        said = os.pread(printed, _MOST_SAID, 0).decode("utf-8", "replace").strip()
+        read = os.pread(printed, _MOST_SAID, 0)
         os.close(printed)
-        done(exit_status, said)
+        done(exit_status, "\n".join(marks.texts(read)) or read.decode("utf-8", "replace").strip())
 
     loop.child(pid, ended)
 
 
 def reason(said: str, exit_status: int) -> str:
-    """Why a script failed, of what it said: its own last line before what srun adds to it."""
-    lines = said.splitlines()
-    own = [line for line in lines if not line.startswith("srun: ")]
-    return (own or lines or [f"status {exit_status}"])[-1]
+    """Why a script failed: the last line of what it said."""
+    return (said.splitlines() or [f"status {exit_status}"])[-1]
 
 
 def _exec(argv: list[str], environment: dict[str, str], printed: int) -> None:

@@ -45,7 +45,7 @@ STOP = (
 tries=0
 until [ -n "$here" ]; do
     if [ $tries -ge 40 ]; then
-        echo "the runtime of $SLURMD_NODENAME doesn't know it"
+        say "the runtime of $SLURMD_NODENAME doesn't know it"
         exit 1
     fi
     tries=$((tries + 1))
@@ -73,7 +73,7 @@ while [ $quiet -lt 2 ]; do
     round=$((round + 1))
     [ $round -lt 20 ] || sleep 0.05
     if [ $round -ge 150 ]; then
-        echo "process $last on $SLURMD_NODENAME doesn't stop"
+        say "process $last on $SLURMD_NODENAME doesn't stop"
         exit 1
     fi
 done
@@ -87,7 +87,7 @@ CONTINUE = (
 each resume
 for task in $here; do
     case $(@PROGRAM@ state "@NAME@" 2>/dev/null) in
-        *'"status": "paused"'*) echo "its cgroup on $SLURMD_NODENAME stays frozen"; exit 1 ;;
+        *'"status": "paused"'*) say "its cgroup on $SLURMD_NODENAME stays frozen"; exit 1 ;;
     esac
 done
 find_members

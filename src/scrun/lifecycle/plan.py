@@ -12,10 +12,11 @@ from scrun import log
 from scrun.bundle import adapt_gpus, arguments, resources
 from scrun.bundle import config as bundle_config
 from scrun.errors import UsageError
-from scrun.lifecycle import network, sharing
+from scrun.lifecycle import network, origin, sharing
 from scrun.lifecycle.container import SPOOL
 from scrun.lifecycle.create import PATIENCE
 from scrun.slurm import job, node_runtime, oci_conf, sources, srun
+from scrun.staging import sources as sources_of_mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "resources": _limits(config),
             "environment": {name: environment[name] for name in _KEPT if name in environment},
             "config_file": options.config,
+            "host": str(origin.here()),
             "srun": command,
             "runtime": node_runtime.derive(settings),
             "asked": request.asked,
@@ -92,7 +94,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "step_environment": request.step,
         "patience": request.patience if request.patience is not None else PATIENCE,
         "args": arguments.fit(config, rootfs, bundle),
-        "environment": {name: value for name, value in environment.items() if not name.startswith("SLURM_")}
+        "environment": {name: value for name, value in environment.items() if not name.startswith(srun.OPTIONS)}
         | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
         "terminal": terminal,
         "console_socket": options.console_socket and os.path.abspath(options.console_socket),
@@ -112,6 +114,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "srun": command,
             "network": network_wanted,
             "host_name": shared.host_name(config),
+            "mounted": {path: list(source) for path, source in sources_of_mounts.find(config, bundle).items()},
             "spool_mount": oci_conf.spool_mount(settings),
             **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },

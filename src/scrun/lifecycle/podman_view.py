@@ -202,7 +202,7 @@ def is_directory(mount: Mount, staged: dict[str, Any]) -> bool | None:
     """Whether a directory is mounted there; None where that isn't known here, as the source is the node's own."""
     if not is_bind(mount):
         return True
-    for name, _source, is_one, _writable in staged["parts"]:
+    for name, _source, is_one, *_ in staged["parts"]:
         if mount["source"].endswith(f"/{staged['node_name']}/{name}"):
             return bool(is_one)
     try:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 10.0  # seconds
-_BARE = "scrun-bare"
+_BARE = "bare"
 _SCRIPT = rf"""
 [ -s @FILE@ ] && [ -w @FILE@ ] || exit 1
 {LACKS}
-[ -z "$lacks" ] || echo "{_BARE} $SLURMD_NODENAME $lacks"
+[ -z "$lacks" ] || say "{_BARE} $SLURMD_NODENAME $lacks"
 """
 
 

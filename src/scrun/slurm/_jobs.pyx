@@ -23,6 +23,7 @@ def of_user(uint32_t uid):
                 "reason": _text(job.state_desc) or _text(slurm.job_state_reason_string(job.state_reason)),
                 "partition": _text(job.partition),
                 "submitted": job.submit_time,
+                "container": _text(job.container_id),
             }
     finally:
         slurm.slurm_free_job_info_msg(message)

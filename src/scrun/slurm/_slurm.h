@@ -138,7 +138,8 @@ struct scrun_field {
 
 static const struct scrun_field scrun_texts[] = {
         SCRUN_FIELD(account), SCRUN_FIELD(acctg_freq), SCRUN_FIELD(burst_buffer), SCRUN_FIELD(cluster_features),
-        SCRUN_FIELD(clusters), SCRUN_FIELD(comment), SCRUN_FIELD(cpus_per_tres), SCRUN_FIELD(dependency),
+        SCRUN_FIELD(clusters), SCRUN_FIELD(comment), SCRUN_FIELD(container_id), SCRUN_FIELD(cpus_per_tres),
+        SCRUN_FIELD(dependency),
         SCRUN_FIELD(features), SCRUN_FIELD(mem_bind), SCRUN_FIELD(mem_per_tres), SCRUN_FIELD(name),
         SCRUN_FIELD(network), SCRUN_FIELD(partition), SCRUN_FIELD(qos), SCRUN_FIELD(req_nodes),
         SCRUN_FIELD(reservation), SCRUN_FIELD(tres_bind), SCRUN_FIELD(tres_freq), SCRUN_FIELD(tres_per_job),

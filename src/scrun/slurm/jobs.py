@@ -20,7 +20,8 @@ except ImportError as missing:
 def of_user(uid: int) -> dict[int, dict[str, Any]]:
     """The user's jobs by their ids.
 
-    Of each ``state``, ``reason`` and ``partition`` in squeue's words, and ``submitted`` in seconds since 1970.
+    Of each ``state``, ``reason``, ``partition`` and ``container`` (ContainerID) in squeue's words, and ``submitted`` in
+    seconds since 1970.
 
     Raises:
         SlurmError: slurmctld can't be reached.

@@ -32,6 +32,7 @@ cdef extern from "scrun/slurm/_slurm.h" nogil:
         char **gres_detail_str
         char *state_desc
         char *partition
+        char *container_id
         long submit_time
 
     ctypedef struct job_info_msg_t:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+# How the variables begin that srun takes for its options: SRUN_OUTPUT would send what a step prints somewhere else.
+OPTIONS = ("SLURM_", "SRUN_")
+
 # What srun prints, with -v, of the step's life; measured with Slurm 26.05.
 _LAUNCHING, _STARTED, _ABORTED = "launching StepId=", " started", "Job step aborted"
 

@@ -29,14 +29,18 @@ class Tree:
     """One directory that changes are applied to. ``failed`` says what couldn't be, and why.
 
     Every method raises OSError when the disk is full or the quota reached, and goes on after anything else.
-    Names are relative to the directory, which is b"" itself.
+    Names are relative to the directory, which is b"" itself. ``known`` is what it was (see trees.py).
+    Unless it is ``recursive``, nothing is changed in what is mounted below it: the container didn't have that.
     """
 
-    def __init__(self, root: str, new_owner: tuple[int, int] | None) -> None:
+    def __init__(
+        self, root: str, new_owner: tuple[int, int] | None, known: tuple[int, int] = (0, 0), *, recursive: bool = True
+    ) -> None:
         self.root = root
         self.failed: list[str] = []
         self._new_owner = new_owner
-        self._descriptor = trees.open_directory(root)
+        self._descriptor = trees.open_again(root, os.O_RDONLY | os.O_DIRECTORY, known)
+        self._mount = None if recursive else trees.mount_id(self._descriptor)
         self._parent: tuple[list[bytes], int] | None = None  # the directory that was worked in last
         self._directories: dict[bytes, tuple[int, int]] = {}  # mode and mtime, set when nothing changes them any more
         self._made_anew: set[bytes] = set()  # directories that hold nothing but what the archive has in them,
@@ -81,7 +85,7 @@ class Tree:
     def finish(self) -> None:
         """Set the modes and times of directories, the innermost first."""
         for name, (mode, mtime) in sorted(self._directories.items(), reverse=True):
-            with self._noting(name, (errno.ENOENT,)):
+            with self._noting(name, (errno.ENOENT, errno.EXDEV)):
                 descriptor = self._walk(_split(name))
                 try:
                     os.fchmod(descriptor, mode)
@@ -171,6 +175,9 @@ class Tree:
             finally:
                 os.close(descriptor)
             descriptor = inner
+            if self._mount not in (None, trees.mount_id(inner)):
+                os.close(inner)
+                raise OSError(errno.EXDEV, "another file system is mounted there")
         return descriptor
 
     def _forget_parent(self) -> None:

@@ -62,28 +62,30 @@ class Archiver:
         self._records = ["--blocking-factor=512"] if wide else []  # 256 KB, not 10, which would wake its reader often
         self._little = b""  # what was made here, and goes along with our own files
 
-    def add(self, part: Part, *, recursive: bool, only: Sequence[bytes] | None = None) -> None:
-        """Add what is at ``part.source`` under the name ``part.name``, with its mounts if ``recursive``.
+    def add(self, part: Part, *, only: Sequence[bytes] | None = None, held: int | None = None) -> None:
+        """Add what is at ``part.source`` under the name ``part.name``, with its mounts if it is recursive.
 
-        Of a directory it may be ``only`` these names in it, b"" being itself.
+        Of a directory it may be ``only`` these names in it, b"" being itself. ``held`` is a descriptor of what is
+        there: it is read by that, whatever the path leads to by now.
 
         Files that we may not read, sockets and, unless the receiver is root, devices are left out, with a note.
 
         Raises:
             StagingError: it can't be read otherwise.
         """
-        if self._add_little(part, only):
+        place = part.source if held is None else f"/proc/{os.getpid()}/fd/{held}"
+        if self._add_little(part, place, only):
             return
         if only is not None:
             with _Memory(b"".join(b"./" + name + b"\0" if name else b".\0" for name in only)) as names:
                 self._tar(part, f"--transform=s,^\\.,{part.name},S", part.source, ["cat"], names)
         elif part.is_directory:
             # S: what symbolic links point to stays as it is. Hard links are to names in the archive.
-            self._tar(part, f"--transform=s,^\\.,{part.name},S", part.source, self._find(recursive))
+            self._tar(part, f"--transform=s,^\\.,{part.name},S", place, self._find(part.recursive))
         else:
-            name = b"./" + os.fsencode(os.path.basename(part.source)) + b"\0"
-            with _Memory(name) as names:
-                self._tar(part, f"--transform=s,.*,{part.name},S", os.path.dirname(part.source), ["cat"], names)
+            follow = ["--dereference"] if held is not None else []  # such a path is a link
+            with _Memory(b"./" + os.fsencode(os.path.basename(place)) + b"\0") as names:
+                self._tar(part, f"--transform=s,.*,{part.name},S", os.path.dirname(place), ["cat"], names, follow)
 
     def add_files(self, files: Mapping[str, bytes]) -> None:
         """Add files of ours, and end the archive."""
@@ -100,15 +102,15 @@ class Archiver:
             self._wait(child)
             child.process.wait()
 
-    def _add_little(self, part: Part, only: Sequence[bytes] | None) -> bool:
+    def _add_little(self, part: Part, place: str, only: Sequence[bytes] | None) -> bool:
         """Make it here, if it is a file or these few names, and small; else it is tar's."""
         if (only is None and part.is_directory) or (only and len(only) > _FEW):
             return False
-        source, name = os.fsencode(part.source), part.name.encode()
+        source, name = os.fsencode(place), part.name.encode()
         members = b""
         for one in only or (b"",):
             path, called = (os.path.join(source, one), b"%s/%s" % (name, one)) if one else (source, name)
-            if (member := headers.of(path, called, self._xattrs)) is None:
+            if (member := headers.of(path, called, self._xattrs, follow=place != part.source)) is None:
                 return False
             members += member
         if len(self._little) + len(members) > _LITTLE:
@@ -121,14 +123,22 @@ class Archiver:
         top = ["find", ".", *([] if recursive else ["-xdev"])]
         return [*top, "(", *left_out(devices=self._devices), ")", *note, "-o", "-print0"]
 
-    def _tar(self, part: Part, transform: str, directory: str, names: list[str], stdin: _Memory | None = None) -> None:
+    def _tar(
+        self,
+        part: Part,
+        transform: str,
+        directory: str,
+        names: list[str],
+        stdin: _Memory | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         try:
             import subprocess
 
             given = subprocess.DEVNULL if stdin is None else stdin.fileno()
             finder = self._children.run(names, stdin=given, stdout=write_end, cwd=directory)
-            argv = [*_TAR, *self._records, f"--xattrs-include={self._xattrs}", transform]
+            argv = [*_TAR, *options, *self._records, f"--xattrs-include={self._xattrs}", transform]
             tar = self._children.run(argv, stdin=read_end, stdout=self._output, cwd=directory)
         except OSError as error:
             raise StagingError(f"{part.source}: can't be read: {error.strerror}") from error

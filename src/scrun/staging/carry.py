@@ -12,7 +12,7 @@ from scrun.staging.children import Children, Interruption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from scrun.staging.model import Container, Log, Part, Step
     from scrun.staging.options import Options
@@ -38,12 +38,13 @@ class Carrier:
         self._log = log
         self._interruption = interruption
         self._options = options
+        self.home = ""  # the transfer's
         self.summing: Summing | None = None
 
-    def carry(self, parts: Sequence[Part], files: Files, recursive: frozenset[str]) -> str:
-        """Carry ``parts``, those in ``recursive`` with what is mounted in them, and write ``files``.
+    def carry(self, parts: Sequence[Part], files: Files, held: Mapping[str, int]) -> str:
+        """Carry ``parts`` and write ``files``.
 
-        A file that has the name of a part is written in its place.
+        A file that has the name of a part is written in its place. ``held`` are descriptors to read parts by.
 
         The answer is how the nodes have the root filesystem: "overlay", over an image; "copy" of one; or "plain".
 
@@ -57,7 +58,10 @@ class Carrier:
                 Children(self._interruption) as children,
                 Transfer(self._container, self._step, self._parent, self._log, self._options, children) as transfer,
             ):
-                mode = transfer.run(parts, files, recursive)
+                try:
+                    mode = transfer.run(parts, files, held)
+                finally:
+                    self.home = transfer.home
                 self.summing = transfer.summing
                 return mode
         except BaseException:
@@ -67,6 +71,6 @@ class Carrier:
     def undo(self) -> None:
         """Remove what is on the nodes; what stays there is said to the log only."""
         try:
-            nodes.remove(self._step, self._parent, nodes.node_name(self._container), seconds=20)
+            nodes.remove(self._step, self._parent, self.home, nodes.node_name(self._container), seconds=20)
         except (StagingError, OSError) as error:
             self._log("info", f"cleaning up: {error}")

@@ -132,7 +132,7 @@ class Changes:
 
     def _overwrite(self, part: Part, info: tarfile.TarInfo, content: IO[bytes]) -> None:
         try:
-            descriptor = trees.open_existing(part.source)
+            descriptor = trees.open_existing(part.source, (part.inode, part.fsid))
             try:
                 entries.write(content, info, descriptor)
                 if os.fstat(descriptor).st_mode & 0o7777 != info.mode & 0o7777:
@@ -153,7 +153,9 @@ class Changes:
         key = os.fsencode(part.name)
         if key not in self._trees:
             owner = new_owner(self._container) if part.name == "rootfs" else volume_owner(self._container)
-            self._trees[key] = Tree(part.source, owner)
+            # A mount's source is without symbolic links; were there one by now, somebody has put it there.
+            source = os.path.realpath(part.source) if part.name == "rootfs" else part.source
+            self._trees[key] = Tree(source, owner, (part.inode, part.fsid), recursive=part.recursive)
         return self._trees[key]
 
     def _identity(self, part: Part) -> contextlib.AbstractContextManager[None]:

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 
+from scrun import marks
 from scrun.errors import StagingError
 
 TYPE_CHECKING = False
@@ -80,8 +81,7 @@ class Child:
 
     def words(self, lines: int = 3) -> str:
         """The first lines of its stderr, for a message."""
-        text = self.err.decode("utf-8", "backslashreplace").strip()
-        return "; ".join(text.splitlines()[:lines])
+        return "; ".join(marks.words(bytes(self.err)).splitlines()[:lines])
 
 
 class Children:

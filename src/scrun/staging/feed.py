@@ -1,38 +1,70 @@
 """Feeds one stream to several nodes at once, each over a connection that it has opened to us.
 
 srun's own stdin is broadcast in messages of 1 KB, which took 3 s of a processor for each 100 MB and node; over a
-socket it is a tenth. A node reaches us where its srun is (SLURM_SRUN_COMM_HOST), and proves by a token, which it was
-given through srun, that it is one of the job's. What it has received counts only when we say so through srun as well.
+socket it is a tenth. A node reaches us where its srun is (SLURM_SRUN_COMM_HOST). Anybody can connect there, and anybody
+could have the port if we had it no more, so both ends show that they know a token, which the node was given through
+srun::
+
+    we                      the node (place.py)
+    NONCE                                                        as soon as it is connected
+                            NAME ITS-NONCE DIGEST-BY-THE-NODE
+    DIGEST-BY-US                                                 then the stream
+
+A digest is :func:`digest` of the token and both nonces. The token itself isn't sent, and who hears a digest can use it
+for no other connection. What a node has received counts only when we say so through srun as well.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 CHUNK = 1 << 20  # bytes
-_PATIENCE = 20.0  # seconds for a node that has connected to say who it is
+_PATIENCE = 10.0  # seconds
+_MOST_STRANGERS = 128  # connections of which we don't know it yet
+_LONGEST = 512  # bytes of what is to be said
+
+
+class _Stranger:
+    """A connection that hasn't shown that it knows the token."""
+
+    def __init__(self, connection: socket.socket, address: str, patience: float) -> None:
+        self.connection, self.address = connection, address
+        self.nonce = os.urandom(16).hex()
+        self.until = time.monotonic() + patience
+        self.said = b""
 
 
 class Feed:
-    """Listens from the start; ``sent`` counts the bytes of the stream, ``failed`` says why it broke."""
+    """Listens from the start; ``sent`` counts the bytes of the stream, ``failed`` says why it broke.
 
-    def __init__(self, ports: tuple[int, int] = (0, 0)) -> None:
+    Who connects has ``patience`` seconds in all to say who it is.
+    """
+
+    def __init__(self, ports: tuple[int, int] = (0, 0), patience: float = _PATIENCE) -> None:
+        self._patience = patience
         self.token = os.urandom(16).hex()
         self.sent = 0
         self.failed = ""
         self._connections: dict[str, socket.socket] = {}
+        self._strangers: dict[int, _Stranger] = {}  # by descriptor, the longest there first
         self._changed = threading.Condition()
         self._listener = _listen(ports)
-        self._stopped = False
+        self._listener.setblocking(False)
+        self._end = os.eventfd(0)
+        self._poll = select.poll()
+        self._poll.register(self._listener, select.POLLIN)
+        self._poll.register(self._end, select.POLLIN)
         self._threads: list[threading.Thread] = []
-        self._start(self._accept)
+        self._start(self._receive)
 
     @property
     def port(self) -> int:
@@ -51,8 +83,8 @@ class Feed:
 
     def close(self) -> None:
         """End it; what was not sent yet is not sent any more."""
-        self._stopped = True
-        for one in (self._listener, *list(self._connections.values())):
+        os.eventfd_write(self._end, 1)
+        for one in list(self._connections.values()):
             try:
                 one.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
             except OSError:
@@ -61,30 +93,92 @@ class Feed:
             thread.join()
         for one in (self._listener, *self._connections.values()):
             one.close()
+        os.close(self._end)
 
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _accept(self) -> None:
-        while not self._stopped:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                connection.settimeout(_PATIENCE)
-                token, _, node = _line(connection).partition(" ")
-                if token == self.token and node not in self._connections:
-                    connection.settimeout(None)
-                    with self._changed:
-                        self._connections[node] = connection
-                        self._changed.notify_all()
-                    continue
-            except OSError:
-                pass  # somebody else's
-            connection.close()
+    def _receive(self) -> None:
+        """Hear all who connect, at the same time, so that nobody's silence delays a node."""
+        while True:
+            # In order of their time; nobody gets more by saying a little now and then.
+            first = next(iter(self._strangers.values()), None)
+            left = None if first is None else max(0, int((first.until - time.monotonic()) * 1000) + 1)
+            for descriptor, _ in self._poll.poll(left):
+                if descriptor == self._end:
+                    for left_over in [*self._strangers.values()]:
+                        self._drop(left_over)
+                    return
+                if descriptor == self._listener.fileno():
+                    self._welcome()
+                elif stranger := self._strangers.get(descriptor):
+                    self._hear(stranger)
+            now = time.monotonic()
+            for late in [one for one in self._strangers.values() if one.until <= now]:
+                self._drop(late)
+
+    def _welcome(self) -> None:
+        """Take a connection, in the place of another where there are too many."""
+        if len(self._strangers) >= _MOST_STRANGERS:
+            # Of the host that has most: one of which many come doesn't push out a node.
+            addresses = [stranger.address for stranger in self._strangers.values()]
+            busiest = max({*addresses}, key=addresses.count)
+            self._drop(next(stranger for stranger in self._strangers.values() if stranger.address == busiest))
+        try:
+            connection, address = self._listener.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE) and self._strangers:
+                self._drop(next(iter(self._strangers.values())))
+            return  # it has gone
+        connection.setblocking(False)
+        stranger = _Stranger(connection, str(address[0]), self._patience)
+        self._strangers[connection.fileno()] = stranger
+        self._poll.register(connection, select.POLLIN)
+        self._tell(stranger, stranger.nonce)
+
+    def _hear(self, stranger: _Stranger) -> None:
+        """Read what a connection has to say, and see whether it is a node's."""
+        try:
+            data = stranger.connection.recv(_LONGEST)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        stranger.said += data
+        if data and b"\n" not in stranger.said and len(stranger.said) <= _LONGEST:
+            return
+        import hmac
+
+        name, theirs, shown = (*stranger.said.decode("utf-8", "replace").strip().split(" "), "", "", "")[:3]
+        words = (stranger.nonce, theirs, name)
+        # In constant time: how far it was right tells nobody anything.
+        knows = hmac.compare_digest(shown.encode(), digest(self.token, *words, "node").encode())
+        if not knows or name in self._connections or not self._tell(stranger, digest(self.token, *words, "login")):
+            self._drop(stranger)
+            return
+        self._forget(stranger)
+        stranger.connection.setblocking(True)
+        with self._changed:
+            self._connections[name] = stranger.connection
+            self._changed.notify_all()
+
+    def _tell(self, stranger: _Stranger, line: str) -> bool:
+        """Write a line, which always fits in the socket; False where the connection has broken."""
+        try:
+            stranger.connection.sendall(line.encode() + b"\n")
+        except OSError:
+            return False
+        return True
+
+    def _forget(self, stranger: _Stranger) -> None:
+        self._poll.unregister(stranger.connection)
+        del self._strangers[stranger.connection.fileno()]
+
+    def _drop(self, stranger: _Stranger) -> None:
+        self._forget(stranger)
+        stranger.connection.close()
 
     def _send(self, source: int, receivers: dict[str, socket.socket]) -> None:
         with open(source, "rb", buffering=0) as stream:
@@ -118,11 +212,11 @@ def _listen(ports: tuple[int, int]) -> socket.socket:
     raise OSError(errno.EADDRNOTAVAIL, f"SrunPortRange {ports[0]}-{ports[1]} has no port")
 
 
-def _line(connection: socket.socket) -> str:
-    data = b""
-    while not data.endswith(b"\n") and len(data) < 512:
-        more = connection.recv(1)
-        if not more:
-            break
-        data += more
-    return data.decode("utf-8", "replace").strip()
+def digest(token: str, *words: str) -> str:
+    """What shows that the token is known.
+
+    It stands at both ends, so that nothing can be added to what a digest that was heard is of.
+    """
+    import hashlib
+
+    return hashlib.sha256(" ".join((token, *words, token)).encode()).hexdigest()

@@ -17,15 +17,16 @@ _LONGEST = 100  # bytes of a name in a header
 _LARGEST = 8**7 - 1  # id in a header
 
 
-def of(path: bytes, name: bytes, xattrs: str) -> bytes | None:
+def of(path: bytes, name: bytes, xattrs: str, *, follow: bool = False) -> bytes | None:
     """What is at ``path`` under another name; None where only tar does it justice, or can say what is wrong with it.
 
-    ``xattrs``: which extended attributes go along, "*" or "user.*"; a file that has some is tar's.
+    ``xattrs``: which extended attributes go along, "*" or "user.*"; a file that has some is tar's. ``follow``: what the
+    path leads to, if it is a symbolic link.
     """
     try:
-        status = os.lstat(path)
+        status = os.stat(path, follow_symlinks=follow)
         kind = stat.S_IFMT(status.st_mode)
-        if kind not in _KINDS or any(key.startswith(xattrs[:-1]) for key in os.listxattr(path, follow_symlinks=False)):
+        if kind not in _KINDS or any(key.startswith(xattrs[:-1]) for key in os.listxattr(path, follow_symlinks=follow)):
             return None
         data = link = b""
         if kind == stat.S_IFLNK:
@@ -33,7 +34,8 @@ def of(path: bytes, name: bytes, xattrs: str) -> bytes | None:
         elif kind == stat.S_IFREG:
             if status.st_nlink != 1 or status.st_size > SMALL:
                 return None
-            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+            with open(os.open(path, flags), "rb") as file:
                 data = file.read(SMALL + 1)
             if len(data) != status.st_size:
                 return None

@@ -7,8 +7,10 @@ from scrun.staging.traces import Traces
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NamedTuple, Protocol
+
+    from scrun.staging.sources import Source
 
     # (level, message): one of scrun's level names, "error", "info", "verbose", "debug".
     Log = Callable[[str, str], None]
@@ -70,6 +72,7 @@ class Container(NamedTuple):
     devices: bool = False  # whether device nodes of the root filesystem and of volumes are of use: root's, privileged
     fence: bool = False  # whether the nodes' runtime would open them otherwise, and mounts a root filesystem without
     node_dir: str = "/tmp"  # noqa: S108  nodes.py refuses what another user may have put there
+    mounted: Mapping[str, Source] = {}  # what the engine has mounted for this container alone: see sources.py
 
 
 class Part(NamedTuple):
@@ -79,6 +82,9 @@ class Part(NamedTuple):
     source: str
     is_directory: bool
     writable: bool
+    inode: int = 0  # what is there, and on which file system (statvfs(3), f_fsid); 0 when that isn't known
+    fsid: int = 0
+    recursive: bool = False  # with what is mounted in it
 
 
 class Copy(NamedTuple):
@@ -108,7 +114,8 @@ class Staged(NamedTuple):
     node_parent: str = (
         ""  # a directory of every node that others may write to, such as /tmp; "" when nothing was carried
     )
-    node_name: str = ""  # ours, two levels below it
+    node_home: str = ""  # what stands in the place of scrun-UID below it, where somebody else has that name
+    node_name: str = ""  # ours, below that
     nodes: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     copies: tuple[Copy, ...] = ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from scrun.mount import is_bind
+from scrun.mount import copies_link, is_bind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def make_missing(config: dict[str, Any], rootfs: str) -> None:
         if is_below(mount["destination"], before):
             continue
         before.append(mount["destination"])
+        if copies_link(mount):
+            continue  # the runtime makes a link there, or what it needs
         try:
             _make(rootfs, mount["destination"], is_file=_binds_a_file(mount))
         except OSError:

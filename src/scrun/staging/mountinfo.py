@@ -26,13 +26,14 @@ class Mount(NamedTuple):
     root: str
     point: str
     fstype: str
+    options: tuple[str, ...] = ()
 
 
 class MountTable:
     """The mounts of one process."""
 
     def __init__(self, text: bytes) -> None:
-        self._mounts = [_parse(line) for line in text.splitlines()]
+        self.mounts = [_parse(line) for line in text.splitlines()]
 
     @classmethod
     def of(cls, process: str) -> MountTable | None:
@@ -46,11 +47,19 @@ class MountTable:
     def covering(self, path: str) -> Mount | None:
         """The mount that shows ``path``, which is absolute and without symbolic links."""
         best = None
-        for mount in self._mounts:
+        for mount in self.mounts:
             # Of two on the same point the later one hides the earlier.
             if is_within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
                 best = mount
         return best
+
+    def location(self, path: str) -> tuple[str, str] | None:
+        """The file system that ``path`` is on, and where in it; None where nothing is known."""
+        mount = self.covering(path)
+        if mount is None:
+            return None
+        inside = os.path.relpath(path, mount.point)
+        return mount.device, os.path.normpath(os.path.join(mount.root, inside))
 
 
 class Visibility:
@@ -66,7 +75,7 @@ class Visibility:
         if self._ours is None or self._others is None:
             return False
         real = os.path.realpath(path)
-        return _location(self._ours, real) != _location(self._others, real)
+        return self._ours.location(real) != self._others.location(real)
 
     def is_shared(self, path: str) -> bool:
         """Whether the site says that the nodes have it too, and nothing local is mounted in between."""
@@ -92,20 +101,12 @@ class Visibility:
         return mount.device != above.device and mount.fstype in LOCAL_TYPES
 
 
-def _location(table: MountTable, path: str) -> tuple[str, str] | None:
-    mount = table.covering(path)
-    if mount is None:
-        return None
-    inside = os.path.relpath(path, mount.point)
-    return mount.device, os.path.normpath(os.path.join(mount.root, inside))
-
-
 def _parse(line: bytes) -> Mount:
     # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
     fields, _, tail = line.partition(b" - ")
     words = fields.split()
     device, root, point = (os.fsdecode(_unescape(word)) for word in words[2:5])
-    return Mount(device, root, point, os.fsdecode(tail.split()[0]))
+    return Mount(device, root, point, os.fsdecode(tail.split()[0]), tuple(words[5].decode().split(",")))
 
 
 def _unescape(word: bytes) -> bytes:

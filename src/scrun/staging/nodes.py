@@ -1,7 +1,8 @@
 """The directory of a container on each node, NODE_DIR/scrun-UID/JOB-ID, and the scripts that work in it.
 
-NODE_DIR is usually /tmp, where others can write: they may have put a directory or a symbolic link of our name there.
-So every script enters it with ``cd``, checks where it really is and whose, and works relative to that.
+NODE_DIR is usually /tmp, where others can write (:mod:`scrun.staging.own_directory`). Where somebody else has taken the
+name scrun-UID on one of the nodes, a name that nobody can know beforehand stands in its place on all of them, for this
+container alone (:func:`other_home`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import os
 
 from scrun.errors import StagingError
+from scrun.marks import MARK, texts
 from scrun.staging.children import Children
+from scrun.staging.own_directory import GO_TO
 from scrun.staging.spool import short_name
 
 TYPE_CHECKING = False
@@ -26,35 +29,24 @@ lacks=
 [ ! -e "$SLURM_CONF" ] || [ -e "${SLURM_CONF%/*}/oci.conf" ] || lacks=${SLURM_CONF%/*}/oci.conf
 """
 
-# Arguments: NODE_DIR, the name two levels below it, and each script's own. One line on stdout says how it went, short
-# enough that srun doesn't cut it. `drop` also removes what a container has made unwritable; rm and chmod -R follow no
-# links, and rm stays on the filesystem. Each program that is started takes a millisecond, and somebody waits for it:
-# the shell does by itself what it can.
-ENTER = r"""
+# Arguments: NODE_DIR, the name below it (empty: scrun-UID), the name below that, and each script's own. One line on
+# stdout says how it went, with the mark before it, short enough that srun doesn't cut it. On stderr what comes behind
+# the mark is the script's. `drop` also removes what a container has made unwritable; rm and chmod -R follow no links,
+# and rm stays on the filesystem. Each program that is started takes a millisecond, and somebody waits for it: the shell
+# does by itself what it can.
+ENTER = (
+    f"\nmark={MARK}"
+    + r"""
 LC_ALL=C; export LC_ALL; umask 077; unset TAR_OPTIONS POSIXLY_CORRECT
-host=${SLURMD_NODENAME:-$(uname -n)} uid=${BASH_VERSION:+$EUID} parent=$1 name=$2
+host=${SLURMD_NODENAME:-$(uname -n)} uid=${BASH_VERSION:+$EUID}
 uid=${uid:-$(id -u)}
-base=${1%/}/scrun-$uid
-shift 2
-say() { printf '%s\n' "scrun-stage $host $1"; }
+parent=$1 home_name=${2:-scrun-$uid} name=$3
+base=${1%/}/$home_name
+shift 3
+printf '\n%s> \n' "$mark" >&2
+say() { printf '\n%s> %s %s\n' "$mark" "$host" "$1"; }
 refuse() { say "bad $(printf %s "$1" | tr '\n' ';' | cut -c1-600)"; exit 1; }
-# Go to the user's own directory below $1, making it where $2 says so; or say why not in $why. It is $own then.
-go_to() {
-    cd -P -- "$1" 2>/dev/null || { why="$1: no such directory"; return 1; }
-    own=${PWD%/}/scrun-$uid why=
-    [ "$2" != make ] || [ -d "./scrun-$uid" ] || why=$(mkdir -m 700 -- "./scrun-$uid" 2>&1)
-    set -- "$1" $(stat -c '%u:%a' -- . "./scrun-$uid" 2>/dev/null)
-    case ${2#*:} in
-        [1357]???|*[0145][0145]) ;;
-        *) why="$1: others can write to it and it is not sticky: choose another directory"; return 1 ;;
-    esac
-    # Where others can write, nobody else can put another one in the place of what is ours.
-    cd -P -- "./scrun-$uid" 2>/dev/null || { why=${why:-$own: no such directory}; return 1; }
-    [ "$PWD" = "$own" ] && [ "$3" = "$uid:700" ] && return
-    why="${1%/}/scrun-$uid: is not a directory of user $uid alone (mode 700): remove it, or choose another directory"
-    return 1
-}
-enter() { go_to "$parent" "$1" || refuse "$why"; home=$own; }
+enter() { go_to "$parent" "$home_name" || refuse "$why"; home=$own; }
 # Node directories that are one: only the first node gets the claim, which is made with its name in it at once. Its own
 # name begins as the directory's, for a site's Epilog to catch both; no container's id has a tilde.
 claim() {
@@ -62,7 +54,12 @@ claim() {
     holder=$(readlink -- "./$name~") && [ "$holder" != "$host" ] || return 0
     refuse "$parent: is shared with $holder: name a node_dir in scrun.lua that each node has for itself"
 }
-drop() { clear_all "./$name~"; }
+drop() {
+    clear_all "./$name~"
+    set -- $?
+    [ "$home_name" = "scrun-$uid" ] || rmdir -- "$home" 2>/dev/null
+    return $1
+}
 # $1: what else to remove, before it.
 clear_all() {
     cd -P -- "$home" || return
@@ -77,19 +74,23 @@ clear_all() {
 root=
 [ "$uid" = 0 ] || { unshare -r true 2>/dev/null && root='unshare -r'; }
 """
+    + GO_TO
+)
 
-# Arguments 3 on: which extended attributes; directories in rootfs to remove where they are empty, a line each; the
-# parts. Where nothing changed it says so in a line; else there is an archive of "gone", the names that are no more,
-# what is new or changed, and "end".
+# Arguments 4 on: a file that says that the container's process was not run, or ""; which extended attributes;
+# directories in rootfs to remove where they are empty, a line each; the parts. A line tells whether it was run. Behind
+# that there is a line, where nothing changed, or an archive of "gone", the names that are no more, what is new or
+# changed, and "end".
 # A change shows in the ctime, which the container's user can't set. A pair of inode and name that is new is a file or
 # a whole directory that was renamed, of which the ctime says nothing. All is removed when we answer "remove".
 SEND = (
     ENTER
     + r"""
-xattrs=$1 left=$2; shift 2
+not_run=$1 xattrs=$2 left=$3; shift 3
 refuse() { echo "$host: $1" >&2; exit 1; }  # stdout is the archive's
 enter
 cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
+if [ -n "$not_run" ] && [ -s "$not_run" ] && [ -w "$not_run" ]; then say not-run; else say run; fi
 [ -z "$left" ] || printf '%s\n' "$left" | while IFS= read -r one; do
     one=$PWD/rootfs/$one
     # The container may have put a link in the way.
@@ -126,17 +127,20 @@ read -r answer
 )
 
 UNCHANGED = b"unchanged\n"
+NOT_RUN = "not-run"
 
-# Arguments 3 on: names and contents, in turn. They count as unchanged by the container, which doesn't run yet.
+# Stdin has names and contents (base64), a line each, in turn, and "end". What is in a file is nobody else's business,
+# and everybody can read a command line. They count as unchanged by the container, which doesn't run yet.
 _RENEW = (
     ENTER
     + r"""
 enter
 cd -- "./$name" || refuse "$base/$name: is gone"
-while [ $# -gt 1 ]; do
-    said=$( { printf %s "$2" >"$1"; } 2>&1) || refuse "$base/$name/$1: $said"
-    shift 2
+while IFS= read -r path && [ "$path" != end ]; do
+    IFS= read -r data || break
+    said=$( { printf %s "$data" | base64 -d >"$path"; } 2>&1) || refuse "$base/$name/$path: $said"
 done
+[ "$path" = end ] || refuse "$base/$name: what changed since create was cut short"
 [ ! -e marker ] || : >marker
 say ok
 """
@@ -145,8 +149,8 @@ say ok
 _REMOVE = (
     ENTER
     + r"""
-[ -e "$base" ] || { say ok; exit 0; }
-enter
+go_to "$parent" "$home_name" || { [ -n "$taken" ] || [ ! -e "$base" ] || refuse "$why"; say ok; exit 0; }
+home=$own
 said=$(drop 2>&1) || refuse "$base/$name: $said"
 say ok
 """
@@ -158,9 +162,14 @@ def node_name(container: Container) -> str:
     return short_name(f"{container.job_id}-{container.id}")
 
 
-def node_path(container: Container, parent: str) -> str:
-    """The container's directory on every node."""
-    return f"{parent.rstrip('/')}/scrun-{container.user_id}/{node_name(container)}"
+def node_path(container: Container, parent: str, home: str = "") -> str:
+    """The container's directory on every node; ``home`` as :func:`other_home` made it, or empty."""
+    return f"{parent.rstrip('/')}/{home or f'scrun-{container.user_id}'}/{node_name(container)}"
+
+
+def other_home(container: Container) -> str:
+    """A name for scrun-UID, which a site's Epilog finds by the job."""
+    return f"scrun-{container.user_id}-{container.job_id}-{os.urandom(8).hex()}"
 
 
 def xattrs(container: Container) -> str:
@@ -171,18 +180,18 @@ def xattrs(container: Container) -> str:
 _BASH = 'command -v bash >/dev/null && exec bash -c "$0" "$@"; exec sh -c "$0" "$@"'
 
 
-def command(script: str, parent: str, name: str, *arguments: str) -> list[str]:
+def command(script: str, parent: str, home: str, name: str, *arguments: str) -> list[str]:
     """The argv of one of the scripts. Names are arguments, never shell text."""
-    return ["sh", "-c", script, "scrun-stage", parent, name, *arguments]
+    return ["sh", "-c", script, "scrun-stage", parent, home, name, *arguments]
 
 
-def command_in_bash(script: str, parent: str, name: str, *arguments: str) -> list[str]:
+def command_in_bash(script: str, parent: str, home: str, name: str, *arguments: str) -> list[str]:
     """The same, in bash where there is one: it can connect (/dev/tcp)."""
-    return ["sh", "-c", _BASH, script, "scrun-stage", parent, name, *arguments]
+    return ["sh", "-c", _BASH, script, "scrun-stage", parent, home, name, *arguments]
 
 
 def remove(
-    step: Step, parent: str, name: str, *, seconds: float = 60, interruption: Interruption | None = None
+    step: Step, parent: str, home: str, name: str, *, seconds: float = 60, interruption: Interruption | None = None
 ) -> None:
     """Remove the directory from all nodes; nothing there is fine.
 
@@ -192,7 +201,7 @@ def remove(
     import subprocess
 
     with Children(interruption) as children:
-        child = children.step(step, command(_REMOVE, parent, name), stdin=subprocess.DEVNULL)
+        child = children.step(step, command(_REMOVE, parent, home, name), stdin=subprocess.DEVNULL)
         if not children.wait(seconds=seconds):
             raise StagingError(
                 f"{', '.join(step.nodes)}: {parent}: no answer within {seconds:.0f} s, files may be left"
@@ -200,17 +209,20 @@ def remove(
         check(child, child.process.wait(), step.nodes)
 
 
-def renew(step: Step, parent: str, name: str, files: Mapping[str, bytes]) -> None:
-    """Write small files that were carried once more; one with a null byte stays as it is.
+def renew(step: Step, parent: str, home: str, name: str, files: Mapping[str, bytes]) -> None:
+    """Write small files that were carried once more.
 
     Raises:
         StagingError: a node that couldn't, and why.
     """
-    import subprocess
+    from binascii import b2a_base64
 
-    words = [word for path, data in files.items() if b"\0" not in data for word in (path, os.fsdecode(data))]
-    with Children() as children:
-        child = children.step(step, command(_RENEW, parent, name, *words), stdin=subprocess.DEVNULL)
+    with Children() as children, open(os.memfd_create("renewed"), "wb") as stream:
+        for path, data in files.items():
+            stream.write(f"{path}\n".encode() + b2a_base64(data))
+        stream.write(b"end\n")
+        stream.seek(0)
+        child = children.step(step, command(_RENEW, parent, home, name), stdin=stream.fileno())
         if children.wait_for(lambda: have_answered(child, step.nodes)):
             check(child, 0, step.nodes)
             children.let_go(child)
@@ -258,7 +270,6 @@ def answers(child: Child) -> dict[str, str]:
 
 def lines(child: Child) -> Iterator[tuple[str, str]]:
     """What the nodes have said so far, in whole lines."""
-    for line in child.out.decode("utf-8", "backslashreplace").splitlines(keepends=True):
-        words = line.rstrip("\n").split(" ", 2)
-        if len(words) == 3 and words[0] == "scrun-stage" and line.endswith("\n"):
-            yield words[1], words[2]
+    for text in texts(bytes(child.out)):
+        node, _, answer = text.partition(" ")
+        yield node, answer

@@ -3,11 +3,14 @@
 ::
 
     we say                     a node says             it does
+    anything                   elsewhere WHY           nothing: somebody else has the name of the user's own directory
+    home NAME                  home                    takes that name in its place, and begins anew
     plain                      plain                   a directory for the container
     image NAME KILOBYTES       have MODE, lacks MODE   the same, and looks whether it has that image, whole;
                                plain WHY               MODE: overlay where it can mount one, else copy
     reach PORT TOKEN           reached, unreachable,   connects to us, for the streams that follow; silent: nothing
-                               unreachable silent      answered there for some seconds, as behind a firewall
+                               unreachable silent      answered there for some seconds, as behind a firewall. The token
+                                                       shows each end that the other is the one that is meant
     fill                       filled                  unpacks the stream, if it lacks the image, and seals it
     commit NAME                kept                    gives it its name, once all of it was sent and nothing changed
     go MODE FROM               ok                      unpacks what is the container's own; FROM: connection or stdin
@@ -32,7 +35,8 @@ seal_of() {
 }
 is_sealed() { IFS= read -r seal <"$1/seal" && [ "$(seal_of "$1/tree")" = "$seal" ]; }
 go_to_images() {
-    go_to "$cache" make || return 1
+    go_to_own "$cache" make || return 1
+    [ "$own" = "${own%/*}/scrun-$uid" ] || say "note $said: images are kept in $own"
     [ -d images ] || mkdir -m 700 images 2>/dev/null
     cd -P images 2>/dev/null || { why="$own/images: can't be made"; return 1; }
     images=$own/images
@@ -98,7 +102,7 @@ fits() {
 }
 """
 
-# Arguments: NODE_DIR, the container's name, CACHE_DIR, the cache's limit in KB (-1: the default), whether an overlay
+# Arguments: as of ENTER, then CACHE_DIR, the cache's limit in KB (-1: the default), whether an overlay
 # may be used, which extended attributes, and the parts of which changes will be asked for. A stream that isn't taken
 # to its end leaves nothing. tar is stopped when it has too much to say: it goes on when the disk is full.
 PLACE = (
@@ -108,6 +112,7 @@ PLACE = (
 cache=$1 limit=$2 may_overlay=$3 xattrs=$4; shift 4
 new= image= images= state=
 leave() {
+    [ -n "$home" ] || return
     holder=$(readlink -- "$home/$name~")
     [ "${holder:-$host}" = "$host" ] && drop 2>/dev/null
     [ -z "$new" ] || { cd -P -- "$images" && remove "$new"; }
@@ -146,24 +151,49 @@ reach() {
     [ -n "$BASH_VERSION" ] || return 1
     timeout 5 bash -c 'exec 3<>"/dev/tcp/$1/$2"' sh "$SLURM_SRUN_COMM_HOST" "$1"
     case $? in
-        0) exec 3<>"/dev/tcp/$SLURM_SRUN_COMM_HOST/$1" && printf '%s\n' "$2 $host" >&3 ;;
+        0) exec 3<>"/dev/tcp/$SLURM_SRUN_COMM_HOST/$1" || return 1 ;;
         124) return 124 ;;
         *) return 1 ;;
     esac
+    prove "$2" && return
+    exec 3<&-
+    return 1
 } 2>/dev/null
+# Show that we know the token, and see whether the other end does: feed.py. Printing is the shell's own, so that the
+# token is on no command line.
+prove() {
+    IFS= read -r -t 10 theirs <&3 && IFS= read -r mine </proc/sys/kernel/random/uuid || return 1
+    digest "$1 $theirs $mine $host node $1"
+    printf '%s\n' "$host $mine $sum" >&3 || return 1
+    digest "$1 $theirs $mine $host login $1"
+    IFS= read -r -t 10 shown <&3 && [ -n "$sum" ] && [ "$shown" = "$sum" ]
+}
+digest() { sum=$(printf %s "$1" | sha256sum); sum=${sum%% *}; }
 
+arrive() {
+    go_to "$parent" "$home_name" make || return 1
+    home=$own
+    claim
+    [ ! -e "./$name" ] || clear_all 2>/dev/null
+}
 @LACKS@
 [ -z "$lacks" ] || { say "bare $lacks"; exit 1; }
-enter make
+home=
 trap leave EXIT
 trap 'exit 143' HUP INT TERM
-claim
-[ ! -e "./$name" ] || clear_all 2>/dev/null
+arrive || [ -n "$taken" ] || refuse "$why"
 make() {
     cd -P -- "$home" && mkdir -- "$@" 2>/dev/null || refuse "$base/$name: can't be made"
 }
 while read -r order one two; do
+    [ -n "$home" ] || [ "$order" = home ] || { say "elsewhere $why"; continue; }
     case $order in
+        home)
+            [ -z "$home" ] || drop 2>/dev/null
+            home= home_name=$one base=${parent%/}/$one
+            arrive || refuse "$why"
+            say home
+            ;;
         plain)
             state=plain
             [ -d "$home/$name" ] || make "$name"

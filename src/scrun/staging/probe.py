@@ -13,6 +13,7 @@ from __future__ import annotations
 import stat
 
 from scrun.errors import StagingError
+from scrun.marks import SAY, texts
 from scrun.staging import facts, nodes
 from scrun.staging.children import Child, Children, Interruption
 from scrun.staging.facts import Facts
@@ -24,17 +25,17 @@ if TYPE_CHECKING:
 
     from scrun.staging.model import Step
 
-_MARK = b"scrun-probe "
-
 # A line per node that says which file of Slurm's it lacks, or "-"; then
 # one line per path, short enough that srun doesn't cut it: node, boot id, index, filesystem type (statfs f_type),
 # checksum of the sorted names, then device, inode, mode, size and mtime. The paths are arguments, never shell text.
 # --cached=never (coreutils 9) has an NFS client ask its server; older ones do without.
-_SCRIPT = r"""
+_SCRIPT = (
+    SAY
+    + r"""
 LC_ALL=C; export LC_ALL
 host=${SLURMD_NODENAME:-$(uname -n)}
 @LACKS@
-echo "scrun-probe $host lacks ${lacks:--}"
+say "$host lacks ${lacks:--}"
 read -r boot </proc/sys/kernel/random/boot_id
 fresh=--cached=never
 stat $fresh / >/dev/null 2>&1 || fresh=
@@ -46,10 +47,11 @@ for path do
         type=$(stat -f -c %t -- "$path" 2>/dev/null) || type=-
         [ ! -d "$path" ] || names=$(ls -A -- "$path" 2>/dev/null | cksum | tr ' ' .)
     fi
-    echo "scrun-probe $host $boot $index ${type:--} $names $facts"
+    say "$host $boot $index ${type:--} $names $facts"
     index=$((index + 1))
 done
 """.replace("@LACKS@", nodes.LACKS)
+)
 
 
 def probe(step: Step, paths: Sequence[str], interruption: Interruption | None = None) -> list[bool]:
@@ -83,7 +85,7 @@ def probe(step: Step, paths: Sequence[str], interruption: Interruption | None = 
 
 def _is_complete(child: Child, step: Step, paths: Sequence[str]) -> bool:
     """Whether every node has answered, for itself and for every path."""
-    return child.out.count(_MARK) >= len(step.nodes) * (1 + len(paths)) and child.out.endswith(b"\n")
+    return sum(1 for _ in texts(bytes(child.out))) >= len(step.nodes) * (1 + len(paths))
 
 
 def _same(ours: Facts | None, theirs: Facts | None) -> bool:
@@ -104,18 +106,16 @@ def _same(ours: Facts | None, theirs: Facts | None) -> bool:
 
 
 def _parse(output: bytes) -> tuple[dict[str, dict[int, Facts]], dict[str, str]]:
-    """Answers by node and index, and what nodes lack; other lines (a task prolog's, say) are passed over."""
+    """Answers by node and index, and what nodes lack."""
     answers: dict[str, dict[int, Facts]] = {}
     lacking: dict[str, str] = {}
-    for line in output.decode("utf-8", "backslashreplace").splitlines():
-        words = line.split()
-        if len(words) < 4 or words[0] != "scrun-probe":
-            continue
-        node = answers.setdefault(words[1], {})
-        if words[2] == "lacks" and words[3] != "-":
-            lacking[words[1]] = " ".join(words[3:])
-        if len(words) == 11:
-            boot, index, fstype, names, device, inode, mode, size, mtime = words[2:]
+    for text in texts(output):
+        words = text.split()
+        node = answers.setdefault(words[0], {})
+        if words[1] == "lacks" and words[2] != "-":
+            lacking[words[0]] = " ".join(words[2:])
+        if len(words) == 10:
+            boot, index, fstype, names, device, inode, mode, size, mtime = words[1:]
             local = fstype in LOCAL_MAGIC
             node[int(index)] = Facts(boot, local, names, int(device), int(inode), int(mode, 16), int(size), mtime)
     return answers, lacking

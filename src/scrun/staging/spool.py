@@ -64,13 +64,18 @@ class Spool:
     def copy(self, source: str, name: str, data: bytes) -> Copy:
         """Copy a small file of the login host's; ``data`` is to be in it."""
         mode = os.stat(source).st_mode & 0o777
-        directory = os.path.dirname(os.path.join(self.path, name))
-        if not os.path.isdir(directory):
-            os.mkdir(directory, 0o700)
-            self._give(directory)
+        self._make_above(os.path.join(self.path, name))
         path = self.write(name, data, mode)
         status = os.stat(path)
         return Copy(path, source, status.st_size, status.st_mtime_ns)
+
+    def link(self, name: str, target: str) -> str:
+        """Make a symbolic link; returns its path."""
+        path = os.path.join(self.path, name)
+        self._make_above(path)
+        os.symlink(target, path)
+        self._give(path)
+        return path
 
     def finish(self, configs: Mapping[str, bytes]) -> None:
         """Write each config.json; the witness has served."""
@@ -86,6 +91,12 @@ class Spool:
         if self.exists:
             remove_spool(self.path)
             self.exists = False
+
+    def _make_above(self, path: str) -> None:
+        directory = os.path.dirname(path)
+        if not os.path.isdir(directory):
+            os.mkdir(directory, 0o700)
+            self._give(directory)
 
     def _give(self, path: str) -> None:
         if self._owner:

@@ -7,7 +7,7 @@ import copy
 import os
 
 from scrun.errors import StagingError
-from scrun.staging import mount_points, mounts, nodes, traces
+from scrun.staging import mount_points, mounts, nodes, traces, trees
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known, forget, require_containers
 from scrun.staging.model import Copy, Part, Staged, Text
@@ -18,13 +18,15 @@ from scrun.staging.spool import Spool, encode
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import Any, TypeVar
 
     from scrun.staging.carry import Carrier
     from scrun.staging.model import Beside, Container, Fit, Log, Step
     from scrun.staging.mounts import Bind
     from scrun.staging.summing import Summing
     from scrun.staging.traces import Traces
+
+    Found = TypeVar("Found")
 
 
 def stage_in(
@@ -70,6 +72,8 @@ def stage_in(
             if isinstance(error, StagingError) and container.memory:
                 forget(container.memory)  # perhaps a node has changed
             raise
+        finally:
+            staging.let_go()
         return staged
 
 
@@ -111,7 +115,7 @@ class _StageIn:
         self._kept: list[str] = []
         self._fitted: dict[str, bytes] = {}  # of the parts, what isn't carried as it is here
         self._parts: list[Part] = []
-        self._recursive: set[str] = set()
+        self._held: dict[str, int] = {}  # descriptors of the parts that are mounts, by name
         self._carrier: Carrier | None = None
 
     @property
@@ -130,12 +134,19 @@ class _StageIn:
         if self._traces and self._traces.times:
             traces.remove(self._container.rootfs, self._traces)
 
+    def let_go(self) -> None:
+        """Close what was held open."""
+        while self._held:
+            os.close(self._held.popitem()[1])
+
     def run(self) -> Staged:
         if mount_points.is_needed():
             mount_points.make_missing(self._config, self._container.rootfs)
         own = [*self._options.on_nodes, *(mount["source"] for mount in self._options.mounts)]
-        binds = mounts.binds(self._config, self._container.bundle, own)
+        binds = mounts.binds(self._config, self._container.bundle, own, self._container.mounted)
         seen = self._look(binds)
+        for bind in binds:
+            bind.use_one_of(seen)
         if self._container.bundle not in seen:
             self.spool.remove()
         left = [bind for bind in binds if bind.source not in seen or self._is_to_fit(bind)]
@@ -154,7 +165,8 @@ class _StageIn:
                     "be brought back into it: name a directory with an image's files"
                 )
             root["path"] = f"{self._node_path}/rootfs"
-            self._parts.append(Part("rootfs", self._container.rootfs, True, not root.get("readonly", False)))
+            rootfs, is_writable = self._container.rootfs, not root.get("readonly", False)
+            self._parts.append(Part("rootfs", rootfs, True, is_writable, *_read(rootfs, trees.identity)))
         return self._write()
 
     def _look(self, binds: list[Bind]) -> set[str]:
@@ -169,7 +181,8 @@ class _StageIn:
                 seen.add(bundle)
             else:
                 ask[bundle] = self.spool.witness
-        for path in (self._container.rootfs, *(bind.source for bind in binds if not _is_ephemeral(bind, visibility))):
+        places = (place for bind in binds if not _is_ephemeral(bind, visibility) for place in bind.asked)
+        for path in (self._container.rootfs, *places):
             if visibility.is_private(path) or known.denies(path, hosts):
                 continue
             if visibility.is_shared(path) or known.says(path, hosts):
@@ -196,22 +209,33 @@ class _StageIn:
             path = f"{self.spool.path if self.spool.exists else self._node_path}/{name}"
             self._texts.append(Text(path, bind.source, bind.mount["destination"], binascii.crc32(data)))
             if self.spool.exists:
-                made = self.spool.copy(bind.source, name, data)
-                bind.mount["source"] = made.path
+                made = self.spool.copy(os.path.realpath(bind.source), name, data)
+                bind.use(made.path)
                 if bind.writable:
                     self._copies.append(made)
                 return
             if self._is_to_fit(bind):
                 self._fitted[name] = data
+        if bind.is_link:
+            if self.spool.exists:
+                bind.use(self.spool.link(name, os.readlink(bind.source)))
+            else:
+                bind.use(f"{self._node_path}/{name}")
+                self._parts.append(Part(name, bind.source, is_directory=False, writable=False))
+            return
         if bind.source == "/" or not (bind.is_regular or bind.is_directory):
             raise StagingError(
                 f"mount {bind.mount.get('destination')}: the {bind.kind} {bind.source} can't be carried to "
                 f"{', '.join(self._step.nodes)}: leave the mount out, or name it in on_nodes in scrun.lua to use theirs"
             )
-        bind.mount["source"] = f"{self._node_path}/{name}"
-        self._parts.append(Part(name, os.path.realpath(bind.source), bind.is_directory, bind.writable))
-        if bind.recursive:
-            self._recursive.add(name)
+        bind.use(f"{self._node_path}/{name}")
+        source = os.path.realpath(bind.source)
+        self._held[name] = held = _read(source, trees.hold)
+        status = os.fstat(held)
+        if (status.st_dev, status.st_ino) != bind.identity:
+            raise StagingError(f"mount {bind.mount.get('destination')}: {source} is being replaced by something else")
+        kept = trees.identity(held)
+        self._parts.append(Part(name, source, bind.is_directory, bind.writable, *kept, bind.recursive))
 
     def _is_to_fit(self, bind: Bind) -> bool:
         return self._fit is not None and bind.is_small and bind.mount["destination"] in self._fit.files
@@ -250,6 +274,7 @@ class _StageIn:
             staged = staged._replace(
                 bundle=staged.spool or self._node_path,
                 node_parent=self._parent,
+                node_home=self._carrier.home if self._carrier else "",
                 node_name=nodes.node_name(self._container),
                 nodes=tuple(self._step.nodes),
                 parts=tuple(self._parts),
@@ -278,18 +303,40 @@ class _StageIn:
         root = {**config["root"], "path": f"{self._node_path}/root"}
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}
 
+    def _move(self, home: str) -> None:
+        """The nodes' directory has another name than was foreseen."""
+        before, self._node_path = self._node_path, nodes.node_path(self._container, self._parent, home)
+
+        def moved(path: str) -> str:
+            return self._node_path + path[len(before) :] if path.startswith(f"{before}/") else path
+
+        for mount in self._config.get("mounts") or ():
+            if mount.get("source"):
+                mount["source"] = moved(mount["source"])
+        self._config["root"]["path"] = moved(self._config["root"]["path"])
+        self._texts = [text._replace(path=moved(text.path)) for text in self._texts]
+
     def _carry(self) -> str:
         from scrun.staging.carry import Carrier  # not in the shared case
 
         carrier = Carrier(self._container, self._step, self._parent, self._log, self._interruption, self._options)
 
-        def files(mode: str) -> dict[str, bytes]:
+        def files(mode: str, home: str) -> dict[str, bytes]:
+            if home:
+                self._move(home)
             return {**({} if self.spool.exists else self._configs(mode)), **self._fitted}
 
-        mode = carrier.carry(self._parts, files, frozenset(self._recursive))
+        mode = carrier.carry(self._parts, files, self._held)
         self._known.learn_run_containers(self._step.nodes)
         self._carrier = carrier  # before, it cleans up by itself
         return mode
+
+
+def _read(path: str, call: Callable[[str], Found]) -> Found:
+    try:
+        return call(path)
+    except OSError as error:
+        raise StagingError(f"{path}: can't be read: {error.strerror}") from error
 
 
 def _is_ephemeral(bind: Bind, visibility: Visibility) -> bool:

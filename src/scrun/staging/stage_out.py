@@ -28,11 +28,13 @@ def stage_out(
     options: dict[str, Any] | None = None,
     files_back: Callable[[], None] = lambda: None,
     left: Sequence[str] = (),
+    must_have_run: bool = False,
 ) -> None:
     """Bring changes back and clean up. Where nothing was carried no step is started.
 
     ``files_back`` is called when all is back, and only the cleaning up is left. ``left`` are directories of the root
     filesystem that are none of the container's, the innermost first: those that are empty are not brought back.
+    ``must_have_run`` says that the container has ended with success: that none was run is an error then.
 
     Changes to the root filesystem and to writable mounts come back from every node. What several nodes have changed is
     as the first of them has it.
@@ -46,7 +48,8 @@ def stage_out(
             for copied in staged.copies:
                 _bring_back_copy(container, copied, log)
         if staged.node_parent:
-            _leave_nodes(container, staged, step, log, files_back, left if chosen.bring_back else None)
+            left_by_slurm = left if chosen.bring_back else None
+            _leave_nodes(container, staged, step, log, files_back, left_by_slurm, must_have_run)
     finally:
         if staged.spool:
             remove_spool(staged.spool)
@@ -65,7 +68,7 @@ def discard(staged: Staged, step: Step | None, *, log: Log) -> None:
         if staged.node_parent and step is not None:
             from scrun.staging import nodes
 
-            nodes.remove(step, staged.node_parent, staged.node_name)
+            nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
     except (StagingError, OSError) as error:
         log("info", f"cleaning up: {error}")
 
@@ -77,6 +80,7 @@ def _leave_nodes(
     log: Log,
     files_back: Callable[[], None],
     left: Sequence[str] | None,
+    must_have_run: bool,
 ) -> None:
     from scrun.staging import nodes
 
@@ -84,10 +88,10 @@ def _leave_nodes(
     if writable and left is not None:
         from scrun.staging.bring_back import bring_back
 
-        bring_back(container, staged, step, log=log, files_back=files_back, left=left)
+        bring_back(container, staged, step, log=log, files_back=files_back, left=left, must_have_run=must_have_run)
         return
     files_back()
-    nodes.remove(step, staged.node_parent, staged.node_name)
+    nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
 
 
 def _bring_back_copy(container: Container, copied: Copy, log: Log) -> None:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from scrun.staging.model import Container, Log, Part, Step
     from scrun.staging.options import Options
 
-    # The files of ours to go along, once it is known how the nodes get at the root filesystem.
-    Files = Callable[[str], Mapping[str, bytes]]
+    # The files of ours to go along, once it is known how the nodes get at the root filesystem, and what stands in the
+    # place of scrun-UID there.
+    Files = Callable[[str, str], Mapping[str, bytes]]
 
 ROOTFS = "rootfs"
 _MUCH = 1 << 22  # bytes from which on connections of their own are worth it
@@ -52,6 +53,7 @@ class Transfer:
         self._nodes = list(step.nodes)
         self._images = Images(container.images)
         self._feed: Feed | None = None
+        self.home = ""  # what nodes.other_home made, where that is needed
         self.summing: Summing | None = None  # what is left to do when the container runs
         self._orders = -1
         self._heard = 0  # how many words every node has said
@@ -69,14 +71,14 @@ class Transfer:
         if self._orders >= 0:
             os.close(self._orders)
 
-    def run(self, parts: Sequence[Part], files: Files, recursive: frozenset[str]) -> str:
+    def run(self, parts: Sequence[Part], files: Files, held: Mapping[str, int]) -> str:
         """Carry all; the answer is how the nodes have the root filesystem."""
         self._start(parts)
         root = next((part for part in parts if part.name == ROOTFS and self._container.images), None)
         mode, delta = self._place(root) if root and self._options.cache else ("plain", Delta())
         if mode == "plain":
             self._ask("plain")
-        ours = files(mode)  # one that has the name of a part is written in its place
+        ours = files(mode, self.home)  # one that has the name of a part is written in its place
         rest = [part for part in parts if (mode == "plain" or part is not root) and part.name not in ours]
         for part in rest:
             self._log("info", f"carrying {part.source} to {', '.join(self._nodes)}")
@@ -87,9 +89,9 @@ class Transfer:
         with self._archiver(self._nodes if connected else []) as archiver:
             if mode != "plain" and root:
                 over = root if mode == "overlay" else root._replace(name="delta")
-                archiver.add(over, recursive=False, only=delta.changed or (b"",))
+                archiver.add(over, only=delta.changed or (b"",))
             for part in rest:
-                archiver.add(part, recursive=part.name in recursive)
+                archiver.add(part, held=held.get(part.name))
             gone = {"gone": b"".join(name + b"\0" for name in delta.gone)} if delta.gone else {}
             archiver.add_files({**ours, **gone, "complete": b""})
         os.close(self._orders)
@@ -111,7 +113,7 @@ class Transfer:
             str(int(container.overlay and self._options.overlay)),
             nodes.xattrs(container),
         )
-        argv = nodes.command_in_bash(PLACE, self._parent, nodes.node_name(container), *arguments, *tracked)
+        argv = nodes.command_in_bash(PLACE, self._parent, "", nodes.node_name(container), *arguments, *tracked)
         read_end, self._orders = os.pipe2(os.O_CLOEXEC)
         try:
             self._receiver = self._children.step(self._step, argv, stdin=read_end)
@@ -149,7 +151,7 @@ class Transfer:
         self._order("fill")
         self._expected = tree.size
         with self._archiver(lacking) as archiver:
-            archiver.add(root._replace(name="tree"), recursive=False)
+            archiver.add(root._replace(name="tree"))
             archiver.add_files({"complete": b""})
         again = self._scan(root)  # while the nodes get the last of it
         self._hear()
@@ -247,7 +249,15 @@ class Transfer:
 
     def _ask(self, order: str) -> dict[str, list[str]]:
         self._order(order)
-        return self._hear()
+        said = self._hear()
+        refused = {node: " ".join(answer[1:]) for node, answer in said.items() if answer[0] == "elsewhere"}
+        if not refused or self.home:
+            return said
+        self.home = nodes.other_home(self._container)
+        for node, why in refused.items():
+            self._log("info", f"{node}: {why}: the files go to {self._parent.rstrip('/')}/{self.home}")
+        self._ask(f"home {self.home}")
+        return self._ask(order)
 
     def _order(self, order: str) -> None:
         try:

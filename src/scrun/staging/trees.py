@@ -6,12 +6,61 @@ import errno
 import os
 import stat
 
+_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_directory(name: str, parent: int | None = None) -> int:
     """A descriptor of a directory; OSError (ELOOP, ENOTDIR) for a symbolic link."""
     return os.open(name, _DIRECTORY, dir_fd=parent)
+
+
+def hold(path: str) -> int:
+    """A descriptor of what an absolute path leads to without any symbolic link; for no more than to say what it is.
+
+    Raises:
+        OSError: a link is there by now (ENOTDIR, ELOOP), or nothing.
+    """
+    descriptor = os.open("/", _PLACE | os.O_DIRECTORY)
+    *directories, last = [name for name in path.split("/") if name] or ["."]
+    for name, flag in (*((name, os.O_DIRECTORY) for name in directories), (last, 0)):
+        try:
+            inner = os.open(name, _PLACE | flag, dir_fd=descriptor)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        finally:
+            os.close(descriptor)
+        descriptor = inner
+    if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return descriptor
+
+
+def identity(place: str | int) -> tuple[int, int]:
+    """The number of what is at a path, or open, and of its file system; both stay when that is mounted anew."""
+    return os.stat(place).st_ino, os.statvfs(place).f_fsid
+
+
+def mount_id(descriptor: int) -> bytes:
+    """Which mount it was opened in (proc(5), fdinfo)."""
+    with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:
+        return next(line for line in file if line.startswith(b"mnt_id:"))
+
+
+def open_again(path: str, flags: int, known: tuple[int, int]) -> int:
+    """Open what is at an absolute path without symbolic links, if it has that :func:`identity`; (0, 0): whatever it is.
+
+    Raises:
+        OSError: it is something else by now (ESTALE), or can't be opened.
+    """
+    held = hold(path)
+    try:
+        if known != (0, 0) and identity(held) != known:
+            raise OSError(errno.ESTALE, "isn't what was there when the container was created", path)
+        return os.open(f"/proc/self/fd/{held}", flags | os.O_CLOEXEC)
+    finally:
+        os.close(held)
 
 
 def remove(name: str, parent: int | None = None) -> None:
@@ -49,9 +98,9 @@ def _unlock(name: str, parent: int | None) -> None:
         os.close(descriptor)
 
 
-def open_existing(path: str) -> int:
+def open_existing(path: str, known: tuple[int, int] = (0, 0)) -> int:
     """A descriptor to write a regular file anew, in place: it may be mounted somewhere, or have other names."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = open_again(path, os.O_WRONLY | os.O_NONBLOCK, known)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "is not a regular file any more", path)

@@ -21,7 +21,7 @@ def perform(call: Call, logger: Log) -> None:
             container = Container.open(verbs.root(call), container_id, load=False)
             delete.run(container, logger.say)
         except ContainerNotFound:
-            if not call.options["force"]:
+            if not delete.forgotten(verbs.root(call), container_id, logger.say) and not call.options["force"]:
                 raise
 
     verbs.each(call, logger, forget)

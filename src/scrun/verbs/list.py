@@ -7,6 +7,7 @@ import sys
 
 from scrun import fastjson, verbs
 from scrun.lifecycle import list as listing
+from scrun.lifecycle import sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from scrun.log import Log
 
 
-def perform(call: Call, _logger: Log) -> None:
+def perform(call: Call, logger: Log) -> None:
     """Print what containers there are."""
     form = verbs.form(call)
-    entries = listing.run(verbs.root(call), briefly=call.options["quiet"])
+    root = verbs.root(call)
+    if not call.options["quiet"]:
+        sweep.run(root, logger.say)
+    entries = listing.run(root, briefly=call.options["quiet"])
     if call.options["quiet"]:
         sys.stdout.write("".join(f"{entry['id']}\n" for entry in entries))
     elif form == "json":

@@ -13,7 +13,7 @@ import time
 
 from scrun import identity
 from scrun.errors import JobRefused
-from scrun.lifecycle import wire
+from scrun.lifecycle import origin, wire
 from scrun.lifecycle.container import JOB
 from scrun.lifecycle.worker import Cancelled, cancelled
 from scrun.slurm import allocation, control, job_environment, srun
@@ -43,6 +43,8 @@ def run(channel: int, container: Container) -> None:
         wire.send(channel, {"job": message["existing"]})
         _wait(channel, message["existing"], message)
         return
+    root, anchor = os.path.dirname(container.path), os.getppid()
+    message["request"]["descriptor"]["container_id"] = origin.mark(container.id, root, anchor)
     answer = None
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # _tell sees it
     try:

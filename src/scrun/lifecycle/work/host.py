@@ -95,7 +95,7 @@ class Job:
 
 def _is_foreign(name: str) -> bool:
     """Variables of a job that scrun itself may run in; srun would take them for its own options."""
-    return name.startswith("SLURM_") and name not in ("SLURM_CONF", "SLURM_CONF_SERVER")
+    return name.startswith(srun.OPTIONS) and name not in ("SLURM_CONF", "SLURM_CONF_SERVER")
 
 
 class Host:

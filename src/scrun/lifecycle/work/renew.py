@@ -32,7 +32,7 @@ def run(channel: int, container: Container) -> None:
         else:
             there["/".join(path.split("/")[-2:])] = data
     if there:
-        nodes.renew(job, staged["node_parent"], staged["node_name"], there)
+        nodes.renew(job, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there)
     wire.send(channel, {"renewed": sums})
     job.wait()
 

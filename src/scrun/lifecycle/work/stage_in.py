@@ -120,6 +120,7 @@ def _stage_in(
     from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start
     from scrun.staging.model import Beside
     from scrun.staging.model import Container as StagedContainer
+    from scrun.staging.sources import Source
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
 
@@ -159,6 +160,7 @@ def _stage_in(
             overlay=record["runtime"]["kind"] == "crun" and record["tasks"] <= len(host.step.nodes),
             devices=uid == 0 and adapt_privilege.allows_all_devices(config),
             fence=uid == 0 and record["runtime"]["kind"] == "crun",
+            mounted={path: Source(*source) for path, source in plan["mounted"].items()},
         )
         waits.append(bool((options or {}).get("hold", True)))
         made.append(

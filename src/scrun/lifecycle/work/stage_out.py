@@ -67,6 +67,7 @@ def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message, files_ba
                 options=options or None,
                 files_back=files_back,
                 left=traces.names(record),
+                must_have_run=record.get("exit_status") == 0,
             )
 
     host.stage_out = stage

@@ -1,0 +1,198 @@
+"""What bob can do to alice's containers, and to root's: nothing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .conftest import MakeBundle, MakeContainer
+from .oci import Container
+from .users import User
+from .waiting import PATIENCE, wait_until
+
+pytestmark = pytest.mark.slurm_only("has no node that others are on")
+
+TALKATIVE = {"SCRUN_DEBUG": "info"}
+
+
+def on_nodes(user: User, script: str) -> str:
+    """What a shell script prints on the two nodes, run by that user."""
+    return user.run("srun", "--quiet", "--nodes=2", "--ntasks-per-node=1", "sh", "-c", script).ok().stdout
+
+
+@pytest.fixture
+def empty_nodes() -> Iterator[None]:
+    """Nothing of ours is in /tmp and /var/tmp of the nodes before the test, nor after it."""
+    clear = "rm -rf /tmp/scrun-* /var/tmp/scrun-*"
+    slurm.on_nodes(clear)
+    yield
+    slurm.on_nodes(clear)
+
+
+@pytest.fixture
+def victim(request: pytest.FixtureRequest, root: User) -> Iterator[tuple[User, str, str]]:
+    """Somebody, and a process of theirs that nobody has anything against: its node, and its pid there."""
+    user = root if request.param == "root" else User(request.param)
+    process = user.start(
+        *("srun", "--quiet", "--nodelist=node1", "sh", "-c", "echo $$; exec sleep 1234"), stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    yield user, "node1", process.stdout.readline().decode().strip()
+    process.terminate()
+    process.wait(PATIENCE)
+    process.stdout.close()
+
+
+def command_lines(word: str) -> list[str]:
+    """What everybody can read on login: the command lines with that word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+        except OSError:
+            continue
+    return [line for line in found if word in line]
+
+
+@pytest.mark.usefixtures("empty_nodes")
+@pytest.mark.parametrize("victim", ["alice", "root"], indirect=True)
+def test_nobody_else_chooses_whom_a_signal_reaches(
+    container: MakeContainer, bob: User, victim: tuple[User, str, str]
+) -> None:
+    user, node, pid = victim
+    one = container("sh", "-c", "echo ready; exec sleep 1000", user=user).started(env={"SLURM_NODELIST": node})
+    one.wait_for_output(b"ready")
+    job = one.record["job"]
+    on_node = ("srun", "--quiet", f"--nodelist={node}", "sh", "-c")
+    # In the place of the directory in which exec's steps meet, and in that of the one where they once did.
+    home = f"/tmp/scrun-{user.uid}"
+    bob.run(*on_node, f"mkdir -m 777 {home}").ok()
+    output = one.bundle / "output"
+    with open(output, "wb") as file:
+        words = ("exec", one.id, "sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done")
+        running = user.start(*one.runtime.argv(*words), stdout=file)
+    wait_until(output.read_bytes, "the process runs")
+    output.unlink()
+    tokens = {token for line in command_lines(f"--jobid={job} ") for token in re.findall(r"\b[0-9a-f]{32}\b", line)}
+    assert tokens, "exec's steps have another kind of name"
+    shell = "$$-$(set -- $(cat /proc/$$/stat); echo ${22})"  # one that runs as long as the trap is to hold
+    traps = [f"{home}/exec-{job}-{shell}-{token}" for token in tokens]
+    traps += [f"/tmp/scrun-exec-{job}-0-{token}" for token in tokens]
+    set_traps = "; ".join(f"mkdir {trap} && echo {pid} >{trap}/pid && chmod -R a+rX {trap}" for trap in traps)
+    trapping = bob.start(*on_node, f"{set_traps}; echo set; sleep 1000", stdout=subprocess.PIPE)
+    assert trapping.stdout
+    assert trapping.stdout.readline() == b"set\n"
+    try:
+        running.terminate()
+        assert running.wait(PATIENCE) == 42
+        assert slurm.on_node(node, f"tr '\\0' ' ' </proc/{pid}/cmdline") == "sleep 1234 "
+        assert slurm.on_node(node, f"stat -c %U {home}").strip() == "bob"
+    finally:
+        trapping.terminate()
+        trapping.wait(PATIENCE)
+        trapping.stdout.close()
+        slurm.on_nodes("rm -rf /tmp/scrun-exec-*")
+
+
+def ran(one: Container) -> Container:
+    """Itself, run to its end and deleted."""
+    one.started(env=TALKATIVE)
+    assert one.ended() == 0, one.errors
+    one.call("delete").ok()
+    return one
+
+
+SQUAT = {
+    "directory": "mkdir -m 755 {}",
+    "link": "ln -s {elsewhere} {}",
+    "file": ": >{}",
+}
+
+
+@pytest.mark.usefixtures("empty_nodes")
+@pytest.mark.parametrize("kind", SQUAT)
+def test_who_has_her_name_on_a_node_does_not_keep_her_out(
+    container: MakeContainer, private_bundle: MakeBundle, alice: User, bob: User, directory: Path, kind: str
+) -> None:
+    elsewhere = alice.mkdir(directory / "elsewhere", 0o700)
+    for parent in ("/tmp", "/var/tmp"):
+        on_nodes(bob, SQUAT[kind].format(f"{parent}/scrun-{alice.uid}", elsewhere=elsewhere))
+    path = private_bundle("sh", "-c", "echo >/made; echo ready; [ ! -e /wait ] || exec sleep 1000")
+    first = ran(container(at=path))
+    said = first.errors.decode()
+    for name in (f"/tmp/scrun-{alice.uid}", f"/var/tmp/scrun-{alice.uid}"):
+        assert f"{name}: is not a directory of user {alice.uid} alone" in said
+    assert "carrying " in said
+    assert (path / "rootfs/made").exists()
+    assert "carrying " not in ran(container(at=path)).errors.decode()
+    assert slurm.on_nodes(f"ls -d /tmp/scrun-{alice.uid}-*-* 2>/dev/null; :") == []
+
+    (path / "rootfs/wait").touch()
+    one = container(at=path).started()
+    one.wait_for_output(b"ready")
+    job = one.record["job"]
+    (home,) = slurm.on_node(one.record["nodes"], f"ls -d /tmp/scrun-{alice.uid}-{job}-*").split()
+    assert slurm.on_node(one.record["nodes"], f"stat -c '%U %a' {home}") == "alice 700\n"
+    assert alice.run(*one.runtime.argv("exec", one.id, "true")).status == 0
+    # What bob's link leads the Epilog to is hers, and has the names that it looks for.
+    kept = alice.mkdir(elsewhere / f"{job}-{uuid.uuid4().hex}")
+    subprocess.run(["scancel", str(job)], check=True)
+    one.ended()
+    one.call("delete", "--force").ok()
+    slurm_has_tidied = f"! ls -d /tmp/scrun-{alice.uid}-{job}-* >/dev/null 2>&1 && echo gone"
+    wait_until(lambda: slurm.on_node("node1", f"{slurm_has_tidied}; :"), "the Epilog has run")
+    assert kept.is_dir()
+    assert slurm.on_nodes(f"stat -c %U /tmp/scrun-{alice.uid} /var/tmp/scrun-{alice.uid}") == ["bob"] * 4
+
+
+# Connects to whatever a user listens on, many times, and sends a byte now and then over each connection.
+PEST = """
+import socket, sys, time
+uid, met, held = sys.argv[1], set(), []
+print("ready", flush=True)
+while True:
+    for line in [*open("/proc/net/tcp").readlines()[1:], *open("/proc/net/tcp6").readlines()[1:]]:
+        fields = line.split()
+        port = int(fields[1].rpartition(":")[2], 16)
+        if fields[3] == "0A" and fields[7] == uid and (port, fields[9]) not in met:
+            met.add((port, fields[9]))
+            for _ in range(200):
+                try:
+                    held.append(socket.create_connection(("127.0.0.1", port), 1))
+                except OSError:
+                    break
+            print(port, flush=True)
+    for one in held[:]:
+        try:
+            one.send(b"x", socket.MSG_DONTWAIT)
+        except OSError:
+            one.close()
+            held.remove(one)
+    time.sleep(0.001)
+"""
+
+
+@pytest.mark.usefixtures("empty_nodes")
+def test_who_connects_in_a_nodes_place_keeps_nothing_from_it(
+    container: MakeContainer, private_bundle: MakeBundle, alice: User, bob: User
+) -> None:
+    path = private_bundle("sh", "-c", "echo >/made")
+    pest = bob.start(sys.executable, "-c", PEST, str(alice.uid), stdout=subprocess.PIPE)
+    assert pest.stdout
+    try:
+        assert pest.stdout.readline() == b"ready\n"
+        assert "carrying " in ran(container(at=path)).errors.decode()
+        assert pest.poll() is None
+    finally:
+        pest.terminate()
+        ports = pest.communicate()[0].split()
+    assert ports, "bob found nothing to connect to"
+    # It went over the nodes' own connections: what srun carries in their place isn't kept.
+    assert "carrying " not in ran(container(at=path)).errors.decode()
