@@ -7,7 +7,7 @@ ROUNDS ?= 5
 CLUSTER := devcluster/devcluster
 IN_LOGIN := $(CLUSTER) exec --
 
-.PHONY: help demo test unit integration check format bench bench-staging shell up down clean
+.PHONY: help demo test unit integration check format bench bench-staging faults shell up down clean
 
 help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make format       have ruff reformat the code'
 	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
 	@echo 'make bench-staging  time how 600 MB get to the nodes, beside the C scrun (root)'
+	@echo 'make faults       what each fault leaves behind, about 20 minutes; CELLS=munged, RESUME=1 (root)'
 	@echo 'make shell        a shell on the cluster'"'"'s login host, as alice (root)'
 	@echo 'make down         end the cluster'
 	@echo 'make clean        end the cluster and remove what was built in the checkout; the cache stays'
@@ -47,6 +48,10 @@ bench: up
 
 bench-staging: up
 	@$(IN_LOGIN) sh -c 'cd /src && ROUNDS=$(ROUNDS) exec /opt/scrun/bin/python -B bench/staging.py'
+
+# CELLS: patterns of names FAULT/WHEN/WHO, with ? for a blank: CELLS='anchor/ending *reboots*'
+faults: up
+	@$(IN_LOGIN) sh -c 'cd /src && RESUME=$(RESUME) PYTHONPATH=tests:bench exec /opt/scrun/bin/python -B -m faults "$$@"' sh $(CELLS)
 
 shell: up
 	@$(CLUSTER) exec --user alice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -70,6 +71,23 @@ def fail_node(name: str) -> None:
     """Have slurmctld believe that a node has failed; it comes back when its slurmd is next heard of."""
     subprocess.run(["scontrol", "update", f"nodename={name}", "state=down", "reason=test"], timeout=30, check=True)
     wait_until(lambda: _state(name) in ("idle", "mixed", "completing"), f"{name} is back")
+
+
+def kill_daemons(name: str) -> None:
+    """Kill slurmd and slurmstepd of a node, as a power failure does; slurmd comes back after some seconds."""
+    script = "pkill -KILL slurmstepd; pkill -KILL slurmd; sleep 5; until slurmd; do sleep 1; done"
+    subprocess.run(
+        ["srun", "--quiet", f"--nodelist={name}", "setsid", "sh", "-c", f"(sleep 1; {script}) >/dev/null 2>&1 &"],
+        timeout=30,
+        check=True,
+    )
+    wait_until(lambda: not _answers(name), f"slurmd of {name} is dead")
+
+
+def _answers(node: str) -> bool:
+    """Whether something listens where the node's slurmd does."""
+    with socket.socket() as probe:
+        return probe.connect_ex((node, 6818)) == 0
 
 
 def _state(node: str) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
 from .users import User
@@ -28,11 +32,17 @@ def lingering(
     with open(conf.with_name("oci.conf"), "a") as file:
         file.write(f'#scrun: NodeRuntime="{runtime} {CRUN}"\n')
     one = container("sh", "-c", "echo ready; exec sleep 1000")
-    one.started(global_options=("-f", str(conf)))
+    job = slurm.allocate(alice)  # in a job that isn't the container's srun has 7 s to end the step
+    one.started(global_options=("-f", str(conf)), env={"SLURM_JOB_ID": str(job)})
     one.wait_for_output(b"ready")
+    srun = one.record["step_pid"]
+    os.kill(srun, signal.SIGSTOP)  # and doesn't
     yield one
     (directory / "killed").touch()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(srun, signal.SIGCONT)
     assert one.ended() == 137
+    slurm.release(job)
 
 
 def refused(one: Container, *argv: str) -> str:
@@ -41,7 +51,7 @@ def refused(one: Container, *argv: str) -> str:
     return done.stderr
 
 
-# One call in each test: after five seconds its step is ended, whatever the node's runtime does.
+# One call in each test: after seven seconds srun is killed, whatever the node's runtime does.
 @pytest.mark.parametrize(
     ("words", "said"),
     [

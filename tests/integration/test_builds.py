@@ -110,7 +110,7 @@ def test_docker_build_runs_its_steps_with_runc_on_this_host(docker: Engine, tmp_
     before = slurm.known_jobs()
     done = docker.call("build", "--network=none", "--no-cache", str(tmp_path)).ok()
     assert "job=\n" in done.stdout + done.stderr
-    assert slurm.known_jobs() == before
+    assert slurm.known_jobs() <= before
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_it_is_used_and_not_released(container: MakeContainer, alice: User, allo
         assert one.output == f"{job}\n".encode()
         one.call("delete").ok()
         assert is_running(job)
-    assert slurm.known_jobs() == before
+    assert slurm.known_jobs() <= before
 
 
 def test_several_containers_run_in_it_at_the_same_time(

@@ -245,7 +245,7 @@ def test_what_cant_be_had_is_an_error_of_one_line(container: MakeContainer, word
     assert done.status == 1
     assert done.stderr.startswith(f"scrun: {said}")
     assert done.stderr.count("\n") == 1
-    assert slurm.known_jobs() == known
+    assert slurm.known_jobs() <= known
 
 
 def test_what_the_step_cant_have_fails_the_start(container: MakeContainer) -> None:

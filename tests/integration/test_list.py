@@ -102,4 +102,4 @@ def test_no_job_is_left_by_looking(container: MakeContainer, runtime: Runtime) -
     container("true").created()
     before = slurm.known_jobs()
     runtime.run("list").ok()
-    assert slurm.known_jobs() == before
+    assert slurm.known_jobs() <= before

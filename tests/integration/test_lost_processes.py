@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -141,6 +142,23 @@ def test_a_job_that_is_cancelled_ends_its_container_with_a_failure(container: Ma
     assert slurm.containers_on_nodes(job) == []
 
 
+@pytest.mark.parametrize("is_dead", [False, True], ids=["said to be down", "dead"])
+def test_a_node_that_fails_is_no_status_of_the_programs(container: MakeContainer, is_dead: bool) -> None:
+    one = container("sh", "-c", "trap : TERM; echo up; sleep 1000; :").started()
+    one.wait_for_output(b"up")
+    node, job = one.record["nodes"], one.record["job"]
+    # crun ends with 1 when it is ended before its hook.
+    wait_until(lambda: not os.path.getsize(one.record["staged"]["beside"]), "the start hook has run")
+    if is_dead:
+        slurm.kill_daemons(node)
+    slurm.fail_node(node)
+    assert one.ended() == 143
+    assert f"scrun: no exit status has come from {node}: ".encode() in one.errors
+    one.call("delete").ok()
+    assert_job_goes(job)
+    slurm.on_node(node, "pkill -KILL -f 'sleep 100[0]'; :")
+
+
 def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_container(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo ran").created()
     slurm.cancel(one.record["job"])
@@ -161,3 +179,22 @@ def kill_both(one: Container) -> dict[str, int]:
     os.kill(record["pid"], signal.SIGKILL)
     wait_until(lambda: not is_running(record["pid"]), "the stand-in has gone")
     return record
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["created", "running"])
+def test_the_job_ends_when_the_containers_directory_is_removed(container: MakeContainer, begun: bool) -> None:
+    # As logind does with /run/user/UID at the last logout.
+    one = container(*STUBBORN).created()
+    if begun:
+        one.call("start").ok()
+        one.wait_for_output(b"ready\n")
+    record = one.record
+    shutil.rmtree(one.path)
+    assert one.ended() == 137
+    assert_job_goes(record["job"])
+    wait_until(lambda: not is_running(record["anchor"]), "its anchor has gone")
+    assert one.errors == (
+        b"scrun: %s was removed, so that nobody could find the container any more: it ends. "
+        b"A logout does that unless its user may linger (loginctl enable-linger)\n" % str(one.path).encode()
+    )
+    assert not one.path.exists()

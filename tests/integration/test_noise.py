@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -34,6 +35,10 @@ env | sed 's/^/print /'
 printf 'print not running, and the line does not end'
 """
 EPILOG = "#!/bin/sh\necho Goodbye >&2\n"
+STEERING = [
+    *("copy: task done: ok", "srun: error: node1: task x: Killed", "srun: Job step aborted", "srun: Node started"),
+    *("srun: launching StepId=1.77 on host node1, 1 tasks: 0", "srun: node1: task 0: Completed"),
+]
 PLUGSTACK = Path("/etc/slurm/plugstack.conf.d/noise.conf")
 LIBRARY, CHATTY_PROLOG, CHATTY_EPILOG = (Path(f"/home/.noise{suffix}") for suffix in (".so", "-prolog", "-epilog"))
 CONF = Path("/etc/slurm/slurm.conf")
@@ -74,7 +79,7 @@ def _noisy_site() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_noisy_site")
 def test_what_a_site_prints_in_every_task_is_no_answer(
-    container: MakeContainer, private_bundle: MakeBundle, docker: Engine
+    container: MakeContainer, private_bundle: MakeBundle, docker: Engine, directory: Path
 ) -> None:
     volume = ("--rm", "--volume", "noise-volume:/data")
     docker.run("sh", "-c", "echo one >/data/file", options=volume).ok()
@@ -88,13 +93,18 @@ def test_what_a_site_prints_in_every_task_is_no_answer(
         done = docker.call("exec", *options, name, "nosuch")
         assert "nosuch` not found" in done.stderr + done.stdout
 
+    # This one runs here, and srun's own words go where its words go.
+    prolog = directory / "prolog"
+    prolog.write_text(f"#!/bin/sh\nfor to in 1 2; do printf '%s\\n' {shlex.join(STEERING)} >&$to; done\n")
+    prolog.chmod(0o755)
     trap = "trap 'echo changed >/changed; exit 42' USR1; echo up; while :; do sleep 0.1; done"
 
     def is_up(one: Container, nodes: int) -> bool:
         return one.output.count(b"up\n") == nodes
 
     for nodes in (1, 2):
-        one = container(at=private_bundle("sh", "-c", trap)).started(env={"SCRUN_JOB_NUM_NODES": str(nodes)})
+        env = {"SCRUN_JOB_NUM_NODES": str(nodes), "SCRUN_PROLOG": str(prolog)}
+        one = container(at=private_bundle("sh", "-c", trap)).started(env=env)
         wait_until(partial(is_up, one, nodes), "all tasks run")
         assert len(json.loads(one.call("ps", options=["--format=json"]).ok().stdout)) >= 2 * nodes
         data = json.loads(one.call("events", options=["--stats"]).ok().stdout)["data"]

@@ -40,10 +40,14 @@ spec:
 @pytest.fixture
 def trap(bob: User) -> Iterator[tuple[Path, Callable[[], list[str]]]]:
     """A program of bob's, and who has run it where."""
-    place = bob.mkdir(bob.shared / f"trap-{uuid.uuid4().hex[:8]}")
-    ran = bob.mkdir(place / "ran")
+    yield from _trap(bob)
+
+
+def _trap(user: User) -> Iterator[tuple[Path, Callable[[], list[str]]]]:
+    place = user.mkdir(user.shared / f"trap-{uuid.uuid4().hex[:8]}")
+    ran = user.mkdir(place / "ran")
     ran.chmod(0o1777)
-    program = bob.write(place / "program", f"#!/bin/sh\n: >{ran}/$(id -un)-on-$(hostname)\n", 0o755)
+    program = user.write(place / "program", f"#!/bin/sh\n: >{ran}/$(id -un)-on-$(hostname)\n", 0o755)
     yield program, lambda: sorted(os.listdir(ran))
     subprocess.run(["rm", "-rf", place], check=True)
 
@@ -63,7 +67,7 @@ def test_an_images_programs_are_not_run_for_docker(docker: Engine, trap: Trap) -
         assert done.status == 125
         assert f"{REFUSED}PROLOG" in done.stderr
         assert done.stdout == ""
-        assert slurm.known_jobs() == known
+        assert slurm.known_jobs() <= known
         taken_back = [word for name in PROGRAMS for word in ("-e", f"SCRUN_{name}=")]
         assert docker.call(*run, *taken_back, image, "echo", "hello").ok().stdout == "hello\n"
         assert ran() == []
@@ -81,7 +85,8 @@ def test_a_containers_options_run_no_programs(main_engine: Engine, trap: Trap) -
         assert done.status in (125, 126)
         assert REFUSED in done.stderr
         assert main_engine.user.name == "root" or done.stderr.count("\n") == 1
-    assert (ran(), slurm.known_jobs()) == ([], known)
+    assert ran() == []
+    assert slurm.known_jobs() <= known
 
 
 @pytest.mark.parametrize("where", ["annotation", "env"])
@@ -99,8 +104,14 @@ def test_a_pods_yaml_runs_no_programs(podman: Engine, trap: Trap, directory: Pat
         podman.call("pod", "rm", "--force", "--time=0", name)
 
 
-def test_the_callers_own_programs_are_run_for_podman(podman: Engine, trap: Trap) -> None:
-    program, ran = trap
+@pytest.fixture
+def own(podman: Engine) -> Iterator[Trap]:
+    """The same of the user's own, whose home others can't enter."""
+    yield from _trap(podman.user)
+
+
+def test_the_callers_own_programs_are_run_for_podman(podman: Engine, own: Trap) -> None:
+    program, ran = own
     podman.env = {"SCRUN_PROLOG": str(program), "SCRUN_TASK_PROLOG": str(program), "SCRUN_JOB_NODELIST": "node2"}
     podman.run("true", options=("--rm",)).ok()
     assert ran() == ["alice-on-node2", "root-on-login"]  # here within podman's user namespace

@@ -6,6 +6,7 @@ srun is a shell script; what prepares the container is played by the test, and t
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
 
 Message = dict[str, Any]
-STARTED = 'echo "launching StepId=42.3 on host n1, 1 tasks: 0" >&2; echo "Node n1, 1 tasks started" >&2'
+STARTED = 'echo "srun: launching StepId=42.3 on host n1, 1 tasks: 0" >&2; echo "srun: Node n1, 1 tasks started" >&2'
 READY = {"nodes": "n1", "uid": 0, "tasks": 1, "job_environment": [], "staged": {}, "job_bundle": "/spool"}
 READY |= {"job_rootfs": "/bundle/rootfs", "hold": False, "job": 42, "user": "root"}
 READY |= {"runtime": {"kind": "crun", "why": "oci.conf names none"}}  # so that a SIGKILL goes to srun
@@ -272,3 +273,19 @@ def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse
     assert message
     assert message["error"] == "UsageError"
     assert message["message"].startswith("a terminal can't be shared by 2 tasks")
+
+
+def test_a_container_whose_directory_is_removed_ends_and_says_why(rehearse: Rehearse, exit_code: Wait) -> None:
+    anchor = rehearse("")
+    anchor.created()
+    Path(anchor.container.path, "anchor.log").unlink(missing_ok=True)
+    Path(anchor.container.path, "another").touch()
+    Path(anchor.container.path, "another").unlink()
+    assert control.ask(anchor.container, {"do": "ping"}) == {"waits for": ""}, "its record is there"
+    shutil.rmtree(anchor.container.path)
+    assert anchor.status() == 137
+    assert exit_code(anchor.pid) == 0
+    assert not os.path.exists(anchor.container.path)
+    said = anchor.stderr.read_text()
+    assert said.startswith(f"scrun: {anchor.container.path} was removed, so that nobody could find the container")
+    assert said.count("\n") == 1

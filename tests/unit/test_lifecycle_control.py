@@ -151,10 +151,56 @@ def test_whatever_a_caller_sends_before_it_goes_away_the_next_one_is_served(data
     assert control.ask(served, {"do": "start"}) == {"started": True}
 
 
-def test_garbage_is_hung_up_on(served: Container) -> None:
+BAD = {
+    "no JSON": b"garbage",
+    "no text": b"\xff\xfe",
+    "deep": b"[" * 60_000,
+    "deeper": b'{"do":"kill","signal":' * 2_500,
+    "no object": b"[]",
+    "infinite": b'{"do":"kill","signal":1e400}',
+    "not a number": b'{"do":"kill","signal":NaN}',
+    "above": b'{"do":"kill","signal":65}',
+    "far above": b'{"do":"kill","signal":99999}',
+    "below": b'{"do":"kill","signal":-1}',
+    "fraction": b'{"do":"kill","signal":9.0}',
+    "text": b'{"do":"kill","signal":"9"}',
+    "true": b'{"do":"kill","signal":true}',
+    "list": b'{"do":["kill"],"signal":9}',
+    "twice": b'{"do":"kill","signal":9}\n{"do":"kill","signal":9}',
+}
+
+
+@pytest.mark.parametrize("data", BAD.values(), ids=BAD)
+def test_a_bad_message_is_answered_and_hung_up_on(data: bytes, served: Container) -> None:
     with _connect(served) as connection:
-        connection.sendall(b"garbage\n")
-        assert connection.recv(100) == b""
+        connection.sendall(data + b"\n")
+        answer = connection.makefile().read()
+    assert answer.startswith('{"error": "UsageError", "message": "the anchor can\'t read that request: ')
+    assert answer.count("\n") == 1
+    assert control.ask(served, {"do": "kill", "signal": 64}) == {"sent": 64}
+
+
+def test_a_message_without_an_end_is_hung_up_on(served: Container) -> None:
+    with _connect(served) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(b"[" * 400_000)
+        assert connection.recv(1) == b""
+    assert control.ask(served, {"do": "start"}) == {"started": True}
+
+
+def test_a_second_request_ends_the_connection(container: Container, fork: Callable[..., int]) -> None:
+    _serve(container, fork, anchor=Busy())
+    with _connect(container) as connection:
+        connection.sendall(b'{"do": "kill", "signal": 15}\n')
+        assert control.ask(container, {"do": "ping"})
+        connection.sendall(b'{"do": "kill", "signal": 15}\n')
+        assert "one connection is for one request" in connection.makefile().read()
+
+
+def test_more_silent_callers_than_there_is_room_for_keep_nobody_out(served: Container) -> None:
+    with contextlib.ExitStack() as silent:
+        for _ in range(300):
+            silent.enter_context(_connect(served))
+        assert control.ask(served, {"do": "start"}) == {"started": True}
 
 
 def test_who_says_nothing_keeps_nobody_else_waiting(served: Container) -> None:

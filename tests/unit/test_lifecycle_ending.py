@@ -53,6 +53,7 @@ class Ending(ending.Ending):
             container,
             stager=stager,  # type: ignore[arg-type]
             log=lambda level, text: self.happened.append((level, text)),
+            keep=lambda: None,
             files_back=lambda error: self.happened.append(("files back", str(error or ""))),
             released=lambda error: self.happened.append(("released", str(error or ""))),
         )
@@ -160,6 +161,22 @@ def test_a_hook_that_fails_is_told_and_the_job_given_back_by_another(owing: Cont
     made.made[1].says({"released": 7})
     made.made[1].ends()
     assert made.happened[1:] == [RELEASED]
+
+
+def test_a_hook_that_fails_in_somebody_elses_job_is_the_end_once(owing: Container) -> None:
+    owing.record.update(job_owned=False, hold=True)
+    made = Ending(owing)
+    back = made._files_back
+
+    def files_back(error: ScrunError | None) -> None:  # as the anchor does
+        back(error)
+        made.release(0)
+
+    made._files_back = files_back
+    made.begin(PLAN)
+    made.made[0].says(GONE_WRONG)
+    made.made[0].ends()
+    assert made.happened == [("files back", "the hook failed"), RELEASED]
 
 
 def test_a_hook_that_fails_when_the_container_is_gone_already_is_logged(owing: Container) -> None:

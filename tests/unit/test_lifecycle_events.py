@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,8 +49,19 @@ def test_the_processes_of_a_node_are_summed_up() -> None:
     }
 
 
-def test_a_node_without_a_process_uses_nothing() -> None:
-    assert events.usage("100 65536\n")["pids"]["current"] == 0
+@pytest.mark.parametrize(
+    "printed", ["100 65536\n", "", "\n", "sh: 2: getconf: not found\n", "100\n", "\u00b2 \u00b2\n"]
+)
+def test_a_node_without_a_process_uses_nothing(printed: str) -> None:
+    assert events.usage(printed)["pids"]["current"] == 0
+
+
+def test_a_node_without_getconf_tells_its_units(tmp_path: Path) -> None:
+    script = f"find_members() {{ members=; }}\n{events._STAT}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (f"{os.sysconf('SC_CLK_TCK')} {os.sysconf('SC_PAGESIZE')}\n", "")
 
 
 @given(st.lists(st.integers(0, 10**6), max_size=5))

@@ -109,6 +109,22 @@ def test_those_that_have_gone_are_forgotten_when_another_one_comes(container: Co
     assert os.listdir(f"{container.path}/guests") == ["new"]
 
 
+def test_two_that_come_at_once_both_forget_who_has_left(
+    container: Container, guest: MakeGuest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest("left", signal.SIGTERM).remove()
+    unlink = os.unlink
+
+    def twice(path: str) -> None:
+        monkeypatch.setattr(os, "unlink", unlink)
+        unlink(path)  # the other one was quicker
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", twice)
+    guest("new", signal.SIGTERM)
+    assert os.listdir(f"{container.path}/guests") == ["new"]
+
+
 def test_a_container_that_has_ended_takes_no_guests(container: Container, guest: MakeGuest) -> None:
     one = guest("one", signal.SIGTERM)
     container.record["status"] = "stopped"

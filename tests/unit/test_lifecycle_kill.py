@@ -134,7 +134,7 @@ class FakeStep:
     def end_task(self) -> None:
         self.progress.line("srun: node1: task 0: Completed")
 
-    def terminate(self) -> None:
+    def terminate(self, _grace: float | None = None) -> None:
         self.ends += 1
         self._loop.stop()
 

@@ -99,6 +99,16 @@ def test_a_link_in_the_spool_is_not_followed(tmp_path: Path, bundle: Path, hosts
     assert victim.read_text() == "mine\n"
 
 
+def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path, bundle: Path, hosts: Path) -> None:
+    step = FakeStep(tmp_path, hidden=[hosts.parent])
+    container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts")])
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), fit=latest.fit(PLAN, NOWHERE))
+    hosts.unlink()
+    os.mkfifo(hosts)
+    assert not latest.renew(record_of(staged), PLAN, machine=NOWHERE)
+    assert Path(staged.texts[0].path).read_text().startswith("127.0.0.1")
+
+
 def test_a_file_that_is_gone_stays_as_it_was_copied(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step = FakeStep(tmp_path, hidden=[hosts.parent])
     staged = stage_in(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scrun.errors import ContainerNotFound
 from scrun.lifecycle import list as listing
 from scrun.lifecycle import processes, state
 from scrun.lifecycle.container import Container
@@ -75,6 +76,7 @@ def test_an_entry_has_the_fields_of_state_and_those_of_the_job(make: Make, root:
         "nodes": ["node1", "node2"],
         "partition": "debug",
         "queued": None,
+        "changes": "",
         "started": RUNS["started"],
         "finished": ENDED["finished"],
         "elapsed": 3600,
@@ -145,6 +147,7 @@ def _queued(reason: str) -> dict[str, Any]:
         "queued": {"reason": reason, "since": "2026-01-02T03:04:05Z"},
         "elapsed": 61,
         "exitStatus": None,
+        "changes": "",
         "image": "",
         "command": ["sh", "-c", "echo\x1b[31m\n hi"],
     }
@@ -166,6 +169,25 @@ def test_no_command_can_break_the_table_or_the_terminal() -> None:
     table = listing.table([_queued("Resources")])
     assert len(table.splitlines()) == 2
     assert "\x1b" not in table
+
+
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        ({"stage_out_owed": True, "owed": {"script": "s"}}, "stopped (7), coming back  "),
+        ({"lost": "it is in node1:/tmp/x"}, "stopped (7), not all is back  "),
+        ({"stage_out_owed": True}, "stopped (7)  "),
+    ],
+    ids=["coming back", "lost", "nothing to come back"],
+)
+def test_a_container_whose_files_are_not_back_is_shown(
+    record: dict[str, Any], shown: str, make: Make, root: Path
+) -> None:
+    make("box", **RUNS, **ENDED, **record).mark("deleted")
+    (entry,) = listing.run(str(root))
+    assert shown in listing.table([entry])
+    with pytest.raises(ContainerNotFound):
+        Container.open(str(root), "box")
 
 
 def test_columns_are_aligned_and_lines_are_cut_to_the_terminal() -> None:

@@ -168,3 +168,18 @@ def test_a_child_that_somebody_else_has_reaped_has_ended(
     loop.child(pid, ended)
     loop.run()
     assert got == [255]
+
+
+def test_a_signal_is_told_to_whoever_asked_for_it_until_it_is_ignored(loop: Loop) -> None:
+    seen: list[str] = []
+    handler = signal.getsignal(signal.SIGUSR1)
+    try:
+        loop.on_signal(signal.SIGUSR1, lambda: seen.append("came"))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        loop.after(0.001, loop.stop)
+        loop.run()
+        loop.on_signal(signal.SIGUSR1, None)
+        os.kill(os.getpid(), signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    assert seen == ["came"]

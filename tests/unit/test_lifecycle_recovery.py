@@ -13,6 +13,7 @@ from scrun.errors import ScrunError, SlurmError
 from scrun.lifecycle import recovery
 from scrun.lifecycle.container import Container
 
+TIME = "2026-01-02T03:04:05.000000006Z"
 STAGED = {"bundle": "/b", "rootfs": "/b/rootfs", "node_parent": "/tmp", "node_name": "1-box", "nodes": ["node1"]}
 
 
@@ -63,13 +64,23 @@ def test_what_stage_in_left_here_goes_and_is_not_owed_any_more(container: Contai
 
 
 def test_after_an_orderly_end_nothing_is_touched(container: Container, spool: Path, slurm: Slurm) -> None:
-    container.record.update(status="stopped", exit_status=0, finished="then", released=True, job_owned=True, job=1)
+    container.record.update(status="stopped", exit_status=0, finished=TIME, released=True, job_owned=True, job=1)
     container.record.update(step="0", stage_out_owed=False, staged=STAGED | {"spool": str(spool)})
     container.save()
     before = dict(container.record)
     recovery.end(container)
     assert (spool.exists(), slurm.cancelled) == (True, [])
     assert _again(container) == before
+
+
+def test_the_job_of_a_container_whose_record_is_damaged_is_cancelled(container: Container, slurm: Slurm) -> None:
+    container.record.update(status="running", job_owned=True, job=7, pid="1")
+    container.save()
+    recovery.end(container)
+    assert slurm.cancelled == []  # nobody says which it was
+    Path(container.path, "job").write_text("7\n")
+    recovery.end(container)
+    assert slurm.cancelled == [(7,)]
 
 
 def test_a_job_of_its_own_is_cancelled_once(container: Container, slurm: Slurm) -> None:

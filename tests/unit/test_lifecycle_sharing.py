@@ -103,7 +103,7 @@ def test_the_network_counts_before_the_rest(container: Container, other: MakeOth
 def test_without_a_job_yet_the_one_of_a_pid_is_an_error_and_the_one_of_a_file_none(
     container: Container, other: MakeOther
 ) -> None:
-    other("one", job=None, network_namespace=FILE)
+    other("one", job=0, network_namespace=FILE)
     with pytest.raises(ScrunError, match=r"^container 'one', whose ipc namespace this one shares, has no job yet"):
         shared_job(container, config(ours("ipc")))
     assert shared_job(container, config(("network", FILE))) is None

@@ -232,14 +232,26 @@ def test_very_long_lines_are_not_kept(run: Callable[..., Run]) -> None:
     assert max(map(len, it.said)) <= (1 << 20) + 65536
 
 
-@pytest.mark.parametrize(("status", "reported"), [(0, 143), (7, 7), (137, 137)])
-def test_a_step_that_was_cancelled_is_no_success(status: int, reported: int, run: Callable[..., Run]) -> None:
+@pytest.mark.parametrize(
+    ("status", "ends", "reported"),
+    [
+        *((0, "say 'node1: task 0: Completed'", 143), (7, "say 'node1: task 0: Exited with exit code 7'", 7)),
+        (137, "say 'node1: task 0: Killed'", 137),
+        # Of a node that has failed nothing more is heard, and srun's status is its own.
+        *((1, ":", 143), (0, ":", 143), (137, ":", 137)),
+    ],
+)
+def test_a_step_that_was_cancelled_is_no_success(
+    status: int, ends: str, reported: int, run: Callable[..., Run]
+) -> None:
     # Measured: a container that exits 0 on the SIGTERM of scancel makes srun exit 0.
     it = run(
         f"{RUNS} say 'Complete JobId=8 SLUID=s StepId=8.3 received'; "
-        f"say 'Job step aborted: Waiting up to 32 seconds for job step to finish.'; exit {status}"
+        f"say 'Job step aborted: Waiting up to 32 seconds for job step to finish.'; {ends}; exit {status}"
     )
     assert it.to_the_end() == ["started", reported]
+    unheard = [line for line in it.failed if line.startswith("no exit status has come from node1")]
+    assert bool(unheard) == (ends == ":" and status < 128)
 
 
 def test_terminating_tells_srun_to_end_the_step(run: Callable[..., Run]) -> None:

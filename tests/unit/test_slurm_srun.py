@@ -266,7 +266,61 @@ def test_what_has_ended_gets_no_more_signals(line: str, left: dict[str, list[int
     ],
 )
 def test_a_line_about_tasks_that_failed_is_told_from_others(line: str, said: str) -> None:
-    assert srun.Progress().line(line) == said
+    progress = _after(
+        "launching StepId=1.0 on host node1, 2 tasks: 0-1", "launching StepId=1.0 on host node2, 1 tasks: 1"
+    )
+    assert progress.line(line) == said
+
+
+STRANGE = [
+    *("copy: task done: ok", "node1: task 0", "node1: task : Completed", "node1: tasks 0-: x", "node1: task -1: x"),
+    *("node1: task 9: Completed", "node2: task 0: Completed", "node3: task 0: Completed", "node1: task 0: "),
+    *("node1: tasks 0-999999999: Completed", "node1: tasks 0-99999999999999999999: x", "node1: task \u0663: Completed"),
+    *("error: copy: task done: ok", "error: node1: task 1: Killed", "fatal: a: tasks b: c", "node[: task x: y"),
+    *("launching StepId=15.0 on host node9, 2 tasks: 7", "launching StepId= on host , 1 tasks: 0"),
+    *(
+        "launching StepId=15.0 on host node9, x tasks: [",
+        "launching StepId=15.0 on host node9, 1 tasks: 0-",
+        "launching",
+    ),
+    *("Node", "Node started", "Node node9, 1 tasks started", "Node node1, started", "Job step", ""),
+]
+
+
+@pytest.mark.parametrize("line", STRANGE)
+@pytest.mark.parametrize("prefix", ["srun: ", ""])
+def test_a_line_that_is_not_sruns_means_nothing(line: str, prefix: str) -> None:
+    progress = _after(*LAUNCHED)
+    before = _state(progress)
+    assert progress.line(prefix + line) == ""
+    assert _state(progress) == before
+
+
+def _state(progress: srun.Progress) -> tuple[object, ...]:
+    return progress.step, dict(progress.tasks), {*progress.ended}, progress.cancelled, progress.started, progress.left()
+
+
+def test_what_a_prolog_said_of_another_step_is_not_sruns() -> None:
+    said = ("launching StepId=1.7 on host copy, 1 tasks: 0", "copy: task 0: ok", "Job step aborted")
+    progress = _after(*said, *LAUNCHED, "Node node1, 4 tasks started", "Node node2, 1 tasks started")
+    assert (progress.step, progress.started, [*progress.tasks]) == ("0", True, ["node1", "node2"])
+    progress.line("srun: launching StepId=15.1 on host node7, 1 tasks: 0")
+    assert (progress.step, [*progress.tasks]) == ("0", ["node1", "node2"])
+
+
+PIECES = st.sampled_from([*" ,:-[]0123456789\x00\n", "srun: ", "error: ", "launching StepId=", " on host ", " tasks: "])
+WORDS = st.sampled_from(["node1", "task ", "tasks ", "Node ", " started", "Job step aborted", "15.0", "Completed", "²"])
+
+
+@given(st.lists(st.lists(PIECES | WORDS | st.text(max_size=3), max_size=12).map("".join), max_size=30))
+def test_no_line_is_an_error_and_none_ends_a_task_that_was_not_launched(lines: list[str]) -> None:
+    progress = srun.Progress()
+    for line in lines:
+        progress.line(line)
+        progress.line(f"srun: {line}")
+        assert progress.ended <= {task for tasks in progress.tasks.values() for task in tasks}
+        assert progress.left().keys() <= progress.tasks.keys()
+        assert isinstance(progress.started, bool)
 
 
 HET = {

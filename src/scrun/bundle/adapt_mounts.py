@@ -122,7 +122,8 @@ def _shared_memory(config: Config) -> Iterator[str]:
     for mount in config.get("mounts", []):
         if mount["destination"] == _SHM and is_bind(mount) and mount.get("source") != _SHM:
             size = _chosen_size(mount.get("source", ""))
-            options = [*_PRIVATE_SHM, *([f"size={size}"] if size else [])]
+            read_only = [word for word in mount.get("options", []) if word == "ro"]  # podman's --read-only-tmpfs=false
+            options = [*_PRIVATE_SHM, *([f"size={size}"] if size else []), *read_only]
             mount |= {"type": "tmpfs", "source": "shm", "options": options}
             yield f"{_SHM} becomes a tmpfs of the container's own: the engine's is on its machine"
 

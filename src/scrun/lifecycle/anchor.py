@@ -13,7 +13,7 @@ import os
 
 from scrun import log
 from scrun.errors import ScrunError, SlurmError, SlurmUnreachable, UsageError, WrongStatus
-from scrun.lifecycle import control, kill, launch, processes, status, wire
+from scrun.lifecycle import control, directory, kill, launch, leaving, processes, status, wire
 from scrun.lifecycle.console import Nudge, open_terminal
 from scrun.lifecycle.creator import Creator
 from scrun.lifecycle.ending import Ending
@@ -49,21 +49,16 @@ class Anchor:
         self.status = status.CREATING
         self.plan: Message = {}
         self.step: Step | None = None
-        try:
-            self.requests = control.Server(loop, container, self)
-        except OSError as error:
-            wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
-            container.remove()
-            raise
+        self.requests = control.serve(loop, container, self, creator)
         self._due = False  # the caller is to be told that the container is there
         self._prepared = False
         self._failure: ScrunError | None = None
         self._forced: int | None = None  # the exit status that a kill decided
         self.is_turning = False  # to paused, or back
         self._start_answer: Answer | None = None
-        self._at_end: list[Answer] = []
+        self._waiting = leaving.Waiting(container)
+        self._hurry: float | None = None  # the stand-in ends so many seconds after the process, with or without files
         self._unsaved = False  # said already
-        self._unwanted = False  # its directory goes when nothing is owed any more
         self.stdio = Stdio(container)
         self.log, self.say = self.stdio.log, self.stdio.say
         self._pid_file = -1
@@ -74,7 +69,7 @@ class Anchor:
             ready=self._standin_ready,
             failed=self._give_up,
             kill=lambda number: self.kill(number, lambda _answer: None),
-            gone=lambda: self.end(status.KILLED),
+            gone=self._standin_gone,
         )
         self._preparation: Preparation | None = Preparation(
             loop, container, save=self.save, tell=self._tell, ready=self._ready, failed=self._not_prepared
@@ -98,6 +93,7 @@ class Anchor:
         self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
         if not self.save():
             return
+        directory.watch(self)
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
         self._standin.move(pid=self._is_podmans(), network=plan["new_network_namespace"])
@@ -228,7 +224,7 @@ class Anchor:
     def _step_started(self, error: SlurmError | None) -> None:
         if error:
             error = launch.not_started(self.record, error)
-            self._forget_what_is_known()
+            launch.forget_what_nodes_see()
             self._forced = NOT_RUN if self._forced is None else self._forced
             if not self._start_answer:
                 self.say(str(error))
@@ -247,7 +243,7 @@ class Anchor:
 
         def found(refused: str) -> None:
             if refused and self._forced is None:
-                self._forget_what_is_known()
+                launch.forget_what_nodes_see()
                 self.say(refused)
             self._finish((NOT_RUN if refused else exit_status) if self._forced is None else self._forced)
 
@@ -258,20 +254,13 @@ class Anchor:
         else:
             found("")
 
-    def _forget_what_is_known(self) -> None:
-        """Perhaps the node doesn't see what it did."""
-        from scrun.staging import known
-
-        known.forget(known.memory())
-
     def _answer_start(self, error: ScrunError | None) -> None:
         """Answer whoever called start, once; what goes wrong later is said on the container's standard error."""
         if self._start_answer:
             self._start_answer(wire.failure(error) if error else {"started": True})
             self._start_answer = None
 
-    def _task_failed(self, how: str) -> None:
-        """One of several: the exit status alone would not tell which, nor on which node."""
+    def _task_failed(self, how: str) -> None:  # one of several: the exit status alone would not tell which, nor where
         if self._forced is None and not self.plan["terminal"]:
             self.say(how)
 
@@ -294,11 +283,31 @@ class Anchor:
         else:
             self._give_up(ScrunError("the container was killed"))
 
+    def hurry(self, seconds: float) -> None:
+        """Have the stand-in end that long after the process, with or without files: engines' patience ends soon."""
+        if not self._creator.is_attached and self._hurry is None:
+            self._hurry = seconds
+            if self._ending:
+                self._ending.hasten(let_go=seconds)
+
+    def _standin_gone(self) -> None:
+        """It was killed: nobody waits for the files."""
+        self.hurry(0.0)
+        self.end(status.KILLED)
+
     def at_end(self, answer: Answer) -> None:
-        """Answer when the container has ended and its job is given back, or that can't be done now."""
-        self._at_end.append(answer)
+        """Answer when the container has ended and its job is given back, or that can't be done now.
+
+        Where the stand-in has ended before the files are back, that takes :data:`leaving.DELETE` seconds at most.
+        """
+        self._waiting.add(answer)
+        self.loop.after(leaving.DELETE, self._answer_early)
         if self._ending:
             self._ending.hurry()
+
+    def _answer_early(self) -> None:
+        if self.status == status.STOPPED and self._ending and self._ending.is_staging_out:
+            self._waiting.answer_early()
 
     def waits_for(self) -> str:
         """What keeps it from its end, for a person who waits for that."""
@@ -311,6 +320,7 @@ class Anchor:
                 self.container,
                 stager=self._stager,
                 log=self.stdio.tell,
+                keep=self.save,
                 files_back=self._files_back,
                 released=self._leave,
             )
@@ -322,8 +332,7 @@ class Anchor:
         if "exit_status" not in self.record:
             self.record["exit_status"] = exit_status
             self._end().begin(self.plan)
-            if self._at_end:
-                self._end().hurry()
+            self._end().hasten(waited_for=bool(self._waiting), let_go=self._hurry)
 
     def _files_back(self, error: ScrunError | None) -> None:
         if self.status == status.CREATING:
@@ -338,38 +347,32 @@ class Anchor:
         self.set_status(status.STOPPED)
         self._standin.let_exit(self.record["exit_status"])
         self._end().release(self.record["exit_status"] if self._forced is None else None)
+        self.loop.after(leaving.DELETE, self._answer_early)
 
     def _leave(self, error: ScrunError | None) -> None:
         """The last thing: nothing is owed any more, or it could not be paid."""
         if error:
             self.log("debug" if self._end().is_repeated else "error", str(error))
         is_creating, owes = self.status == status.CREATING, isinstance(error, SlurmUnreachable)
-        self._unwanted = self._unwanted or is_creating or (self._creator.is_attached and not self.plan["keep"])
-        if self._unwanted and not owes and (is_creating or not error):
+        unwanted = self._waiting.is_unwanted or is_creating or (self._creator.is_attached and not self.plan["keep"])
+        is_kept = self._end().is_late and bool(self.record.get("lost"))  # list tells of it, and where it is
+        if unwanted and not owes and not is_kept and (is_creating or not error):
             self.container.remove()  # before anybody sees an end of it
         elif not owes:
             self.save()
         if is_creating:
             self._standin.let_exit(1)
             self._creator.tell(wire.failure(self._failure or ScrunError("create failed")))
-        if error and owes:
-            self._stay_owing(error)
-            return
-        for answer in self._at_end:
-            answer({"ended": True})
-        self.requests.answer_rest()
-        self.loop.stop()
-
-    def _stay_owing(self, error: ScrunError) -> None:
-        """Stay until slurmctld answers, so that no job is left: who asked for the end may never ask again."""
-        self._creator.drop()
-        self.stdio.replace([-1, -1, -1])
-        self.save()
-        for answer in self._at_end:
-            self._unwanted = True  # an engine takes it for removed, whatever we say
-            answer(wire.failure(SlurmUnreachable(f"{error}: tried again until it answers; the container goes then")))
-        self._at_end.clear()
-        self._end().try_later()
+        if error and owes:  # stay until slurmctld answers, so that no job is left
+            self._creator.drop()
+            self.stdio.replace([-1, -1, -1])
+            self.save()
+            self._waiting.answer_owing(error)
+            self._end().try_later()
+        else:
+            self._waiting.answer({"ended": True, "lost": self.record.get("lost", "")})
+            self.requests.answer_rest()
+            self.loop.stop()
 
     # --- the rest
 

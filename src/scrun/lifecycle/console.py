@@ -37,7 +37,7 @@ def open_terminal(console_socket: str, size: Sequence[int] | None) -> int:
             termios.tcsetwinsize(slave, (size[0], size[1]))
         connection = connect(console_socket)
         name = os.ttyname(slave).encode()
-        connection.sendmsg([name], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, "little"))])
+        connection.sendmsg([name], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))])
         connection.close()
     except OSError as error:
         os.close(slave)

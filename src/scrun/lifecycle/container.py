@@ -8,6 +8,8 @@
         anchor.sock      where the anchor takes requests
         anchor.log       what the anchor and its workers have to say
         spool/           the hooks' spool_dir (scrun(1), scrun.lua)
+        back             its files are back, and only the nodes' are still to be removed
+        deleted          it was deleted, and goes when its files are back; only list and delete know it
 
 What the record says is a hint: :func:`Container.status` asks the process that it names.
 """
@@ -20,14 +22,14 @@ import os
 
 from scrun import fastjson, identity
 from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
-from scrun.lifecycle import processes, status
+from scrun.lifecycle import processes, record_fields, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
 STATE, JOB, SOCKET, LOG, SPOOL = "state.json", "job", "anchor.sock", "anchor.log", "spool"
-_ALWAYS_THERE = {"status", "pid", "pid_started", "bundle", "rootfs", "created", "owner", "annotations", "environment"}
+BACK, DELETED = "back", "deleted"
 
 
 class Container:
@@ -38,6 +40,7 @@ class Container:
         self.path = os.path.join(root, container_id)
         self.descriptor = descriptor
         self.record: dict[str, Any] = {}
+        self.is_removed = False  # as far as this process knows
 
     @classmethod
     def claim(cls, root: str, container_id: str) -> Self:
@@ -60,7 +63,12 @@ class Container:
             try:
                 os.mkdir(path, 0o700)
             except FileExistsError:
-                _drop_if_half_made(root, container_id)
+                try:
+                    _drop_if_half_made(root, container_id)
+                except ContainerExists:
+                    from scrun.lifecycle import leaving
+
+                    leaving.wait(root, container_id)
                 continue
             except OSError as error:
                 advice = (
@@ -78,8 +86,8 @@ class Container:
             os.close(claimed.descriptor)  # another create took it for half made in this instant
 
     @classmethod
-    def open(cls, root: str, container_id: str, *, load: bool = True) -> Self:
-        """An existing container, with its record unless that isn't wanted yet.
+    def open(cls, root: str, container_id: str, *, load: bool = True, deleted: bool = False) -> Self:
+        """An existing container, with its record unless that isn't wanted yet; a deleted one only where ``deleted``.
 
         Raises:
             InvalidId, ContainerNotFound: as they say.
@@ -96,6 +104,8 @@ class Container:
             raise ScrunError(f"can't open container {container_id!r} in {root}: {error.strerror}") from error
         if load:
             found.load()
+            if not deleted and found.is_marked(DELETED):
+                raise ContainerNotFound(container_id)
         return found
 
     def load(self) -> None:
@@ -110,14 +120,16 @@ class Container:
                 record = fastjson.loads(file.read())
         except FileNotFoundError:
             raise ContainerNotFound(self.id) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DamagedRecord(self.id, f"{self.path}/{STATE}", str(error)) from error
-        if not isinstance(record, dict) or not record.keys() >= _ALWAYS_THERE:
-            raise DamagedRecord(self.id, f"{self.path}/{STATE}", "it is no container's record")
+        if why := record_fields.fault(record):
+            raise DamagedRecord(self.id, f"{self.path}/{STATE}", why)
         self.record = record
 
     def save(self) -> None:
-        """Replace the record on disk by this one, as a whole (rename(2))."""
+        """Replace the record on disk by this one, as a whole (rename(2)); a directory that was removed has none."""
+        if self.is_removed:
+            return
         fresh = f"{STATE}.{os.getpid()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         with open(os.open(fresh, flags, 0o600, dir_fd=self.descriptor), "w", encoding="utf-8") as file:
@@ -148,6 +160,18 @@ class Container:
             return False
         return True
 
+    def mark(self, name: str) -> None:
+        """Make one of the empty files: what has to be known to processes that don't see the anchor's record."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            os.close(os.open(name, flags, 0o600, dir_fd=self.descriptor))
+        except OSError:
+            pass  # a full disk, or its directory has just gone
+
+    def is_marked(self, name: str) -> bool:
+        """Whether that file is there."""
+        return os.access(name, os.F_OK, dir_fd=self.descriptor)
+
     def is_in_place(self) -> bool:
         """Whether the open directory is still the one at its path, and wasn't removed or replaced."""
         try:
@@ -162,9 +186,11 @@ class Container:
 
     def remove(self) -> None:
         """Remove the directory and all below it; what isn't there any more is no error."""
+        self.is_removed = True
         _empty(self.descriptor)
         try:
-            os.rmdir(self.path)
+            if self.is_in_place():  # and not another one of that id, made meanwhile
+                os.rmdir(self.path)
         except FileNotFoundError:
             pass
 

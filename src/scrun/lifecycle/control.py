@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import sys
 
 from scrun.errors import AnchorSilent, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle import status, wire
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 PATIENCE = 5.0  # seconds without an answer until the anchor is pinged
 SILENCE = 10.0  # seconds that it has to answer that
-_PID_UID_GID = 12  # bytes of a struct ucred (unix(7))
+_PID_UID_GID = 12  # bytes of a struct ucred (unix(7)), three int
+_LONG = 8 if sys.maxsize > 1 << 32 else 4  # bytes of a long, of which a struct timeval has two
+_LARGEST = 1 << 16  # bytes of a request; one has some twenty
+_MOST = 128  # connections; the descriptors of a process are counted
 
 
 class Server:
@@ -34,21 +38,29 @@ class Server:
 
     def __init__(self, loop: Loop, container: Container, anchor: Anchor) -> None:
         self._loop, self._anchor = loop, anchor
-        self._connections: set[_Connection] = set()
+        self._connections: dict[_Connection, None] = {}  # the oldest first
         self._listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         self._listening.bind(container.child(SOCKET))
         self._listening.listen(64)
         loop.watch(self._listening.fileno(), self._connected)
 
     def _connected(self) -> None:
-        descriptor, _address = self._listening._accept()  # type: ignore[attr-defined]  # what socket.accept itself calls
+        if len(self._connections) >= _MOST:
+            next((one for one in self._connections if one.is_idle), next(iter(self._connections))).close()
+        try:
+            descriptor, _address = self._listening._accept()  # type: ignore[attr-defined]  # as socket.accept calls it
+        except OSError:
+            return  # the caller has gone already, or this process has no descriptor left: then it waits for one
         connection = _socket.socket(fileno=descriptor)
         credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PID_UID_GID)
         connection.detach()
-        if int.from_bytes(credentials[4:8], "little") not in (0, os.getuid()):
+        if int.from_bytes(credentials[4:8], sys.byteorder) not in (0, os.getuid()):
             os.close(descriptor)
             return
-        self._connections.add(_Connection(self._loop, self._anchor, descriptor, self._connections.discard))
+        self._connections[_Connection(self._loop, self._anchor, descriptor, self._closed)] = None
+
+    def _closed(self, connection: _Connection) -> None:
+        self._connections.pop(connection, None)
 
     def answer_rest(self) -> None:
         """Answer everybody who still waits: the container's end came before the end of what they asked for."""
@@ -56,21 +68,40 @@ class Server:
             connection.answer_rest()
 
 
+def serve(loop: Loop, container: Container, anchor: Anchor, creator: int) -> Server:
+    """The anchor's server; whoever creates the container is told why there can't be one.
+
+    Raises:
+        OSError: there can't.
+    """
+    try:
+        return Server(loop, container, anchor)
+    except OSError as error:
+        wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
+        container.remove()
+        raise
+
+
 class _Connection:
     """One caller, until it has its answer or goes away."""
 
     def __init__(self, loop: Loop, anchor: Anchor, descriptor: int, closed: Callable[[_Connection], None]) -> None:
         self._loop, self._anchor, self._closed = loop, anchor, closed
-        self._reader = wire.Reader(descriptor)
+        self._reader = wire.Reader(descriptor, _LARGEST)
         self._open = True
         self._asked = ""
         loop.watch(descriptor, self._readable)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was asked yet."""
+        return not self._asked
 
     def answer(self, message: Message) -> None:
         """Answer, and hang up; a caller who has gone already is no error."""
         if self._open:
             wire.send(self._reader.descriptor, message)
-            self._close()
+            self.close()
 
     def answer_rest(self) -> None:
         """The container has ended. Whoever sent it a signal, or let it go on, has what he wanted; nothing is paused."""
@@ -79,46 +110,72 @@ class _Connection:
         elif self._asked:
             self.answer({"ended": True})
 
-    def _close(self) -> None:
-        self._open = False
-        self._closed(self)
-        self._loop.unwatch(self._reader.descriptor)
+    def close(self) -> None:
+        """Hang up, if that isn't done yet."""
+        if self._open:
+            self._open = False
+            self._closed(self)
+            self._loop.unwatch(self._reader.descriptor)
 
     def _readable(self) -> None:
         try:
             messages = self._reader.read()
-        except ValueError:
-            messages = None
+        except (ValueError, RecursionError):
+            messages = [{}]
         if messages is None:
-            self._close()
-            return
-        for message in messages:
-            try:
-                self._serve(message)
-            except (AttributeError, KeyError, TypeError, ValueError):
-                self.answer(wire.failure(UsageError("the anchor can't read that request")))
+            self.close()
+        elif messages and (self._asked or len(messages) > 1):
+            self._refuse("one connection is for one request")
+        elif messages:
+            self._serve(messages[0])
 
-    def _serve(self, message: Message) -> None:
-        what = self._asked = message.get("do", "")
-        if what == "start":
+    def _refuse(self, why: str) -> None:
+        self.answer(wire.failure(UsageError(f"the anchor can't read that request: {why}")))
+
+    def _serve(self, message: object) -> None:
+        """Do what a request says, which has come from outside: everything in it is looked at first."""
+        what = message.get("do") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or not isinstance(what, str):
+            self._refuse("it is an object whose member do is a word")
+        elif what not in _REQUESTS:
+            self._refuse(f"it knows no {what[:20]!r}")
+        elif what == "kill" and not _is_signal(message.get("signal")):
+            self._refuse("its signal is the number of one, or 0")
+        else:
+            self._asked = what
+            try:
+                self._perform(message)
+            except (AttributeError, KeyError, TypeError, ValueError):  # of a container whose record isn't made yet
+                self._refuse("it comes too early")
+
+    def _perform(self, message: Message) -> None:
+        if self._asked == "start":
             self._anchor.start(self.answer)
-        elif what == "ping":
+        elif self._asked == "ping":
             self.answer({"waits for": self._anchor.waits_for()})
-        elif what == "kill":
-            self._anchor.kill(int(message["signal"]), self.answer)
-        elif what == "pause":
+        elif self._asked == "kill":
+            self._anchor.kill(message["signal"], self.answer)
+        elif self._asked == "pause":
             from scrun.lifecycle import pause  # seldom asked for, and not kept in every anchor's memory
 
             pause.deliver(self._anchor, self.answer)
-        elif what == "resume":
+        elif self._asked == "resume":
             from scrun.lifecycle import resume
 
             resume.deliver(self._anchor, self.answer)
-        elif what == "delete":
+        else:
             self._anchor.at_end(self.answer)
             self._anchor.end(status.KILLED)
-        else:
-            self.answer(wire.failure(UsageError(f"the anchor knows no request {what!r}")))
+
+
+_REQUESTS = ("start", "ping", "kill", "pause", "resume", "delete")
+
+
+def _is_signal(value: object) -> bool:
+    """Whether it is the number of a signal, or 0; JSON's true is 1 to Python."""
+    import signal  # which the anchor has, and a call of start doesn't need
+
+    return type(value) is int and 0 <= value < signal.NSIG
 
 
 def ask(
@@ -190,7 +247,8 @@ def _connect(container: Container, patience: float) -> _socket.socket | None:
     """
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     seconds, rest = divmod(patience, 1)
-    timeval = int(seconds).to_bytes(8, "little") + int(rest * 1e6).to_bytes(8, "little")  # socket(7), SO_RCVTIMEO
+    parts = (int(seconds), int(rest * 1e6))
+    timeval = b"".join(part.to_bytes(_LONG, sys.byteorder) for part in parts)  # socket(7), SO_RCVTIMEO
     for option in (_socket.SO_RCVTIMEO, _socket.SO_SNDTIMEO):
         connection.setsockopt(_socket.SOL_SOCKET, option, timeval)
     try:

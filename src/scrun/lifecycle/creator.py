@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+
 from scrun.errors import ScrunError
 from scrun.lifecycle import wire
 
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.loop import Loop
     from scrun.lifecycle.wire import Message
+
+
+_MATTERS = {"created", "error"}
 
 
 class Creator:
@@ -28,9 +33,18 @@ class Creator:
         loop.watch(descriptor, self._read)
 
     def tell(self, message: Message) -> None:
-        """Send the message, to one who is still there."""
-        if self.is_there:
+        """Send the message, to one who is still there.
+
+        One who was stopped reads nothing: it misses what is only shown, as that would fill the socket and stop us too.
+        """
+        if self.is_there and (message.keys() & _MATTERS or self._can_take()):
             wire.send(self._descriptor, message)
+
+    def _can_take(self) -> bool:
+        """Whether most of the socket's buffer is free (the kernel's idea of POLLOUT): the rest is for what matters."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(0))
 
     def created(self) -> None:
         """Tell it that the container is there; nothing keeps it then unless it is attached."""

@@ -13,6 +13,7 @@ import time
 
 from scrun.errors import ScrunError, SlurmUnreachable
 from scrun.lifecycle import log_crash, processes, recovery
+from scrun.lifecycle.container import DELETED
 from scrun.lifecycle.worker import close_all_but
 
 TYPE_CHECKING = False
@@ -34,32 +35,37 @@ def pay(container: Container) -> bool:
     return _try(container, log=True) == _PAID
 
 
-def leave(container: Container, *, unwanted: bool = False) -> None:
-    """Leave such a process behind, unless there is one; with ``unwanted`` it removes the container at the end."""
+def leave(container: Container, *, unwanted: bool = False, at_once: bool = False) -> None:
+    """Leave such a process behind, unless there is one; with ``unwanted`` it removes the container at the end.
+
+    ``at_once``: it doesn't wait before the first try, and the container is not locked any more then.
+    """
     record = container.record
     if unwanted:
         record["unwanted"] = True
     if not processes.is_alive(*record.get("debtor", (0, 0))):
         pid = os.fork()
         if not pid:
-            _be_one(container)
+            _be_one(container, 0.0 if at_once else FIRST_PAUSE)
         record["debtor"] = [pid, processes.start_time(pid)]
     try:
         container.save()
     except OSError:
         pass  # a full disk; another delete would leave a second one, which does no harm
+    if at_once:
+        fcntl.flock(container.descriptor, fcntl.LOCK_UN)
 
 
-def stay(container: Container) -> None:
+def stay(container: Container, pause: float = FIRST_PAUSE) -> None:
     """Try again and again until nothing is owed any more, or the container has been removed."""
     inherited = container.descriptor
     # Opened anew: the lock of the old one is shared with whoever we come from.
     container.descriptor = os.open(f"/proc/self/fd/{inherited}", os.O_RDONLY | os.O_DIRECTORY)
     os.close(inherited)
-    pause, tries = FIRST_PAUSE, _TRIES
+    tries = _TRIES
     while tries:
         time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
+        pause = min(2 * pause or FIRST_PAUSE, _LONGEST_PAUSE)
         container.lock(wait=True)
         outcome = _try(container, log=False) if container.is_in_place() else _PAID
         if outcome == _PAID:
@@ -68,7 +74,7 @@ def stay(container: Container) -> None:
         fcntl.flock(container.descriptor, fcntl.LOCK_UN)
 
 
-def _be_one(container: Container) -> None:
+def _be_one(container: Container, pause: float) -> None:
     """The child's side; never returns."""
     try:
         os.setsid()
@@ -79,7 +85,7 @@ def _be_one(container: Container) -> None:
         close_all_but(0, 1, 2, container.descriptor)
         for number in signal.valid_signals() - _HEEDED:
             signal.signal(number, signal.SIG_IGN)
-        stay(container)
+        stay(container, pause)
     except BaseException:
         log_crash.write(container)
     finally:
@@ -94,7 +100,7 @@ def _try(container: Container, *, log: bool) -> int:
     outcome = _FAILED
     try:
         recovery.end(container)
-        if container.record.get("unwanted"):
+        if container.record.get("unwanted") or (container.is_marked(DELETED) and not container.record.get("lost")):
             container.remove()
         outcome = _PAID
     except ScrunError as error:

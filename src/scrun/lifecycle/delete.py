@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 
-from scrun.errors import AnchorSilent, ScrunError, SlurmUnreachable
-from scrun.lifecycle import recovery
+from scrun.errors import AnchorSilent, ContainerNotFound, DamagedRecord, ScrunError, SlurmUnreachable
+from scrun.lifecycle import leaving, recovery
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.control import ask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from scrun.lifecycle.wire import Message
 
 # Seconds that the anchor has to answer a ping until it is killed: long enough for a file server that hangs for a while,
 # since what the container changed is lost then.
@@ -34,19 +36,30 @@ def run(container: Container, say: Callable[[str, str], None], *, pause: Callabl
     Raises:
         ScrunError: its job could not be given back, or a process of it doesn't end; the container stays then.
     """
-    until = time.monotonic() + TO_GO
+    if _is_left(container):
+        _leave(container, say)
+        return
+    until, answer = time.monotonic() + TO_GO, None
     try:
         # In a container that is just being made there may be no anchor yet who could be asked to go.
-        while not _ask(container, say) and not container.lock(wait=False) and time.monotonic() < until:
+        while not (answer := _ask(container, say)) and not container.lock(wait=False) and time.monotonic() < until:
             pause(_PAUSE)
     except AnchorSilent:
         _kill_holders(container, say)
+    if answer and answer.get("later"):
+        _say_later(container, say)
+        return
     if not _lock(container, TO_GO):  # until its anchor and its stand-in have gone
         from scrun.lifecycle import holders
 
         holders.wake(container)
         if not _lock(container, SILENCE):
             _kill_holders(container, say)
+    if _loaded(container) and leaving.is_owed(container):
+        _leave(container, say)
+        return
+    if lost := (answer or container.record).get("lost"):
+        say("error", f"{container.id}: {lost}")
     try:
         recovery.end(container)
     except SlurmUnreachable as error:
@@ -64,10 +77,33 @@ def forgotten(root: str, container_id: str, say: Callable[[str, str], None]) -> 
     return sweep.is_due(root) and container_id in sweep.run(root, say, make=True)
 
 
-def _ask(container: Container, say: Callable[[str, str], None]) -> bool:
-    """Whether its anchor was there to be asked; it has done what is to be done then."""
+def _ask(container: Container, say: Callable[[str, str], None]) -> Message | None:
+    """What its anchor has answered, if it was there to be asked; it has done what is to be done then, or goes on."""
     waits = lambda what: say("info", f"{container.id}: {what}")  # noqa: E731
-    return ask(container, {"do": "delete"}, silence=SILENCE, waits=waits) is not None
+    return ask(container, {"do": "delete"}, silence=SILENCE, waits=waits)
+
+
+def _loaded(container: Container) -> bool:
+    try:
+        container.load()
+    except (ContainerNotFound, DamagedRecord):
+        return False
+    return True
+
+
+def _is_left(container: Container) -> bool:
+    """Whether its anchor was killed, and a process brings its files back already."""
+    return _loaded(container) and leaving.is_left(container)
+
+
+def _leave(container: Container, say: Callable[[str, str], None]) -> None:
+    """Have its files brought back by a process that nobody waits for."""
+    if not leaving.leave(container):
+        _say_later(container, say)
+
+
+def _say_later(container: Container, say: Callable[[str, str], None]) -> None:
+    say("info", f"{container.id}: its changes are still coming back: scrun list shows it until they are here")
 
 
 def _kill_holders(container: Container, say: Callable[[str, str], None]) -> None:

@@ -27,7 +27,7 @@ class Ending:
     ``files_back`` is called once, when the files are back, with the error if they aren't. Where nothing has to come
     back that is at once: stage_out, which then only tidies up, keeps nobody waiting but delete. ``released`` is called
     when the job is given back, with the error if it couldn't be: then :meth:`try_later`. ``stager`` is a worker that
-    may still be there to run stage_out.
+    may still be there to run stage_out. ``keep`` writes the record down.
     """
 
     def __init__(
@@ -37,10 +37,12 @@ class Ending:
         *,
         stager: Worker | None,
         log: Callable[[str, str], None],
+        keep: Callable[[], object],
         files_back: Callable[[ScrunError | None], None],
         released: Callable[[ScrunError | None], None],
     ) -> None:
         self._loop, self._container, self._record = loop, container, container.record
+        self._keep = keep
         self._log, self._files_back, self._released = log, files_back, released
         self._stager = stager
         self._has_begun = False
@@ -52,6 +54,8 @@ class Ending:
         self._is_watched = False  # whether stage_out's job has ended
         self._given_up: ScrunError | None = None
         self._left: Message = {}  # what a stage_out that was killed has left
+        self._request: Message = {}
+        self.is_late = False  # nobody waits for the files any more
 
     def begin(self, plan: Message) -> None:
         """Bring back what the container changed, if stage_in has run."""
@@ -61,6 +65,8 @@ class Ending:
             traces.remove(self._record)
         if self._record.get("stage_out_owed"):
             self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
+            if self._held:
+                self._keep()  # how it ended is known, whoever is killed from here on
             self._stage_out({name: plan[name] for name in ("script", "lua", "staging")})
         if not self._held:
             self._files_back(None)
@@ -92,21 +98,40 @@ class Ending:
         """Somebody waits for the end: don't wait to try again, nor for a stage_out that outlives its job."""
         if self._timer:
             self._try_now()
-        elif self._is_staging_out and not self._is_watched:
+        elif self.is_staging_out and not self._is_watched:
             from scrun.lifecycle import overtime
 
             self._is_watched = True
-            overtime.watch(self._loop, self._container, lambda: not self._is_staging_out, self._give_up)
+            overtime.watch(self._loop, self._container, lambda: not self.is_staging_out, self._give_up)
+
+    def hasten(self, *, waited_for: bool = False, let_go: float | None = None) -> None:
+        """Somebody waits for the end; the container is to end in so many seconds, though its files aren't back then."""
+        if waited_for:
+            self.hurry()
+        if let_go is not None:
+            self._loop.after(let_go, self._let_go_early)
+
+    def _let_go_early(self) -> None:
+        if self._held:
+            self._held, self.is_late = False, True
+            self._files_back(None)
+            self.hurry()
 
     def waits_for(self) -> str:
         """What keeps who waits for the end waiting, for a person; empty where it is nothing to speak of."""
-        if not self._is_staging_out:
+        if not self.is_staging_out:
             return ""
         return f"stage_out goes on, which brings its changes back: scancel {self._record['job']} has them given up"
 
     @property
-    def _is_staging_out(self) -> bool:
+    def is_staging_out(self) -> bool:
+        """Whether stage_out is at work."""
         return bool(self._worker and self._record.get("stage_out_owed"))
+
+    def _may_be_repeated(self) -> bool:
+        """Whether stage_out has not said that it is done, and may be run once more."""
+        owes = self._record.get("stage_out_owed") and self._record.get("owed")
+        return bool(owes and self._request and not self._given_up)
 
     def _give_up(self) -> None:
         job = self._record["job"]
@@ -132,7 +157,7 @@ class Ending:
         return bool(self._record.get("job_owned") and not self._record.get("released"))
 
     def _stage_out(self, request: Message) -> None:
-        request = {**request, "record": self._record}
+        request = self._request = {**request, "record": self._record}
         stager, self._stager = self._stager, None
         if stager and stager.is_there:
             self._worker = stager
@@ -142,7 +167,7 @@ class Ending:
             self._start("stage out", request)
 
     def _start_late(self, request: Message) -> None:
-        """The stager went when he was asked."""
+        """The stager went when he was asked, or whoever ran it was killed."""
         self._start("stage out", request)
         if self._worker and self._order:
             self._worker.send(self._order if self._is_owed() else {})
@@ -169,6 +194,8 @@ class Ending:
 
     def _let_go(self, error: ScrunError | None) -> None:
         """stage_out has ended: the container may, if it was waiting for it."""
+        if error:
+            self._record["lost"] = str(error)
         if self._held:
             self._held = False
             self._files_back(error)
@@ -178,13 +205,19 @@ class Ending:
     def _ended(self) -> None:
         worker, self._worker = self._worker, None
         error, self._failure = self._failure, None
+        if worker and self._may_be_repeated() and not error:
+            self._log("info", f"{worker.last_words('stage_out was killed')}: it is run again")
+            request, self._request = self._request, {}
+            self._start_late(request)
+            return
         if self._record.get("stage_out_owed") and worker:
             # The hook failed, and its worker is gone before it could give the job back.
             self._record["stage_out_owed"] = False
             self._left = {} if error else {"left": self._record}
             error = self._given_up or error
+            was_held = self._held
             self._let_go(error or ScrunError(worker.last_words("stage_out ended without an answer")))
-            if self._order and not self._worker:
+            if self._order and not was_held and not self._worker:  # who was held has asked for the release by now
                 self._release()
         elif self._is_owed() and worker:
             self._released(error or ScrunError(worker.last_words("giving the job back ended without an answer")))

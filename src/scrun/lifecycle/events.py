@@ -29,9 +29,15 @@ _PATIENCE = 5.0  # seconds, for what Slurm says of the job; it isn't told where 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
-# The two units that /proc counts in, and each process's stat on one line.
+# The two units that /proc counts in, and each process's stat on one line. A small system has no getconf(1): USER_HZ is
+# 100 wherever Slurm runs, and the size of a page is in smaps.
 _STAT = r"""
-echo "$(getconf CLK_TCK) $(getconf PAGESIZE)"
+exec 2>/dev/null
+ticks=$(getconf CLK_TCK) page=$(getconf PAGESIZE)
+[ -n "$page" ] || while read -r key size rest; do
+    [ "$key" != KernelPageSize: ] || { page=$((size * 1024)); break; }
+done </proc/self/smaps
+echo "${ticks:-100} ${page:-4096}"
 find_members
 for pid in $members; do
     stat=
@@ -95,8 +101,9 @@ def usage(printed: str) -> Stats:
 
     The time of children that have ended is in that of the process that waited for them.
     """
-    units, *lines = printed.splitlines()
-    ticks, page = (int(word) for word in (units.split() or ("100", "4096")))
+    units, *lines = printed.splitlines() or [""]
+    words = units.split()
+    ticks, page = map(int, words) if len(words) == 2 and all(map(str.isdecimal, words)) else (100, 4096)
     user = kernel = memory = 0
     for line in lines:
         fields = [int(field) if field.lstrip("-").isdigit() else 0 for field in line.rpartition(")")[2].split()]

@@ -9,6 +9,7 @@ all that one has to look for.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -30,7 +31,8 @@ def register(host: Container, guest: Container) -> bool:
         os.makedirs(directory, 0o700, exist_ok=True)
         for name in os.listdir(directory):
             if name == guest.id or not os.path.exists(f"{directory}/{name}"):
-                os.unlink(f"{directory}/{name}")
+                with contextlib.suppress(FileNotFoundError):  # another guest does the same at this moment
+                    os.unlink(f"{directory}/{name}")
         os.symlink(guest.path, f"{directory}/{guest.id}")
         host.load()  # it looks for guests when it has said that it is stopped
     except (OSError, ScrunError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import node, status, wire
+from scrun.lifecycle import leaving, node, status, wire
 from scrun.lifecycle.control import ask
 from scrun.slurm import srun
 
@@ -26,7 +27,10 @@ _HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
 _PAUSE = 0.1  # seconds between two tries
 _TRIES = 40  # the node's runtime may not know the container yet, just after start
 _FORCED_TRIES = 3  # for SIGKILL, which has another way
-_PATIENCE = 5.0  # seconds that the node's runtime has for SIGKILL
+# Seconds that the node's runtime has for SIGKILL, and then srun to end the step: podman, which has no other way, gives
+# up 5 s after its SIGKILL.
+_PATIENCE, _GRACE = 2.0, 1.5
+_SLOW = 3.0  # seconds after which it is asked whether the job is suspended
 _THAW = 0.5  # seconds until what is frozen, and not only stopped, must go on to die (a cgroup v1 freezer)
 _MISSED, _WHY = "missed", "why"  # the first words of what a node says
 _GONE = ("not running", "no such process", "does not exist", "No such file")
@@ -77,6 +81,7 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
     if not status.can_kill(anchor.status):
         answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
     elif number == signal.SIGKILL:
+        anchor.hurry(leaving.LET_GO)
         anchor.end(status.KILLED)
         answer({"sent": number})
     elif not anchor.step:
@@ -91,8 +96,29 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
 
 def _deliver_on_node(anchor: Anchor, number: int, answer: Answer, tries: int = _TRIES) -> None:
     container = anchor.container.id
+    is_done, sender = False, 0
+
+    def look() -> None:
+        if not is_done:
+            from scrun.lifecycle import suspended
+
+            suspended.ask(anchor, put_off)
+
+    def put_off(state: str) -> None:
+        nonlocal is_done
+        from scrun.lifecycle import suspended
+
+        if state == suspended.SUSPENDED and not is_done:
+            is_done = True
+            os.kill(sender, signal.SIGKILL)
+            suspended.deliver_later(anchor, number)
+            answer({"sent": number})
 
     def done(exit_status: int, said: str) -> None:
+        nonlocal is_done
+        if is_done:
+            return
+        is_done = True
         if exit_status == 0 or "exit_status" in anchor.record:
             # A container that ended meanwhile took the signal or didn't need it; its job's end cut the step short.
             answer({"sent": number})
@@ -106,7 +132,8 @@ def _deliver_on_node(anchor: Anchor, number: int, answer: Answer, tries: int = _
         anchor.loop.after(_PAUSE, lambda: _deliver_on_node(anchor, number, answer, tries - 1))
         return
     try:
-        send_on_node(anchor, number, done)
+        sender = send_on_node(anchor, number, done)
+        anchor.loop.after(_SLOW, look)
     except ScrunError as error:
         answer(wire.failure(error))
 
@@ -131,9 +158,13 @@ def force(anchor: Anchor, step: Step) -> None:
     state and, where slurmd tracks processes by their parents (proctrack/linuxproc), even the container on the node.
     """
 
+    def end_step() -> None:
+        # A job of ours ends all that is left in it; in another one srun must have the time to do that.
+        step.terminate(_GRACE if anchor.record.get("job_owned") else None)
+
     def done(exit_status: int, _said: str) -> None:
         if exit_status:
-            step.terminate()
+            end_step()
         elif anchor.status == status.PAUSED:
             anchor.loop.after(_THAW, thaw)
 
@@ -143,13 +174,13 @@ def force(anchor: Anchor, step: Step) -> None:
 
             pause.go_on(anchor, lambda _exit_status, _said: None)
 
-    anchor.loop.after(_PATIENCE, step.terminate)
+    anchor.loop.after(_PATIENCE, end_step)
     try:
         if not step.progress.started:
             raise NodeRuntimeError("the container is not there yet")
         send_on_node(anchor, signal.SIGKILL, done, _FORCED_TRIES)
     except ScrunError:
-        step.terminate()
+        end_step()
 
 
 def force_late(anchor: Anchor) -> None:
@@ -164,8 +195,10 @@ def force_late(anchor: Anchor) -> None:
         pass  # it ends with srun, and its job
 
 
-def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], tries: int = _TRIES) -> None:
+def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], tries: int = _TRIES) -> int:
     """Through the node's own runtime; ``done`` gets the exit status of the attempt and what was said.
+
+    The result is the pid of the srun that does it, 0 where there is nothing to be done.
 
     Every task that has not ended gets it, on its own node. A signal to the step would also reach the shell that
     slurmstepd runs the runtime with, and end it; the exit status that the container's process then has is lost.
@@ -177,7 +210,7 @@ def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], 
     tasks = progress.left()
     if not tasks:
         done(0 if progress.started else 1, "it is starting")
-        return
+        return 0
 
     def ended(exit_status: int, said: str) -> None:
         anchor.log("debug", f"signal {number}: {exit_status}: {said}")
@@ -189,7 +222,7 @@ def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], 
 
     script = node_script(anchor.record, number, tasks, tries)
     command = node.argv(anchor.record, script, nodes=[*tasks])
-    node.start(anchor.loop, command, anchor.plan["environment"], ended)
+    return node.start(anchor.loop, command, anchor.plan["environment"], ended)
 
 
 def node_script(record: dict[str, Any], number: int, tasks: Mapping[str, Sequence[int]], tries: int = _TRIES) -> str:

@@ -7,7 +7,9 @@ is sent there again, by a worker, only when the content has changed.
 from __future__ import annotations
 
 import binascii
+import errno
 import os
+import stat
 
 from scrun.lifecycle import network
 
@@ -74,8 +76,7 @@ def changed(staged: Record, fitted: Fit | None) -> dict[int, tuple[str, bytes]]:
     found = {}
     for index, (path, source, destination, crc) in enumerate(staged.get("texts", ())):
         try:
-            with open(source, "rb") as file:
-                data = file.read()
+            data = _read(source)
         except OSError:
             continue
         if fitted and destination in fitted.files:
@@ -85,12 +86,24 @@ def changed(staged: Record, fitted: Fit | None) -> dict[int, tuple[str, bytes]]:
     return found
 
 
+def _read(path: str) -> bytes:
+    """The content of a file; that of a pipe, which would have to be waited for, is none."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return file.read()
+
+
 def _overwrite(path: str, data: bytes) -> bool:
-    """Write a file of the spool anew, in place: its owner and its mode stay."""
+    """Write a file of the spool anew, in place: its owner and its mode stay. Where it can't be it is as it was."""
+    from scrun.staging import in_place
+
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = in_place.open_existing(path, directory_is_ours=True)
+        try:
+            in_place.overwrite(descriptor, len(data), lambda file: in_place.write_all(file, data), safely=False)
+        finally:
+            os.close(descriptor)
     except OSError:
         return False
-    with open(descriptor, "wb") as file:
-        file.write(data)
     return True

@@ -138,3 +138,10 @@ def _bundle(record: dict[str, Any], log: Say) -> str:
             log("info", "the container uses its node's network: ports that are published are open there")
             return str(networked)
     return str(record["job_bundle"])
+
+
+def forget_what_nodes_see() -> None:
+    """Have them asked anew: perhaps one doesn't see what it did."""
+    from scrun.staging import known
+
+    known.forget(known.memory())

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from scrun import OCI_VERSION
 from scrun.errors import ContainerNotFound, DamagedRecord, InvalidId, ScrunError
 from scrun.identity import real_uid
-from scrun.lifecycle import aside, state, status
-from scrun.lifecycle.container import Container
+from scrun.lifecycle import aside, leaving, state, status
+from scrun.lifecycle.container import STATE, Container
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
@@ -36,9 +36,10 @@ def run(root: str, *, briefly: bool = False) -> list[Entry]:
     """What there is, the youngest first: runc's fields of each (see :func:`state.run`), and these.
 
     ``job`` (None where there is none yet), ``nodes`` (their names), ``partition``, ``queued`` (None, or with Slurm's
-    ``reason`` and ``since`` when), ``started`` and ``finished`` (RFC 3339, or empty), ``elapsed`` (seconds since the
-    start, or in the queue), ``exitStatus`` (None until it has ended), ``image`` and ``command``. One with a damaged
-    record has the fields empty and an ``error``. ``briefly``: without asking Slurm.
+    ``reason`` and ``since`` when), ``changes`` (empty, "coming
+    back", or what of them is lost and where it is), ``started`` and ``finished`` (RFC 3339, or empty), ``elapsed``
+    (seconds since the start, or in the queue), ``exitStatus`` (None until it has ended), ``image`` and ``command``. One
+    with a damaged record has the fields empty and an ``error``. ``briefly``: without asking Slurm.
     """
     try:
         names = os.listdir(root)
@@ -56,7 +57,7 @@ def run(root: str, *, briefly: bool = False) -> list[Entry]:
 
 def _entry(root: str, name: str, now: float) -> Entry | None:
     try:
-        container = Container.open(root, name)
+        container = Container.open(root, name, deleted=True)
     except DamagedRecord as error:
         return _damaged(root, name, str(error))
     except (ContainerNotFound, InvalidId):  # only being made, just removed, or no container's directory
@@ -65,6 +66,8 @@ def _entry(root: str, name: str, now: float) -> Entry | None:
         return _damaged(root, name, str(error))
     try:
         return _of_record(container, now)
+    except ValueError as error:  # nodes or a time that can't be read
+        return _damaged(root, name, str(DamagedRecord(name, f"{container.path}/{STATE}", str(error))))
     finally:
         os.close(container.descriptor)
 
@@ -81,6 +84,7 @@ def _of_record(container: Container, now: float) -> Entry:
         "nodes": srun.expand_nodes(record.get("nodes", "")),
         "partition": variables.get("SLURM_JOB_PARTITION", ""),
         "queued": None if ended or record.get("nodes") else {"reason": "", "since": document["created"]},
+        "changes": "coming back" if ended and leaving.is_owed(container) else record.get("lost", ""),
         "started": started,
         "finished": finished,
         "elapsed": int(until - seconds(started)) if started and until else 0,
@@ -91,7 +95,9 @@ def _of_record(container: Container, now: float) -> Entry:
 
 
 def _damaged(root: str, name: str, why: str) -> Entry:
-    empty = dict.fromkeys(("bundle", "rootfs", "created", "owner", "partition", "started", "finished", "image"), "")
+    empty = dict.fromkeys(
+        ("changes", "bundle", "rootfs", "created", "owner", "partition", "started", "finished", "image"), ""
+    )
     return {
         "ociVersion": OCI_VERSION,
         "id": name,
@@ -164,7 +170,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 def _status(entry: Mapping[str, Any]) -> str:
     if entry["exitStatus"] is not None:
-        return f"{entry['status']} ({entry['exitStatus']})"
+        left = {"": "", "coming back": ", coming back"}.get(entry["changes"], ", not all is back")
+        return f"{entry['status']} ({entry['exitStatus']}){left}"
     return f"{entry['status']}, queued" if entry["queued"] else str(entry["status"])
 
 

@@ -23,6 +23,7 @@ class Loop:
         self._ready: dict[int, Ready] = {}
         self._ended: dict[int, Ended] = {}
         self._timers: dict[int, tuple[float, Ready]] = {}
+        self._signals: dict[int, Ready] = {}
         self._next_timer = 0
         self._running = True
         self._wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -44,6 +45,13 @@ class Loop:
     def child(self, pid: int, ended: Ended) -> None:
         """Call ``ended`` with the exit status (128 + n for signal n) when the child has ended."""
         self._ended[pid] = ended
+
+    def on_signal(self, number: int, came: Ready | None) -> None:
+        """Call ``came`` after each such signal; None: ignore it from now on."""
+        self._signals.pop(number, None)
+        if came:
+            self._signals[number] = came
+        signal.signal(number, (lambda _number, _frame: None) if came else signal.SIG_IGN)
 
     def after(self, seconds: float, due: Ready) -> int:
         """Call ``due`` once after that time; the number is for :meth:`forget`."""
@@ -82,9 +90,11 @@ class Loop:
 
     def _woken(self) -> None:
         try:
-            os.read(self._wake, 512)
+            numbers = {*os.read(self._wake, 512)}
         except BlockingIOError:
-            pass
+            return
+        for number in numbers & self._signals.keys():
+            self._signals[number]()
 
     def _reap(self) -> None:
         """Wait for the children we know, and for any that were left to us (the anchor adopts nothing by itself)."""

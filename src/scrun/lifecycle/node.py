@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _MOST_SAID = 1 << 20  # bytes of what a step of the anchor's prints that are looked at: a site's words are among them
 
+_children: set[int] = set()  # of start, that haven't been reaped
+
 
 def runtime(record: Record) -> tuple[str, str]:
     """The node's own runtime, as shell words: what comes before its verb, and the container's name there.
@@ -74,10 +76,11 @@ def run(
     )
 
 
-def start(loop: Loop, command: list[str], environment: dict[str, str], done: Callable[[int, str], None]) -> None:
+def start(loop: Loop, command: list[str], environment: dict[str, str], done: Callable[[int, str], None]) -> int:
     """Run the command as a child of a process that goes on; ``done`` gets its exit status and what it said.
 
     That is what the script has said; where it has said nothing, whatever else was printed, srun's words for example.
+    The result is its pid.
     """
     printed = os.memfd_create("node")
     pid = os.fork()
@@ -85,11 +88,20 @@ def start(loop: Loop, command: list[str], environment: dict[str, str], done: Cal
         _exec(command, environment, printed)
 
     def ended(exit_status: int) -> None:
+        _children.discard(pid)
         read = os.pread(printed, _MOST_SAID, 0)
         os.close(printed)
         done(exit_status, "\n".join(marks.texts(read)) or read.decode("utf-8", "replace").strip())
 
+    _children.add(pid)
     loop.child(pid, ended)
+    return pid
+
+
+def end_rest() -> None:
+    """End what :func:`start` began and nobody waits for any more: srun may wait for a step for as long as the job."""
+    for pid in _children:
+        os.kill(pid, signal.SIGKILL)
 
 
 def reason(said: str, exit_status: int) -> str:

@@ -129,6 +129,9 @@ class Preparation:
         elif "staged" in message:
             self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])
             self._record.update(networked=message["networked"], hold=message["hold"], stage_out_owed=True)
+            if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
+                # Whoever is left when the anchor is killed brings back what the container changed.
+                self._record["owed"] = {name: self._plan[name] for name in ("script", "lua", "staging")}
             self._save()
             self._staged = True
             if not self._failure:

@@ -24,10 +24,11 @@ if command -v ps >/dev/null; then
 else
     echo "PID PPID S CMD"
     for pid in $members; do
-        ppid= state= command=$(tr '\0' ' ' <"/proc/$pid/cmdline")
+        ppid= state= command=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")
         while read -r key value rest; do
             case $key in Name:) name=$value ;; State:) state=$value ;; PPid:) ppid=$value ;; esac
-        done <"/proc/$pid/status"
+        done 2>/dev/null <"/proc/$pid/status"
+        [ -n "$state" ] || continue
         command=${command% }
         echo "$pid $ppid $state ${command:-[$name]}"
     done
@@ -44,7 +45,7 @@ def pids(container: Container) -> list[int]:
     """
     _check(container)
     answers = members.ask(container.record, _PIDS).values()
-    return [int(pid) for answer in answers for pid in answer.text.split()]
+    return [int(pid) for answer in answers for pid in answer.text.split() if pid.isdecimal()]
 
 
 def table(container: Container, options: Sequence[str]) -> str:

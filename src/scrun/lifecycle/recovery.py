@@ -6,20 +6,22 @@ import os
 import signal
 
 from scrun import interrupts, log
-from scrun.errors import ContainerNotFound, DamagedRecord
+from scrun.errors import ContainerNotFound, DamagedRecord, ScrunError
 from scrun.lifecycle import processes, status
-from scrun.lifecycle.container import JOB
+from scrun.lifecycle.container import JOB, LOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from scrun.lifecycle.container import Container
 
+NOT_BACK = 125  # the exit status where what the container made is lost, and its own would be a success
+
 
 def end(container: Container) -> None:
-    """Pay what is owed for the container: its srun ended, its files on the nodes and its job given up, its record
-    stopped.
+    """Pay what is owed for the container: its srun ended, its changes brought back, its job given up.
 
     Nothing is owed after an orderly end; then nothing is imported either.
 
@@ -28,7 +30,13 @@ def end(container: Container) -> None:
     """
     try:
         container.load()
-    except (ContainerNotFound, DamagedRecord):  # killed before it had a record: there was no job; or nothing is known
+    except ContainerNotFound:  # killed before it had a record: there was no job
+        return
+    except DamagedRecord:
+        if job := read_job(container):  # all that is known; one that has ended is no error
+            from scrun.slurm import control
+
+            control.cancel(job)
         return
     record = container.record
     if not record.get("job") and (job := read_job(container)):
@@ -39,10 +47,7 @@ def end(container: Container) -> None:
 
         traces.remove(record)
     if record.get("stage_out_owed"):
-        from scrun.lifecycle.work import stage_out
-
-        stage_out.give_up(record)
-        record["stage_out_owed"] = False
+        _bring_back(container)
     if record.get("job_owned") and not record.get("released"):
         _prepare_for_slurm(record["environment"])
         from scrun.lifecycle.work import release
@@ -59,6 +64,37 @@ def end(container: Container) -> None:
     if record["status"] != status.STOPPED:
         record.setdefault("exit_status", status.KILLED)
         record.update(status=status.STOPPED, finished=log.timestamp())
+    _save(container)
+
+
+def _bring_back(container: Container) -> None:
+    """Bring the container's changes back, as its anchor would have done; what can't be is said in the record."""
+    from scrun.lifecycle.work import stage_out
+
+    record = container.record
+    if record.get("owed"):
+        _prepare_for_slurm(record["environment"])
+        if _has_a_step(record) and "exit_status" not in record:
+            from scrun.slurm import control
+
+            control.cancel_step(record["job"], int(record["step"]))
+        try:
+            stage_out.run_hook(container, record, record["owed"], _log(container))
+        except ScrunError as error:
+            _log(container)("error", str(error))
+            record["lost"] = str(error)
+            record["exit_status"] = record.get("exit_status", status.KILLED) or NOT_BACK
+    else:
+        stage_out.give_up(record)
+    record["stage_out_owed"] = False
+    _save(container)
+
+
+def _log(container: Container) -> Callable[[str, str], None]:
+    return lambda level, text: log.append(container.child(LOG), level, text)
+
+
+def _save(container: Container) -> None:
     try:
         container.save()
     except OSError:

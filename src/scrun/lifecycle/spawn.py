@@ -14,7 +14,7 @@ import gc
 import os
 import signal
 
-from scrun.lifecycle import anchor, log_crash, loop, standin, wire
+from scrun.lifecycle import anchor, log_crash, loop, node, standin, wire
 from scrun.lifecycle.worker import close_all_but
 
 TYPE_CHECKING = False
@@ -62,6 +62,7 @@ def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid:
     events = loop.Loop()
     anchor.Anchor(events, container, creator, to_standin, standin_pid)
     events.run()
+    node.end_rest()
     return 0
 
 

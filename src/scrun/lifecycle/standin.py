@@ -14,6 +14,7 @@ import os
 import select
 import signal
 
+from scrun.errors import ScrunError
 from scrun.lifecycle import status, wire
 from scrun.lifecycle.worker import close_all_but
 
@@ -21,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container import Container
     from scrun.lifecycle.wire import Message
+
+_LOOK = 0.05  # seconds between two looks at the record
 
 # Can't be caught, or isn't meant for the container.
 _KEPT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE)
@@ -52,7 +55,7 @@ def run(channel: int, container: Container, anchor: int) -> int:
         select.select([guard], [], [])
     else:
         _end_without_anchor(container)
-    return status.KILLED
+    return _recorded_status(container)
 
 
 def forward_signals(channel: int) -> None:
@@ -102,6 +105,9 @@ def _end_without_anchor(container: Container) -> None:
     """
     from scrun.lifecycle import debtor
 
+    if _files_are_owed(container):
+        _wait_for_files(container)
+        return
     if debtor.pay(container):
         return
     container.load()
@@ -109,3 +115,38 @@ def _end_without_anchor(container: Container) -> None:
         debtor.stay(container)
     else:
         debtor.leave(container)
+
+
+def _recorded_status(container: Container) -> int:
+    """How the container ended, where that was known when its anchor was killed."""
+    try:
+        container.load()
+    except ScrunError:
+        return status.KILLED
+    return int(container.record.get("exit_status", status.KILLED))
+
+
+def _files_are_owed(container: Container) -> bool:
+    from scrun.lifecycle import leaving
+
+    try:
+        container.load()
+    except ScrunError:
+        return False
+    return leaving.is_owed(container)
+
+
+def _wait_for_files(container: Container) -> None:
+    """Have a process bring them back that outlives this one, if engines kill this one meanwhile; and wait for it."""
+    import time
+
+    from scrun.lifecycle import debtor, leaving, processes
+
+    debtor.leave(container, at_once=True)
+    pid, started = container.record["debtor"]
+    while processes.is_alive(pid, started) and (os.getpid() == 1 or leaving.is_owed(container)):
+        time.sleep(_LOOK)
+        try:
+            container.load()
+        except ScrunError:  # it was deleted meanwhile
+            return

@@ -68,11 +68,11 @@ class Step:
         loop.watch(messages, self._read)
         loop.child(self.pid, self._reaped)
 
-    def terminate(self) -> None:
+    def terminate(self, grace: float | None = None) -> None:
         """End the step at once: srun has it killed (SIGKILL) on every node, and is killed itself if that takes long."""
         if self._status is None and not self._kill_timer:
             os.kill(self.pid, signal.SIGTERM)
-            self._kill_timer = self._loop.after(_GRACE, self.kill)
+            self._kill_timer = self._loop.after(_GRACE if grace is None else grace, self.kill)
 
     def kill(self) -> None:
         """End srun itself; the step then ends with its job."""
@@ -86,7 +86,11 @@ class Step:
         be opened at all: then cat(1) carries it, which makes the container wait for a slow reader, and nothing grow.
         """
         try:
-            return os.open(f"/proc/self/fd/{stderr}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY)
+            # Nobody may read a named pipe any more; then open(2) would wait for a reader.
+            how = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+            opened = os.open(f"/proc/self/fd/{stderr}", how)
+            os.set_blocking(opened, True)
+            return opened
         except OSError:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
             self._relay = os.fork()
@@ -140,9 +144,18 @@ class Step:
         if not progress.started:
             why = "; ".join(progress.errors) or f"srun ended with status {self._status} and said nothing"
             self._say_started(SlurmError(f"the container's step did not start: {why}"))
-        # srun reports 0 for a step that was cancelled from outside and whose tasks then ended by themselves.
-        cancelled = 128 + signal.SIGTERM if progress.cancelled and not self._status else self._status
-        self._ended(cancelled)
+        self._ended(self._exit_status(self._status))
+
+    def _exit_status(self, status: int) -> int:
+        """What srun's own status means; 128 + 15 for a step that was ended from outside and has no other of its own."""
+        progress = self.progress
+        if not progress.cancelled or status >= 128:
+            return status
+        if left := ", ".join(progress.left()):
+            # srun's status is its own then, 1 mostly: a node that has failed tells of no task's end.
+            self._failed(f"no exit status has come from {left}: Slurm has ended the step, as when a node fails")
+            return 128 + signal.SIGTERM
+        return status or 128 + signal.SIGTERM  # srun reports 0 where the tasks have then ended by themselves
 
     def _say_started(self, error: SlurmError | None) -> None:
         if not self._said_started:

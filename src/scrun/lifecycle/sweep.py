@@ -14,7 +14,7 @@ import signal
 import time
 
 from scrun import identity
-from scrun.errors import ScrunError, SlurmUnreachable
+from scrun.errors import ScrunError, SlurmMissing, SlurmUnreachable
 from scrun.lifecycle import aside, debtor, origin, processes, recovery, status
 from scrun.lifecycle.container import STATE, Container
 from scrun.lifecycle.worker import close_all_but
@@ -46,8 +46,9 @@ def run(root: str, say: Say, *, make: bool = False) -> list[str]:
     try:
         return _sweep(root, say, _PATIENCE)
     except ScrunError as error:
-        say("error", f"can't ask Slurm for jobs whose containers are gone: {error}")
-        _leave(root, say, ())
+        say("info", f"can't ask Slurm for jobs whose containers are gone: {error}")
+        if not isinstance(error, SlurmMissing):
+            _leave(root, say, ())
         return []
 
 

@@ -36,19 +36,23 @@ class Reader:
 
     LARGEST = 64 << 20  # bytes; no message of ours comes near it
 
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
+    def __init__(self, descriptor: int, largest: int = 0) -> None:
+        self.descriptor, self._largest = descriptor, largest or self.LARGEST
         self._begun: list[bytes] = []  # of a message; joined once, when the rest of it has come
         self._length = 0
         self._left: list[Message] = []
 
     def read(self) -> list[Message] | None:
-        """The messages that one read(2) completed; None at the end of the stream."""
+        """The messages that one read(2) completed; None at the end of the stream.
+
+        Raises:
+            ValueError, RecursionError: what arrived is no JSON, or nested too deeply.
+        """
         try:
             data = os.read(self.descriptor, 65536)
         except (ConnectionResetError, InterruptedError):
             data = b""
-        if not data or self._length > self.LARGEST:
+        if not data or self._length > self._largest:
             return None
         self._begun.append(data)
         if b"\n" not in data:

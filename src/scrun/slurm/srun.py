@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 # How the variables begin that srun takes for its options: SRUN_OUTPUT would send what a step prints somewhere else.
 OPTIONS = ("SLURM_", "SRUN_")
 
-# What srun prints, with -v, of the step's life; measured with Slurm 26.05.
-_LAUNCHING, _STARTED, _ABORTED = "launching StepId=", " started", "Job step aborted"
+_MOST_TASKS, _MOST_ERRORS = 1 << 20, 20
 
 
 def program(settings: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
@@ -104,15 +103,20 @@ def exec_step(
 
 
 class Progress:
-    """Reads what srun says (with -v) of the container's step."""
+    """Reads what srun says (with -v) of the container's step; measured with Slurm 26.05.
+
+    Others write to the same pipe: a program that srun runs here (SLURM_PROLOG), a SPANK plugin. So a line counts only
+    when it has exactly the form of one of srun's and fits what srun has said before: tasks end that were launched.
+    """
 
     def __init__(self) -> None:
         self.step = ""  # its number within the job, e.g. "0"
         self.tasks: dict[str, list[int]] = {}  # of each node; their places there are slurmstepd's local task ids
         self.ended: set[int] = set()
-        self.cancelled = False  # from outside, or by the job's end
+        self.cancelled = False  # from outside, by the job's end, or since a node has failed
         self.errors: list[str] = []  # until it has started
         self._starting: set[str] = set()  # nodes that have not said that their tasks run
+        self._step_id = ""  # with the job's
 
     @property
     def started(self) -> bool:
@@ -138,43 +142,70 @@ class Progress:
 
     def line(self, line: str) -> str:
         """Take one line of srun's standard error; the answer is what it says of tasks that failed, mostly nothing."""
-        text = line.removeprefix("srun: ")
-        if text.startswith(_LAUNCHING):
-            self._launch(text[len(_LAUNCHING) :])
-        elif text.startswith("Node ") and text.endswith(_STARTED):
-            self._starting.discard(text.split()[1].removesuffix(","))
-        elif text.startswith(_ABORTED):
-            self.cancelled = True
-        elif text.startswith(("error: ", "fatal: ")):
-            words = text.partition(": ")[2]
-            if not self.started:
-                self.errors.append(words)
-            return words if self._end(words) else ""
+        ours, _, text = line.partition(" ")
+        if ours != "srun:":
+            return ""
+        words = text.split(" ")
+        if words[0] in ("error:", "fatal:"):
+            said = text.partition(" ")[2]
+            if not self.started and len(self.errors) < _MOST_ERRORS:
+                self.errors.append(said)
+            if said.startswith("Node failure on ") and self.tasks:
+                self.cancelled = True
+            return said if self._end(said) else ""
+        if words[0] == "launching":
+            self._launch(words)
+        elif words[0] == "Node" and len(words) == 5 and words[3:] == ["tasks", "started"]:
+            self._starting.discard(words[1].removesuffix(","))
+        elif text.startswith("Job step aborted"):
+            self.cancelled = bool(self.tasks)  # before the launch it was somebody else's
         else:
             self._end(text)
         return ""
 
-    def _launch(self, text: str) -> None:
-        """``87.12 on host node1, 3 tasks: [0-2]``."""
-        step, _, rest = text.partition(" on host ")
-        node, _, tasks = rest.partition(", ")
-        if rest:
-            self.step = step.partition(".")[2]
-            self.tasks[node] = _numbers(tasks.partition(": ")[2])
-            self._starting.add(node)
+    def _launch(self, words: list[str]) -> None:
+        """``launching StepId=87.12 on host node1, 3 tasks: [0-2]``."""
+        if len(words) != 8 or words[2:4] != ["on", "host"] or words[6] != "tasks:":
+            return
+        step_id, node, tasks = words[1].removeprefix("StepId="), words[4].removesuffix(","), _numbers(words[7])
+        job, _, step = step_id.partition(".")
+        if not (job and step and node and tasks) or str(len(tasks)) != words[5] or self.started:
+            return
+        if step_id != self._step_id:  # what was said of another step was not srun's
+            self._step_id, self.step, self.tasks, self._starting = step_id, step, {}, set()
+            self.ended, self.cancelled = set(), False
+        self.tasks[node] = tasks
+        self._starting.add(node)
 
     def _end(self, text: str) -> bool:
-        """``node1: tasks 0,2-4: Completed``; whether the line is of that form."""
-        parts = text.split(": ", 2)
-        if len(parts) < 3 or not parts[1].startswith(("task ", "tasks ")):
+        """``node1: tasks 0,2-4: Completed``; whether the line is of that form, and tells of tasks there are."""
+        node, _, rest = text.partition(": ")
+        which, _, how = rest.partition(": ")
+        kind, _, ranges = which.partition(" ")
+        if kind not in ("task", "tasks") or not how:
             return False
-        self.ended.update(_numbers(parts[1].partition(" ")[2]))
+        there = {node: self.tasks[node]} if node in self.tasks else self.tasks if "[" in node else {}
+        ended = {*_numbers(ranges)}
+        if not ended or not ended <= {task for tasks in there.values() for task in tasks}:
+            return False
+        self.ended |= ended
         return True
 
 
 def _numbers(ranges: str) -> list[int]:
-    """The numbers of ``0,2-4``, with brackets or without."""
-    return [int(number) for number in expand_nodes(f"[{ranges.strip('[]')}]")]
+    """The numbers of ``0,2-4``, with brackets or without; none where the text is not of that form."""
+    numbers: list[int] = []
+    for item in ranges.strip("[]").split(","):
+        low, dash, high = item.partition("-")
+        if not (low.isascii() and low.isdigit() and len(low) < 10):
+            return []
+        if dash and not (high.isascii() and high.isdigit() and len(high) < 10):
+            return []
+        first, last = int(low), int(high if dash else low)
+        if last < first or last - first + len(numbers) >= _MOST_TASKS:
+            return []
+        numbers += range(first, last + 1)
+    return numbers
 
 
 def expand_nodes(nodes: str) -> list[str]:

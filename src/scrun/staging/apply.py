@@ -17,7 +17,7 @@ from scrun.staging import entries, trees
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import tarfile
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import IO
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -29,17 +29,33 @@ class Tree:
     """One directory that changes are applied to. ``failed`` says what couldn't be, and why.
 
     Every method raises OSError when the disk is full or the quota reached, and goes on after anything else.
-    Names are relative to the directory, which is b"" itself. ``known`` is what it was (see trees.py).
-    Unless it is ``recursive``, nothing is changed in what is mounted below it: the container didn't have that.
+    Names are relative to the directory, which is b"" itself. ``known`` is what it was (see trees.py); ``descriptor`` is
+    one of it that is open already. Unless it is ``recursive``, nothing is changed in what is mounted below it: the
+    container didn't have that. Nothing is made before the time that ``leave_alone`` says; when the directory has been
+    removed by then, nothing at all. ``temporary`` is what a file is called until it is complete: whoever was killed has
+    left none when the work is repeated.
     """
 
     def __init__(
-        self, root: str, new_owner: tuple[int, int] | None, known: tuple[int, int] = (0, 0), *, recursive: bool = True
+        self,
+        root: str,
+        new_owner: tuple[int, int] | None,
+        known: tuple[int, int] = (0, 0),
+        *,
+        recursive: bool = True,
+        descriptor: int | None = None,
+        leave_alone: Callable[[], float] = lambda: 0.0,
+        temporary: bytes = b"",
     ) -> None:
         self.root = root
+        self._temporary = temporary
         self.failed: list[str] = []
         self._new_owner = new_owner
-        self._descriptor = trees.open_again(root, os.O_RDONLY | os.O_DIRECTORY, known)
+        self._leave_alone, self._left_alone_until, self._is_there = leave_alone, 0.0, True
+        if descriptor is None:
+            self._descriptor = trees.open_again(root, os.O_RDONLY | os.O_DIRECTORY, known)
+        else:
+            self._descriptor = os.dup(descriptor)
         self._mount = None if recursive else trees.mount_id(self._descriptor)
         self._parent: tuple[list[bytes], int] | None = None  # the directory that was worked in last
         self._directories: dict[bytes, tuple[int, int]] = {}  # mode and mtime, set when nothing changes them any more
@@ -55,6 +71,8 @@ class Tree:
 
     def apply(self, name: bytes, info: tarfile.TarInfo, link: bytes, content: IO[bytes] | None) -> None:
         """Make what the entry says; ``link`` is what a hard link is to."""
+        if not self._may_be_changed():
+            return
         if self._made_anew and any(above in self._made_anew for above in _above(name)):
             self._in_them.add(name)
         with self._noting(name):
@@ -73,6 +91,8 @@ class Tree:
 
     def delete(self, names: list[bytes], spared: Collection[bytes] = ()) -> None:
         """Remove what is no more, but for what is ``spared``; directories only when nothing else is in them."""
+        if not self._may_be_changed():
+            return
         gone = {*names, *self._replaced()}.difference(spared)
         for name in sorted(gone, reverse=True):  # what is in a directory before the directory
             with self._noting(name, _KEPT):
@@ -84,6 +104,8 @@ class Tree:
 
     def finish(self) -> None:
         """Set the modes and times of directories, the innermost first."""
+        if not self._may_be_changed():
+            return
         for name, (mode, mtime) in sorted(self._directories.items(), reverse=True):
             with self._noting(name, (errno.ENOENT, errno.EXDEV)):
                 descriptor = self._walk(_split(name))
@@ -92,6 +114,16 @@ class Tree:
                     os.utime(descriptor, ns=(mtime, mtime))
                 finally:
                     os.close(descriptor)
+
+    def _may_be_changed(self) -> bool:
+        """Whether it is there still; waits until nobody can be about to remove it."""
+        until = self._leave_alone()
+        if until != self._left_alone_until:
+            import time
+
+            time.sleep(max(0.0, until - time.monotonic()))
+            self._left_alone_until, self._is_there = until, trees.is_there(self._descriptor)
+        return self._is_there
 
     def _replaced(self) -> Iterator[bytes]:
         """What is still here of directories that were removed and made anew, but for what is never carried."""
@@ -131,12 +163,14 @@ class Tree:
     def _apply_other(self, name: bytes, info: tarfile.TarInfo, link: bytes, content: IO[bytes] | None) -> None:
         parent, last = self._reach(name)
         old = _status(last, parent)
-        made = b".scrun-" + os.urandom(8).hex().encode()
+        made = self._free_name(parent)
         try:
             if info.islnk():
                 self._link(link, made, parent)
             else:
                 entries.make(made, parent, info, content, entries.owner_of(info, old, self._new_owner))
+            if not self._may_be_changed():
+                return
             # Not by rename alone, for which ext4 first writes the new file's blocks (auto_da_alloc): 1 ms a file.
             trees.remove(os.fsdecode(last), parent)
             os.rename(made, last, src_dir_fd=parent, dst_dir_fd=parent)
@@ -144,6 +178,16 @@ class Tree:
             # It is there still after a failure.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(made, dir_fd=parent)
+
+    def _free_name(self, parent: int) -> bytes:
+        try:
+            if self._temporary:
+                os.unlink(self._temporary, dir_fd=parent)
+        except FileNotFoundError:
+            pass
+        except OSError:  # somebody else's, in a directory that is everybody's
+            return _random_name()
+        return self._temporary or _random_name()
 
     def _link(self, link: bytes, made: bytes, parent: int) -> None:
         *directories, last = _split(link)
@@ -194,6 +238,10 @@ class Tree:
                 raise
             if error.errno not in silent:
                 self.failed.append(f"{os.fsdecode(name)!r}: {error.strerror}")
+
+
+def _random_name() -> bytes:
+    return b".scrun-" + os.urandom(8).hex().encode()
 
 
 def _split(name: bytes) -> list[bytes]:

@@ -2,26 +2,28 @@
 
 What several of them changed is taken from the first; where the others' is not the same, that is said. A node's script
 (:data:`scrun.staging.nodes.SEND`) sends an archive of what is new or changed, with the names of what is gone; unchanged
-files are neither read nor sent. One step does it, and removes the node's directory when it is told that all is safely
-here.
+files are neither read nor sent. No node's files are removed before all nodes' changes are here, so it can be repeated
+from the beginning at any moment. With one node, the step that sent them removes them when it is told to.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 
 from scrun.errors import StagingError
 from scrun.marks import take_first
-from scrun.staging import nodes
-from scrun.staging.children import Child, Children, Interruption
+from scrun.staging import nodes, trees
+from scrun.staging.children import Child, Children, Interrupted, Interruption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from scrun.staging.model import Container, Log, Staged, Step
+    from scrun.staging.model import Container, Log, Part, Staged, Step
+
+
+_TRIES = 2  # of a transfer whose step was killed, or lost its connection
 
 
 def bring_back(
@@ -33,83 +35,173 @@ def bring_back(
     files_back: Callable[[], None] = lambda: None,
     left: Sequence[str] = (),
     must_have_run: bool = False,
+    leave_alone: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """Apply the changes to the writable parts here, say so by ``files_back``, and remove the nodes' directories.
 
     ``left`` are directories of the root filesystem that are no change where they are empty, the innermost first.
     ``must_have_run`` says that the container's process has ended with success: it must have been run, then.
+    ``leave_alone`` says until when (time.monotonic) no file may be made: what it is for may be removed.
 
     Raises:
-        StagingError: what went wrong, and where on the node the changes still are.
+        StagingError: what went wrong, and where on the nodes the changes still are.
     """
-    taken: set[bytes] = set()
-    for index, node in enumerate(staged.nodes):
-        is_last = index == len(staged.nodes) - 1
-        _bring_back_from(
-            *(node, staged.nodes[index:], container, staged, step, log, taken),
-            files_back if is_last else lambda: None,
-            left,
-            must_have_run,
+    parts = [part for part in staged.parts if part.writable]
+    transfer = _Transfer(container, staged, step, parts, log, left, must_have_run, leave_alone)
+    try:
+        for node in staged.nodes[:-1]:
+            transfer.take(node)
+        transfer.take(staged.nodes[-1], files_back)
+    finally:
+        transfer.close()
+    if len(staged.nodes) > 1:
+        nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
+
+
+class _Transfer:
+    """What the transfers from all nodes have in common."""
+
+    def __init__(
+        self,
+        container: Container,
+        staged: Staged,
+        step: Step,
+        parts: list[Part],
+        log: Log,
+        left: Sequence[str],
+        must_have_run: bool,
+        leave_alone: Callable[[], float],
+    ) -> None:
+        self._container, self._staged, self._step, self._log = container, staged, step, log
+        self._parts, self._leave_alone = parts, leave_alone
+        self._taken: set[bytes] = set()
+        not_run = os.path.basename(staged.beside) if must_have_run and not staged.spool else ""
+        words = (not_run, nodes.xattrs(container), "\n".join(left), *(part.name for part in parts))
+        where = staged.node_parent, staged.node_home, staged.node_name
+        self._argv = nodes.command_in_bash(nodes.SEND, *where, *words)
+        self._root = _open_root(parts)
+        self._path = nodes.node_path(container, staged.node_parent, staged.node_home)
+
+    def close(self) -> None:
+        if self._root is not None:
+            os.close(self._root)
+
+    def take(self, node: str, files_back: Callable[[], None] | None = None) -> None:
+        """Apply the changes of one node; with ``files_back`` it is the last, and removes its files if it is the only.
+
+        Raises:
+            StagingError: see :func:`bring_back`.
+        """
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return self._take(node, files_back)
+            except _Lost as error:
+                if not tries_left:
+                    raise self._failed(str(error), keep=True) from error
+                self._log("info", f"{node}: {error}: the transfer is made once more")
+            except _NotHere as error:
+                raise self._failed(str(error), keep=not isinstance(error.__cause__, Interrupted)) from error
+        return None
+
+    def _take(self, node: str, files_back: Callable[[], None] | None) -> None:
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        with (
+            Interruption() as interruption,
+            Children(interruption) as children,
+            os.fdopen(write_end, "wb", 0) as answer,
+        ):
+            try:
+                sender = children.step(self._step, self._argv, stdin=read_end, nodes=[node])
+            finally:
+                os.close(read_end)
+            try:
+                was_run = self._apply(children, sender) != f"{node} {nodes.NOT_RUN}"
+                if files_back and was_run:
+                    files_back()
+            except (StagingError, OSError) as error:
+                answer.close()  # without the word that removes it all
+                self._give_up(error, children, sender)
+            self._let_go(node, children, sender, answer, remove=files_back is not None and len(self._staged.nodes) == 1)
+        if not was_run:
+            raise StagingError(f"the container's process was not run in a container on {node}")
+
+    def _apply(self, children: Children, sender: Child) -> str:
+        """Make the node's changes here; what it says of the container's process."""
+        # While the step is on its way, these take their time as well.
+        import tarfile  # noqa: F401
+
+        from scrun.staging.changes import Changes
+
+        stream: Any = _Stream(children, sender)  # all that tarfile asks of a file
+        said: str = stream.begin()
+        if not stream.begins_with(nodes.UNCHANGED):
+            with Changes(
+                self._container, self._parts, self._log, self._taken, root=self._root, leave_alone=self._leave_alone
+            ) as changes:
+                changes.apply(stream)
+        return said
+
+    def _give_up(self, error: Exception, children: Children, sender: Child) -> None:
+        """The changes are not here.
+
+        Raises:
+            _Lost: another try may do better.
+            _NotHere: it would not.
+        """
+        is_cut_short = children.has_closed(sender) and not isinstance(error, OSError | Interrupted)
+        children.wait(seconds=3)
+        # The node's own words where it has some: ours is only that its stream ended, unless it is this host's fault.
+        reason = str(error) if isinstance(error, OSError) else sender.words() or str(error)
+        if is_cut_short and sender.process.wait():
+            raise _Lost(reason) from error
+        raise _NotHere(reason) from error
+
+    def _let_go(self, node: str, children: Children, sender: Child, answer: Any, *, remove: bool) -> None:
+        try:
+            answer.write(b"remove\n" if remove else b"stay\n")
+        except OSError:
+            pass  # it has gone, which its status tells
+        answer.close()
+        children.wait()
+        if sender.process.wait() and remove:
+            raise StagingError(f"{node}:{self._path} is not removed: {sender.words() or 'its step was killed'}")
+
+    def _failed(self, reason: str, *, keep: bool) -> StagingError:
+        """The error that says where the changes are: where no Epilog that goes by the job's number finds them."""
+        where = f"{', '.join(self._staged.nodes)}:{self._path}"
+        if keep:
+            try:
+                at = self._staged
+                kept = nodes.keep(self._step, at.node_parent, at.node_home, at.node_name)
+                where = f"{', '.join(at.nodes)}:{os.path.dirname(self._path)}/{kept}"
+            except (StagingError, OSError):
+                where += ", unless the end of the job removes them there (Epilog)"
+        return StagingError(
+            f"bringing back container {self._container.id}'s changes: {reason}: they are still in {where}"
         )
 
 
-def _bring_back_from(
-    node: str,
-    left: Sequence[str],
-    container: Container,
-    staged: Staged,
-    step: Step,
-    log: Log,
-    taken: set[bytes],
-    files_back: Callable[[], None],
-    left_by_slurm: Sequence[str],
-    must_have_run: bool,
-) -> None:
-    path = nodes.node_path(container, staged.node_parent, staged.node_home)
-    parts = [part for part in staged.parts if part.writable]
-    names = [part.name for part in parts]
-    not_run = os.path.basename(staged.beside) if must_have_run and not staged.spool else ""
-    words = (not_run, nodes.xattrs(container), "\n".join(left_by_slurm), *names)
-    argv = nodes.command_in_bash(nodes.SEND, staged.node_parent, staged.node_home, staged.node_name, *words)
-    read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    with Interruption() as interruption, Children(interruption) as children, os.fdopen(write_end, "wb") as answer:
-        try:
-            sender = children.step(step, argv, stdin=read_end, nodes=[node])
-        finally:
-            os.close(read_end)
-        try:
-            # While the step is on its way, these take their time as well.
-            import tarfile  # noqa: F401
-
-            from scrun.staging.changes import Changes
-
-            stream: Any = _Stream(children, sender)  # all that tarfile asks of a file
-            said = stream.begin()
-            if not stream.begins_with(nodes.UNCHANGED):
-                with Changes(container, parts, log, taken) as changes:
-                    changes.apply(stream)
-            answer.write(b"remove\n")
-            answer.close()
-            if said != f"{node} {nodes.NOT_RUN}":
-                files_back()
-        except (StagingError, OSError) as error:
-            answer.close()  # without the word that removes it all
-            children.wait(seconds=3)
-            raise StagingError(
-                f"bringing back container {container.id}'s changes: {_reason(sender, error)}: "
-                f"they are still in {', '.join(left)}:{path}"
-            ) from error
-        children.wait()
-        if sender.process.wait():
-            raise StagingError(f"{node}:{path} is not removed: {sender.words()}")
-        if said == f"{node} {nodes.NOT_RUN}":
-            raise StagingError(f"the container's process was not run in a container on {node}")
+class _NotHere(StagingError):
+    """The changes could not be made here."""
 
 
-def _reason(sender: Child, error: Exception) -> str:
-    """The node's own words where it has some and its stream ended; other errors are this host's."""
-    is_ours = isinstance(error, OSError) and error.errno != errno.EPIPE
-    return str(error) if is_ours else sender.words() or str(error)
+class _Lost(StagingError):
+    """The node's stream ended before all had come, and not by a fault of what is in it or of this host's disk."""
+
+
+def _open_root(parts: Sequence[Part]) -> int | None:
+    """A descriptor of the root filesystem, where that is a part and is there; it stays when an engine unmounts it.
+
+    Where the engine has unmounted it already, its mount point isn't it.
+    """
+    for part in parts:
+        if part.name == "rootfs":
+            try:
+                known = part.inode, part.fsid
+                return trees.open_again(os.path.realpath(part.source), os.O_RDONLY | os.O_DIRECTORY, known)
+            except OSError:
+                return None
+    return None
 
 
 class _Stream:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import os
 import stat
 
 from scrun.errors import StagingError
-from scrun.staging import entries, trees
+from scrun.staging import entries, in_place, trees
 from scrun.staging.apply import Tree
 from scrun.staging.ownership import acting_as, new_owner, volume_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import tarfile
+    from collections.abc import Callable
     from typing import IO
 
     from scrun.staging.model import Container, Log, Part
@@ -24,16 +26,30 @@ class Changes:
 
     ``taken`` are the names that another node's changes have made already, and stay as that one made them; what this
     one's make is added. It doesn't matter to a directory that several nodes have made something in it.
+
+    ``root`` is a descriptor of the root filesystem, None where that isn't there, -1 to find it by its name; for
+    ``leave_alone`` see bring_back.
     """
 
-    def __init__(self, container: Container, parts: list[Part], log: Log, taken: set[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        container: Container,
+        parts: list[Part],
+        log: Log,
+        taken: set[bytes] | None = None,
+        *,
+        root: int | None = -1,
+        leave_alone: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._taken = set() if taken is None else taken
+        self._root, self._leave_alone = root, leave_alone
         self._made: set[bytes] = set()
         self._container = container
         self._parts = {os.fsencode(part.name): part for part in parts}
         self._trees: dict[bytes, Tree] = {}
         self._log = log
         self._failed: list[str] = []
+        self._conflicts: list[str] = []  # decided by the first of the nodes, and no failure
 
     def __enter__(self) -> Changes:
         return self
@@ -43,10 +59,10 @@ class Changes:
             tree.__exit__()
 
     def apply(self, stream: IO[bytes]) -> None:
-        """Apply all of the archive. What single files refuse is said to the log.
+        """Apply all of the archive.
 
         Raises:
-            StagingError: the archive is not complete.
+            StagingError: the archive is not complete, or some of what it has could not be done; the rest is done then.
             OSError: the disk is full.
         """
         import tarfile
@@ -85,9 +101,15 @@ class Changes:
         if not info.isdir():
             self._made.add(full)
         with self._identity(part):
+            if self._is_moot(part):
+                return
+            if self._is_missing(part):
+                missing = f"{part.source!r}: is not there any more"
+                self._failed += [] if missing in self._failed else [missing]
+                return
             if full in self._taken:
                 if info.isdir() or not self._is_there(part, name, info, content):
-                    self._failed.append(f"{_shown(part, name)!r}: another node has changed it too")
+                    self._conflicts.append(f"{_shown(part, name)!r}: another node has changed it too")
             elif part.is_directory:
                 self._tree(part).apply(name, info, link, content)
             elif name or content is None:
@@ -101,7 +123,7 @@ class Changes:
             part, name = self._locate(full)
             by_part.setdefault(os.fsencode(part.name), []).append(name)
         for key, part in self._parts.items():
-            if not part.is_directory:
+            if not part.is_directory or self._is_missing(part) or self._is_moot(part):
                 continue
             names = by_part.get(key, [])
             with self._identity(part):
@@ -115,10 +137,11 @@ class Changes:
                     tree.delete(names, spared)
                 tree.finish()
             self._failed += tree.failed
-        if self._failed:
-            some = "; ".join(self._failed[:3])
-            self._log("error", f"container {self._container.id}: {len(self._failed)} changes not brought back: {some}")
         self._taken |= self._made
+        if self._conflicts:
+            self._log("error", f"container {self._container.id}: {_some(self._conflicts)}")
+        if self._failed:
+            raise StagingError(_some(self._failed))
 
     def _is_there(self, part: Part, name: bytes, info: tarfile.TarInfo, content: IO[bytes] | None) -> bool:
         if part.is_directory:
@@ -132,9 +155,11 @@ class Changes:
 
     def _overwrite(self, part: Part, info: tarfile.TarInfo, content: IO[bytes]) -> None:
         try:
-            descriptor = trees.open_existing(part.source, (part.inode, part.fsid))
+            descriptor = in_place.open_existing(part.source, (part.inode, part.fsid))
             try:
-                entries.write(content, info, descriptor)
+                in_place.overwrite(
+                    descriptor, info.size, lambda file: entries.write(content, info, file, is_empty=False)
+                )
                 if os.fstat(descriptor).st_mode & 0o7777 != info.mode & 0o7777:
                     os.fchmod(descriptor, stat.S_IMODE(info.mode))
             finally:
@@ -149,17 +174,39 @@ class Changes:
                 return part, full[len(key) + 1 :]
         raise StagingError(f"the archive is broken: {os.fsdecode(full)!r} was never carried")
 
+    def _is_moot(self, part: Part) -> bool:
+        """Whether it was removed with the container: its anonymous volumes are, by docker rm -v."""
+        was_deleted = part.name != "rootfs" and os.fsencode(part.name) not in self._trees and self._leave_alone()
+        return bool(was_deleted) and not os.path.lexists(part.source)
+
+    def _is_missing(self, part: Part) -> bool:
+        return self._root is None and part.name == "rootfs"
+
     def _tree(self, part: Part) -> Tree:
         key = os.fsencode(part.name)
         if key not in self._trees:
             owner = new_owner(self._container) if part.name == "rootfs" else volume_owner(self._container)
+            of = self._container
+            temporary = b".scrun-%d-%08x" % (of.job_id, binascii.crc32(of.id.encode()))
             # A mount's source is without symbolic links; were there one by now, somebody has put it there.
             source = os.path.realpath(part.source) if part.name == "rootfs" else part.source
-            self._trees[key] = Tree(source, owner, (part.inode, part.fsid), recursive=part.recursive)
+            self._trees[key] = Tree(
+                source,
+                owner,
+                (part.inode, part.fsid),
+                recursive=part.recursive,
+                descriptor=self._root if part.name == "rootfs" and self._root != -1 else None,
+                leave_alone=self._leave_alone,
+                temporary=temporary,
+            )
         return self._trees[key]
 
     def _identity(self, part: Part) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if part.name == "rootfs" else acting_as(self._container)
+
+
+def _some(changes: list[str]) -> str:
+    return f"{len(changes)} changes not brought back: {'; '.join(changes[:3])}"
 
 
 def _shown(part: Part, name: bytes) -> str:

@@ -87,9 +87,9 @@ def is_opaque(info: tarfile.TarInfo) -> bool:
     return info.pax_headers.get(_OVERLAY + "opaque") == "y"
 
 
-def write(content: IO[bytes], info: tarfile.TarInfo, descriptor: int) -> None:
-    """Write the content to an empty file, leaving out what was a hole."""
-    is_sparse = bool(getattr(info, "sparse", None))
+def write(content: IO[bytes], info: tarfile.TarInfo, descriptor: int, *, is_empty: bool = True) -> None:
+    """Write the content to a file; to an empty one without what was a hole."""
+    is_sparse = is_empty and bool(getattr(info, "sparse", None))
     size = 0
     while chunk := content.read(_CHUNK):
         size += len(chunk)

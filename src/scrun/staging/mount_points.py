@@ -33,7 +33,9 @@ def make_missing(config: dict[str, Any], rootfs: str) -> None:
         if copies_link(mount):
             continue  # the runtime makes a link there, or what it needs
         try:
-            _make(rootfs, mount["destination"], is_file=_binds_a_file(mount))
+            # A runtime that makes the place of a tmpfs lets everybody write to it; one that is there lends it its mode.
+            mode = 0o1777 if mount.get("type") == "tmpfs" else 0o755
+            _make(rootfs, mount["destination"], mode, is_file=_binds_a_file(mount))
         except OSError:
             continue
 
@@ -54,7 +56,7 @@ def _binds_a_file(mount: dict[str, Any]) -> bool:
     return is_bind(mount) and not stat.S_ISDIR(os.stat(mount["source"]).st_mode)
 
 
-def _make(rootfs: str, destination: str, *, is_file: bool) -> None:
+def _make(rootfs: str, destination: str, mode: int, *, is_file: bool) -> None:
     names = [name for name in destination.split("/") if name not in ("", ".")]
     if not names or ".." in names:
         return
@@ -66,7 +68,7 @@ def _make(rootfs: str, destination: str, *, is_file: bool) -> None:
             os.close(directory)
             directory = below
         if not is_file:
-            _mkdir(names[-1], directory)
+            _mkdir(names[-1], directory, mode)
         else:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             os.close(os.open(names[-1], flags, 0o644, dir_fd=directory))
@@ -76,8 +78,14 @@ def _make(rootfs: str, destination: str, *, is_file: bool) -> None:
         os.close(directory)
 
 
-def _mkdir(name: str, directory: int) -> None:
+def _mkdir(name: str, directory: int, mode: int = 0o755) -> None:
     try:
-        os.mkdir(name, 0o755, dir_fd=directory)
+        os.mkdir(name, mode & 0o755, dir_fd=directory)
+        if mode != 0o755:
+            made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            try:
+                os.fchmod(made, mode)
+            finally:
+                os.close(made)
     except FileExistsError:
         pass

@@ -6,6 +6,7 @@ import os
 import stat
 
 from scrun.mount import copies_link, is_bind, is_within_any
+from scrun.staging import mount_points
 from scrun.staging.sources import layers_of, source_of
 
 TYPE_CHECKING = False
@@ -47,6 +48,7 @@ class Bind:
         self.is_regular = stat.S_ISREG(status.st_mode)
         self.is_link = stat.S_ISLNK(status.st_mode)
         self.is_mounted_by_engine = one is not None
+        self.is_closed = not self.is_link and not layer and _is_closed(self.source, status)
         self.kind = _kind(status.st_mode)
         # A node would look at what a link leads to. Of a volume's part (see sources.py) the machine's root asks for
         # none: other containers that use the volume could put a symbolic link in its place, and root's container would
@@ -112,6 +114,26 @@ def binds(config: dict[str, Any], bundle: str, on_nodes: Sequence[str], mounted:
             if not own:
                 found.append(bind)
     return found
+
+
+def _is_closed(path: str, status: os.stat_result) -> bool:
+    """Whether we can read it here, and the job's user couldn't on a node: he is no root of a user namespace there."""
+    need = os.R_OK | (os.X_OK if stat.S_ISDIR(status.st_mode) else 0)
+    above = [os.path.realpath(path)]
+    while above[-1] != "/":
+        above.append(os.path.dirname(above[-1]))
+    try:
+        if _grants(path, status, need) and all(_grants(name, os.stat(name), os.X_OK) for name in above[1:]):
+            return False
+    except OSError:
+        return False
+    return mount_points.is_needed() and os.access(path, need)
+
+
+def _grants(path: str, status: os.stat_result, need: int) -> bool:
+    """Whether its mode gives that to us as a plain user; what an access control list does isn't looked into."""
+    shift = 6 if status.st_uid == os.geteuid() else 3 if status.st_gid == os.getegid() else 0
+    return not need & ~(status.st_mode >> shift) or "system.posix_acl_access" in os.listxattr(path)
 
 
 def _is_machines_root() -> bool:

@@ -156,6 +156,18 @@ say ok
 """
 )
 
+# What could not be brought back gets a name that isn't the job's: a site's Epilog removes those.
+_KEEP = (
+    ENTER
+    + r"""
+enter
+[ ! -e "./kept-$name" ] || refuse "$base/kept-$name: is there already"
+said=$(mv -- "./$name" "./kept-$name" 2>&1) || refuse "$base/$name: $said"
+rm -f -- "./$name~"
+say ok
+"""
+)
+
 
 def node_name(container: Container) -> str:
     """The last name of the container's directory on a node."""
@@ -207,6 +219,22 @@ def remove(
                 f"{', '.join(step.nodes)}: {parent}: no answer within {seconds:.0f} s, files may be left"
             )
         check(child, child.process.wait(), step.nodes)
+
+
+def keep(step: Step, parent: str, home: str, name: str, *, seconds: float = 20) -> str:
+    """Have all nodes keep the directory under a name that doesn't begin with the job's number; the result is that name.
+
+    Raises:
+        StagingError: a node that couldn't, and why.
+    """
+    import subprocess
+
+    with Children() as children:
+        child = children.step(step, command(_KEEP, parent, home, name), stdin=subprocess.DEVNULL)
+        if not children.wait(seconds=seconds):
+            raise StagingError(f"{', '.join(step.nodes)}: {parent}: no answer within {seconds:.0f} s")
+        check(child, child.process.wait(), step.nodes)
+    return f"kept-{name}"
 
 
 def renew(step: Step, parent: str, home: str, name: str, files: Mapping[str, bytes]) -> None:

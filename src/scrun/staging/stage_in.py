@@ -7,7 +7,7 @@ import copy
 import os
 
 from scrun.errors import StagingError
-from scrun.staging import mount_points, mounts, nodes, traces, trees
+from scrun.staging import copy_up, mount_points, mounts, nodes, traces, trees
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known, forget, require_containers
 from scrun.staging.model import Copy, Part, Staged, Text
@@ -116,6 +116,7 @@ class _StageIn:
         self._fitted: dict[str, bytes] = {}  # of the parts, what isn't carried as it is here
         self._parts: list[Part] = []
         self._held: dict[str, int] = {}  # descriptors of the parts that are mounts, by name
+        self._hooks: list[dict[str, Any]] = []  # that the container needs
         self._carrier: Carrier | None = None
 
     @property
@@ -149,13 +150,16 @@ class _StageIn:
             bind.use_one_of(seen)
         if self._container.bundle not in seen:
             self.spool.remove()
-        left = [bind for bind in binds if bind.source not in seen or self._is_to_fit(bind)]
+        left = [bind for bind in binds if bind.source not in seen or bind.is_closed or self._is_to_fit(bind)]
         self._kept = [bind.source for bind in binds if bind not in left]
         for index, bind in enumerate(left):
             self._replace(bind, index)
         root = self._config.setdefault("root", {})
         root["path"] = self._container.rootfs
         is_in_place = self._container.rootfs in seen
+        if is_in_place and mount_points.is_needed():
+            hooks = self._beside is not None
+            self._hooks = copy_up.settle(self._config, self._container.rootfs, self.spool, hooks=hooks)
         if self._spool_mount:
             self._traces = traces.foresee(self._config, self._container.rootfs, self._spool_mount, make=is_in_place)
         if not is_in_place:
@@ -249,7 +253,8 @@ class _StageIn:
         """config.json, its variants, and what lies beside them."""
         made = {f"{name}/config.json": change(self._config) for name, change in self._variants.items()}
         configs = {
-            name: self._over_image(mode, config) for name, config in {**made, "config.json": self._config}.items()
+            name: copy_up.tell(self._over_image(mode, config), self._hooks)
+            for name, config in {**made, "config.json": self._config}.items()
         }
         if not self._beside:
             return {name: encode(config) for name, config in configs.items()}

@@ -46,7 +46,7 @@ def foresee(config: dict[str, Any], rootfs: str, pattern: str, *, make: bool) ->
         return None  # the node's own
     certain, percent, varying = pattern.partition("%")
     place, _, begun = certain.rpartition("/") if percent else (certain.rstrip("/"), "", "")
-    names = _resolve(rootfs, place)
+    names = resolve(rootfs, place)
     if not names or is_below("/" + "/".join(names) + "/", [m["destination"] for m in config.get("mounts") or ()]):
         return None
     paths = ["/".join(names[: count + 1]) for count in range(len(names))]
@@ -68,7 +68,7 @@ def remove(rootfs: str, traces: Traces, names: Sequence[str] = ()) -> None:
         pass
 
 
-def _resolve(rootfs: str, path: str) -> list[str]:
+def resolve(rootfs: str, path: str) -> list[str]:
     """The names on the way to a path of the container; empty where its links lead nowhere."""
     names: list[str] = []
     ahead = path.split("/")[::-1]
@@ -97,7 +97,7 @@ def _make(rootfs: str, missing: Sequence[str]) -> tuple[int, ...]:
     try:
         before = _mtime(rootfs, above)
         for index, path in enumerate(missing):
-            directory = _open(rootfs, os.path.dirname(path))
+            directory = open_within(rootfs, os.path.dirname(path))
             try:
                 os.mkdir(os.path.basename(path), 0o755, dir_fd=directory)
             finally:
@@ -111,7 +111,7 @@ def _make(rootfs: str, missing: Sequence[str]) -> tuple[int, ...]:
 
 def _rmdir(rootfs: str, path: str) -> None:
     try:
-        directory = _open(rootfs, os.path.dirname(path))
+        directory = open_within(rootfs, os.path.dirname(path))
     except OSError:
         return
     try:
@@ -123,7 +123,7 @@ def _rmdir(rootfs: str, path: str) -> None:
 
 
 def _mtime(rootfs: str, path: str) -> int:
-    directory = _open(rootfs, path)
+    directory = open_within(rootfs, path)
     try:
         return os.fstat(directory).st_mtime_ns
     finally:
@@ -131,14 +131,14 @@ def _mtime(rootfs: str, path: str) -> int:
 
 
 def _set_mtime(rootfs: str, path: str, mtime: int) -> None:
-    directory = _open(rootfs, path)
+    directory = open_within(rootfs, path)
     try:
         os.utime(directory, ns=(os.fstat(directory).st_atime_ns, mtime))
     finally:
         os.close(directory)
 
 
-def _open(rootfs: str, path: str) -> int:
+def open_within(rootfs: str, path: str) -> int:
     """A descriptor of a directory in the root filesystem, in which no link is followed: the container made it."""
     directory = trees.open_directory(rootfs)
     for name in path.split("/") if path else ():

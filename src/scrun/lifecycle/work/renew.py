@@ -8,7 +8,7 @@ import os
 from scrun.errors import StagingError
 from scrun.lifecycle import latest, wire
 from scrun.lifecycle.work.host import Job, variables
-from scrun.staging import nodes
+from scrun.staging import in_place, nodes
 from scrun.staging.model import Container as StagedContainer
 from scrun.staging.ownership import acting_as
 
@@ -44,8 +44,10 @@ def _write(record: dict[str, object], path: str, data: bytes) -> None:
     assert isinstance(gid, int)
     try:
         with acting_as(StagedContainer("", "", "", {}, 0, uid, gid)):
-            descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with open(descriptor, "wb") as file:
-            file.write(data)
+            descriptor = in_place.open_existing(path, directory_is_ours=True)
+        try:
+            in_place.overwrite(descriptor, len(data), lambda file: in_place.write_all(file, data), safely=False)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise StagingError(f"{path}: can't be written anew: {error.strerror}") from error

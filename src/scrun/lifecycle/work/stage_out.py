@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from scrun.lifecycle import traces, wire
+import _socket
+import fcntl
+import os
+import signal
+
+from scrun.lifecycle import leaving, traces, wire
+from scrun.lifecycle.container import BACK
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageOut
 from scrun.staging.model import Container as StagedContainer
@@ -35,18 +41,8 @@ def serve(message: Message, reader: wire.Reader, channel: int, container: Contai
     def log(level: str, text: str) -> None:
         wire.send(channel, {"log": level, "message": text})
 
-    def files_back() -> None:
-        wire.send(channel, {"files back": True})
-
-    record, plan = message["record"], message["staging"]
-    host = Host(log)
-    host.environment = variables(record, plan, container.path)
-    host.job = Job(record, plan["srun"], host.environment)
-    try:
-        _stage_out(Hooks.load(message["script"], host, lua=message["lua"]), host, record, plan, files_back)
-    except BaseException:
-        give_up(record)  # here; what could not be brought back stays on the node, where the message says
-        raise
+    _die_with_anchor(channel)
+    run_hook(container, message["record"], message, log, files_back=lambda: wire.send(channel, {"files back": True}))
     wire.send(channel, {"staged out": True})
     if order := reader.next():  # empty when the job is somebody else's
         from scrun.lifecycle.work import release
@@ -54,21 +50,77 @@ def serve(message: Message, reader: wire.Reader, channel: int, container: Contai
         release.give_back(channel, container, order)
 
 
-def _stage_out(hooks: Hooks, host: Host, record: Record, plan: Message, files_back: Callable[[], None]) -> None:
+def _die_with_anchor(channel: int) -> None:
+    """End this worker, with what it has started, when its anchor is killed: whoever is left does the work again."""
+    connection = _socket.socket(fileno=os.dup(channel))
+
+    def look(_number: int = 0, _frame: object = None) -> None:
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+            return  # it was cancelled, and tidies up: that is the other thing that closes the channel
+        try:
+            is_over = not connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            is_over = False
+        except OSError:
+            is_over = True
+        if is_over:
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    signal.signal(signal.SIGIO, look)
+    fcntl.fcntl(channel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(channel, fcntl.F_SETFL, fcntl.fcntl(channel, fcntl.F_GETFL) | os.O_ASYNC)
+    look()
+
+
+def run_hook(
+    container: Container,
+    record: Record,
+    owed: Message,
+    log: Callable[[str, str], None],
+    files_back: Callable[[], object] = lambda: None,
+) -> None:
+    """Run the hook: ``owed`` has ``script``, ``lua`` and ``staging``. It is repeated when whoever ran it was killed.
+
+    Raises:
+        ScrunError: what went wrong, and where what did not come back is.
+    """
+    host = Host(log)
+    host.environment = variables(record, owed["staging"], container.path)
+    host.job = Job(record, owed["staging"]["srun"], host.environment)
+
+    def are_back() -> None:
+        container.mark(BACK)  # before the nodes remove theirs
+        files_back()
+
+    try:
+        hooks = Hooks.load(owed["script"], host, lua=owed["lua"])
+        _stage_out(hooks, host, container, record, owed["staging"], are_back)
+    except BaseException:
+        give_up(record)  # here; what could not be brought back stays on the node, where the message says
+        raise
+
+
+def _stage_out(
+    hooks: Hooks, host: Host, container: Container, record: Record, plan: Message, files_back: Callable[[], None]
+) -> None:
     staged = Staged.from_dict(record["staged"]) if record["staged"] else None
 
     def stage(options: Options) -> None:
-        if staged:
-            stage_out(
-                _container(record, plan, staged),
-                staged,
-                host.step,
-                log=host.log,
-                options=options or None,
-                files_back=files_back,
-                left=traces.names(record),
-                must_have_run=record.get("exit_status") == 0,
-            )
+        if not staged:
+            return
+        if container.is_marked(BACK):  # all but the cleaning up was done
+            options = {"bring_back": False}
+        stage_out(
+            _container(record, plan, staged),
+            staged,
+            host.step,
+            log=host.log,
+            options=options or None,
+            files_back=files_back,
+            left=traces.names(record),
+            must_have_run=record.get("exit_status") == 0,
+            leave_alone=leaving.Patience(container),
+        )
 
     host.stage_out = stage
     hooks.stage_out(

@@ -1,0 +1,115 @@
+"""A tmpfs that begins as the image's directory under it: its mode, and with podman's ``tmpcopyup`` what is in it.
+
+The node's runtime does that itself, but in a container of one user it can't copy a file of another one's (EINVAL), nor
+look at a directory that is closed to the job's user, as an image's may be where storage is shared and the engine is
+rootless. As root of the engine's user namespace we can here: so the mode becomes an option of the mount, and what is in
+the directory an archive in the bundle, which a hook unpacks when the container's mounts are made.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scrun.errors import StagingError
+from scrun.staging import traces
+from scrun.staging.mount_points import is_below
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from scrun.staging.spool import Spool
+
+    Config = dict[str, Any]
+
+_COPY_UP = "tmpcopyup"
+_ARCHIVE = r"""
+cd -P -- "$1" && find . -mindepth 1 ! -type s -print0 |
+    tar --create --file=- --format=posix --sparse --null --no-recursion --files-from=-
+"""
+# Arguments: the root filesystem, the directory in it, the archive. The node's files are there still, at their paths: no
+# link may lead to them. All files become the container's user's, who has none but his own.
+_UNPACK = r"""
+PATH=/usr/local/bin:/usr/bin:/bin; export PATH
+cd -P -- "$1" && root=$PWD && cd -P -- "./$2" && [ "$PWD" = "$root/$2" ] ||
+    { echo "/$2: is not as it was" >&2; exit 1; }
+exec tar --extract --file="$3" --preserve-permissions --no-same-owner --delay-directory-restore --warning=no-timestamp
+"""
+
+
+def settle(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[dict[str, Any]]:
+    """Change the config's tmpfs mounts so that the job's user can make them on a node that has this root filesystem.
+
+    The answer is hooks that the container needs (createContainer); none where the node's runtime has no ``hooks``.
+    """
+    needed: list[dict[str, Any]] = []
+    before: list[str] = []
+    for mount in config.get("mounts") or ():
+        destination = mount["destination"]
+        is_covered = is_below(destination, before)
+        before.append(destination)
+        if mount.get("type") != "tmpfs" or is_covered:
+            continue
+        names = traces.resolve(rootfs, destination)
+        options = mount.setdefault("options", [])
+        try:
+            path, mode = _look(rootfs, names)
+            if not any(option.startswith("mode=") for option in options):
+                options.append(f"mode={mode:o}")
+            if not (hooks and spool.exists and _COPY_UP in options and _has_others(path)):
+                continue
+            options.remove(_COPY_UP)
+            if os.listdir(path):
+                archive = _archive(path, spool, f"copy-up-{len(needed)}")
+                arguments = ["sh", "-c", _UNPACK, "sh", rootfs, "/".join(names), archive]
+                needed.append({"path": "/bin/sh", "args": arguments})
+        except OSError:
+            continue  # the node's runtime has the words for it
+    return needed
+
+
+def tell(config: Config, needed: list[dict[str, Any]]) -> Config:
+    """The config with these hooks."""
+    if not needed:
+        return config
+    hooks = config.get("hooks", {})
+    return {**config, "hooks": {**hooks, "createContainer": [*hooks.get("createContainer", ()), *needed]}}
+
+
+def _look(rootfs: str, names: list[str]) -> tuple[str, int]:
+    """The directory's path and its mode."""
+    directory = traces.open_within(rootfs, "/".join(names))
+    try:
+        return os.path.join(rootfs, *names), os.fstat(directory).st_mode & 0o7777
+    finally:
+        os.close(directory)
+
+
+def _has_others(path: str) -> bool:
+    """Whether the directory, or something in it, isn't the job's user's."""
+    own = (os.geteuid(), os.getegid())
+    return any((status.st_uid, status.st_gid) != own for status in _all(path))
+
+
+def _all(path: str) -> Iterator[os.stat_result]:
+    yield os.stat(path)
+    for directory, directories, files in os.walk(path, onerror=None):
+        for name in (*directories, *files):
+            yield os.lstat(os.path.join(directory, name))
+
+
+def _archive(path: str, spool: Spool, name: str) -> str:
+    """Write one of what is in the directory; the answer is its path.
+
+    Raises:
+        StagingError: it can't be read, or written.
+    """
+    import subprocess
+
+    made = spool.write(name, b"")
+    with open(made, "wb") as file:
+        done = subprocess.run(["sh", "-c", _ARCHIVE, "sh", path], stdout=file, stderr=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise StagingError(f"{path}: can't be copied into a tmpfs: {done.stderr.decode(errors='replace').strip()}")
+    return made

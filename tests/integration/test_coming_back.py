@@ -1,0 +1,140 @@
+"""While files come back anything may be killed, and engines lose patience: nothing is lost, nobody hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .conftest import MakeBundle, MakeContainer
+from .oci import Container
+from .processes import is_running
+from .users import User
+from .waiting import wait_until
+
+pytestmark = pytest.mark.slurm_only("runs where the files are")
+
+# In the place of srun: the step that sends changes waits for a file. Only that script says so.
+SRUN = """#!/bin/sh
+case " $* " in *"echo unchanged"*)
+    echo $$ >>{0}/transfers
+    while [ ! -e {0}/go ]; do sleep 0.05; done
+esac
+exec srun "$@"
+"""
+
+
+class Slow:
+    """Containers whose files come back when they are told to."""
+
+    def __init__(self, conf: Path, directory: Path) -> None:
+        self.options = ("-f", str(conf))
+        self._directory = directory
+
+    def transfers(self) -> list[int]:
+        """The processes of the transfers so far."""
+        path = self._directory / "transfers"
+        return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+    def wait(self, count: int = 1) -> int:
+        """Wait for so many transfers to have begun; the last one's process."""
+        return wait_until(
+            lambda: len(self.transfers()) >= count and self.transfers()[-1], f"transfer {count} has begun"
+        )
+
+    def go(self) -> None:
+        """Let all of them go on."""
+        (self._directory / "go").touch()
+
+
+@pytest.fixture
+def slow(slurm_conf: Callable[..., Path], directory: Path, alice: User) -> Iterator[Slow]:
+    """Slow transfers."""
+    conf = slurm_conf()
+    srun = alice.write(directory / "srun", SRUN.format(directory), 0o755)
+    with open(conf.with_name("oci.conf"), "a") as file:
+        file.write(f'SrunPath="{srun}"\n')
+    made = Slow(conf, directory)
+    yield made
+    made.go()
+
+
+MAKE = "echo made >/made; exit 7"
+
+
+def parent(pid: int) -> int:
+    """Whose child a process is."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.parametrize("who", ["anchor", "worker", "transfer", "anchor and stand-in"])
+def test_whoever_is_killed_the_status_stays_and_the_files_come(
+    container: MakeContainer, private_bundle: MakeBundle, slow: Slow, who: str
+) -> None:
+    one = container(at=private_bundle("sh", "-c", MAKE)).started(global_options=slow.options)
+    transfer, record = slow.wait(), one.record
+    assert record["exit_status"] == 7
+    if who == "worker":
+        os.killpg(parent(transfer), signal.SIGKILL)
+    elif who == "transfer":
+        os.kill(transfer, signal.SIGKILL)
+    elif who == "anchor":
+        os.kill(record["anchor"], signal.SIGKILL)
+    else:
+        os.kill(record["pid"], signal.SIGSTOP)
+        os.kill(record["anchor"], signal.SIGKILL)
+        os.kill(record["pid"], signal.SIGKILL)
+        wait_until(lambda: not is_running(record["pid"]), "the stand-in has gone")
+        assert one.status() == "stopped"
+        one.call("delete").ok()
+    slow.wait(2)
+    wait_until(lambda: not is_running(transfer), "the first transfer has ended")
+    slow.go()
+    assert one.ended() == (7 if who != "anchor and stand-in" else -9)
+    wait_until(lambda: (one.bundle / "rootfs/made").exists(), "the files are here")
+    assert (one.bundle / "rootfs/made").read_text() == "made\n"
+    wait_until(lambda: record["job"] not in slurm.jobs(), "the job is given back")
+    one.call("delete", options=["--force"]).ok()
+    assert slurm.files_on_nodes(record["job"]) == []
+
+
+def test_nobody_who_loses_patience_hangs_or_loses(
+    container: MakeContainer, private_bundle: MakeBundle, slow: Slow
+) -> None:
+    one = container(
+        at=private_bundle("sh", "-c", "trap 'echo made >/made; exit 7' TERM; echo up; while :; do sleep 0.1; done")
+    )
+    one.started(global_options=slow.options)
+    one.wait_for_output(b"up\n")
+    one.call("kill", "TERM").ok()
+    slow.wait()
+    one.call("kill", "KILL").ok()
+    assert one.ended() == 7, "what the program said, though it was to be killed"
+    assert one.status() == "stopped"
+    assert entry(one)["changes"] == "coming back"
+    one.call("delete").ok()
+    assert "does not exist" in one.call("state").stderr
+    assert entry(one)["status"] == "stopped"
+    assert "coming back" in one.runtime.run("list").ok().stdout
+    one.call("delete").ok()
+    record = one.record
+    two = container(at=one.bundle)
+    two.id = one.id
+    two.begin_create()
+    assert not (one.bundle / "rootfs/made").exists()
+    slow.go()
+    two.end_create().ok()
+    assert (one.bundle / "rootfs/made").read_text() == "made\n"
+    assert two.record["job"] != record["job"]
+    assert slurm.files_on_nodes(record["job"]) == []
+
+
+def entry(one: Container) -> dict[str, object]:
+    """What list says of it."""
+    entries = json.loads(one.runtime.run("list", "--format", "json").ok().stdout)
+    return next(found for found in entries if found["id"] == one.id)

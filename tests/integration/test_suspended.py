@@ -1,0 +1,57 @@
+"""A job that Slurm has suspended, and a slurmstepd that has died: a container ends all the same."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from . import slurm
+from .conftest import MakeContainer
+from .engines import Engine
+from .oci import Container
+from .waiting import wait_until
+
+pytestmark = pytest.mark.slurm_only("has no Slurm")
+
+TRAP = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done"
+
+
+def scontrol(verb: str, job: int) -> None:
+    """Suspend or resume a job, as an operator may."""
+    subprocess.run(["scontrol", verb, str(job)], timeout=30, check=True)
+
+
+@pytest.fixture
+def suspended(container: MakeContainer) -> Container:
+    """A container that runs, in a job that doesn't."""
+    one = container("sh", "-c", TRAP).started()
+    one.wait_for_output(b"ready\n")
+    scontrol("suspend", one.record["job"])
+    return one
+
+
+def test_a_signal_to_a_suspended_job_waits_until_it_goes_on(suspended: Container) -> None:
+    suspended.call("kill", "TERM").ok()
+    assert suspended.status() == "running"
+    scontrol("resume", suspended.record["job"])
+    assert suspended.ended() == 9
+
+
+def test_a_suspended_job_is_killed(suspended: Container) -> None:
+    job = suspended.record["job"]
+    suspended.call("kill", "KILL").ok()
+    assert suspended.ended() == 137
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone")
+
+
+@pytest.mark.parametrize("how", ["suspended", "without its slurmstepd"])
+def test_podman_removes_at_once_what_does_not_answer(podman: Engine, how: str) -> None:
+    name = podman.detached("sh", "-c", TRAP, ready="ready")
+    (job,) = slurm.jobs(podman.user)
+    if how == "suspended":
+        scontrol("suspend", job)
+    else:
+        slurm.on_nodes(f"pkill -KILL -f 'slurmstepd: \\[{job}.0\\]'; :")
+    podman.remove(name).ok()
+    wait_until(lambda: job not in slurm.jobs(), "its job has gone")

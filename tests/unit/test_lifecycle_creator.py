@@ -1,0 +1,25 @@
+"""The anchor's connection to who creates the container: one who was stopped does not stop the anchor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scrun.lifecycle import wire
+from scrun.lifecycle.creator import Creator
+from scrun.lifecycle.loop import Loop
+
+
+def test_who_reads_nothing_misses_what_is_shown_and_nothing_that_matters(loop: Loop) -> None:
+    ours, theirs = wire.pair()
+    creator = Creator(loop, ours, create=lambda _plan: None, abort=lambda _why: None)
+    for number in range(5000):
+        creator.tell({"progress": f"carried {number} MB"})
+    creator.tell({"error": "ScrunError", "message": "why"})
+    creator.created()
+    reader = wire.Reader(theirs)
+    heard: list[dict[str, Any]] = []
+    while message := reader.next():
+        heard.append(message)
+    assert heard[-2:] == [{"error": "ScrunError", "message": "why"}, {"created": True}]
+    assert 0 < len(heard) < 5000
+    assert heard[0] == {"progress": "carried 0 MB"}

@@ -1,0 +1,120 @@
+"""A bound file is written anew in place, and neither its old content nor the new one is lost where there is no room."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_staging_hostile import END, GONE, archive
+from test_staging_node import FakeStep, Notes, bundle, is_root, make_container
+
+from scrun.errors import StagingError
+from scrun.staging import in_place
+from scrun.staging import stage_out as staging_out
+from scrun.staging.changes import Changes
+from scrun.staging.model import Copy, Part, Staged
+from scrun.staging.stage_out import stage_out
+
+__all__ = ["bundle"]
+
+needs_small_disk = pytest.mark.skipif(not is_root, reason="needs a small disk")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a disk of 16 KB."""
+    path = tmp_path / "small"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "small", path], check=True)
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def bring_back(source: Path, content: bytes, tmp_path: Path, bundle: Path) -> None:
+    """What stage_out does with a small file that the container has changed to that."""
+    copy = tmp_path / "copy"
+    copy.write_bytes(content)
+    step = FakeStep(tmp_path)
+    staged = Staged("/b", "/r", copies=(Copy(str(copy), str(source), 1, 1),))
+    stage_out(make_container(bundle, step), staged, step, log=Notes())
+
+
+@pytest.mark.parametrize("content", [b"", b"new", b"longer than it was"])
+def test_a_changed_file_stays_the_same_file(content: bytes, tmp_path: Path, bundle: Path) -> None:
+    source = tmp_path / "source"
+    source.write_text("old one")
+    source.chmod(0o640)
+    os.link(source, tmp_path / "other name")
+    before = source.stat()
+    bring_back(source, content, tmp_path, bundle)
+    after = source.stat()
+    assert source.read_bytes() == (tmp_path / "other name").read_bytes() == content
+    assert (after.st_ino, after.st_mode, after.st_uid) == (before.st_ino, before.st_mode, before.st_uid)
+
+
+@needs_small_disk
+def test_without_room_the_file_stays_and_the_new_one_is_kept(
+    small: Path, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (kept := tmp_path / "kept").mkdir()
+    monkeypatch.setattr(staging_out, "_KEPT", str(kept))
+    (small / "source").write_text("old")
+    with pytest.raises(StagingError, match="source: its change is not brought back: No space left on device") as error:
+        bring_back(small / "source", bytes(1 << 16), tmp_path, bundle)
+    assert (small / "source").read_text() == "old"
+    (path,) = re.findall("it is kept as (.*)", str(error.value))
+    assert Path(path).read_bytes() == bytes(1 << 16)
+    assert (Path(path).stat().st_mode & 0o777, Path(path).parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+@needs_small_disk
+def test_where_nothing_can_be_kept_the_loss_is_said(
+    small: Path, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging_out, "_KEPT", str(tmp_path / "nowhere"))
+    (small / "source").write_text("old")
+    with pytest.raises(StagingError, match=r"it is lost, since .* can't take it either: No such file"):
+        bring_back(small / "source", bytes(1 << 16), tmp_path, bundle)
+
+
+@needs_small_disk
+def test_a_carried_file_stays_where_there_is_no_room(small: Path, tmp_path: Path, bundle: Path) -> None:
+    (small / "file").write_text("old")
+    part = Part("mounts/0", str(small / "file"), False, True)
+    with (
+        Changes(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        changes.apply(archive(GONE, ("mounts/0", tarfile.REGTYPE, bytes(1 << 16)), END))
+    assert (small / "file").read_text() == "old"
+
+
+def test_a_hole_hides_nothing_of_the_old_content(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * (1 << 17))
+    made = tmp_path / "made.tar"
+    (tmp_path / "sparse").write_bytes(b"begin")
+    os.truncate(tmp_path / "sparse", 1 << 17)
+    (tmp_path / "gone").touch()
+    (tmp_path / "end").touch()
+    subprocess.run(
+        ["tar", "-cf", made, "--format=posix", "--sparse", "--transform=s,^sparse$,mounts/0,", "gone", "sparse", "end"],
+        cwd=tmp_path,
+        check=True,
+    )
+    part = Part("mounts/0", str(tmp_path / "file"), False, True)
+    with open(made, "rb") as stream, Changes(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes:
+        changes.apply(stream)
+    assert (tmp_path / "file").read_bytes() == (tmp_path / "sparse").read_bytes()
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError):  # noqa: PT011  which one differs
+            in_place.open_existing(str(tmp_path / name))
