@@ -49,7 +49,7 @@ bench: up
 bench-staging: up
 	@$(IN_LOGIN) sh -c 'cd /src && ROUNDS=$(ROUNDS) exec /opt/scrun/bin/python -B bench/staging.py'
 
-# CELLS: patterns of names FAULT/WHEN/WHO, with ? for a blank: CELLS='anchor/ending *reboots*'
+# CELLS: patterns of names FAULT/WHEN/WHO, with ? for a blank: CELLS='anchor/ending reboots'
 faults: up
 	@$(IN_LOGIN) sh -c 'cd /src && RESUME=$(RESUME) PYTHONPATH=tests:bench exec /opt/scrun/bin/python -B -m faults "$$@"' sh $(CELLS)
 

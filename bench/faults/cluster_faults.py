@@ -37,6 +37,8 @@ class Fault:
     asks_status: bool = True
     answers_meanwhile: bool = True
     runs: int = RUNS
+    limit: float = 0.0  # seconds that a command may take, where Slurm itself takes longer than 30, and why
+    why: str = ""
     prepare: Callable[[], object] = _nothing
     tidy: Callable[[], object] = _nothing
 
@@ -52,7 +54,8 @@ def try_one(name: str) -> list[Cell]:
     fault, before, began = FAULTS[name], scene.survey(), time.monotonic()
     fault.prepare()
     subjects = [make(who) for who in WHO]
-    found = [Cell(f"{name}/running/{one.who}", right=" or ".join(map(str, sorted(fault.right)))) for one in subjects]
+    right = " or ".join(map(str, sorted(fault.right)))
+    found = [Cell(f"{name}/running/{who}", right=right, limit=fault.limit, why=fault.why) for who in WHO]
     for one in subjects:
         one.run(PROGRAM.format(runs=fault.runs))
     for one, cell in zip(subjects, found, strict=True):
@@ -159,10 +162,11 @@ FAULTS = {
     "munged dies": Fault(lambda _: hosts.kill("munged"), hosts.start_munged, 18, SEVEN),
     "node is gone": Fault(_lose_node, hosts.wait_for_node, hosts.GONE + 4, frozenset({137, 143})),
     "link is cut for 30 s": Fault(
-        lambda _: hosts.later("ip link set eth0 down; sleep 30; ip link set eth0 up; " + hosts.ROUTE),
+        lambda _: hosts.later(f"ip link set eth0 down; sleep 30; ip link set eth0 up; {hosts.ROUTE}"),
         _nothing,
-        31,
-        SEVEN,
+        *(31, SEVEN),
+        limit=75,
+        why="so it is with srun alone: slurmstepd's next try",
     ),
     "login's disk is full": Fault(
         hosts.fill, hosts.empty, 14, SEVEN, prepare=hosts.make_small_roots, tidy=hosts.remove_small_roots

@@ -82,7 +82,7 @@ def judge_leaks(cell: Cell, subject: Subject) -> None:
     if longest:
         cell.longest, cell.command = longest.seconds, longest.verb
     for call in subject.calls:
-        if call.seconds > LONGEST:
+        if call.seconds > (cell.limit or LONGEST):
             cell.wrong.append(f"{call.seconds:.0f} s{' (hung, killed)' if call.hung else ''} for {call.verb}")
 
 
@@ -92,6 +92,7 @@ def _carry_out(cell: Cell, subject: Subject, victim: str, when: str, before: sce
         waiting = _bring_to(subject, when)
         for call in subject.calls:
             call.mark()
+        job = subject.record.get("job", 0)
         strike(subject, victim)
         if when == "created":
             if victim == "scancel":
@@ -112,15 +113,16 @@ def _carry_out(cell: Cell, subject: Subject, victim: str, when: str, before: sce
                 cell.wrong.append("status 0")
         else:
             _judge_status(cell, subject, victim, when)
-        if victim == "all three":
+        if victim in ("both", "all three"):
             subject.another()  # what docs/reliability.md promises: it has lost jobs ended
         if victim != "parent" or subject.who == "by hand":
-            _until(lambda: not scene.new_jobs(before) - {held}, 15)
+            _until(lambda: not scene.new_jobs(before) - {held}, 60 if when == "ending" else 15)  # files take their time
             cell.wrong += [f"job {job} runs on until rm" for job in scene.new_jobs(before) - {held}]
         if subject.remove() and not (subject.who == "by hand" and when in ("waiting", "running", "ending")):
             cell.wrong.append(f"rm failed: {subject.calls[-1].said.strip()[-200:]}")
         if when == "ending":
-            _judge_files(cell, subject)
+            _judge_files(cell, subject, job)
+            scene.forget_kept(job)
     finally:
         if held:
             slurm.release(held)
@@ -158,9 +160,8 @@ def _bring_to(subject: Subject, when: str) -> Call:
 
 
 def _is_ending(record: dict[str, Any]) -> bool:
-    """Whether its program has ended, as srun has told, and files come back."""
-    step = record.get("step_pid", 0)
-    return bool(step and not is_running(step) and is_running(record["anchor"]) and record.get("stage_out_owed"))
+    """Whether its program has ended, as the record says by then, and files come back."""
+    return bool("exit_status" in record and record.get("stage_out_owed") and is_running(record["anchor"]))
 
 
 def strike(subject: Subject, victim: str) -> None:
@@ -233,7 +234,7 @@ def _judge_status(cell: Cell, subject: Subject, victim: str, when: str) -> None:
         cell.wrong.append(f"status {cell.status}, not {cell.right}")
 
 
-def _judge_files(cell: Cell, subject: Subject) -> None:
+def _judge_files(cell: Cell, subject: Subject, job: int) -> None:
     """What the container wrote is here, or it is kept where somebody was told."""
     data = subject.directory / "data"
     big, total = data / "big", data / "sum"
@@ -247,7 +248,7 @@ def _judge_files(cell: Cell, subject: Subject) -> None:
     if _until(is_back, 10):
         cell.files = "back"
         return
-    kept = scene.kept_on_nodes(SIZE)
+    kept = scene.kept_on_nodes(job, SIZE)
     named = [one for one in kept if any(part in subject.said() for part in one.split("/")[3:4])]
     cell.files = "kept" if named else "kept, not said" if kept else "lost"
     if not named:

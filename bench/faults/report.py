@@ -21,6 +21,7 @@ class Cell:
     files: str = ""
     longest: float = 0.0
     command: str = ""  # that took so long
+    limit: float = 0.0  # how long it may take, where that is not LONGEST
     wrong: list[str] = field(default_factory=list)  # what isn't as it should be, in words
     why: str = ""  # why the cell says nothing, or may be as it is
     took: float = 0.0
@@ -80,7 +81,8 @@ class Report:
                 continue
             left = ", ".join(str(len(cell.left[kind])) for kind in ("jobs", "processes", "records"))
             seen = "none" if cell.status is None else cell.status
-            mark = "" if cell.good else " **" + "; ".join(cell.wrong) + "**"
+            mark = f" ({cell.why})" if cell.why else ""
+            mark += "" if cell.good else " **" + "; ".join(cell.wrong) + "**"
             lines.append(
                 f"| {fault} | {when} | {who} | {left} | {seen} ({cell.right}) | {cell.files or '-'} "
                 f"| {cell.longest:.1f} s{mark} |"

@@ -92,12 +92,16 @@ def processes_on_nodes() -> list[str]:
     return sorted(done.stdout.splitlines())
 
 
-def kept_on_nodes(size: int) -> list[str]:
-    """The directories on the nodes with the file that a container wrote."""
-    script = (
-        f'find /tmp/scrun-* /var/tmp/scrun-* -name big -size {size}c -printf "$SLURMD_NODENAME:%h\\n" 2>/dev/null; :'
-    )
+def kept_on_nodes(job: int, size: int) -> list[str]:
+    """The directories on the nodes with the file that a container of that job wrote."""
+    where = f"/tmp/scrun-*/*{job}-* /var/tmp/scrun-*/*{job}-*"  # noqa: S108
+    script = f'find {where} -name big -size {size}c -printf "$SLURMD_NODENAME:%h\\n" 2>/dev/null; :'
     return slurm.on_nodes(script)
+
+
+def forget_kept(job: int) -> None:
+    """Remove them."""
+    slurm.on_nodes(f"rm -rf /tmp/scrun-*/kept-{job}-*; :")
 
 
 def clean(before: Left) -> None:

@@ -1,4 +1,4 @@
-# The hosts' root filesystem, as three layers of an overlay: packages, python, site. Each is built once for its
+# The hosts' root filesystem, as four layers of an overlay: packages, python, mpi, site. Each is built once for its
 # recipe and kept in the cache, so that a changed configuration costs seconds.
 # shellcheck shell=bash
 
@@ -10,13 +10,14 @@ SUITE_SCRIPT=$SUITE
 
 cmd_build() { build_image && say "the image is ready in $CACHE"; }
 
-# layer_dirs: "site:python:packages", as overlay's lowerdir wants them.
+# layer_dirs: "site:mpi:python:packages", as overlay's lowerdir wants them.
 layer_dirs() {
-    local packages python site
+    local packages python mpi site
     packages=$CACHE/packages-$(recipe "$SUITE" image/packages image/packages.sh)
     python=$CACHE/python-$(recipe "$packages" image/python.sh image/requirements.txt pyslurm)
-    site=$CACHE/site-$(recipe "$python" image/site.sh image/busybox.sh etc)
-    printf '%s:%s:%s\n' "$site" "$python" "$packages"
+    mpi=$CACHE/mpi-$(recipe "$python" image/mpi.sh)
+    site=$CACHE/site-$(recipe "$mpi" image/site.sh image/busybox.sh etc)
+    printf '%s:%s:%s:%s\n' "$site" "$mpi" "$python" "$packages"
 }
 
 # recipe SALT FILE…: the key of what these files of devcluster/ make.
@@ -31,11 +32,11 @@ recipe() {
 }
 
 build_image() {
-    local dirs site python packages
+    local dirs site mpi python packages
     dirs=$(layer_dirs)
-    IFS=: read -r site python packages <<<"$dirs"
+    IFS=: read -r site mpi python packages <<<"$dirs"
     [[ ! -d $site ]] || {
-        touch -c "$site" "$python" "$packages"
+        touch -c "$site" "$mpi" "$python" "$packages"
         return 0
     }
     mkdir -p "$CACHE"/{debs,pip,logs}
@@ -49,8 +50,9 @@ build_image() {
     remove_leftovers
     build_settings
     build_packages "$packages"
-    build_layer "$python" "$packages" python.sh "3/4 making the Python environment"
-    build_layer "$site" "$python:$packages" site.sh "4/4 configuring the site"
+    build_layer "$python" "$packages" python.sh "3/5 making the Python environment"
+    build_layer "$mpi" "$python:$packages" mpi.sh "4/5 unpacking an MPI library"
+    build_layer "$site" "$mpi:$python:$packages" site.sh "5/5 configuring the site"
     remove_old_layers
     exec {lock}>&-
 }
@@ -60,7 +62,7 @@ remove_old_layers() {
     local dir
     while read -r dir; do
         remove_tree "$dir"
-    done < <(find "$CACHE" -maxdepth 1 -type d -regex '.*/\(site\|python\|packages\)-[0-9a-f]*' -mtime +30)
+    done < <(find "$CACHE" -maxdepth 1 -type d -regex '.*/\(site\|mpi\|python\|packages\)-[0-9a-f]*' -mtime +30)
 }
 
 # What a build that was interrupted left; nothing is mounted in it, as a build's mounts end with it.
@@ -86,10 +88,10 @@ build_packages() {
     [[ ! -d $layer ]] || return 0
     new=$(mktemp -d "$CACHE/building.XXXXXX")
     mirror=$(debian_mirror)
-    step "1/4 bootstrapping Debian $SUITE" \
+    step "1/5 bootstrapping Debian $SUITE" \
         unshare --mount --pid --fork --kill-child -- debootstrap --variant=minbase --include=ca-certificates \
         --cache-dir="$CACHE/debs" "$SUITE" "$new/root" "$mirror" "$SUITE_SCRIPT"
-    step "2/4 installing packages" "$HERE/libexec/in-rootfs" "$new/root" packages.sh
+    step "2/5 installing packages" "$HERE/libexec/in-rootfs" "$new/root" packages.sh
     mv -T "$new/root" "$layer"
     remove_tree "$new"
 }

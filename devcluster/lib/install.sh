@@ -48,7 +48,7 @@ install_step() {
 project_key() {
     local file
     {
-        layer_dirs | cut -d: -f2
+        layer_dirs | cut -d: -f3
         cd "$CHECKOUT" || exit
         for file in "${PROJECT_FILES[@]}"; do
             [[ ! -e $file ]] || find "$file" -type f ! -path '*/__pycache__/*' ! -path '*.egg-info/*' -print0

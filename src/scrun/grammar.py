@@ -65,6 +65,7 @@ class Call:
 
 
 _IGNORED = "accepted for compatibility, without effect"
+_LOST = "has no effect, which is said: the container runs on another host"
 
 GLOBAL_OPTIONS = (
     Option("--root", "DIR", "where containers are kept (default: /run/user/UID/scrun)"),
@@ -95,8 +96,8 @@ _CREATE_OPTIONS = (
     Option("-f --config", "FILE", "the name of the configuration in the bundle (default: config.json)"),
     _CONSOLE_SOCKET,
     _PID_FILE,
-    Option("--pidfd-socket", "SOCKET", _IGNORED),
-    Option("--preserve-fds", "N", _IGNORED),
+    Option("--pidfd-socket", "SOCKET", _LOST),
+    Option("--preserve-fds", "N", _LOST),
     Option("--no-pivot", "", _IGNORED),
     Option("--no-new-keyring", "", _IGNORED),
     Option("--no-subreaper", "", _IGNORED),
@@ -130,7 +131,11 @@ COMMANDS = {
     "kill": Command(
         "Send a signal to a container, TERM unless it is named.",
         "container-id [signal]",
-        Option("-a --all", "", "accepted; the signal goes to the first process only, as with runc"),
+        Option(
+            "-a --all",
+            "",
+            "of a container that has ended: no error; else the signal goes to the first process, as with runc",
+        ),
         Option("-r --regex", "", "CONTAINER-ID is a regular expression: to every container that it fits"),
     ),
     "delete": Command(
@@ -154,10 +159,10 @@ COMMANDS = {
         _PID_FILE,
         Option("-c --cap", "CAP...", "add a capability"),
         Option("--no-new-privs", "", "it can't gain privileges"),
-        Option("--process-label", "LABEL", _IGNORED),
-        Option("--apparmor", "PROFILE", _IGNORED),
-        Option("--pidfd-socket", "SOCKET", _IGNORED),
-        Option("--preserve-fds", "N", _IGNORED),
+        Option("--process-label", "LABEL", _LOST),
+        Option("--apparmor", "PROFILE", _LOST),
+        Option("--pidfd-socket", "SOCKET", _LOST),
+        Option("--preserve-fds", "N", _LOST),
         Option("--cgroup", "PATH", _IGNORED),
         Option("--ignore-paused", "", "run it even in a container that is paused"),
     ),

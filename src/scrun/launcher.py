@@ -2,10 +2,11 @@
 
 pip's own script starts Python with ``site`` and imports more than a runtime that is called ten times a second should.
 This one starts it isolated (-I) and without site (-S), which halves the start-up, and names the directories that it was
-installed in. Write it again after moving the installation or updating Python.
+installed in. Write it again after moving the installation or updating scrun or Python.
 
-Where PATH is ``PREFIX/bin/scrun``, the manual page and what the shells complete it by go below ``PREFIX/share``, where
-man(1), bash, zsh and fish look.
+Where PATH is ``PREFIX/bin/scrun``, it runs a copy of the package below ``PREFIX/lib/scrun``, which outlasts updates for
+as long as containers need it (:mod:`scrun.versions`), and the manual page and what the shells complete it by go below
+``PREFIX/share``, where man(1), bash, zsh and fish look. ``--remove PATH`` removes all of that.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ main(blocked)
 """
 
 
-def program() -> str:
-    """The text of the launcher for this interpreter and this installation."""
+def program(home: str = "") -> str:
+    """The text of the launcher for this interpreter and this installation, or the copy of it in ``home``."""
     import scrun
 
-    homes = [os.path.dirname(os.path.dirname(os.path.abspath(scrun.__file__)))]
+    homes = [home or os.path.dirname(os.path.dirname(os.path.abspath(scrun.__file__)))]
     homes += [path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and path not in homes]
     return PROGRAM.format(python=sys.executable, directories=homes)
 
@@ -53,13 +54,64 @@ def install(path: str) -> None:
     Raises:
         OSError: something can't be written.
     """
-    write(path, program(), 0o755)
-    directory = os.path.dirname(os.path.abspath(path))
-    if os.path.basename(directory) == "bin" and os.path.basename(path) == "scrun":
-        for name, what in SHARED.items():
-            below = os.path.join(os.path.dirname(directory), "share", name)
-            os.makedirs(os.path.dirname(below), exist_ok=True)
-            write(below, _shared(what), 0o644)
+    prefix = _prefix(path)
+    if not prefix:
+        write(path, program(), 0o755)
+        return
+    from scrun.versions import Versions
+
+    with Versions(prefix) as versions:
+        before = _home(path)
+        home = versions.add()
+        write(path, program(home), 0o755)
+        versions.remove_unused(but={home, before})
+    for name, what in SHARED.items():
+        below = os.path.join(prefix, "share", name)
+        os.makedirs(os.path.dirname(below), exist_ok=True)
+        write(below, _shared(what), 0o644)
+
+
+def remove(path: str) -> list[str]:
+    """Undo :func:`install`; the result are the directories that stay, since running containers need them.
+
+    Raises:
+        OSError: something can't be removed.
+    """
+    used = []
+    if prefix := _prefix(path):
+        from scrun.versions import Versions
+
+        for name in SHARED:
+            _unlink(os.path.join(prefix, "share", name))
+        with Versions(prefix) as versions:
+            _unlink(path)
+            used = versions.remove_unused()
+            versions.remove()
+    _unlink(path)
+    return used
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _prefix(path: str) -> str:
+    """PREFIX of PREFIX/bin/scrun, empty for another path."""
+    directory, name = os.path.split(os.path.abspath(path))
+    return os.path.dirname(directory) if (os.path.basename(directory), name) == ("bin", "scrun") else ""
+
+
+def _home(path: str) -> str:
+    """The directory that a launcher which is there runs from."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            _, _, listed = file.read(4096).partition("sys.path[1:1] = ['")
+    except OSError:
+        return ""
+    return listed.partition("'")[0]
 
 
 def _shared(what: str) -> str:
@@ -86,11 +138,16 @@ def write(path: str, text: str, mode: int) -> None:
 
 
 def main() -> None:
-    """The command line: one argument, the path to write."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m scrun.launcher PATH")
+    """The command line: the path to write, or to remove."""
+    arguments = [word for word in sys.argv[1:] if word != "--remove"]
+    if len(arguments) != 1:
+        sys.exit("usage: python -m scrun.launcher [--remove] PATH")
     try:
-        install(sys.argv[1])
+        if arguments == sys.argv[1:]:
+            install(*arguments)
+        else:
+            for used in remove(*arguments):
+                print(f"scrun: {used} stays: containers that run need it; remove it when they have ended")
     except OSError as error:
         sys.exit(f"scrun: can't write {error.filename}: {error.strerror}")
 

@@ -21,7 +21,7 @@ LEVELS = ("quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debu
 _RUNC_LEVELS = {"fatal": "error", "verbose": "debug"}  # logrus, whose format docker reads, has no such levels
 SYSLOG = "/dev/log"
 USER, DAEMON = 1 << 3, 3 << 3  # syslog(3)'s facilities: of a command, and of a process that stays
-_PRIORITIES = {"fatal": 2, "error": 3, "info": 6, "verbose": 6}  # syslog(3); the others are debug
+_PRIORITIES = {"fatal": 2, "error": 3, "warning": 4, "info": 6, "verbose": 6}  # syslog(3); the others are debug
 _LONGEST = 8192  # bytes of a message that journald and rsyslog take as one; Linux takes far longer datagrams
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -84,17 +84,23 @@ class Log:
 
     def say(self, level: str, message: str, *, system: bool = True) -> None:
         """Log one message; without ``system`` not to syslog, where another process has it written."""
-        importance = LEVELS.index(level)
+        # scrun(1) has no level for warnings: they go where errors go, into runc's log by their own name.
+        importance = LEVELS.index("error" if level == "warning" else level)
         if self._file >= 0 and importance <= self.levels.file:
             _write(self._file, json_line(level, message) if self._json else text_line(level, message))
         if importance <= self.levels.stderr:
-            _write(2, f"{message}\n" if self._is_quoted and level == "fatal" else f"scrun: {message}\n")
+            ours = "scrun: warning: " if level == "warning" else "scrun: "
+            _write(2, f"{message}\n" if self._is_quoted and level == "fatal" else f"{ours}{message}\n")
         if system and importance <= self.levels.syslog:
             to_syslog(level, message)
 
     def tells(self, level: str) -> bool:
         """Whether standard error gets messages of that level."""
         return LEVELS.index(level) <= self.levels.stderr
+
+    def warn(self, message: str) -> None:
+        """Say that something which was asked for isn't done."""
+        self.say("warning", message)
 
     def debug(self, message: str) -> None:
         """Log what only somebody who looks for a fault wants to know."""

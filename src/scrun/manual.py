@@ -29,6 +29,8 @@ _DESCRIPTION = (
 _OWN_VARIABLES = {
     "SCRUN_CREATE_TIMEOUT": f"seconds that create waits for the job's nodes and the hooks (default: "
     f"{create.PATIENCE:.0f}; 0: for ever); run, which stays, always waits",
+    "SCRUN_NOTICES": "no: the container's standard error is not told that its job is queued, that it got its nodes, "
+    "and what the site's job_submit plugin says (default: yes)",
     "SCRUN_RESOURCES": "ignore: docker's words for resources are not asked of Slurm; use (default)",
     "SCRUN_SHARE_JOB": "no: what shares a namespace with another container (a pod, --network container:NAME) has a job "
     "of its own; yes (default): it is a step of that one's job, on the same node",

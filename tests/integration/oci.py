@@ -49,13 +49,14 @@ class Container:
         env: Variables | None = None,
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         stdout: int | IO[bytes] | None = None,
+        stderr: int | IO[bytes] | None = None,
         timeout: float = PATIENCE,
     ) -> Done:
         """Call create under the shim, which goes on to reap the container's process; what create said is in the answer.
 
         Its standard output is the container's, in a file unless one is given, and so is standard error.
         """
-        self.begin_create(*options, global_options=global_options, env=env, stdin=stdin, stdout=stdout)
+        self.begin_create(*options, global_options=global_options, env=env, stdin=stdin, stdout=stdout, stderr=stderr)
         return self.end_create(timeout)
 
     def begin_create(
@@ -65,6 +66,7 @@ class Container:
         env: Variables | None = None,
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         stdout: int | IO[bytes] | None = None,
+        stderr: int | IO[bytes] | None = None,
     ) -> None:
         """:meth:`create` without waiting for its end."""
         self._report, theirs = os.pipe()
@@ -81,7 +83,7 @@ class Container:
         command = [PYTHON, "-IS", str(SHIM), str(theirs), str(self.pid_file), *self.runtime.argv(*create)]
         with open(self.directory / "stdout", "wb") as output, open(self.directory / "stderr", "wb") as errors:
             self._shim = self.runtime.user.start(
-                *command, env=env, stdin=stdin, stdout=stdout or output, stderr=errors, pass_fds=[theirs]
+                *command, env=env, stdin=stdin, stdout=stdout or output, stderr=stderr or errors, pass_fds=[theirs]
             )
         os.close(theirs)
 

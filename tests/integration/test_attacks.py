@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -196,3 +197,68 @@ def test_who_connects_in_a_nodes_place_keeps_nothing_from_it(
     assert ports, "bob found nothing to connect to"
     # It went over the nodes' own connections: what srun carries in their place isn't kept.
     assert "carrying " not in ran(container(at=path)).errors.decode()
+
+
+# Prints each command line in which a word is, as often as there is a new one.
+PEEP = """
+import os, sys
+word, found = sys.argv[1].encode()[::-1], set()
+print("ready", flush=True)
+while True:
+    for name in os.listdir("/proc"):
+        try:
+            line = open(f"/proc/{name}/cmdline", "rb").read() if name.isdigit() else b""
+        except OSError:
+            continue
+        if word in line and line not in found:
+            found.add(line)
+            print(line, flush=True)
+"""
+
+
+def test_no_content_of_a_file_and_no_variable_is_on_a_command_line(
+    container: MakeContainer, private_bundle: MakeBundle, alice: User, bob: User
+) -> None:
+    word = f"secret-{uuid.uuid4().hex}"
+    # What bob looks for isn't on his own command line.
+    peeper = bob.start(sys.executable, "-c", PEEP, word[::-1], stdout=subprocess.PIPE)
+    assert peeper.stdout
+    try:
+        assert peeper.stdout.readline() == b"ready\n"
+        path = private_bundle("sh", "-c", "cat /secret; echo; sleep 1000", env=[f"SECRET={word}"])
+        secret = alice.write(path / "secret", "nothing yet", 0o600)
+        config = json.loads((path / "config.json").read_text())
+        config["mounts"].append({"destination": "/secret", "type": "bind", "source": str(secret), "options": ["rbind"]})
+        alice.write(path / "config.json", json.dumps(config))
+        one = container(at=path).created()
+        secret.write_text(f"{word}\0{word}")  # as an engine does between create and start
+        one.call("start").ok()
+        one.wait_for_output(f"{word}\0{word}".encode())
+        process = {"args": ["sh", "-c", "echo $SECRET"], "cwd": "/", "env": [f"SECRET={word}", "PATH=/bin"]}
+        file = alice.write(path / "process.json", json.dumps(process), 0o600)
+        done = alice.run(*one.runtime.argv("exec", "--process", str(file), one.id))
+        assert done.ok().stdout == f"{word}\n"
+        one.call("delete", "--force").ok()
+    finally:
+        peeper.terminate()
+        said = peeper.communicate()[0]
+    assert not said
+
+
+def test_root_runs_nothing_that_her_record_names(container: MakeContainer, root: User, directory: Path) -> None:
+    one = container("sleep", "1000").started()
+    record = one.path / "state.json"
+    trap = directory / "trap"
+    trap.write_text(f"#!/bin/sh\nid >>{directory}/caught\n")
+    trap.chmod(0o755)
+    genuine = record.read_text()
+    record.write_text(json.dumps({**json.loads(genuine), "srun": [str(trap)]}))
+    at = (one.runtime.path, "--root", str(one.path.parent))
+    for words in (("exec", one.id, "id"), ("ps", one.id), ("kill", one.id), ("pause", one.id), ("delete", one.id)):
+        done = root.run(*at, *words)
+        assert done.status != 0
+        assert f"is user {one.runtime.user.uid}'s: do this as that user" in done.stderr
+    assert json.loads(root.run(*at, "state", one.id).ok().stdout)["status"] == "running"
+    assert one.id in root.run(*at, "list", "--quiet").ok().stdout
+    assert not (directory / "caught").exists()
+    record.write_text(genuine)

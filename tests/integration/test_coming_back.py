@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
+import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from . import slurm
-from .conftest import MakeBundle, MakeContainer
+from .conftest import RUNTIME, MakeBundle, MakeContainer
+from .dockerd import docker_whose_runc_is
+from .engines import Engine
 from .oci import Container
 from .processes import is_running
 from .users import User
@@ -138,3 +145,96 @@ def entry(one: Container) -> dict[str, object]:
     """What list says of it."""
     entries = json.loads(one.runtime.run("list", "--format", "json").ok().stdout)
     return next(found for found in entries if found["id"] == one.id)
+
+
+@pytest.fixture(params=["podman", "docker"])
+def engine(request: pytest.FixtureRequest, slow: Slow, directory: Path, alice: User, root: User) -> Iterator[Engine]:
+    """An engine whose containers' files come back when they are told to."""
+    program = alice.write(directory / "scrun", f'#!/bin/sh\nexec {RUNTIME} {" ".join(slow.options)} "$@"\n', 0o755)
+    if request.param == "docker":
+        with docker_whose_runc_is(str(program), root) as made:
+            yield made
+            slow.go()
+    else:
+        made = Engine("podman", alice, str(program))
+        yield made
+        slow.go()
+        made.clean_up()
+
+
+@pytest.fixture
+def volume(engine: Engine) -> Iterator[Path]:
+    """A directory that no node sees."""
+    path = engine.user.mkdir(Path(f"/var/tmp/scrun-tests-{uuid.uuid4().hex[:8]}"))
+    yield path
+    shutil.rmtree(path)
+
+
+def test_an_engine_gets_the_status_when_the_anchor_is_killed(engine: Engine, slow: Slow, volume: Path) -> None:
+    ends = "trap 'exit 6' TERM; echo made >/v/made; echo made >/made; echo up; while :; do sleep 0.1; done"
+    before = slurm.jobs()
+    name = engine.detached("sh", "-c", ends, options=("-v", f"{volume}:/v"), ready="up")
+    engine.call("kill", "--signal=TERM", name).ok()
+    os.kill(parent(parent(slow.wait())), signal.SIGKILL)
+    slow.wait(2)
+    slow.go()
+    assert engine.exit_code(name) == 6
+    assert (volume / "made").read_text() == "made\n"
+    wait_until(lambda: not slurm.jobs() - before, "the job is given back")
+    engine.call("start", name).ok()
+    assert engine.call("exec", name, "cat", "/made").ok().stdout == "made\n", "in the root filesystem as well"
+    engine.remove(name).ok()
+
+
+def test_engines_get_the_status_and_remove_in_time(engine: Engine, slow: Slow, volume: Path) -> None:
+    ends = "trap 'exit 6' TERM; echo made >/v/$0; echo made >/made; echo up; while :; do sleep 0.1; done"
+    before = slurm.jobs()
+    options = ("-v", f"{volume}:/v")
+    stopped, removed = (engine.detached("sh", "-c", ends, n, options=options, ready="up") for n in "ab")
+    engine.call("stop", "--time=1", stopped).ok()
+    assert engine.exit_code(stopped) == 6
+    engine.remove(removed).ok()
+    assert removed not in engine.call("ps", "--all").ok().stdout
+    assert not list(volume.iterdir())
+    slow.go()
+    wait_until(lambda: len(list(volume.iterdir())) == 2, "the volume's files are back")
+    wait_until(lambda: not slurm.jobs() - before, "the jobs are given back")
+    engine.call("start", stopped).ok()
+    assert engine.call("exec", stopped, "cat", "/made").ok().stdout == "made\n", "in the root filesystem as well"
+    engine.remove(stopped).ok()
+    wait_until(lambda: not slurm.jobs() - before, "the last job is given back")
+
+
+@pytest.fixture
+def small(alice: User) -> Iterator[Path]:
+    """A disk of 64 KB that no node sees, with a file on it."""
+    path = Path(f"/mnt/scrun-tests-{uuid.uuid4().hex[:8]}")
+    path.mkdir()
+    options = f"size=64k,uid={alice.uid},gid={alice.gid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], check=True)
+    alice.mkdir(path / "volume")
+    alice.write(path / "file", "old\n")
+    yield path
+    wait_until(lambda: not subprocess.run(["umount", path]).returncode, f"{path} is free")
+    path.rmdir()
+
+
+def test_what_has_no_room_is_kept_and_named_and_no_success(container: MakeContainer, small: Path) -> None:
+    def bind(config: dict[str, Any]) -> None:
+        for name in ("volume", "file"):
+            mount = {"destination": f"/{name}", "source": str(small / name), "type": "bind", "options": ["bind", "rw"]}
+            config["mounts"].append(mount)
+
+    script = "dd if=/dev/zero bs=1k count=100 | tee /volume/big >/file"
+    one = container("sh", "-c", script, change=bind).started()
+    job = one.record["job"]
+    assert one.ended() == 125
+    said = one.errors.decode()
+    assert (small / "file").read_text() == "old\n"
+    (kept,) = re.findall(r"file: its change is not brought back: No space left on device: it is kept as (\S+?);", said)
+    assert Path(kept).stat().st_size == 102400
+    shutil.rmtree(Path(kept).parent)
+    ((node, path),) = re.findall(r"No space left on device: they are still in (\S+?):(\S+)", said)
+    one.call("delete").ok()
+    wait_until(lambda: job not in slurm.jobs(), "the job has ended, and its Epilog has removed what it knows of")
+    assert slurm.on_node(node, f"stat -c %s {path}/mounts/*/big && rm -r {path}") == "102400\n"

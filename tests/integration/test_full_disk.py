@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from . import slurm
-from .conftest import MakeBundle
+from .conftest import MakeBundle, MakeContainer
 from .oci import Runtime
 from .waiting import PATIENCE, wait_until
 
@@ -93,3 +93,21 @@ def test_what_was_paused_while_the_disk_was_full_goes_on_and_is_paused_again(
         assert state.read_bytes() == before, "there is no room for another"
     assert "not paused: it is running" in runtime.run(*at, "resume", "one").stderr
     runtime.run(*at, "delete", "one").ok()
+
+
+@pytest.fixture
+def _full_tmp_on_nodes() -> Iterator[None]:
+    """The nodes' /tmp has no room for a byte; what was in it is there again afterwards."""
+    slurm.on_nodes("mount -t tmpfs -o size=64k,mode=1777 tmpfs /tmp && ! head -c 1000000 /dev/zero >/tmp/full")
+    yield
+    slurm.on_nodes("cd / && umount --lazy /tmp")  # a task may be in it
+
+
+@pytest.mark.usefixtures("_full_tmp_on_nodes")
+def test_a_process_of_exec_runs_where_the_nodes_tmp_is_full(container: MakeContainer) -> None:
+    one = container("sleep", "1000").started()
+    much = "x" * 100_000
+    for words, status, said in ((("sh", "-c", "echo ran; exit 7"), 7, "ran\n"), (("echo", much), 0, f"{much}\n")):
+        done = one.runtime.run("exec", one.id, *words)
+        assert (done.status, done.stdout, done.stderr) == (status, said, "")
+    assert one.runtime.run("exec", "--detach", one.id, "true").ok().stderr == ""

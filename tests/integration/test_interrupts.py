@@ -93,7 +93,7 @@ def test_two_signals_to_podmans_group_leave_nothing(slow_to_kill: Path, podman: 
     running.send_signal(signal.SIGUSR1)
     _, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == 9, errors
-    assert podman.call("ps", "--all", "--quiet").stdout == ""
+    wait_until(lambda: podman.call("container", "exists", podman.made[0]).status == 1, "podman has removed it")
 
 
 def calls_of_kill(pid: int) -> list[int]:

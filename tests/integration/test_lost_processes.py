@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
 from . import slurm
 from .conftest import MakeContainer
+from .engines import Engine
 from .oci import Container
 from .processes import descendants, is_running
 from .rootfs import new_network
@@ -81,6 +84,20 @@ def test_no_other_operation_works_on_what_was_killed(
     assert done.status == 1
     assert refusal in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_start_that_finds_its_anchor_killed_has_the_job_ended(podman: Engine) -> None:
+    # podman kills the container's pid when its start has failed, and with it the stand-in that was to end the job.
+    name, before = podman.name(), slurm.jobs()
+    podman.call("create", *podman.words(command=("sleep", "1000"), name=name)[1:]).ok()
+    podman.call("init", name).ok()
+    root = Path(f"/run/user/{podman.user.uid}/scrun")
+    record = json.loads((root / podman.inspect(name)["Id"] / "state.json").read_text())
+    os.kill(record["anchor"], signal.SIGKILL)
+    done = podman.call("start", name)
+    assert done.status
+    assert "it is stopped, not created" in done.stderr
+    wait_until(lambda: not slurm.jobs() - before, "its job has gone")
 
 
 def test_a_container_of_an_existing_job_leaves_that_job_when_it_is_lost(container: MakeContainer) -> None:
@@ -171,6 +188,16 @@ def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_conta
     assert one.status() == "stopped"
 
 
+def test_the_epilog_cleans_up_whoever_a_forgotten_job_was_of(container: MakeContainer) -> None:
+    # After slurmctld -c slurmd has the jobs that it had ended, and calls their Epilog as that of root's jobs.
+    one = container(*STUBBORN).started(env={"SCRUN_JOB_NODELIST": "node1"})
+    one.wait_for_output(b"ready\n")
+    job = one.record["job"]
+    slurm.on_node("node1", f"SLURM_JOB_ID={job} SLURM_JOB_UID=0 SLURM_JOB_GID=0 /etc/slurm/epilog")
+    assert slurm.containers_on_nodes(job) == []
+    assert one.ended() != 0
+
+
 def kill_both(one: Container) -> dict[str, int]:
     """SIGKILL to the anchor and the stand-in; the record as it was before."""
     record = one.record
@@ -198,3 +225,12 @@ def test_the_job_ends_when_the_containers_directory_is_removed(container: MakeCo
         b"A logout does that unless its user may linger (loginctl enable-linger)\n" % str(one.path).encode()
     )
     assert not one.path.exists()
+
+
+def test_a_container_that_is_never_started_ends_with_its_job(container: MakeContainer) -> None:
+    one = container("true").created()
+    job = one.record["job"]
+    slurm.cancel(job)
+    assert one.ended() == 125
+    assert one.errors == b"scrun: job %d has ended before the container was started\n" % job
+    assert one.status() == "stopped"

@@ -97,7 +97,7 @@ def test_what_a_site_prints_in_every_task_is_no_answer(
     prolog = directory / "prolog"
     prolog.write_text(f"#!/bin/sh\nfor to in 1 2; do printf '%s\\n' {shlex.join(STEERING)} >&$to; done\n")
     prolog.chmod(0o755)
-    trap = "trap 'echo changed >/changed; exit 42' USR1; echo up; while :; do sleep 0.1; done"
+    trap = "sleep 1000 & trap 'echo changed >/changed; exit 42' USR1; echo up; while :; do sleep 0.1; done"
 
     def is_up(one: Container, nodes: int) -> bool:
         return one.output.count(b"up\n") == nodes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from . import slurm
 from .conftest import MakeContainer
 from .waiting import PATIENCE, read_until
 
@@ -147,3 +149,21 @@ def test_standard_error_that_is_a_socket_arrives(container: MakeContainer, direc
         while data := here.recv(4096):
             got += data
     assert sorted(got.splitlines()) == [b"error", b"out"]
+
+
+@pytest.mark.slurm_only("waits for no job")
+def test_who_does_not_read_what_scrun_says_keeps_no_container_waiting(container: MakeContainer, held_node: int) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b".")
+    os.set_blocking(writer, True)
+    one = container("true")
+    one.created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"}, stderr=writer).call("start").ok()
+    slurm.cancel(one.record["job"])
+    assert one.ended() == 125
+    one.call("delete").ok()
+    os.close(writer)
+    with open(reader, "rb") as file:
+        assert b".scrun: " in file.read()

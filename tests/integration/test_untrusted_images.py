@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from . import slurm
 from .conftest import MakeContainer
 from .engines import IMAGE, Engine
 from .users import User
+from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("it takes nothing from an image")
 
@@ -139,3 +141,65 @@ def test_an_annotation_that_no_environment_can_hold_does_no_harm(container: Make
 
     one = container("true", change=change).started()
     assert one.ended() == 0
+
+
+CONF = Path("/etc/slurm/slurm.conf")
+
+
+@pytest.fixture
+def programs_around_tasks() -> Iterator[Path]:
+    """A site's TaskProlog and TaskEpilog, which write down their environment in that directory."""
+    place = Path(f"/home/.programs-{uuid.uuid4().hex[:8]}")
+    place.mkdir()
+    place.chmod(0o1777)
+    for name in ("prolog", "epilog"):
+        program = place / name
+        program.write_text(f"#!/bin/sh\nenv >{place}/{name}-of-$SLURM_JOB_ID-$SLURM_STEP_ID\necho export FROM_SITE=1\n")
+        program.chmod(0o755)
+    slurm.on_nodes(f"cp {CONF} {CONF}.kept; printf 'TaskProlog={place}/prolog\nTaskEpilog={place}/epilog\n' >>{CONF}")
+    CONF.with_suffix(".kept").write_text(CONF.read_text())
+    with CONF.open("a") as file:
+        file.write(f"TaskProlog={place}/prolog\nTaskEpilog={place}/epilog\n")
+    subprocess.run(["scontrol", "reconfigure"], timeout=60, check=True)
+
+    def is_read() -> bool:
+        subprocess.run(["srun", "--nodes=2", "true"], timeout=60, check=True)
+        return len([*place.glob("epilog-of-*")]) > 0
+
+    wait_until(is_read, "the nodes have read it")
+    yield place
+    CONF.write_text(CONF.with_suffix(".kept").read_text())
+    CONF.with_suffix(".kept").unlink()
+    slurm.on_nodes(f"mv {CONF}.kept {CONF}")
+    subprocess.run(["scontrol", "reconfigure"], timeout=60, check=True)
+    shutil.rmtree(place)
+
+
+VALUES = {
+    "LD_LIBRARY_PATH": "/nowhere",
+    "BASH_ENV": "/nowhere",
+    "PATH": "/nowhere:/bin",
+    "QUOTED": """a 'b' "c" $HOME `x` \\ %s ; ä""",
+    "LINES": "one\ntwo",
+    "EMPTY": "",
+    "with.dot": "yes",
+}
+
+
+def test_a_sites_own_programs_have_none_of_the_containers_variables(
+    container: MakeContainer, docker: Engine, alice: User, programs_around_tasks: Path
+) -> None:
+    mine = alice.write(programs_around_tasks / "mine", "#!/bin/sh\nenv >$0-ran\necho export FROM_CALLER=1\n", 0o755)
+    one = container("env", "-0", env=[f"{name}={value}" for name, value in VALUES.items()])
+    one.started(env={"SCRUN_TASK_PROLOG": str(mine)})
+    assert one.ended() == 0, one.errors
+    seen = dict(entry.partition("=")[::2] for entry in one.output.decode().split("\0"))
+    assert {name: seen.get(name) for name in VALUES} == VALUES
+    assert (seen["FROM_SITE"], seen["FROM_CALLER"]) == ("1", "1")
+
+    options = [word for name in ("LD_LIBRARY_PATH", "BASH_ENV") for word in ("-e", f"{name}=/nowhere")]
+    done = docker.run("sh", "-c", "echo $BASH_ENV; exit 7", options=("--rm", "--network=none", *options))
+    assert (done.status, done.stdout) == (7, "/nowhere\n"), done.stderr
+    written = [path.read_text() for path in programs_around_tasks.glob("*-of-*")] + [Path(f"{mine}-ran").read_text()]
+    assert len(written) > 4
+    assert [text for text in written if "/nowhere" in text] == []

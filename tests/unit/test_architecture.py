@@ -16,7 +16,7 @@ FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "marks", "mount", "record", ""}
-TOP = {"__main__", "argv", "cli", "completion", "grammar", "launcher", "manual", "operations", "verbs"}
+TOP = {"__main__", "argv", "cli", "completion", "grammar", "launcher", "manual", "operations", "verbs", "versions"}
 
 
 def _module(path: Path) -> str:
@@ -153,11 +153,13 @@ RESIDENT_OURS = {
         "directory",
         "ending",
         "kill",
+        "installed",
         "launch",
         "leaving",
         "log_crash",
         "loop",
         "node",
+        "notices",
         "pid_file",
         "preparation",
         "processes",
@@ -166,7 +168,7 @@ RESIDENT_OURS = {
         "standin",
         "standin_link",
     ),
-    *("status", "stdio", "step", "wire", "worker"),
+    *("status", "stdio", "step", "vigil", "wire", "worker"),
 }
 
 

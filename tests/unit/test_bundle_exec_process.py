@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scrun.bundle import exec_process
+from scrun.bundle import config, exec_process
 from scrun.errors import BundleError, UsageError
 
 OWN: dict[str, Any] = {
@@ -103,6 +104,20 @@ def test_a_file_is_checked_against_the_schema(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_not_taken_for_a_bundles(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"the process object .*/process is not there: name a file with --process"):
         exec_process.from_file(str(tmp_path / "process"))
+
+
+def test_a_process_object_may_come_through_a_pipe(tmp_path: Path) -> None:
+    process = {"args": ["sh"], "cwd": "/"}
+    read_end, write_end = os.pipe()
+    os.write(write_end, json.dumps(process).encode())
+    os.close(write_end)
+    assert exec_process.from_file(f"/dev/fd/{read_end}") == process
+    os.close(read_end)
+    with pytest.raises(BundleError, match=r"^/dev/zero is not a regular file$"):
+        exec_process.from_file("/dev/zero")
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(BundleError, match=r"config.json is not a regular file: it is read more than once$"):
+        config.load(str(tmp_path))
 
 
 def adapted(process: dict[str, Any], uid: int) -> tuple[dict[str, Any], list[str]]:

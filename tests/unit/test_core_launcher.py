@@ -47,7 +47,7 @@ def test_it_replaces_a_file_as_a_whole_and_leaves_nothing_beside_it(tmp_path: Pa
 def test_its_command_line_takes_one_path_and_says_so(tmp_path: Path) -> None:
     program = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(scrun.__file__).parents[1])!r})\n"]
     program[2] += "from scrun.launcher import main; main()"
-    assert _run(*program).stderr == "usage: python -m scrun.launcher PATH\n"
+    assert _run(*program).stderr == "usage: python -m scrun.launcher [--remove] PATH\n"
     assert _run(*program, str(tmp_path / "written")).returncode == 0
     assert (tmp_path / "written").read_text().endswith("main(blocked)\n")
     failed = _run(*program, str(tmp_path / "no" / "where"))

@@ -239,3 +239,13 @@ def test_what_a_site_sets_counts_where_nobody_says() -> None:
     levels = log.Levels(file=log.rank("info"))
     levels.settle(file="debug", stderr="verbose", syslog="fatal")
     assert (levels.file, levels.stderr, levels.syslog) == (log.rank("info"), log.rank("verbose"), log.rank("fatal"))
+
+
+def test_a_warning_goes_where_errors_go_by_its_own_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "log"
+    log.Log(str(path), json=True).warn("it has no effect")
+    assert json.loads(path.read_text())["level"] == "warning"
+    assert capfd.readouterr().err == "scrun: warning: it has no effect\n"
+    quiet = log.Log(levels=log.Levels(stderr=log.rank("fatal")))
+    quiet.warn("it has no effect")
+    assert capfd.readouterr().err == ""

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,3 +185,33 @@ def test_a_job_of_another_users_is_refused(asked: Ask) -> None:
         "job 7 can't be used: it is bob's: name one of yours in SLURM_JOB_ID",
         [],
     )
+
+
+@pytest.mark.parametrize(
+    ("refused", "printed", "said"),
+    [
+        ("Unspecified error", "x: error: not so:\nx: error: see there\n", "Slurm refused the job: not so; see there"),
+        ("Invalid account", "x: error: name yours\n", "Slurm refused the job: Invalid account: name yours"),
+        ("Invalid account", "x: debug: nothing\n", "Slurm refused the job: Invalid account"),
+    ],
+)
+def test_what_a_job_submit_plugin_prints_is_part_of_the_error(
+    refused: str, printed: str, said: str, asked: Ask, tmp_path: Path
+) -> None:
+    def refuse() -> Message:
+        os.write(2, printed.encode())
+        raise JobRefused(f"Slurm refused the job: {refused}")
+
+    kept, file = os.dup(2), os.open(tmp_path / "printed", os.O_RDWR | os.O_CREAT)
+    os.write(file, b"x: error: of something else\n")
+    os.dup2(file, 2)  # as a worker has it
+    try:
+        (message,), _cancelled = asked(Slurm(request=refuse), ASKED)
+    finally:
+        os.dup2(kept, 2)
+    assert message == {"error": "JobRefused", "message": said}
+
+
+def test_its_notice_is_told(asked: Ask) -> None:
+    (_job, notice, _nodes), _cancelled = asked(Slurm(request={**GRANTED, "notice": "tomorrow"}), ASKED)
+    assert notice == {"notice": "tomorrow"}

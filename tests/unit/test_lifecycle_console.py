@@ -140,3 +140,14 @@ def test_a_terminal_that_is_gone_is_left_alone() -> None:
     console.Nudge(clock, lambda: -1)
     clock.until(60)
     assert clock.due == []
+
+
+def test_a_console_socket_that_accepts_nobody_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "PATIENCE", 1)
+    path = str(tmp_path / "console")
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as first:
+        server.bind(path)
+        server.listen(0)
+        first.connect(path)  # all that it takes
+        with pytest.raises(ScrunError, match="can't send the terminal to the console socket"):
+            console.open_terminal(path, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -99,6 +100,36 @@ def test_of_many_creates_at_once_one_gets_the_id(tmp_path: Path, fork: Fork) -> 
         assert sorted(said) == sorted(b"+-------")
         for descriptor in (go, start, answers, say, stay, leave):
             os.close(descriptor)
+
+
+def test_a_root_that_is_not_there_is_made_for_its_user_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        os.close(Container.claim(str(tmp_path / "a/b/root"), "box").descriptor)
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / path).stat().st_mode) for path in ("a", "a/b", "a/b/root", "a/b/root/box")]
+    assert modes == [0o755, 0o755, 0o700, 0o700]
+
+
+def test_a_root_in_which_others_can_change_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root").chmod(0o777)
+    with pytest.raises(ScrunError, match="others can change what is in it: name a directory of yours"):
+        Container.claim(str(tmp_path / "root"), "box")
+    (tmp_path / "root").chmod(0o1777)
+    os.close(Container.claim(str(tmp_path / "root"), "box").descriptor)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_another_users_container_is_looked_at_and_no_more(container: Container, tmp_path: Path) -> None:
+    os.chown(container.path, 2001, 2001)
+    assert Container.open(str(tmp_path / "root"), "box", anybodys=True).record == container.record
+    with pytest.raises(ScrunError, match=r"'box' in .*/root is user 2001's: do this as that user"):
+        Container.open(str(tmp_path / "root"), "box")
+    os.chown(tmp_path / "root", 2001, 2001)
+    with pytest.raises(ScrunError, match="others can change what is in it"):
+        Container.claim(str(tmp_path / "root"), "another")
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])

@@ -63,10 +63,10 @@ def on_a_node(script: Callable[..., str], tmp_path: Path, home: Path) -> Iterato
     """Start a script where crun does what is given, or was given before; its /tmp is a directory of the test's."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(text: str, runtime: str = "", **variables: str) -> subprocess.Popen[str]:
+    def start(text: str, runtime: str = "", *, tmp: str = "tmp", **variables: str) -> subprocess.Popen[str]:
         if runtime:
             script(runtime, "crun")
-        text = text.replace("go_to_own /tmp", f"go_to_own {home.parent}")
+        text = text.replace("/tmp /dev/shm", f"{tmp_path}/{tmp} {tmp_path}/shm")
         environment = {"PATH": f"{tmp_path}:{os.defpath}", "SLURMD_NODENAME": "node1", **variables}
         started.append(
             subprocess.Popen(
@@ -209,6 +209,19 @@ def test_a_container_that_is_only_starting_is_waited_for(on_a_node: Start, token
     late = 'case $1 in state) [ -e "$0.asked" ] || { : >"$0.asked"; exit 1; }; esac'
     runtime = f"{late}; {RUNS}; exit 7"
     assert on_a_node(exec_script.run(RECORD, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait() == 7
+
+
+def test_where_tmp_is_of_no_use_the_memorys_directory_is(on_a_node: Start, token: str, tmp_path: Path) -> None:
+    text = exec_script.run(RECORD, token, watched=False)
+    done = on_a_node(text, RUNS, tmp="nosuch", SCRUN_EXEC_PROCESS="{}")
+    said = f"exec: node1: {tmp_path}/nosuch: no such directory; {tmp_path}/shm: no such directory\n"
+    assert (done.wait(), *done.communicate()) == (255, "", said)
+    (tmp_path / "shm").mkdir(mode=0o700)
+    running = on_a_node(text, f"{RUNS}; exec sleep 1000", tmp="nosuch", SCRUN_EXEC_PROCESS="{}")
+    sending = on_a_node(exec_script.send(RECORD, token, signal.SIGKILL), tmp="nosuch")
+    assert (sending.wait(), *sending.communicate()) == (0, "", "")
+    assert running.wait() == 137
+    assert os.listdir(tmp_path / f"shm/scrun-{os.getuid()}") == []
 
 
 def test_a_process_that_could_not_be_run_is_255_at_once_when_nobody_watches(on_a_node: Start, token: str) -> None:

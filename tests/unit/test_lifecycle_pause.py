@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from scrun.lifecycle import pause
+from scrun.lifecycle.processes import is_stopped
 
 # A process whose child is kept between vfork(2) and execve(2), by the opening of a pipe that nobody writes to.
 _SPAWNS = """
@@ -17,7 +18,7 @@ import os, sys
 os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 5, sys.argv[1], os.O_RDONLY, 0)])
 os.wait()
 """
-_NODE = "here=0 inits=; find_here() { :; }; each() { false; }; find_members() { members='%s'; }\n"
+_NODE = "here=0 inits={}; find_here() {{ :; }}; each() {{ false; }}; find_members() {{ members='{}'; }}\n"
 
 
 def _child(pid: int) -> int:
@@ -29,8 +30,22 @@ def _child(pid: int) -> int:
 
 
 def _on_node(members: list[int], script: str) -> int:
-    text = _NODE % " ".join(map(str, members)) + script.replace("@PROGRAM@", "false")
+    text = _NODE.format(members[0], " ".join(map(str, members))) + script.replace("@PROGRAM@", "false")
     return subprocess.run(["sh", "-c", text], check=False).returncode
+
+
+def test_a_pid_that_is_another_process_by_now_gets_no_signal() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as first, subprocess.Popen(["sleep", "1000"]) as stranger:
+        try:
+            for process in (first, stranger):
+                process.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+            assert _on_node([first.pid, stranger.pid], pause.CONTINUE) == 0
+            os.waitid(os.P_PID, first.pid, os.WCONTINUED)
+            assert is_stopped(stranger.pid)
+        finally:
+            first.kill()
+            stranger.kill()
 
 
 def test_one_that_waits_for_a_child_of_vfork_counts_as_stopped_and_goes_on(tmp_path: Path) -> None:

@@ -37,7 +37,12 @@ def plan(container: Container, bundle: Path, script: Callable[..., str], tmp_pat
     """Plan a container with these members of the config's process, options, and SCRUN_ variables."""
     program = os.path.dirname(script("exit 1"))
 
-    def make(process: dict[str, Any] | None = None, options: dict[str, Any] | None = None, **scrun: str) -> Any:
+    def make(
+        process: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        slurm: dict[str, str] | None = None,
+        **scrun: str,
+    ) -> Any:
         config = {
             "ociVersion": "1.2.0",
             "root": {"path": "rootfs"},
@@ -46,7 +51,7 @@ def plan(container: Container, bundle: Path, script: Callable[..., str], tmp_pat
         }
         (bundle / "config.json").write_text(json.dumps(config))
         environment = {"PATH": program, "SLURM_CONF": str(tmp_path / "slurm.conf"), "SLURM_STEP_ID": "1"}
-        environment |= {f"SCRUN_{name}": value for name, value in scrun.items()}
+        environment |= {f"SCRUN_{name}": value for name, value in scrun.items()} | (slurm or {})
         given = create.Options(str(bundle), **(options or {}))
         return lifecycle_plan.make(container, given, environment, create.Output(Log()))  # type: ignore[arg-type]
 
@@ -103,3 +108,24 @@ def test_the_program_is_found_in_the_container_and_no_jobs_variables_go_to_srun(
     assert "SLURM_STEP_ID" not in found["environment"]
     assert found["record"]["environment"].keys() == {"PATH", "SLURM_CONF"}
     assert found["record"]["srun"] == [str(tmp_path / "srun")]
+
+
+IN_A_JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1"}
+
+
+@pytest.mark.parametrize(
+    ("slurm", "scrun", "prolog", "some"),
+    [
+        ({}, {}, "", False),
+        ({}, {"TASK_PROLOG": "/p"}, "/p", True),
+        ({}, {"TASK_EPILOG": "/e"}, "", True),
+        ({"SLURM_TASK_PROLOG": "/p"}, {}, "", False),  # srun doesn't hear of it
+        ({**IN_A_JOB, "SLURM_TASK_PROLOG": "/p"}, {}, "/p", True),
+        ({**IN_A_JOB, "SLURM_TASK_PROLOG": "/p"}, {"TASK_PROLOG": "/q"}, "/q", True),
+    ],
+)
+def test_a_callers_programs_around_tasks_are_known(
+    slurm: dict[str, str], scrun: dict[str, str], prolog: str, some: bool, plan: Plan
+) -> None:
+    staging = plan(slurm=slurm, **scrun)["staging"]
+    assert (staging["task_prolog"], staging["task_programs"]) == (prolog, some)

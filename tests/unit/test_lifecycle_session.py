@@ -16,7 +16,9 @@ from scrun.lifecycle.container import Container
 from scrun.lifecycle.loop import Loop
 
 Message = dict[str, Any]
-STARTED = 'echo "launching StepId=42.4 on host node1, 1 tasks: 0" >&2; echo "Node node1, 1 tasks started" >&2'
+STARTED = (
+    'echo "srun: launching StepId=42.4 on host node1, 1 tasks: 0" >&2; echo "srun: Node node1, 1 tasks started" >&2'
+)
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
         "spool_dir": "",
         "config_file": "",
         "mounted": {},
+        "mpi": False,
     }
     options = {"node_dir": str(step.node_dir), "cache_dir": str(step.node_dir)}
     stage_in._stage_in(Hooks(host, options), host, record, plan, described.config, [])  # type: ignore[arg-type]

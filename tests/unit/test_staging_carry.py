@@ -151,20 +151,22 @@ def test_node_directory_that_others_can_change_is_refused(tmp_path: Path, bundle
         with pytest.raises(StagingError) as caught:
             stage_in(container, step, adapt=as_it_is, log=Notes())
         until = time.monotonic() + 60
-        while os.listdir(step.own_dir("node1") / f"scrun-{os.getuid()}"):  # a fake step's tasks outlive it for a while
+        while [*step.own_dir("node1").glob(f"scrun-{os.getuid()}/*")]:  # a fake step's tasks outlive it for a while
             assert time.monotonic() < until
             time.sleep(0.01)
         return str(caught.value)
 
     step.own_dir("node2").chmod(0o777)
     assert reason() == f"node2: {step.node_dir}: others can write to it and it is not sticky: choose another directory"
-    step.own_dir("node2").chmod(0o1777)
+    step.own_dir("node2").chmod(0o3777)
     if is_root:
         os.chown(step.own_dir("node2"), 2001, 0)
         assert "node2: " in reason()
         assert "is user 2001's, who could change what is in it" in reason()
         os.chown(step.own_dir("node2"), 0, 0)
-    stage_in(container, step, adapt=as_it_is, log=Notes())
+        step.own_dir("node2").chmod(0o3777)
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes())
+    assert staged.node_home == "", "scrun-UID is fine, with its setgid bit"
 
 
 @pytest.mark.parametrize("taken_by", ["link", "directory", "file", "dangling link"])

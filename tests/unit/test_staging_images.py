@@ -439,6 +439,7 @@ def test_however_many_strangers_come_a_node_is_heard() -> None:
     assert feed.wait_for(["node1"])
     assert line_of(first) == "", "the longest there has made room"
     assert len(feed._strangers) <= _MOST_STRANGERS
+    assert feed.visits == _MOST_STRANGERS + 12, "so that it is no firewall's fault where a node is kept out"
     feed.close()
     for connection in (first, node, *strangers):
         connection.close()

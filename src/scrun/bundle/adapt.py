@@ -31,6 +31,7 @@ def adapt(
     keep_user: bool = True,
     gpus: Sequence[int] = (),
     nodes_network: bool | None = None,
+    shared_memory: bool = False,
     engine: Config | None = None,
 ) -> Config:
     """A copy of a checked config for a job of user ``uid`` and group ``gid`` (0 and 0 when the job is root's).
@@ -39,6 +40,8 @@ def adapt(
     unprivileged job always runs as its root: runc can't make a user namespace without a user 0 (crun can).
     ``nodes_network`` says whether a container that asks for a network namespace uses its node's network, or none; by
     default a new namespace stays new, and one that it was to join becomes the node's.
+
+    With ``shared_memory`` the container has its node's /dev/shm, as the tasks of an MPI program need one.
 
     ``gpus`` are the numbers of those that the job was given, where the config names some. ``engine`` is the config as
     the engine wrote it, where ``config`` was adapted once already.
@@ -50,6 +53,9 @@ def adapt(
         note(line)
     if nodes_network is not None:
         for line in adapt_namespaces.choose_network(adapted, nodes_network=nodes_network):
+            note(line)
+    if shared_memory:
+        for line in adapt_mounts.share_memory(adapted):
             note(line)
     for rule in _EVERY_JOB:
         for line in rule(adapted):

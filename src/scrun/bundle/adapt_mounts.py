@@ -128,6 +128,14 @@ def _shared_memory(config: Config) -> Iterator[str]:
             yield f"{_SHM} becomes a tmpfs of the container's own: the engine's is on its machine"
 
 
+def share_memory(config: Config) -> Iterator[str]:
+    """The node's /dev/shm in place of the container's own."""
+    for mount in config.get("mounts", []):
+        if mount["destination"] == _SHM and mount.get("source") != _SHM:
+            mount |= {"type": "bind", "source": _SHM, "options": ["rbind", "nosuid", "nodev", "noexec"]}
+            yield f"{_SHM} becomes a bind of the node's, for the tasks of an MPI program"
+
+
 def _chosen_size(source: str) -> int:
     """The bytes of the tmpfs that podman has made, if it isn't the size that it makes by default: --shm-size."""
     try:

@@ -25,14 +25,14 @@ MAX_SIZE = 10 * 1024 * 1024
 _PLATFORMS = ("windows", "solaris", "zos", "freebsd", "vm")
 
 
-def load(bundle: str, name: str = "config.json") -> dict[str, Any]:
+def load(bundle: str, name: str = "config.json", *, once: bool = False) -> dict[str, Any]:
     """The object in BUNDLE/config.json, or the file of that name, without its null members.
 
     Go writes null for an absent pointer, slice or map, and reads it so; taking those members away once spares every
-    reader the distinction. The content is not checked: see :func:`check`.
+    reader the distinction. The content is not checked: see :func:`check`. What is read ``once`` may be a pipe.
     """
     path = os.path.join(bundle, name)
-    return load_text(_read(bundle, path), path)
+    return load_text(_read(bundle, path, once=once), path)
 
 
 def load_text(text: str, path: str) -> dict[str, Any]:
@@ -92,10 +92,10 @@ def rootfs_path(config: dict[str, Any], bundle: str) -> str:
     return path
 
 
-def _read(bundle: str, path: str) -> str:
+def _read(bundle: str, path: str, *, once: bool) -> str:
     try:
         # O_NONBLOCK: opening a FIFO must not hang; fstat then refuses it.
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if once else os.O_NONBLOCK))
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(bundle):
             raise BundleError(f"bundle {bundle} is no directory: name one with --bundle") from None
@@ -105,8 +105,10 @@ def _read(bundle: str, path: str) -> str:
     except OSError as error:
         raise BundleError(f"{path} can't be read: {_reason(error)}") from None
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise BundleError(f"{path} is not a regular file")
+        mode = os.fstat(fd).st_mode
+        if not (stat.S_ISREG(mode) or (once and stat.S_ISFIFO(mode))):
+            why = ": it is read more than once" if stat.S_ISFIFO(mode) else ""
+            raise BundleError(f"{path} is not a regular file{why}")
         with open(fd, "rb", closefd=False) as file:
             data = file.read(MAX_SIZE + 1)
     except OSError as error:

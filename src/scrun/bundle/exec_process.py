@@ -19,14 +19,14 @@ _CAPABILITY_SETS = ("bounding", "effective", "permitted")
 
 
 def from_file(path: str) -> Process:
-    """What --process names; an engine's.
+    """What --process names: an engine's file, or a person's, which may be a pipe (a shell's ``<(…)``).
 
     Raises:
         BundleError: it can't be read, or is no process object.
     """
     if not os.path.exists(path):
         raise BundleError(f"the process object {path} is not there: name a file with --process")
-    process = config.load(os.path.dirname(os.path.abspath(path)), os.path.basename(path))
+    process = config.load(os.path.dirname(os.path.abspath(path)), os.path.basename(path), once=True)
     config.check_process(process, os.path.basename(path))
     return process
 

@@ -13,10 +13,11 @@ import os
 
 from scrun import log
 from scrun.errors import ScrunError, SlurmError, SlurmUnreachable, UsageError, WrongStatus
-from scrun.lifecycle import control, directory, kill, launch, leaving, processes, status, wire
+from scrun.lifecycle import control, directory, kill, launch, leaving, processes, status, vigil, wire
 from scrun.lifecycle.console import Nudge, open_terminal
 from scrun.lifecycle.creator import Creator
 from scrun.lifecycle.ending import Ending
+from scrun.lifecycle.notices import Notices
 from scrun.lifecycle.pid_file import write_pid_file
 from scrun.lifecycle.preparation import Preparation
 from scrun.lifecycle.standin_link import StandinLink
@@ -61,13 +62,13 @@ class Anchor:
         self._unsaved = False  # said already
         self.stdio = Stdio(container)
         self.log, self.say = self.stdio.log, self.stdio.say
-        self._pid_file = -1
-        self._patience = 0
+        self._notices = Notices(container, self.say)
+        self._pid_file, self._patience = -1, 0
         self._creator = Creator(loop, creator, create=self._create, abort=self._abort)
         self._standin = StandinLink(
             *(loop, standin),
             ready=self._standin_ready,
-            failed=self._give_up,
+            failed=self.give_up,
             kill=lambda number: self.kill(number, lambda _answer: None),
             gone=self._standin_gone,
         )
@@ -82,7 +83,7 @@ class Anchor:
     def _abort(self, why: ScrunError) -> None:
         """Who creates the container has gone or wants it no more; after create that matters only to one who stays."""
         if self.status == status.CREATING:
-            self._give_up(why)
+            self.give_up(why)
         elif self._creator.is_attached:
             self.end(status.KILLED)
 
@@ -102,21 +103,18 @@ class Anchor:
 
     def _tell(self, message: Message) -> None:
         """What the workers have to say: to the log, and to create's caller while there is one."""
-        if "log" in message:
-            self.log(message["log"], message["message"])
-        elif "progress" in message:
-            self.log("debug", message["progress"])
+        self._notices.hear(message)
+        self.stdio.note(message)
         self._creator.tell(message)
 
     def _ready(self) -> None:
         """The job has its nodes, and the files are staged."""
         self._stager = self._preparation.stager if self._preparation else None
-        self._preparation = None
-        self._prepared = True
+        self._preparation, self._prepared = None, True
         try:
             launch.check_terminal(self.plan, self.record)
         except UsageError as error:
-            self._give_up(error)
+            self.give_up(error)
             return
         if self.status == status.CREATING:
             self._created()
@@ -138,12 +136,13 @@ class Anchor:
             if self.plan["pid_file"]:
                 self._pid_file = write_pid_file(self.plan["pid_file"], self.record["pid"])
         except ScrunError as error:
-            self._give_up(error)
+            self.give_up(error)
             return
         self.record["status"] = status.CREATED
         if not self.save():
             return
         self.status = status.CREATED
+        vigil.keep(self)
         self._creator.created()
         self._show_podman()
 
@@ -164,7 +163,7 @@ class Anchor:
         if self._is_podmans():
             self._standin.show_podman(rootfs=self._prepared and launch.is_rootfs_here(self.record))
 
-    def _give_up(self, error: ScrunError) -> None:
+    def give_up(self, error: ScrunError) -> None:
         """The container can't be run, for that reason."""
         if self._preparation:
             self._preparation.cancel(error)
@@ -198,6 +197,7 @@ class Anchor:
             self.loop.after(START_LIMIT, lambda: self._answer_start(None))
             self._launch()
         else:
+            self._notices.started()
             answer({"started": True})
 
     def _launch(self) -> None:
@@ -281,7 +281,7 @@ class Anchor:
         if self.step:
             kill.force(self, self.step)
         else:
-            self._give_up(ScrunError("the container was killed"))
+            self.give_up(ScrunError("the container was killed"))
 
     def hurry(self, seconds: float) -> None:
         """Have the stand-in end that long after the process, with or without files: engines' patience ends soon."""
@@ -392,7 +392,7 @@ class Anchor:
         except OSError as error:
             why = f"can't write {self.container.path}: {error.strerror}"
             if self.status == status.CREATING and not self._ending:
-                self._give_up(ScrunError(why))
+                self.give_up(ScrunError(why))
             elif not self._unsaved:
                 self._unsaved = True
                 self.say(why)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from scrun.lifecycle.loop import Loop
 
 
+PATIENCE = 10  # seconds that the connection to a console socket may take
+
+
 def open_terminal(console_socket: str, size: Sequence[int] | None) -> int:
     """Make a pseudo terminal, send its master, and return its slave.
 
@@ -62,7 +65,8 @@ def set_console_size(bundle: str, terminal: int) -> None:
         if not rows or not columns:
             return
         config["process"]["consoleSize"] = {"height": rows, "width": columns}
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(f"{path}.new", flags, 0o644), "w", encoding="utf-8") as file:
             file.write(fastjson.dumps(config))
         os.rename(f"{path}.new", path)
     except (OSError, ValueError, KeyError):
@@ -115,7 +119,11 @@ def connect(path: str) -> _socket.socket:
     """Connect to a unix socket by a path of any length: unix(7) allows 107 bytes, a descriptor's name is short."""
     directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_CLOEXEC)
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    # A listener who accepts nobody must not keep the anchor waiting: socket(7), SO_SNDTIMEO, a struct timeval.
+    long = 8 if sys.maxsize > 1 << 32 else 4
+    patience = PATIENCE.to_bytes(long, sys.byteorder) + bytes(long)
     try:
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, patience)
         connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
     except OSError:
         connection.close()

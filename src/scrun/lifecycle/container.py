@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 
 from scrun import fastjson, identity
 from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 STATE, JOB, SOCKET, LOG, SPOOL = "state.json", "job", "anchor.sock", "anchor.log", "spool"
 BACK, DELETED = "back", "deleted"
+_ROOT = (0, 65534)  # the machine's root, and as whom a user namespace that has it not shows it
 
 
 class Container:
@@ -55,10 +57,7 @@ class Container:
         if not identity.is_valid_id(container_id):
             raise InvalidId(container_id)
         path = os.path.join(root, container_id)
-        try:
-            os.makedirs(root, 0o700, exist_ok=True)
-        except OSError as error:
-            raise ScrunError(f"can't make {root}: {error.strerror}: name a directory of yours with --root") from error
+        _make_root(root)
         while True:
             try:
                 os.mkdir(path, 0o700)
@@ -86,8 +85,12 @@ class Container:
             os.close(claimed.descriptor)  # another create took it for half made in this instant
 
     @classmethod
-    def open(cls, root: str, container_id: str, *, load: bool = True, deleted: bool = False) -> Self:
+    def open(
+        cls, root: str, container_id: str, *, load: bool = True, deleted: bool = False, anybodys: bool = False
+    ) -> Self:
         """An existing container, with its record unless that isn't wanted yet; a deleted one only where ``deleted``.
+
+        Another user's is only looked at (``anybodys``): its record names programs that we would run.
 
         Raises:
             InvalidId, ContainerNotFound: as they say.
@@ -102,6 +105,10 @@ class Container:
             if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
                 raise ContainerNotFound(container_id) from None
             raise ScrunError(f"can't open container {container_id!r} in {root}: {error.strerror}") from error
+        owner = os.fstat(found.descriptor).st_uid
+        if owner != os.geteuid() and not anybodys:
+            os.close(found.descriptor)
+            raise ScrunError(f"container {container_id!r} in {root} is user {owner}'s: do this as that user")
         if load:
             found.load()
             if not deleted and found.is_marked(DELETED):
@@ -193,6 +200,32 @@ class Container:
                 os.rmdir(self.path)
         except FileNotFoundError:
             pass
+
+
+def _make_root(root: str) -> None:
+    """Make the directory of a user's containers, and those above it, unless they are there.
+
+    Raises:
+        ScrunError: it can't be made, or others can put something else in a container's place.
+    """
+    try:
+        if not os.path.isdir(root):
+            _make_directory(root, 0o700)
+        facts = os.stat(root)
+    except OSError as error:
+        raise ScrunError(f"can't make {root}: {error.strerror}: name a directory of yours with --root") from error
+    if facts.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH or facts.st_uid not in (os.geteuid(), *_ROOT):
+        raise ScrunError(f"{root}: others can change what is in it: name a directory of yours with --root")
+
+
+def _make_directory(path: str, mode: int) -> None:
+    try:
+        os.mkdir(path, mode)
+    except FileNotFoundError:
+        _make_directory(os.path.dirname(path), 0o755)
+        os.mkdir(path, mode)
+    except FileExistsError:
+        pass  # another create's
 
 
 def _open_directory(path: str) -> int:

@@ -12,7 +12,7 @@ import signal
 import time
 
 from scrun.errors import ScrunError, SlurmUnreachable
-from scrun.lifecycle import log_crash, processes, recovery
+from scrun.lifecycle import installed, log_crash, processes, recovery
 from scrun.lifecycle.container import DELETED
 from scrun.lifecycle.worker import close_all_but
 
@@ -35,12 +35,13 @@ def pay(container: Container) -> bool:
     return _try(container, log=True) == _PAID
 
 
-def leave(container: Container, *, unwanted: bool = False, at_once: bool = False) -> None:
+def leave(container: Container, *, unwanted: bool = False, at_once: bool = False) -> int:
     """Leave such a process behind, unless there is one; with ``unwanted`` it removes the container at the end.
 
-    ``at_once``: it doesn't wait before the first try, and the container is not locked any more then.
+    ``at_once``: it doesn't wait before the first try, and the container is not locked any more then. The result is the
+    pid of a new one, or 0.
     """
-    record = container.record
+    record, pid = container.record, 0
     if unwanted:
         record["unwanted"] = True
     if not processes.is_alive(*record.get("debtor", (0, 0))):
@@ -54,6 +55,7 @@ def leave(container: Container, *, unwanted: bool = False, at_once: bool = False
         pass  # a full disk; another delete would leave a second one, which does no harm
     if at_once:
         fcntl.flock(container.descriptor, fcntl.LOCK_UN)
+    return pid
 
 
 def stay(container: Container, pause: float = FIRST_PAUSE) -> None:
@@ -82,6 +84,7 @@ def _be_one(container: Container, pause: float) -> None:
         quiet = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(quiet, descriptor)
+        installed.hold()
         close_all_but(0, 1, 2, container.descriptor)
         for number in signal.valid_signals() - _HEEDED:
             signal.signal(number, signal.SIG_IGN)

@@ -10,7 +10,7 @@ import signal
 import time
 
 from scrun.errors import BundleError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import exec_script, network, node, status, wire
+from scrun.lifecycle import exec_script, installed, network, node, status, wire
 from scrun.lifecycle.console import open_terminal
 from scrun.lifecycle.pid_file import write_pid_file
 from scrun.slurm import srun
@@ -235,6 +235,7 @@ def _be_stand_in(container: Container, order: Order, stdio: list[int], caller: i
     status = 1
     try:
         os.setsid()
+        installed.hold()
         here, there = wire.pair()
         if not os.fork():
             os.close(here)
@@ -255,6 +256,7 @@ def _be_session(container: Container, order: Order, stdio: list[int], stand_in: 
     from scrun.lifecycle.worker import close_all_but
 
     try:
+        installed.hold()
         os.chdir("/")  # srun would have the node go to where the engine is
         if order["own_terminal"] or not order["terminal"]:
             os.setsid()  # else the terminal is the caller's, and srun uses it

@@ -1,9 +1,10 @@
 """The shell scripts that run a further process in a container on its node, and reach it there.
 
 The process is known by a token, which is no secret. As long as it runs, and only then, a directory below the user's
-own in /tmp (:mod:`scrun.staging.own_directory`) holds the pid that the node's runtime gave it; when it could not be
-run, the directory says why until somebody has read it. Its name is of the job, the pid and the start time of the shell
-that made it, and the token: one whose shell was killed is removed by the next exec in that job, or by a site's Epilog.
+own in /tmp or /dev/shm (:mod:`scrun.staging.own_directory`) holds the pid that the node's runtime gave it; when it
+could not be run, the directory says why until somebody has read it. Its name is of the job, the pid and the start time
+of the shell that made it, and the token: one whose shell was killed is removed by the next exec in that job, or by a
+site's Epilog.
 
 A pid in a file may be another process's by the time it is read. A signal is sent only as long as that shell runs, and
 to a descendant of it.
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     Record = dict[str, Any]
 
 PROCESS = "SCRUN_EXEC_PROCESS"
-_PARENT = "/tmp"  # noqa: S108  what others may have put there isn't touched: own_directory.py
+# The second is in memory, and taken where there is no room in the first. What others may have put there isn't touched:
+# own_directory.py.
+_PARENTS = "/tmp /dev/shm"  # noqa: S108
 _LEFT_OUT = "SCRUN_EXEC_LEFT_OUT"
 PIECE, MOST_PIECES = 120 << 10, 8  # bytes in a variable, and variables: execve(2) takes 128 KiB each, 2 MB in all
 # The exit statuses of what :func:`watch` makes: the process could not be run; it has ended, or is only coming.
@@ -112,15 +115,25 @@ def run(record: Record, token: str, *, watched: bool) -> str:
         tell = f"{words} >$d/words; mv $d/words $d/failed; {_until('[ ! -d $d ]', _READ_WITHIN, 0.1)}; "
     return (
         "trap : TERM\n"  # of a job that ends: what is below is to be tidied up, and the runtime gets the signal too
-        f'{_enter(record, "make")} || {{ echo "exec: $SLURMD_NODENAME: $why" >&2; exit {CODE}; }}\n'
-        f'for old in exec-{job}-*; do [ ! -d "$old" ] || {{ shell_of "$old"; shell_runs; }} || rm -rf "$old"; done\n'
-        f"look_at $$; d=exec-{job}-$$-$started-{token}; mkdir -m 700 $d || exit {CODE}; d=$own/$d; cd /\n"
+        # The user sees standard error: of this script only what it says by itself.
+        "exec 8>&2 2>/dev/null\n"
+        f"{_look(record)}"
+        f"look_at $$; name=exec-{job}-$$-$started-{token}; d= whys=\n"
+        f"for parent in {_PARENTS}; do\n"
+        '  go_to_own $parent make || { whys="$whys; $why"; continue; }\n'
+        f'  for old in exec-{job}-*; do [ ! -d "$old" ] || {{ shell_of "$old"; shell_runs; }} || rm -rf "$old"; done\n'
+        "  if said=$(mkdir -m 700 $name 2>&1) && echo >$name/room; then : >$name/room; d=$own/$name; break; fi\n"
+        '  rm -rf $name; whys="$whys; $own: ${said:-No space left on device}"\n'
+        "done\n"
+        f'[ "$d" ] || {{ echo "exec: $SLURMD_NODENAME: ${{whys#; }}" >&8; exit {CODE}; }}\n'
+        "cd /\n"
         f"{_find_task(record, program, name)}"
         f"{_TASK_ENV}"
-        "exec 9<<END\n"
+        "TMPDIR=$d\n"  # bash writes to a file there what a pipe can't hold
+        "command exec 9<<END ||\n"
         f"{process}$task_env]}}\n"
         "END\n"
-        "exec 8>&2 2>/dev/null\n"  # where the shell says that the runtime was killed, which concerns nobody
+        f'{{ echo "exec: $SLURMD_NODENAME: $d: No space left on device" >&8; rm -rf $d; exit {CODE}; }}\n'
         f'({program} --log=$d/log exec --pid-file $d/pid --process /dev/fd/9 "{name}" 2>&8 8>&-)\n'
         "status=$?\n"
         f"[ -s $d/pid ] || {{ status={CODE}; {tell}}}\n"
@@ -136,7 +149,7 @@ def watch(record: Record, token: str) -> str:
     whose step is slow to start.
     """
     return (
-        f"{_enter(record)}\n"
+        f"{_look(record)}"
         f"{_until(_found(record, token, '-d $d'), 50, 0.02)}\n"  # the two steps start at the same time
         f"[ -d $d ] || exit {NOT_SEEN}\n"
         "while [ -d $d ] && [ ! -s $d/pid ]; do\n"
@@ -150,7 +163,7 @@ def send(record: Record, token: str, number: int) -> str:
     """The script that sends the process a signal; one that is gone is no error, one that is only coming is waited
     for."""
     return (
-        f"{_enter(record)}\n"
+        f"{_look(record)}"
         f"{_until(_found(record, token, '-s $d/pid'), 50, 0.1)}\n"
         "read -r pid 2>/dev/null <$d/pid\n"
         'shell_of "$d"\n'
@@ -158,9 +171,9 @@ def send(record: Record, token: str, number: int) -> str:
     )
 
 
-def _enter(record: Record, make: str = "") -> str:
-    """Go to the user's own directory."""
-    return f"uid={record['uid']}\n{_LOOK.replace('@JOB@', str(record['job']))}d=/dev/null; go_to_own {_PARENT} {make}"
+def _look(record: Record) -> str:
+    """What the scripts look at directories and processes with."""
+    return f"uid={record['uid']}\n{_LOOK.replace('@JOB@', str(record['job']))}"
 
 
 def _found(record: Record, token: str, test: str) -> str:
@@ -168,8 +181,10 @@ def _found(record: Record, token: str, test: str) -> str:
 
     The user's own directory is made by the step that runs the process; it may be later than this one.
     """
-    found = f"set -- exec-{record['job']}-*-{token}; d=$own/$1; [ {test} ]"
-    return f'{{ [ "$PWD" = "$own" ] || go_to_own {_PARENT}; }} && {{ {found}; }}'
+    return (
+        f"{{ d=/dev/null; for parent in {_PARENTS}; do go_to_own $parent || continue; "
+        f'set -- exec-{record["job"]}-*-{token}; [ ! -d "$1" ] || {{ d=$own/$1; break; }}; done; [ {test} ]; }}'
+    )
 
 
 def _until(condition: str, tries: int, pause: float) -> str:

@@ -27,7 +27,9 @@ def kill(container: Container) -> list[int]:
     found = _find(container)
     for pid, started in found.items():
         try:
-            if os.getpgid(pid) == pid and os.getsid(pid) in found.keys() - {pid}:  # a worker of an anchor that is there
+            if (
+                processes.is_alive(pid, started) and os.getpgid(pid) == pid and os.getsid(pid) in found.keys() - {pid}
+            ):  # a worker of an anchor that is there
                 os.killpg(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue

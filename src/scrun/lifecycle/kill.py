@@ -37,13 +37,23 @@ _GONE = ("not running", "no such process", "does not exist", "No such file")
 _END_IS_HEARD = 50  # tries, as above: srun tells of a process's end later than the node's runtime knows it
 
 
-def run(container: Container, number: int) -> None:
-    """Send the signal.
+def run(container: Container, number: int, *, is_for_all: bool = False) -> None:
+    """Send the signal. Where it is for all processes and there is none any more, it is sent (runc, crun: kill --all).
 
     Raises:
         WrongStatus: the container isn't running, nor created.
         NodeRuntimeError: the node's runtime can't be asked.
     """
+    try:
+        _send(container, number)
+    except WrongStatus:
+        if is_for_all:
+            container.load()
+        if not is_for_all or container.status() != status.STOPPED:
+            raise
+
+
+def _send(container: Container, number: int) -> None:
     if status.can_kill(container.status()) and ask(container, {"do": "kill", "signal": number}) is not None:
         return
     now = container.status()

@@ -52,6 +52,13 @@ def not_started(record: dict[str, Any], error: SlurmError) -> SlurmError:
     return SlurmError(f"{error}: does {nodes} see a bundle at {bundle}, which scrun.lua named (slurm.set_bundle_path)?")
 
 
+def forget_what_nodes_see() -> None:
+    """Have the nodes asked anew: perhaps one doesn't see any more what it was found to see."""
+    from scrun.staging import known
+
+    known.forget(known.memory())
+
+
 def renew_files(loop: Loop, container: Container, plan: Message, *, log: Say, done: Callable[[], None]) -> None:
     """Have the node's copies of small files be as the files are by now; ``done`` is called at once where they are."""
     from scrun.lifecycle import latest
@@ -119,6 +126,7 @@ def step(
             "SLURM_NTASKS": str(record["tasks"]),
             **dict(entry.partition("=")[::2] for entry in record["job_environment"]),
             **plan["step_environment"],
+            **({"SLURM_TASK_PROLOG": prolog} if (prolog := record.get("task_prolog")) else {}),
         },
         stdio=stdio,
         terminal=plan["terminal"],
@@ -138,10 +146,3 @@ def _bundle(record: dict[str, Any], log: Say) -> str:
             log("info", "the container uses its node's network: ports that are published are open there")
             return str(networked)
     return str(record["job_bundle"])
-
-
-def forget_what_nodes_see() -> None:
-    """Have them asked anew: perhaps one doesn't see what it did."""
-    from scrun.staging import known
-
-    known.forget(known.memory())

@@ -57,7 +57,7 @@ def run(root: str, *, briefly: bool = False) -> list[Entry]:
 
 def _entry(root: str, name: str, now: float) -> Entry | None:
     try:
-        container = Container.open(root, name, deleted=True)
+        container = Container.open(root, name, deleted=True, anybodys=True)
     except DamagedRecord as error:
         return _damaged(root, name, str(error))
     except (ContainerNotFound, InvalidId):  # only being made, just removed, or no container's directory

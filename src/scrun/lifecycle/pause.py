@@ -21,17 +21,29 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Message], None]
 
-# A process's state and the signals that are pending for it, into $state. One whose child was stopped between vfork(2)
-# and execve(2) waits for that, in D, with its own SIGSTOP (bit 18) pending: it does nothing more.
+# A process's state and the signals that are pending for it, into $state, and its parent, into $parent. One whose child
+# was stopped between vfork(2) and execve(2) waits for that, in D, with its own SIGSTOP (bit 18) pending: it does
+# nothing more.
 _LOOK = r"""
 look_at() {
-    state=
+    state= parent=
     while read -r key value rest; do
         case $key in
             State:) state=$value ;;
+            PPid:) parent=$value ;;
             ShdPnd:) state=$state$value; break ;;
         esac
     done 2>/dev/null <"/proc/$1/status"
+}
+send() {  # signal $1 to process $2, at which we have looked, unless the pid has gone to a process of somebody else's
+    for init in $inits; do
+        for kind in pid mnt; do
+            [ "/proc/$init/ns/$kind" -ef "/proc/$$/ns/$kind" ] ||
+                [ ! "/proc/$2/ns/$kind" -ef "/proc/$init/ns/$kind" ] || { kill -s "$1" "$2"; return; }
+        done
+        [ "$2" != "$init" ] || { kill -s "$1" "$2"; return; }
+    done
+    case " $members " in *" $parent "*) kill -s "$1" "$2" ;; esac
 }
 """
 
@@ -67,7 +79,7 @@ while [ $quiet -lt 2 ]; do
         look_at "$pid"
         case $state in
             [TtZX]*|D*[4567cdef]????) ;;
-            *) kill -s STOP "$pid" 2>/dev/null; quiet=0 last=$pid ;;
+            *) send STOP "$pid" 2>/dev/null; quiet=0 last=$pid ;;
         esac
     done
     round=$((round + 1))
@@ -94,7 +106,7 @@ find_members
 for pid in $members; do
     look_at "$pid"
     case $state in
-        T*|D*[4567cdef]????) kill -s CONT "$pid" ;;
+        T*|D*[4567cdef]????) send CONT "$pid" ;;
     esac
 done
 exit 0

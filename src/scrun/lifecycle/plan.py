@@ -65,6 +65,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
     for note in request.notes:
         output.say("info", note)
     command = srun.program(settings, environment) + srun.component(request.job.get("existing"), environment)
+    steps = {**request.job.get("environment", {}), **request.step}  # in a shell of salloc's its own variables hold
     uid = os.getuid()
     size = process.get("consoleSize")
     network_wanted = shared.network(config, lambda text: output.say("info", text))
@@ -86,6 +87,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "srun": command,
             "runtime": node_runtime.derive(settings),
             "asked": request.asked,
+            "notices": request.notices,
             **shared.record(config, network_wanted),
         },
         # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
@@ -113,9 +115,12 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "log_format": output.log_format,
             "srun": command,
             "network": network_wanted,
+            "mpi": request.step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
             "host_name": shared.host_name(config),
             "mounted": {path: list(source) for path, source in sources_of_mounts.find(config, bundle).items()},
             "spool_mount": oci_conf.spool_mount(settings),
+            "task_prolog": steps.get("SLURM_TASK_PROLOG", ""),
+            "task_programs": bool(steps.keys() & {"SLURM_TASK_PROLOG", "SLURM_TASK_EPILOG"}),
             **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
         },
     }

@@ -89,6 +89,8 @@ class Preparation:
         elif "job" in message:
             self._record.update(job=message["job"], job_owned="request" in self._plan["job"])
             self._save()
+        elif "notice" in message:
+            self._tell(message)
         elif "waiting" in message:
             self._tell({"waiting": message["waiting"], "job": self._record["job"]})
         elif "nodes" in message:
@@ -129,6 +131,7 @@ class Preparation:
         elif "staged" in message:
             self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])
             self._record.update(networked=message["networked"], hold=message["hold"], stage_out_owed=True)
+            self._record.update(task_prolog=message.get("task_prolog", ""))
             if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
                 # Whoever is left when the anchor is killed brings back what the container changed.
                 self._record["owed"] = {name: self._plan[name] for name in ("script", "lua", "staging")}

@@ -87,10 +87,11 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("job_owned", "ending", "hold", "released", "stage_out_owed", "unwanted"), _is_flag),
     **dict.fromkeys(("annotations", "environment", "asked"), _is_map),
     **dict.fromkeys(("job_environment", "command", "srun"), _is_texts),
-    **dict.fromkeys(("staged", "resources"), _is_object),
+    **dict.fromkeys(("staged", "resources", "owed"), _is_object),
     **dict.fromkeys(("bundle", "rootfs", "owner", "id", "nodes", "job_bundle", "job_rootfs", "networked"), _is_text),
     **dict.fromkeys(
-        ("lost", "config_file", "host", "host_name", "network", "network_namespace", "user", "group"), _is_text
+        ("lost", "task_prolog", "config_file", "host", "host_name", "network", "network_namespace", "user", "group"),
+        _is_text,
     ),
     "gpus": _is_numbers,
 }

@@ -14,7 +14,7 @@ import gc
 import os
 import signal
 
-from scrun.lifecycle import anchor, log_crash, loop, node, standin, wire
+from scrun.lifecycle import anchor, installed, log_crash, loop, node, standin, wire
 from scrun.lifecycle.worker import close_all_but
 
 TYPE_CHECKING = False
@@ -32,6 +32,7 @@ def spawn(container: Container) -> int:
 
     Call it early and with little imported: what is in memory now stays in memory as long as the container runs.
     """
+    installed.hold()
     gc.freeze()  # what is shared with create's memory now is not written to by a collection, and so stays shared
     creator, to_creator = wire.pair()
     if not os.fork():

@@ -140,11 +140,11 @@ def _wait_for_files(container: Container) -> None:
     """Have a process bring them back that outlives this one, if engines kill this one meanwhile; and wait for it."""
     import time
 
-    from scrun.lifecycle import debtor, leaving, processes
+    from scrun.lifecycle import debtor, leaving
 
-    debtor.leave(container, at_once=True)
-    pid, started = container.record["debtor"]
-    while processes.is_alive(pid, started) and (os.getpid() == 1 or leaving.is_owed(container)):
+    # From a pid namespace of its own it sees only its children, and they end with it.
+    pid = debtor.leave(container, at_once=True)
+    while os.waitpid(pid, os.WNOHANG) == (0, 0) and (os.getpid() == 1 or leaving.is_owed(container)):
         time.sleep(_LOOK)
         try:
             container.load()

@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container import Container
 
+_PATIENCE = 5.0  # seconds
+
 
 def run(container: Container) -> None:
     """Start what was created; return when its process runs, or at once while its job is queued.
@@ -20,6 +22,17 @@ def run(container: Container) -> None:
     """
     now = container.phase()
     if not status.can_start(now):
+        if now == status.STOPPED and container.record["status"] != status.STOPPED:
+            _end_what_was_lost(container)
         raise WrongStatus(f"cannot start container {container.id!r}: it is {now}, not created")
     if ask(container, {"do": "start"}) is None:
         raise WrongStatus(f"cannot start container {container.id!r}: its anchor is gone: delete it and create it again")
+
+
+def _end_what_was_lost(container: Container) -> None:
+    """Have the job of a container whose anchor was killed ended: an engine whose start fails kills who is at that."""
+    import os
+
+    from scrun.lifecycle import sweep
+
+    sweep.end_if_lost(os.path.dirname(container.path), container.id, lambda _level, _text: None, patience=_PATIENCE)

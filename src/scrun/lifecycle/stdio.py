@@ -13,6 +13,7 @@ from scrun.lifecycle.worker import close_all_but
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container import Container
+    from scrun.lifecycle.wire import Message
 
 
 _PTMX = os.makedev(5, 2)
@@ -48,6 +49,13 @@ class Stdio:
             log.append(self._container.child("anchor.log"), level, message)
         if system and log.rank(level) <= log.rank(in_syslog):
             log.to_syslog(level, f"container {self._container.id}: {message}", log.DAEMON)
+
+    def note(self, message: Message) -> None:
+        """Write what a worker has to say to the log, if it is for that."""
+        if "log" in message:
+            self.log(message["log"], message["message"])
+        elif "progress" in message:
+            self.log("debug", message["progress"])
 
     def say(self, message: str) -> None:
         """Tell who reads the container's standard error, and don't wait for it: a pager may be in no hurry to read."""

@@ -15,7 +15,7 @@ import time
 
 from scrun import identity
 from scrun.errors import ScrunError, SlurmMissing, SlurmUnreachable
-from scrun.lifecycle import aside, debtor, origin, processes, recovery, status
+from scrun.lifecycle import aside, debtor, installed, origin, processes, recovery, status
 from scrun.lifecycle.container import STATE, Container
 from scrun.lifecycle.worker import close_all_but
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SWEPT, SWEEPING = ".swept", ".sweeping"  # no container's id begins with a dot
 # Seconds that somebody waits for Slurm's answer, and that a process does that nobody waits for.
 _PATIENCE, _LONG_PATIENCE = 5.0, 180.0
+_LOOK = 0.02  # seconds between two looks whether a container is held
 _HELD = -2  # in the place of a descriptor: another process has the lock
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries of a process that nobody waits for
 # Of the states of a job (squeue(1)), those in which it still has, or may yet get, something to be given back.
@@ -83,17 +84,18 @@ def end_lost(root: str, say: Say, *, but: str = "") -> None:
         return
     for name in names:
         if name != but and identity.is_valid_id(name):
-            _end_if_lost(root, name, say)
+            end_if_lost(root, name, say)
 
 
-def _end_if_lost(root: str, name: str, say: Say) -> None:
+def end_if_lost(root: str, name: str, say: Say, *, patience: float = 0.0) -> None:
+    """Leave such a process for one container; who is at it already has ``patience`` seconds to be done with it."""
     try:
         container = Container.open(root, name, load=False)
     except ScrunError:
         return
     try:
         # One without a record is only being made: its lock is not to be touched.
-        if not os.access(STATE, os.F_OK, dir_fd=container.descriptor) or not container.lock(wait=False):
+        if not os.access(STATE, os.F_OK, dir_fd=container.descriptor) or not _is_free(container, patience):
             return
         container.load()
         if _owes(container):
@@ -104,6 +106,15 @@ def _end_if_lost(root: str, name: str, say: Say) -> None:
         pass  # gone meanwhile, or damaged: list and delete say so
     finally:
         os.close(container.descriptor)
+
+
+def _is_free(container: Container, patience: float) -> bool:
+    until = time.monotonic() + patience
+    while not container.lock(wait=False):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_LOOK)
+    return True
 
 
 def _owes(container: Container) -> bool:
@@ -213,6 +224,7 @@ def _stay(root: str, say: Say, keep: Sequence[int]) -> None:
     quiet = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1) if os.isatty(2) else (0, 1, 2):
         os.dup2(quiet, descriptor)
+    installed.hold()
     close_all_but(0, 1, 2, *keep)
     pause = _FIRST_PAUSE
     while is_due(root):

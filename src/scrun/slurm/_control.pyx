@@ -113,6 +113,7 @@ cdef answer(slurm.resource_allocation_response_msg_t *response, slurm.job_desc_m
         "gid": response.gid,
         "partition": _text(response.partition),
         "environment": variables,
+        "notice": _text(response.job_submit_user_msg),
     }
 
 

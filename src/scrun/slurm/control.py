@@ -42,8 +42,9 @@ _UNREACHABLE = (*range(1000, 2000), *range(5000, 7000))  # slurm_errno.h: failur
 
 def look_up(job_id: int) -> dict[str, Any]:
     """A job's allocation: ``job`` its id, ``nodes`` a node list, or empty while it is queued, ``node_count``, ``uid``,
-    ``gid``, ``user``, ``group``, ``partition``, and ``environment``, libslurm's part of what salloc would give for it,
-    each ``NAME=value`` (:mod:`scrun.slurm.job_environment` has the rest).
+    ``gid``, ``user``, ``group``, ``partition``, ``notice``, what a job_submit plugin told the user, and
+    ``environment``, libslurm's part of what salloc would give for it, each ``NAME=value``
+    (:mod:`scrun.slurm.job_environment` has the rest).
 
     Raises:
         JobRefused: there is no such job, or it has ended.

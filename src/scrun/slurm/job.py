@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NAME = "scrun"  # of a job that SCRUN_JOB_NAME doesn't name; the C scrun's, which sites' filters know
 PATIENCE = "CREATE_TIMEOUT"  # seconds that create waits for the job's nodes; 0: for ever
 RESOURCES, SHARE = "RESOURCES", "SHARE_JOB"
+NOTICES = "NOTICES"  # whether the container's standard error is told what becomes of its job
 
 # What srun has no use for in a job that is there already.
 _OF_A_NEW_JOB = (
@@ -66,8 +67,8 @@ class Request:
 
     ``job`` is what the worker that gets the job is told (:mod:`scrun.lifecycle.work.allocate`). ``step`` are variables
     for srun; ``patience`` are the seconds create shall wait, None when nobody says; ``notes`` are remarks for a person.
-    ``asked`` is what the job was asked for with (:mod:`scrun.slurm.shared_job`), and ``shares`` whether it is another
-    container's.
+    ``asked`` is what the job was asked for with (:mod:`scrun.slurm.shared_job`), ``shares`` whether it is another
+    container's, and ``notices`` whether the container's standard error is told what becomes of it.
     """
 
     def __init__(
@@ -79,9 +80,10 @@ class Request:
         *,
         asked: Mapping[str, str],
         shares: bool,
+        notices: bool,
     ) -> None:
         self.job, self.step, self.patience, self.notes = job, step, patience, notes
-        self.asked, self.shares = asked, shares
+        self.asked, self.shares, self.notices = asked, shares, notices
 
 
 def request(
@@ -139,7 +141,8 @@ def request(
     job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in words}
     if "POWER" in given:
         notes.append(f"{given['POWER'].called} has no effect: Slurm manages no power by job any more")
-    return Request(job, step, patience, notes, asked=asked, shares=bool(shared))
+    notices = bool(_parsed(given.get(NOTICES, Given("yes", "")), parsers.flag))
+    return Request(job, step, patience, notes, asked=asked, shares=bool(shared), notices=notices)
 
 
 def _wants_to_share(shared: SharedJob, own: Mapping[str, Given], given: Mapping[str, Given], notes: list[str]) -> bool:

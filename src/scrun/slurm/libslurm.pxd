@@ -22,6 +22,7 @@ cdef extern from "scrun/slurm/_slurm.h" nogil:
         uint32_t node_cnt
         char *node_list
         char *partition
+        char *job_submit_user_msg
         uint32_t uid
         uint32_t gid
 

@@ -14,3 +14,9 @@ def srun_ports(environment: Mapping[str, str]) -> tuple[int, int]:
     settings = conf_text.settings(sources.slurm_conf(environment))
     first, _, last = settings.get("srunportrange", "").partition("-")
     return (int(first), int(last)) if first.isdecimal() and last.isdecimal() else (0, 0)
+
+
+def has_task_programs(environment: Mapping[str, str]) -> bool:
+    """Whether nodes run something of the site's before or after each task (TaskProlog, TaskEpilog)."""
+    settings = conf_text.settings(sources.slurm_conf(environment))
+    return bool(settings.get("taskprolog") or settings.get("taskepilog"))

@@ -201,7 +201,7 @@ BY_NAME = {row.name: row for row in TABLE}
 
 # scrun's own variables, which are not the job's, and who may set them. manual.py has their meaning.
 OWN = {
-    **dict.fromkeys(("CREATE_TIMEOUT", "NODE", "RESOURCES", "SHARE_JOB"), ANYBODY),
+    **dict.fromkeys(("CREATE_TIMEOUT", "NODE", "NOTICES", "RESOURCES", "SHARE_JOB"), ANYBODY),
     **dict.fromkeys(("DEBUG", "FILE_DEBUG", "LUA", "PYSLURM", "STDERR_DEBUG", "SYSLOG_DEBUG"), CALLER),
 }
 # Variables that scrun gives to its hooks. A container that starts another one passes them on; they have no effect.
@@ -223,7 +223,8 @@ def of_annotation(key: str) -> str:
     for row in TABLE:
         if word in (row.option, row.name.lower().replace("_", "-")) or word.replace("-", "") == row.name.lower():
             return row.name
-    return {"memory": "MEM_PER_NODE", "resources": "RESOURCES", "share-job": "SHARE_JOB"}.get(word, "")
+    own = {"memory": "MEM_PER_NODE", "notices": "NOTICES", "resources": "RESOURCES", "share-job": "SHARE_JOB"}
+    return own.get(word, "")
 
 
 def who_may_set(name: str) -> str:

@@ -97,10 +97,10 @@ class _Transfer:
                 return self._take(node, files_back)
             except _Lost as error:
                 if not tries_left:
-                    raise self._failed(str(error), keep=True) from error
+                    raise self._failed(node, str(error), keep=True) from error
                 self._log("info", f"{node}: {error}: the transfer is made once more")
             except _NotHere as error:
-                raise self._failed(str(error), keep=not isinstance(error.__cause__, Interrupted)) from error
+                raise self._failed(node, str(error), keep=not isinstance(error.__cause__, Interrupted)) from error
         return None
 
     def _take(self, node: str, files_back: Callable[[], None] | None) -> None:
@@ -112,6 +112,8 @@ class _Transfer:
         ):
             try:
                 sender = children.step(self._step, self._argv, stdin=read_end, nodes=[node])
+            except OSError as error:
+                raise _NotHere(f"its transfer can't be begun: {error.strerror}: {error.filename}") from error
             finally:
                 os.close(read_end)
             try:
@@ -166,16 +168,26 @@ class _Transfer:
         if sender.process.wait() and remove:
             raise StagingError(f"{node}:{self._path} is not removed: {sender.words() or 'its step was killed'}")
 
-    def _failed(self, reason: str, *, keep: bool) -> StagingError:
-        """The error that says where the changes are: where no Epilog that goes by the job's number finds them."""
-        where = f"{', '.join(self._staged.nodes)}:{self._path}"
+    def _failed(self, node: str, reason: str, *, keep: bool) -> StagingError:
+        """The error that says where the changes are: where no Epilog that goes by the job's number finds them.
+
+        Those of the nodes before that one are here.
+        """
+        at = self._staged
+        done, left = at.nodes[: at.nodes.index(node)], at.nodes[at.nodes.index(node) :]
+        where = f"{', '.join(left)}:{self._path}"
         if keep:
+            place = at.node_parent, at.node_home, at.node_name
             try:
-                at = self._staged
-                kept = nodes.keep(self._step, at.node_parent, at.node_home, at.node_name)
-                where = f"{', '.join(at.nodes)}:{os.path.dirname(self._path)}/{kept}"
+                kept = nodes.keep(self._step, *place, hosts=left)
+                where = f"{', '.join(left)}:{os.path.dirname(self._path)}/{kept}"
             except (StagingError, OSError):
                 where += ", unless the end of the job removes them there (Epilog)"
+            try:
+                if done:
+                    nodes.remove(self._step, *place, hosts=done)
+            except (StagingError, OSError) as error:
+                self._log("info", f"cleaning up: {error}")
         return StagingError(
             f"bringing back container {self._container.id}'s changes: {reason}: they are still in {where}"
         )

@@ -46,6 +46,8 @@ class _Stranger:
 class Feed:
     """Listens from the start; ``sent`` counts the bytes of the stream, ``failed`` says why it broke.
 
+    ``visits`` counts who has connected; of each node two are expected, the first of which only tries.
+
     Who connects has ``patience`` seconds in all to say who it is.
     """
 
@@ -54,6 +56,7 @@ class Feed:
         self.token = os.urandom(16).hex()
         self.sent = 0
         self.failed = ""
+        self.visits = 0
         self._connections: dict[str, socket.socket] = {}
         self._strangers: dict[int, _Stranger] = {}  # by descriptor, the longest there first
         self._changed = threading.Condition()
@@ -133,6 +136,7 @@ class Feed:
                 self._drop(next(iter(self._strangers.values())))
             return  # it has gone
         connection.setblocking(False)
+        self.visits += 1
         stranger = _Stranger(connection, str(address[0]), self._patience)
         self._strangers[connection.fileno()] = stranger
         self._poll.register(connection, select.POLLIN)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import stat
 
+from scrun.staging.model import PROGRAM
+
 SMALL = 1 << 14  # bytes; what is larger is tar's
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -52,7 +54,7 @@ _KINDS = {stat.S_IFREG: _FILE, stat.S_IFLNK: _LINK, stat.S_IFDIR: _DIRECTORY}
 
 def file(name: str, data: bytes) -> bytes:
     """A file of ours: readable for a container's users, in a directory that is our user's alone."""
-    return _member(name.encode(), _FILE, 0o644, (0, 0), 0, data)
+    return _member(name.encode(), _FILE, 0o755 if name == PROGRAM else 0o644, (0, 0), 0, data)
 
 
 def _member(

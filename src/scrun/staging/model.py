@@ -57,6 +57,9 @@ class Beside(NamedTuple):
     tell: Callable[[dict[str, Any], str], dict[str, Any]]
 
 
+PROGRAM = "task-prolog"  # the name of the one file in a bundle that is executable
+
+
 class Container(NamedTuple):
     """A container as its caller described it, on the login host."""
 

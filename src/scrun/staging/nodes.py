@@ -203,26 +203,32 @@ def command_in_bash(script: str, parent: str, home: str, name: str, *arguments: 
 
 
 def remove(
-    step: Step, parent: str, home: str, name: str, *, seconds: float = 60, interruption: Interruption | None = None
+    step: Step,
+    parent: str,
+    home: str,
+    name: str,
+    *,
+    hosts: Sequence[str] = (),
+    seconds: float = 60,
+    interruption: Interruption | None = None,
 ) -> None:
-    """Remove the directory from all nodes; nothing there is fine.
+    """Remove the directory from these nodes, or all; nothing there is fine.
 
     Raises:
         StagingError: a node that couldn't, and why.
     """
     import subprocess
 
+    hosts = hosts or step.nodes
     with Children(interruption) as children:
-        child = children.step(step, command(_REMOVE, parent, home, name), stdin=subprocess.DEVNULL)
+        child = children.step(step, command(_REMOVE, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts)
         if not children.wait(seconds=seconds):
-            raise StagingError(
-                f"{', '.join(step.nodes)}: {parent}: no answer within {seconds:.0f} s, files may be left"
-            )
-        check(child, child.process.wait(), step.nodes)
+            raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s, files may be left")
+        check(child, child.process.wait(), hosts)
 
 
-def keep(step: Step, parent: str, home: str, name: str, *, seconds: float = 20) -> str:
-    """Have all nodes keep the directory under a name that doesn't begin with the job's number; the result is that name.
+def keep(step: Step, parent: str, home: str, name: str, *, hosts: Sequence[str], seconds: float = 20) -> str:
+    """Have nodes keep the directory under a name that doesn't begin with the job's number; the result is that name.
 
     Raises:
         StagingError: a node that couldn't, and why.
@@ -230,10 +236,10 @@ def keep(step: Step, parent: str, home: str, name: str, *, seconds: float = 20) 
     import subprocess
 
     with Children() as children:
-        child = children.step(step, command(_KEEP, parent, home, name), stdin=subprocess.DEVNULL)
+        child = children.step(step, command(_KEEP, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts)
         if not children.wait(seconds=seconds):
-            raise StagingError(f"{', '.join(step.nodes)}: {parent}: no answer within {seconds:.0f} s")
-        check(child, child.process.wait(), step.nodes)
+            raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s")
+        check(child, child.process.wait(), hosts)
     return f"kept-{name}"
 
 

@@ -6,7 +6,7 @@ import os
 
 from scrun.errors import StagingError
 from scrun.staging import trees
-from scrun.staging.model import Copy
+from scrun.staging.model import PROGRAM, Copy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Spool:
             if directory := os.path.dirname(name):
                 os.mkdir(os.path.join(self.path, directory), 0o700)
                 self._give(os.path.join(self.path, directory))
-            self.write(name, data)
+            self.write(name, data, 0o700 if name == PROGRAM else 0o600)
 
     def remove(self) -> None:
         """Undo :meth:`create`."""

@@ -42,6 +42,7 @@ def stage_in(
     spool_mount: str = "",
     beside: Beside | None = None,
     later: Callable[[Summing], None] = lambda _: None,
+    programs: Callable[[], dict[str, bytes]] = dict,
 ) -> Staged:
     """Make the container's files available on all nodes of the job.
 
@@ -50,6 +51,7 @@ def stage_in(
     function makes of the first. ``fit`` changes the content of the small files that it names (destination, content).
     ``spool_mount`` is where in the container the nodes mount something of theirs, with %-letters where that differs.
     ``beside`` is a file that config.json shall know of. ``later`` is given what can be done when the container runs.
+    ``programs`` are asked for when all is adapted; they lie beside config.json.
     SIGTERM and SIGINT are acted on after cleaning up.
 
     Raises:
@@ -60,6 +62,7 @@ def stage_in(
     config.setdefault("mounts", []).extend(copy.deepcopy(chosen.mounts))
     with Interruption() as interruption:
         staging = _StageIn(container, step, chosen, config, log, interruption, variants or {}, fit, spool_mount, beside)
+        staging.programs = programs
         try:
             staged = staging.run()
             interruption.check()
@@ -113,6 +116,7 @@ class _StageIn:
         self._spool_mount = spool_mount
         self._traces: Traces | None = None
         self._beside = beside
+        self.programs: Callable[[], dict[str, bytes]] = dict
         self._copies: list[Copy] = []
         self._texts: list[Text] = []
         self._kept: list[str] = []
@@ -263,10 +267,10 @@ class _StageIn:
             for name, config in {**made, "config.json": self._config}.items()
         }
         if not self._beside:
-            return {name: encode(config) for name, config in configs.items()}
+            return {**self.programs(), **{name: encode(config) for name, config in configs.items()}}
         bundle = self.spool.path if self.spool.exists else self._node_path
         told = {name: encode(self._beside.tell(config, bundle)) for name, config in configs.items()}
-        return {self._beside.name: self._beside.content, **told}
+        return {self._beside.name: self._beside.content, **self.programs(), **told}
 
     def _write(self) -> Staged:
         """Carry what has to be, and write the config last: to the spool, or with the rest."""

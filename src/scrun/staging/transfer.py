@@ -220,7 +220,8 @@ class Transfer:
         said = self._ask(f"reach {self._feed.port} {self._feed.token}")
         if all(answer[0] == "reached" for answer in said.values()):
             return self._feed.wait_for(self._nodes)
-        known.learn_cut_off([node for node, answer in said.items() if answer[1:] == ["silent"]])
+        if self._feed.visits <= 2 * len(self._nodes):  # else strangers may have kept them out
+            known.learn_cut_off([node for node, answer in said.items() if answer[1:] == ["silent"]])
         missing = ", ".join(node for node, answer in said.items() if answer[0] != "reached")
         self._log("debug", f"{missing} can't connect to port {self._feed.port} of this host: srun carries it all")
         return False

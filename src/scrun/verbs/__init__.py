@@ -21,15 +21,15 @@ def root(call: Call) -> str:
     return os.path.abspath(call.globals["root"] or identity.default_root())
 
 
-def container(call: Call) -> Container:
-    """The container that is named.
+def container(call: Call, *, anybodys: bool = False) -> Container:
+    """The container that is named; another user's too, where it is only looked at.
 
     Raises:
         ScrunError: there is none, or it can't be read.
     """
     from scrun.lifecycle.container import Container
 
-    return Container.open(root(call), call.arguments[0])
+    return Container.open(root(call), call.arguments[0], anybodys=anybodys)
 
 
 def each(call: Call, logger: Log, act: Callable[[str], None]) -> None:

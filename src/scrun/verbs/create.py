@@ -6,6 +6,7 @@ import os
 
 from scrun import verbs
 from scrun.lifecycle import create
+from scrun.verbs import handed_on
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ def perform(call: Call, logger: Log) -> None:
 def options(call: Call, logger: Log) -> create.Options:
     """What create's options say; those of run are the same."""
     given = call.options
-    for name in ("pidfd_socket", "preserve_fds", "no_pivot", "no_new_keyring", "no_subreaper"):
-        if given[name]:
-            logger.debug(f"--{name.replace('_', '-')} has no meaning for a container on another host")
+    handed_on.say(given, os.environ, logger)
     return create.Options(
         given["bundle"] or ".",
         given["pid_file"] or "",

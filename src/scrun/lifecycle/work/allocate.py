@@ -50,12 +50,17 @@ def run(channel: int, container: Container) -> None:
     try:
         # A SIGTERM that came while Slurm was asked would be raised before the answer is kept, and its job be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        said = _printed()
         try:
             answer = allocation.request(message["request"])
+        except JobRefused as error:
+            raise _explained(error, _printed()[len(said) :]) from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         _write_down(answer["job"], container)
         _tell(channel, {"job": answer["job"]})
+        if notice := answer.get("notice"):
+            _tell(channel, {"notice": notice})
         if answer["nodes"]:
             _say(channel, answer, message)
         else:
@@ -64,6 +69,26 @@ def run(channel: int, container: Container) -> None:
         if answer:
             control.cancel(answer["job"])
         raise
+
+
+def _printed() -> str:
+    """What libslurm has printed in this worker: it has no other way to pass on the words that go with an error."""
+    try:
+        return os.pread(2, 1 << 16, 0).decode("utf-8", "replace")
+    except OSError:  # not in a worker
+        return ""
+
+
+def _explained(error: JobRefused, printed: str) -> JobRefused:
+    """The error with what the site's job_submit plugin told the user, which often says all there is to be said.
+
+    libslurm prints each line as ``PROGRAM: error: …``.
+    """
+    words = "; ".join(
+        line.partition(": error: ")[2].rstrip(":") for line in printed.splitlines() if ": error: " in line
+    )
+    text = str(error)
+    return JobRefused(f"{text.removesuffix('Unspecified error').removesuffix(': ')}: {words}") if words else error
 
 
 def _write_down(job_id: int, container: Container) -> None:

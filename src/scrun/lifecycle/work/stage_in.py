@@ -15,7 +15,7 @@ from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
 from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
-from scrun.slurm import oci_conf, sources
+from scrun.slurm import oci_conf, slurm_conf, sources
 from scrun.staging.known import Known, memory, require_containers
 
 TYPE_CHECKING = False
@@ -61,6 +61,10 @@ def run(channel: int, container: Container) -> None:
         os.makedirs(container.child(SPOOL), 0o700, exist_ok=True)
     except OSError as error:
         raise ScrunError(f"can't write {container.path}: {error.strerror}") from error
+    # While the job is asked for. Where slurmd leaves config.json alone nobody else gets the container's variables.
+    plan["keeps_apart"] = "env_exclude" not in plan and (
+        plan["task_programs"] or slurm_conf.has_task_programs(os.environ)
+    )
     if message := reader.next():
         record = message["record"]
         host.environment = variables(record, plan, container.path)
@@ -117,9 +121,9 @@ def _likely_version() -> str:
 def _stage_in(
     hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any], later: list[Summing]
 ) -> Message:
-    from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start
+    from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start, withheld
     from scrun.staging import root_mounts
-    from scrun.staging.model import Beside
+    from scrun.staging.model import PROGRAM, Beside
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.sources import Source
     from scrun.staging.stage_in import stage_in
@@ -136,7 +140,13 @@ def _stage_in(
         # Only crun can make a user namespace without a user 0; of a runtime that isn't known that isn't hoped.
         keep_user = record["runtime"]["kind"] == "crun"
         note = lambda text: host.log("debug", text)  # noqa: E731
-        given_to = {"keep_user": keep_user, "gpus": record.get("gpus", ()), "nodes_network": nodes_network}
+        shares_memory = plan["mpi"] and record["tasks"] > len(host.step.nodes)
+        given_to = {
+            "keep_user": keep_user,
+            "gpus": record.get("gpus", ()),
+            "nodes_network": nodes_network,
+            "shared_memory": shares_memory,
+        }
         fit = adapt.adapt(given, uid=uid, gid=gid, note=note, engine=config, **given_to)
         if "env_exclude" in plan:  # slurmd leaves the config alone
             adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
@@ -144,7 +154,14 @@ def _stage_in(
 
     def first(given: dict[str, Any]) -> dict[str, Any]:
         # In doubt without a network; a container that may have the node's after all finds a config for that beside it.
-        return adapted(given, None if kind == network.HOST else kind == network.NODE)
+        fit = adapted(given, None if kind == network.HOST else kind == network.NODE)
+        if plan.get("keeps_apart"):
+            given_apart[:], lost = withheld.take(fit)
+            if lost:
+                host.log("info", f"{', '.join(lost)} left out: they have several lines, which no task prolog can set")
+        return fit
+
+    given_apart: list[str] = []
 
     variants = {NETWORKED: lambda given: adapted(given, nodes_network=True)} if kind == network.LATER else {}
 
@@ -186,6 +203,7 @@ def _stage_in(
                 later=later.append,
                 beside=beside,
                 spool_mount=oci_conf.expand_spool(plan["spool_mount"], os.environ),
+                programs=lambda: ({PROGRAM: withheld.prolog(given_apart, plan["task_prolog"])} if given_apart else {}),
             )
         )
 
@@ -214,6 +232,7 @@ def _stage_in(
         "staged": made[-1].to_dict() if made else {},
         "bundle": bundle,
         "networked": f"{bundle}/{NETWORKED}" if ours and variants else "",
+        "task_prolog": f"{bundle}/{PROGRAM}" if ours and given_apart else "",
         "rootfs": rootfs,
         # Whether the container's end has to wait for stage_out: what the script did by itself isn't known here.
         "hold": not ours or any(waits),

@@ -1,0 +1,63 @@
+"""Options of runc's that ask for something which doesn't reach another host: what is lost is said."""
+
+from __future__ import annotations
+
+import os
+
+from scrun.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from scrun.log import Log
+
+# Of these a caller has nothing that could be missed, or the node's runtime does as it sees fit.
+_HARMLESS = ("no_pivot", "no_new_keyring", "no_subreaper", "cgroup")
+_LOST = {
+    "pidfd_socket": "no pidfd is sent there, since the process is on another host",
+    "process_label": "the node knows no label of this host, and the process has none",
+    "apparmor": "the node knows no profile of this host, and the process has none",
+}
+
+
+def names() -> Sequence[str]:
+    """The options that :func:`say` takes care of."""
+    return (*_HARMLESS, *_LOST, "preserve_fds")
+
+
+def say(options: Mapping[str, Any], environment: Mapping[str, str], log: Log) -> None:
+    """Warn of what was asked for and is not done.
+
+    Raises:
+        UsageError: a number of descriptors that isn't one.
+    """
+    for name in _HARMLESS:
+        if options.get(name):
+            log.debug(f"{_called(name)} has no meaning for a container on another host")
+    for name, why in _LOST.items():
+        if options.get(name):
+            log.warn(f"{_called(name)} has no effect: {why}")
+    if number := _descriptors(options.get("preserve_fds") or "0"):
+        log.warn(
+            f"--preserve-fds {number} has no effect: the container runs on another host, which no descriptor reaches"
+        )
+    # systemd's protocol (sd_listen_fds(3)), as runc takes it: not meant for a child of whoever it was meant for.
+    if _is_for_us(environment):
+        log.warn("LISTEN_FDS has no effect: the container runs on another host, which no socket of this one reaches")
+
+
+def _called(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _descriptors(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"--preserve-fds {text!r} is no number of descriptors")
+    return int(text)
+
+
+def _is_for_us(environment: Mapping[str, str]) -> bool:
+    number, pid = environment.get("LISTEN_FDS", ""), environment.get("LISTEN_PID", "")
+    return number.isdecimal() and int(number) > 0 and pid in ("", str(os.getpid()))

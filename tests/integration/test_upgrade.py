@@ -1,0 +1,122 @@
+"""scrun's own files are replaced, and removed, while containers run: each is ended by the version that began it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .conftest import RUNTIME, MakeBundle, MakeContainer
+from .dockerd import docker_whose_runc_is
+from .engines import Engine
+from .oci import Runtime
+from .users import User
+from .waiting import PATIENCE, wait_until
+
+pytestmark = pytest.mark.slurm_only("imports nothing")
+
+PYTHON = "/opt/scrun/bin/python"
+ENDS = "trap 'echo made >/made; exit 6' TERM; echo up; while :; do sleep 0.1; done"
+# What a container's end needs and its beginning doesn't: in the other version none of that can be imported.
+LATE = ("lifecycle/work/stage_out.py", "lifecycle/work/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
+
+
+class Installation:
+    """One of the test's own, in a prefix of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.source, self.program = home / "source", home / "bin" / "scrun"
+        self.program.parent.mkdir(parents=True)
+        where = f"{PYTHON} -IS -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'"
+        packages = Path(subprocess.run(where, shell=True, capture_output=True, text=True, check=True).stdout.strip())
+        shutil.copytree(packages / "scrun", self.source / "scrun")
+
+    def launcher(self, *words: str) -> str:
+        """Call scrun.launcher for the program; what it says."""
+        command = [PYTHON, "-m", "scrun.launcher", *words, str(self.program)]
+        environment = {"PYTHONPATH": str(self.source)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout
+
+    def upgrade(self) -> None:
+        """Another version is installed, in place of the first."""
+        init = self.source / "scrun/__init__.py"
+        text = init.read_text().replace('__version__ = "', '__version__ = "9.')
+        init.unlink()
+        init.write_text(text)
+        for name in LATE:
+            (self.source / "scrun" / name).unlink()
+            (self.source / "scrun" / name).write_text("raise ImportError('this is another version')\n")
+        self.launcher()
+
+    def versions(self) -> list[str]:
+        """Those that are there."""
+        return sorted(path.name.partition("-")[0] for path in (self.program.parents[1] / "lib/scrun").glob("*"))
+
+
+@pytest.fixture
+def installation() -> Iterator[Installation]:
+    home = Path(f"/opt/scrun-tests-{uuid.uuid4().hex[:8]}")
+    made = Installation(home)
+    made.launcher()
+    yield made
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def docker(installation: Installation, root: User) -> Iterator[Engine]:
+    with docker_whose_runc_is(str(installation.program), root) as engine:
+        yield engine
+
+
+def test_containers_end_rightly_after_an_upgrade(
+    installation: Installation,
+    docker: Engine,
+    container: MakeContainer,
+    private_bundle: MakeBundle,
+    alice: User,
+    directory: Path,
+) -> None:
+    before, one = slurm.jobs(), container(at=private_bundle("sh", "-c", ENDS))
+    one.runtime = Runtime(str(installation.program), alice)
+    one.started().wait_for_output(b"up\n")
+    engines = (Engine("podman", alice, str(installation.program)), docker)
+    names = [engine.detached("sh", "-c", ENDS, ready="up") for engine in engines]
+    jobs = slurm.jobs() - before
+    assert len(jobs) == 3
+    installation.upgrade()
+    old, new = installation.versions()
+    assert new == f"9.{old}"
+    one.call("kill", "TERM").ok()
+    assert one.ended() == 6, one.errors
+    assert (one.bundle / "rootfs/made").read_text() == "made\n"
+    one.call("delete").ok()
+    for engine, name in zip(engines, names, strict=True):
+        engine.call("stop", name).ok()
+        assert engine.exit_code(name) == 6
+        engine.call("cp", f"{name}:/made", str(directory)).ok()
+        assert (directory / "made").read_text() == "made\n"
+        (directory / "made").unlink()
+        engine.remove(name).ok()
+    wait_until(lambda: not slurm.jobs() & jobs, "their jobs have been given back")
+    wait_until(lambda: installation.launcher() == "" and installation.versions() == [new], "what nobody uses goes")
+
+
+def test_a_container_ends_rightly_when_scrun_has_been_removed(
+    installation: Installation, private_bundle: MakeBundle, alice: User, directory: Path
+) -> None:
+    name, bundle = f"test-{uuid.uuid4().hex[:12]}", private_bundle("sh", "-c", ENDS)
+    with open(directory / "out", "wb") as out:
+        run = alice.start(str(installation.program), "run", "--bundle", str(bundle), name, stdout=out)
+    wait_until(lambda: (directory / "out").read_bytes() == b"up\n", "it is up")
+    assert "stays: containers that run need it" in installation.launcher("--remove")
+    shutil.rmtree(installation.source)
+    assert not installation.program.exists()
+    Runtime(RUNTIME, alice).run("kill", name, "TERM").ok()
+    assert run.wait(PATIENCE) == 6
+    assert (bundle / "rootfs/made").read_text() == "made\n"
