@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 from collections.abc import Callable
@@ -140,19 +141,20 @@ def test_without_pyslurm_scrun_describes_the_job(container: MakeContainer, direc
 def install_without(one: Container, directory: Path, module: str) -> Path:
     """Have the container's runtime be a copy of the installation without that module; where its packages are."""
     launcher = Path(one.runtime.path).read_text()
-    match = re.search(r"sys\.path\[1:1\] = \['(.*?)'\]", launcher)
+    match = re.search(r"sys\.path\[1:1\] = (\[.*?\])", launcher)
     assert match
     packages = directory / "packages"
     packages.mkdir()
-    for path in Path(match[1]).iterdir():
+    for path in (path for home in ast.literal_eval(match[1]) for path in Path(home).iterdir()):
         if path.name == "scrun":
-            shutil.copytree(path, packages / "scrun")
-        else:
+            if not (packages / "scrun").exists():
+                shutil.copytree(path, packages / "scrun")
+        elif not (packages / path.name).is_symlink():
             (packages / path.name).symlink_to(path)
     found = [*packages.glob(f"{module}"), *packages.glob(f"{module}.*")]
     assert found
     for path in found:
         path.unlink()
     one.runtime.path = str(directory / "scrun")
-    one.runtime.user.write(directory / "scrun", launcher.replace(match[1], str(packages)), 0o755)
+    one.runtime.user.write(directory / "scrun", launcher.replace(match[1], repr([str(packages)])), 0o755)
     return packages

@@ -17,7 +17,6 @@ import time
 from scrun import fastjson, identity
 from scrun.staging.filesystems import LOCAL_TYPES
 from scrun.staging.mountinfo import MountTable
-from scrun.staging.root_mounts import BIND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,20 +84,21 @@ class Known:
         """Remember that these nodes run containers."""
         self._add(dict.fromkeys((f"{node} {_RUNS}" for node in nodes), int(time.time())))
 
-    def mounts_at_root(self, nodes: Sequence[str], kind: str) -> bool | None:
-        """Whether the runtimes of all the nodes were found to mount something of that kind at a container's /.
+    def mounts_at_root(self, nodes: Sequence[str], trial: Trial) -> bool | None:
+        """Whether the runtimes of all the nodes were found to do what the trial wants of them.
 
         False where one was found not to, None where it isn't known.
         """
+        kind = f"{trial.kind} with {trial.runtime}"
         if any(f"{node} {_MOUNTS_NONE} {kind}" in self._seen for node in nodes):
             return False
         return all(f"{node} {_MOUNTS} {kind}" in self._seen for node in nodes) or None
 
-    def learn_mounts_at_root(self, nodes: Sequence[str], kind: str, does: bool) -> None:
-        """Remember it; of several nodes of which one doesn't it isn't known which one."""
+    def learn_mounts_at_root(self, nodes: Sequence[str], trial: Trial, does: bool) -> None:
+        """Remember how the trial went; of several nodes of which one failed it isn't known which one."""
         if does or len(nodes) == 1:
-            what = _MOUNTS if does else _MOUNTS_NONE
-            self._add(dict.fromkeys((f"{node} {what} {kind}" for node in nodes), int(time.time())))
+            what = f"{_MOUNTS if does else _MOUNTS_NONE} {trial.kind} with {trial.runtime}"
+            self._add(dict.fromkeys((f"{node} {what}" for node in nodes), int(time.time())))
 
     def is_cut_off(self, nodes: Sequence[str]) -> bool:
         """Whether some node's connections to this host were dropped on their way, which takes seconds to see."""
@@ -145,14 +145,14 @@ def require_containers(
     Raises:
         StagingError: one of them runs none, or didn't answer.
     """
-    mounts = known.mounts_at_root(step.nodes, BIND) if trial else None
+    mounts = known.mounts_at_root(step.nodes, trial) if trial else None
     if not known.run_containers(step.nodes) or (trial and mounts is None):
         from scrun.staging.probe import probe
 
         _, mounts = probe(step, (), interruption, trial if mounts is None else None)
         known.learn_run_containers(step.nodes)
-        if mounts is not None:
-            known.learn_mounts_at_root(step.nodes, BIND, mounts)
+        if trial and mounts is not None:
+            known.learn_mounts_at_root(step.nodes, trial, mounts)
     return mounts
 
 

@@ -79,7 +79,7 @@ def probe(
     """
     import subprocess
 
-    argv = ["sh", "-c", _SCRIPT, "sh", *(trial or ("", "")), *paths]
+    argv = ["sh", "-c", _SCRIPT, "sh", *(trial[1:] if trial else ("", "")), *paths]
     with Children(interruption) as children:
         child = children.step(step, argv, stdin=subprocess.DEVNULL)
         ours = facts.of(paths)  # while the step is on its way

@@ -22,8 +22,9 @@ BIND, OVERLAY = "bind", "overlay"
 
 
 class Trial(NamedTuple):
-    """The shell words that call the node's runtime, and a config.json with ``@DIR@`` for the bundle's path."""
+    """BIND or OVERLAY, the shell words that call the node's runtime, and a config with ``@DIR@`` for its bundle."""
 
+    kind: str
     runtime: str
     config: str
 
@@ -45,11 +46,11 @@ def trial(kind: str, runtime: str, adapt: Callable[[dict[str, Any]], dict[str, A
         "ociVersion": "1.0.2",
         "process": {"args": ["/nothing"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/"]},
         "root": {"path": "@DIR@/root"},
-        "mounts": [],
+        "mounts": [{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}],
         "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
     }
     fit = adapt(config)
-    return Trial(runtime, fastjson.dumps({**fit, "mounts": [mount, *fit["mounts"]]}))
+    return Trial(kind, runtime, fastjson.dumps({**fit, "mounts": [mount, *fit["mounts"]]}))
 
 
 # `try_runtime DIRECTORY RUNTIME CONFIG`: whether the runtime makes that container in the directory, which is the user's
@@ -58,7 +59,7 @@ TRY = r"""
 try_runtime() {
     case $1 in *[\&,:\\\"]*) return 1 ;; esac
     (
-        mkdir -m 700 -- "$1" && cd -P -- "$1" && mkdir tree upper work root && : >tree/nothing &&
+        mkdir -m 700 -- "$1" && cd -P -- "$1" && mkdir tree tree/dev upper work root && : >tree/nothing &&
             chmod 755 tree/nothing && printf %s "$3" | sed "s,@DIR@,$1,g" >config.json || exit
         tried=scrun-try.$SLURM_JOB_ID.$$
         eval "$2 create --bundle . $tried" </dev/null

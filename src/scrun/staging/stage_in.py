@@ -13,7 +13,6 @@ from scrun.staging.known import Known, forget, require_containers
 from scrun.staging.model import Copy, Part, Staged, Text
 from scrun.staging.mountinfo import MountTable, Visibility
 from scrun.staging.options import Options
-from scrun.staging.root_mounts import BIND
 from scrun.staging.spool import Spool, encode
 
 TYPE_CHECKING = False
@@ -203,10 +202,11 @@ class _StageIn:
         if ask:
             from scrun.staging.probe import probe
 
-            trial = self._container.fence if known.mounts_at_root(hosts, BIND) is None else None
+            fence = self._container.fence
+            trial = fence if fence and known.mounts_at_root(hosts, fence) is None else None
             answers, self._binds_at_root = probe(self._step, list(ask.values()), self._interruption, trial)
-            if self._binds_at_root is not None:
-                known.learn_mounts_at_root(hosts, BIND, self._binds_at_root)
+            if fence and self._binds_at_root is not None:
+                known.learn_mounts_at_root(hosts, fence, self._binds_at_root)
             found = [path for path, answer in zip(ask, answers, strict=True) if answer]
             known.learn(found, ask.keys() - found, hosts)
             known.learn_run_containers(hosts)

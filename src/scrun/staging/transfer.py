@@ -15,7 +15,6 @@ from scrun.staging.images import Delta, holes, scan, settled
 from scrun.staging.kept import Images
 from scrun.staging.known import Known
 from scrun.staging.place import PLACE
-from scrun.staging.root_mounts import OVERLAY
 from scrun.staging.summing import Summing
 
 TYPE_CHECKING = False
@@ -112,7 +111,7 @@ class Transfer:
             self._options.cache_dir,
             str(size // 1024 if size >= 0 else size),
             self._may_overlay(),
-            *(container.overlay or ("", "")),
+            *(container.overlay[1:] if container.overlay else ("", "")),
             nodes.xattrs(container),
         )
         argv = nodes.command_in_bash(PLACE, self._parent, "", nodes.node_name(container), *arguments, *tracked)
@@ -126,7 +125,7 @@ class Transfer:
         """yes, no, or try: whether the nodes' runtimes mount one as a root filesystem."""
         if not (self._container.overlay and self._options.overlay):
             return "no"
-        mounts = self._known().mounts_at_root(self._nodes, OVERLAY)
+        mounts = self._known().mounts_at_root(self._nodes, self._container.overlay)
         return "try" if mounts is None else "yes" if mounts else "no"
 
     def _known(self) -> Known:
@@ -154,8 +153,8 @@ class Transfer:
         elif not self._fill(root, tree, lacking):
             return "plain", Delta()
         for node, answer in said.items():
-            if tried := answer[2:]:
-                self._known().learn_mounts_at_root([node], OVERLAY, tried == ["yes"])
+            if self._container.overlay and answer[2:] in (["yes"], ["no"]):
+                self._known().learn_mounts_at_root([node], self._container.overlay, answer[2] == "yes")
         return ("overlay" if all(answer[1] == "overlay" for answer in said.values()) else "copy"), delta
 
     def _fill(self, root: Part, tree: Tree, lacking: list[str]) -> bool:
