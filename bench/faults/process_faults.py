@@ -118,10 +118,11 @@ def _carry_out(cell: Cell, subject: Subject, victim: str, when: str, before: sce
         if victim != "parent" or subject.who == "by hand":
             _until(lambda: not scene.new_jobs(before) - {held}, 60 if when == "ending" else 15)  # files take their time
             cell.wrong += [f"job {job} runs on until rm" for job in scene.new_jobs(before) - {held}]
+        said = subject.said()  # its log goes with it
         if subject.remove() and not (subject.who == "by hand" and when in ("waiting", "running", "ending")):
             cell.wrong.append(f"rm failed: {subject.calls[-1].said.strip()[-200:]}")
         if when == "ending":
-            _judge_files(cell, subject, job)
+            _judge_files(cell, subject, job, said + subject.said())
             scene.forget_kept(job)
     finally:
         if held:
@@ -234,7 +235,7 @@ def _judge_status(cell: Cell, subject: Subject, victim: str, when: str) -> None:
         cell.wrong.append(f"status {cell.status}, not {cell.right}")
 
 
-def _judge_files(cell: Cell, subject: Subject, job: int) -> None:
+def _judge_files(cell: Cell, subject: Subject, job: int, said: str) -> None:
     """What the container wrote is here, or it is kept where somebody was told."""
     data = subject.directory / "data"
     big, total = data / "big", data / "sum"
@@ -248,8 +249,11 @@ def _judge_files(cell: Cell, subject: Subject, job: int) -> None:
     if _until(is_back, 10):
         cell.files = "back"
         return
+    if cell.name.startswith("scancel/") and "bringing back container" in said:
+        cell.files = "given up, said"  # with the job, as docs/scrun-lua.md says
+        return
     kept = scene.kept_on_nodes(job, SIZE)
-    named = [one for one in kept if any(part in subject.said() for part in one.split("/")[3:4])]
+    named = [one for one in kept if any(part in said for part in one.split("/")[3:4])]
     cell.files = "kept" if named else "kept, not said" if kept else "lost"
     if not named:
         cell.wrong.append(f"files {cell.files}{': ' + kept[0] if kept else ''}")

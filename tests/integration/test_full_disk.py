@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -111,3 +112,25 @@ def test_a_process_of_exec_runs_where_the_nodes_tmp_is_full(container: MakeConta
         done = one.runtime.run("exec", one.id, *words)
         assert (done.status, done.stdout, done.stderr) == (status, said, "")
     assert one.runtime.run("exec", "--detach", one.id, "true").ok().stderr == ""
+
+
+def test_what_ends_while_the_disk_is_full_is_deleted_and_owes_nothing(
+    container: MakeContainer, private_bundle: MakeBundle, small: Small
+) -> None:
+    place = small("size=32k")
+    one = container(at=private_bundle("sh", "-c", "echo ready; read end; echo made >/made; exit 7"))
+    reading, writing = os.pipe()
+    try:
+        one.created(global_options=["--root", str(place / "root")], stdin=reading)
+        at = ("--root", str(place / "root"))
+        one.runtime.run(*at, "start", one.id).ok()
+        one.wait_for_output(b"ready")
+        fill(place / "filling")
+        os.write(writing, b"\n")
+        assert one.ended() == 7
+        assert (one.bundle / "rootfs/made").read_text() == "made\n"
+        one.runtime.run(*at, "delete", one.id).ok()
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert not (place / "root" / one.id).exists()

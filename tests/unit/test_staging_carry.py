@@ -165,6 +165,7 @@ def test_node_directory_that_others_can_change_is_refused(tmp_path: Path, bundle
         assert "is user 2001's, who could change what is in it" in reason()
         os.chown(step.own_dir("node2"), 0, 0)
         step.own_dir("node2").chmod(0o3777)
+    (step.own_dir("node2") / f"scrun-{os.getuid()}").rmdir()
     staged = stage_in(container, step, adapt=as_it_is, log=Notes())
     assert staged.node_home == "", "scrun-UID is fine, with its setgid bit"
 

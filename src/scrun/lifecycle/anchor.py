@@ -15,6 +15,7 @@ from scrun import log
 from scrun.errors import ScrunError, SlurmError, SlurmUnreachable, UsageError, WrongStatus
 from scrun.lifecycle import control, directory, kill, launch, leaving, processes, status, vigil, wire
 from scrun.lifecycle.console import Nudge, open_terminal
+from scrun.lifecycle.container import PAID
 from scrun.lifecycle.creator import Creator
 from scrun.lifecycle.ending import Ending
 from scrun.lifecycle.notices import Notices
@@ -358,8 +359,8 @@ class Anchor:
         is_kept = self._end().is_late and bool(self.record.get("lost"))  # list tells of it, and where it is
         if unwanted and not owes and not is_kept and (is_creating or not error):
             self.container.remove()  # before anybody sees an end of it
-        elif not owes:
-            self.save()
+        elif not owes and not self.save():
+            self.container.mark(PAID)
         if is_creating:
             self._standin.let_exit(1)
             self._creator.tell(wire.failure(self._failure or ScrunError("create failed")))

@@ -9,6 +9,7 @@
         anchor.log       what the anchor and its workers have to say
         spool/           the hooks' spool_dir (scrun(1), scrun.lua)
         back             its files are back, and only the nodes' are still to be removed
+        paid             nothing is owed for it any more, whatever its record says: there was no room to write that
         deleted          it was deleted, and goes when its files are back; only list and delete know it
 
 What the record says is a hint: :func:`Container.status` asks the process that it names.
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 STATE, JOB, SOCKET, LOG, SPOOL = "state.json", "job", "anchor.sock", "anchor.log", "spool"
-BACK, DELETED = "back", "deleted"
+BACK, DELETED, PAID = "back", "deleted", "paid"
 _ROOT = (0, 65534)  # the machine's root, and as whom a user namespace that has it not shows it
 
 

@@ -12,7 +12,7 @@ import os
 
 from scrun.errors import ContainerExists, ContainerNotFound, ScrunError, SlurmUnreachable
 from scrun.lifecycle import wire
-from scrun.lifecycle.container import DELETED, Container
+from scrun.lifecycle.container import DELETED, PAID, Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ class Patience:
 
 def is_owed(container: Container) -> bool:
     """Whether files have still to be brought back, by the record as it is loaded."""
-    return bool(container.record.get("stage_out_owed") and container.record.get("owed"))
+    return bool(container.record.get("stage_out_owed") and container.record.get("owed")) and not container.is_marked(
+        PAID
+    )
 
 
 def leave(container: Container) -> bool:

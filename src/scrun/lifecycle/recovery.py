@@ -8,7 +8,7 @@ import signal
 from scrun import interrupts, log
 from scrun.errors import ContainerNotFound, DamagedRecord, ScrunError
 from scrun.lifecycle import processes, status
-from scrun.lifecycle.container import JOB, LOG
+from scrun.lifecycle.container import JOB, LOG, PAID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def end(container: Container) -> None:
             from scrun.slurm import control
 
             control.cancel(job)
+        return
+    if container.is_marked(PAID):
         return
     record = container.record
     if not record.get("job") and (job := read_job(container)):

@@ -16,7 +16,7 @@ import time
 from scrun import identity
 from scrun.errors import ScrunError, SlurmMissing, SlurmUnreachable
 from scrun.lifecycle import aside, debtor, installed, origin, processes, recovery, status
-from scrun.lifecycle.container import STATE, Container
+from scrun.lifecycle.container import PAID, STATE, Container
 from scrun.lifecycle.worker import close_all_but
 
 TYPE_CHECKING = False
@@ -129,7 +129,7 @@ def _owes(container: Container) -> bool:
         return False
     if not record.get("job") and (job := recovery.read_job(container)):
         record.update(job=job, job_owned=True)
-    if not record.get("job") or record.get("released"):
+    if not record.get("job") or record.get("released") or container.is_marked(PAID):
         return False
     return bool(record.get("job_owned")) or record["status"] != status.STOPPED
 

@@ -110,8 +110,9 @@ class Tree:
             with self._noting(name, (errno.ENOENT, errno.EXDEV)):
                 descriptor = self._walk(_split(name))
                 try:
-                    os.fchmod(descriptor, mode)
-                    os.utime(descriptor, ns=(mtime, mtime))
+                    with entries.as_far_as_it_goes():
+                        os.fchmod(descriptor, mode)
+                        os.utime(descriptor, ns=(mtime, mtime))
                 finally:
                     os.close(descriptor)
 

@@ -161,7 +161,8 @@ class Changes:
                     descriptor, info.size, lambda file: entries.write(content, info, file, is_empty=False)
                 )
                 if os.fstat(descriptor).st_mode & 0o7777 != info.mode & 0o7777:
-                    os.fchmod(descriptor, stat.S_IMODE(info.mode))
+                    with entries.as_far_as_it_goes():
+                        os.fchmod(descriptor, stat.S_IMODE(info.mode))
             finally:
                 os.close(descriptor)
         except PermissionError as error:

@@ -51,7 +51,7 @@ def owner_of(
 def give(name: bytes, parent: int, owner: tuple[int, int] | None) -> None:
     """Change the owner as far as it goes: a user namespace may not have that id."""
     if owner is not None:
-        with _as_far_as_it_goes():
+        with as_far_as_it_goes():
             os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
 
 
@@ -110,11 +110,11 @@ def _make_file(
     try:
         write(content, info, descriptor)
         if owner is not None:
-            with _as_far_as_it_goes():
+            with as_far_as_it_goes():
                 os.fchown(descriptor, *owner)
         for key, value in info.pax_headers.items():
             if key.startswith(_XATTR) and not key.startswith(_OVERLAY):
-                with _as_far_as_it_goes():
+                with as_far_as_it_goes():
                     os.setxattr(descriptor, key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
         os.fchmod(descriptor, stat.S_IMODE(info.mode))  # after the owner, which clears setuid
         os.utime(descriptor, ns=(mtime_ns(info), mtime_ns(info)))
@@ -123,7 +123,8 @@ def _make_file(
 
 
 @contextlib.contextmanager
-def _as_far_as_it_goes() -> Iterator[None]:
+def as_far_as_it_goes() -> Iterator[None]:
+    """Leave out what isn't ours to change: an owner, and of somebody else's file the mode and the time."""
     try:
         yield
     except OSError as error:
