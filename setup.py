@@ -1,47 +1,96 @@
-"""Builds scrun's part of libslurm where pyslurm, Cython and Slurm's headers are; elsewhere scrun installs without it.
+"""Builds scrun's part of libslurm: what needs Slurm's headers, a compiler and Cython.
 
-Without these extensions `scrun create` says in one line what is missing; all else, the unit tests too, works.
-SLURM_INCLUDE_DIR and SLURM_LIB_DIR say where Slurm is, as they do for pyslurm.
+SLURM_INCLUDE_DIR and SLURM_LIB_DIR say where Slurm is; otherwise pkg-config and the usual places are asked.
+SCRUN_WITHOUT_SLURM=1 leaves that part out: unit tests and the documentation do without, `scrun create` doesn't.
 """
 
+import glob
 import importlib.util
 import os
+import shutil
+import subprocess
 import sys
 import sysconfig
 
 from setuptools import Extension, setup
 
+PARTS = ("_allocation", "_control", "_jobs")
+BRIDGE = "_pyslurm"  # built where pyslurm is; scrun fills in a job's description itself where it isn't
+HEADER = "slurm/slurm.h"
+
 
 def extensions() -> list[Extension]:
-    """The extensions, or nothing and a line that says what they lack."""
-    try:
-        from Cython.Build import cythonize
-
-        # Found, not imported: where no slurm.conf is, libslurm ends the process that loads it.
-        pyslurm = importlib.util.find_spec("pyslurm")
-        if pyslurm is None or pyslurm.origin is None:
-            raise ImportError("pyslurm is not installed")
-    except ImportError as missing:
-        print(f"scrun: building without its part of libslurm: {missing}", file=sys.stderr)
+    """The extensions; none where they aren't wanted."""
+    if os.environ.get("SCRUN_WITHOUT_SLURM", "") not in ("", "0", "no"):
         return []
-    packages = os.path.dirname(os.path.dirname(pyslurm.origin))  # its .pxd files name headers from there
-    debians = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}"
-    library = os.environ.get("SLURM_LIB_DIR", debians if os.path.isdir(debians) else "/usr/lib64")
-    private = [
-        path for path in (f"{library}/slurm", f"{library}/slurm-wlm") if os.path.exists(f"{path}/libslurmfull.so")
-    ]
-    made = [
-        Extension(
-            f"scrun.slurm.{name}",
-            [f"src/scrun/slurm/{name}.pyx"],
-            include_dirs=[os.environ.get("SLURM_INCLUDE_DIR", "/usr/include"), packages],
-            libraries=["slurmfull"],
-            library_dirs=[*private, library],
-            runtime_library_dirs=private,
-        )
-        for name in ("_allocation", "_control", "_jobs")
-    ]
+    from Cython.Build import cythonize
+
+    include = _include_dir()
+    libraries = _library_dirs()
+    made = [_extension(name, [include, "src"], libraries) for name in PARTS]
+    if pyslurm := _pyslurm():
+        made.append(_extension(BRIDGE, [include, "src", pyslurm], libraries))
     return cythonize(made, build_dir="build/cython", include_path=["src"])
+
+
+def _extension(name: str, include_dirs: list[str], library_dirs: list[str]) -> Extension:
+    return Extension(
+        f"scrun.slurm.{name}",
+        [f"src/scrun/slurm/{name}.pyx"],
+        include_dirs=include_dirs,
+        define_macros=[("SLURM_BACKWARD_COMPAT", None)],  # see _slurm.h; pyslurm's headers include slurm.h first
+        libraries=["slurmfull"],
+        library_dirs=library_dirs,
+        runtime_library_dirs=library_dirs,
+        depends=["src/scrun/slurm/_slurm.h", "src/scrun/slurm/libslurm.pxd"],
+    )
+
+
+def _include_dir() -> str:
+    places = ["/usr/include", "/usr/local/include", "/opt/slurm/include"]
+    if said := os.environ.get("SLURM_INCLUDE_DIR"):
+        places = [said]
+    elif found := _pkg_config("includedir"):
+        places.insert(0, found)
+    for place in places:
+        if os.path.exists(os.path.join(place, HEADER)):
+            return place
+    sys.exit(
+        f"scrun: {HEADER} is not in {', '.join(places)}: install Slurm's headers (Debian: libslurm-dev, "
+        "EL: slurm-devel), or name their directory in SLURM_INCLUDE_DIR; SCRUN_WITHOUT_SLURM=1 builds without Slurm"
+    )
+
+
+def _library_dirs() -> list[str]:
+    """Where libslurmfull.so is: a private directory of Slurm's."""
+    libraries = [f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}", "/usr/lib64", "/usr/lib", "/usr/local/lib"]
+    libraries += ["/opt/slurm/lib64", "/opt/slurm/lib"]
+    if said := os.environ.get("SLURM_LIB_DIR"):
+        libraries = [said]
+    elif found := _pkg_config("libdir"):
+        libraries.insert(0, found)
+    for library in libraries:
+        found = [path for path in glob.glob(f"{library}/slurm*") if os.path.exists(f"{path}/libslurmfull.so")]
+        if found:
+            return sorted(found)
+    sys.exit(
+        f"scrun: slurm*/libslurmfull.so is not in {', '.join(libraries)}: install Slurm's programs (Debian: "
+        "slurm-client, EL: slurm), or name their library directory in SLURM_LIB_DIR"
+    )
+
+
+def _pkg_config(variable: str) -> str:
+    if not shutil.which("pkg-config"):
+        return ""
+    asked = ["pkg-config", f"--variable={variable}", "slurm"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _pyslurm() -> str:
+    """Where pyslurm's package is, whose .pxd files name headers from there; empty where there is none."""
+    # Found, not imported: where no slurm.conf is, libslurm ends the process that loads it.
+    spec = importlib.util.find_spec("pyslurm")
+    return os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else ""
 
 
 setup(ext_modules=extensions())

@@ -9,6 +9,13 @@ useradd --no-create-home --uid 2001 --user-group --shell /bin/bash bob
 printf '%s\n' alice:200000:65536 bob:300000:65536 | tee /etc/subuid >/etc/subgid
 
 cp -RT /run/devcluster/etc /etc
+# podman 5.4 takes no storage.conf without these two, which are root's; podman 5.8 would take them for users as well.
+case $(podman --version) in
+    *\ 5.[0-5].*)
+        printf '%s\n' 'runroot = "/run/containers/storage"' 'graphroot = "/var/lib/containers/storage"' \
+            >>/etc/containers/storage.conf
+        ;;
+esac
 
 install -d -o slurm -g slurm /var/lib/slurm /var/lib/slurm/slurmctld /var/log/slurm
 install -d /var/spool/slurmd

@@ -2,9 +2,11 @@
 # recipe and kept in the cache, so that a changed configuration costs seconds.
 # shellcheck shell=bash
 
-# The suite is Debian testing by its name of today; bookworm's debootstrap knows it under no name, but knows how.
-SUITE=forky
-SUITE_SCRIPT=sid
+# The suite is Debian testing by its name of today unless SUITE names another. This machine's debootstrap may be older
+# than the suite: sid's script is right for all that are newer than it.
+SUITE=${SUITE:-forky}
+SUITE_SCRIPT=$SUITE
+[[ -e /usr/share/debootstrap/scripts/$SUITE ]] || SUITE_SCRIPT=sid
 
 cmd_build() { build_image && say "the image is ready in $CACHE"; }
 
@@ -48,7 +50,7 @@ build_image() {
     remove_leftovers
     build_settings
     build_packages "$packages"
-    build_layer "$python" "$packages" python.sh "3/5 building pyslurm"
+    build_layer "$python" "$packages" python.sh "3/5 making the Python environment"
     build_layer "$mpi" "$python:$packages" mpi.sh "4/5 unpacking an MPI library"
     build_layer "$site" "$mpi:$python:$packages" site.sh "5/5 configuring the site"
     remove_old_layers

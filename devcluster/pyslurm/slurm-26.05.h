@@ -1,5 +1,5 @@
 /*
- * Lets pyslurm 25.11, and scrun's own _allocation.pyx which uses pyslurm's .pxd files, compile against Slurm 26.05.
+ * Lets pyslurm 25.11 compile against Slurm 26.05.
  * It is force-included (gcc -include) before everything else. Drop it the day PyPI has a pyslurm for this Slurm.
  */
 #ifndef SCRUN_PYSLURM_2511_ON_2605_H

@@ -17,7 +17,7 @@
     ├── HookError                   scrun.lua
     ├── StagingError                the files couldn't be carried to or from the nodes
     └── SlurmError                  Slurm, or what reaches it
-        ├── SlurmMissing            pyslurm, libslurm or srun isn't installed, or doesn't fit
+        ├── SlurmMissing            libslurm or srun isn't installed, or doesn't fit
         ├── SlurmUnreachable        slurmctld doesn't answer: it may later
         ├── JobRefused              slurmctld doesn't take the job
         └── NodeRuntimeError        the node's own OCI runtime can't be reached
@@ -126,7 +126,7 @@ class SlurmError(ScrunError):
 
 
 class SlurmMissing(SlurmError):
-    """pyslurm, libslurm or srun isn't installed, or its version doesn't fit."""
+    """libslurm or srun isn't installed, or its version doesn't fit."""
 
 
 class SlurmUnreachable(SlurmError):

@@ -86,8 +86,10 @@ def test_version_has_the_lines_that_docker_reads(spelling: str, capsys: pytest.C
     assert lines == [f"scrun version {scrun.__version__}", f"commit: {scrun.__version__}", f"spec: {scrun.OCI_VERSION}"]
 
 
-def test_the_command_version_prints_the_same(program: Callable[..., Result]) -> None:
-    assert program("version").stdout == program("--version").stdout
+def test_the_command_version_also_tells_how_slurm_is_asked(program: Callable[..., Result]) -> None:
+    *same, how = program("version").stdout.splitlines(keepends=True)
+    assert "".join(same) == program("--version").stdout
+    assert how == "slurm: not found (no srun), scrun was built without its part of libslurm\n"
 
 
 # podman asks `checkpoint --help`, and takes success for support.

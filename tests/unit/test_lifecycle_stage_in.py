@@ -46,17 +46,17 @@ def _can_overlay(directory: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("kind", "tasks", "nodes", "readonly", "overlay"),
+    ("mounts", "tasks", "nodes", "readonly", "overlay"),
     [
-        ("crun", 1, ["node1"], False, True),
-        ("crun", 1, ["node1"], True, True),
-        ("crun", 2, ["node1", "node2"], False, True),
-        ("crun", 2, ["node1"], False, False),  # both would write into one upper directory
-        ("runc", 1, ["node1"], False, False),
+        (True, 1, ["node1"], False, True),
+        (True, 1, ["node1"], True, True),
+        (True, 2, ["node1", "node2"], False, True),
+        (True, 2, ["node1"], False, False),  # both would write into one upper directory
+        (False, 1, ["node1"], False, False),  # crun 1.21, or runc
     ],
 )
-def test_only_tasks_that_share_no_node_run_over_an_image(
-    kind: str, tasks: int, nodes: list[str], readonly: bool, overlay: bool, tmp_path: Path, bundle: Path
+def test_a_container_runs_over_an_image_where_it_can(
+    mounts: bool, tasks: int, nodes: list[str], readonly: bool, overlay: bool, tmp_path: Path, bundle: Path
 ) -> None:
     (tmp_path / "probe").mkdir()
     if overlay and not _can_overlay(tmp_path / "probe"):
@@ -65,9 +65,17 @@ def test_only_tasks_that_share_no_node_run_over_an_image(
     described = make_container(bundle, step, readonly=readonly)
     host = Host(lambda _level, _text: None)
     host.job = step  # type: ignore[assignment]
+    (tmp_path / "memory").mkdir()
     host.memory = str(tmp_path / "memory" / ".seen")
     record = {"id": "web", "bundle": str(bundle), "rootfs": described.rootfs, "job": 7, "tasks": tasks}
-    record |= {"uid": os.getuid(), "gid": os.getgid(), "job_environment": [], "runtime": {"kind": kind}}
+    record |= {"uid": os.getuid(), "gid": os.getgid(), "job_environment": [], "user": "me"}
+    runtime = tmp_path / "runtime"
+    runtime.write_text(f"""#!/bin/sh
+echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
+[ "$1" != create ] || grep -q '"destination": *"/"' config.json && [ {mounts} = True ]
+""")
+    runtime.chmod(0o755)
+    record["runtime"] = {"kind": "other", "command": str(runtime), "name": "x"}
     plan = {
         "network": network.HOST,
         "host_name": "",
@@ -79,11 +87,23 @@ def test_only_tasks_that_share_no_node_run_over_an_image(
     }
     options = {"node_dir": str(step.node_dir), "cache_dir": str(step.node_dir)}
     stage_in._stage_in(Hooks(host, options), host, record, plan, described.config, [])  # type: ignore[arg-type]
-    for node in nodes:
-        config = json.loads((on_node(step, node) / "config.json").read_text())
-        over = [mount["options"] for mount in config["mounts"] if mount["type"] == "overlay"]
-        assert len(over) == overlay
-        assert not over or ("ro" in over[0]) == readonly
+
+    def runs_over_it() -> set[bool]:
+        found = set()
+        for node in nodes:
+            config = json.loads((on_node(step, node) / "config.json").read_text())
+            over = [mount["options"] for mount in config["mounts"] if mount["type"] == "overlay"]
+            assert not over or ("ro" in over[0]) == readonly
+            found.add(bool(over))
+        return found
+
+    assert runs_over_it() == {overlay}
+    calls = (tmp_path / "calls").read_text().split("\n") if tasks <= len(nodes) else []
+    assert sorted({call.partition(" create")[0] for call in calls if " create" in call}) == (nodes if calls else [])
+    for _ in range(2):  # what was found is remembered
+        stage_in._stage_in(Hooks(host, options), host, record, plan, described.config, [])  # type: ignore[arg-type]
+        assert runs_over_it() == {overlay}
+    assert not calls or (tmp_path / "calls").read_text().split("\n") == calls
 
 
 class Later:

@@ -30,7 +30,7 @@ def run(environment: Mapping[str, str]) -> dict[str, Any]:
 
     docker asks for it when it starts, so whatever is wrong with Slurm is no error here: its version is left out then.
     """
-    annotations = {"org.scrun.version": __version__, "org.scrun.slurm.version": _slurm_version(environment)}
+    annotations = {"org.scrun.version": __version__, "org.scrun.slurm.version": slurm_version(environment)}
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,
@@ -58,7 +58,7 @@ def _seccomp() -> dict[str, list[str]]:
     return {"actions": schema["action"]["enum"], "operators": schema["operator"]["enum"]}
 
 
-def _slurm_version(environment: Mapping[str, str]) -> str:
+def slurm_version(environment: Mapping[str, str]) -> str:
     """What srun says of itself, e.g. ``26.05.5``; empty when there is none that can be asked."""
     try:
         command = srun.program(oci_conf.read(environment), environment)[0]

@@ -1,36 +1,14 @@
 # cython: language_level=3, c_string_type=unicode, c_string_encoding=utf8
 """Looking up, completing and cancelling a job by libslurm's own calls.
 
-Declared by pyslurm's .pxd files, but without its modules: every container's end needs one of these calls and nothing
-else, and importing all of pyslurm for it takes as long again as reaching slurmctld does.
+Every container's end needs one of these calls and nothing else, so they are apart from the description of a job.
 """
 
 from libc.errno cimport errno
 from libc.signal cimport SIGKILL
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
-from pyslurm cimport slurm
-
-
-cdef extern from *:
-    """
-    #include <slurm/slurm.h>
-    /* What salloc and srun build a job's environment with: in libslurmfull, but in no installed header. */
-    extern int env_array_for_job(char ***dest, const resource_allocation_response_msg_t *alloc,
-                                 const job_desc_msg_t *desc, int het_job_offset);
-    extern char **env_array_create(void);
-    extern void env_array_free(char **env_array);
-    extern char *slurm_get_extra_conf_path(const char *name);
-    extern slurm_conf_t slurm_conf;  /* what slurm_init has read */
-    """
-    int env_array_for_job(char ***, const slurm.resource_allocation_response_msg_t *, const slurm.job_desc_msg_t *, int)
-    char **env_array_create()
-    void env_array_free(char **)
-    char *slurm_get_extra_conf_path(const char *)
-    ctypedef struct slurm_conf_t:
-        char *cluster_name
-    slurm_conf_t slurm_conf
-    const uint64_t JOB_NTASKS_SET
+from scrun.slurm cimport libslurm as slurm
 
 
 PENDING = slurm.ESLURM_JOB_PENDING
@@ -44,10 +22,12 @@ def start():
 
 def conf_path(str name):
     """Where libslurm has that file of its configuration: beside slurm.conf, or in this process's own memory."""
-    return _text(slurm_get_extra_conf_path(name.encode()))
+    return _text(slurm.slurm_get_extra_conf_path(name.encode()))
+
+
 def cluster():
     """The name of the cluster that slurm.conf belongs to."""
-    return _text(slurm_conf.cluster_name)
+    return _text(slurm.slurm_conf.cluster_name)
 
 
 class AllocationError(Exception):
@@ -64,7 +44,7 @@ def look_up(uint32_t job_id):
 cdef look_up_as(unsigned int job_id, slurm.job_desc_msg_t *description):
     """The same of a job that was asked for by that description."""
     cdef slurm.resource_allocation_response_msg_t *response = NULL
-    if slurm.slurm_allocation_lookup(job_id, &response) or response is NULL:
+    if slurm.scrun_look_up(job_id, &response) or response is NULL:
         raise error()
     try:
         return answer(response, description)
@@ -77,7 +57,7 @@ def gres_details(uint32_t job_id):
     cdef slurm.job_info_msg_t *answered = NULL
     cdef uint32_t index
     details = []
-    if slurm.slurm_load_job(&answered, job_id, slurm.SHOW_DETAIL):
+    if slurm.scrun_load_job(&answered, job_id):
         raise error()
     if answered.record_count:
         for index in range(answered.job_array[0].gres_detail_cnt):
@@ -91,52 +71,42 @@ def cancel(uint32_t job_id):
 
     The steps first, by SIGKILL: what slurmctld does by itself is SIGTERM, and SIGKILL only after KillWait (slurm.conf).
     """
-    slurm.slurm_signal_job(job_id, SIGKILL)
-    if slurm.slurm_kill_job(job_id, SIGKILL, slurm.KILL_FULL_JOB):
+    slurm.scrun_signal_job(job_id, SIGKILL)
+    if slurm.scrun_kill_job(job_id, SIGKILL):
         raise error()
 
 
 def cancel_step(uint32_t job_id, uint32_t step_id):
     """Kill one step of a job."""
-    cdef slurm.slurm_step_id_t step
-    step.job_id = job_id
-    step.step_id = step_id
-    step.step_het_comp = slurm.NO_VAL
-    step.sluid = 0
-    if slurm.slurm_kill_job_step(&step, SIGKILL, 0):
+    if slurm.scrun_kill_step(job_id, step_id, SIGKILL):
         raise error()
 
 
 def complete(uint32_t job_id, uint32_t wait_status):
     """Record the job as ended by itself, with that wait(2) status."""
-    cdef slurm.slurm_step_id_t step
-    step.job_id = job_id
-    step.step_id = slurm.NO_VAL
-    step.step_het_comp = slurm.NO_VAL
-    step.sluid = 0
-    if slurm.slurm_complete_job(&step, wait_status):
+    if slurm.scrun_complete(job_id, wait_status):
         raise error()
 
 
 cdef answer(slurm.resource_allocation_response_msg_t *response, slurm.job_desc_msg_t *description):
-    cdef char **environment = env_array_create()
+    cdef char **environment = slurm.env_array_create()
     cdef size_t index = 0
     variables = []
     if response.node_cnt:
         if description.ntasks_per_node != slurm.NO_VAL16:  # as salloc does before it builds the environment
-            description.bitflags |= JOB_NTASKS_SET
-        if description.bitflags & JOB_NTASKS_SET:
+            description.bitflags |= slurm.JOB_NTASKS_SET
+        if description.bitflags & slurm.JOB_NTASKS_SET:
             if description.num_tasks == slurm.NO_VAL:
                 description.num_tasks = response.node_cnt * description.ntasks_per_node
             elif response.node_cnt > description.num_tasks:
                 description.num_tasks = response.node_cnt
-        env_array_for_job(&environment, response, description, -1)
+        slurm.env_array_for_job(&environment, response, description, -1)
         while environment[index] is not NULL:
             variables.append((<bytes>environment[index]).decode("utf-8", "surrogateescape"))
             index += 1
-    env_array_free(environment)
+    slurm.env_array_free(environment)
     return {
-        "job": response.step_id.job_id,
+        "job": slurm.scrun_job_of_answer(response),
         "nodes": _text(response.node_list) if response.node_cnt else "",
         "node_count": response.node_cnt,
         "uid": response.uid,

@@ -1,21 +1,10 @@
 # cython: language_level=3
-"""What slurmctld tells of a user's jobs, by libslurm's own call: pyslurm's loads everybody's."""
+"""What slurmctld tells of jobs, by libslurm's own calls; pyslurm's load everybody's jobs."""
 
 from libc.stdint cimport uint32_t
 
-from pyslurm cimport slurm
-
 from scrun.slurm cimport _control
-
-
-cdef extern from *:
-    """
-    /* In libslurmfull, but in no installed header; pyslurm declares them the same way. */
-    extern char *job_state_string(unsigned int state);
-    extern char *job_state_reason_string(int reason);
-    """
-    char *job_state_string(unsigned int)
-    char *job_state_reason_string(int)
+from scrun.slurm cimport libslurm as slurm
 
 
 def of_user(uint32_t uid):
@@ -29,9 +18,9 @@ def of_user(uint32_t uid):
     try:
         for index in range(message.record_count):
             job = &message.job_array[index]
-            found[job.step_id.job_id] = {
-                "state": _text(job_state_string(job.job_state)),
-                "reason": _text(job.state_desc) or _text(job_state_reason_string(job.state_reason)),
+            found[slurm.scrun_job_of_record(job)] = {
+                "state": _text(slurm.job_state_string(job.job_state)),
+                "reason": _text(job.state_desc) or _text(slurm.job_state_reason_string(job.state_reason)),
                 "partition": _text(job.partition),
                 "submitted": job.submit_time,
                 "container": _text(job.container_id),
@@ -43,3 +32,19 @@ def of_user(uint32_t uid):
 
 cdef _text(const char *text):
     return "" if text is NULL else (<bytes>text).decode("utf-8", "replace")
+
+
+def of_job(uint32_t job_id):
+    """The state of one job, and the reason why it waits, in Slurm's words; empty where there is none."""
+    cdef slurm.job_info_msg_t *message = NULL
+    if slurm.scrun_load_job(&message, job_id) or message is NULL:
+        raise _control.error()
+    try:
+        if not message.record_count:
+            return "", ""
+        return (
+            _text(slurm.job_state_string(message.job_array[0].job_state)),
+            _text(slurm.job_state_reason_string(message.job_array[0].state_reason)),
+        )
+    finally:
+        slurm.slurm_free_job_info_msg(message)

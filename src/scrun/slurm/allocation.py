@@ -1,19 +1,16 @@
-"""The job that a container runs in, asked for through pyslurm."""
+"""The job that a container runs in: asked for, and looked up while it waits."""
 
 from __future__ import annotations
 
-from scrun.errors import JobRefused, SlurmError
-from scrun.slurm import control  # looks for what both of our parts of libslurm need
-from scrun.slurm.pyslurm_parts import part
+from scrun.errors import JobRefused
+from scrun.slurm import control, description
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-JobSubmitDescription = part("pyslurm.core.job.submission", "JobSubmitDescription")
-
 try:
-    from scrun.slurm import _allocation  # type: ignore[attr-defined]  # built at installation, needs the above
+    from scrun.slurm import _allocation, _jobs  # type: ignore[attr-defined]  # built at installation
 except ImportError as missing:
     raise control.not_built(missing) from missing
 
@@ -33,7 +30,7 @@ def request(job: dict[str, Any]) -> dict[str, Any]:
     """
     _check_cluster(job["descriptor"].pop("clusters", ""))
     try:
-        return control.named(_allocation.allocate(*_description(job)))
+        return control.named(_allocation.allocate(_description(job)))
     except control.Failed as error:
         raise control.translated(error, "Slurm refused the job") from error
     except (ValueError, TypeError, AttributeError) as error:
@@ -48,14 +45,13 @@ def look_up(job_id: int, job: dict[str, Any]) -> dict[str, Any]:
         SlurmError: slurmctld can't be reached.
     """
     job["descriptor"].pop("clusters", "")
-    return control.looked_up(job_id, lambda: _allocation.look_up(job_id, *_description(job)))
+    return control.looked_up(job_id, lambda: _allocation.look_up(job_id, _description(job)))
 
 
-def _description(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    # Not "ALL", pyslurm's default: the job's environment is for batch scripts, and there is none.
-    attributes = {"environment": {"SCRUN": "1"}, **job}
+def _description(job: dict[str, Any]) -> Any:
+    attributes = dict(job)
     fields = attributes.pop("descriptor")
-    return JobSubmitDescription(**attributes), fields
+    return description.of_new_job(attributes, fields)
 
 
 def _check_cluster(named: str) -> None:
@@ -74,12 +70,10 @@ def reason(job_id: int) -> str:
         JobRefused: it has ended.
         SlurmError: slurmctld can't be reached.
     """
-    job_class = part("pyslurm.core.job.job", "Job")
-    rpc_error = part("pyslurm.core.error", "RPCError")
     try:
-        job = job_class.load(job_id)
-    except rpc_error as error:
-        raise SlurmError(f"job {job_id} can't be looked up: {error.msg}") from error
-    if job.state not in ("PENDING", "RUNNING", "CONFIGURING", "SUSPENDED", "REQUEUED"):
-        raise JobRefused(f"job {job_id} ended before the container could run: it was {job.state.lower()}")
-    return str(job.state_reason or "")
+        state, why = _jobs.of_job(job_id)
+    except control.Failed as error:
+        raise control.translated(error, f"job {job_id} can't be looked up") from error
+    if state not in ("PENDING", "RUNNING", "CONFIGURING", "SUSPENDED", "REQUEUED"):
+        raise JobRefused(f"job {job_id} ended before the container could run: it was {state.lower()}")
+    return str(why)

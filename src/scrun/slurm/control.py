@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def not_built(missing: ImportError) -> SlurmMissing:
     """The error to raise when one of our extensions isn't there."""
     return SlurmMissing(
-        f"scrun was built without its part of libslurm ({missing}): where pyslurm, Cython and Slurm's headers are "
-        "installed, run pip install --no-build-isolation --force-reinstall scrun"
+        f"scrun's part of libslurm can't be used ({missing}): where a C compiler and Slurm's headers are, build "
+        "it for this Slurm: pip install --force-reinstall --no-cache-dir, from scrun's source"
     )
 
 

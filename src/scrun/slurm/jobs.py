@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from scrun.errors import JobRefused, UsageError
-from scrun.slurm import control  # looks for what all of our parts of libslurm need
+from scrun.slurm import control, description
 from scrun.slurm.changes import CHANGES
-from scrun.slurm.pyslurm_parts import part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 try:
-    from scrun.slurm import _jobs  # type: ignore[attr-defined]  # built at installation
+    from scrun.slurm import _allocation, _jobs  # type: ignore[attr-defined]  # built at installation
 except ImportError as missing:
     raise control.not_built(missing) from missing
 
@@ -42,14 +41,13 @@ def change(job_id: int, changes: Mapping[str, int | str]) -> None:
         JobRefused: slurmctld doesn't let this user change that of this job.
     """
     named = ", ".join(f"{name}={value}" for name, value in changes.items())
-    job_class = part("pyslurm.core.job.job", "Job")
-    description = part("pyslurm.core.job.submission", "JobSubmitDescription")
-    rpc_error = part("pyslurm.core.error", "RPCError")
     try:
-        job_class(job_id).modify(description(**{CHANGES[name]: value for name, value in changes.items()}))
-    except rpc_error as error:
-        too_long = "TIMELIMIT" in changes and "permission denied" in error.msg
+        wanted = description.of_changes({CHANGES[name]: value for name, value in changes.items()})
+        _allocation.update(job_id, wanted)
+    except control.Failed as error:
+        why = error.args[1]
+        too_long = "TIMELIMIT" in changes and "permission denied" in why
         hint = ": a user can lower the limit of a job that runs, and not raise it" if too_long else ""
-        raise JobRefused(f"Slurm doesn't change {named} of job {job_id}: {error.msg}{hint}") from error
+        raise JobRefused(f"Slurm doesn't change {named} of job {job_id}: {why}{hint}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise UsageError(f"{named} can't be described to Slurm: {error}") from error

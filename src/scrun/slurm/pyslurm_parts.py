@@ -18,7 +18,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+NO = ("no", "0", "false")  # values of SCRUN_PYSLURM that switch it off
+_BRIDGE = "scrun.slurm._pyslurm"
 _PACKAGES = ("pyslurm", "pyslurm.core", "pyslurm.core.job")
+
+
+def is_bridged() -> bool:
+    """Whether scrun was built with pyslurm, and a pyslurm is installed."""
+    is_there = "pyslurm" in sys.modules or importlib.util.find_spec("pyslurm")
+    return bool(is_there and importlib.util.find_spec(_BRIDGE))
+
+
+def version() -> str:
+    """The version of the pyslurm that is installed, without importing it."""
+    from importlib import metadata
+
+    return metadata.version("pyslurm")
 
 
 def part(module: str, name: str) -> Any:

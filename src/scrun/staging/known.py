@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from scrun.staging.children import Interruption
     from scrun.staging.model import Step
+    from scrun.staging.root_mounts import Trial
 
 SECONDS = 600
 _OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from us"
 _RUNS = "runs containers"
+_MOUNTS, _MOUNTS_NONE = "mounts at / by", "mounts nothing at / by"
 _IN_MEMORY = ("overlay", "tmpfs", "ramfs")  # as mounts they are their host's alone
 NAME = ".seen-by-nodes.json"  # in the user's own root directory; no container's id begins with a dot
 
@@ -82,12 +84,28 @@ class Known:
         """Remember that these nodes run containers."""
         self._add(dict.fromkeys((f"{node} {_RUNS}" for node in nodes), int(time.time())))
 
+    def mounts_at_root(self, nodes: Sequence[str], trial: Trial) -> bool | None:
+        """Whether the runtimes of all the nodes were found to do what the trial wants of them.
+
+        False where one was found not to, None where it isn't known.
+        """
+        kind = f"{trial.kind} with {trial.runtime}"
+        if any(f"{node} {_MOUNTS_NONE} {kind}" in self._seen for node in nodes):
+            return False
+        return all(f"{node} {_MOUNTS} {kind}" in self._seen for node in nodes) or None
+
+    def learn_mounts_at_root(self, nodes: Sequence[str], trial: Trial, does: bool) -> None:
+        """Remember how the trial went; of several nodes of which one failed it isn't known which one."""
+        if does or len(nodes) == 1:
+            what = f"{_MOUNTS if does else _MOUNTS_NONE} {trial.kind} with {trial.runtime}"
+            self._add(dict.fromkeys((f"{node} {what}" for node in nodes), int(time.time())))
+
     def is_cut_off(self, nodes: Sequence[str]) -> bool:
         """Whether some node's connections to this host were dropped on their way, which takes seconds to see."""
         return any(f"{node} {_SILENT}" in self._seen for node in nodes)
 
     def learn_cut_off(self, nodes: Sequence[str]) -> None:
-        """These nodes' were."""
+        """Remember that these nodes cannot connect to this host."""
         self._add(dict.fromkeys((f"{node} {_SILENT}" for node in nodes), int(time.time())))
 
     def _add(self, fresh: dict[str, int]) -> None:
@@ -117,17 +135,25 @@ class Known:
         return f"{mount.device} {mount.root} {mount.point} {mount.fstype}" if mount else ""
 
 
-def require_containers(step: Step, known: Known, interruption: Interruption | None = None) -> None:
+def require_containers(
+    step: Step, known: Known, interruption: Interruption | None = None, trial: Trial | None = None
+) -> bool | None:
     """Ask the nodes whether they run containers, unless that is known.
 
+    The answer is whether their runtimes mount what ``trial``, one of a bind mount, wants; it may ask for that alone.
+
     Raises:
-        StagingError: one of them doesn't, or didn't answer.
+        StagingError: one of them runs none, or didn't answer.
     """
-    if not known.run_containers(step.nodes):
+    mounts = known.mounts_at_root(step.nodes, trial) if trial else None
+    if not known.run_containers(step.nodes) or (trial and mounts is None):
         from scrun.staging.probe import probe
 
-        probe(step, (), interruption)
+        _, mounts = probe(step, (), interruption, trial if mounts is None else None)
         known.learn_run_containers(step.nodes)
+        if trial and mounts is not None:
+            known.learn_mounts_at_root(step.nodes, trial, mounts)
+    return mounts
 
 
 def memory() -> str:

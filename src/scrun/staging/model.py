@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NamedTuple, Protocol
 
+    from scrun.staging.root_mounts import Trial
     from scrun.staging.sources import Source
 
     # (level, message): one of scrun's level names, "error", "info", "verbose", "debug".
@@ -71,9 +72,9 @@ class Container(NamedTuple):
     group_id: int
     memory: str = ""  # the file that remembers what nodes see; "" when nothing is to be remembered
     images: str = ""  # a directory for listings of what was carried; "" when nodes aren't to cache anything
-    overlay: bool = False  # whether the nodes' runtime mounts an overlay as a root filesystem: crun does
+    overlay: Trial | None = None  # of the nodes' runtime with an overlay as root filesystem; None: none may be used
     devices: bool = False  # whether device nodes of the root filesystem and of volumes are of use: root's, privileged
-    fence: bool = False  # whether the nodes' runtime would open them otherwise, and mounts a root filesystem without
+    fence: Trial | None = None  # the same with a bind mount, where device nodes would work without; None: no need
     node_dir: str = "/tmp"  # noqa: S108  nodes.py refuses what another user may have put there
     mounted: Mapping[str, Source] = {}  # what the engine has mounted for this container alone: see sources.py
 

@@ -6,8 +6,9 @@
     anything                   elsewhere WHY           nothing: somebody else has the name of the user's own directory
     home NAME                  home                    takes that name in its place, and begins anew
     plain                      plain                   a directory for the container
-    image NAME KILOBYTES       have MODE, lacks MODE   the same, and looks whether it has that image, whole;
-                               plain WHY               MODE: overlay where it can mount one, else copy
+    image NAME KILOBYTES       have MODE TRIED,        the same, and looks whether it has that image, whole;
+                               lacks MODE TRIED,       MODE: overlay where it can mount one, else copy;
+                               plain WHY               TRIED: yes or no where its runtime was tried for that
     reach PORT TOKEN           reached, unreachable,   connects to us, for the streams that follow; silent: nothing
                                unreachable silent      answered there for some seconds, as behind a firewall. The token
                                                        shows each end that the other is the one that is meant
@@ -24,6 +25,7 @@ so is the end of stdin: then nothing stays but complete images. ``reach`` comes 
 from __future__ import annotations
 
 from scrun.staging.nodes import ENTER, LACKS
+from scrun.staging.root_mounts import TRY
 
 # An image is CACHE_DIR/scrun-UID/images/NAME: tree, the files; seal, what a listing of them has to be; size, in KB;
 # used, whose mtime is the last use; leases, an empty file for each container that runs on it, JOB-ID.HOST. Whoever
@@ -102,15 +104,17 @@ fits() {
 }
 """
 
-# Arguments: as of ENTER, then CACHE_DIR, the cache's limit in KB (-1: the default), whether an overlay
-# may be used, which extended attributes, and the parts of which changes will be asked for. A stream that isn't taken
-# to its end leaves nothing. tar is stopped when it has too much to say: it goes on when the disk is full.
+# Arguments: as of ENTER, then CACHE_DIR, the cache's limit in KB (-1: the default), whether an overlay may be used
+# (yes, no, or try), the trial of the node's runtime (its words, and a config), which extended attributes, and the
+# parts of which changes will be asked for. A stream that isn't taken to its end leaves nothing. tar is stopped when it
+# has too much to say: it goes on when the disk is full.
 PLACE = (
     ENTER
     + _IMAGES
+    + TRY
     + r"""
-cache=$1 limit=$2 may_overlay=$3 xattrs=$4; shift 4
-new= image= images= state=
+cache=$1 limit=$2 may_overlay=$3 runtime=$4 trial=$5 xattrs=$6; shift 6
+tried= new= image= images= state=
 leave() {
     [ -n "$home" ] || return
     holder=$(readlink -- "$home/$name~")
@@ -139,12 +143,16 @@ make_way='kind=$1; shift; for one do
     if [ -d "$one" ] && [ ! -h "$one" ]; then [ $kind = -d ] || rm -rf -- "$one"; else rm -f -- "$one"; fi
 done'
 can_overlay() {
-    [ "$may_overlay" = 1 ] || return 1
+    [ "$may_overlay" != no ] || return 1
     case $home$images in *[:,\\]*) return 1 ;; esac
     as=-m; [ "$uid" = 0 ] || as=-rm
     at=$home/$name
     unshare $as mount -t overlay -o "userxattr,lowerdir=$images,upperdir=$at/rootfs,workdir=$at/work" \
-        none "$at/root" 2>/dev/null
+        none "$at/root" 2>/dev/null || return
+    [ "$may_overlay" = try ] || return 0
+    may_overlay=no tried=no
+    try_runtime "$at/try" "$runtime" "$trial" || return
+    may_overlay=yes tried=yes
 }
 reach() {
     # A first connection may wait for a firewall that drops it, for minutes; this one is given up.
@@ -206,8 +214,8 @@ while read -r order one two; do
                 mode=copy
                 printf '%s\n' "$images" >"$home/$name/images" || refuse "$base/$name: No space left on device"
                 can_overlay && mode=overlay
-                if has "$image"; then state=have; say "have $mode"
-                elif make_room "$kilobytes"; then state=lacks; say "lacks $mode"
+                if has "$image"; then state=have; say "have $mode $tried"
+                elif make_room "$kilobytes"; then state=lacks; say "lacks $mode $tried"
                 else say "plain $images: no room for $kilobytes KB"
                 fi
             else say "plain $why"

@@ -18,24 +18,36 @@ from scrun.staging import facts, nodes
 from scrun.staging.children import Child, Children, Interruption
 from scrun.staging.facts import Facts
 from scrun.staging.filesystems import LOCAL_MAGIC
+from scrun.staging.root_mounts import TRY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrun.staging.model import Step
+    from scrun.staging.root_mounts import Trial
 
-# A line per node that says which file of Slurm's it lacks, or "-"; then
+# Arguments: a trial of the node's runtime, its words and its config, or two empty ones; then paths.
+# A line per node that says which file of Slurm's it lacks, or "-"; one that says how the trial went, or "-"; then
 # one line per path, short enough that srun doesn't cut it: node, boot id, index, filesystem type (statfs f_type),
 # checksum of the sorted names, then device, inode, mode, size and mtime. The paths are arguments, never shell text.
 # --cached=never (coreutils 9) has an NFS client ask its server; older ones do without.
 _SCRIPT = (
     SAY
+    + TRY
     + r"""
 LC_ALL=C; export LC_ALL
 host=${SLURMD_NODENAME:-$(uname -n)}
 @LACKS@
 say "$host lacks ${lacks:--}"
+mounts=-
+if [ -n "$2" ] && own=$(umask 077 && mktemp -d /tmp/scrun-try-XXXXXXXXXX); then
+    mounts=no
+    try_runtime "$own/try" "$1" "$2" && mounts=yes
+    rmdir -- "$own"
+fi
+say "$host mounts $mounts"
+shift 2
 read -r boot </proc/sys/kernel/random/boot_id
 fresh=--cached=never
 stat $fresh / >/dev/null 2>&1 || fresh=
@@ -54,15 +66,20 @@ done
 )
 
 
-def probe(step: Step, paths: Sequence[str], interruption: Interruption | None = None) -> list[bool]:
+def probe(
+    step: Step, paths: Sequence[str], interruption: Interruption | None = None, trial: Trial | None = None
+) -> tuple[list[bool], bool | None]:
     """Say for each path whether every node of the job has the same thing there, readable by the job's user.
+
+    The second answer is whether the runtime of every node does what ``trial`` wants; None where there is no trial, or
+    a node could not try.
 
     Raises:
         StagingError: the step failed, a node didn't answer, or a node runs no containers.
     """
     import subprocess
 
-    argv = ["sh", "-c", _SCRIPT, "sh", *paths]
+    argv = ["sh", "-c", _SCRIPT, "sh", *(trial[1:] if trial else ("", "")), *paths]
     with Children(interruption) as children:
         child = children.step(step, argv, stdin=subprocess.DEVNULL)
         ours = facts.of(paths)  # while the step is on its way
@@ -71,7 +88,7 @@ def probe(step: Step, paths: Sequence[str], interruption: Interruption | None = 
             status = 0
         else:
             status = child.process.wait()
-    answers, lacking = _parse(bytes(child.out))
+    answers, lacking, mounts = _parse(bytes(child.out))
     if lacking:
         raise StagingError("; ".join(nodes.runs_none(node, file) for node, file in sorted(lacking.items())))
     missing = [node for node in step.nodes if node not in answers]
@@ -80,12 +97,13 @@ def probe(step: Step, paths: Sequence[str], interruption: Interruption | None = 
             f"looking for the container's files on {', '.join(missing or step.nodes)} failed with status {status}: "
             f"{child.words() or 'no answer'}"
         )
-    return [all(_same(fact, node.get(index)) for node in answers.values()) for index, fact in enumerate(ours)]
+    same = [all(_same(fact, node.get(index)) for node in answers.values()) for index, fact in enumerate(ours)]
+    return same, None if "-" in mounts else mounts == {"yes"}
 
 
 def _is_complete(child: Child, step: Step, paths: Sequence[str]) -> bool:
     """Whether every node has answered, for itself and for every path."""
-    return sum(1 for _ in texts(bytes(child.out))) >= len(step.nodes) * (1 + len(paths))
+    return sum(1 for _ in texts(bytes(child.out))) >= len(step.nodes) * (2 + len(paths))
 
 
 def _same(ours: Facts | None, theirs: Facts | None) -> bool:
@@ -105,17 +123,20 @@ def _same(ours: Facts | None, theirs: Facts | None) -> bool:
     return (ours.mtime, ours.size) == (theirs.mtime, theirs.size)
 
 
-def _parse(output: bytes) -> tuple[dict[str, dict[int, Facts]], dict[str, str]]:
-    """Answers by node and index, and what nodes lack."""
+def _parse(output: bytes) -> tuple[dict[str, dict[int, Facts]], dict[str, str], set[str]]:
+    """Answers by node and index, what nodes lack, and how their trials went."""
     answers: dict[str, dict[int, Facts]] = {}
     lacking: dict[str, str] = {}
+    mounts: set[str] = set()
     for text in texts(output):
         words = text.split()
         node = answers.setdefault(words[0], {})
         if words[1] == "lacks" and words[2] != "-":
             lacking[words[0]] = " ".join(words[2:])
+        elif words[1] == "mounts":
+            mounts.add(words[2])
         if len(words) == 10:
             boot, index, fstype, names, device, inode, mode, size, mtime = words[1:]
             local = fstype in LOCAL_MAGIC
             node[int(index)] = Facts(boot, local, names, int(device), int(inode), int(mode, 16), int(size), mtime)
-    return answers, lacking
+    return answers, lacking, mounts

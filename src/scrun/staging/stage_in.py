@@ -106,6 +106,8 @@ class _StageIn:
         self._mounts = MountTable.of("self")
         self._known = Known(container.memory, self._mounts, options.remember)
         self._asked = False  # whether the nodes have said that they run containers
+        self._is_in_place = False  # whether the nodes see the root filesystem
+        self._binds_at_root: bool | None = None  # whether the nodes' runtimes mount something at /; None: not known
         self._parent = options.node_dir or container.node_dir
         self._node_path = nodes.node_path(container, self._parent)
         self._variants = variants
@@ -160,7 +162,7 @@ class _StageIn:
             self._replace(bind, index)
         root = self._config.setdefault("root", {})
         root["path"] = self._container.rootfs
-        is_in_place = self._container.rootfs in seen
+        self._is_in_place = is_in_place = self._container.rootfs in seen
         if is_in_place and mount_points.is_needed():
             hooks = self._beside is not None
             self._hooks = copy_up.settle(self._config, self._container.rootfs, self.spool, hooks=hooks)
@@ -200,7 +202,11 @@ class _StageIn:
         if ask:
             from scrun.staging.probe import probe
 
-            answers = probe(self._step, list(ask.values()), self._interruption)
+            fence = self._container.fence
+            trial = fence if fence and known.mounts_at_root(hosts, fence) is None else None
+            answers, self._binds_at_root = probe(self._step, list(ask.values()), self._interruption, trial)
+            if fence and self._binds_at_root is not None:
+                known.learn_mounts_at_root(hosts, fence, self._binds_at_root)
             found = [path for path, answer in zip(ask, answers, strict=True) if answer]
             known.learn(found, ask.keys() - found, hosts)
             known.learn_run_containers(hosts)
@@ -269,6 +275,7 @@ class _StageIn:
     def _write(self) -> Staged:
         """Carry what has to be, and write the config last: to the spool, or with the rest."""
         mode = ""
+        self._fence()
         if self._parts or not self.spool.exists:
             mode = self._carry()
         elif not self._asked:
@@ -290,6 +297,18 @@ class _StageIn:
             )
         return staged._replace(beside=f"{staged.bundle}/{self._beside.name}") if self._beside else staged
 
+    def _fence(self) -> None:
+        """Find out whether device nodes of a root filesystem in place can be hidden, where they are to be."""
+        if not self._container.fence or not self._is_in_place:
+            return
+        if self._binds_at_root is None:
+            trial = self._container.fence
+            self._binds_at_root = require_containers(self._step, self._known, self._interruption, trial)
+            self._asked = True
+        if not self._binds_at_root:
+            where = ", ".join(self._step.nodes)
+            self._log("info", f"device nodes in the root filesystem work: the runtime of {where} mounts nothing at /")
+
     def _over_image(self, mode: str, config: dict[str, Any]) -> dict[str, Any]:
         """The config, with an overlay for its root filesystem where the nodes have an image of it.
 
@@ -297,11 +316,12 @@ class _StageIn:
         is of what lies below it, so the mount says so too; crun makes it so when all is mounted. A root filesystem that
         is in place is mounted once more where its device nodes would work otherwise.
         """
-        nodev = ["nodev"] if self._container.fence and not self._container.devices else []
         if mode != "overlay":
             path = config["root"]["path"]
-            again = {"destination": "/", "type": "bind", "source": path, "options": ["rbind", *nodev]}
-            return {**config, "mounts": [again, *config["mounts"]]} if nodev else config
+            again = {"destination": "/", "type": "bind", "source": path, "options": ["rbind", "nodev"]}
+            is_fenced = self._container.fence and self._is_in_place and self._binds_at_root
+            return {**config, "mounts": [again, *config["mounts"]]} if is_fenced else config
+        nodev = ["nodev"] if self._container.fence else []
         layers = f"lowerdir={self._node_path}/lower,upperdir={self._node_path}/rootfs,workdir={self._node_path}/work"
         over = {
             "destination": "/",

@@ -110,7 +110,8 @@ class Transfer:
         arguments = (
             self._options.cache_dir,
             str(size // 1024 if size >= 0 else size),
-            str(int(container.overlay and self._options.overlay)),
+            self._may_overlay(),
+            *(container.overlay[1:] if container.overlay else ("", "")),
             nodes.xattrs(container),
         )
         argv = nodes.command_in_bash(PLACE, self._parent, "", nodes.node_name(container), *arguments, *tracked)
@@ -119,6 +120,16 @@ class Transfer:
             self._receiver = self._children.step(self._step, argv, stdin=read_end)
         finally:
             os.close(read_end)
+
+    def _may_overlay(self) -> str:
+        """yes, no, or try: whether the nodes' runtimes mount one as a root filesystem."""
+        if not (self._container.overlay and self._options.overlay):
+            return "no"
+        mounts = self._known().mounts_at_root(self._nodes, self._container.overlay)
+        return "try" if mounts is None else "yes" if mounts else "no"
+
+    def _known(self) -> Known:
+        return Known(self._container.memory, None, self._options.remember)
 
     def _place(self, root: Part) -> tuple[str, Delta]:
         """See to it that the nodes have an image that is near the directory, and say what it needs on top."""
@@ -141,6 +152,9 @@ class Transfer:
             self._images.used(name)
         elif not self._fill(root, tree, lacking):
             return "plain", Delta()
+        for node, answer in said.items():
+            if self._container.overlay and answer[2:] in (["yes"], ["no"]):
+                self._known().learn_mounts_at_root([node], self._container.overlay, answer[2] == "yes")
         return ("overlay" if all(answer[1] == "overlay" for answer in said.values()) else "copy"), delta
 
     def _fill(self, root: Part, tree: Tree, lacking: list[str]) -> bool:
@@ -197,7 +211,7 @@ class Transfer:
         if self._feed:
             self._feed.close()
             self._feed = None
-        known = Known(self._container.memory, None, self._options.remember)
+        known = self._known()
         if known.is_cut_off(self._nodes):
             self._log("debug", "nodes could not connect to this host a while ago: srun carries it all")
             return False

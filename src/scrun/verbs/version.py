@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from scrun import VERSION_TEXT
+from scrun.lifecycle import version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,4 +15,4 @@ if TYPE_CHECKING:
 
 def perform(_call: Call, _logger: Log) -> None:
     """Print the version."""
-    sys.stdout.write(VERSION_TEXT + "\n")
+    sys.stdout.write(version.text(os.environ) + "\n")

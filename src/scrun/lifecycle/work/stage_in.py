@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import time
 
-from scrun.errors import HookError, ScrunError, StagingError
-from scrun.lifecycle import latest, network, wire
+from scrun.errors import HookError, NodeRuntimeError, ScrunError, StagingError
+from scrun.lifecycle import latest, network, node, wire
 from scrun.lifecycle.container import SPOOL
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageIn
@@ -122,6 +122,7 @@ def _stage_in(
     hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any], later: list[Summing]
 ) -> Message:
     from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start, withheld
+    from scrun.staging import root_mounts
     from scrun.staging.model import PROGRAM, Beside
     from scrun.staging.model import Container as StagedContainer
     from scrun.staging.sources import Source
@@ -168,15 +169,25 @@ def _stage_in(
     if record["runtime"].get("hooks"):
         beside = Beside(adapt_start.FILE, adapt_start.CONTENT, adapt_start.tell)
 
+    ignore = lambda _note: None  # noqa: E731
+    devices = uid == 0 and adapt_privilege.allows_all_devices(config)
+
+    def tried(mount: str) -> root_mounts.Trial | None:
+        try:
+            runtime, _ = node.runtime(record)
+        except NodeRuntimeError:  # then nothing can be tried, and nothing is hoped
+            return None
+        return root_mounts.trial(mount, runtime, lambda given: adapt.adapt(given, uid=uid, gid=gid, note=ignore))
+
     def stage(options: Options) -> None:
         container = StagedContainer(
             *(record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid),
             memory=host.memory,
             images=os.path.join(os.path.dirname(host.memory), ".images") if host.memory else "",
-            # runc refuses one at the root (1.3), and several tasks on a node can't have one upper directory.
-            overlay=record["runtime"]["kind"] == "crun" and record["tasks"] <= len(host.step.nodes),
-            devices=uid == 0 and adapt_privilege.allows_all_devices(config),
-            fence=uid == 0 and record["runtime"]["kind"] == "crun",
+            # Several tasks on a node can't have one upper directory.
+            overlay=tried(root_mounts.OVERLAY) if record["tasks"] <= len(host.step.nodes) else None,
+            devices=devices,
+            fence=tried(root_mounts.BIND) if uid == 0 and not devices else None,
             mounted={path: Source(*source) for path, source in plan["mounted"].items()},
         )
         waits.append(bool((options or {}).get("hold", True)))

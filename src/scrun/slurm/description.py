@@ -1,0 +1,93 @@
+"""A job's description as slurmctld takes it, filled in by pyslurm or by scrun.
+
+pyslurm does it where there is one that was built for this Slurm. Else scrun fills in the fields itself; the job is the
+same. Which of the two it is, ``scrun version`` says.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scrun.slurm import control, pyslurm_parts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+try:
+    from scrun.slurm import _allocation  # type: ignore[attr-defined]  # built at installation
+except ImportError as missing:
+    raise control.not_built(missing) from missing
+
+# The field of job_desc_msg_t for each attribute of pyslurm.JobSubmitDescription that scrun uses, where they differ.
+_FIELDS = {
+    "cluster_constraints": "cluster_features",
+    "constraints": "features",
+    "dependencies": "dependency",
+    "partitions": "partition",
+    "required_nodes": "req_nodes",
+    "reservations": "reservation",
+    "working_directory": "work_dir",
+}
+_FLAGS = {"spreads_over_nodes": _allocation.SPREAD_JOB, "use_min_nodes": _allocation.USE_MIN_NODES}
+_UNLIMITED = 0xFFFFFFFF  # slurm.h: INFINITE
+
+
+def of_new_job(attributes: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
+    """Describe an allocation.
+
+    Args:
+        attributes: attributes of pyslurm.JobSubmitDescription, by name.
+        fields: fields of job_desc_msg_t, by name.
+
+    Raises:
+        ValueError, TypeError, AttributeError: a value isn't one for its attribute or field.
+    """
+    pyslurm = _pyslurm()
+    if pyslurm:
+        bridge, description_class = pyslurm
+        # Not "ALL", pyslurm's default: the environment is a batch script's, and there is none.
+        description = bridge.of_new_job(description_class(environment={"SCRUN": "1"}, **attributes))
+    else:
+        description = _filled(attributes)
+    description.be_allocation()
+    for name, value in fields.items():
+        description.set(name, value)
+    return description
+
+
+def of_changes(attributes: Mapping[str, Any]) -> Any:
+    """Describe changes to a job that is there; arguments and errors are those of :func:`of_new_job`."""
+    pyslurm = _pyslurm()
+    if pyslurm:
+        bridge, description_class = pyslurm
+        description = bridge.of_changes(description_class(**attributes))
+        description.set("profile", 0)  # slurm.h: not set; pyslurm writes another number, which nobody asked for
+        return description
+    return _filled(attributes)
+
+
+def _filled(attributes: Mapping[str, Any]) -> Any:
+    description = _allocation.Description()
+    for name, value in attributes.items():
+        if name in _FLAGS:
+            if value:
+                description.set("bitflags", _FLAGS[name])
+        elif name == "time_limit" and value == "UNLIMITED":
+            description.set(name, _UNLIMITED)
+        else:
+            description.set(_FIELDS.get(name, name), value)
+    return description
+
+
+def _pyslurm() -> tuple[Any, Any] | None:
+    """scrun's bridge to pyslurm and pyslurm's class, or None where there is no pyslurm that fits this Slurm."""
+    if os.environ.get("SCRUN_PYSLURM", "").lower() in pyslurm_parts.NO or not pyslurm_parts.is_bridged():
+        return None
+    try:
+        description_class = pyslurm_parts.part("pyslurm.core.job.submission", "JobSubmitDescription")
+        from scrun.slurm import _pyslurm  # type: ignore[attr-defined]  # imports that module of pyslurm itself
+    except Exception:  # it isn't installed, or was built for another Slurm, which any exception may say
+        return None
+    return _pyslurm, description_class
