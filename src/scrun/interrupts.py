@@ -14,6 +14,8 @@ import _signal  # type: ignore[import-not-found]  # signal without the enum that
 # Seconds that a call keeps its signals waiting; start answers within 20 s (anchor.START_LIMIT).
 PATIENCE = {"delete": 5.0, "kill": 5.0, "start": 25.0, "state": 5.0}
 
+_AGAIN = 1.0  # seconds
+
 _blocked: set[int] | None = None  # by the caller, for when we block no more
 
 
@@ -30,7 +32,8 @@ def settle(command: str, blocked: set[int] | None) -> None:
         let_through()
         return
     _signal.signal(_signal.SIGALRM, lambda _number, _frame: let_through())
-    _signal.setitimer(_signal.ITIMER_REAL, PATIENCE[command])
+    # Again and again: Python sees a signal late that comes in the instant before a read(2) which then waits.
+    _signal.setitimer(_signal.ITIMER_REAL, PATIENCE[command], _AGAIN)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGALRM})
 
 

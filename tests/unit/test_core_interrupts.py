@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,11 @@ def _called(command: str, patience: float) -> subprocess.Popen[bytes]:
     return process
 
 
+def _waits(pid: int) -> bool:
+    """Whether the process sleeps, in its read(2)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
 def test_signals_wait_until_the_call_is_done() -> None:
     with _called("kill", 600) as process:
         for number in SENT:
@@ -44,6 +50,8 @@ def test_signals_wait_until_the_call_is_done() -> None:
 @pytest.mark.parametrize("sent", ["before the time is up", "after it"])
 def test_a_call_that_takes_too_long_is_interrupted(sent: str) -> None:
     with _called("kill", 600 if sent == "before the time is up" else 0.001) as process:
+        while not _waits(process.pid):
+            time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGALRM)  # time is up
         assert process.wait(60) == 130

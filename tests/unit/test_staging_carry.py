@@ -219,7 +219,7 @@ def test_where_somebody_has_the_name_another_is_used(tmp_path: Path, bundle: Pat
 
 @needs_mounts
 def test_this_hosts_own_root_is_not_carried(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scrun.staging.probe.probe", lambda _step, paths, _interruption: [False] * len(paths))
+    monkeypatch.setattr("scrun.staging.probe.probe", lambda _step, paths, *_: ([False] * len(paths), None))
     step = FakeStep(tmp_path, hidden=[bundle])
     container = make_container(bundle, step)._replace(rootfs="/")
     with pytest.raises(StagingError, match=r"root\.path: / of this host can't be carried to node1"):
