@@ -80,7 +80,10 @@ def test_what_there_is_no_room_for_at_all_is_dropped_by_whole_lines(stdio: Calla
         one.say(words)
     one.replace([-1, -1, -1])
     lines = read_all(reader).decode().splitlines()
-    assert lines == [f"scrun: {words}" for words in (WORDS * 2)[: len(lines)]]
+    # In their order; which of them depends on when the relay has taken some.
+    said = iter([f"scrun: {words}" for words in WORDS * 2])
+    assert all(line in said for line in lines)
+    assert len(lines) < len(WORDS * 2)
 
 
 def test_nobody_who_reads_is_no_error(stdio: Callable[[int], Stdio]) -> None:
