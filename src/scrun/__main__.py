@@ -26,14 +26,27 @@ def main(blocked: set[int] | None = None) -> NoReturn:
     interrupts.settle(call.command if call else "", blocked)
     if call:
         status = execute(call)
-        os._exit(status)  # everything is flushed; taking the interpreter down would cost a quarter of the call
-    try:
-        from scrun import cli
-    except ImportError as missing:
-        sys.exit(f"scrun: {missing}: install scrun with what it depends on (pip install scrun)")
-    except KeyboardInterrupt:
-        sys.exit(130)
-    sys.exit(cli.main(sys.argv[1:]))
+    else:
+        try:
+            from scrun import cli
+        except ImportError as missing:
+            sys.exit(f"scrun: {missing}: install scrun with what it depends on (pip install scrun)")
+        except KeyboardInterrupt:
+            sys.exit(130)
+        status = cli.main(sys.argv[1:])
+        _flush()
+    # Taking the interpreter down would cost a quarter of a short call; and who is killed meanwhile has done its work.
+    os._exit(status)
+
+
+def _flush() -> None:
+    """Write what click has printed; nobody may be there to read it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream:
+                stream.flush()
+        except OSError:
+            pass
 
 
 def execute(call: Call) -> int:
