@@ -65,7 +65,8 @@ class Anchor:
         self.log, self.say = self.stdio.log, self.stdio.say
         self._notices = Notices(container, self.say)
         self._pid_file, self._patience = -1, 0
-        self._creator = Creator(loop, creator, create=self._create, abort=self._abort)
+        left = lambda: self.log("debug", "the container goes on without who created it")  # noqa: E731
+        self._creator = Creator(loop, creator, create=self._create, abort=self._abort, left=left)
         self._standin = StandinLink(
             *(loop, standin),
             ready=self._standin_ready,

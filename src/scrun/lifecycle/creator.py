@@ -21,15 +21,22 @@ _MATTERS = {"created", "error"}
 class Creator:
     """Whoever creates the container: calls ``create`` with its plan, ``abort`` with the reason when it's interrupted.
 
-    ``is_attached``: it stays until the container has ended (:mod:`run`), and not just until it is created.
+    ``is_attached``: it stays until the container has ended (:mod:`run`), and not just until it is created. ``left`` is
+    called when it no longer does.
     """
 
     def __init__(
-        self, loop: Loop, descriptor: int, *, create: Callable[[Message], None], abort: Callable[[ScrunError], None]
+        self,
+        loop: Loop,
+        descriptor: int,
+        *,
+        create: Callable[[Message], None],
+        abort: Callable[[ScrunError], None],
+        left: Callable[[], None],
     ) -> None:
         self.is_there, self.is_attached = True, False
         self._loop, self._descriptor, self._reader = loop, descriptor, wire.Reader(descriptor)
-        self._create, self._abort = create, abort
+        self._create, self._abort, self._left = create, abort, left
         loop.watch(descriptor, self._read)
 
     def tell(self, message: Message) -> None:
@@ -73,3 +80,4 @@ class Creator:
             elif message["do"] == "leave alone":
                 self.is_attached = False
                 self.drop()
+                self._left()
