@@ -238,3 +238,25 @@ def test_what_has_no_room_is_kept_and_named_and_no_success(container: MakeContai
     one.call("delete").ok()
     wait_until(lambda: job not in slurm.jobs(), "the job has ended, and its Epilog has removed what it knows of")
     assert slurm.on_node(node, f"stat -c %s {path}/mounts/*/big && rm -r {path}") == "102400\n"
+
+
+def test_a_script_that_fails_leaves_the_files_on_the_node(
+    container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Callable[..., Path]
+) -> None:
+    conf = slurm_conf()
+    one = container(at=private_bundle("sh", "-c", "echo made >/made; echo ready; read line; true"))
+    reader, writer = os.pipe()
+    one.started(global_options=("-f", str(conf)), stdin=reader)
+    wait_until(lambda: b"ready" in one.output, "the process runs")
+    broken = "function slurm_scrun_stage_in() end function slurm_scrun_stage_out() error('broken') end\n"
+    conf.with_name("scrun.lua").write_text(broken)
+    os.close(writer)
+    os.close(reader)
+    assert one.ended() == 125
+    found = re.search(rb"broken.*: what the container changed is kept in (\S+):(\S+)\n", one.errors)
+    assert found, one.errors
+    node, path = (word.decode() for word in found.groups())
+    try:
+        assert slurm.on_node(node, f"cat {path}/rootfs/made") == "made\n"
+    finally:
+        slurm.on_node(node, f"rm -rf {path}")

@@ -7,10 +7,12 @@ import fcntl
 import os
 import signal
 
+from scrun.errors import ScrunError, StagingError
 from scrun.lifecycle import leaving, traces, wire
 from scrun.lifecycle.container import BACK
 from scrun.lifecycle.work.host import Host, Job, variables
 from scrun.lua_hooks import Hooks, StageOut
+from scrun.staging import nodes
 from scrun.staging.model import Container as StagedContainer
 from scrun.staging.model import Staged
 from scrun.staging.stage_out import discard, stage_out
@@ -92,20 +94,44 @@ def run_hook(
         container.mark(BACK)  # before the nodes remove theirs
         files_back()
 
+    begun: list[bool] = []  # whether the script has had files brought back
     try:
         hooks = Hooks.load(owed["script"], host, lua=owed["lua"])
-        _stage_out(hooks, host, container, record, owed["staging"], are_back)
-    except BaseException:
+        _stage_out(hooks, host, container, record, owed["staging"], are_back, lambda: begun.append(True))
+    except BaseException as error:
+        if isinstance(error, ScrunError) and not begun and not container.is_marked(BACK):
+            _keep_on_nodes(record, host.job, error)
         give_up(record)  # here; what could not be brought back stays on the node, where the message says
         raise
 
 
+def _keep_on_nodes(record: Record, job: Job, error: ScrunError) -> None:
+    """Have the nodes keep what was carried to them, where no Epilog removes it, and add to the error where that is."""
+    staged = Staged.from_dict(record["staged"]) if record["staged"] else None
+    if not staged or not staged.node_parent:
+        return
+    where = f"{', '.join(staged.nodes)}:{staged.node_parent}"
+    try:
+        kept = nodes.keep(job, staged.node_parent, staged.node_home, staged.node_name, hosts=staged.nodes)
+        home = staged.node_home or f"scrun-{record['uid']}"
+        error.args = (f"{error}: what the container changed is kept in {where}/{home}/{kept}",)
+    except (StagingError, OSError) as failure:
+        error.args = (f"{error}: what the container changed could not be kept in {where}: {failure}",)
+
+
 def _stage_out(
-    hooks: Hooks, host: Host, container: Container, record: Record, plan: Message, files_back: Callable[[], None]
+    hooks: Hooks,
+    host: Host,
+    container: Container,
+    record: Record,
+    plan: Message,
+    files_back: Callable[[], None],
+    begin: Callable[[], None],
 ) -> None:
     staged = Staged.from_dict(record["staged"]) if record["staged"] else None
 
     def stage(options: Options) -> None:
+        begin()
         if not staged:
             return
         if container.is_marked(BACK):  # all but the cleaning up was done
