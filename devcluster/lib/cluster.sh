@@ -26,6 +26,7 @@ cmd_up() {
     local names=()
     [[ ! -e $RUN/names ]] || read -ra names <"$RUN/names"
     if is_whole "${names[@]}"; then
+        shows_checkout
         [[ -z $count || $count == $((${#names[@]} - 1)) ]] ||
             die "the cluster is up with $((${#names[@]} - 1)) nodes: devcluster down first"
         [[ $(layer_dirs) == "$(<"$RUN/image")" ]] ||

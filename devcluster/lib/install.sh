@@ -7,8 +7,15 @@ PROJECT_FILES=(pyproject.toml setup.py setup.cfg MANIFEST.in README.md LICENSE s
 PROJECT_BUILD=/var/lib/scrun-build
 
 cmd_install() {
-    host_pid login
+    shows_checkout
     install_project
+}
+
+# What is built and tested is the hosts' /src, which is the checkout that started the cluster.
+shows_checkout() {
+    host_pid login
+    [[ /proc/$REPLY/root/src -ef $CHECKOUT ]] ||
+        die "the cluster in $RUN has another checkout at /src: devcluster down first, or name one with DEVCLUSTER_RUN"
 }
 
 # The wheel is kept in the cache under the key of its sources and of the Python layer: another `up` only installs it.
