@@ -57,6 +57,16 @@ def test_a_call_that_takes_too_long_is_interrupted(sent: str) -> None:
         assert process.wait(60) == 130
 
 
+def test_that_the_time_is_up_is_told_again() -> None:
+    # Python may miss the first signal until its read(2) ends: here it is ignored.
+    program = f"import _signal, os, sys; sys.path.insert(0, {str(SOURCE)!r})\n{BLOCK}\n"
+    program += "from scrun import interrupts; interrupts.PATIENCE['kill'] = interrupts._AGAIN = 0.01\n"
+    program += "told = []\ninterrupts.let_through = lambda: told.append(1) or (len(told) > 1 and os._exit(130))\n"
+    program += "interrupts.settle('kill', blocked)\nos.read(0, 1)\n"
+    with subprocess.Popen([sys.executable, "-ISc", program], stdin=subprocess.PIPE) as process:
+        assert process.wait(60) == 130
+
+
 @pytest.mark.parametrize("command", ["run", "create", ""])
 def test_other_calls_are_interrupted_at_once(command: str) -> None:
     with _called(command, 600) as process:
