@@ -3,8 +3,8 @@
 A process that stays with a container imports more at its end, hours later. By then an upgrade may have replaced, or
 pip uninstall removed, what it was started from. So the launcher runs a copy, VERSION-HASH, of the package and of what
 is imported late, in which nothing is ever changed. Who stays holds the copy's lock
-(:mod:`scrun.lifecycle.installed`). The next installation removes the copies that nobody holds, but for the one that
-was current until then, which a short call may use at that moment.
+(:mod:`scrun.lifecycle.process.installed`). The next installation removes the copies that nobody holds, but for the one
+that was current until then, which a short call may use at that moment.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import shutil
 
 import scrun
-from scrun.lifecycle.installed import LOCK
+from scrun.lifecycle.process.installed import LOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,10 +19,12 @@ from scrun.bundle import adapt_gpus, config, resources
 from scrun.bundle.adapt import adapt
 from scrun.errors import DamagedRecord, ScrunError
 from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, Call
-from scrun.lifecycle import control, network, state
-from scrun.lifecycle import list as listing
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import server
+from scrun.lifecycle.container import network
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import list as listing
+from scrun.lifecycle.operations import state
+from scrun.lifecycle.process.loop import Loop
 from scrun.slurm import job
 
 Message = dict[str, Any]
@@ -85,7 +87,7 @@ LINES = st.one_of(
 def test_whatever_comes_over_the_socket_is_done_or_refused(loop: Loop, lines: list[bytes], ends: bool) -> None:
     anchor, closed = Anchor(), list[Any]()
     here, there = socket.socketpair()
-    connection = control._Connection(loop, anchor, there.detach(), closed.append)  # type: ignore[arg-type]
+    connection = server._Connection(loop, anchor, there.detach(), closed.append)  # type: ignore[arg-type]
     with here:
         here.sendall(b"\n".join(lines) + b"\n" * ends)
         here.shutdown(socket.SHUT_WR)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError, SlurmUnreachable
-from scrun.lifecycle import ending, overtime, wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import ending, overtime
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
 
 Message = dict[str, Any]
 PLAN: Message = {"script": "s", "lua": "", "staging": {}, "more": "that stage_out has no use for"}

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun.errors import UsageError, WrongStatus
-from scrun.lifecycle import events
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import events
 
 
 @pytest.mark.parametrize(

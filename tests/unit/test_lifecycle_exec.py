@@ -18,10 +18,12 @@ import pytest
 
 from scrun import marks
 from scrun.errors import SlurmError, UsageError, WrongStatus
-from scrun.lifecycle import exec as lifecycle_exec
-from scrun.lifecycle import exec_script, members, session, wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.exec import exec_script, session
+from scrun.lifecycle.node import members
+from scrun.lifecycle.operations import exec as lifecycle_exec
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
 
 RECORD: dict[str, Any] = {
     "job": 42,

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scrun.lifecycle import guests, processes, wire
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container import guests
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes, wire
 
 Fork = Callable[..., int]
 MakeGuest = Callable[..., Container]
@@ -58,7 +59,7 @@ def _be_anchor(one: Container, listening: int, ends_at: tuple[int, ...]) -> int:
 
     server = _socket.socket(fileno=listening)
     while True:
-        descriptor, _address = server._accept()  # type: ignore[attr-defined]  # as scrun.lifecycle.control does
+        descriptor, _address = server._accept()  # type: ignore[attr-defined]  # as scrun.lifecycle.container.client does
         message = wire.Reader(descriptor).next()
         assert message
         with open(f"{one.path}/signals", "a") as file:

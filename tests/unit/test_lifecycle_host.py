@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scrun.lifecycle.work.host import Host, variables
+from scrun.lifecycle.worker.host import Host, variables
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_container, needs_mounts
 
 from scrun import identity
-from scrun.lifecycle import latest, network
+from scrun.lifecycle.container import latest, network
 from scrun.staging import mount_points, nodes
 from scrun.staging.model import Staged
 from scrun.staging.stage_in import stage_in

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from scrun.errors import SlurmError, StagingError
-from scrun.lifecycle import launch, network, wire, work
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import launch
+from scrun.lifecycle.container import network
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
+from scrun.lifecycle.worker import child
 
 Message = dict[str, Any]
 PLAN = {"staging": {"network": network.HOST}}
@@ -39,7 +42,7 @@ def renewed(
             for message in messages:
                 wire.send(channel, message)
 
-        monkeypatch.setattr(work, "run", say)
+        monkeypatch.setattr(child, "run", say)
         done: list[bool] = []
         logged: list[tuple[str, str]] = []
 

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun.errors import ContainerNotFound
-from scrun.lifecycle import list as listing
-from scrun.lifecycle import processes, state
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import list as listing
+from scrun.lifecycle.operations import state
+from scrun.lifecycle.process import processes
 
 Make = Callable[..., Container]
 

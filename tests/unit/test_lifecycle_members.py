@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun.errors import NodeRuntimeError, WrongStatus
-from scrun.lifecycle import members, pause, ps
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.members import Answer
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.node import members, pause_script
+from scrun.lifecycle.node.members import Answer
+from scrun.lifecycle.operations import ps
 from scrun.marks import MARK
 
 Script = Callable[..., str]
@@ -173,16 +174,16 @@ def test_a_node_whose_runtime_cannot_pause_stops_every_process_by_signals(
     node: Callable[..., Record], tree: list[int]
 ) -> None:
     record = node(min(tree))
-    done = run(record, pause.STOP)
+    done = run(record, pause_script.STOP)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert states(tree) == "TTT"
-    done = run(record, pause.CONTINUE)
+    done = run(record, pause_script.CONTINUE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "T" not in states(tree)
 
 
 def test_a_node_whose_runtime_can_pause_is_left_to_it(node: Callable[..., Record], tree: list[int]) -> None:
-    done = run(node(min(tree), verbs="pause"), pause.STOP)
+    done = run(node(min(tree), verbs="pause"), pause_script.STOP)
     assert done.returncode == 0
     assert "T" not in states(tree)
 
@@ -192,7 +193,7 @@ def test_a_process_that_was_not_stopped_is_sent_no_continue(node: Callable[..., 
     process = subprocess.Popen(["python3", "-c", f"{program}; time.sleep(1000)"], stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
-    assert run(node(process.pid, verbs="resume"), pause.CONTINUE).returncode == 0
+    assert run(node(process.pid, verbs="resume"), pause_script.CONTINUE).returncode == 0
     process.kill()
     assert process.stdout.read() == b""
     process.wait()
@@ -206,7 +207,7 @@ def test_no_fork_escapes_the_signals(node: Callable[..., Record]) -> None:
     first = subprocess.Popen(["sh", "-c", f"({FORKING}) & ({FORKING}) & {FORKING}"], start_new_session=True)
     try:
         record = node(first.pid)
-        assert run(record, pause.STOP).returncode == 0
+        assert run(record, pause_script.STOP).returncode == 0
         assert set(states(found(record))) <= {"T", "Z"}
     finally:
         os.killpg(first.pid, signal.SIGKILL)
@@ -218,5 +219,5 @@ SLOW_TO_STOP = 'times=0; kill() { times=$((times + 1)); [ $times -lt 5 ] || comm
 
 
 def test_a_process_that_is_slow_to_stop_is_looked_at_until_it_has(node: Callable[..., Record], tree: list[int]) -> None:
-    done = run(node(min(tree)), SLOW_TO_STOP + pause.STOP)
+    done = run(node(min(tree)), SLOW_TO_STOP + pause_script.STOP)
     assert (done.returncode, states(tree)) == (0, "TTT")

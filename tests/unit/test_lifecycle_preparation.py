@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from scrun.errors import JobRefused, ScrunError, SlurmError
-from scrun.lifecycle import wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.preparation import LONGEST_LOOK_AGAIN, Preparation
+from scrun.lifecycle.anchor.preparation import LONGEST_LOOK_AGAIN, Preparation
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
 
 Message = dict[str, Any]
 PLAN: Message = {

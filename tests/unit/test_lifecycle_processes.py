@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scrun.lifecycle import processes
+from scrun.lifecycle.process import processes
 
 Fork = Callable[..., int]
 

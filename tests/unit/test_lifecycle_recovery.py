@@ -10,8 +10,8 @@ import pytest
 
 import scrun.slurm
 from scrun.errors import ScrunError, SlurmError
-from scrun.lifecycle import recovery
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.recovery import recovery
 
 TIME = "2026-01-02T03:04:05.000000006Z"
 STAGED = {"bundle": "/b", "rootfs": "/b/rootfs", "node_parent": "/tmp", "node_name": "1-box", "nodes": ["node1"]}

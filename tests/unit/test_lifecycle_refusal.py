@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from scrun.bundle import adapt_start
-from scrun.lifecycle import refusal
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import refusal
+from scrun.lifecycle.process.loop import Loop
 
 RUNS = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'  # an srun whose nodes are this host
 

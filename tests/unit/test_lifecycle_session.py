@@ -11,9 +11,10 @@ import pytest
 from test_lifecycle_exec import RECORD
 
 from scrun.errors import NodeRuntimeError
-from scrun.lifecycle import exec_script, session, wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.exec import exec_script, session
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
 
 Message = dict[str, Any]
 STARTED = (

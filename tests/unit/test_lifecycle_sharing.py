@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError
-from scrun.lifecycle import network, processes, sharing
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.caller import sharing
+from scrun.lifecycle.container import network
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes
 from scrun.slurm import job
 
 FILE = "/run/netns/netns-of-nobody"

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError
-from scrun.lifecycle import wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.pid_file import write_pid_file
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.pid_file import write_pid_file
 from scrun.lifecycle.spawn import spawn
 
 

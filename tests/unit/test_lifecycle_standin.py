@@ -15,8 +15,10 @@ import pytest
 
 import scrun.slurm
 from scrun.errors import SlurmUnreachable
-from scrun.lifecycle import debtor, processes, standin, wire
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes, wire
+from scrun.lifecycle.recovery import debtor
+from scrun.lifecycle.standin import standin
 
 Fork = Callable[..., int]
 Wait = Callable[[int], int]

@@ -13,8 +13,10 @@ import pytest
 
 import scrun.slurm
 from scrun.errors import SlurmError, SlurmUnreachable
-from scrun.lifecycle import debtor, delete, origin, sweep
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container import origin
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import delete
+from scrun.lifecycle.recovery import debtor, sweep
 
 
 class Slurm:
@@ -223,7 +225,7 @@ def test_nothing_is_done_where_nothing_is_owed(
     changes: dict[str, Any], lost: Lost, container: Container, say: Say
 ) -> None:
     if "debtor" in changes:
-        from scrun.lifecycle import processes
+        from scrun.lifecycle.process import processes
 
         changes["debtor"][1] = processes.start_time(os.getpid())
     container.record.update(changes)

@@ -17,8 +17,10 @@ import scrun.slurm
 from scrun import OCI_VERSION, operations, verbs
 from scrun.errors import ContainerNotFound, SlurmUnreachable, UsageError, WrongStatus
 from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, NOT_SUPPORTED, Call
-from scrun.lifecycle import control, debtor, delete, pause, resume, start, state
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container import client
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import delete, pause, resume, start, state
+from scrun.lifecycle.recovery import debtor
 from scrun.log import Log
 
 
@@ -195,7 +197,7 @@ def test_delete_ends_who_holds_the_container_and_does_nothing(
     exit_code: Callable[[int], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(control.ask, "__kwdefaults__", {"patience": 0.05, "silence": 0.05})
+    monkeypatch.setattr(client.ask, "__kwdefaults__", {"patience": 0.05, "silence": 0.05})
     monkeypatch.setattr(delete, "SILENCE", 0.05)
     monkeypatch.setattr(delete, "TO_GO", 60.0 if silent else 0.05)
     if silent:

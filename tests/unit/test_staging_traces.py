@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scrun.lifecycle import traces as of_a_record
+from scrun.lifecycle.container import left_by_slurm as of_a_record
 from scrun.staging import traces
 from scrun.staging.traces import Traces
 

@@ -65,10 +65,10 @@ class Given:
 class Request:
     """What is asked for.
 
-    ``job`` is what the worker that gets the job is told (:mod:`scrun.lifecycle.work.allocate`). ``step`` are variables
-    for srun; ``patience`` are the seconds create shall wait, None when nobody says; ``notes`` are remarks for a person.
-    ``asked`` is what the job was asked for with (:mod:`scrun.slurm.shared_job`), ``shares`` whether it is another
-    container's, and ``notices`` whether the container's standard error is told what becomes of it.
+    ``job`` is what the worker that gets the job is told (:mod:`scrun.lifecycle.worker.allocate`). ``step`` are
+    variables for srun; ``patience`` are the seconds create shall wait, None when nobody says; ``notes`` are remarks
+    for a person. ``asked`` is what the job was asked for with (:mod:`scrun.slurm.shared_job`), ``shares`` whether
+    it is another container's, and ``notices`` whether the container's standard error is told what becomes of it.
     """
 
     def __init__(
