@@ -34,7 +34,7 @@ check: $(TOOLS)/.ready
 	@$(MAKE) --no-print-directory unit
 
 unit: $(TOOLS)/.ready
-	@PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q tests/unit
+	@PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n auto --dist worksteal tests/unit
 
 integration:
 	@tests/integration/run $(TESTS)
