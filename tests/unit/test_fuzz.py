@@ -157,7 +157,7 @@ def test_a_config_is_refused_in_one_line_or_can_be_adapted(text: str) -> None:
 
 # --- the record
 
-FULL: Message = {
+FULL: Any = {
     "id": "box",
     "status": "running",
     "bundle": "/b",
@@ -192,7 +192,7 @@ def test_a_damaged_record_is_one_clear_error_and_no_others_harm(
     root = str(tmp_path / "root")
     if not os.path.exists(f"{root}/good"):
         good = Container.claim(root, "good")
-        good.record = dict(FULL, status="stopped")
+        good.record = FULL | {"status": "stopped"}
         good.save()
         os.close(good.descriptor)
     record = {name: value for name, value in FULL.items() if name not in changes} if left_out else {**FULL, **changes}

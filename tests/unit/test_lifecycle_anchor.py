@@ -94,6 +94,7 @@ class Rehearsed:
             "attached": False,
             "keep": False,
             "patience": 0,
+            "log_levels": ["debug", "quiet"],
             "new_network_namespace": False,
             "terminal": False,
             "pid_file": "",

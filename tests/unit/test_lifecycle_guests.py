@@ -19,7 +19,7 @@ MakeGuest = Callable[..., Container]
 @pytest.fixture
 def guest(container: Container, fork: Fork) -> Iterator[MakeGuest]:
     """Makes guests of the container, whose anchors end at one of these signals; each writes down what it got."""
-    container.record.update(status="running")
+    container.record.update({"status": "running"})
     container.save()
     made: list[Container] = []
 
@@ -99,7 +99,7 @@ def test_another_process_with_an_anchors_number_is_not_waited_for(
     monkeypatch.setattr(guests, "_LAST", 60.0)  # longer than a test may take
     monkeypatch.setattr(guests, "GRACE", 0.5)
     one = guest("one")
-    one.record.update(anchor=os.getpid(), anchor_started=1)
+    one.record.update({"anchor": os.getpid(), "anchor_started": 1})
     one.save()
     guests.end(container, 7)
 

@@ -49,7 +49,7 @@ def test_what_is_no_signal_is_refused_by_its_name(name: str) -> None:
 
 
 RUNTIME = {"command": "crun --root=/run/user/%U/", "name": "%n.%u.%j.%s.%t"}
-RECORD: dict[str, Any] = {"job": 42, "step": "3", "user": "alice", "uid": 2000, "tasks": 1, "runtime": RUNTIME}
+RECORD: Any = {"job": 42, "step": "3", "user": "alice", "uid": 2000, "tasks": 1, "runtime": RUNTIME}
 
 
 def _on_a_node(script: str, runtime: Callable[..., str], text: str, node: str = "node1") -> tuple[int, list[str], str]:

@@ -73,7 +73,7 @@ def node(script: Script) -> Callable[..., Record]:
 
 
 def found(record: Record) -> list[int]:
-    (answer,) = members.ask(record, 'find_members; echo "$members"').values()
+    (answer,) = members.ask(record, 'find_members; echo "$members"').values()  # type: ignore[arg-type]
     return sorted(int(pid) for pid in answer.text.split())
 
 
@@ -92,7 +92,7 @@ def test_a_container_that_has_ended_has_no_processes(node: Callable[..., Record]
 
 
 def test_each_node_answers_for_itself(node: Callable[..., Record], tree: list[int]) -> None:
-    answers = members.ask(node(min(tree), nodes=("n2", "n1")), 'echo "$SLURMD_NODENAME $1"; exit 3', "one word")
+    answers = members.ask(node(min(tree), nodes=("n2", "n1")), 'echo "$SLURMD_NODENAME $1"; exit 3', "one word")  # type: ignore[arg-type]
     assert answers == {"n1": Answer(3, "n1 one word\n"), "n2": Answer(3, "n2 one word\n")}
     assert list(answers) == ["n1", "n2"]
 
@@ -101,14 +101,14 @@ def test_a_step_that_fails_is_an_error_with_its_last_words(node: Callable[..., R
     record = node(1)
     record["srun"] = [script("echo 'srun: error: Node n1 is down' >&2; exit 1", "failing")]
     with pytest.raises(NodeRuntimeError, match=r"can't ask the nodes of job 1 \(n1\): Node n1 is down"):
-        members.ask(record, "true")
+        members.ask(record, "true")  # type: ignore[arg-type]
 
 
 def test_a_node_that_says_nothing_is_an_error(node: Callable[..., Record], script: Script) -> None:
     record = node(1)
     record["srun"] = [script("exit 0", "silent")]
     with pytest.raises(NodeRuntimeError, match="can't ask the nodes of job 1"):
-        members.ask(record, "true")
+        members.ask(record, "true")  # type: ignore[arg-type]
 
 
 NOISE = ["Welcome\n", "n1 d2VsY29tZQ==\n", "\n", "half a line", "0\r\n", f"{MARK}\n", f"{MARK} n1 eA==\n"]
@@ -131,7 +131,7 @@ def test_what_nodes_say_is_put_together_however_their_lines_come(said: dict[str,
 
 def test_a_container_whose_job_is_queued_has_no_processes_yet() -> None:
     with pytest.raises(WrongStatus, match="container 'box' has no processes yet: job 7 is queued"):
-        members.check_there({"job": 7}, "box")
+        members.check_there({"job": 7}, "box")  # type: ignore[typeddict-item]
 
 
 def test_on_a_node_without_ps_the_table_is_made_from_proc(
@@ -142,7 +142,7 @@ def test_on_a_node_without_ps_the_table_is_made_from_proc(
         assert path
         (tmp_path / "bin" / program).parent.mkdir(exist_ok=True)
         (tmp_path / "bin" / program).symlink_to(path)
-    container.record.update(node(min(tree)), status="running", environment={"PATH": str(tmp_path / "bin")})
+    container.record.update({**node(min(tree)), "status": "running", "environment": {"PATH": str(tmp_path / "bin")}})  # type: ignore[typeddict-item]
     header, *rows = ps.table(container, ()).splitlines()
     assert header.split() == ["PID", "PPID", "S", "CMD"]
     assert sorted(int(row.split()[0]) for row in rows) == tree
@@ -154,7 +154,7 @@ def test_on_a_node_without_ps_the_table_is_made_from_proc(
 
 def run(record: Record, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", members.script(record, script)],
+        ["sh", "-c", members.script(record, script)],  # type: ignore[arg-type]
         env={**os.environ, "SLURMD_NODENAME": "n1"},
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError
-from scrun.lifecycle.caller import plan as lifecycle_plan
+from scrun.lifecycle.caller import planning as lifecycle_plan
 from scrun.lifecycle.caller.options import PATIENCE, Options, Output
 from scrun.lifecycle.container.directory import Container
 from scrun.log import Log

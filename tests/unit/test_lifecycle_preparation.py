@@ -13,7 +13,7 @@ from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
 
 Message = dict[str, Any]
-PLAN: Message = {
+PLAN: Any = {
     "script": "s",
     "lua": "",
     "staging": {},

@@ -31,8 +31,8 @@ def told(
 
     def tell(process: str, watch: str = "") -> tuple[Message, Message]:
         both = f'case "$*" in *--quiet*) {watch or "exit 0"} ;; esac\n{process}'  # srun of a step beside it is quiet
-        container.record.update(RECORD, srun=[script(f"cd {tmp_path}\n{both}")])
-        order: dict[str, Any] = {
+        container.record.update(RECORD | {"srun": [script(f"cd {tmp_path}\n{both}")]})
+        order: Any = {
             "token": "t",
             "node": "node1",
             "environment": {"PATH": os.defpath, exec_script.PROCESS: "{}"},

@@ -47,7 +47,7 @@ def test_state_is_the_specifications_with_runcs_additions(container: Container) 
 
 @pytest.mark.parametrize("written", ["creating", "created", "running", "paused"])
 def test_a_container_whose_process_is_gone_is_stopped_and_has_no_pid(written: str, container: Container) -> None:
-    container.record.update(status=written, pid_started=1)
+    container.record.update({"status": written, "pid_started": 1})
     found = state.run(container)
     assert (found["status"], found["pid"]) == ("stopped", 0)
 
@@ -272,7 +272,7 @@ def is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_delete_while_slurmctld_is_down_leaves_one_process_that_deletes_it_later(
     left: Container, tmp_path: Path, is_up: Path, subreaper: None
 ) -> None:
-    left.record.update(status="running", job=7, job_owned=True)
+    left.record.update({"status": "running", "job": 7, "job_owned": True})
     left.save()
     debtors = []
     for _ in range(2):

@@ -231,7 +231,7 @@ def test_which_task_is_on_which_node_is_known_from_the_launch() -> None:
     progress = _after(*LAUNCHED)
     assert progress.tasks == {"node1": [0, 2, 3, 4], "node2": [1]}
     assert (progress.step, progress.count) == ("0", 5)
-    assert progress.tasks_of_record() == {"tasks": 5, "tasks_on_a_node": 4}
+    assert (progress.count, progress.most_on_a_node()) == (5, 4)
     assert progress.left() == {"node1": [0, 1, 2, 3], "node2": [0]}
 
 

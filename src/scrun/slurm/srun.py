@@ -128,9 +128,9 @@ class Progress:
         """How many tasks there are on all nodes."""
         return sum(map(len, self.tasks.values()))
 
-    def tasks_of_record(self) -> dict[str, int]:
-        """What the record says of the tasks: how many there are, and on the node that has most of them."""
-        return {"tasks": self.count, "tasks_on_a_node": max(map(len, self.tasks.values()), default=0)}
+    def most_on_a_node(self) -> int:
+        """How many tasks the node has that has most of them."""
+        return max(map(len, self.tasks.values()), default=0)
 
     def left(self) -> dict[str, list[int]]:
         """The local task ids of what has not ended, by their nodes."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Parse = Callable[[str], Any]
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 PREFIX, ANNOTATION = "SCRUN_", "slurm."
 

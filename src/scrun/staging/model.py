@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     # (level, message): one of scrun's level names, "error", "info", "verbose", "debug".
     Log = Callable[[str, str], None]
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
     Protocol = object
 

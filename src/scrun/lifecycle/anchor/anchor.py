@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.anchor.worker import Worker
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.node.step import Step
     from scrun.lifecycle.process.loop import Loop
     from scrun.lifecycle.process.wire import Message
@@ -50,9 +51,9 @@ class Anchor:
 
     def __init__(self, loop: Loop, container: Container, creator: int, standin: int, standin_pid: int) -> None:
         self.loop, self.container, self.record = loop, container, container.record
-        self.record.update(pid=standin_pid, pid_started=processes.start_time(standin_pid))
+        self.record.update({"pid": standin_pid, "pid_started": processes.start_time(standin_pid)})
         self.status = status.CREATING
-        self.plan: Message = {}
+        self.plan: Plan = {}  # type: ignore[typeddict-item]  # until create has sent it
         self.step: Step | None = None
         self.requests = server.serve(loop, container, self, creator)
         self._due = False  # the caller is to be told that the container is there
@@ -92,11 +93,11 @@ class Anchor:
         elif self._creator.is_attached:
             self.end(status.KILLED)
 
-    def _create(self, plan: Message) -> None:
+    def _create(self, plan: Plan) -> None:
         self.plan = plan
-        self.stdio.levels = plan.get("log_levels", self.stdio.levels)
+        self.stdio.levels = plan["log_levels"]
         self.record.update(plan["record"])
-        self.record.update(anchor=os.getpid(), anchor_started=processes.start_time(os.getpid()))
+        self.record.update({"anchor": os.getpid(), "anchor_started": processes.start_time(os.getpid())})
         if not self.save():
             return
         removal.watch(self)
@@ -153,7 +154,7 @@ class Anchor:
 
     def _standin_ready(self, pid: int) -> None:
         if pid:  # it had to begin anew
-            self.record.update(pid=pid, pid_started=processes.start_time(pid))
+            self.record.update({"pid": pid, "pid_started": processes.start_time(pid)})
             if not self.save():
                 return
         if self._due:
@@ -221,7 +222,7 @@ class Anchor:
             ended=self._step_ended,
             failed=self._task_failed,
         )
-        self.record.update(step_pid=self.step.pid, step_started=processes.start_time(self.step.pid))
+        self.record.update({"step_pid": self.step.pid, "step_started": processes.start_time(self.step.pid)})
         self.save()
         # From here on only srun has the container's input and output; one copy of standard error is for our own words.
         self.stdio.replace([-1, -1, self.stdio.descriptors[2]])
@@ -235,7 +236,8 @@ class Anchor:
                 self.say(str(error))
         elif self.step:
             progress = self.step.progress
-            self.record.update(step=progress.step, **progress.tasks_of_record(), started=log.timestamp())
+            self.record.update({"step": progress.step, "started": log.timestamp()})
+            self.record.update({"tasks": progress.count, "tasks_on_a_node": progress.most_on_a_node()})
             self.save()
             if self._forced is not None:
                 signals.force_late(self)

@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.process.loop import Loop
     from scrun.lifecycle.process.wire import Message
 
@@ -30,7 +31,7 @@ class Creator:
         loop: Loop,
         descriptor: int,
         *,
-        create: Callable[[Message], None],
+        create: Callable[[Plan], None],
         abort: Callable[[ScrunError], None],
         left: Callable[[], None],
     ) -> None:
@@ -74,7 +75,7 @@ class Creator:
         for message in messages:
             if message["do"] == "create":
                 self.is_attached = message["attached"]
-                self._create(message)
+                self._create(message)  # type: ignore[arg-type]  # create made it of a plan
             elif message["do"] == "abort":
                 self._abort(ScrunError("create was interrupted"))
             elif message["do"] == "leave alone":

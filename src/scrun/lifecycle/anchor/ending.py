@@ -6,6 +6,7 @@ import os
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.plan import hook_request
 from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.process.loop import Loop
     from scrun.lifecycle.process.wire import Message
 
@@ -57,7 +59,7 @@ class Ending:
         self._request: Message = {}
         self.is_late = False  # nobody waits for the files any more
 
-    def begin(self, plan: Message) -> None:
+    def begin(self, plan: Plan) -> None:
         """Bring back what the container changed, if stage_in has run."""
         if (self._record.get("staged") or {}).get("traces"):
             from scrun.lifecycle.container import left_by_slurm
@@ -67,7 +69,7 @@ class Ending:
             self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
             if self._held:
                 self._keep()  # how it ended is known, whoever is killed from here on
-            self._stage_out({name: plan[name] for name in ("script", "lua", "staging")})
+            self._stage_out(hook_request(plan))
         if not self._held:
             self._files_back(None)
 

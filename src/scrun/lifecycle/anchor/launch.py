@@ -14,27 +14,28 @@ from scrun.slurm import srun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.process.loop import Loop
     from scrun.lifecycle.process.wire import Message
 
     Say = Callable[[str, str], None]
 
 
-def tasks(plan: Message, record: dict[str, Any]) -> int:
+def tasks(plan: Plan, record: Record) -> int:
     """How many srun will start; what the step is told counts more than the job's own number."""
     told: str = plan["step_environment"].get("SLURM_NTASKS", "")
     return int(told) if told.isdigit() else int(record["tasks"])
 
 
-def is_rootfs_here(record: dict[str, Any]) -> bool:
+def is_rootfs_here(record: Record) -> bool:
     """Whether the container runs on the very root filesystem that is here, and not on a copy of the node's."""
     return bool(record["staged"].get("spool")) and record["job_rootfs"] == record["rootfs"]
 
 
-def check_terminal(plan: Message, record: dict[str, Any]) -> None:
+def check_terminal(plan: Plan, record: Record) -> None:
     """Raise UsageError where several tasks would have one: srun gives it to the first, the others' runtime fails."""
     if plan["terminal"] and (number := tasks(plan, record)) > 1:
         raise UsageError(
@@ -43,7 +44,7 @@ def check_terminal(plan: Message, record: dict[str, Any]) -> None:
         )
 
 
-def not_started(record: dict[str, Any], error: SlurmError) -> SlurmError:
+def not_started(record: Record, error: SlurmError) -> SlurmError:
     """srun's words, with what they may mean: slurmd doesn't tell it what was wrong with a bundle."""
     bundle = record["job_bundle"]
     if bundle in (record["bundle"], record["staged"].get("bundle")) or "Unspecified error" not in str(error):
@@ -59,7 +60,7 @@ def forget_what_nodes_see() -> None:
     known.forget(known.memory())
 
 
-def renew_files(loop: Loop, container: Container, plan: Message, *, log: Say, done: Callable[[], None]) -> None:
+def renew_files(loop: Loop, container: Container, plan: Plan, *, log: Say, done: Callable[[], None]) -> None:
     """Have the node's copies of small files be as the files are by now; ``done`` is called at once where they are."""
     from scrun.lifecycle.container import latest
 
@@ -91,7 +92,7 @@ def renew_files(loop: Loop, container: Container, plan: Message, *, log: Say, do
 def step(
     loop: Loop,
     container: Container,
-    plan: Message,
+    plan: Plan,
     stdio: list[int],
     *,
     log: Say,
@@ -137,7 +138,7 @@ def step(
     )
 
 
-def _bundle(record: dict[str, Any], log: Say) -> str:
+def _bundle(record: Record, log: Say) -> str:
     """The job's bundle: the one with the node's network, where the engine has led a way out of its own."""
     if networked := record.get("networked"):
         from scrun.lifecycle.container import network

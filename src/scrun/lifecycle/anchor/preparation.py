@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from scrun.errors import JobRefused, ScrunError, SlurmError
 from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.plan import hook_request
 from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.process.loop import Loop
     from scrun.lifecycle.process.wire import Message
 
@@ -41,7 +43,7 @@ class Preparation:
     ) -> None:
         self._loop, self._container, self._record = loop, container, container.record
         self._save, self._tell, self._ready, self._failed = save, tell, ready, failed
-        self._plan: Message = {}
+        self._plan: Plan = {}  # type: ignore[typeddict-item]  # until begin
         self._failure: ScrunError | None = None
         self._asked = False  # for a job: from then on there may be one
         self._staged = False
@@ -56,12 +58,11 @@ class Preparation:
         """Who has staged the files: he stays for a while, to run stage_out as well if the container ends soon."""
         return self._staging
 
-    def begin(self, plan: Message) -> None:
+    def begin(self, plan: Plan) -> None:
         """Everything local has been checked."""
         self._plan = plan
         if self._staging:
-            wanted = {name: plan[name] for name in ("script", "lua", "staging")}
-            self._staging.send({**wanted, "bundle": plan["record"]["bundle"]})
+            self._staging.send({**hook_request(plan), "bundle": plan["record"]["bundle"]})
 
     def cancel(self, why: ScrunError) -> None:
         """Give it up; ``failed`` is called when both workers have tidied up and gone."""
@@ -87,7 +88,7 @@ class Preparation:
             else:
                 self._failure = self._failure or error
         elif "job" in message:
-            self._record.update(job=message["job"], job_owned="request" in self._plan["job"])
+            self._record.update({"job": message["job"], "job_owned": "request" in self._plan["job"]})
             self._save()
         elif "notice" in message:
             self._tell(message)
@@ -95,8 +96,10 @@ class Preparation:
             self._tell({"waiting": message["waiting"], "job": self._record["job"]})
         elif "nodes" in message:
             found = message["nodes"]
-            self._record.update({key: found[key] for key in ("nodes", "uid", "gid", "user", "group", "tasks")})
-            self._record.update(job_environment=found["environment"], gpus=found["gpus"])
+            self._record.update({"nodes": found["nodes"], "tasks": found["tasks"]})
+            self._record.update({"uid": found["uid"], "gid": found["gid"]})
+            self._record.update({"user": found["user"], "group": found["group"]})
+            self._record.update({"job_environment": found["environment"], "gpus": found["gpus"]})
             self._save()
             self._tell({"granted": found["nodes"]})
 
@@ -129,12 +132,14 @@ class Preparation:
         elif "log" in message or "progress" in message:
             self._tell(message)
         elif "staged" in message:
-            self._record.update(staged=message["staged"], job_bundle=message["bundle"], job_rootfs=message["rootfs"])
-            self._record.update(networked=message["networked"], hold=message["hold"], stage_out_owed=True)
-            self._record.update(task_prolog=message.get("task_prolog", ""))
+            self._record.update(
+                {"staged": message["staged"], "job_bundle": message["bundle"], "job_rootfs": message["rootfs"]}
+            )
+            self._record.update({"networked": message["networked"], "hold": message["hold"], "stage_out_owed": True})
+            self._record.update({"task_prolog": message.get("task_prolog", "")})
             if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
                 # Whoever is left when the anchor is killed brings back what the container changed.
-                self._record["owed"] = {name: self._plan[name] for name in ("script", "lua", "staging")}
+                self._record["owed"] = hook_request(self._plan)
             self._save()
             self._staged = True
             if not self._failure:

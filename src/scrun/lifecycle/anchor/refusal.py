@@ -11,11 +11,9 @@ from scrun.staging.nodes import LACKS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
+    from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.process.loop import Loop
-
-    Record = dict[str, Any]
 
 
 _PATIENCE = 10.0  # seconds

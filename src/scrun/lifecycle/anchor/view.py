@@ -5,10 +5,12 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from scrun.errors import ScrunError
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.node.step import Step
     from scrun.lifecycle.process.loop import Loop
     from scrun.lifecycle.process.wire import Message
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 
         loop: Loop
         container: Container
-        record: dict[str, Any]
-        plan: Message
+        record: Record
+        plan: Plan
         status: str
         step: Step | None
         is_turning: bool

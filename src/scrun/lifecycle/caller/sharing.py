@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from scrun.lifecycle.container.record import Record
     from scrun.slurm.job import Request
 
     Config = dict[str, Any]
@@ -73,7 +74,7 @@ class Shared:
         other = self._others[self._kind]
         if other.record.get("job_owned"):
             self._host = other
-        elif path := other.record.get("host"):
+        elif path := other.record.get("guest_of"):
             self._host = Container.open(*os.path.split(path))
         else:
             return  # a job that somebody else gives back
@@ -99,15 +100,16 @@ class Shared:
         other = self._others.get("uts")
         return str(config.get("hostname") or (other.record.get("host_name") if other else "") or "")
 
-    def record(self, config: Config, its_network: str) -> dict[str, Any]:
-        """What whoever shares with this container will want to know."""
-        found = {
-            "network": its_network,
-            "host_name": self.host_name(config),
-            _FILE: self._file,
-            "host": self._host.path if self._host else "",
-        }
-        return {name: value for name, value in found.items() if value}
+    def add_to(self, record: Record, config: Config, its_network: str) -> None:
+        """Write down what whoever shares with this container will want to know."""
+        if its_network:
+            record["network"] = its_network
+        if host_name := self.host_name(config):
+            record["host_name"] = host_name
+        if self._file:
+            record["network_namespace"] = self._file
+        if self._host:
+            record["guest_of"] = self._host.path
 
 
 def find(container: Container, config: Config) -> Shared:

@@ -24,12 +24,15 @@ import stat
 
 from scrun import fastjson, identity
 from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
-from scrun.lifecycle.container import record_fields, status
+from scrun.lifecycle.container import record as records
+from scrun.lifecycle.container import status
 from scrun.lifecycle.process import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Self
+
+    from scrun.lifecycle.container.record import Record
 
 STATE, JOB, SOCKET, LOG, SPOOL = "state.json", "job", "anchor.sock", "anchor.log", "spool"
 BACK, DELETED, PAID = "back", "deleted", "paid"
@@ -43,7 +46,7 @@ class Container:
         self.id = container_id
         self.path = os.path.join(root, container_id)
         self.descriptor = descriptor
-        self.record: dict[str, Any] = {}
+        self.record: Record = {}  # type: ignore[typeddict-item]  # until it is loaded, or the anchor has the plan
         self.is_removed = False  # as far as this process knows
 
     @classmethod
@@ -126,7 +129,7 @@ class Container:
             raise ContainerNotFound(self.id) from None
         except (OSError, ValueError, RecursionError) as error:
             raise DamagedRecord(self.id, f"{self.path}/{STATE}", str(error)) from error
-        if why := record_fields.fault(record):
+        if why := records.fault(record):
             raise DamagedRecord(self.id, f"{self.path}/{STATE}", why)
         self.record = record
 

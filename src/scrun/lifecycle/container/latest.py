@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    Record = dict[str, Any]
+    from scrun.lifecycle.container.plan import StagingPlan
+    from scrun.lifecycle.container.record import Record
 
 
 class Fit:
@@ -40,7 +41,7 @@ class Fit:
         return self._fit(destination, data, host_name=self._host_name, machines=machines)
 
 
-def fit(plan: Record, machine: str = "") -> Fit | None:
+def fit(plan: StagingPlan, machine: str = "") -> Fit | None:
     """How small files are changed for the nodes: not at all where the container was to have no network of its own.
 
     ``machine`` is the root of this machine's file system.
@@ -48,7 +49,7 @@ def fit(plan: Record, machine: str = "") -> Fit | None:
     return Fit(plan["host_name"], machine) if plan["network"] in (network.NODE, network.LATER) else None
 
 
-def renew(record: Record, plan: Record, *, write: bool = True, machine: str = "") -> bool:
+def renew(record: Record, plan: StagingPlan, *, write: bool = True, machine: str = "") -> bool:
     """Bring the spool's copies up to date; the result says whether some on the nodes are out of date.
 
     With ``write`` false nothing is written, and any that is out of date counts.
@@ -68,7 +69,7 @@ def renew(record: Record, plan: Record, *, write: bool = True, machine: str = ""
     return left
 
 
-def changed(staged: Record, fitted: Fit | None) -> dict[int, tuple[str, bytes]]:
+def changed(staged: dict[str, Any], fitted: Fit | None) -> dict[int, tuple[str, bytes]]:
     """Of the texts that are other than they were when they were copied: index, where the copy is, what is to be in it.
 
     What can't be read any more stays as it was copied.

@@ -8,9 +8,7 @@ from scrun.staging import traces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    Record = dict[str, Any]
+    from scrun.lifecycle.container.record import Record
 
 
 def names(record: Record) -> list[str]:

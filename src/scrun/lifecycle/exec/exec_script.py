@@ -18,9 +18,9 @@ from scrun.staging.own_directory import GO_TO
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
-    Record = dict[str, Any]
+    from scrun.lifecycle.container.record import Record
+
 
 PROCESS = "SCRUN_EXEC_PROCESS"
 # The second is in memory, and taken where there is no room in the first. What others may have put there isn't touched:

@@ -14,11 +14,12 @@ from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple
+    from typing import NamedTuple
 
-    Record = dict[str, Any]
+    from scrun.lifecycle.container.record import Record
+
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 # `[ a -ef b ]` is the shell's own in dash, bash and busybox: nothing is forked for a process that is looked at.
 _MEMBERS = r"""

@@ -16,11 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Sequence
-    from typing import Any
 
+    from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.process.loop import Loop
 
-    Record = dict[str, Any]
 
 _MOST_SAID = 1 << 20  # bytes of what a step of the anchor's prints that are looked at: a site's words are among them
 

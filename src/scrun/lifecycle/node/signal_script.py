@@ -7,14 +7,15 @@ from scrun.lifecycle.node import overlap
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+
+    from scrun.lifecycle.container.record import Record
 
 TRIES = 40  # the node's runtime may not know the container yet, just after start
 _PAUSE = 0.1  # seconds between two tries
 _MISSED, _WHY = "missed", "why"  # the first words of what a node says
 
 
-def script(record: dict[str, Any], number: int, tasks: Mapping[str, Sequence[int]], tries: int = TRIES) -> str:
+def script(record: Record, number: int, tasks: Mapping[str, Sequence[int]], tries: int = TRIES) -> str:
     """The shell script that has a node's runtime send the signal to each of the container's tasks on that node.
 
     ``tasks`` are their local numbers (oci.conf's %t), by node. It fails when one of them could not be reached, and

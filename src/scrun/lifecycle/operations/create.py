@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
+    from scrun.lifecycle.container.plan import Plan
+
     Message = dict[str, Any]
 
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -68,14 +70,14 @@ class Creation:
         if isinstance(error, Interrupted):
             raise SystemExit(128 + error.args[0]) from None
 
-    def plan(self, options: Options, output: Output) -> Message:
-        """What the anchor is to do: see :func:`scrun.lifecycle.caller.plan.make`."""
+    def plan(self, options: Options, output: Output) -> Plan:
+        """What the anchor is to do: see :func:`scrun.lifecycle.caller.planning.make`."""
         # Here, not above: what is imported before the anchor is forked stays in its memory.
-        from scrun.lifecycle.caller import plan
+        from scrun.lifecycle.caller import planning
 
-        return plan.make(self.container, options, os.environ, output)
+        return planning.make(self.container, options, os.environ, output)
 
-    def carry_out(self, plan: Message) -> None:
+    def carry_out(self, plan: Plan) -> None:
         """Have the anchor do what the plan says."""
         wire.send(self._anchor, {"do": "create", **plan})
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.record import Record
 
     Stats = dict[str, Any]
 
@@ -136,14 +137,14 @@ def _stats(user: int, kernel: int, memory: int, pids: int) -> Stats:
     }
 
 
-def _limit(record: dict[str, Any]) -> int:
+def _limit(record: Record) -> int:
     """The memory in bytes that the job has of each node; 0 where it isn't said."""
     variables = dict(entry.partition("=")[::2] for entry in record.get("job_environment", ()))
     megabytes = variables.get("SLURM_MEM_PER_NODE", "")
     return int(megabytes) << 20 if megabytes.isdigit() else 0
 
 
-def _job(record: dict[str, Any]) -> Stats:
+def _job(record: Record) -> Stats:
     """The job: ``state`` and ``reason`` are Slurm's words, empty where it doesn't answer; ``elapsed`` in seconds."""
 
     def question() -> Stats:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.record import Record
 
     Order = dict[str, Any]
 
@@ -174,14 +175,14 @@ def _order(
     }
 
 
-def _node(record: dict[str, Any], wanted: str) -> str:
+def _node(record: Record, wanted: str) -> str:
     nodes = srun.expand_nodes(record["nodes"])
     if wanted and wanted not in nodes:
         raise UsageError(f"node {wanted!r} is none of the container's: it runs on {record['nodes']}")
     return wanted or nodes[0]
 
 
-def _is_there(config: dict[str, Any], process: dict[str, Any], record: dict[str, Any]) -> bool:
+def _is_there(config: dict[str, Any], process: dict[str, Any], record: Record) -> bool:
     """Whether the program and the working directory can be seen from here: then the process can be run.
 
     What can't be seen may still be on the node: the container's files change there. Then the node is asked, which costs

@@ -18,6 +18,7 @@ from scrun.lifecycle.process.loop import exit_status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.caller.options import Options, Output
+    from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.terminal.relay import Relay
     from scrun.lifecycle.terminal.terminal import Terminal
 
@@ -43,7 +44,8 @@ def run(root: str, container_id: str, options: Options, output: Output, *, detac
         with create.Creation(root, container_id) as creation:
             if stdin:
                 stdin.was_inherited()
-            plan = {**creation.plan(options, output), "attached": True, "keep": keep}
+            plan = creation.plan(options, output)
+            plan["attached"], plan["keep"] = True, keep
             if stdin:
                 return _stay(creation, plan, output, stdin)
             creation.carry_out(plan)
@@ -91,7 +93,7 @@ class _Stdin:
         return self.pipe < 0 or in_foreground(self.source)
 
 
-def _stay(creation: create.Creation, plan: create.Message, output: Output, stdin: _Stdin) -> int:
+def _stay(creation: create.Creation, plan: Plan, output: Output, stdin: _Stdin) -> int:
     """Run the container that is planned, to its end and beyond; its exit status."""
     terminal = console = None
     if plan["terminal"]:

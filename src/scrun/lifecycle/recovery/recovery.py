@@ -14,9 +14,9 @@ from scrun.lifecycle.process import processes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.record import Record
 
 NOT_BACK = 125  # the exit status where what the container made is lost, and its own would be a success
 
@@ -43,7 +43,7 @@ def end(container: Container) -> None:
         return
     record = container.record
     if not record.get("job") and (job := read_job(container)):
-        record.update(job=job, job_owned=True)
+        record.update({"job": job, "job_owned": True})
     processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
     if record["status"] != status.STOPPED and (record.get("staged") or {}).get("traces"):
         from scrun.lifecycle.container import left_by_slurm
@@ -66,7 +66,7 @@ def end(container: Container) -> None:
         control.cancel_step(record["job"], int(record["step"]))
     if record["status"] != status.STOPPED:
         record.setdefault("exit_status", status.KILLED)
-        record.update(status=status.STOPPED, finished=log.timestamp())
+        record.update({"status": status.STOPPED, "finished": log.timestamp()})
     _save(container)
 
 
@@ -113,7 +113,7 @@ def read_job(container: Container) -> int:
         return 0
 
 
-def _has_a_step(record: dict[str, Any]) -> bool:
+def _has_a_step(record: Record) -> bool:
     return record["status"] in (status.RUNNING, status.PAUSED) and bool(record.get("step"))
 
 

@@ -127,11 +127,11 @@ def _owes(container: Container) -> bool:
     if not written or not origin.is_same_machine(written.host, now):
         return False  # on a shared file system another host's lock may not be seen here
     if (written.host.boot, written.host.pids) != (now.boot, now.pids):
-        record.update(step_pid=0, step_started=0, debtor=[0, 0])  # the numbers are other processes' by now
+        record.update({"step_pid": 0, "step_started": 0, "debtor": [0, 0]})  # the numbers are other processes' by now
     if processes.is_alive(*record.get("debtor", (0, 0))):
         return False
     if not record.get("job") and (job := recovery.read_job(container)):
-        record.update(job=job, job_owned=True)
+        record.update({"job": job, "job_owned": True})
     if not record.get("job") or record.get("released") or container.is_marked(PAID):
         return False
     return bool(record.get("job_owned")) or record["status"] != status.STOPPED

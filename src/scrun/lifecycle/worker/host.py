@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.plan import StagingPlan
+    from scrun.lifecycle.container.record import Record
 
-    Record = dict[str, Any]
     Options = dict[str, Any] | None
 
 _MOST_ANNOTATIONS = 64 << 10  # characters of them all; execve(2) takes 128 KiB for one variable
 
 
-def variables(record: Record, plan: Message, directory: str) -> dict[str, str]:
+def variables(record: Record, plan: StagingPlan, directory: str) -> dict[str, str]:
     """The SCRUN_* variables that hooks, their commands and the job get (scrun(1), OUTPUT ENVIRONMENT VARIABLES)."""
     named = {
         "OCI_VERSION": plan["oci_version"],

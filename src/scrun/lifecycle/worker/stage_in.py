@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import StagingPlan
+    from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.process.wire import Message
-    from scrun.lifecycle.worker.host import Options, Record
+    from scrun.lifecycle.worker.host import Options
     from scrun.staging.model import Staged
     from scrun.staging.summing import Summing
 
@@ -121,7 +123,7 @@ def _likely_version() -> str:
 
 
 def _stage_in(
-    hooks: Hooks, host: Host, record: Record, plan: Message, config: dict[str, Any], later: list[Summing]
+    hooks: Hooks, host: Host, record: Record, plan: StagingPlan, config: dict[str, Any], later: list[Summing]
 ) -> Message:
     from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start, withheld
     from scrun.staging import root_mounts
@@ -143,13 +145,17 @@ def _stage_in(
         keep_user = record["runtime"]["kind"] == "crun"
         note = lambda text: host.log("debug", text)  # noqa: E731
         shares_memory = plan["mpi"] and record["tasks"] > len(host.step.nodes)
-        given_to = {
-            "keep_user": keep_user,
-            "gpus": record.get("gpus", ()),
-            "nodes_network": nodes_network,
-            "shared_memory": shares_memory,
-        }
-        fit = adapt.adapt(given, uid=uid, gid=gid, note=note, engine=config, **given_to)
+        fit = adapt.adapt(
+            given,
+            uid=uid,
+            gid=gid,
+            note=note,
+            engine=config,
+            keep_user=keep_user,
+            gpus=record.get("gpus", ()),
+            nodes_network=nodes_network,
+            shared_memory=shares_memory,
+        )
         if "env_exclude" in plan:  # slurmd leaves the config alone
             adapt_process.own_environment(fit, job_env | host.environment, plan["env_exclude"])
         return fit

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import StagingPlan
+    from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.process.wire import Message
-    from scrun.lifecycle.worker.host import Options, Record
+    from scrun.lifecycle.worker.host import Options
 
 
 def run_hook(
@@ -71,7 +73,7 @@ def _stage_out(
     host: Host,
     container: Container,
     record: Record,
-    plan: Message,
+    plan: StagingPlan,
     files_back: Callable[[], None],
     begin: Callable[[], None],
 ) -> None:
@@ -112,7 +114,7 @@ def _stage_out(
     )
 
 
-def _container(record: Record, plan: Message, staged: Staged) -> StagedContainer:
+def _container(record: Record, plan: StagingPlan, staged: Staged) -> StagedContainer:
     config = {}
     if staged.node_parent or staged.copies:  # else nothing comes back, and nobody asks whose it would be
         from scrun.bundle import config as bundle_config

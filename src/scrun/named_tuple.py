@@ -5,7 +5,7 @@ typing is half of what a worker would otherwise import. Type checkers see typing
     if TYPE_CHECKING:
         from typing import NamedTuple
     else:
-        from scrun.record import NamedTuple
+        from scrun.named_tuple import NamedTuple
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from scrun.lifecycle.caller import sharing
 from scrun.lifecycle.caller.options import PATIENCE
 from scrun.lifecycle.container import network, origin
 from scrun.lifecycle.container.directory import SPOOL
+from scrun.lifecycle.container.record import VERSION
 from scrun.slurm import job, node_runtime, oci_conf, sources, srun
 from scrun.staging import sources as sources_of_mounts
 
@@ -23,13 +24,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.caller.options import Options, Output
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan, StagingPlan
+    from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.process.wire import Message
 
 # Of the caller's environment, what later calls need and docker and podman don't give them.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CONF", "SLURM_CONF_SERVER", "TMPDIR")
 
 
-def make(container: Container, options: Options, environment: os._Environ[str], output: Output) -> Message:
+def make(container: Container, options: Options, environment: os._Environ[str], output: Output) -> Plan:
     """Check everything that can be checked without a job, and say what the anchor is to do.
 
     Raises:
@@ -70,29 +73,49 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
     uid = os.getuid()
     size = process.get("consoleSize")
     network_wanted = shared.network(config, lambda text: output.say("info", text))
+    record: Record = {
+        "version": VERSION,
+        "id": container.id,
+        "status": "creating",
+        "bundle": bundle,
+        "rootfs": rootfs,
+        "created": log.timestamp(),
+        "owner": _user_name(uid),
+        "annotations": annotations,
+        "command": process["args"],
+        # As they are now: podman writes what it wants to be updated into config.json first.
+        "resources": _limits(config),
+        "environment": {name: environment[name] for name in _KEPT if name in environment},
+        "config_file": options.config,
+        "host": str(origin.here()),
+        "srun": command,
+        "runtime": node_runtime.derive(settings),
+        "asked": request.asked,
+        "notices": request.notices,
+    }
+    shared.add_to(record, config, network_wanted)
+    staging: StagingPlan = {
+        "config_file": os.path.join(bundle, options.config),
+        "spool_dir": os.path.join(container.path, SPOOL),
+        "pid_file": options.pid_file,
+        "oci_version": config["ociVersion"],
+        "log_file": output.log_file,
+        "log_format": output.log_format,
+        "srun": command,
+        "network": network_wanted,
+        "mpi": request.step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
+        "host_name": shared.host_name(config),
+        "mounted": {path: list(source) for path, source in sources_of_mounts.find(config, bundle).items()},
+        "spool_mount": oci_conf.spool_mount(settings),
+        "task_prolog": steps.get("SLURM_TASK_PROLOG", ""),
+        "task_programs": bool(steps.keys() & {"SLURM_TASK_PROLOG", "SLURM_TASK_EPILOG"}),
+    }
+    if settings.get("IgnoreFileConfigJson"):
+        staging["env_exclude"] = settings.get("EnvExclude", "")
     return {
-        "record": {
-            "id": container.id,
-            "status": "creating",
-            "bundle": bundle,
-            "rootfs": rootfs,
-            "created": log.timestamp(),
-            "owner": _user_name(uid),
-            "annotations": annotations,
-            "command": process["args"],
-            # As they are now: podman writes what it wants to be updated into config.json first.
-            "resources": _limits(config),
-            "environment": {name: environment[name] for name in _KEPT if name in environment},
-            "config_file": options.config,
-            "host": str(origin.here()),
-            "srun": command,
-            "runtime": node_runtime.derive(settings),
-            "asked": request.asked,
-            "notices": request.notices,
-            **shared.record(config, network_wanted),
-        },
+        "record": record,
         # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
-        "log_levels": [log.variable("FILE", environment) or in_file or "debug", log.LEVELS[output.levels.syslog]],
+        "log_levels": (log.variable("FILE", environment) or in_file or "debug", log.LEVELS[output.levels.syslog]),
         "job": request.job,
         "step_environment": request.step,
         "patience": request.patience if request.patience is not None else PATIENCE,
@@ -107,23 +130,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "new_network_namespace": network_wanted == network.LATER,
         "script": script,
         "lua": environment.get("SCRUN_LUA", ""),
-        "staging": {
-            "config_file": os.path.join(bundle, options.config),
-            "spool_dir": os.path.join(container.path, SPOOL),
-            "pid_file": options.pid_file,
-            "oci_version": config["ociVersion"],
-            "log_file": output.log_file,
-            "log_format": output.log_format,
-            "srun": command,
-            "network": network_wanted,
-            "mpi": request.step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
-            "host_name": shared.host_name(config),
-            "mounted": {path: list(source) for path, source in sources_of_mounts.find(config, bundle).items()},
-            "spool_mount": oci_conf.spool_mount(settings),
-            "task_prolog": steps.get("SLURM_TASK_PROLOG", ""),
-            "task_programs": bool(steps.keys() & {"SLURM_TASK_PROLOG", "SLURM_TASK_EPILOG"}),
-            **({"env_exclude": settings.get("EnvExclude", "")} if settings.get("IgnoreFileConfigJson") else {}),
-        },
+        "staging": staging,
     }
 
 
