@@ -54,6 +54,9 @@ class Slurm:
     def cluster(self) -> str:
         return "c"
 
+    def version(self) -> list[int]:
+        return [26, 5]
+
 
 @pytest.fixture
 def asked(

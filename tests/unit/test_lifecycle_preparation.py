@@ -22,6 +22,7 @@ PLAN: Any = {
     "step_environment": {"SLURM_OVERLAP": "1"},
 }
 NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 1, "environment": [], "gpus": []}
+NODES |= {"slurm": [26, 5]}
 STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 

@@ -68,7 +68,14 @@ def test_a_container_runs_over_an_image_where_it_can(
     host.job = step  # type: ignore[assignment]
     (tmp_path / "memory").mkdir()
     host.memory = str(tmp_path / "memory" / ".seen")
-    record = {"id": "web", "bundle": str(bundle), "rootfs": described.rootfs, "job": 7, "tasks": tasks}
+    record = {
+        "id": "web",
+        "bundle": str(bundle),
+        "rootfs": described.rootfs,
+        "job": 7,
+        "tasks": tasks,
+        "slurm": [26, 5],
+    }
     record |= {"uid": os.getuid(), "gid": os.getgid(), "job_environment": [], "user": "me"}
     runtime = tmp_path / "runtime"
     runtime.write_text(f"""#!/bin/sh
@@ -80,7 +87,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     plan = {
         "network": network.HOST,
         "host_name": "",
-        "spool_mount": "/var/spool",
+        "spool_mounts": ["/var/spool", ""],
         "spool_dir": "",
         "config_file": "",
         "mounted": {},

@@ -30,7 +30,8 @@ CONFIG = Path(__file__).parent / "configs" / "docker-28.json"
 
 def _load(script: Path) -> Message:
     """The first message of the anchor to the worker that stages."""
-    return {"script": str(script), "lua": "5.4", "bundle": "/b", "staging": {"config_file": str(CONFIG)}}
+    staging = {"config_file": str(CONFIG), "task_programs": False}
+    return {"script": str(script), "lua": "5.4", "bundle": "/b", "staging": staging}
 
 
 def _group(pid: int) -> int:

@@ -63,6 +63,11 @@ def looked_up(job_id: int, call: Callable[[], dict[str, Any]]) -> dict[str, Any]
         raise translated(error, f"job {job_id} can't be used") from error
 
 
+def version() -> list[int]:
+    """Slurm's release here, which is mostly its nodes' too: major and minor number, ``[26, 5]``."""
+    return list(_control.version())
+
+
 def cluster() -> str:
     """The name of the cluster that slurm.conf belongs to."""
     return str(_control.cluster())

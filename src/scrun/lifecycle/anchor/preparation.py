@@ -96,7 +96,7 @@ class Preparation:
             self._tell({"waiting": message["waiting"], "job": self._record["job"]})
         elif "nodes" in message:
             found = message["nodes"]
-            self._record.update({"nodes": found["nodes"], "tasks": found["tasks"]})
+            self._record.update({"nodes": found["nodes"], "tasks": found["tasks"], "slurm": found["slurm"]})
             self._record.update({"uid": found["uid"], "gid": found["gid"]})
             self._record.update({"user": found["user"], "group": found["group"]})
             self._record.update({"job_environment": found["environment"], "gpus": found["gpus"]})

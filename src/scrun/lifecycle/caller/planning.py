@@ -106,7 +106,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "mpi": request.step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
         "host_name": shared.host_name(config),
         "mounted": {path: list(source) for path, source in sources_of_mounts.find(config, bundle).items()},
-        "spool_mount": oci_conf.spool_mount(settings),
+        "spool_mounts": oci_conf.spool_mounts(settings),
         "task_prolog": steps.get("SLURM_TASK_PROLOG", ""),
         "task_programs": bool(steps.keys() & {"SLURM_TASK_PROLOG", "SLURM_TASK_EPILOG"}),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, NotRequired, TypedDict
 
     from scrun.lifecycle.container.record import Record
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         mpi: bool  # whether the step starts an MPI program, whose tasks share memory
         host_name: str
         mounted: dict[str, list[Any]]  # by the destination of a mount: its true source (staging.sources.Source)
-        spool_mount: str
+        spool_mounts: Sequence[str]  # where slurmstepd mounts files of its own, by its release (slurm.oci_conf)
         task_prolog: str  # a program of the caller's that slurmstepd runs before each task
         task_programs: bool  # whether there is such a one, before or after the task
         env_exclude: NotRequired[str]  # oci.conf's, where slurmd leaves the bundle's config alone

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         job: int
         job_owned: bool  # whether it was asked for by us, and is given back
         released: bool  # whether that was done
+        slurm: list[int]  # Slurm's release: major and minor number
         nodes: str  # as Slurm writes them: node[1-3]
         step: str  # number of the step in the job
         uid: int  # the user on the nodes, from the job
@@ -184,6 +185,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
         _is_text,
     ),
     "gpus": _is_numbers,
+    "slurm": _is_numbers,
     "version": _is_number,
     "notices": _is_flag,
 }

@@ -168,4 +168,4 @@ def _say(channel: int, found: Message, message: Message) -> None:
     gpus = control.gpus(found["job"]) if message["gpu_devices"] or message["all_gpus"] else []
     if message["all_gpus"]:  # the job asked for one and was given all of a node's; a step has what the job asked for
         lines.append(f"SLURM_GRES=gpu:{len(gpus)}")
-    _tell(channel, {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus}})
+    _tell(channel, {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus, "slurm": control.version()}})

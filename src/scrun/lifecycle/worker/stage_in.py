@@ -210,7 +210,7 @@ def _stage_in(
                 fit=latest.fit(plan),
                 later=later.append,
                 beside=beside,
-                spool_mount=oci_conf.expand_spool(plan["spool_mount"], os.environ),
+                spool_mount=oci_conf.spool_mount(plan["spool_mounts"], record["slurm"], os.environ),
                 programs=lambda: ({PROGRAM: withheld.prolog(given_apart, plan["task_prolog"])} if given_apart else {}),
             )
         )
