@@ -20,7 +20,7 @@ case $verb in
         ;;
     install)
         /opt/scrun/bin/pip install --no-deps --force-reinstall "$dir"/wheels/*.whl
-        /opt/scrun/bin/python -m scrun.launcher /usr/local/bin/scrun
+        /opt/scrun/bin/scrun install
         printf '%s\n' "$key" >"$dir/installed"
         ;;
 esac
