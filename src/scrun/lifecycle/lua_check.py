@@ -18,9 +18,9 @@ def shipped_script() -> bytes:
     """The script that comes with scrun, for a site that has none."""
     import os
 
-    from scrun import lua_hooks
+    import scrun
 
-    with open(os.path.join(os.path.dirname(lua_hooks.__file__), "scrun.lua"), "rb") as file:
+    with open(os.path.join(os.path.dirname(scrun.__file__), "lua_hooks", "scrun.lua"), "rb") as file:
         return file.read()
 
 
