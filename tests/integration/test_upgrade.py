@@ -32,9 +32,7 @@ class Installation:
     def __init__(self, home: Path) -> None:
         self.source, self.program = home / "source", home / "bin" / "scrun"
         self.program.parent.mkdir(parents=True)
-        where = f"{PYTHON} -IS -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'"
-        packages = Path(subprocess.run(where, shell=True, capture_output=True, text=True, check=True).stdout.strip())
-        shutil.copytree(packages / "scrun", self.source / "scrun")
+        shutil.copytree("/usr/lib/scrun/dist/scrun", self.source / "scrun")
 
     def call(self, verb: str) -> str:
         """Install or uninstall; what it says."""

@@ -82,6 +82,8 @@ def test_what_is_removed_leaves_only_what_is_held(
         said = installation.call("uninstall")
         assert said[-1] == f"{version} stays: containers that run need it; remove it when they have ended"
         assert installation.versions() == [version]
+        assert f"{installation.hooks} stays: containers that run need it" in said
+        assert installation.hooks.exists()
     installation.call("install")
     assert "stays" not in "".join(installation.call("uninstall"))
     assert [path for path in installation.prefix.rglob("*") if path.is_file()] == []

@@ -99,26 +99,31 @@ def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
     if not os.path.isdir(versions.directory(prefix)):
         raise InstallationError(f"no scrun is installed in {prefix}: name its --prefix")
     written = files.Written(prefix)
-    removed = [path for path in written.paths() if written.is_unchanged(path)]
-    kept = [path for path in written.paths() if path not in removed and os.path.lexists(path)]
     docker = engines.without(os.path.join(prefix, "bin", "scrun"), environment)
-    for path in removed:
-        yield f"{'would remove' if wanted.dry_run else 'removed'} {path}"
-    for path in kept:
-        yield f"{path} stays: it was changed"
-    if docker:
-        yield f"{'would change' if wanted.dry_run else 'changed'} {docker.path}: without the runtime scrun"
     if wanted.dry_run:
+        for path in written.paths():
+            yield f"would remove {path}" if written.is_unchanged(path) else f"{path} would stay: it was changed"
+        if docker:
+            yield f"would change {docker.path}: without the runtime scrun"
         return
+    hooks = os.path.abspath(lua_check.default_script(environment))
     with versions.Versions(prefix) as copies:
-        for path in removed:
-            os.unlink(path)
-        if docker and docker.content:
-            files.write(docker)
-        elif docker:
-            os.unlink(docker.path)
-        written.note([], forget=written.paths())
         used = copies.remove_unused()
+        for path in written.paths():
+            if path == hooks and used:
+                yield f"{path} stays: containers that run need it"
+            elif written.is_unchanged(path):
+                os.unlink(path)
+                yield f"removed {path}"
+            elif os.path.lexists(path):
+                yield f"{path} stays: it was changed"
+        if docker:
+            yield f"changed {docker.path}: without the runtime scrun"
+            if docker.content:
+                files.write(docker)
+            else:
+                os.unlink(docker.path)
+        written.note([], forget=written.paths())
         copies.remove()
     for path in used:
         yield f"{path} stays: containers that run need it; remove it when they have ended"

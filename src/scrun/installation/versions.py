@@ -158,7 +158,7 @@ def _imported() -> Iterator[str]:
 def _files(source: str) -> Iterator[str]:
     for directory, directories, names in os.walk(source):
         directories[:] = sorted({*directories} - _ignore(directory, directories))
-        yield from (os.path.join(directory, name) for name in sorted(names))
+        yield from (os.path.join(directory, name) for name in sorted({*names} - _ignore(directory, names)))
 
 
 def _digest(sources: Collection[str]) -> str:
@@ -177,7 +177,8 @@ def _digest(sources: Collection[str]) -> str:
 
 
 def _ignore(_directory: str, names: Collection[str]) -> set[str]:
-    return {"__pycache__"}.intersection(names)
+    """What is made anew, and what only compilers read: of pyslurm's 41 MB all but 6."""
+    return {name for name in names if name == "__pycache__" or name.endswith((".c", ".h", ".pxd", ".pxi", ".pyx"))}
 
 
 def _compile(fresh: str, path: str) -> None:
