@@ -13,7 +13,7 @@ case $verb in
             "$@" "$dir/project/")
         rm -rf "$dir/debs"
         # Compiling takes half as long so, and what is wrapped are calls over the network.
-        CFLAGS='-O1 -g0' PIP_NO_INDEX=1 SCRUN_DEB_COMPRESSION=none \
+        CFLAGS='-O1 -g0' PIP_NO_INDEX=1 SCRUN_DEB_COMPRESSION=zstd \
             "$dir/project/packaging/deb/build" --environment /opt/scrun "$dir/debs"
         ;;
     install)

@@ -35,6 +35,7 @@ install_project() {
         mkdir -p "$debs.$$"
         cp "/proc/$pid/root$PROJECT_BUILD/debs/"*.deb "$debs.$$/"
         mv -T "$debs.$$" "$debs" 2>/dev/null || rm -rf "$debs.$$"
+        find "$CACHE/packaged" -mindepth 1 -maxdepth 1 -mtime +3 -exec rm -rf {} +
     fi
     rm -f "/proc/$pid/root$PROJECT_BUILD/debs/"*
     cp "$debs"/*.deb "/proc/$pid/root$PROJECT_BUILD/debs/"
@@ -51,7 +52,7 @@ install_step() {
 project_key() {
     local file
     {
-        layer_dirs | cut -d: -f3
+        cut -d: -f3 "$RUN/image" # what the cluster runs with, which another checkout or suite would not
         cd "$CHECKOUT" || exit
         for file in "${PROJECT_FILES[@]}"; do
             find "$file" -type f ! -path '*/__pycache__/*' ! -path '*.egg-info/*' -print0
