@@ -121,9 +121,7 @@ write_host_files() {
     hosts_file "$@" >"$etc/hosts"
     printf 'nameserver %s.1\n' "$SUBNET" >"$etc/resolv.conf"
     printf 'NodeName=node[1-%d] CPUs=16 Sockets=2 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=8000 Gres=gpu:a100:2,gpu:v100:2 Feature=fake State=UNKNOWN\n' $(($# - 1)) >"$etc/slurm/nodes.conf"
-    if [[ $host == login ]]; then
-        ln -s /src/etc/scrun.lua "$etc/slurm/scrun.lua"
-    else
+    if [[ $host != login ]]; then
         install -m 755 "$CHECKOUT/etc/epilog" "$etc/slurm/epilog"
     fi
 }

@@ -51,7 +51,7 @@ cmd_status() {
             answers login dockerd root docker image inspect localhost/busybox || bad=1
             answers login dockerd-alice alice docker image inspect localhost/busybox || bad=1
             answers login podman alice podman image exists localhost/busybox || bad=1
-            answers login scrun root test -x /usr/local/bin/scrun || true
+            answers login scrun root test -x /usr/bin/scrun || true
         else
             # slurmctld notices a lost node only after minutes.
             states=''

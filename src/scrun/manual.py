@@ -1,6 +1,6 @@
 """scrun(1), the manual page, in man(7): made from the tables that the program itself goes by.
 
-``python -m scrun.manual`` prints it; :mod:`scrun.launcher` installs it.
+``python -m scrun.manual`` prints it; ``scrun install`` installs it.
 """
 
 from __future__ import annotations

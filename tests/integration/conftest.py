@@ -26,7 +26,7 @@ from .oci import Container, Runtime
 from .users import User
 from .waiting import wait_until
 
-RUNTIME = os.environ.get("SCRUN_RUNTIME", "/usr/local/bin/scrun")
+RUNTIME = os.environ.get("SCRUN_RUNTIME", "/usr/bin/scrun")
 
 CLAIMS = Claims.inherited()
 

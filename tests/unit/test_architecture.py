@@ -16,7 +16,7 @@ FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "marks", "mount", "named_tuple", "node_hooks", ""}
-TOP = {"__main__", "argv", "cli", "completion", "grammar", "launcher", "manual", "operations", "verbs", "versions"}
+TOP = {"__main__", "argv", "cli", "completion", "grammar", "installation", "manual", "operations", "verbs"}
 
 
 def _module(path: Path) -> str:
@@ -120,7 +120,7 @@ def test_only_the_programs_own_modules_know_the_command_line() -> None:
         "__main__",
         "argv",
         "cli",
-        "launcher",
+        "installation",
         "manual",
         "operations",
         "verbs",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import scrun
-from scrun import argv, interrupts, launcher
+from scrun import argv, interrupts
+from scrun.installation import launcher
 
 SOURCE = Path(scrun.__file__).parents[1]
 # What the launcher does before anything else.
@@ -101,7 +101,7 @@ def test_every_call_with_a_patience_is_parsed_without_click() -> None:
 
 
 def test_the_launcher_blocks_before_it_imports_anything_of_ours() -> None:
-    text = launcher.program()
+    text = launcher.program("/usr/bin/scrun", sys.executable, ["/home"])
     assert text.index(BLOCK) < text.index("scrun.__main__")
     assert text.endswith("main(blocked)\n")
-    assert os.path.dirname(scrun.__file__).removesuffix("/scrun") in text
+    assert "sys.path[1:1] = ['/home', " in text

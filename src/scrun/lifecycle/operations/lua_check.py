@@ -14,6 +14,16 @@ def default_script(environment: Mapping[str, str]) -> str:
     return sources.script(environment)
 
 
+def shipped_script() -> bytes:
+    """The script that comes with scrun, for a site that has none."""
+    import os
+
+    import scrun
+
+    with open(os.path.join(os.path.dirname(scrun.__file__), "lua_hooks", "scrun.lua"), "rb") as file:
+        return file.read()
+
+
 def run(path: str, environment: Mapping[str, str]) -> list[str]:
     """One line a problem; SCRUN_LUA chooses the Lua, as for a container."""
     from scrun.lua_hooks.check import check

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,48 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from installations import Installation
 
 import scrun
 
 HOLD = "import os; from scrun.lifecycle.process import installed; installed.hold(); "
 HOLD += "print('held', flush=True); os.read(0, 1)"
-
-
-class Installation:
-    """A copy of the package, as pip has it, and a prefix that the launcher is written to."""
-
-    def __init__(self, scratch: Path) -> None:
-        self.source, self.prefix = scratch / "source", scratch / "prefix"
-        self.program = self.prefix / "bin" / "scrun"
-        self.program.parent.mkdir(parents=True)
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(Path(scrun.__file__).parent, self.source / "scrun", ignore=ignore)
-
-    def call(self, *words: str) -> str:
-        """Call the launcher's command line; what it prints."""
-        environment = {**os.environ, "PYTHONPATH": str(self.source), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "scrun.launcher", *words, str(self.program)]
-        done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
-
-    def upgrade(self, version: str) -> Path:
-        """Replace the package by another version, and install that; its directory."""
-        text = (self.source / "scrun/__init__.py").read_text()
-        (self.source / "scrun/__init__.py").write_text(text.replace("__version__ =", f"__version__ = {version!r} or"))
-        self.call()
-        (path,) = [path for path in self.versions() if path.name.startswith(f"{version}-")]
-        return path
-
-    def versions(self) -> list[Path]:
-        """Those that there are."""
-        home = self.prefix / "lib/scrun"
-        return sorted(home.iterdir()) if home.exists() else []
-
-    def says(self) -> str:
-        """The version of the program."""
-        done = subprocess.run([self.program, "--version"], env={}, capture_output=True, text=True, check=True)
-        return done.stdout.split()[2]
 
 
 @pytest.fixture
@@ -76,7 +39,7 @@ def hold() -> Callable[[Path], subprocess.Popen[str]]:
 
 
 def test_the_program_runs_a_copy_that_no_update_changes(installation: Installation) -> None:
-    installation.call()
+    installation.call("install")
     shutil.rmtree(installation.source)
     assert installation.says() == scrun.__version__
     (version,) = installation.versions()
@@ -85,13 +48,13 @@ def test_the_program_runs_a_copy_that_no_update_changes(installation: Installati
 
 
 def test_the_same_is_not_copied_again_but_what_was_changed_is(installation: Installation) -> None:
-    installation.call()
+    installation.call("install")
     (version,) = installation.versions()
     before = version.stat().st_ino
-    installation.call()
+    installation.call("install")
     assert (installation.versions(), version.stat().st_ino) == ([version], before)
     (version / "scrun/errors.py").write_text("raise SystemExit('spoilt')")
-    installation.call()
+    installation.call("install")
     assert installation.versions() == [version]
     assert installation.says() == scrun.__version__
 
@@ -107,7 +70,7 @@ def test_a_version_stays_as_long_as_somebody_holds_it(
         assert installation.versions() == [first, third, fourth], "the last one may be in use for a moment"
         assert process.stdin
         process.stdin.close()
-    installation.call()
+    installation.call("install")
     assert installation.versions() == [fourth]
     assert installation.says() == "1.3"
 
@@ -117,10 +80,12 @@ def test_what_is_removed_leaves_only_what_is_held(
 ) -> None:
     version = installation.upgrade("1.0")
     with hold(version):
-        said = installation.call("--remove")
-        assert said == f"scrun: {version} stays: containers that run need it; remove it when they have ended\n"
+        said = installation.call("uninstall")
+        assert said[-1] == f"{version} stays: containers that run need it; remove it when they have ended"
         assert installation.versions() == [version]
-    installation.call()
-    assert installation.call("--remove") == ""
-    left = [str(path.relative_to(installation.prefix)) for path in installation.prefix.rglob("*") if path.is_file()]
-    assert left == []
+        assert f"{installation.hooks} stays: containers that run need it" in said
+        assert installation.hooks.exists()
+    installation.call("install")
+    assert "stays" not in "".join(installation.call("uninstall"))
+    assert [path for path in installation.prefix.rglob("*") if path.is_file()] == []
+    assert not (installation.prefix / "lib/scrun").exists()
