@@ -231,7 +231,7 @@ def send_on_node(anchor: Anchor, number: int, done: Callable[[int, str], None], 
         done(exit_status, why)
 
     script = node_script(anchor.record, number, tasks, tries)
-    command = node.argv(anchor.record, script, nodes=[*tasks])
+    command = node.argv(anchor.record, "kill", script, nodes=[*tasks])
     return node.start(anchor.loop, command, anchor.plan["environment"], ended)
 
 

@@ -97,18 +97,19 @@ def script(record: Record, rest: str) -> str:
     return text.replace("@TASKS@", node.tasks(record)).replace("@PROGRAM@", program).replace("@NAME@", name)
 
 
-def ask(record: Record, answer: str, *words: str) -> dict[str, Answer]:
+def ask(record: Record, step: str, answer: str, *words: str) -> dict[str, Answer]:
     """Have each node of the job answer; the answers by the nodes' names, in the order of the names.
 
     Args:
         record: the container's, which has its nodes.
+        step: the step's name, behind ``scrun-``.
         answer: the body of a shell function; ``find_members`` is there, and ``words`` are ``$1`` and so on.
 
     Raises:
         NodeRuntimeError: the nodes can't be asked.
     """
     text = script(record, f"answer() {{\n{answer}\n}}\n{_ANSWER}")
-    done = node.run(record, text, *(words or ("",)), nodes=srun.expand_nodes(record["nodes"]))
+    done = node.run(record, step, text, *(words or ("",)), nodes=srun.expand_nodes(record["nodes"]))
     answers = decode(done.stdout)
     if done.returncode or not answers:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()

@@ -171,7 +171,7 @@ def turn(anchor: Anchor, script: str, done: Callable[[int, str], None]) -> None:
     record = anchor.record
     left = anchor.step.progress.left() if anchor.step else {}
     nodes = [*left] or srun.expand_nodes(record["nodes"])
-    command = node.argv(record, members.script(record, script), nodes=nodes)
+    command = node.argv(record, "pause" if script is STOP else "resume", members.script(record, script), nodes=nodes)
     node.start(anchor.loop, command, anchor.plan["environment"], ended)
     anchor.is_turning = True
 

@@ -64,7 +64,7 @@ def find(
     script = _SCRIPT.replace("@FILE@", shlex.quote(file))
     try:
         node.start(
-            *(loop, node.argv(record, script), environment),
+            *(loop, node.argv(record, "check", script), environment),
             lambda status, said: answer(_why(record["nodes"], said) if status == 0 else ""),
         )
     except (ScrunError, OSError):
