@@ -1,13 +1,13 @@
-# profile.sh NAME: runs inside the root: what a profile adds to the image, its packages and what its image.sh makes.
+# profile.sh NAME: runs inside the root: what a profile adds to the image, its packages and what its make.sh makes.
 # shellcheck shell=bash
 set -euo pipefail
 
-profile=/run/devcluster/profiles/$1
-if [[ -e $profile/packages ]]; then
+cd "/run/devcluster/profiles/$1/image"
+if [[ -e packages ]]; then
     mapfile -t apt_options <<<"$BUILD_APT_OPTIONS"
-    mapfile -t packages < <(sed -E '/^(#|$)/d' "$profile/packages")
+    mapfile -t packages < <(sed -E '/^(#|$)/d' packages)
     apt-get "${apt_options[@]}" update
     apt-get "${apt_options[@]}" install -y --no-install-recommends "${packages[@]}"
     rm -rf /var/lib/apt/lists/*
 fi
-[[ ! -e $profile/image.sh ]] || bash "$profile/image.sh"
+[[ ! -e make.sh ]] || bash make.sh

@@ -29,15 +29,11 @@ image_dirs() {
     printf '%s\n' "$dirs"
 }
 
-has_layer() { [[ -e $HERE/profiles/$1/packages || -e $HERE/profiles/$1/image.sh ]]; }
+has_layer() { [[ -d $HERE/profiles/$1/image ]]; }
 
 # profile_layer NAME LOWER
 profile_layer() {
-    local name=$1 lower=$2 file files=(image/profile.sh)
-    for file in packages image.sh; do
-        [[ ! -e $HERE/profiles/$name/$file ]] || files+=("profiles/$name/$file")
-    done
-    printf '%s/profile-%s\n' "$CACHE" "$(recipe "$name:$lower" "${files[@]}")"
+    printf '%s/profile-%s\n' "$CACHE" "$(recipe "$2" image/profile.sh "profiles/$1/image")"
 }
 
 # build_profiles LOWER: called with the build's lock held.

@@ -20,6 +20,7 @@ from scrun.lifecycle import members, pause, ps
 from scrun.lifecycle.container import Container
 from scrun.lifecycle.members import Answer
 from scrun.marks import MARK
+from scrun.slurm import srun
 
 Script = Callable[..., str]
 Record = dict[str, Any]
@@ -220,3 +221,10 @@ SLOW_TO_STOP = 'times=0; kill() { times=$((times + 1)); [ $times -lt 5 ] || comm
 def test_a_process_that_is_slow_to_stop_is_looked_at_until_it_has(node: Callable[..., Record], tree: list[int]) -> None:
     done = run(node(min(tree)), SLOW_TO_STOP + pause.STOP)
     assert (done.returncode, states(tree)) == (0, "TTT")
+
+
+def test_no_script_shows_the_mark_as_an_answer_has_it(node: Callable[..., Record], script: Script) -> None:
+    record = node(1)
+    record["srun"] = [script(f'printf \'%s\\n\' "$@" "${srun.SCRIPT}"', "showing")]
+    with pytest.raises(NodeRuntimeError):  # a TaskProlog that shows arguments and variables is no answer
+        members.ask(record, "test", "true")

@@ -72,10 +72,11 @@ PARENTS
 # A node's answer, in lines that srun keeps whole (it cuts those of 1024 bytes and more), each with the mark and the
 # node's name.
 _ANSWER = f"""
+mark={MARK}
 said=$(answer "$@" 2>&1)
 answered=$?
 echo
-printf '%s\\n' "$answered" "$said" | base64 -w 900 | sed "s/^/{MARK}> $SLURMD_NODENAME /"
+printf '%s\\n' "$answered" "$said" | base64 -w 900 | sed "s/^/$mark> $SLURMD_NODENAME /"
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PROFILES = Path("/etc/slurm/profiles")  # written by devcluster/lib/profiles.sh
+from integration.noise import PROFILES
 
 there = {f"test_{name.replace('-', '_')}.py" for name in PROFILES.read_text().split()} if PROFILES.exists() else set()
 collect_ignore = [path.name for path in Path(__file__).parent.glob("test_*.py") if path.name not in there]
