@@ -7,11 +7,12 @@ ROUNDS ?= 5
 CLUSTER := devcluster/devcluster
 IN_LOGIN := $(CLUSTER) exec --
 
-.PHONY: help demo test unit integration check format bench bench-staging faults dist deb install-test shell up down clean
+.PHONY: help demo test test-sites unit integration check format bench bench-staging faults dist deb install-test shell up down clean
 
 help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
 	@echo 'make test         set it up and run all tests (root)'
+	@echo 'make test-sites   smoke tests on clusters that are configured as sites are; PROFILES="noisy prolog" (root)'
 	@echo 'make check        ruff, mypy and the unit tests, in seconds'
 	@echo 'make format       have ruff reformat the code'
 	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
@@ -41,6 +42,10 @@ unit: $(TOOLS)/.ready
 
 integration:
 	@tests/integration/run $(TESTS)
+
+# PROFILES: those of devcluster/profiles, all unless set; a,b is one cluster with both
+test-sites:
+	@tests/integration/run-sites $(PROFILES)
 
 format: $(TOOLS)/.ready
 	@$(TOOLS)/bin/ruff check --fix-only .

@@ -21,9 +21,10 @@ from scrun.lifecycle.node import members, pause_script
 from scrun.lifecycle.node.members import Answer
 from scrun.lifecycle.operations import ps
 from scrun.marks import MARK
+from scrun.slurm import srun
 
 Script = Callable[..., str]
-Record = dict[str, Any]
+Record = Any
 
 # A first process with a child and a grandchild, which say that they are there.
 TREE = "sh -c 'sleep 1000 & echo $!; wait' & echo $!; wait"
@@ -73,7 +74,7 @@ def node(script: Script) -> Callable[..., Record]:
 
 
 def found(record: Record) -> list[int]:
-    (answer,) = members.ask(record, 'find_members; echo "$members"').values()  # type: ignore[arg-type]
+    (answer,) = members.ask(record, "test", 'find_members; echo "$members"').values()
     return sorted(int(pid) for pid in answer.text.split())
 
 
@@ -92,7 +93,7 @@ def test_a_container_that_has_ended_has_no_processes(node: Callable[..., Record]
 
 
 def test_each_node_answers_for_itself(node: Callable[..., Record], tree: list[int]) -> None:
-    answers = members.ask(node(min(tree), nodes=("n2", "n1")), 'echo "$SLURMD_NODENAME $1"; exit 3', "one word")  # type: ignore[arg-type]
+    answers = members.ask(node(min(tree), nodes=("n2", "n1")), "test", 'echo "$SLURMD_NODENAME $1"; exit 3', "one word")
     assert answers == {"n1": Answer(3, "n1 one word\n"), "n2": Answer(3, "n2 one word\n")}
     assert list(answers) == ["n1", "n2"]
 
@@ -101,14 +102,14 @@ def test_a_step_that_fails_is_an_error_with_its_last_words(node: Callable[..., R
     record = node(1)
     record["srun"] = [script("echo 'srun: error: Node n1 is down' >&2; exit 1", "failing")]
     with pytest.raises(NodeRuntimeError, match=r"can't ask the nodes of job 1 \(n1\): Node n1 is down"):
-        members.ask(record, "true")  # type: ignore[arg-type]
+        members.ask(record, "test", "true")
 
 
 def test_a_node_that_says_nothing_is_an_error(node: Callable[..., Record], script: Script) -> None:
     record = node(1)
     record["srun"] = [script("exit 0", "silent")]
     with pytest.raises(NodeRuntimeError, match="can't ask the nodes of job 1"):
-        members.ask(record, "true")  # type: ignore[arg-type]
+        members.ask(record, "test", "true")
 
 
 NOISE = ["Welcome\n", "n1 d2VsY29tZQ==\n", "\n", "half a line", "0\r\n", f"{MARK}\n", f"{MARK} n1 eA==\n"]
@@ -154,7 +155,7 @@ def test_on_a_node_without_ps_the_table_is_made_from_proc(
 
 def run(record: Record, script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh", "-c", members.script(record, script)],  # type: ignore[arg-type]
+        ["sh", "-c", members.script(record, script)],
         env={**os.environ, "SLURMD_NODENAME": "n1"},
         capture_output=True,
         text=True,
@@ -221,3 +222,10 @@ SLOW_TO_STOP = 'times=0; kill() { times=$((times + 1)); [ $times -lt 5 ] || comm
 def test_a_process_that_is_slow_to_stop_is_looked_at_until_it_has(node: Callable[..., Record], tree: list[int]) -> None:
     done = run(node(min(tree)), SLOW_TO_STOP + pause_script.STOP)
     assert (done.returncode, states(tree)) == (0, "TTT")
+
+
+def test_no_script_shows_the_mark_as_an_answer_has_it(node: Callable[..., Record], script: Script) -> None:
+    record = node(1)
+    record["srun"] = [script(f'printf \'%s\\n\' "$@" "${srun.SCRIPT}"', "showing")]
+    with pytest.raises(NodeRuntimeError):  # a TaskProlog that shows arguments and variables is no answer
+        members.ask(record, "test", "true")

@@ -131,7 +131,10 @@ def translated(error: Exception, what: str) -> SlurmError:
     """libslurm's error as one of ours."""
     number, text = error.args
     if number in _UNREACHABLE:
-        advice = "is it up (scontrol ping), and munge here?"
+        from scrun.slurm import slurm_conf
+
+        here = slurm_conf.authenticator(os.environ)
+        advice = f"is it up (scontrol ping){f', and {here} here' if here else ''}?"
         return SlurmUnreachable(f"{what}: slurmctld can't be reached: {text}: {advice}")
     return JobRefused(f"{what}: {text}")
 

@@ -33,9 +33,19 @@ class Step(Protocol):
         """The first and the last that nodes can connect to on this host, (0, 0) for any (SrunPortRange)."""
 
     def start(
-        self, argv: Sequence[str], *, stdin: int, stdout: int, stderr: int, nodes: Sequence[str] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        nodes: Sequence[str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start one task per node (None: on all). stdin goes to every task; stdout is what they all print."""
+        """Start one task per node (None: on all), in a step with the name scrun-``name``.
+
+        stdin goes to every task; stdout is what they all print.
+        """
 
 
 class Fit(Protocol):

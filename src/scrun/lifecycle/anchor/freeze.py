@@ -66,7 +66,8 @@ def turn(anchor: Anchor, script: str, done: Callable[[int, str], None]) -> None:
     record = anchor.record
     left = anchor.step.progress.left() if anchor.step else {}
     nodes = [*left] or srun.expand_nodes(record["nodes"])
-    command = overlap.argv(record, members.script(record, script), nodes=nodes)
+    name = "pause" if script is pause_script.STOP else "resume"
+    command = overlap.argv(record, name, members.script(record, script), nodes=nodes)
     overlap.start(anchor.loop, command, anchor.plan["environment"], ended)
     anchor.is_turning = True
 

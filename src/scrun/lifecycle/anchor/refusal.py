@@ -62,7 +62,7 @@ def find(
     script = _SCRIPT.replace("@FILE@", shlex.quote(file))
     try:
         overlap.start(
-            *(loop, overlap.argv(record, script), environment),
+            *(loop, overlap.argv(record, "check", script), environment),
             lambda status, said: answer(_why(record["nodes"], said) if status == 0 else ""),
         )
     except (ScrunError, OSError):

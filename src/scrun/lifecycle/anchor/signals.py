@@ -194,5 +194,5 @@ def send_on_node(
         done(exit_status, why)
 
     script = signal_script.script(anchor.record, number, tasks, tries)
-    command = overlap.argv(anchor.record, script, nodes=[*tasks])
+    command = overlap.argv(anchor.record, "kill", script, nodes=[*tasks])
     return overlap.start(anchor.loop, command, anchor.plan["environment"], ended)

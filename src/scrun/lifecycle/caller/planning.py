@@ -9,7 +9,7 @@ import os
 import pwd
 
 from scrun import log
-from scrun.bundle import adapt_gpus, arguments, resources
+from scrun.bundle import accounting, adapt_gpus, arguments, resources
 from scrun.bundle import config as bundle_config
 from scrun.errors import UsageError
 from scrun.lifecycle.caller import sharing
@@ -63,7 +63,10 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
     annotations = config.get("annotations") or {}
     shared = sharing.find(container, config)
     limits = resources.limits(config)
-    request = job.request(environment, container_environment, annotations, limits, _directory(), shared.job())
+    request = job.request(
+        *(environment, container_environment, annotations, limits, _directory(), shared.job()),
+        told=accounting.told(container.id, config, bundle),
+    )
     shared.join(container, request)
     request.job["gpu_devices"] = bool(adapt_gpus.numbered(config))
     for note in request.notes:

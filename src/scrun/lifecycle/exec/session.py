@@ -81,7 +81,7 @@ class Session:
                 record["srun"],
                 job=record["job"],
                 node=order["node"],
-                argv=["/bin/sh", "-c", script],
+                argv=["/bin/sh", "-c", f'eval "${srun.SCRIPT}"'],
                 pty=order["terminal"],
                 stderr=stderr,
             )
@@ -89,7 +89,7 @@ class Session:
         self.step = Step(
             loop,
             command=command,
-            environment=order["environment"],
+            environment={**order["environment"], srun.SCRIPT: script},
             stdio=stdio,
             terminal=order["terminal"],
             own_session=order["own_terminal"] or not order["terminal"],
@@ -121,7 +121,7 @@ class Session:
 
     def _watch(self) -> None:
         script = exec_script.watch(self._container.record, self._order["token"])
-        self._beside(script, self._watched)
+        self._beside("watch", script, self._watched)
 
     def _watched(self, exit_status: int, said: str) -> None:
         if exit_status == exec_script.NOT_SEEN and self._status is None:
@@ -169,10 +169,10 @@ class Session:
         def done(exit_status: int, said: str) -> None:
             self._log("debug", f"signal {number}: {exit_status}: {said}")
 
-        self._beside(exec_script.send(self._container.record, self._order["token"], number), done)
+        self._beside("kill", exec_script.send(self._container.record, self._order["token"], number), done)
 
-    def _beside(self, script: str, done: Any) -> None:
-        command = overlap.argv(self._container.record, script, nodes=[self._order["node"]])
+    def _beside(self, name: str, script: str, done: Any) -> None:
+        command = overlap.argv(self._container.record, name, script, nodes=[self._order["node"]])
         environment = {**self._order["environment"]}
         del environment[exec_script.PROCESS]
         overlap.start(self._loop, command, environment, done)

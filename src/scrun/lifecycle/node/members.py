@@ -73,10 +73,11 @@ PARENTS
 # A node's answer, in lines that srun keeps whole (it cuts those of 1024 bytes and more), each with the mark and the
 # node's name.
 _ANSWER = f"""
+mark={MARK}
 said=$(answer "$@" 2>&1)
 answered=$?
 echo
-printf '%s\\n' "$answered" "$said" | base64 -w 900 | sed "s/^/{MARK}> $SLURMD_NODENAME /"
+printf '%s\\n' "$answered" "$said" | base64 -w 900 | sed "s/^/$mark> $SLURMD_NODENAME /"
 """
 
 
@@ -98,18 +99,19 @@ def script(record: Record, rest: str) -> str:
     return text.replace("@TASKS@", overlap.tasks(record)).replace("@PROGRAM@", program).replace("@NAME@", name)
 
 
-def ask(record: Record, answer: str, *words: str) -> dict[str, Answer]:
+def ask(record: Record, step: str, answer: str, *words: str) -> dict[str, Answer]:
     """Have each node of the job answer; the answers by the nodes' names, in the order of the names.
 
     Args:
         record: the container's, which has its nodes.
+        step: the step's name, behind ``scrun-``.
         answer: the body of a shell function; ``find_members`` is there, and ``words`` are ``$1`` and so on.
 
     Raises:
         NodeRuntimeError: the nodes can't be asked.
     """
     text = script(record, f"answer() {{\n{answer}\n}}\n{_ANSWER}")
-    done = overlap.run(record, text, *(words or ("",)), nodes=srun.expand_nodes(record["nodes"]))
+    done = overlap.run(record, step, text, *(words or ("",)), nodes=srun.expand_nodes(record["nodes"]))
     answers = decode(done.stdout)
     if done.returncode or not answers:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()

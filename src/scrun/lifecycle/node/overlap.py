@@ -44,14 +44,15 @@ def tasks(record: Record) -> str:
     return " ".join(map(str, range(record.get("tasks_on_a_node") or record["tasks"])))
 
 
-def argv(record: Record, script: str, *words: str, nodes: Sequence[str] | None = None) -> list[str]:
+def argv(record: Record, name: str, script: str, *words: str, nodes: Sequence[str] | None = None) -> list[str]:
     """The command line of a step that runs the shell script once on each of the nodes, or of the job's nodes.
 
-    The script says with ``say`` what is to be heard of it (:mod:`scrun.marks`).
+    ``name`` is the step's (:func:`scrun.slurm.srun.command_step`). The script says with ``say`` what is to be heard of
+    it (:mod:`scrun.marks`).
     ``words`` are the script's ``$1`` and so on; one may have 128 KB (execve(2)).
     """
     command = ["/bin/sh", "-c", marks.SAY + script, *(["sh", *words] if words else [])]
-    return srun.command_step(record["srun"], job=record["job"], argv=command, nodes=nodes)
+    return srun.command_step(record["srun"], job=record["job"], name=name, argv=command, nodes=nodes)
 
 
 def environment(record: Record) -> dict[str, str]:
@@ -61,14 +62,15 @@ def environment(record: Record) -> dict[str, str]:
 
 
 def run(
-    record: Record, script: str, *words: str, nodes: Sequence[str] | None = None
+    record: Record, name: str, script: str, *words: str, nodes: Sequence[str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the script in such a step, and wait for it; what it prints is in the answer."""
     import subprocess
 
+    command, brought = srun.by_environment(argv(record, name, script, *words, nodes=nodes))
     return subprocess.run(
-        argv(record, script, *words, nodes=nodes),
-        env=environment(record),
+        command,
+        env={**environment(record), **brought},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
@@ -82,6 +84,8 @@ def start(loop: Loop, command: list[str], environment: dict[str, str], done: Cal
     The result is its pid.
     """
     printed = os.memfd_create("node")
+    command, brought = srun.by_environment(command)
+    environment = {**environment, **brought}
     pid = os.fork()
     if not pid:
         _exec(command, environment, printed)

@@ -91,7 +91,7 @@ def event(container: Container) -> Stats:
     record = container.record
     nodes = {}
     if record.get("step"):
-        nodes = {name: usage(answer.text) for name, answer in members.ask(record, _STAT).items()}
+        nodes = {name: usage(answer.text) for name, answer in members.ask(record, "events", _STAT).items()}
     data = total(list(nodes.values()))
     data["memory"]["usage"]["limit"] = _limit(record) * max(1, len(nodes))
     data["job"] = _job(record)

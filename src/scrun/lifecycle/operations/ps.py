@@ -45,7 +45,7 @@ def pids(container: Container) -> list[int]:
         NodeRuntimeError: its nodes can't be asked.
     """
     _check(container)
-    answers = members.ask(container.record, _PIDS).values()
+    answers = members.ask(container.record, "ps", _PIDS).values()
     return [int(pid) for answer in answers for pid in answer.text.split() if pid.isdecimal()]
 
 
@@ -60,7 +60,7 @@ def table(container: Container, options: Sequence[str]) -> str:
         NodeRuntimeError: its nodes can't be asked.
     """
     _check(container)
-    answers = members.ask(container.record, _TABLE, *(options or _OPTIONS))
+    answers = members.ask(container.record, "ps", _TABLE, *(options or _OPTIONS))
     tables = {}
     for name, answer in answers.items():
         ours, _, printed = answer.text.partition("\n")

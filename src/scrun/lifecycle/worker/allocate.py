@@ -55,7 +55,7 @@ def run(channel: int, container: Container) -> None:
         try:
             answer = allocation.request(message["request"])
         except JobRefused as error:
-            raise _explained(error, _printed()[len(said) :]) from error
+            raise _explained(error, _printed()[len(said) :], message["request"]) from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         _write_down(answer["job"], container)
@@ -80,8 +80,18 @@ def _printed() -> str:
         return ""
 
 
-def _explained(error: JobRefused, printed: str) -> JobRefused:
-    """The error with what the site's job_submit plugin told the user, which often says all there is to be said.
+# What a refusal may be about, in the names of variables; Slurm's own words don't name it.
+_NAMED = {
+    "account": "account",
+    "partitions": "partition",
+    "qos": "qos",
+    "reservations": "reservation",
+    "wckey": "wckey",
+}
+
+
+def _explained(error: JobRefused, printed: str, wanted: Message) -> JobRefused:
+    """The error with what was asked for, and what the site's job_submit plugin told the user, which often says all.
 
     libslurm prints each line as ``PROGRAM: error: …``.
     """
@@ -89,7 +99,10 @@ def _explained(error: JobRefused, printed: str) -> JobRefused:
         line.partition(": error: ")[2].rstrip(":") for line in printed.splitlines() if ": error: " in line
     )
     text = str(error)
-    return JobRefused(f"{text.removesuffix('Unspecified error').removesuffix(': ')}: {words}") if words else error
+    if words:
+        text = f"{text.removesuffix('Unspecified error').removesuffix(': ')}: {words}"
+    named = ", ".join(f"{word} {wanted[name]}" for name, word in _NAMED.items() if wanted.get(name))
+    return JobRefused(f"{text} (asked for: {named})" if named else text)
 
 
 def _write_down(job_id: int, container: Container) -> None:

@@ -71,13 +71,22 @@ class Job:
         return slurm_conf.srun_ports(os.environ)
 
     def start(
-        self, argv: Sequence[str], *, stdin: int, stdout: int, stderr: int, nodes: Sequence[str] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        nodes: Sequence[str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """One task on each of the nodes; stdin is broadcast to all of them."""
         import subprocess  # half of what this module costs; a stage_out where nothing was carried does without
 
-        command = srun.command_step(self._srun, job=self._job, argv=argv, nodes=nodes or self.nodes)
-        environment = {name: value for name, value in os.environ.items() if not _is_foreign(name)} | self.environment
+        command = srun.command_step(self._srun, job=self._job, name=name, argv=argv, nodes=nodes or self.nodes)
+        command, brought = srun.by_environment(command)
+        own = {name: value for name, value in os.environ.items() if not _is_foreign(name)}
+        environment = own | self.environment | brought
         process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
         self._started.append(process)
         return process
@@ -129,7 +138,11 @@ class Host:
         import subprocess
 
         with self.step.start(
-            ["/bin/sh", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ["/bin/sh", "-c", script],
+            name="hook",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         ) as process:
             output = process.communicate()[0]
         return _status(process.returncode), output.decode("utf-8", "surrogateescape")
