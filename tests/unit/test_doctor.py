@@ -288,7 +288,7 @@ def _no_files_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login_engines, "_STORAGE", ())
 
 
-OURS, THEIRS = "scrun version 0.1.0\ncommit: 0.1.0\nspec: 1.2.1\n", "slurm 26.05.5\n"
+OURS, THEIRS = "scrun version 0.1.0\ncommit: 0.1.0\nspec: 1.2.1\n", "scrun version 26.05.5\nspec: 1.0.0\n"
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ OURS, THEIRS = "scrun version 0.1.0\ncommit: 0.1.0\nspec: 1.2.1\n", "slurm 26.05
         ('[engine.runtimes]\nscrun = ["{ours}"]', OK, "{ours}"),
         ('[engine.runtimes]\nscrun = ["/nonexistent/scrun", "{ours}"]', OK, "{ours}"),
         ('[engine.runtimes]\nscrun = ["/nonexistent/scrun"]', BROKEN, "doesn't exist"),
-        ('[engine.runtimes]\nscrun = ["{theirs}"]', BROKEN, "is Slurm's own (slurm 26.05.5)"),
+        ('[engine.runtimes]\nscrun = ["{theirs}"]', BROKEN, "is Slurm's own (scrun version 26.05.5)"),
         ('[engine.runtimes]\nscrun = ["{plain}"]', BROKEN, "can't be executed"),
         ('[engine.runtimes]\nscrun = "{ours}"', WARNING, "no containers.conf names scrun"),
         ("[engine]\nruntimes = 3", WARNING, "no containers.conf names scrun"),

@@ -192,17 +192,19 @@ class Asking:
 
     def _next(self, node: Node) -> bool:
         """Keep what the step has said; whether there is another one to begin."""
-        words = _errors(bytes(node.err))
         if node.is_trial:
+            # What a site's plugins print is shown nowhere: nobody knows what it is.
+            words = _errors(bytes(node.err), others=not node.noise[1])
             node.container, node.container_words = self._came_to(node), words
             return False
-        node.words = words
+        node.words = _errors(bytes(node.err), others=False)
         node.is_queued = b"queued and waiting for resources" in node.err
         node.noise = (_lines(bytes(node.out)), _lines(bytes(node.err)))
-        if not (node.answer.is_complete and node.answer.flag("bundle") and node.answer.text("oci-lacks") == "-"):
-            return False
-        node.is_trial = True
-        return True
+        answer = node.answer
+        # Without the user's own /run/user/UID slurmstepd, as root, would have the runtime make one that is root's.
+        may = answer.text("oci-lacks") == "-" and not (answer.text("root") or "").startswith("no")
+        node.is_trial = answer.is_complete and bool(answer.flag("bundle")) and may
+        return node.is_trial
 
     def _came_to(self, node: Node) -> str:
         """How far the container came."""
@@ -254,10 +256,13 @@ def _make_bundle(site: Site, program: str) -> str:
         "ociVersion": "1.0.2",
         "process": {"args": [program], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/"]},
         "root": {"path": "rootfs"},
-        "mounts": [{"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]}],
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},  # runc looks into it
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+        ],
         "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
     }
-    for name in ("rootfs", "rootfs/dev"):
+    for name in ("rootfs", "rootfs/dev", "rootfs/proc"):
         os.mkdir(os.path.join(path, name))
     fit = adapt.adapt(config, uid=site.uid, gid=os.getgid(), note=_ignore)
     with open(os.path.join(path, "config.json"), "w", encoding="ascii") as file:
@@ -280,8 +285,10 @@ def _is_slurms(line: str) -> bool:
     return line.startswith(("srun: ", "slurmstepd: "))
 
 
-def _errors(printed: bytes) -> str:
-    """What Slurm, or the node's runtime, said of an error: the last two lines."""
+def _errors(printed: bytes, *, others: bool) -> str:
+    """What Slurm said of an error, in its last two lines; before it, with ``others``, what the runtime said last."""
     lines = [line.strip() for line in printed.decode("utf-8", "replace").splitlines() if line.strip()]
-    said = [line for line in lines if _is_slurms(line) and "error: " in line] or lines
-    return "; ".join(line.removeprefix("srun: ").removeprefix("error: ") for line in said[-2:])
+    said = [line for line in lines if _is_slurms(line) and "error: " in line][-2:]
+    if others:
+        said = [line for line in lines if not _is_slurms(line)][-1:] + said
+    return "; ".join(line.removeprefix("srun: ").removeprefix("error: ") for line in said)

@@ -88,8 +88,8 @@ class Site:
         """What a program is, where it isn't this scrun; empty where it is."""
         status, said = self.run(path, "--version")
         first = said.splitlines()[0] if said.splitlines() else ""
-        if status == 0 and first.startswith("scrun version ") and "commit:" in said:
-            return ""
-        if status == 0 and first.startswith("slurm"):
+        if status == 0 and first.startswith("scrun version "):
+            if "\ncommit:" in said:  # as runc has it, and Slurm's hasn't
+                return ""
             return f"is Slurm's own ({printable(first, 40)})"
         return f"doesn't answer --version as scrun does (status {status}: {printable(first, 80) or 'no word'})"
