@@ -8,7 +8,7 @@ from scrun.doctor import cluster, login_engines, login_host, login_slurm, node_c
 from scrun.doctor.finding import Finding, broken, named, ok, unchecked
 from scrun.doctor.nodes import NAMED, STARTED, Asking, Node
 from scrun.errors import ScrunError
-from scrun.lifecycle import aside, sweep
+from scrun.lifecycle import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,6 @@ LOGIN: Mapping[str, Any] = {**login_slurm.CHECKS, **login_host.CHECKS, **login_e
 ANSWER, CONTAINER = "node-answer", "node-container"
 NODE: Mapping[str, Any] = {ANSWER: None, **node_checks.CHECKS, CONTAINER: None}
 NAMES = (*LOGIN, *NODE)
-_PATIENCE = 20.0  # seconds
 
 
 def login(site: Site, host: str, tell: Tell) -> None:
@@ -121,7 +120,7 @@ def _says_what_is_wrong(error: ScrunError) -> bool:
 def _alive(site: Site) -> frozenset[int] | None:
     """The user's jobs that run or wait; None where Slurm doesn't say."""
     try:
-        found: dict[str, dict[str, Any]] = aside.ask(site.jobs, _PATIENCE)
+        found = site.jobs()
     except ScrunError:
         return None
-    return frozenset(int(job) for job, what in found.items() if what["state"] in sweep.LIVES)
+    return frozenset(job for job, what in found.items() if what["state"] in sweep.LIVES)

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from scrun.doctor.finding import ok, unchecked, warning
 from scrun.errors import ScrunError
-from scrun.lifecycle import aside, origin, status, sweep
 from scrun.lifecycle import list as listing
+from scrun.lifecycle import origin, status, sweep
 
 if TYPE_CHECKING:
     from scrun.doctor.finding import Result
     from scrun.doctor.site import Site
-
-_PATIENCE = 10.0  # seconds
 
 
 def check(site: Site) -> Result:
@@ -26,10 +24,10 @@ def check(site: Site) -> Result:
         )
     lost = sweep.lost(site.root)
     try:
-        jobs = aside.ask(site.jobs, _PATIENCE)
+        jobs = site.jobs()
     except ScrunError as error:
         return unchecked(f"jobs of containers that are gone: {error}")
-    now, orphans = origin.here(), []
+    now, orphans = origin.here(), list[int]()
     for job, found in jobs.items():
         mark = origin.parse(found["container"])
         ours = mark and mark.root == origin.checksum(site.root) and found["state"] in sweep.LIVES

@@ -24,22 +24,20 @@ RECORDS, FILES = (1 << 20, 16 << 20), (10 << 20, 1 << 30)
 
 def run_directory(site: Site) -> Result:
     """The directory of the containers' records: /run/user/UID, or what --root names."""
-    above = site.root if os.path.isdir(site.root) else os.path.dirname(site.root)
-    advice = "log in so that systemd-logind makes it (ssh, machinectl shell), loginctl enable-linger, or use --root"
-    try:
-        there = os.stat(above)
-    except OSError as error:
-        # docker names a root of its own at each call, so root can do without.
-        return (warning if site.uid == 0 else broken)(f"{above}: {error.strerror}", advice)
-    if there.st_uid != os.getuid():
+    above, advice = site.root, "systemd-logind makes it at login (ssh, machinectl shell); or use --root"
+    while not os.path.exists(above):
+        above = os.path.dirname(above)
+    if above != site.root and not os.access(above, os.W_OK | os.X_OK):
+        return broken(f"{site.root} can't be made: {above} is the nearest directory, and not {site.user}'s", advice)
+    there = os.stat(above)
+    if above == site.root and there.st_uid not in (os.getuid(), 0):
         return broken(f"{above} is user {there.st_uid}'s, not {site.user}'s", advice)
-    if there.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return broken(
-            f"{above} may be written by others (mode {stat.S_IMODE(there.st_mode):04o})", f"chmod go-w {above}"
-        )
+    if there.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:  # as create itself refuses it
+        mode = stat.S_IMODE(there.st_mode)
+        return broken(f"{above} may be written by others (mode {mode:04o})", f"chmod o-w {above}")
     if not os.access(above, os.W_OK | os.X_OK):
         return broken(f"{above} can't be written", "is its file system mounted read-only?")
-    return ok(f"{site.root}")
+    return ok(site.root)
 
 
 def linger(site: Site) -> Result:

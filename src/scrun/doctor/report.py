@@ -29,7 +29,8 @@ FORM = 1
 
 def line(finding: Finding, names: int, hosts: int) -> str:
     """One line; ``names`` and ``hosts`` are the widths of the columns of the checks and of the hosts."""
-    said = f"{finding.found}: {finding.advice}" if finding.advice else finding.found
+    colon = " " if finding.found.endswith("?") else ": "
+    said = f"{finding.found}{colon}{finding.advice}" if finding.advice else finding.found
     return f"{finding.status:<{max(map(len, STATUSES))}}  {finding.where:<{hosts}}  {finding.check:<{names}}  {said}"
 
 

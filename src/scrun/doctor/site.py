@@ -12,10 +12,13 @@ from scrun import identity
 from scrun.doctor import report
 from scrun.doctor.finding import printable
 from scrun.errors import ScrunError
+from scrun.lifecycle import aside
 from scrun.slurm import node_runtime, oci_conf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_PATIENCE = 20.0  # seconds for an answer of slurmctld's
 
 
 class Site:
@@ -58,8 +61,26 @@ class Site:
         except KeyError:
             return self.environment.get("HOME", "/")
 
-    def jobs(self) -> dict[str, dict[str, Any]]:
-        """The user's jobs, as JSON has them; it loads libslurm: see :mod:`scrun.lifecycle.aside`."""
+    def jobs(self) -> dict[int, dict[str, Any]]:
+        """The user's jobs (:func:`scrun.slurm.jobs.of_user`). Slurm is asked once, and waited for once.
+
+        Raises:
+            ScrunError: slurmctld can't be reached.
+        """
+        answer = self._jobs
+        if isinstance(answer, ScrunError):
+            raise answer
+        return answer
+
+    @cached_property
+    def _jobs(self) -> dict[int, dict[str, Any]] | ScrunError:
+        try:
+            found: dict[str, dict[str, Any]] = aside.ask(self._ask_for_jobs, _PATIENCE)
+        except ScrunError as error:
+            return error
+        return {int(job): what for job, what in found.items()}
+
+    def _ask_for_jobs(self) -> dict[str, dict[str, Any]]:
         from scrun.slurm import jobs
 
         return {str(job): found for job, found in jobs.of_user(self.uid).items()}
