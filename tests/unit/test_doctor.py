@@ -150,7 +150,7 @@ def test_the_first_word_counts_and_nothing_after_the_end() -> None:
     ("lines", "status", "words"),
     [
         (oci_lines(OCI), OK, ""),
-        (oci_lines(OCI + "# a remark\n"), OK, ""),
+        (oci_lines(OCI + '# a remark\n#scrun: History="syslog"\n'), OK, ""),
         (oci_lines(OCI.replace("kill %n", "kill -a %n")), BROKEN, "differs from this host's in RunTimeKill"),
         (oci_lines(OCI + "Nonsense=1\n"), BROKEN, "oci.conf has no Nonsense"),
         (["oci-lacks /etc/slurm/oci.conf"], BROKEN, "node1 has no /etc/slurm/oci.conf"),

@@ -6,8 +6,10 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
+from scrun import log
 from scrun.doctor import tools
 from scrun.doctor.finding import broken, ok, unchecked, warning, worst
+from scrun.lifecycle import history
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,6 +118,19 @@ def size(number: int) -> str:
     return f"{value:.0f} {unit}"
 
 
+def kept_history(site: Site) -> Result:
+    """Where what ran is kept (SCRUN_HISTORY, oci.conf's History), and whether it can be."""
+    places = history.places(site.environment, site.oci or {})
+    for place in places:
+        if place != history.SYSLOG:
+            history.check(place)
+    if not places:
+        return ok("not kept: see SCRUN_HISTORY")
+    if history.SYSLOG in places and not os.path.exists(log.SYSLOG):
+        return warning(f"{log.SYSLOG} is not there", "start a syslog daemon, or name a file")
+    return ok(f"kept in {', '.join(places)}")
+
+
 def programs(site: Site) -> Result:
     """The programs that scrun runs on this host to carry files: tar and the like."""
     versions = {name: site.run(name, "--version")[1] if site.which(name) else "-" for name in tools.HERE}
@@ -128,4 +143,5 @@ CHECKS: Mapping[str, Any] = {
     "user-namespaces": user_namespaces,
     "disk-space": disk_space,
     "tools": programs,
+    "history": kept_history,
 }

@@ -46,7 +46,8 @@ def configuration(site: Site, asked: Asked) -> Result:
         return broken(str(error), "copy this host's oci.conf there")
     if site.oci is None:
         return unchecked("this host's oci.conf can't be read")
-    differ = sorted(key for key in {*theirs, *site.oci} if theirs.get(key) != site.oci.get(key))
+    # Settings of ours stand in comments, which slurmd doesn't see: only this host's count.
+    differ = sorted(key for key in oci_conf.KEYS if theirs.get(key) != site.oci.get(key))
     if differ:
         return broken(
             f"oci.conf differs from this host's in {', '.join(differ)}",

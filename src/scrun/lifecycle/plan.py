@@ -12,7 +12,7 @@ from scrun import log
 from scrun.bundle import adapt_gpus, arguments, resources
 from scrun.bundle import config as bundle_config
 from scrun.errors import UsageError
-from scrun.lifecycle import network, origin, sharing
+from scrun.lifecycle import history, network, origin, sharing
 from scrun.lifecycle.container import SPOOL
 from scrun.lifecycle.create import PATIENCE
 from scrun.slurm import job, node_runtime, oci_conf, sources, srun
@@ -87,6 +87,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
             "srun": command,
             "runtime": node_runtime.derive(settings),
             "asked": request.asked,
+            "history": history.places(environment, settings),
             "notices": request.notices,
             **shared.record(config, network_wanted),
         },

@@ -86,7 +86,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("exit_status",), _is_number),
     **dict.fromkeys(("job_owned", "ending", "hold", "released", "stage_out_owed", "unwanted"), _is_flag),
     **dict.fromkeys(("annotations", "environment", "asked"), _is_map),
-    **dict.fromkeys(("job_environment", "command", "srun"), _is_texts),
+    **dict.fromkeys(("job_environment", "command", "history", "srun"), _is_texts),
     **dict.fromkeys(("staged", "resources", "owed"), _is_object),
     **dict.fromkeys(("bundle", "rootfs", "owner", "id", "nodes", "job_bundle", "job_rootfs", "networked"), _is_text),
     **dict.fromkeys(
