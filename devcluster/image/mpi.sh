@@ -5,9 +5,10 @@
 set -euo pipefail
 
 mapfile -t apt_options <<<"$BUILD_APT_OPTIONS"
-packages=(libmpich12 mpich libucx0 libucc1 libhwloc15 libze1)
-
 apt-get "${apt_options[@]}" update
+# Debian 13 has no libucc1, and its MPICH needs none.
+mapfile -t packages < <(apt-cache show --no-all-versions libmpich12 mpich libucx0 libucc1 libhwloc15 libze1 2>/dev/null |
+    sed -n "s/^Package: //p")
 work=$(mktemp -d)
 chmod 755 "$work"
 cd "$work"

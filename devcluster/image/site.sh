@@ -10,8 +10,8 @@ printf '%s\n' alice:200000:65536 bob:300000:65536 | tee /etc/subuid >/etc/subgid
 
 cp -RT /run/devcluster/etc /etc
 # podman 5.4 takes no storage.conf without these two, which are root's; podman 5.8 would take them for users as well.
-case $(podman --version) in
-    *\ 5.[0-5].*)
+case $(dpkg-query --show --showformat='${Version}' podman) in
+    5.[0-5].*)
         printf '%s\n' 'runroot = "/run/containers/storage"' 'graphroot = "/var/lib/containers/storage"' \
             >>/etc/containers/storage.conf
         ;;

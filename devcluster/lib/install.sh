@@ -55,7 +55,7 @@ install_step() {
 project_key() {
     local file
     {
-        layer_dirs | cut -d: -f3
+        cut -d: -f3 "$RUN/image" # what the cluster runs with, which another checkout or suite would not
         cd "$CHECKOUT" || exit
         for file in "${PROJECT_FILES[@]}"; do
             [[ ! -e $file ]] || find "$file" -type f ! -path '*/__pycache__/*' ! -path '*.egg-info/*' -print0

@@ -100,6 +100,17 @@ def test_an_option_does_on_a_node_what_it_does_here(engine: Engine, options: str
 
 
 @pytest.mark.slurm_only("there is no node")
+@pytest.mark.parametrize("option", ["--init", "--pid=host"])
+def test_a_program_that_is_not_the_first_of_its_pid_namespace_gets_no_signal_of_a_hooks(
+    engine: Engine, option: str
+) -> None:
+    # crun passes on the SIGPIPE that it gets from a hook which doesn't read; so long a state needs a reader.
+    annotation = f"--annotation=long={70_000 * 'a'}"
+    done = engine.run("sh", "-c", "sleep 1; echo hello", options=("--rm", option, annotation))
+    assert (done.status, done.stdout, done.stderr) == (0, "hello\n", "")
+
+
+@pytest.mark.slurm_only("there is no node")
 @pytest.mark.parametrize(("options", "script", "printed"), PODMANS, ids=[case[0] for case in PODMANS])
 def test_an_option_of_podmans_own_does_too(podman: Engine, options: str, script: str, printed: str) -> None:
     _check(podman, options, script, printed)

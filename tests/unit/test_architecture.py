@@ -15,7 +15,7 @@ SOURCE = Path(scrun.__file__).parents[1]
 FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
-COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "marks", "mount", "record", ""}
+COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "marks", "mount", "node_hooks", "record", ""}
 TOP = {"__main__", "argv", "cli", "completion", "grammar", "launcher", "manual", "operations", "verbs", "versions"}
 
 

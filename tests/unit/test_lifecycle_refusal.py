@@ -17,10 +17,14 @@ from scrun.lifecycle.loop import Loop
 RUNS = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'  # an srun whose nodes are this host
 
 
-def run_hook(config: dict[str, Any]) -> int:
-    """As a runtime does, which has no stdin for it that it reads."""
+def run_hook(config: dict[str, Any], state: bytes = b"{}") -> int:
+    """As a runtime does, which writes the container's state and gets EPIPE when nobody reads that."""
     *_, hook = config["hooks"]["createRuntime" if config["process"].get("terminal") else "poststart"]
-    return subprocess.run(hook["args"], executable=hook["path"], input=b"{}", env={}, check=False).returncode
+    with subprocess.Popen(hook["args"], executable=hook["path"], stdin=subprocess.PIPE, env={}) as process:
+        assert process.stdin
+        process.stdin.write(state)
+        process.stdin.close()
+        return process.wait()
 
 
 @pytest.mark.parametrize(("process", "when"), [({}, "poststart"), ({"terminal": True}, "createRuntime")])
@@ -39,6 +43,11 @@ def test_the_hook_empties_the_file_beside_the_config(process: dict[str, Any], wh
 
 def test_a_hook_that_cannot_say_so_is_no_failure(tmp_path: Path) -> None:
     assert run_hook(adapt_start.tell({"process": {}}, str(tmp_path / "nosuch"))) == 0
+
+
+def test_a_hook_reads_all_of_the_state_so_that_nothing_ends_the_runtime_that_writes_it(tmp_path: Path) -> None:
+    larger_than_a_pipe = b"{\n" + 200_000 * b"a" + b"}"
+    assert run_hook(adapt_start.tell({"process": {}}, str(tmp_path)), larger_than_a_pipe) == 0
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ for it, which is later with a poststart hook, crun prints what is left on the te
 
 from __future__ import annotations
 
+from scrun.node_hooks import shell_hook, with_hooks
+
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from typing import Any
@@ -26,6 +28,4 @@ _SCRIPT = '{ true >"$1"; } 2>/dev/null || true'
 def tell(config: Config, bundle: str) -> Config:
     """The config with that hook, for a bundle of that path on the nodes."""
     when = "createRuntime" if config["process"].get("terminal") else "poststart"
-    hook = {"path": "/bin/sh", "args": ["sh", "-c", _SCRIPT, "sh", f"{bundle}/{FILE}"]}
-    hooks = config.get("hooks", {})
-    return {**config, "hooks": {**hooks, when: [*hooks.get(when, ()), hook]}}
+    return with_hooks(config, when, [shell_hook(_SCRIPT, f"{bundle}/{FILE}")])

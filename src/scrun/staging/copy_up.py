@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from scrun.errors import StagingError
+from scrun.node_hooks import shell_hook
 from scrun.staging import traces
 from scrun.staging.mount_points import is_below
 
@@ -62,19 +63,10 @@ def settle(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[di
             options.remove(_COPY_UP)
             if os.listdir(path):
                 archive = _archive(path, spool, f"copy-up-{len(needed)}")
-                arguments = ["sh", "-c", _UNPACK, "sh", rootfs, "/".join(names), archive]
-                needed.append({"path": "/bin/sh", "args": arguments})
+                needed.append(shell_hook(_UNPACK, rootfs, "/".join(names), archive))
         except OSError:
             continue  # the node's runtime has the words for it
     return needed
-
-
-def tell(config: Config, needed: list[dict[str, Any]]) -> Config:
-    """The config with these hooks."""
-    if not needed:
-        return config
-    hooks = config.get("hooks", {})
-    return {**config, "hooks": {**hooks, "createContainer": [*hooks.get("createContainer", ()), *needed]}}
 
 
 def _look(rootfs: str, names: list[str]) -> tuple[str, int]:

@@ -7,6 +7,7 @@ import copy
 import os
 
 from scrun.errors import StagingError
+from scrun.node_hooks import with_hooks
 from scrun.staging import copy_up, mount_points, mounts, nodes, traces, trees
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known, forget, require_containers
@@ -263,7 +264,7 @@ class _StageIn:
         """config.json, its variants, and what lies beside them."""
         made = {f"{name}/config.json": change(self._config) for name, change in self._variants.items()}
         configs = {
-            name: copy_up.tell(self._over_image(mode, config), self._hooks)
+            name: with_hooks(self._over_image(mode, config), "createContainer", self._hooks)
             for name, config in {**made, "config.json": self._config}.items()
         }
         if not self._beside:
