@@ -65,6 +65,8 @@ def runtime(site: Site, asked: Asked) -> Result:
         return unchecked(_NO_ANSWER)
     works, _, words = said.partition(" ")
     program = site.runtime.split()[0]
+    if works == "no" and (asked.answer.text("root") or "").startswith("no"):
+        return unchecked("the runtime's directory can't be made: see node-run-directory")  # crun 1.21 says no more
     if works == "no":
         return broken(
             f"{program} doesn't run: {words or 'no word'}",
