@@ -134,6 +134,23 @@ def test_a_line_a_check_for_a_person(alice: User) -> None:
     assert len(checks) == len(report(alice, f"--node={NODE}")["checks"])
 
 
+def test_where_it_is_called_is_no_matter(alice: User) -> None:
+    done = alice.run(RUNTIME, "doctor", f"--node={NODE}", cwd=Path("/src")).ok()
+    assert done.stdout.count("\nwarning") == len(usual()), "the node has no such directory"
+
+
+def test_a_host_without_a_slurm_conf(alice: User, directory: Path) -> None:
+    (directory / "scrun.lua").write_bytes(Path("/etc/slurm/scrun.lua").read_bytes())
+    script = f'mount --bind {directory} /etc/slurm && exec setpriv --reuid=alice --regid=alice --init-groups "$@"'
+    words = ["sh", RUNTIME, "doctor", f"--node={NODE}", "--format=json"]
+    env = {"SLURM_CONF_SERVER": "login", "HOME": str(alice.home)}
+    before = {*Path("/tmp").glob("scrun-doctor-*")}
+    done = User("root").run("unshare", "--mount", "sh", "-c", script, *words, env=env).ok()
+    checks = {one["check"]: one["status"] for one in json.loads(done.output)["checks"]}
+    assert [check for check, status in checks.items() if status == "not checked"] == ["authentication", "srun-ports"]
+    assert {*Path("/tmp").glob("scrun-doctor-*")} == before
+
+
 def test_without_nodes_no_job_is_asked_for(alice: User) -> None:
     before = slurm.known_jobs()
     done = call(alice)

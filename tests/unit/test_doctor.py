@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,7 +19,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun import marks
-from scrun.doctor import cluster, examine, login_engines, login_host, node_checks, node_script, report, tools
+from scrun.doctor import (
+    cluster,
+    examine,
+    login_engines,
+    login_host,
+    login_slurm,
+    node_checks,
+    node_script,
+    report,
+    tools,
+)
 from scrun.doctor.finding import (
     BROKEN,
     OK,
@@ -52,7 +63,7 @@ class Elsewhere(Site):
 
     def __init__(self, home: Path, says: dict[str, str] | None = None, uid: int = 2000, **environment: str) -> None:
         self.root, self.environment = str(home / "run/scrun"), environment
-        self.uid, self.user = uid, "alice"
+        self.uid, self.user, self._fetched = uid, "alice", ""
         self.home = str(home)
         self.says = {"podman": "", "docker": ""} if says is None else says
         conf = home / "slurm.conf"
@@ -375,6 +386,34 @@ def test_the_directory_of_the_records(tmp_path: Path) -> None:
 
 def test_room_for_a_person() -> None:
     assert [login_host.size(number) for number in (7, 2048, 3 << 20, 5 << 30)] == ["7 B", "2 KB", "3 MB", "5 GB"]
+
+
+# Slurm
+
+
+@pytest.mark.parametrize("kind", ["auth/munge", "auth/slurm"])
+def test_who_tells_slurm_who_somebody_is(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "socket"
+    site = Elsewhere(tmp_path, SLURM_SACK_SOCKET=str(path))
+    Path(site.conf).write_text(f"AuthType={kind}\nAuthInfo=ttl=60,socket={path}\n")
+    found = login_slurm.authentication(site)
+    assert (found.status, f"{path}: No such file" in found.found) == (BROKEN, True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        assert "Connection refused" in login_slurm.authentication(site).found
+        listening.listen()
+        assert login_slurm.authentication(site).status == OK
+    assert ("munge" in found.found) == (kind == "auth/munge")
+
+
+def test_ports_that_srun_may_use(tmp_path: Path) -> None:
+    site = Elsewhere(tmp_path)
+    assert login_slurm.ports(site).status == OK
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        Path(site.conf).write_text(f"SrunPortRange={port}-{port}\n")
+        found = login_slurm.ports(site)
+    assert (found.status, "0 of 1 are free" in found.found) == (WARNING, True)
 
 
 # Nodes, by sinfo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import scrun
 from scrun.doctor.finding import broken, ok, unchecked, warning
 from scrun.errors import ScrunError, SlurmError
-from scrun.lifecycle import aside, features, lua_check, version
+from scrun.lifecycle import aside, lua_check, sweep, version
 from scrun.slurm import conf_text, node_runtime, oci_conf, slurm_conf, sources, srun
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _FEW_PORTS = 20  # srun listens on some four for each step
 _REBUILD = "build scrun for this Slurm: pip install --force-reinstall --no-cache-dir, from its source"
 # auth/slurm, sack_api.c: the first of these that there is.
 _SACK = ("/run/slurm/sack.socket", "/run/slurmctld/sack.socket", "/run/slurmdbd/sack.socket")
+_IN_MEMORY = "slurm.conf is slurmctld's, and in libslurm's memory only"
 _MUNGE = "/run/munge/munge.socket.2"
 
 
@@ -58,11 +60,19 @@ def slurm_version(site: Site) -> Result:
         major, minor, micro = aside.ask(_built_for, _PATIENCE)
     except ScrunError as error:
         return broken(f"scrun's part of libslurm can't be loaded: {error}", _REBUILD)
-    found = features.slurm_version(site.environment) or "?"
+    found = _version_here(site)
     said = f"srun is {found}, scrun was built for {major}.{minor:02}.{micro}"
     if found != "?" and _release(found) != [major, minor]:
         return broken(said, _REBUILD)
     return ok(said)
+
+
+def _version_here(site: Site) -> str:
+    try:
+        said = site.run(srun.program(site.oci or {}, site.environment)[0], "--version")[1]
+    except ScrunError:
+        return "?"
+    return said.split()[-1] if re.fullmatch(r"slurm\S* \d+\.\d+\S*\s*", said) else "?"
 
 
 def _built_for() -> list[int]:
@@ -87,7 +97,7 @@ def job_description(site: Site) -> Result:
 def configuration(site: Site) -> Result:
     """slurm.conf: which one is used, and whether it can be read."""
     oci_conf.check_slurm_conf(site.environment)
-    if path := sources.slurm_conf(site.environment):
+    if path := site.conf:
         cluster = conf_text.settings(path).get("clustername", "")
         if not os.access(path, os.R_OK):
             return broken(f"{path} can't be read", "chmod o+r, or name another one with -f or SLURM_CONF")
@@ -104,7 +114,9 @@ def _cluster() -> str:
 
 def authentication(site: Site) -> Result:
     """munge, or auth/slurm's sackd: what tells Slurm who somebody is."""
-    settings = conf_text.settings(sources.slurm_conf(site.environment))
+    if not site.conf:
+        return unchecked(_IN_MEMORY)
+    settings = conf_text.settings(site.conf)
     kind = settings.get("authtype", "auth/munge").lower()
     if kind == "auth/munge":
         path = _option(settings.get("authinfo", ""), "socket") or _MUNGE
@@ -140,10 +152,10 @@ def _no_answer(path: str) -> str:
 def slurmctld(site: Site) -> Result:
     """Whether slurmctld answers this user, as it does when a container asks for its job."""
     try:
-        count = len(site.jobs())
+        count = sum(job["state"] in sweep.LIVES for job in site.jobs().values())
     except ScrunError as error:
         return broken(str(error), "a firewall, or another cluster's key, looks the same from here")
-    return ok(f"answers; {count} jobs of {site.user} are known to it")
+    return ok(f"answers; {site.user} has {count} jobs")
 
 
 def srun_program(site: Site) -> Result:
@@ -153,9 +165,9 @@ def srun_program(site: Site) -> Result:
 
 def oci_configuration(site: Site) -> Result:
     """oci.conf: whether it can be understood, and how it calls the nodes' runtime."""
-    path = sources.oci_conf(site.environment)
+    path = site.beside(sources.OCI_CONF)
     try:
-        settings = oci_conf.read(site.environment)
+        settings = oci_conf.read_file(path)
     except SlurmError as error:
         return broken(str(error), "docs/configuration.md has patterns that work; each node needs the same file")
     runtime = node_runtime.derive(settings)
@@ -171,7 +183,7 @@ def oci_configuration(site: Site) -> Result:
 
 def script(site: Site) -> Result:
     """scrun.lua: whether it loads, and its hooks run for a made-up job."""
-    path = lua_check.default_script(site.environment)
+    path = site.beside(sources.SCRIPT)
     problems = aside.ask(lambda: lua_check.run(path, site.environment), _PATIENCE)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -181,6 +193,8 @@ def script(site: Site) -> Result:
 
 def ports(site: Site) -> Result:
     """SrunPortRange: the ports that srun may listen on, and nodes have to reach."""
+    if not site.conf:
+        return unchecked(_IN_MEMORY)
     first, last = slurm_conf.srun_ports(site.environment)
     if not first:
         return ok("any port: no SrunPortRange is set; nodes must reach all ports of this host")

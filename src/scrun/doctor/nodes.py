@@ -147,6 +147,7 @@ class Asking:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=cluster.environment(self._site.environment),
+            cwd="/",  # a directory that the node hasn't got has slurmstepd complain
             start_new_session=True,  # a Ctrl-C is ours, and srun is told once
         )
         for pipe, buffer in ((node.process.stdout, node.out), (node.process.stderr, node.err)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from scrun.doctor import report
 from scrun.doctor.finding import printable
 from scrun.errors import ScrunError
 from scrun.lifecycle import aside
-from scrun.slurm import node_runtime, oci_conf
+from scrun.slurm import fetched, node_runtime, oci_conf, sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,12 +34,44 @@ class Site:
         self.root, self.environment = root, environment
         self.uid = identity.real_uid()
         self.user = report.user()
+        self._fetched = ""  # a directory of ours, for what libslurm has in memory
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fetched:
+            shutil.rmtree(self._fetched, ignore_errors=True)
+
+    @cached_property
+    def conf(self) -> str:
+        """slurm.conf; empty where libslurm gets it from a slurmctld, and has it in its own memory.
+
+        Raises:
+            SlurmError: there is none.
+        """
+        if path := sources.slurm_conf(self.environment):
+            return path
+        self._fetched = tempfile.mkdtemp(prefix="scrun-doctor-")
+        return fetched.fetch(self._fetched)
+
+    def beside(self, name: str) -> str:
+        """The path of oci.conf or of scrun.lua, as create finds it.
+
+        Raises:
+            SlurmError: there is no slurm.conf.
+        """
+        conf = self.conf
+        if not conf and os.path.exists(path := os.path.join(self._fetched, name)):
+            return path
+        environment = {**self.environment, "SLURM_CONF": conf} if conf and self._fetched else self.environment
+        return sources.script(environment) if name == sources.SCRIPT else sources.oci_conf(environment)
 
     @cached_property
     def oci(self) -> dict[str, Any] | None:
         """oci.conf's settings; None where they can't be read."""
         try:
-            return oci_conf.read(self.environment)
+            return oci_conf.read_file(self.beside(sources.OCI_CONF))
         except ScrunError:
             return None
 

@@ -28,7 +28,7 @@ def perform(call: Call, _logger: Log) -> int:
     if wanted and call.options["all_nodes"]:
         raise UsageError("--node and --all-nodes exclude each other: name some, or ask all")
     signal.signal(signal.SIGTERM, _end)
-    site, host = Site(verbs.root(call), os.environ), os.uname().nodename
+    host = os.uname().nodename
     names, hosts = max(map(len, examine.NAMES)), max(map(len, (host, *wanted)))
     found: list[Finding] = []
 
@@ -38,9 +38,10 @@ def perform(call: Call, _logger: Log) -> int:
             sys.stdout.write(report.line(finding, names, hosts) + "\n")
             sys.stdout.flush()
 
-    examine.login(site, host, tell)
-    if wanted or call.options["all_nodes"]:
-        examine.nodes(site, wanted, tell, seconds)
+    with Site(verbs.root(call), os.environ) as site:
+        examine.login(site, host, tell)
+        if wanted or call.options["all_nodes"]:
+            examine.nodes(site, wanted, tell, seconds)
     if form == "json":
         sys.stdout.write(fastjson.dumps(report.document(found)) + "\n")
     else:
