@@ -39,6 +39,8 @@ _OWN_VARIABLES = {
     "SCRUN_LUA": "the Lua that scrun.lua is run with: 5.1, 5.2, 5.3 or 5.4; else what a line -- lua: 5.1 at the "
     "script's top says, else 5.4",
     "SCRUN_PYSLURM": "no: scrun describes the job to Slurm itself, and not through pyslurm, where there is one",
+    "SCRUN_HISTORY": "where to keep a line of JSON for each container that has ended: syslog, or the absolute path of "
+    "a file of yours, in which %h, %u and %U are your home directory, name and number (default: no)",
     "SCRUN_DEBUG": f"the level of messages: {', '.join(log.LEVELS)} (default: error)",
     "SCRUN_STDERR_DEBUG": "the same, of standard error alone",
     "SCRUN_FILE_DEBUG": "the same, of the --log file alone",

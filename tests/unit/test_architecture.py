@@ -68,8 +68,12 @@ def test_imports_point_from_the_command_line_to_lifecycle_to_the_four_parts(path
     allowed = COMMON | {part}
     if part in TOP:
         allowed |= TOP | {"lifecycle"}
+        if part == "verbs":
+            allowed |= {"doctor"}
         if part == "manual":  # it prints the table of the job's variables
             allowed |= {"slurm"}
+    elif part == "doctor":
+        allowed |= PARTS | {"lifecycle"}
     elif part == "lifecycle":
         allowed |= PARTS
     else:

@@ -253,7 +253,7 @@ OF_THE_CALLER = {
         "SLURMD_DEBUG",
         "TASK_EPILOG",
     ),
-    *("TASK_PROLOG", "THREADS", "WORKING_DIR", "DEBUG", "FILE_DEBUG", "LUA", "PYSLURM"),
+    *("TASK_PROLOG", "THREADS", "WORKING_DIR", "DEBUG", "FILE_DEBUG", "HISTORY", "LUA", "PYSLURM"),
     *("STDERR_DEBUG", "SYSLOG_DEBUG"),
 }
 NAMES = [row.name for row in variables.TABLE] + [*variables.OWN]

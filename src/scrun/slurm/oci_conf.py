@@ -81,7 +81,8 @@ KEYS: dict[str, Callable[[str], Any]] = {
     "DisableHooks": _hooks,
 }
 # "#scrun: NodeRuntime=..." says how a node's runtime is called where the RunTime patterns don't tell; see node_runtime.
-OURS: dict[str, Callable[[str], Any]] = {"NodeRuntime": _text, "NodeContainer": _text}
+# History is where to keep what ran: lifecycle.history.
+OURS: dict[str, Callable[[str], Any]] = {"NodeRuntime": _text, "NodeContainer": _text, "History": _text}
 
 _SPOOL_IS_ITS_OWN_PATH = (25, 5)  # the first release of Slurm whose slurmstepd mounts its files on their own path
 _BY_LOWER = {name.lower(): (name, parse) for name, parse in {**KEYS, **OURS}.items()}

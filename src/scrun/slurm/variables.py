@@ -203,7 +203,7 @@ BY_NAME = {row.name: row for row in TABLE}
 # scrun's own variables, which are not the job's, and who may set them. manual.py has their meaning.
 OWN = {
     **dict.fromkeys(("CREATE_TIMEOUT", "NODE", "NOTICES", "RESOURCES", "SHARE_JOB"), ANYBODY),
-    **dict.fromkeys(("DEBUG", "FILE_DEBUG", "LUA", "PYSLURM", "STDERR_DEBUG", "SYSLOG_DEBUG"), CALLER),
+    **dict.fromkeys(("DEBUG", "FILE_DEBUG", "HISTORY", "LUA", "PYSLURM", "STDERR_DEBUG", "SYSLOG_DEBUG"), CALLER),
 }
 # Variables that scrun gives to its hooks. A container that starts another one passes them on; they have no effect.
 GIVEN_TO_HOOKS = (

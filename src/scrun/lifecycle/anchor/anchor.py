@@ -352,6 +352,10 @@ class Anchor:
         self.stdio.replace([-1, -1, -1])
         self.record["finished"] = log.timestamp()
         self.set_status(status.STOPPED)
+        if self.record.get("history"):
+            from scrun.lifecycle.container import history
+
+            history.leave(self.container)
         self._standin.let_exit(self.record["exit_status"])
         self._end().release(self.record["exit_status"] if self._forced is None else None)
         self.loop.after(owed.DELETE, self._answer_early)

@@ -14,7 +14,7 @@ from scrun.bundle import config as bundle_config
 from scrun.errors import UsageError
 from scrun.lifecycle.caller import sharing
 from scrun.lifecycle.caller.options import PATIENCE
-from scrun.lifecycle.container import network, origin
+from scrun.lifecycle.container import history, network, origin
 from scrun.lifecycle.container.directory import SPOOL
 from scrun.lifecycle.container.record import VERSION
 from scrun.slurm import job, node_runtime, oci_conf, sources, srun
@@ -95,6 +95,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "runtime": node_runtime.derive(settings),
         "asked": request.asked,
         "notices": request.notices,
+        "history": history.places(environment, settings),
     }
     shared.add_to(record, config, network_wanted)
     staging: StagingPlan = {

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         hold: bool  # whether the stand-in stays until the files are back
         stage_out_owed: bool
         owed: dict[str, Any]  # what stage_out was to be told, where its anchor was killed
+        history: list[str]  # where a line is to be left when it has ended (container.history)
         lost: str  # which changes could not be brought back, and why; for a person
 
         # Its namespaces
@@ -166,7 +167,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("exit_status",), _is_number),
     **dict.fromkeys(("job_owned", "ending", "hold", "released", "stage_out_owed", "unwanted"), _is_flag),
     **dict.fromkeys(("annotations", "environment", "asked"), _is_map),
-    **dict.fromkeys(("job_environment", "command", "srun"), _is_texts),
+    **dict.fromkeys(("job_environment", "command", "history", "srun"), _is_texts),
     **dict.fromkeys(("staged", "resources", "owed"), _is_object),
     **dict.fromkeys(("bundle", "rootfs", "owner", "id", "nodes", "job_bundle", "job_rootfs", "networked"), _is_text),
     **dict.fromkeys(

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 def text(environment: Mapping[str, str]) -> str:
     """runc's three lines, and one that says Slurm's version and what describes a job to it."""
     slurm = features.slurm_version(environment) or "not found (no srun)"
+    return f"{VERSION_TEXT}\nslurm: {slurm}, {through(environment)}"
+
+
+def through(environment: Mapping[str, str]) -> str:
+    """What describes a job to Slurm, as a part of a sentence."""
     if not importlib.util.find_spec("scrun.slurm._allocation"):
-        through = "scrun was built without its part of libslurm"
-    elif environment.get("SCRUN_PYSLURM", "").lower() not in pyslurm_parts.NO and pyslurm_parts.is_bridged():
-        through = f"through pyslurm {pyslurm_parts.version()}"
-    else:
-        through = "through scrun's own part of libslurm"
-    return f"{VERSION_TEXT}\nslurm: {slurm}, {through}"
+        return "scrun was built without its part of libslurm"
+    if environment.get("SCRUN_PYSLURM", "").lower() not in pyslurm_parts.NO and pyslurm_parts.is_bridged():
+        return f"through pyslurm {pyslurm_parts.version()}"
+    return "through scrun's own part of libslurm"

@@ -67,6 +67,10 @@ def end(container: Container) -> None:
     if record["status"] != status.STOPPED:
         record.setdefault("exit_status", status.KILLED)
         record.update({"status": status.STOPPED, "finished": log.timestamp()})
+        if record.get("history"):
+            from scrun.lifecycle.container import history
+
+            history.leave(container)
     _save(container)
 
 

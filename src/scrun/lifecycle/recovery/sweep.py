@@ -35,7 +35,7 @@ _LOOK = 0.02  # seconds between two looks whether a container is held
 _HELD = -2  # in the place of a descriptor: another process has the lock
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries of a process that nobody waits for
 # Of the states of a job (squeue(1)), those in which it still has, or may yet get, something to be given back.
-_LIVES = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "REQUEUED", "RESIZING")
+LIVES = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "REQUEUED", "RESIZING")
 
 
 def run(root: str, say: Say, *, make: bool = False) -> list[str]:
@@ -111,6 +111,30 @@ def end_if_lost(root: str, name: str, say: Say, *, patience: float = 0.0) -> Non
         os.close(container.descriptor)
 
 
+def lost(root: str) -> list[str]:
+    """The containers of this host that have lost all their processes and whose job is still owed; it ends none."""
+    found = []
+    try:
+        names = os.listdir(root)
+    except OSError:
+        return []
+    for name in filter(identity.is_valid_id, names):
+        try:
+            container = Container.open(root, name, load=False)
+        except ScrunError:
+            continue
+        try:
+            if os.access(STATE, os.F_OK, dir_fd=container.descriptor) and _is_free(container, 0.0):
+                container.load()
+                if _owes(container):
+                    found.append(name)
+        except (ScrunError, OSError):
+            pass  # gone meanwhile, or damaged
+        finally:
+            os.close(container.descriptor)
+    return found
+
+
 def _is_free(container: Container, patience: float) -> bool:
     until = time.monotonic() + patience
     while not container.lock(wait=False):
@@ -164,7 +188,7 @@ def _end_left(root: str) -> list[tuple[int, str, str]]:
     now, ended = origin.here(), []
     for job, found in jobs.of_user(identity.real_uid()).items():
         left = origin.parse(found["container"])
-        if not left or left.root != origin.checksum(root) or found["state"] not in _LIVES:
+        if not left or left.root != origin.checksum(root) or found["state"] not in LIVES:
             continue
         if origin.is_gone(left, now, found["submitted"]):
             control.cancel(job)
