@@ -241,6 +241,17 @@ def test_a_package_is_staged_whole_and_its_scripts_make_the_copy(installation: I
     assert "bin/scrun" in installation.files(), "it is the package's, which removes it"
 
 
+def test_a_package_is_staged_from_what_runs_and_not_from_one_that_is_installed(
+    installation: Installation, tmp_path: Path
+) -> None:
+    other = installation.prefix / "lib/scrun/dist/scrun"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise ImportError('of another version')")
+    installation.call("install", "--destdir", str(tmp_path / "root"))
+    staged = tmp_path / "root" / str(other).lstrip("/") / "__init__.py"
+    assert staged.read_text() == Path(scrun.__file__).read_text()
+
+
 def test_two_installations_share_the_hooks_and_one_of_them_goes(installation: Installation, tmp_path: Path) -> None:
     installation.call("install")
     other = installation.run("install", "--prefix", str(tmp_path / "other"))

@@ -38,6 +38,11 @@ def sources(prefix: str) -> list[str]:
     dist = os.path.join(directory(prefix), DIST)
     if os.path.isdir(dist):
         return sorted(entry.path for entry in os.scandir(dist) if entry.is_dir() and entry.name != "__pycache__")
+    return running()
+
+
+def running() -> list[str]:
+    """The directories of what runs now."""
     return [*_imported()]
 
 
