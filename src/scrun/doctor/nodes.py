@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0  # seconds that a node has for each of its two steps
 AT_ONCE = 32  # nodes
+_PORTS = 8  # that an srun may take of SrunPortRange, with some to spare
 _GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 # How far a container came: its program was looked for; slurmstepd started its task; or not even that.
 NAMED, STARTED, FAILED = "named", "started", "failed"
@@ -102,9 +103,11 @@ class Asking:
             SlurmMissing: there is no srun.
         """
         command = srun.program(self._site.oci or {}, self._site.environment)
+        first, last = slurm_conf.srun_ports(self._site.environment)
+        at_once = min(AT_ONCE, max(1, (last - first) // _PORTS)) if first else AT_ONCE
         waiting = list(nodes)
         while waiting or self._running:
-            while waiting and len(self._running) < AT_ONCE:
+            while waiting and len(self._running) < at_once:
                 node = waiting.pop(0)
                 self._start(node, [*command, *self._options(node), *self._question()])
             self._read()
