@@ -476,10 +476,11 @@ def test_a_node_that_there_is_not_and_one_that_is_drained(alice: User) -> None:
 
 
 def test_one_that_is_interrupted_leaves_no_job_and_no_file(alice: User, held_node: int) -> None:
+    there = {*alice.home.glob(".scrun-doctor-*")}
     process = alice.start(RUNTIME, "doctor", "--node=node2")
     wait_until(lambda: slurm.jobs(alice) - {held_node}, "a job is queued")
-    assert list(alice.home.glob(".scrun-doctor-*"))
+    assert {*alice.home.glob(".scrun-doctor-*")} > there
     process.terminate()
     assert process.wait(60) == 143
-    assert not list(alice.home.glob(".scrun-doctor-*"))
+    assert {*alice.home.glob(".scrun-doctor-*")} == there
     wait_until(lambda: slurm.jobs(alice) == {held_node}, "its job has gone")
