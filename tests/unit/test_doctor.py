@@ -201,10 +201,11 @@ NodeCheck = Callable[[Site, Asked], Result]
         (node_checks.connection, ["back yes"], OK),
         (node_checks.connection, ["back dropped"], WARNING),
         (node_checks.connection, ["back unknown"], UNCHECKED),
-        (node_checks.space, ["room /tmp 1 1024 1000000"], BROKEN),
-        (node_checks.space, ["room /tmp 100000 1024 1000000"], WARNING),
-        (node_checks.space, ["room /tmp 9000000 1024 3", "room /var/tmp 9000000 1024 9000"], BROKEN),
-        (node_checks.space, ["room /tmp 9000000 1024 9000"], OK),
+        (node_checks.space, ["room /tmp 1 1024 1000000 2000000"], BROKEN),
+        (node_checks.space, ["room /tmp 100000 1024 1000000 2000000"], WARNING),
+        (node_checks.space, ["room /tmp 9000000 1024 3 9", "room /var/tmp 9000000 1024 9000 9000"], BROKEN),
+        (node_checks.space, ["room /tmp 9000000 1024 9000 9000"], OK),
+        (node_checks.space, ["room /tmp 9000000 1024 0 0"], OK),
         (node_checks.leftovers, ["own yes", "left 7"], WARNING),
         (node_checks.leftovers, ["own taken"], WARNING),
         (node_checks.leftovers, ["own none"], OK),
@@ -314,7 +315,7 @@ def test_programs_that_are_missing_or_old() -> None:
 
 @pytest.mark.parametrize(
     ("said", "version"),
-    [("tar (GNU tar) 1.35\nmore", "1.35"), ("", ""), ("BusyBox v1.36.1 (x)", "1.36.1"), ("-", "-"), ("nothing", "")],
+    [("tar (GNU tar) 1.35\nmore", "1.35"), ("", ""), ("BusyBox v1.36.1 (x)", "0.0"), ("-", "-"), ("nothing", "")],
 )
 def test_a_version_is_read_from_the_first_line(said: str, version: str) -> None:
     assert tools.version(said) == version

@@ -125,7 +125,7 @@ def podman_storage(site: Site) -> Result:
     said = f"{file or 'no storage.conf'}: driver {driver} in {graph} ({kind})"
     if driver == "overlay" and kind.startswith("nfs"):
         return warning(said, 'overlay works on no NFS: use driver = "vfs" there, or a local disk')
-    if kind not in LOCAL_TYPES and not storage.get("transient_store"):
+    if mount and kind not in LOCAL_TYPES and not storage.get("transient_store"):
         return warning(
             f"{said}, without transient_store",
             "set transient_store = true: with a second host on it podman takes running containers for ended ones",

@@ -86,13 +86,15 @@ class Asking:
         for node in self._running:
             self._end(node)
         until = time.monotonic() + _GRACE
-        for node in self._running:
-            self._wait(node, max(0.0, until - time.monotonic()))
-        self._selector.close()
-        if self._listener:
-            self._listener.close()
-        if self._bundle:
-            shutil.rmtree(self._bundle, ignore_errors=True)
+        try:
+            for node in self._running:
+                self._wait(node, max(0.0, until - time.monotonic()))
+        finally:
+            self._selector.close()
+            if self._listener:
+                self._listener.close()
+            if self._bundle:
+                shutil.rmtree(self._bundle, ignore_errors=True)
 
     def run(self, nodes: Sequence[Node], tell: Callable[[Node], None]) -> None:
         """Ask them all; ``tell`` gets each as soon as it is done with.
