@@ -414,6 +414,14 @@ def test_the_directory_of_the_records(tmp_path: Path) -> None:
     assert "may be written by others" in login_host.run_directory(site).found
 
 
+def test_where_what_ran_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    assert login_host.kept_history(Elsewhere(tmp_path, SCRUN_HISTORY=str(path))) == ok(f"kept in {path}")
+    path.symlink_to("/etc/passwd")
+    assert login_host.kept_history(Elsewhere(tmp_path, SCRUN_HISTORY=str(path))).status == WARNING
+    assert login_host.kept_history(Elsewhere(tmp_path)).status == OK
+
+
 def test_room_for_a_person() -> None:
     assert [login_host.size(number) for number in (7, 2048, 3 << 20, 5 << 30)] == ["7 B", "2 KB", "3 MB", "5 GB"]
 

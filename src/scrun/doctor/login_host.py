@@ -10,6 +10,7 @@ from scrun import log
 from scrun.doctor import tools
 from scrun.doctor.finding import broken, ok, unchecked, warning, worst
 from scrun.doctor.node_answer import MANY
+from scrun.errors import ScrunError
 from scrun.lifecycle import history
 
 if TYPE_CHECKING:
@@ -123,7 +124,10 @@ def kept_history(site: Site) -> Result:
     places = history.places(site.environment, site.oci or {})
     for place in places:
         if place != history.SYSLOG:
-            history.check(place)
+            try:
+                history.check(place)
+            except ScrunError as error:
+                return warning(str(error), "see docs/configuration.md, What ran")
     if not places:
         return ok("not kept: see SCRUN_HISTORY")
     if history.SYSLOG in places and not os.path.exists(log.SYSLOG):
