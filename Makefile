@@ -7,17 +7,21 @@ ROUNDS ?= 5
 CLUSTER := devcluster/devcluster
 IN_LOGIN := $(CLUSTER) exec --
 
-.PHONY: help demo test unit integration check format docs bench bench-staging faults shell up down clean
+.PHONY: help demo test test-sites unit integration check format docs bench bench-staging faults dist deb install-test shell up down clean
 
 help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
 	@echo 'make test         set it up and run all tests (root)'
+	@echo 'make test-sites   smoke tests on clusters that are configured as sites are; PROFILES="noisy prolog" (root)'
 	@echo 'make check        ruff, mypy and the unit tests, in seconds'
 	@echo 'make format       have ruff reformat the code'
 	@echo 'make docs         draw the pictures in docs/pictures'
 	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
 	@echo 'make bench-staging  time how 600 MB get to the nodes, beside the C scrun (root)'
 	@echo 'make faults       what each fault leaves behind, about 20 minutes; CELLS=munged, RESUME=1 (root)'
+	@echo 'make dist         the sdist and the wheel, into dist/; the wheel needs Slurm'"'"'s headers'
+	@echo 'make deb          the Debian package for the Slurm that is on this host, into dist/'
+	@echo 'make install-test  follow the README to install scrun on fresh Debian roots (root)'
 	@echo 'make shell        a shell on the cluster'"'"'s login host, as alice (root)'
 	@echo 'make down         end the cluster'
 	@echo 'make clean        end the cluster and remove what was built in the checkout; the cache stays'
@@ -35,10 +39,14 @@ check: $(TOOLS)/.ready
 	@$(MAKE) --no-print-directory unit
 
 unit: $(TOOLS)/.ready
-	@PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q tests/unit
+	@PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n auto --dist worksteal tests/unit
 
 integration:
 	@tests/integration/run $(TESTS)
+
+# PROFILES: those of devcluster/profiles, all unless set; a,b is one cluster with both
+test-sites:
+	@tests/integration/run-sites $(PROFILES)
 
 format: $(TOOLS)/.ready
 	@$(TOOLS)/bin/ruff check --fix-only .
@@ -57,6 +65,16 @@ bench-staging: up
 faults: up
 	@$(IN_LOGIN) sh -c 'cd /src && RESUME=$(RESUME) PYTHONPATH=tests:bench exec /opt/scrun/bin/python -B -m faults "$$@"' sh $(CELLS)
 
+dist: $(TOOLS)/.ready
+	@$(TOOLS)/bin/python -m build --outdir dist .
+
+deb:
+	@packaging/deb/build dist
+
+# SUITES and WAYS choose among them: SUITES=trixie WAYS='package pip'
+install-test:
+	@tests/install/run
+
 shell: up
 	@$(CLUSTER) exec --user alice
 
@@ -67,7 +85,7 @@ down:
 	@$(CLUSTER) down
 
 clean: down
-	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The tools of `check`: they need no Slurm, so no pyslurm either. Not scrun itself: several checkouts share them.

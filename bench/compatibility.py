@@ -28,7 +28,7 @@ from integration.engines import IMAGE, Engine  # noqa: E402
 from integration.users import Done, User  # noqa: E402
 from integration.waiting import wait_until  # noqa: E402
 
-RUNTIMES = {"scrun": "/usr/local/bin/scrun", "cscrun": "/usr/local/bin/cscrun"}
+RUNTIMES = {"scrun": "/usr/bin/scrun", "cscrun": "/usr/local/bin/cscrun"}
 PATIENCE = 25.0  # seconds for one call
 YES, PARTLY, NO, NONE = "✓", "(✓)", "✗", "\N{EN DASH}"
 READY = "echo ready; "

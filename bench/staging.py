@@ -159,14 +159,14 @@ def anew(nodes: int, *options: str) -> Callable[[], float]:
 
     def measure() -> float:
         forget()
-        return first_word(["/usr/local/bin/scrun", *options], PRIVATE, nodes)
+        return first_word(["/usr/bin/scrun", *options], PRIVATE, nodes)
 
     return measure
 
 
 def again(nodes: int, *options: str) -> Callable[[], float]:
     """A later start; the image is on the nodes."""
-    return lambda: first_word(["/usr/local/bin/scrun", *options], PRIVATE, nodes)
+    return lambda: first_word(["/usr/bin/scrun", *options], PRIVATE, nodes)
 
 
 def configure(path: str, like: str, script: str) -> list[str]:
@@ -199,7 +199,7 @@ def main() -> None:
         "scrun, later start on 2 nodes": again(2),
         "scrun, first start on 2 nodes, into /tmp": anew(2, *in_memory),
         "scrun, later start on 2 nodes, from /tmp": again(2, *in_memory),
-        "scrun, shared storage, 1 node": lambda: first_word(["/usr/local/bin/scrun"], SHARED, 1),
+        "scrun, shared storage, 1 node": lambda: first_word(["/usr/bin/scrun"], SHARED, 1),
     }
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     try:

@@ -20,7 +20,7 @@ from integration.users import User
 from . import scene
 
 LIMIT = 150.0  # seconds; a command that takes longer hangs
-SCRUN = "/usr/local/bin/scrun"
+SCRUN = "/usr/bin/scrun"
 IMAGE = "localhost/busybox"
 ON_NODE = "node2"
 SIZE = 100_000_000  # bytes that an ending container brings back

@@ -32,7 +32,7 @@ cat >/usr/local/bin/cscrun <<'WRAPPER'
 while read -r key uid _; do [ "$key" != Uid: ] || break; done </proc/self/status
 [ "$uid" != 0 ] || read -r _ uid _ </proc/self/uid_map
 export SLURM_CONF=/etc/slurm-cscrun/slurm.conf
-exec /usr/bin/scrun --root "/run/user/$uid/cscrun" "$@"
+exec /usr/bin/scrun.slurm --root "/run/user/$uid/cscrun" "$@"
 WRAPPER
 chmod +x /usr/local/bin/cscrun
 

@@ -15,6 +15,7 @@
     │   ├── ExecutableNotFound      process.args[0] is nowhere in the container
     │   └── ExecutableNotPermitted  it is there, but can't be executed
     ├── HookError                   scrun.lua
+    ├── InstallationError           scrun can't be installed, or removed, as asked
     ├── StagingError                the files couldn't be carried to or from the nodes
     └── SlurmError                  Slurm, or what reaches it
         ├── SlurmMissing            libslurm or srun isn't installed, or doesn't fit
@@ -115,6 +116,10 @@ class ExecutableNotPermitted(BundleError):
 
 class HookError(ScrunError):
     """scrun.lua: missing, broken, or a hook that didn't return slurm.SUCCESS."""
+
+
+class InstallationError(ScrunError):
+    """scrun can't be installed, or removed, as asked."""
 
 
 class StagingError(ScrunError):

@@ -103,6 +103,9 @@ _CREATE_OPTIONS = (
     Option("--no-subreaper", "", _IGNORED),
 )
 
+_PREFIX = Option("--prefix", "DIR", "below which directory (default: where this scrun is installed, else /usr/local)")
+_DRY_RUN = Option("-n --dry-run", "", "print what would be done, and do nothing")
+
 # runc's options of update, and crun's.
 UPDATE_LIMITS = (
     *("--blkio-weight", "--cpu-period", "--cpu-quota", "--cpu-burst", "--cpu-share", "--cpu-rt-period"),
@@ -214,6 +217,16 @@ COMMANDS = {
         Option("-f --format", "FORMAT", "table (default) or json, for a bug report: no secrets are in it"),
     ),
     "completion": Command("Print the completion script for bash, fish or zsh.", "shell"),
+    "install": Command(
+        "Install the quick program, its manual page and completion.",
+        "",
+        _PREFIX,
+        Option("--engines", "NAMES", "configure these for --runtime scrun, too: podman, docker or podman,docker"),
+        _DRY_RUN,
+        Option("--destdir", "DIR", "for those who make packages: write it all below DIR"),
+        Option("--python", "PATH", "the Python that the program starts (default: the one that runs this)"),
+    ),
+    "uninstall": Command("Remove what install has written, but for what was changed since.", "", _PREFIX, _DRY_RUN),
     "lua check": Command(
         "Try a scrun.lua without a container; say what is wrong.",
         "[file]",

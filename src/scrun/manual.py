@@ -1,6 +1,6 @@
 """scrun(1), the manual page, in man(7): made from the tables that the program itself goes by.
 
-``python -m scrun.manual`` prints it; :mod:`scrun.launcher` installs it.
+``python -m scrun.manual`` prints it; ``scrun install`` installs it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from scrun import __version__, errors, grammar, log
-from scrun.lifecycle import create, run
+from scrun.lifecycle.caller.options import PATIENCE
+from scrun.lifecycle.operations import run
 from scrun.slurm import variables
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _DESCRIPTION = (
 )
 _OWN_VARIABLES = {
     "SCRUN_CREATE_TIMEOUT": f"seconds that create waits for the job's nodes and the hooks (default: "
-    f"{create.PATIENCE:.0f}; 0: for ever); run, which stays, always waits",
+    f"{PATIENCE:.0f}; 0: for ever); run, which stays, always waits",
     "SCRUN_NOTICES": "no: the container's standard error is not told that its job is queued, that it got its nodes, "
     "and what the site's job_submit plugin says (default: yes)",
     "SCRUN_RESOURCES": "ignore: docker's words for resources are not asked of Slurm; use (default)",

@@ -145,7 +145,7 @@ def install_without(one: Container, directory: Path, module: str) -> Path:
     assert match
     packages = directory / "packages"
     packages.mkdir()
-    for path in (path for home in ast.literal_eval(match[1]) for path in Path(home).iterdir()):
+    for path in (path for home in ast.literal_eval(match[1]) for path in Path(home).glob("*")):
         if path.name == "scrun":
             if not (packages / "scrun").exists():
                 shutil.copytree(path, packages / "scrun")

@@ -60,7 +60,7 @@ def test_podman_build_runs_its_steps_on_a_node(podman: Engine, context: Path, im
 
 
 def test_buildah_build_runs_its_steps_on_a_node(alice: User, podman: Engine, context: Path, image: str) -> None:
-    words = ("--runtime=/usr/local/bin/scrun", "--no-cache", f"--tag={image}", str(context))
+    words = ("--runtime=/usr/bin/scrun", "--no-cache", f"--tag={image}", str(context))
     alice.run("buildah", "build", *words, timeout=120).ok()
     check(podman, image)
 
@@ -82,7 +82,7 @@ def working(alice: User) -> Iterator[str]:
 
 def test_buildah_run_has_input_output_and_status(alice: User, working: str) -> None:
     script = "cat; echo error >&2; echo $SLURMD_NODENAME; exit 7"
-    words = ("--runtime=/usr/local/bin/scrun", working, "sh", "-c", script)
+    words = ("--runtime=/usr/bin/scrun", working, "sh", "-c", script)
     done = alice.run("buildah", "run", *words, stdin=b"given\n")
     assert done.status == 7
     given, node = done.stdout.split()
@@ -91,7 +91,7 @@ def test_buildah_run_has_input_output_and_status(alice: User, working: str) -> N
 
 
 def test_buildah_run_of_what_is_not_there_says_so(alice: User, working: str) -> None:
-    done = alice.run("buildah", "run", "--runtime=/usr/local/bin/scrun", working, "nosuch")
+    done = alice.run("buildah", "run", "--runtime=/usr/bin/scrun", working, "nosuch")
     assert done.status != 0
     assert 'exec: "nosuch": executable file not found in $PATH' in done.stderr
 

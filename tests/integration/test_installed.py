@@ -14,7 +14,7 @@ from .oci import Runtime
 
 pytestmark = pytest.mark.slurm_only("has its own")
 
-COMPLETIONS = Path("/usr/local/share/bash-completion/completions/scrun")
+COMPLETIONS = Path("/usr/share/bash-completion/completions/scrun")
 COMPLETE = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))

@@ -65,7 +65,7 @@ services:
 @pytest.fixture(params=["podman", "root's podman", "docker", "rootless docker"])
 def one(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[Engine]:
     """Each engine for each user."""
-    runtime = os.environ.get("SCRUN_RUNTIME", "/usr/local/bin/scrun")
+    runtime = os.environ.get("SCRUN_RUNTIME", "/usr/bin/scrun")
     if request.param == "root's podman":
         engine = Engine("podman", root, Path(runtime).name)
     else:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slurm_only("imports nothing")
 PYTHON = "/opt/scrun/bin/python"
 ENDS = "trap 'echo made >/made; exit 6' TERM; echo up; while :; do sleep 0.1; done"
 # What a container's end needs and its beginning doesn't: in the other version none of that can be imported.
-LATE = ("lifecycle/work/stage_out.py", "lifecycle/work/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
+LATE = ("lifecycle/worker/stage_out.py", "lifecycle/worker/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
 
 
 class Installation:
@@ -32,13 +32,11 @@ class Installation:
     def __init__(self, home: Path) -> None:
         self.source, self.program = home / "source", home / "bin" / "scrun"
         self.program.parent.mkdir(parents=True)
-        where = f"{PYTHON} -IS -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))'"
-        packages = Path(subprocess.run(where, shell=True, capture_output=True, text=True, check=True).stdout.strip())
-        shutil.copytree(packages / "scrun", self.source / "scrun")
+        shutil.copytree("/usr/lib/scrun/dist/scrun", self.source / "scrun")
 
-    def launcher(self, *words: str) -> str:
-        """Call scrun.launcher for the program; what it says."""
-        command = [PYTHON, "-m", "scrun.launcher", *words, str(self.program)]
+    def call(self, verb: str) -> str:
+        """Install or uninstall; what it says."""
+        command = [PYTHON, "-m", "scrun", verb, "--prefix", str(self.program.parents[1])]
         environment = {"PYTHONPATH": str(self.source)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout
@@ -52,18 +50,18 @@ class Installation:
         for name in LATE:
             (self.source / "scrun" / name).unlink()
             (self.source / "scrun" / name).write_text("raise ImportError('this is another version')\n")
-        self.launcher()
+        self.call("install")
 
     def versions(self) -> list[str]:
         """Those that are there."""
-        return sorted(path.name.partition("-")[0] for path in (self.program.parents[1] / "lib/scrun").glob("*"))
+        return sorted(path.name.partition("-")[0] for path in (self.program.parents[1] / "lib/scrun").glob("*-*"))
 
 
 @pytest.fixture
 def installation() -> Iterator[Installation]:
     home = Path(f"/opt/scrun-tests-{uuid.uuid4().hex[:8]}")
     made = Installation(home)
-    made.launcher()
+    made.call("install")
     yield made
     shutil.rmtree(home)
 
@@ -104,7 +102,7 @@ def test_containers_end_rightly_after_an_upgrade(
         (directory / "made").unlink()
         engine.remove(name).ok()
     wait_until(lambda: not slurm.jobs() & jobs, "their jobs have been given back")
-    wait_until(lambda: installation.launcher() == "" and installation.versions() == [new], "what nobody uses goes")
+    wait_until(lambda: installation.call("install") and installation.versions() == [new], "what nobody uses goes")
 
 
 def test_a_container_ends_rightly_when_scrun_has_been_removed(
@@ -114,7 +112,7 @@ def test_a_container_ends_rightly_when_scrun_has_been_removed(
     with open(directory / "out", "wb") as out:
         run = alice.start(str(installation.program), "run", "--bundle", str(bundle), name, stdout=out)
     wait_until(lambda: (directory / "out").read_bytes() == b"up\n", "it is up")
-    assert "stays: containers that run need it" in installation.launcher("--remove")
+    assert "stays: containers that run need it" in installation.call("uninstall")
     shutil.rmtree(installation.source)
     assert not installation.program.exists()
     Runtime(RUNTIME, alice).run("kill", name, "TERM").ok()

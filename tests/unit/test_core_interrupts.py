@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import scrun
-from scrun import argv, interrupts, launcher
+from scrun import argv, interrupts
+from scrun.installation import launcher
 
 SOURCE = Path(scrun.__file__).parents[1]
 # What the launcher does before anything else.
@@ -24,6 +24,8 @@ def _called(command: str, patience: float) -> subprocess.Popen[bytes]:
     """A process that blocks as the launcher does, has settled that command, says so, and ends when its input does."""
     program = f"import _signal, os, sys; sys.path.insert(0, {str(SOURCE)!r})\n{BLOCK}\n"
     program += f"from scrun import interrupts; interrupts.PATIENCE['kill'] = {patience}\n"
+    # A shell ignores it in what runs in the background, as these tests may.
+    program += "_signal.signal(_signal.SIGINT, _signal.default_int_handler)\n"
     program += f"interrupts.settle({command!r}, blocked)\n"
     program += "try:\n os.write(1, b'!'); os.read(0, 1)\nexcept KeyboardInterrupt:\n os._exit(130)\n"
     process = subprocess.Popen([sys.executable, "-ISc", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -99,7 +101,7 @@ def test_every_call_with_a_patience_is_parsed_without_click() -> None:
 
 
 def test_the_launcher_blocks_before_it_imports_anything_of_ours() -> None:
-    text = launcher.program()
+    text = launcher.program("/usr/bin/scrun", sys.executable, ["/home"])
     assert text.index(BLOCK) < text.index("scrun.__main__")
     assert text.endswith("main(blocked)\n")
-    assert os.path.dirname(scrun.__file__).removesuffix("/scrun") in text
+    assert "sys.path[1:1] = ['/home', " in text

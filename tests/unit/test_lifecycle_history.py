@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError, UsageError
-from scrun.lifecycle import history
+from scrun.lifecycle.container import history
 
 RECORD: dict[str, Any] = {
     "id": "fit",

@@ -9,7 +9,7 @@ from scrun.doctor.finding import Finding, broken, named, ok, unchecked
 from scrun.doctor.nodes import Asking, Node
 from scrun.doctor.trial import NAMED, STARTED
 from scrun.errors import ScrunError
-from scrun.lifecycle import sweep
+from scrun.lifecycle.recovery import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

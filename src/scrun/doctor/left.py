@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from scrun.doctor.finding import ok, unchecked, warning
 from scrun.errors import ScrunError
-from scrun.lifecycle import list as listing
-from scrun.lifecycle import origin, status, sweep
+from scrun.lifecycle.container import origin, status
+from scrun.lifecycle.operations import list as listing
+from scrun.lifecycle.recovery import sweep
 
 if TYPE_CHECKING:
     from scrun.doctor.finding import Result

@@ -11,7 +11,7 @@ from scrun.doctor import tools
 from scrun.doctor.finding import broken, ok, unchecked, warning, worst
 from scrun.doctor.node_answer import MANY
 from scrun.errors import ScrunError
-from scrun.lifecycle import history
+from scrun.lifecycle.container import history
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

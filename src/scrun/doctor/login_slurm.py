@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import scrun
 from scrun.doctor.finding import broken, ok, unchecked, warning
 from scrun.errors import ScrunError, SlurmError
-from scrun.lifecycle import aside, lua_check, sweep, version
+from scrun.lifecycle.operations import lua_check, version
+from scrun.lifecycle.recovery import sweep
+from scrun.lifecycle.worker import ask_slurm
 from scrun.slurm import conf_text, node_runtime, oci_conf, slurm_conf, sources, srun
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def program(site: Site) -> Result:
 def slurm_version(site: Site) -> Result:
     """Slurm's version here, beside the one that scrun was built for."""
     try:
-        major, minor, micro = aside.ask(_built_for, _PATIENCE)
+        major, minor, micro = ask_slurm.ask(_built_for, _PATIENCE)
     except ScrunError as error:
         return broken(f"scrun's part of libslurm can't be loaded: {error}", _REBUILD)
     found = _version_here(site)
@@ -102,7 +104,7 @@ def configuration(site: Site) -> Result:
         if not os.access(path, os.R_OK):
             return broken(f"{path} can't be read", "chmod o+r, or name another one with -f or SLURM_CONF")
         return ok(f"{path}, cluster {cluster or '?'}")
-    cluster = aside.ask(_cluster, _PATIENCE)
+    cluster = ask_slurm.ask(_cluster, _PATIENCE)
     return ok(f"libslurm gets it from slurmctld, cluster {cluster}")
 
 
@@ -184,7 +186,7 @@ def oci_configuration(site: Site) -> Result:
 def script(site: Site) -> Result:
     """scrun.lua: whether it loads, and its hooks run for a made-up job."""
     path = site.beside(sources.SCRIPT)
-    problems = aside.ask(lambda: lua_check.run(path, site.environment), _PATIENCE)
+    problems = ask_slurm.ask(lambda: lua_check.run(path, site.environment), _PATIENCE)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return broken(f"{problems[0]}{more}", f"scrun lua check {path}")

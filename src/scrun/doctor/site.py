@@ -13,7 +13,7 @@ from scrun import identity
 from scrun.doctor import report
 from scrun.doctor.finding import printable
 from scrun.errors import ScrunError
-from scrun.lifecycle import aside
+from scrun.lifecycle.worker import ask_slurm
 from scrun.slurm import fetched, node_runtime, oci_conf, sources
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Site:
     @cached_property
     def _jobs(self) -> dict[int, dict[str, Any]] | ScrunError:
         try:
-            found: dict[str, dict[str, Any]] = aside.ask(self._ask_for_jobs, _PATIENCE)
+            found: dict[str, dict[str, Any]] = ask_slurm.ask(self._ask_for_jobs, _PATIENCE)
         except ScrunError as error:
             return error
         return {int(job): what for job, what in found.items()}

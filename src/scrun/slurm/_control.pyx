@@ -30,6 +30,11 @@ def conf_path(str name):
     return _text(slurm.slurm_get_extra_conf_path(name.encode()))
 
 
+def version():
+    """Major and minor number of the libslurm that this was built for: 26, 5."""
+    return slurm.SLURM_VERSION_NUMBER >> 16, slurm.SLURM_VERSION_NUMBER >> 8 & 0xFF
+
+
 def cluster():
     """The name of the cluster that slurm.conf belongs to."""
     return _text(slurm.slurm_conf.cluster_name)

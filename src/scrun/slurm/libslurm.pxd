@@ -2,6 +2,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 cdef extern from "scrun/slurm/_slurm.h" nogil:
+    const uint32_t SLURM_VERSION_NUMBER
     const uint16_t NO_VAL16
     const uint32_t NO_VAL
     const long SLURM_VERSION_NUMBER

@@ -1,0 +1,136 @@
+"""Files that an installation writes: never over what somebody else has written, or has changed since.
+
+What was written is listed with its checksum in PREFIX/lib/scrun/written.sha256, which ``sha256sum -c`` reads too.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from scrun.errors import InstallationError
+from scrun.installation import launcher, versions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+LIST = "written.sha256"
+OURS = "ours"  # nothing else may be there
+SITES = "the site's"  # theirs to change: one that was changed stays
+SHARED = "shared"  # others have their part in it, and its content has been merged with theirs
+
+NEW, SAME, REPLACED, KEPT = "new", "same", "replaced", "kept"
+
+
+class File(NamedTuple):
+    """A file to write."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    owner: str = OURS
+
+
+def digest(content: bytes) -> str:
+    """The SHA-256 checksum in hexadecimal, as sha256sum(1) prints it."""
+    import hashlib
+
+    return hashlib.sha256(content).hexdigest()
+
+
+def content_of(path: str) -> bytes | None:
+    """The content of a file; None where there is none.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+class Written:
+    """The list of the files that scrun has written for one prefix, with their checksums."""
+
+    def __init__(self, prefix: str) -> None:
+        self._path = os.path.join(versions.directory(prefix), LIST)
+        lines = (content_of(self._path) or b"").decode(errors="surrogateescape").splitlines()
+        pairs = (line.split("  ", 1) for line in lines if "  " in line)
+        self._digests = {path: checksum for checksum, path in pairs}
+
+    def paths(self) -> list[str]:
+        """The files that were written."""
+        return sorted(self._digests)
+
+    def is_unchanged(self, path: str) -> bool:
+        """Whether the file is there just as it was written."""
+        content = content_of(path)
+        return content is not None and self._digests.get(path) == digest(content)
+
+    def fate(self, file: File) -> str:
+        """What writing the file would do: it is NEW, the SAME, REPLACED, or an older one is KEPT.
+
+        Raises:
+            InstallationError: something else is there, which isn't scrun's to replace.
+            OSError: what is there can't be read.
+        """
+        there = content_of(file.path)
+        if there is None:
+            return NEW
+        if there == file.content and not (file.owner == OURS and os.path.islink(file.path)):
+            return SAME
+        if file.owner == SHARED or self._digests.get(file.path) == digest(there):
+            return REPLACED
+        if file.owner == SITES:
+            return KEPT
+        if file.path not in self._digests and launcher.MARK in there:
+            return REPLACED  # pip's script
+        raise InstallationError(
+            f"{file.path} is there, and is not scrun's or was changed: nothing was installed: move it away, "
+            "or choose another --prefix"
+        )
+
+    def note(self, files: Collection[File], forget: Collection[str] = ()) -> None:
+        """Remember that these were written, and forget others.
+
+        Raises:
+            OSError: the list can't be written.
+        """
+        for path in forget:
+            self._digests.pop(path, None)
+        self._digests.update({file.path: digest(file.content) for file in files})
+        if self._digests:
+            text = "".join(f"{checksum}  {path}\n" for path, checksum in sorted(self._digests.items()))
+            write(File(self._path, text.encode(errors="surrogateescape")))
+        elif os.path.exists(self._path):
+            os.unlink(self._path)
+
+
+def is_ours(file: File, fate: str) -> bool:
+    """Whether a file of that fate is to be removed by an uninstall; the same hooks may be another installation's."""
+    return file.owner == OURS or (file.owner == SITES and fate in (NEW, REPLACED))
+
+
+def write(file: File, below: str = "") -> None:
+    """Write a file as a whole, below another root if one is named; its directories are made.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    path = below + file.path
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if file.owner != OURS:
+        path = os.path.realpath(path)  # where a site has linked it to
+    fresh = f"{path}.{os.getpid()}"
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "wb") as opened:
+            opened.write(file.content)
+            os.fchmod(descriptor, file.mode)
+        os.rename(fresh, path)
+    except OSError:
+        os.unlink(fresh)
+        raise

@@ -1,0 +1,236 @@
+"""Install scrun below a prefix, stage it for a package, or remove it.
+
+Everything is looked at before anything is written: an installation that is refused has changed nothing. What is
+reported are lines for a person, one a file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NamedTuple
+
+import scrun
+from scrun.errors import InstallationError, UsageError
+from scrun.installation import engines, files, launcher, versions
+from scrun.installation.files import File
+from scrun.lifecycle.operations import lua_check
+from scrun.lifecycle.process.installed import LOCK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+DEFAULT_PREFIX = "/usr/local"
+HOOKS = "/etc/slurm/scrun.lua"  # of a package; else what a container here would get
+# Below PREFIX/share, and what makes it.
+PAGES = {
+    "man/man1/scrun.1": "manual",
+    "bash-completion/completions/scrun": "bash",
+    "zsh/site-functions/_scrun": "zsh",
+    "fish/vendor_completions.d/scrun.fish": "fish",
+}
+
+
+class Wanted(NamedTuple):
+    """What the command line asks for; of what is empty the default is taken."""
+
+    prefix: str = ""
+    destdir: str = ""
+    python: str = ""
+    engines: str = ""
+    dry_run: bool = False
+
+
+def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
+    """Install, or say what would be written.
+
+    Raises:
+        UsageError: the options don't go together.
+        InstallationError: something is in the way; nothing has been written.
+        OSError: something can't be read or written.
+    """
+    prefix, python = _prefix(wanted), wanted.python or sys.executable
+    chosen = engines.chosen(wanted.engines)
+    if wanted.destdir:
+        if chosen:
+            raise UsageError("--engines configures this host, and --destdir stages a package: say one of them")
+        yield from _stage(wanted, prefix, python)
+        return
+    sources = versions.sources(prefix)
+    home = os.path.join(versions.directory(prefix), versions.name(sources))
+    program = os.path.join(prefix, "bin", "scrun")
+    planned: list[File] = []
+    if not _is_packaged(prefix):
+        _check_reach(prefix, python)
+        hooks = os.path.abspath(lua_check.default_script(environment))
+        planned = [_program(program, python, [home]), *_pages(prefix)]
+        planned += [File(hooks, lua_check.shipped_script(), owner=files.SITES)]
+    planned += [engines.configuration(engine, program, environment) for engine in chosen]
+    written = files.Written(prefix)
+    fates = [written.fate(file) for file in planned]
+    if wanted.dry_run:
+        if not os.path.isdir(home):
+            yield f"would copy scrun {scrun.__version__} to {home}"
+        yield from _said(planned, fates, "would write")
+        return
+    with versions.Versions(prefix) as copies:
+        home = copies.add(sources)
+        for file, fate in zip(planned, fates, strict=True):
+            if fate in (files.NEW, files.REPLACED):
+                files.write(file)
+        written.note([file for file, fate in zip(planned, fates, strict=True) if files.is_ours(file, fate)])
+        before = copies.make_current(home)
+        copies.remove_unused(but={home, before})
+    yield from _said(planned, fates, "wrote")
+    if "docker" in chosen:
+        yield "dockerd reads it anew after: systemctl reload docker"
+    yield f"scrun {scrun.__version__} is installed: {program}"
+
+
+def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
+    """Undo :func:`install`: what was changed since stays, and so do the copies that running containers need.
+
+    Raises:
+        InstallationError: nothing is installed there.
+        OSError: something can't be removed.
+    """
+    prefix = _prefix(wanted)
+    if not os.path.isdir(versions.directory(prefix)):
+        raise InstallationError(f"no scrun is installed in {prefix}: name its --prefix")
+    written = files.Written(prefix)
+    docker = engines.without(os.path.join(prefix, "bin", "scrun"), environment)
+    if wanted.dry_run:
+        for path in written.paths():
+            yield f"would remove {path}" if written.is_unchanged(path) else f"{path} would stay: it was changed"
+        if docker:
+            yield f"would change {docker.path}: without the runtime scrun"
+        return
+    hooks = os.path.abspath(lua_check.default_script(environment))
+    with versions.Versions(prefix) as copies:
+        used = copies.remove_unused()
+        for path in written.paths():
+            if path == hooks and used:
+                yield f"{path} stays: containers that run need it"
+            elif written.is_unchanged(path):
+                os.unlink(path)
+                yield f"removed {path}"
+            elif os.path.lexists(path):
+                yield f"{path} stays: it was changed"
+        if docker:
+            yield f"changed {docker.path}: without the runtime scrun"
+            if docker.content:
+                files.write(docker)
+            else:
+                os.unlink(docker.path)
+        written.note([], forget=written.paths())
+        copies.remove()
+    for path in used:
+        yield f"{path} stays: containers that run need it; remove it when they have ended"
+
+
+def unwritable(error: OSError) -> str:
+    """The sentence about a file that can't be read or written."""
+    hint = ": become root, or name a --prefix of your own" if isinstance(error, PermissionError) else ""
+    return f"{error.filename}: {error.strerror}{hint}"
+
+
+def _prefix(wanted: Wanted) -> str:
+    prefix = os.path.abspath(wanted.prefix) if wanted.prefix else _own_prefix()
+    if "\n" in prefix:
+        raise UsageError(f"--prefix {prefix!r} has a line break in it: choose another directory")
+    return prefix
+
+
+def _own_prefix() -> str:
+    """The prefix that this process runs from, if it was installed in one."""
+    home = os.path.dirname(os.path.dirname(os.path.abspath(scrun.__file__)))
+    above, name = os.path.split(home)
+    if name == versions.DIST or os.path.exists(os.path.join(home, LOCK)):
+        return os.path.dirname(os.path.dirname(above))
+    return DEFAULT_PREFIX
+
+
+def _is_packaged(prefix: str) -> bool:
+    """Whether the files are those of a distribution's package, which writes and removes them itself."""
+    return os.path.isdir(os.path.join(versions.directory(prefix), versions.DIST))
+
+
+def _stage(wanted: Wanted, prefix: str, python: str) -> Iterator[str]:
+    """What a package has; after its installation ``scrun install``, and before its removal ``scrun uninstall``."""
+    sources = versions.running()  # the package that this host may have installed is another one
+    dist = os.path.join(versions.directory(prefix), versions.DIST)
+    home = os.path.join(versions.directory(prefix), versions.name(sources))
+    program = _program(os.path.join(prefix, "bin", "scrun"), python, [home, dist])
+    planned = [program, *_pages(prefix), File(HOOKS, lua_check.shipped_script())]
+    destdir = os.path.abspath(wanted.destdir)
+    if os.path.exists(destdir + dist):
+        raise InstallationError(f"{destdir}{dist} is there: stage into an empty directory")
+    if not wanted.dry_run:
+        versions.copy(sources, destdir + dist)
+    for file in planned:
+        if not wanted.dry_run:
+            files.write(file, destdir)
+        yield f"{'would write' if wanted.dry_run else 'wrote'} {destdir}{file.path}"
+
+
+def _program(path: str, python: str, homes: Sequence[str]) -> File:
+    return File(path, launcher.program(path, python, homes).encode(), 0o755)
+
+
+def _pages(prefix: str) -> Iterator[File]:
+    for name, what in PAGES.items():
+        yield File(os.path.join(prefix, "share", name), _page(what).encode())
+
+
+def _page(what: str) -> str:
+    if what == "manual":
+        from scrun import manual
+
+        return manual.page()
+    from scrun import cli
+
+    return cli.completion_script(what)
+
+
+def _said(planned: Sequence[File], fates: Sequence[str], wrote: str) -> Iterator[str]:
+    for file, fate in zip(planned, fates, strict=True):
+        if fate == files.KEPT:
+            yield f"{file.path} stays: it is not as scrun wrote it"
+        elif fate != files.SAME:
+            yield f"{wrote} {file.path}"
+
+
+def _check_reach(prefix: str, python: str) -> None:
+    """Refuse a program that is there for all, and that only root could run: docker would, and no user's podman.
+
+    Raises:
+        InstallationError: the interpreter or a library is below a directory that others can't enter.
+    """
+    if os.geteuid() != 0 or _closed(prefix):
+        return
+    for path in (python, os.path.realpath(python), *_libraries()):
+        if place := _closed(path):
+            raise InstallationError(
+                f"users can't reach {path}, since {place} is closed to them: install scrun where they can "
+                "(a venv in /opt, pipx install --global), and then run that one's scrun install"
+            )
+
+
+def _closed(path: str) -> str:
+    """The path, or the directory above it, that others may not read and enter; empty if there is none."""
+    while True:
+        if os.path.exists(path) and os.stat(path).st_mode & 0o5 != 0o5:
+            return path
+        if path == os.path.dirname(path):
+            return ""
+        path = os.path.dirname(path)
+
+
+def _libraries() -> Iterator[str]:
+    from importlib.util import find_spec
+
+    for name in ("click", "jsonschema"):
+        spec = find_spec(name)
+        if spec and spec.origin:
+            yield os.path.dirname(spec.origin)

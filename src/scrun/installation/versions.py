@@ -1,0 +1,193 @@
+"""Versions of scrun side by side, below PREFIX/lib/scrun: the one that began a container also ends it.
+
+A process that stays with a container imports more at its end, hours later. By then an upgrade may have replaced, or
+pip uninstall removed, what it was started from. So the launcher runs a copy, VERSION-HASH, of the package and of what
+is imported late, in which nothing is ever changed. Who stays holds the copy's lock
+(:mod:`scrun.lifecycle.process.installed`). The next installation removes the copies that nobody holds, but for the one
+that was current until then, which a short call may use at that moment.
+
+A package of a distribution brings the files to copy in PREFIX/lib/scrun/dist, since what it owns goes with its upgrade.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+
+import scrun
+from scrun.lifecycle.process.installed import LOCK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+DIST = "dist"
+_CURRENT = "current"  # a link to the copy that the launcher runs
+_FRESH = ".new-"
+_LATE = ("lupa", "pyslurm")  # the others are for create's errors, and for the command line
+
+
+def directory(prefix: str) -> str:
+    """Where the copies are."""
+    return os.path.join(prefix, "lib", "scrun")
+
+
+def sources(prefix: str) -> list[str]:
+    """The directories to copy: what a distribution's package has brought for this prefix, else what runs now."""
+    dist = os.path.join(directory(prefix), DIST)
+    if os.path.isdir(dist):
+        return sorted(entry.path for entry in os.scandir(dist) if entry.is_dir() and entry.name != "__pycache__")
+    return running()
+
+
+def running() -> list[str]:
+    """The directories of what runs now."""
+    return [*_imported()]
+
+
+def name(sources: Sequence[str]) -> str:
+    """What a copy of these is called: VERSION-HASH."""
+    return f"{scrun.__version__}-{_digest(sources)}"
+
+
+def copy(sources: Sequence[str], path: str) -> None:
+    """Copy the directories into a new one.
+
+    Raises:
+        OSError: something can't be read, or written.
+    """
+    os.makedirs(path)
+    for source in sources:
+        shutil.copytree(source, os.path.join(path, os.path.basename(source)), ignore=_ignore)
+
+
+class Versions:
+    """The directory of the copies, as a context manager: locked against other installations."""
+
+    def __init__(self, prefix: str) -> None:
+        self._path = directory(prefix)
+        self._descriptor = -1
+
+    def __enter__(self) -> Versions:
+        os.makedirs(self._path, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def add(self, sources: Sequence[str]) -> str:
+        """Copy these directories, unless such a copy is there; the result is the copy's directory."""
+        path = os.path.join(self._path, name(sources))
+        copied = [os.path.join(path, os.path.basename(source)) for source in sources]
+        if os.path.isdir(path) and name(copied) == os.path.basename(path):
+            return path
+        fresh = os.path.join(self._path, f"{_FRESH}{os.getpid()}")
+        shutil.rmtree(fresh, ignore_errors=True)
+        copy(sources, fresh)
+        _compile(fresh, path)
+        with open(os.path.join(fresh, LOCK), "w", encoding="ascii"):
+            pass
+        shutil.rmtree(path, ignore_errors=True)  # somebody has changed it
+        os.rename(fresh, path)
+        return path
+
+    def make_current(self, path: str) -> str:
+        """Note which copy the launcher runs from now on; the result is the one that it ran until now, or empty."""
+        link, before = os.path.join(self._path, _CURRENT), ""
+        if os.path.islink(link):
+            before = os.path.join(self._path, os.readlink(link))
+            os.unlink(link)
+        os.symlink(os.path.basename(path), link)
+        return before
+
+    def remove_unused(self, but: Collection[str] = ()) -> list[str]:
+        """Remove all copies but these and those that processes use; the result is the latter."""
+        used = []
+        for entry in [*os.scandir(self._path)]:
+            if entry.path in but or not _is_copy(entry):
+                continue
+            if _is_used(entry.path):
+                used.append(entry.path)
+            else:
+                shutil.rmtree(entry.path)
+        return used
+
+    def remove(self) -> None:
+        """Remove the directory, if nothing is left in it that is used."""
+        try:
+            os.unlink(os.path.join(self._path, _CURRENT))
+        except FileNotFoundError:
+            pass
+        try:
+            os.rmdir(self._path)
+        except OSError:
+            pass
+
+
+def _is_copy(entry: os.DirEntry[str]) -> bool:
+    return entry.is_dir(follow_symlinks=False) and (
+        entry.name.startswith(_FRESH) or os.path.exists(os.path.join(entry.path, LOCK))
+    )
+
+
+def _is_used(path: str) -> bool:
+    try:
+        descriptor = os.open(os.path.join(path, LOCK), os.O_RDWR)
+    except FileNotFoundError:
+        return False  # an installation that was interrupted
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or on a file server that can't tell
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _imported() -> Iterator[str]:
+    """The directories of the packages, and of the libraries that their wheels bring (NAME.libs)."""
+    from importlib.util import find_spec
+
+    yield os.path.dirname(os.path.abspath(scrun.__file__))
+    for name in _LATE:
+        spec = find_spec(name)
+        for path in (spec and spec.submodule_search_locations) or ():
+            yield path
+            if os.path.isdir(f"{path}.libs"):
+                yield f"{path}.libs"
+
+
+def _files(source: str) -> Iterator[str]:
+    for directory, directories, names in os.walk(source):
+        directories[:] = sorted({*directories} - _ignore(directory, directories))
+        yield from (os.path.join(directory, name) for name in sorted({*names} - _ignore(directory, names)))
+
+
+def _digest(sources: Collection[str]) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for source in sorted(sources, key=os.path.basename):
+        for path in _files(source):
+            with open(path, "rb") as file:
+                content = file.read()
+            digest.update(
+                f"{os.path.relpath(path, os.path.dirname(source))}\0{len(content)}\0".encode(errors="replace")
+            )
+            digest.update(content)
+    return digest.hexdigest()[:12]
+
+
+def _ignore(_directory: str, names: Collection[str]) -> set[str]:
+    """What is made anew, and what only compilers read: of pyslurm's 41 MB all but 6."""
+    return {name for name in names if name == "__pycache__" or name.endswith((".c", ".h", ".pxd", ".pxi", ".pyx"))}
+
+
+def _compile(fresh: str, path: str) -> None:
+    """Users can't write the compiled modules there; without them each call would take ten times as long."""
+    import compileall
+
+    compileall.compile_dir(fresh, quiet=2, stripdir=fresh, prependdir=path)

@@ -1,0 +1,171 @@
+"""The Debian package, by which scrun is installed here: upgraded and removed while containers run, and on a node."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import MakeBundle
+from .engines import IMAGE, Engine
+from .users import PATH, User
+from .waiting import PATIENCE, wait_until
+
+pytestmark = pytest.mark.slurm_only("comes with another package")
+
+PROGRAM, SLURMS = Path("/usr/bin/scrun"), Path("/usr/bin/scrun.slurm")
+COPIES, HOOKS = Path("/usr/lib/scrun"), Path("/etc/slurm/scrun.lua")
+ENDS = "trap 'echo made >/made; exit 6' TERM; echo up; while :; do sleep 0.1; done"
+# What a container's end needs and its beginning doesn't: in the other version none of that can be imported.
+LATE = ("lifecycle/work/stage_out.py", "lifecycle/work/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
+
+
+def dpkg(*words: str) -> str:
+    """Call dpkg or what belongs to it, with root's path; all that it says."""
+    done = subprocess.run(
+        words,
+        env={**os.environ, "PATH": PATH},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def package() -> Path:
+    """The file that the devcluster has installed."""
+    (path,) = Path("/var/lib/scrun-build/debs").glob("*.deb")
+    return path
+
+
+@pytest.fixture
+def installed(package: Path) -> Iterator[Path]:
+    """The same; it is installed as before when the test has done something else."""
+    yield package
+    dpkg("dpkg", "--install", str(package))
+
+
+@pytest.fixture
+def upgrade(package: Path, tmp_path: Path) -> Path:
+    """The file of a later version, whose containers could not end."""
+    tree, staged = tmp_path / "tree", tmp_path / "staged"
+    dpkg("dpkg-deb", "--raw-extract", str(package), str(tree))
+    source = tree / "usr/lib/scrun/dist"
+    init = source / "scrun/__init__.py"
+    init.write_text(init.read_text().replace('__version__ = "', '__version__ = "9.'))
+    for name in LATE:
+        (source / "scrun" / name).write_text("raise ImportError('this is another version')\n")
+    stage = ["/usr/bin/python3", "-BPm", "scrun", "install", "--prefix=/usr", "--python=/usr/bin/python3"]
+    subprocess.run([*stage, f"--destdir={staged}"], env={"PYTHONPATH": str(source)}, cwd="/", check=True)
+    shutil.copy(staged / "usr/bin/scrun", tree / "usr/bin/scrun")
+    control = tree / "DEBIAN/control"
+    control.write_text(control.read_text().replace("Version: ", "Version: 9."))
+    dpkg("dpkg-deb", "-Znone", "--build", str(tree), str(tmp_path / "upgrade.deb"))
+    return tmp_path / "upgrade.deb"
+
+
+def versions() -> list[str]:
+    """The copies that there are, each by its version."""
+    return sorted(path.parent.name.partition("-")[0] for path in COPIES.glob("*-*/lock"))
+
+
+def test_what_dpkg_has_unpacked_is_there_unchanged() -> None:
+    assert dpkg("dpkg", "--verify", "scrun") == ""
+    assert "diversion by scrun to: /usr/bin/scrun.slurm" in dpkg("dpkg", "--search", str(PROGRAM)).splitlines()
+    assert dpkg("dpkg-query", "--show", "--showformat=${Conffiles}", "scrun").split()[0] == str(HOOKS)
+    assert len(versions()) == 1
+
+
+def test_slurms_own_scrun_can_still_be_called(alice: User) -> None:
+    assert "\ncommit: " in alice.run(str(PROGRAM), "--version").ok().stdout
+    slurms = alice.run("srun", "--version").ok().stdout.split()[-1]
+    assert alice.run(str(SLURMS), "--version").ok().stdout.startswith(f"scrun version {slurms}\n")
+    assert alice.run("man", "--where", "scrun.slurm").ok().stdout.strip() == "/usr/share/man/man1/scrun.slurm.1.gz"
+
+
+def test_containers_end_rightly_after_an_upgrade(
+    installed: Path, upgrade: Path, private_bundle: MakeBundle, alice: User, directory: Path
+) -> None:
+    name, bundle = f"test-{uuid.uuid4().hex[:12]}", private_bundle("sh", "-c", ENDS)
+    before = versions()
+    with open(directory / "out", "wb") as out:
+        run = alice.start("scrun", "run", "--bundle", str(bundle), name, stdout=out)
+    wait_until(lambda: (directory / "out").read_bytes() == b"up\n", "it is up")
+    podman = Engine("podman", alice, "scrun")
+    detached = podman.detached("sh", "-c", ENDS, ready="up")
+    dpkg("dpkg", "--install", str(upgrade))
+    assert alice.run("scrun", "--version").ok().stdout.startswith("scrun version 9.")
+    assert versions() == [*before, f"9.{before[0]}"]
+    alice.run("scrun", "kill", name, "TERM").ok()
+    assert run.wait(PATIENCE) == 6
+    assert (bundle / "rootfs/made").read_text() == "made\n"
+    podman.call("stop", detached).ok()
+    assert podman.exit_code(detached) == 6
+    podman.remove(detached).ok()
+
+
+def test_containers_end_rightly_after_a_removal_and_slurms_scrun_is_back(
+    installed: Path, private_bundle: MakeBundle, alice: User, directory: Path
+) -> None:
+    name, bundle = f"test-{uuid.uuid4().hex[:12]}", private_bundle("sh", "-c", ENDS)
+    with open(directory / "out", "wb") as out:
+        run = alice.start("scrun", "run", "--bundle", str(bundle), name, stdout=out)
+    wait_until(lambda: (directory / "out").read_bytes() == b"up\n", "it is up")
+    said = dpkg("dpkg", "--remove", "scrun")
+    assert "stays: containers that run need it" in said
+    assert not SLURMS.exists()
+    assert b"ELF" in PROGRAM.read_bytes()[:4]
+    assert "slurm-client: /usr/bin/scrun" in dpkg("dpkg", "--search", str(PROGRAM)).splitlines()
+    assert HOOKS.exists(), "a purge removes what a site may have changed, a removal doesn't"
+    run.terminate()
+    assert run.wait(PATIENCE) == 6
+    assert (bundle / "rootfs/made").read_text() == "made\n"
+    (lock,) = COPIES.glob("*-*/lock")
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        assert f"{lock.parent}/ stays: containers that run need it" in dpkg("dpkg", "--purge", "scrun")
+    assert not HOOKS.exists()
+    dpkg("dpkg", "--install", str(installed))
+    dpkg("dpkg", "--purge", "scrun")
+    assert not COPIES.exists()
+
+
+def test_an_engine_that_was_configured_forgets_scrun_with_the_package(installed: Path, root: User) -> None:
+    fragment = Path("/etc/containers/containers.conf.d/scrun.conf")
+    root.run("scrun", "install", "--engines", "podman").ok()
+    assert f'scrun = ["{PROGRAM}"]' in fragment.read_text()
+    assert dpkg("dpkg", "--verify", "scrun") == ""
+    dpkg("dpkg", "--remove", "scrun")
+    assert not fragment.exists()
+
+
+@pytest.fixture
+def node(package: Path, root: User, directory: Path) -> Iterator[str]:
+    """A node that the package is installed on, too."""
+    copy = directory / package.name
+    shutil.copy(package, copy)
+    there = ("srun", "--nodelist=node1", "--job-name=of-the-tests", "dpkg")
+    root.run(*there, "--install", str(copy)).ok()
+    yield "node1"
+    root.run(*there, "--purge", "scrun").ok()
+
+
+def test_podman_in_a_batch_script_runs_its_container_as_a_step_of_the_job(
+    node: str, alice: User, directory: Path
+) -> None:
+    script, out = directory / "script", directory / "out"
+    inside = "echo job $SLURM_JOB_ID step $SLURM_STEP_ID on $SLURMD_NODENAME; exit 6"
+    words = f"podman --transient-store --runtime scrun run --rm {IMAGE} sh -c '{inside}'"
+    alice.write(script, f"#!/bin/sh\necho job $SLURM_JOB_ID\n{words}\necho status $?\n", 0o755)
+    alice.run("sbatch", "--wait", f"--nodelist={node}", "--job-name=of-the-tests", f"--output={out}", str(script)).ok()
+    assert re.fullmatch(rf"job (\d+)\njob \1 step \d+ on {node}\nstatus 6\n", out.read_text()), out.read_text()

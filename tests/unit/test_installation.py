@@ -1,0 +1,262 @@
+"""scrun install and uninstall: what is written runs, isolated, and nobody else's files are touched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from installations import Installation
+
+import scrun
+
+PAGES = {
+    "share/man/man1/scrun.1",
+    "share/bash-completion/completions/scrun",
+    "share/zsh/site-functions/_scrun",
+    "share/fish/vendor_completions.d/scrun.fish",
+}
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    return Installation(tmp_path)
+
+
+def _run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, env={}, cwd="/", capture_output=True, text=True, check=False)
+
+
+def test_the_program_runs_without_an_environment(installation: Installation) -> None:
+    said = installation.call("install")
+    assert said[-1] == f"scrun {scrun.__version__} is installed: {installation.program}"
+    done = _run(str(installation.program), "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"scrun version {scrun.__version__}\n")
+
+
+def test_a_hot_command_reports_its_error_through_it(installation: Installation, tmp_path: Path) -> None:
+    installation.call("install")
+    done = _run(str(installation.program), "--root", str(tmp_path / "root"), "state", "nosuch")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "does not exist" in done.stderr
+
+
+def test_it_starts_this_python_isolated_and_without_site(installation: Installation) -> None:
+    installation.call("install")
+    assert installation.program.read_text().splitlines()[0] == f"#!{sys.executable} -IS"
+
+
+def test_what_man_and_the_shells_look_for_is_for_all_to_read(installation: Installation) -> None:
+    installation.call("install")
+    assert installation.files() == {"bin/scrun", *PAGES}
+    assert (installation.prefix / "share/man/man1/scrun.1").read_text().startswith(".TH SCRUN 1 ")
+    for name in PAGES:
+        assert (installation.prefix / name).stat().st_mode & 0o777 == 0o644
+    assert installation.program.stat().st_mode & 0o777 == 0o755
+    assert subprocess.run(["bash", "-n", installation.prefix / "share/bash-completion/completions/scrun"], check=True)
+
+
+def test_a_dry_run_says_what_is_written_and_writes_nothing(installation: Installation) -> None:
+    said = installation.call("install", "--dry-run", "--engines", "podman,docker")
+    assert not installation.prefix.exists()
+    assert not installation.slurm.exists()
+    assert not installation.config.exists()
+    done = installation.call("install", "--engines", "podman,docker")
+    assert {line.removeprefix("would write ") for line in said[1:]} == {
+        line.removeprefix("wrote ") for line in done if line.startswith("wrote ")
+    }
+
+
+def test_a_second_time_changes_nothing(installation: Installation) -> None:
+    installation.call("install", "--engines", "podman,docker")
+    assert [line for line in installation.call("install", "--engines", "podman,docker") if "wrote" in line] == []
+
+
+def test_a_program_that_runs_is_replaced_as_a_whole(installation: Installation) -> None:
+    installation.call("install")
+    with installation.program.open() as old:
+        installation.upgrade("1.0")
+        assert scrun.__version__ in old.read()
+    assert installation.says() == "1.0"
+    assert [path.name for path in installation.program.parent.iterdir()] == ["scrun"]
+
+
+@pytest.mark.parametrize("name", ["bin/scrun", "share/man/man1/scrun.1"])
+def test_what_is_not_scruns_is_left_alone_and_nothing_is_installed(installation: Installation, name: str) -> None:
+    path = installation.prefix / name
+    path.parent.mkdir(parents=True)
+    path.write_text("the site's own")
+    assert installation.refused("install").startswith(f"scrun: {path} is there, and is not scrun's or was changed: ")
+    assert installation.files() == {name}
+    assert path.read_text() == "the site's own"
+
+
+def test_what_was_changed_since_is_left_alone(installation: Installation) -> None:
+    installation.call("install")
+    page = installation.prefix / "share/man/man1/scrun.1"
+    page.write_text("changed")
+    installation.refused("install")
+    page.unlink()
+    installation.call("install")
+    page.write_text("changed")
+    assert f"{page} stays: it was changed" in installation.call("uninstall")
+    assert installation.files() == {"share/man/man1/scrun.1"}
+
+
+def test_pips_own_script_is_replaced(installation: Installation, tmp_path: Path) -> None:
+    script = tmp_path / "venv-scrun"
+    script.write_text(f"#!{sys.executable}\nimport sys\nfrom scrun.__main__ import main\nsys.exit(main())\n")
+    installation.program.parent.mkdir(parents=True)
+    installation.program.symlink_to(script)
+    installation.call("install")
+    assert not installation.program.is_symlink()
+    assert script.read_text().startswith(f"#!{sys.executable}\nimport sys\n")
+
+
+def test_the_sites_hooks_are_written_once_and_stay_as_the_site_wants_them(installation: Installation) -> None:
+    installation.call("install")
+    assert installation.hooks.read_text() == (Path(scrun.__file__).parent / "lua_hooks/scrun.lua").read_text()
+    installation.hooks.write_text("-- the site's own")
+    assert f"{installation.hooks} stays: it is not as scrun wrote it" in installation.call("install")
+    installation.call("uninstall")
+    assert installation.hooks.read_text() == "-- the site's own"
+
+
+def test_hooks_that_nobody_changed_follow_the_version(installation: Installation) -> None:
+    installation.call("install")
+    shipped = installation.source / "scrun/lua_hooks/scrun.lua"
+    shipped.write_text(shipped.read_text() + "-- of the next version\n")
+    assert f"wrote {installation.hooks}" in installation.call("install")
+    assert installation.hooks.read_text() == shipped.read_text()
+    installation.call("uninstall")
+    assert not installation.hooks.exists()
+
+
+def test_an_engine_that_is_named_finds_the_program(installation: Installation) -> None:
+    docker = installation.config / "docker/daemon.json"
+    docker.parent.mkdir(parents=True)
+    docker.write_text('{"data-root": "/data", "runtimes": {"other": {"path": "/other"}}}')
+    docker.chmod(0o640)
+    installation.call("install", "--engines", "docker,podman")
+    fragment = installation.config / "containers/containers.conf.d/scrun.conf"
+    assert f'scrun = ["{installation.program}"]\n' in fragment.read_text()
+    document = json.loads(docker.read_text())
+    assert document["runtimes"] == {"other": {"path": "/other"}, "scrun": {"path": str(installation.program)}}
+    assert document["data-root"] == "/data"
+    assert docker.stat().st_mode & 0o777 == 0o640
+    installation.call("uninstall")
+    assert not fragment.exists()
+    assert json.loads(docker.read_text()) == {"data-root": "/data", "runtimes": {"other": {"path": "/other"}}}
+
+
+def test_dockers_file_goes_with_scrun_where_nothing_else_is_in_it(installation: Installation) -> None:
+    installation.call("install", "--engines", "docker")
+    assert (installation.config / "docker/daemon.json").exists()
+    installation.call("uninstall")
+    assert not (installation.config / "docker/daemon.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "is not as docker reads it"),
+        ('{"runtimes": []}', "is not as docker reads it"),
+        ('{"runtimes": {"scrun": {"path": "/usr/bin/other"}}}', "has another runtime called scrun"),
+    ],
+)
+def test_a_file_of_dockers_that_scrun_cannot_change_is_left_alone(
+    installation: Installation, text: str, why: str
+) -> None:
+    docker = installation.config / "docker/daemon.json"
+    docker.parent.mkdir(parents=True)
+    docker.write_text(text)
+    assert why in installation.refused("install", "--engines", "docker")
+    assert docker.read_text() == text
+    assert not installation.prefix.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--engines", "podman,rocker"), "engine 'rocker' is unknown: name podman or docker, or both: podman,docker"),
+        (("--engines", "podman", "--destdir", "/d"), "--engines configures this host, and --destdir stages a package"),
+        (("--python", "/nowhere/python"), "/nowhere/python can't be run"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(installation: Installation, words: tuple[str, ...], why: str) -> None:
+    assert why in installation.refused("install", *words)
+    assert not installation.prefix.exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(installation: Installation) -> None:
+    installation.prefix.write_text("a file")
+    assert f"{installation.prefix}/lib" in installation.refused("install")
+
+
+def test_to_uninstall_what_is_not_there_is_an_error(installation: Installation) -> None:
+    assert (
+        installation.refused("uninstall") == f"scrun: no scrun is installed in {installation.prefix}: name its --prefix"
+    )
+
+
+def test_a_program_whose_parts_are_gone_says_so_in_a_line(installation: Installation) -> None:
+    installation.call("install")
+    shutil.rmtree(installation.prefix / "lib")
+    done = _run(str(installation.program), "list")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("scrun: No module named 'scrun")
+    assert done.stderr.endswith(f"install it again, or remove {installation.program}\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_package_is_staged_whole_and_its_scripts_make_the_copy(installation: Installation, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    installation.call("install", "--destdir", str(root), "--python", sys.executable)
+    staged = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    prefix = str(installation.prefix).lstrip("/")
+    dist = f"{prefix}/lib/scrun/dist/"
+    assert {name for name in staged if not name.startswith(dist)} == {
+        *(f"{prefix}/{name}" for name in ("bin/scrun", *PAGES)),
+        "etc/slurm/scrun.lua",
+    }
+    assert f"{dist}scrun/__main__.py" in staged
+    assert not [name for name in staged if "__pycache__" in name]
+    # dpkg unpacks it: the program works before the copy is made, and runs the copy afterwards.
+    shutil.copytree(root / prefix, installation.prefix)
+    shutil.rmtree(installation.source)
+    assert installation.says() == scrun.__version__
+    done = _run(str(installation.program), "install")
+    assert done.stdout == f"scrun {scrun.__version__} is installed: {installation.program}\n"
+    (version,) = installation.versions()
+    assert str(version) in installation.program.read_text()
+    shutil.rmtree(installation.prefix / "lib/scrun/dist/scrun")
+    assert installation.says() == scrun.__version__
+    assert _run(str(installation.program), "uninstall").stdout == ""
+    assert installation.versions() == []
+    assert "bin/scrun" in installation.files(), "it is the package's, which removes it"
+
+
+def test_a_package_is_staged_from_what_runs_and_not_from_one_that_is_installed(
+    installation: Installation, tmp_path: Path
+) -> None:
+    other = installation.prefix / "lib/scrun/dist/scrun"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise ImportError('of another version')")
+    installation.call("install", "--destdir", str(tmp_path / "root"))
+    staged = tmp_path / "root" / str(other).lstrip("/") / "__init__.py"
+    assert staged.read_text() == Path(scrun.__file__).read_text()
+
+
+def test_two_installations_share_the_hooks_and_one_of_them_goes(installation: Installation, tmp_path: Path) -> None:
+    installation.call("install")
+    other = installation.run("install", "--prefix", str(tmp_path / "other"))
+    assert (other.returncode, other.stderr) == (0, "")
+    gone = installation.run("uninstall", "--prefix", str(tmp_path / "other"))
+    assert (gone.returncode, gone.stderr) == (0, "")
+    assert installation.hooks.exists()
+    assert installation.says() == scrun.__version__
