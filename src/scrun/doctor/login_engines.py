@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _CONTAINERS = ("/usr/share/containers/containers.conf", "/etc/containers/containers.conf")
 _STORAGE = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
 _LARGEST = 1 << 20  # bytes of a configuration file
-_PODMAN = '[engine.runtimes] scrun = ["/usr/local/bin/scrun"] in /etc/containers/containers.conf'
-_DOCKER = '{"runtimes": {"scrun": {"path": "/usr/local/bin/scrun"}}} in /etc/docker/daemon.json'
+_PODMAN, _DOCKER = "scrun install --engines podman", "scrun install --engines docker"  # as root
 
 
 class Unreadable(Exception):
