@@ -133,7 +133,7 @@ write_host_files() {
     if [[ $host == login ]]; then
         ln -s /src/etc/scrun.lua "$etc/slurm/scrun.lua"
     else
-        install -m 755 "$CHECKOUT/etc/epilog" "$etc/slurm/epilog"
+        install -m 755 "$CHECKOUT"/etc/{epilog,prolog} "$etc/slurm/"
     fi
 }
 
