@@ -95,6 +95,13 @@ def command_step(
     return [*srun, f"--jobid={job}", f"--job-name=scrun-{name}", *beside, *extra, "--", *argv]
 
 
+def trial_step(srun: Sequence[str], *, job: int, bundle: str, args: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """A container that isn't meant to run, once on each of the nodes: to see whether slurmstepd takes its bundle."""
+    where = [f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1"]
+    beside = ["--job-name=scrun-try", "--overlap", "--mpi=none", "--export=NONE", *where]
+    return [*srun, "-v", f"--jobid={job}", f"--container={bundle}", *beside, "--", *args]
+
+
 def exec_step(
     srun: Sequence[str], *, job: int, node: str, argv: Sequence[str], pty: bool, stderr: int | None
 ) -> list[str]:
