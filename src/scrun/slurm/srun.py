@@ -149,6 +149,7 @@ class Progress:
         self.tasks: dict[str, list[int]] = {}  # of each node; their places there are slurmstepd's local task ids
         self.ended: set[int] = set()
         self.cancelled = False  # from outside, by the job's end, or since a node has failed
+        self.out_of_memory = False  # of some task's, which was killed for that; srun's own status is 1 then
         self.errors: list[str] = []  # until it has started
         self._starting: set[str] = set()  # nodes that have not said that their tasks run
         self._step_id = ""  # with the job's
@@ -224,6 +225,7 @@ class Progress:
         if not ended or not ended <= {task for tasks in there.values() for task in tasks}:
             return False
         self.ended |= ended
+        self.out_of_memory = self.out_of_memory or how == "Out Of Memory"
         return True
 
 
