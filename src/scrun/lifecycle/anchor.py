@@ -176,7 +176,7 @@ class Anchor:
     def _not_prepared(self, error: ScrunError) -> None:
         """Nothing is under way any more. During create the caller is told; later, who reads the container's stderr."""
         self._preparation = None
-        self._explain(self._failure or error, self._fail)
+        self._explain(error, self._fail)
 
     def _explain(self, error: ScrunError, told: Callable[[ScrunError], None]) -> None:
         from scrun.lifecycle import trouble
@@ -184,6 +184,8 @@ class Anchor:
         trouble.explain(self.loop, self.container, error, told)
 
     def _fail(self, error: ScrunError) -> None:
+        if self._failure:
+            return  # somebody gave it up while the first reason was being explained, or the other way round
         self._failure = error
         if self.status == status.CREATING:
             self.log("error", str(self._failure), system=not self._creator.is_there)
