@@ -59,6 +59,7 @@ class Anchor:
         self._due = False  # the caller is to be told that the container is there
         self._prepared = False
         self._failure: ScrunError | None = None
+        self._step_error: SlurmError | None = None
         self._forced: int | None = None  # the exit status that a kill decided
         self.is_turning = False  # to paused, or back
         self._start_answer: Answer | None = None
@@ -179,7 +180,17 @@ class Anchor:
     def _not_prepared(self, error: ScrunError) -> None:
         """Nothing is under way any more. During create the caller is told; later, who reads the container's stderr."""
         self._preparation = None
-        self._failure = self._failure or error
+        self._explain(error, self._fail)
+
+    def _explain(self, error: ScrunError, told: Callable[[ScrunError], None]) -> None:
+        from scrun.lifecycle.anchor import trouble
+
+        trouble.explain(self.loop, self.container, error, told)
+
+    def _fail(self, error: ScrunError) -> None:
+        if self._failure:
+            return  # somebody gave it up while the first reason was being explained, or the other way round
+        self._failure = error
         if self.status == status.CREATING:
             self.log("error", str(self._failure), system=not self._creator.is_there)
             self._end().begin(self.plan)
@@ -229,12 +240,9 @@ class Anchor:
 
     def _step_started(self, error: SlurmError | None) -> None:
         if error:
-            error = launch.not_started(self.record, error)
-            launch.forget_what_nodes_see()
-            self._forced = NOT_RUN if self._forced is None else self._forced
-            if not self._start_answer:
-                self.say(str(error))
-        elif self.step:
+            self._step_error = launch.not_started(self.record, error)  # the step's end comes at once
+            return
+        if self.step:
             progress = self.step.progress
             self.record.update({"step": progress.step, "started": log.timestamp()})
             self.record.update({"tasks": progress.count, "tasks_on_a_node": progress.most_on_a_node()})
@@ -243,7 +251,15 @@ class Anchor:
                 signals.force_late(self)
             elif self.plan["terminal"]:
                 Nudge(self.loop, lambda: self.stdio.descriptors[2])
+        self._answer_start(None)
+
+    def _step_failed(self, error: ScrunError) -> None:
+        launch.forget_what_nodes_see()
+        self._forced = NOT_RUN if self._forced is None else self._forced
+        if not self._start_answer:
+            self.say(str(error))
         self._answer_start(error)
+        self._finish(self._forced)
 
     def _step_ended(self, exit_status: int) -> None:
         """The container's process has ended, or was never run; the status alone doesn't tell."""
@@ -254,7 +270,9 @@ class Anchor:
                 self.say(refused)
             self._finish((NOT_RUN if refused else exit_status) if self._forced is None else self._forced)
 
-        if self._forced is None and self.record.get("started") and exit_status < 128:
+        if self._step_error:
+            self._explain(self._step_error, self._step_failed)
+        elif self._forced is None and self.record.get("started") and exit_status < 128:
             from scrun.lifecycle.anchor import refusal
 
             refusal.find(self.loop, self.record, self.plan["environment"], exit_status, found)
