@@ -53,6 +53,7 @@ def installed(package: Path) -> Iterator[Path]:
     """The same; it is installed as before when the test has done something else."""
     yield package
     dpkg("dpkg", "--install", str(package))
+    dpkg("dpkg", "--install", str(package))  # without the version that was current until the first
 
 
 @pytest.fixture
