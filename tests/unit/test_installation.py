@@ -241,6 +241,19 @@ def test_a_package_is_staged_whole_and_its_scripts_make_the_copy(installation: I
     assert "bin/scrun" in installation.files(), "it is the package's, which removes it"
 
 
+def test_a_package_is_of_what_runs_and_not_of_an_older_one_that_is_installed(
+    installation: Installation, tmp_path: Path
+) -> None:
+    installed = installation.prefix / "lib/scrun/dist/scrun"
+    installed.mkdir(parents=True)
+    (installed / "older.py").touch()
+    root = tmp_path / "root"
+    installation.call("install", "--destdir", str(root), "--python", sys.executable)
+    dist = Path(f"{root}{installation.prefix}/lib/scrun/dist")
+    assert (dist / "scrun/__main__.py").exists()
+    assert not (dist / "scrun/older.py").exists()
+
+
 def test_two_installations_share_the_hooks_and_one_of_them_goes(installation: Installation, tmp_path: Path) -> None:
     installation.call("install")
     other = installation.run("install", "--prefix", str(tmp_path / "other"))

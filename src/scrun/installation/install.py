@@ -158,7 +158,7 @@ def _is_packaged(prefix: str) -> bool:
 
 def _stage(wanted: Wanted, prefix: str, python: str) -> Iterator[str]:
     """What a package has; after its installation ``scrun install``, and before its removal ``scrun uninstall``."""
-    sources = versions.sources(prefix)
+    sources = versions.imported()  # not what is installed here, if an older package is
     dist = os.path.join(versions.directory(prefix), versions.DIST)
     home = os.path.join(versions.directory(prefix), versions.name(sources))
     program = _program(os.path.join(prefix, "bin", "scrun"), python, [home, dist])

@@ -38,7 +38,7 @@ def sources(prefix: str) -> list[str]:
     dist = os.path.join(directory(prefix), DIST)
     if os.path.isdir(dist):
         return sorted(entry.path for entry in os.scandir(dist) if entry.is_dir() and entry.name != "__pycache__")
-    return [*_imported()]
+    return imported()
 
 
 def name(sources: Sequence[str]) -> str:
@@ -142,17 +142,16 @@ def _is_used(path: str) -> bool:
     return False
 
 
-def _imported() -> Iterator[str]:
-    """The directories of the packages, and of the libraries that their wheels bring (NAME.libs)."""
+def imported() -> list[str]:
+    """The directories of what runs now: the packages, and the libraries that their wheels bring (NAME.libs)."""
     from importlib.util import find_spec
 
-    yield os.path.dirname(os.path.abspath(scrun.__file__))
+    found = [os.path.dirname(os.path.abspath(scrun.__file__))]
     for name in _LATE:
         spec = find_spec(name)
         for path in (spec and spec.submodule_search_locations) or ():
-            yield path
-            if os.path.isdir(f"{path}.libs"):
-                yield f"{path}.libs"
+            found += [one for one in (path, f"{path}.libs") if os.path.isdir(one)]
+    return found
 
 
 def _files(source: str) -> Iterator[str]:
