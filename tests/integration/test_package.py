@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from . import slurm
 from .conftest import MakeBundle
 from .engines import IMAGE, Engine
 from .users import PATH, User
@@ -51,7 +52,10 @@ def package() -> Path:
 @pytest.fixture
 def installed(package: Path) -> Iterator[Path]:
     """The same; it is installed as before when the test has done something else."""
+    before = slurm.jobs()
     yield package
+    for job in slurm.jobs() - before:  # of a test that failed
+        slurm.cancel(job)
     dpkg("dpkg", "--install", str(package))
     dpkg("dpkg", "--install", str(package))  # without the version that was current until the first
 
