@@ -66,7 +66,8 @@ def test_a_dry_run_says_what_is_written_and_writes_nothing(installation: Install
     assert not installation.slurm.exists()
     assert not installation.config.exists()
     done = installation.call("install", "--engines", "podman,docker")
-    assert {line.removeprefix("would write ") for line in said[1:]} == {
+    assert f'+scrun = ["{installation.program}"]' in said
+    assert {line.removeprefix("would write ") for line in said if line.startswith("would write ")} == {
         line.removeprefix("wrote ") for line in done if line.startswith("wrote ")
     }
 

@@ -73,6 +73,7 @@ def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
         if not os.path.isdir(home):
             yield f"would copy scrun {scrun.__version__} to {home}"
         yield from _said(planned, fates, "would write")
+        yield from _changes(planned[len(planned) - len(chosen) :])
         return
     with versions.Versions(prefix) as copies:
         home = copies.add(sources)
@@ -199,6 +200,16 @@ def _said(planned: Sequence[File], fates: Sequence[str], wrote: str) -> Iterator
             yield f"{file.path} stays: it is not as scrun wrote it"
         elif fate != files.SAME:
             yield f"{wrote} {file.path}"
+
+
+def _changes(planned: Sequence[File]) -> Iterator[str]:
+    """What would become other lines in an engine's files."""
+    import difflib
+
+    for file in planned:
+        before = (files.content_of(file.path) or b"").decode(errors="replace").splitlines()
+        after = file.content.decode(errors="replace").splitlines()
+        yield from difflib.unified_diff(before, after, file.path, file.path, n=1, lineterm="")
 
 
 def _check_reach(prefix: str, python: str) -> None:

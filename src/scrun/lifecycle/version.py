@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def text(environment: Mapping[str, str]) -> str:
     """runc's three lines, and one that says Slurm's version and what describes a job to it."""
-    slurm = features.slurm_version(environment) or "not found (no srun)"
+    slurm = features.slurm_version(environment) or "unknown (no srun that says it)"
     if not importlib.util.find_spec("scrun.slurm._allocation"):
         through = "scrun was built without its part of libslurm"
     elif environment.get("SCRUN_PYSLURM", "").lower() not in pyslurm_parts.NO and pyslurm_parts.is_bridged():
