@@ -7,13 +7,15 @@ ROUNDS ?= 5
 CLUSTER := devcluster/devcluster
 IN_LOGIN := $(CLUSTER) exec --
 
-.PHONY: help demo test unit integration check format bench bench-staging faults dist deb install-test shell up down clean
+.PHONY: help demo test test-sites unit integration check format docs bench bench-staging faults dist deb install-test shell up down clean
 
 help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
 	@echo 'make test         set it up and run all tests (root)'
+	@echo 'make test-sites   smoke tests on clusters that are configured as sites are; PROFILES="noisy prolog" (root)'
 	@echo 'make check        ruff, mypy and the unit tests, in seconds'
 	@echo 'make format       have ruff reformat the code'
+	@echo 'make docs         draw the pictures in docs/pictures'
 	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
 	@echo 'make bench-staging  time how 600 MB get to the nodes, beside the C scrun (root)'
 	@echo 'make faults       what each fault leaves behind, about 20 minutes; CELLS=munged, RESUME=1 (root)'
@@ -37,14 +39,21 @@ check: $(TOOLS)/.ready
 	@$(MAKE) --no-print-directory unit
 
 unit: $(TOOLS)/.ready
-	@PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q tests/unit
+	@PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n auto --dist worksteal tests/unit
 
 integration:
 	@tests/integration/run $(TESTS)
 
+# PROFILES: those of devcluster/profiles, all unless set; a,b is one cluster with both
+test-sites:
+	@tests/integration/run-sites $(PROFILES)
+
 format: $(TOOLS)/.ready
 	@$(TOOLS)/bin/ruff check --fix-only .
 	@$(TOOLS)/bin/ruff format .
+
+docs: $(TOOLS)/.ready
+	@$(TOOLS)/bin/python docs/pictures/draw.py docs/pictures/*.txt
 
 bench: up
 	@$(IN_LOGIN) sh -c 'cd /src && /opt/scrun/bin/python -B bench/bench.py'

@@ -4,9 +4,5 @@ set -euo pipefail
 
 running() { pgrep -x "$1" >/dev/null; }
 
-if ! running munged; then
-    install -d -o munge -g munge /run/munge
-    setpriv --reuid munge --regid munge --init-groups munged
-fi
 running slurmctld || slurmctld
 running dockerd || setsid --fork dockerd </dev/null >>/var/log/dockerd.log 2>&1

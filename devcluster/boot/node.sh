@@ -4,8 +4,4 @@ set -euo pipefail
 
 running() { pgrep -x "$1" >/dev/null; }
 
-if ! running munged; then
-    install -d -o munge -g munge /run/munge
-    setpriv --reuid munge --regid munge --init-groups munged
-fi
 running slurmd || slurmd

@@ -1,5 +1,6 @@
-# The hosts' root filesystem, as four layers of an overlay: packages, python, mpi, site. Each is built once for its
-# recipe and kept in the cache, so that a changed configuration costs seconds.
+# The hosts' root filesystem, as four layers of an overlay: packages, python, mpi, site; and one for each profile that
+# has something to install. Each is built once for its recipe and kept in the cache, so that a changed configuration
+# costs seconds.
 # shellcheck shell=bash
 
 # The suite is Debian testing by its name of today unless SUITE names another. This machine's debootstrap may be older
@@ -32,11 +33,13 @@ recipe() {
 }
 
 build_image() {
-    local dirs site mpi python packages
+    local dirs site mpi python packages all
     dirs=$(layer_dirs)
     IFS=: read -r site mpi python packages <<<"$dirs"
-    [[ ! -d $site ]] || {
-        touch -c "$site" "$mpi" "$python" "$packages"
+    dirs=$(image_dirs)
+    IFS=: read -ra all <<<"$dirs"
+    [[ ! -d ${all[0]} || ! -d $site ]] || {
+        touch -c "${all[@]}"
         return 0
     }
     mkdir -p "$CACHE"/{debs,pip,logs}
@@ -53,6 +56,7 @@ build_image() {
     build_layer "$python" "$packages" python.sh "3/5 making the Python environment"
     build_layer "$mpi" "$python:$packages" mpi.sh "4/5 unpacking an MPI library"
     build_layer "$site" "$mpi:$python:$packages" site.sh "5/5 configuring the site"
+    build_profiles "$site:$mpi:$python:$packages"
     remove_old_layers
     exec {lock}>&-
 }
@@ -62,7 +66,7 @@ remove_old_layers() {
     local dir
     while read -r dir; do
         remove_tree "$dir"
-    done < <(find "$CACHE" -maxdepth 1 -type d -regex '.*/\(site\|mpi\|python\|packages\)-[0-9a-f]*' -mtime +30)
+    done < <(find "$CACHE" -maxdepth 1 -type d -regex '.*/\(profile\|site\|mpi\|python\|packages\)-[0-9a-f]*' -mtime +30)
 }
 
 # What a build that was interrupted left; nothing is mounted in it, as a build's mounts end with it.
@@ -96,14 +100,15 @@ build_packages() {
     remove_tree "$new"
 }
 
-# build_layer LAYER LOWER SCRIPT TITLE
+# build_layer LAYER LOWER SCRIPT TITLE [ARGUMENT…]
 build_layer() {
     local layer=$1 lower=$2 script=$3 title=$4 new
+    shift 4
     [[ ! -d $layer ]] || return 0
     new=$(mktemp -d "$CACHE/building.XXXXXX")
     mkdir "$new"/{root,upper,work}
     step "$title" "$HERE/libexec/in-rootfs" --lower "$lower" --upper "$new/upper" --work "$new/work" \
-        "$new/root" "$script"
+        "$new/root" "$script" "$@"
     mv -T "$new/upper" "$layer"
     remove_tree "$new"
 }

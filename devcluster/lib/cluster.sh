@@ -7,16 +7,22 @@ cluster_id() { sha256sum <<<"$RUN" | cut -c1-8; }
 cluster_data() { printf '%s/%s\n' "${DEVCLUSTER_DATA:-$CACHE/clusters}" "$(cluster_id)"; }
 
 cmd_up() {
-    local count='' node
+    local count='' node with=''
     while (($#)); do
         case $1 in
             --nodes=*) count=${1#*=} && shift ;;
             --nodes) count=${2-} && shift 2 ;;
+            --with=*) with=${1#*=} && shift ;;
+            --with) with=${2-} && shift 2 ;;
             *) die "up: unknown argument $1" ;;
         esac
     done
     [[ -z $count || $count =~ ^([1-9]|[1-5][0-9]|6[0-4])$ ]] || die "up: --nodes takes a number from 1 to 64"
 
+    local running=''
+    [[ ! -e $RUN/profiles ]] || running=$(<"$RUN/profiles")
+    choose_profiles "${with:-$running}"
+    with=$(IFS=, && echo "${PROFILES[*]}")
     build_image
     mkdir -p "$RUN/hosts"
     local lock
@@ -29,7 +35,8 @@ cmd_up() {
         shows_checkout
         [[ -z $count || $count == $((${#names[@]} - 1)) ]] ||
             die "the cluster is up with $((${#names[@]} - 1)) nodes: devcluster down first"
-        [[ $(layer_dirs) == "$(<"$RUN/image")" ]] ||
+        [[ $with == "$running" ]] || die "the cluster is up with ${running:-no profile}: devcluster down first"
+        [[ $(image_dirs) == "$(<"$RUN/image")" ]] ||
             say "the cluster runs with an older image: devcluster down, then up, gives it the new one"
         start_daemons "${names[@]}" {lock}>&-
     else
@@ -62,8 +69,9 @@ start_hosts() {
     local data cgroup lower host switch
     data=$(cluster_data)
     cgroup=$(cluster_cgroup)
-    lower=$(layer_dirs)
+    lower=$(image_dirs)
     printf '%s\n' "$*" >"$RUN/names"
+    (IFS=, && echo "${PROFILES[*]}") >"$RUN/profiles"
     printf '%s\n' "$lower" >"$RUN/image"
 
     say "starting the hosts: $*"
@@ -116,6 +124,7 @@ make_homes() {
 # What differs from host to host or with their number, into a host's upper directory.
 write_host_files() {
     local etc=$1/etc host=$2
+    profile_files "$1"
     shift 2
     printf '%s\n' "$host" >"$etc/hostname"
     hosts_file "$@" >"$etc/hosts"
@@ -141,6 +150,6 @@ take_down() {
     local file
     ! recorded_pid "$RUN/switch.pid" || kill -KILL "$REPLY"
     remove_cgroups "$(cluster_cgroup)" || return 1
-    for file in "$RUN"/switch.* "$RUN/names" "$RUN/image" "$RUN/hosts"/*; do rm -f "$file"; done
+    for file in "$RUN"/switch.* "$RUN/names" "$RUN/image" "$RUN/profiles" "$RUN/hosts"/*; do rm -f "$file"; done
     remove_tree "$(cluster_data)"
 }

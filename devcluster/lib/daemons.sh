@@ -5,10 +5,10 @@
 start_daemons() {
     local node user pids=() pid
     say "starting the daemons"
-    boot login root login.sh
+    boot_host login login
     boot login alice rootless-docker.sh
     for node in "${@:2}"; do
-        boot "$node" root node.sh &
+        boot_host "$node" node &
         pids+=($!)
     done
     for user in root alice bob; do
@@ -20,6 +20,13 @@ start_daemons() {
     done
     resume_nodes
     wait_until 30 nodes_are_up || die "the nodes do not come up: devcluster logs"
+}
+
+# boot_host HOST login|node
+boot_host() {
+    boot "$1" root munge.sh
+    boot_profiles "$1" "$2"
+    boot "$1" root "$2.sh"
 }
 
 # boot HOST USER SCRIPT
@@ -45,7 +52,7 @@ cmd_status() {
     host_pid login
     read -ra names <"$RUN/names"
     for host in "${names[@]}"; do
-        answers "$host" munged root sh -c 'munge -n | unmunge' || bad=1
+        ! uses_munge || answers "$host" munged root sh -c 'munge -n | unmunge' || bad=1
         if [[ $host == login ]]; then
             answers login slurmctld root scontrol ping || bad=1
             answers login dockerd root docker image inspect localhost/busybox || bad=1
@@ -60,6 +67,11 @@ cmd_status() {
         fi
     done
     return "$bad"
+}
+
+uses_munge() {
+    host_pid login
+    grep -q ^AuthType=auth/munge "/proc/$REPLY/root/etc/slurm/slurm.conf"
 }
 
 # answers HOST DAEMON USER CMD…: reports the daemon as up when CMD succeeds there.

@@ -33,7 +33,7 @@ def main(blocked: set[int] | None = None) -> NoReturn:
             sys.exit(f"scrun: {missing}: install scrun with what it depends on (pip install scrun)")
         except KeyboardInterrupt:
             sys.exit(130)
-        status = cli.main(sys.argv[1:])
+        status = cli.main(sys.argv[1:], execute)
         _flush()
     # Taking the interpreter down would cost a quarter of a short call; and who is killed meanwhile has done its work.
     os._exit(status)

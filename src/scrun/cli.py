@@ -20,17 +20,13 @@ _GROUPS = {"lua": "For those who write hook scripts."}
 _COMPLETE = "_SCRUN_COMPLETE"  # the variable by which a shell asks; click makes it of the program's name
 
 
-def main(argv: Sequence[str], perform: Callable[[Call], int] | None = None) -> int:
+def main(argv: Sequence[str], perform: Callable[[Call], int]) -> int:
     """Parse with click, and perform; the result is the exit status.
 
     Args:
         argv: the words behind the program's name.
         perform: what to do with the call; :func:`scrun.__main__.execute`.
     """
-    if perform is None:
-        from scrun.__main__ import execute
-
-        perform = execute
     try:
         return int(program(perform).main(list(argv), "scrun", standalone_mode=False) or 0)
     except _NothingSaid as error:

@@ -208,6 +208,14 @@ COMMANDS = {
     ),
     "features": Command("Print what scrun supports, as the runtime-spec's JSON.", ""),
     "version": Command("Print the version.", ""),
+    "doctor": Command(
+        "Look for what is wrong on this host and on nodes; say what to do.",
+        "",
+        Option("--node", "NAME...", "ask this node too, by a job step; NAME may be a list, node[1-4]"),
+        Option("--all-nodes", "", "ask all nodes of the cluster"),
+        Option("--wait", "SECONDS", "how long a node may take for each of its two steps (default: 30)"),
+        Option("-f --format", "FORMAT", "table (default) or json, for a bug report: no secrets are in it"),
+    ),
     "completion": Command("Print the completion script for bash, fish or zsh.", "shell"),
     "install": Command(
         "Install the quick program, its manual page and completion.",

@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from scrun import __version__, errors, grammar, log
-from scrun.lifecycle import create, run
+from scrun.lifecycle.caller.options import PATIENCE
+from scrun.lifecycle.operations import run
 from scrun.slurm import variables
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _DESCRIPTION = (
 )
 _OWN_VARIABLES = {
     "SCRUN_CREATE_TIMEOUT": f"seconds that create waits for the job's nodes and the hooks (default: "
-    f"{create.PATIENCE:.0f}; 0: for ever); run, which stays, always waits",
+    f"{PATIENCE:.0f}; 0: for ever); run, which stays, always waits",
     "SCRUN_NOTICES": "no: the container's standard error is not told that its job is queued, that it got its nodes, "
     "and what the site's job_submit plugin says (default: yes)",
     "SCRUN_RESOURCES": "ignore: docker's words for resources are not asked of Slurm; use (default)",
@@ -38,6 +39,8 @@ _OWN_VARIABLES = {
     "SCRUN_LUA": "the Lua that scrun.lua is run with: 5.1, 5.2, 5.3 or 5.4; else what a line -- lua: 5.1 at the "
     "script's top says, else 5.4",
     "SCRUN_PYSLURM": "no: scrun describes the job to Slurm itself, and not through pyslurm, where there is one",
+    "SCRUN_HISTORY": "where to keep a line of JSON for each container that has ended: syslog, or the absolute path of "
+    "a file of yours, in which %h, %u and %U are your home directory, name and number (default: no)",
     "SCRUN_DEBUG": f"the level of messages: {', '.join(log.LEVELS)} (default: error)",
     "SCRUN_STDERR_DEBUG": "the same, of standard error alone",
     "SCRUN_FILE_DEBUG": "the same, of the --log file alone",

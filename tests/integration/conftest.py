@@ -223,6 +223,9 @@ def _rootless_docker(alice: User, root: User) -> None:
     """A rootless dockerd on the login's own network refuses --network=host, with any runtime, until it has made some
     networks of its own: it can't enter the namespace that it is in."""
     one = engines.make("rootless docker", RUNTIME, alice, root)
+    version = one.call("--version").ok().stdout.split()[2]  # asked for its own version, this dockerd panics
+    if int(version.split(".")[0]) < 27:
+        pytest.skip(f"a rootless docker {version} can't run anything on the login's own network (setns: EPERM)")
 
     def takes_host() -> bool:
         one.run("true", options=("--rm", "--network=none")).ok()

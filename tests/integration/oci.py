@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from . import noise
 from .users import Done, User, Variables, give_up
 from .waiting import PATIENCE, read_until, wait_until
 
@@ -177,4 +178,4 @@ class Container:
 
 def _content(file: Path) -> bytes:
     """Nothing, as long as there was no create."""
-    return file.read_bytes() if file.exists() else b""
+    return noise.without(file.read_bytes()) if file.exists() else b""

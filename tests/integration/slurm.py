@@ -7,6 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from . import noise
 from .users import User
 from .waiting import wait_until
 
@@ -97,14 +98,17 @@ def _state(node: str) -> str:
 
 def on_nodes(script: str) -> list[str]:
     """The words that a shell script prints on the two nodes, run by root."""
-    command = ["srun", "--quiet", "--nodes=2", "--ntasks-per-node=1", "sh", "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    return _srun("--nodes=2", "--ntasks-per-node=1", "sh", "-c", script).split()
 
 
 def on_node(node: str, script: str) -> str:
     """What a shell script prints on one node, run by root."""
-    command = ["srun", "--quiet", f"--nodelist={node}", "sh", "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return _srun(f"--nodelist={node}", "sh", "-c", script)
+
+
+def _srun(*words: str) -> str:
+    done = subprocess.run(["srun", "--quiet", *words], capture_output=True, timeout=60, check=True)
+    return noise.without(done.stdout).decode()
 
 
 def containers_on_nodes(job: int) -> list[str]:

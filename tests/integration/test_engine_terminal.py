@@ -86,7 +86,7 @@ def test_a_person_can_detach_and_attach_again(main_engine: Engine, session: Open
     second = session("attach", name, size=(25, 91))
     second.type("\r")
     second.expect(PROMPT)
-    # Soon after the start the size is told again, by a column more for an instant (lifecycle/console.py, Nudge).
+    # Soon after the start the size is told again, by a column more for an instant (terminal/console.py, Nudge).
     second.type("echo kept $kept; until stty size | grep '25 91'; do sleep 0.1; done\r")
     second.expect("kept 42\r\n")
     second.expect("25 91\r\n")

@@ -166,6 +166,15 @@ def test_an_engines_containers_are_steps_of_it(main_engine: Engine, allocate: Al
     assert is_running(job)
 
 
+def test_what_shares_a_namespace_with_a_step_of_it_is_another_step(main_engine: Engine, allocate: Allocate) -> None:
+    job = allocate(main_engine.user, "--mem=100")
+    in_it = ("-e", f"SLURM_JOB_ID={job}")
+    other = main_engine.detached("sh", "-c", "echo up; sleep 600", options=in_it, ready="up")
+    done = main_engine.run("sh", "-c", "echo $SLURM_JOB_ID", options=("--rm", f"--network=container:{other}")).ok()
+    assert done.output.strip() == str(job).encode()
+    assert is_running(job)
+
+
 def test_a_container_with_some_of_the_cpus_is_one(container: MakeContainer, alice: User, allocate: Allocate) -> None:
     job = allocate(alice, "--cpus-per-task=4")
     one = container("echo", "once").started(env={"SLURM_JOB_ID": str(job), "SCRUN_CPUS_PER_TASK": "2"})

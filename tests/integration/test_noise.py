@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -18,23 +19,7 @@ from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("has no site")
 
-PLUGIN = r"""
-#include <slurm/spank.h>
-#include <string.h>
-#include <unistd.h>
-SPANK_PLUGIN(noise, 1)
-static void say(const char *words) { (void) !write(1, words, strlen(words)); (void) !write(2, words, strlen(words)); }
-int slurm_spank_local_user_init(spank_t s, int c, char **v) { say("a plugin\n"); return 0; }
-int slurm_spank_task_init(spank_t s, int c, char **v) { say("a plugin, in no line of its own"); return 0; }
-int slurm_spank_task_exit(spank_t s, int c, char **v) { say("a plugin at the end"); return 0; }
-int slurm_spank_exit(spank_t s, int c, char **v) { say("a plugin at the very end"); return 0; }
-"""
-PROLOG = """#!/bin/sh
-echo print Welcome
-env | sed 's/^/print /'
-printf 'print not running, and the line does not end'
-"""
-EPILOG = "#!/bin/sh\necho Goodbye >&2\n"
+PROFILE = Path("/src/devcluster/profiles/noisy/image")
 STEERING = [
     *("copy: task done: ok", "srun: error: node1: task x: Killed", "srun: Job step aborted", "srun: Node started"),
     *("srun: launching StepId=1.77 on host node1, 1 tasks: 0", "srun: node1: task 0: Completed"),
@@ -57,12 +42,9 @@ def noise() -> int:
 
 @pytest.fixture
 def _noisy_site() -> Iterator[None]:
-    source = LIBRARY.with_suffix(".c")
-    source.write_text(PLUGIN)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", LIBRARY, source], timeout=60, check=True)
-    for path, text in ((CHATTY_PROLOG, PROLOG), (CHATTY_EPILOG, EPILOG)):
-        path.write_text(text)
-        path.chmod(0o755)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", LIBRARY, PROFILE / "noise.c"], timeout=60, check=True)
+    for path, name in ((CHATTY_PROLOG, "prolog"), (CHATTY_EPILOG, "epilog")):
+        shutil.copy(PROFILE / name, path)
     everywhere(
         f"cp {CONF} {CONF}.quiet; printf 'TaskProlog={CHATTY_PROLOG}\nTaskEpilog={CHATTY_EPILOG}\n' >>{CONF}; "
         f"echo required {LIBRARY} >{PLUGSTACK}"
@@ -73,7 +55,7 @@ def _noisy_site() -> Iterator[None]:
     everywhere(f"rm {PLUGSTACK}; mv {CONF}.quiet {CONF}")
     subprocess.run(["scontrol", "reconfigure"], timeout=60, check=True)
     wait_until(lambda: noise() == 0, "both nodes are quiet again")
-    for path in (source, LIBRARY, CHATTY_PROLOG, CHATTY_EPILOG):
+    for path in (LIBRARY, CHATTY_PROLOG, CHATTY_EPILOG):
         path.unlink()
 
 
@@ -81,6 +63,11 @@ def _noisy_site() -> Iterator[None]:
 def test_what_a_site_prints_in_every_task_is_no_answer(
     container: MakeContainer, private_bundle: MakeBundle, docker: Engine, directory: Path
 ) -> None:
+    check_answers(container, private_bundle, docker, directory)
+
+
+def check_answers(container: MakeContainer, private_bundle: MakeBundle, docker: Engine, directory: Path) -> None:
+    """All that asks nodes for something gets the right answer."""
     volume = ("--rm", "--volume", "noise-volume:/data")
     docker.run("sh", "-c", "echo one >/data/file", options=volume).ok()
     done = docker.run("sh", "-c", "cat /data/file; echo two >>/data/file; exit 7", options=volume)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slurm_only("imports nothing")
 PYTHON = "/opt/scrun/bin/python"
 ENDS = "trap 'echo made >/made; exit 6' TERM; echo up; while :; do sleep 0.1; done"
 # What a container's end needs and its beginning doesn't: in the other version none of that can be imported.
-LATE = ("lifecycle/work/stage_out.py", "lifecycle/work/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
+LATE = ("lifecycle/worker/stage_out.py", "lifecycle/worker/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
 
 
 class Installation:

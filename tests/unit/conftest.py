@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from scrun.lifecycle import processes
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes
+from scrun.lifecycle.process.loop import Loop
 
 # The same examples each time, none timed, nothing written into the checkout.
 settings.register_profile("scrun", max_examples=100, deadline=None, derandomize=True, database=None)

@@ -15,7 +15,7 @@ SOURCE = Path(scrun.__file__).parents[1]
 FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
-COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "marks", "mount", "node_hooks", "record", ""}
+COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "marks", "mount", "named_tuple", "node_hooks", ""}
 TOP = {"__main__", "argv", "cli", "completion", "grammar", "installation", "manual", "operations", "verbs"}
 
 
@@ -68,13 +68,52 @@ def test_imports_point_from_the_command_line_to_lifecycle_to_the_four_parts(path
     allowed = COMMON | {part}
     if part in TOP:
         allowed |= TOP | {"lifecycle"}
+        if part == "verbs":
+            allowed |= {"doctor"}
         if part == "manual":  # it prints the table of the job's variables
             allowed |= {"slurm"}
+    elif part == "doctor":
+        allowed |= PARTS | {"lifecycle"}
     elif part == "lifecycle":
         allowed |= PARTS
     else:
         assert part in PARTS | COMMON
     assert _parts_imported(path) <= allowed
+
+
+# The rooms of lifecycle, from the ground up: each may import itself and those before it.
+ROOMS = ["process", "terminal", "container", "node", "worker", "recovery", "anchor", "standin", "spawn", "exec"]
+ROOMS += ["caller", "operations"]
+
+
+@pytest.mark.parametrize("path", [file for file in FILES if "lifecycle" in file.parts[:-1]], ids=_module)
+def test_a_room_of_lifecycle_imports_none_above_it(path: Path) -> None:
+    names = _module(path).split(".")
+    if len(names) < 3:  # the package itself
+        return
+    there = {_module(file) for file in FILES}
+    imported = {name if name in there else name.rpartition(".")[0] for name in _imports(path)}
+    rooms = {name.split(".")[2] for name in imported if name.startswith("scrun.lifecycle.")}
+    assert rooms <= set(ROOMS[: ROOMS.index(names[2]) + 1])
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    there = {_module(file) for file in FILES}
+    graph = {}
+    for path in FILES:
+        names = {name if name in there else name.rpartition(".")[0] for name in _imports(path)}
+        graph[_module(path)] = {name for name in names if name in there and path.name != "__init__.py"}
+    seen: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way[way.index(module) :], module))
+        if module not in seen:
+            for name in sorted(graph[module]):
+                visit(name, (*way, module))
+            seen.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
 
 
 def test_only_the_programs_own_modules_know_the_command_line() -> None:
@@ -143,47 +182,36 @@ RESIDENT = {
     ),
     *("reprlib", "types", "_types", "posixpath", "select", "signal", "stat", "termios", "time", "annotationlib"),
 }
-RESIDENT_OURS = {
-    *(
-        "anchor",
-        "console",
-        "container",
-        "control",
-        "creator",
-        "directory",
-        "ending",
-        "kill",
-        "installed",
-        "launch",
-        "leaving",
-        "log_crash",
-        "loop",
-        "node",
-        "notices",
-        "pid_file",
-        "preparation",
-        "processes",
-        "record_fields",
-        "spawn",
-        "standin",
-        "standin_link",
-    ),
-    *("status", "stdio", "step", "vigil", "wire", "worker"),
+# The rooms whose modules the anchor and the stand-in may keep. What they seldom need they import when they need it.
+RESIDENT_ROOMS = {"anchor", "container", "node", "process", "standin", "terminal", "spawn"}
+RESIDENT_OTHERS = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.marks"} | {
+    "scrun.lifecycle.worker.child",
+    "scrun.lifecycle.worker.cancel",
+    "scrun.slurm.node_runtime",
+    "scrun.slurm.srun",
 }
 
 
-def test_what_stays_in_memory_is_written_down_here() -> None:
+def test_only_the_rooms_of_the_resident_processes_stay_in_memory() -> None:
     loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
-    ours = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.marks", "scrun.lifecycle"}
-    ours |= {"scrun.slurm", "scrun.slurm.node_runtime", "scrun.slurm.srun"}
-    ours |= {f"scrun.lifecycle.{name}" for name in RESIDENT_OURS}
-    assert {name for name in loaded if name.startswith("scrun")} == ours
+    packages = {"scrun.lifecycle", "scrun.lifecycle.worker", "scrun.slurm"}
+    ours = {name for name in loaded if name.startswith("scrun")} - packages - RESIDENT_OTHERS
+    assert {name.split(".")[2] for name in ours if name.startswith("scrun.lifecycle.")} == RESIDENT_ROOMS
+    assert all(name.startswith("scrun.lifecycle.") for name in ours), ours
     assert {name for name in loaded if not name.startswith("scrun")} <= RESIDENT
+
+
+def test_what_is_seldom_needed_does_not_stay_in_memory() -> None:
+    loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
+    seldom = {"anchor.freeze", "anchor.suspended", "anchor.refusal", "anchor.overtime", "node.members"}
+    seldom |= {"node.pause_script", "standin.podman_view", "standin.namespaces", "standin.mounting"}
+    seldom |= {"container.guests", "container.holders", "container.latest", "container.network", "container.client"}
+    assert not {f"scrun.lifecycle.{name}" for name in seldom} & loaded
 
 
 def test_what_create_has_imported_when_it_forks_is_resident_too() -> None:
     # The anchor is forked from create: what is imported before that stays in it.
-    program = "import scrun.__main__, scrun.lifecycle.create\nprint(*set(sys.modules) - before)"
+    program = "import scrun.__main__, scrun.lifecycle.operations.create\nprint(*set(sys.modules) - before)"
     loaded = set(_in_a_fresh_interpreter(program))
     assert {name for name in loaded if not name.startswith("scrun")} <= RESIDENT
     assert not {_part(name) for name in loaded if name.startswith("scrun.")} & {"bundle", "lua_hooks", "staging", "cli"}

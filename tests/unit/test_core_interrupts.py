@@ -24,6 +24,8 @@ def _called(command: str, patience: float) -> subprocess.Popen[bytes]:
     """A process that blocks as the launcher does, has settled that command, says so, and ends when its input does."""
     program = f"import _signal, os, sys; sys.path.insert(0, {str(SOURCE)!r})\n{BLOCK}\n"
     program += f"from scrun import interrupts; interrupts.PATIENCE['kill'] = {patience}\n"
+    # A shell ignores it in what runs in the background, as these tests may.
+    program += "_signal.signal(_signal.SIGINT, _signal.default_int_handler)\n"
     program += f"interrupts.settle({command!r}, blocked)\n"
     program += "try:\n os.write(1, b'!'); os.read(0, 1)\nexcept KeyboardInterrupt:\n os._exit(130)\n"
     process = subprocess.Popen([sys.executable, "-ISc", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 import scrun
-from scrun.lifecycle import features
+from scrun.lifecycle.operations import features
 
 STRINGS = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
 ENABLED = {"type": "object", "properties": {"enabled": {"type": "boolean"}}, "additionalProperties": False}

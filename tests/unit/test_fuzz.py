@@ -19,10 +19,12 @@ from scrun.bundle import adapt_gpus, config, resources
 from scrun.bundle.adapt import adapt
 from scrun.errors import DamagedRecord, ScrunError
 from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, Call
-from scrun.lifecycle import control, network, state
-from scrun.lifecycle import list as listing
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import server
+from scrun.lifecycle.container import network
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import list as listing
+from scrun.lifecycle.operations import state
+from scrun.lifecycle.process.loop import Loop
 from scrun.slurm import job
 
 Message = dict[str, Any]
@@ -85,7 +87,7 @@ LINES = st.one_of(
 def test_whatever_comes_over_the_socket_is_done_or_refused(loop: Loop, lines: list[bytes], ends: bool) -> None:
     anchor, closed = Anchor(), list[Any]()
     here, there = socket.socketpair()
-    connection = control._Connection(loop, anchor, there.detach(), closed.append)  # type: ignore[arg-type]
+    connection = server._Connection(loop, anchor, there.detach(), closed.append)  # type: ignore[arg-type]
     with here:
         here.sendall(b"\n".join(lines) + b"\n" * ends)
         here.shutdown(socket.SHUT_WR)
@@ -155,7 +157,7 @@ def test_a_config_is_refused_in_one_line_or_can_be_adapted(text: str) -> None:
 
 # --- the record
 
-FULL: Message = {
+FULL: Any = {
     "id": "box",
     "status": "running",
     "bundle": "/b",
@@ -190,7 +192,7 @@ def test_a_damaged_record_is_one_clear_error_and_no_others_harm(
     root = str(tmp_path / "root")
     if not os.path.exists(f"{root}/good"):
         good = Container.claim(root, "good")
-        good.record = dict(FULL, status="stopped")
+        good.record = FULL | {"status": "stopped"}
         good.save()
         os.close(good.descriptor)
     record = {name: value for name, value in FULL.items() if name not in changes} if left_out else {**FULL, **changes}

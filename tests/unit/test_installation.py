@@ -242,17 +242,15 @@ def test_a_package_is_staged_whole_and_its_scripts_make_the_copy(installation: I
     assert "bin/scrun" in installation.files(), "it is the package's, which removes it"
 
 
-def test_a_package_is_of_what_runs_and_not_of_an_older_one_that_is_installed(
+def test_a_package_is_staged_from_what_runs_and_not_from_one_that_is_installed(
     installation: Installation, tmp_path: Path
 ) -> None:
-    installed = installation.prefix / "lib/scrun/dist/scrun"
-    installed.mkdir(parents=True)
-    (installed / "older.py").touch()
-    root = tmp_path / "root"
-    installation.call("install", "--destdir", str(root), "--python", sys.executable)
-    dist = Path(f"{root}{installation.prefix}/lib/scrun/dist")
-    assert (dist / "scrun/__main__.py").exists()
-    assert not (dist / "scrun/older.py").exists()
+    other = installation.prefix / "lib/scrun/dist/scrun"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise ImportError('of another version')")
+    installation.call("install", "--destdir", str(tmp_path / "root"))
+    staged = tmp_path / "root" / str(other).lstrip("/") / "__init__.py"
+    assert staged.read_text() == Path(scrun.__file__).read_text()
 
 
 def test_two_installations_share_the_hooks_and_one_of_them_goes(installation: Installation, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from installations import Installation
 
 import scrun
 
-HOLD = "import os; from scrun.lifecycle import installed; installed.hold(); print('held', flush=True); os.read(0, 1)"
+HOLD = "import os; from scrun.lifecycle.process import installed; installed.hold(); "
+HOLD += "print('held', flush=True); os.read(0, 1)"
 
 
 @pytest.fixture

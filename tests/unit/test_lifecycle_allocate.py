@@ -13,8 +13,11 @@ import pytest
 
 import scrun.slurm
 from scrun.errors import JobRefused, SlurmError
-from scrun.lifecycle import origin, recovery, wire, worker
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container import origin
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.recovery import recovery
+from scrun.lifecycle.worker import cancel
 
 Message = dict[str, Any]
 ASKED = {"request": {"descriptor": {}}, "step": {}, "directory": "/", "gpu_devices": False, "all_gpus": False}
@@ -51,6 +54,9 @@ class Slurm:
     def cluster(self) -> str:
         return "c"
 
+    def version(self) -> list[int]:
+        return [26, 5]
+
 
 @pytest.fixture
 def asked(
@@ -69,12 +75,12 @@ def asked(
             os.close(told)
             sys.modules["scrun.slurm.allocation"] = sys.modules["scrun.slurm.control"] = slurm  # type: ignore[assignment]
             vars(scrun.slurm).update(allocation=slurm, control=slurm)
-            signal.signal(signal.SIGTERM, worker.cancelled)
-            from scrun.lifecycle.work import allocate
+            signal.signal(signal.SIGTERM, cancel.cancelled)
+            from scrun.lifecycle.worker import allocate
 
             try:
                 allocate.run(there, container)
-            except worker.Cancelled:
+            except cancel.Cancelled:
                 wire.send(tell, {"cancelled": True})
             except Exception as error:
                 wire.send(tell, wire.failure(error))

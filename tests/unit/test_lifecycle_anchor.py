@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError, SlurmError
-from scrun.lifecycle import anchor, control, processes, wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import anchor
+from scrun.lifecycle.container import client
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes, wire
+from scrun.lifecycle.process.loop import Loop
 
 Message = dict[str, Any]
 STARTED = 'echo "srun: launching StepId=42.3 on host n1, 1 tasks: 0" >&2; echo "srun: Node n1, 1 tasks started" >&2'
@@ -92,6 +94,7 @@ class Rehearsed:
             "attached": False,
             "keep": False,
             "patience": 0,
+            "log_levels": ["debug", "quiet"],
             "new_network_namespace": False,
             "terminal": False,
             "pid_file": "",
@@ -113,7 +116,7 @@ class Rehearsed:
         assert self.from_creator.next() == {"created": True}
 
     def start(self) -> Message | None:
-        return control.ask(self.container, {"do": "start"})
+        return client.ask(self.container, {"do": "start"})
 
     def status(self) -> int:
         """The exit status that the stand-in is told."""
@@ -227,7 +230,7 @@ def test_a_container_that_is_killed_while_its_job_waits_has_that_status_and_says
     made.create(patience=0.05)
     assert made.from_creator.next() == {"created": True}
     made.start()
-    assert control.ask(made.container, {"do": "kill", "signal": 9})
+    assert client.ask(made.container, {"do": "kill", "signal": 9})
     assert (made.status(), made.stderr.read_text()) == (137, "")
 
 
@@ -258,7 +261,7 @@ def test_a_kill_that_srun_forgets_because_its_step_is_only_starting_reaches_the_
     starting = fork(lambda: made.start() != {"started": True})
     while not (tmp_path / "deaf").exists():
         pass
-    assert control.ask(made.container, {"do": "kill", "signal": 9}) == {"sent": 9}
+    assert client.ask(made.container, {"do": "kill", "signal": 9}) == {"sent": 9}
     (tmp_path / "told").touch()
     assert made.status() == 137
     assert (tmp_path / "killed").read_text() == "kill 42.3.0 9\n"
@@ -281,7 +284,7 @@ def test_a_container_whose_directory_is_removed_ends_and_says_why(rehearse: Rehe
     Path(anchor.container.path, "anchor.log").unlink(missing_ok=True)
     Path(anchor.container.path, "another").touch()
     Path(anchor.container.path, "another").unlink()
-    assert control.ask(anchor.container, {"do": "ping"}) == {"waits for": ""}, "its record is there"
+    assert client.ask(anchor.container, {"do": "ping"}) == {"waits for": ""}, "its record is there"
     shutil.rmtree(anchor.container.path)
     assert anchor.status() == 137
     assert exit_code(anchor.pid) == 0

@@ -9,11 +9,11 @@ import time
 import pytest
 
 from scrun.errors import JobRefused, ScrunError, SlurmError
-from scrun.lifecycle import aside
+from scrun.lifecycle.worker import ask_slurm
 
 
 def test_the_answer_comes_back() -> None:
-    assert aside.ask(lambda: {"a": [1, None, "ü"]}, 10) == {"a": [1, None, "ü"]}
+    assert ask_slurm.ask(lambda: {"a": [1, None, "ü"]}, 10) == {"a": [1, None, "ü"]}
 
 
 def test_an_error_comes_back_as_what_it_is() -> None:
@@ -21,12 +21,12 @@ def test_an_error_comes_back_as_what_it_is() -> None:
         raise JobRefused("no such job")
 
     with pytest.raises(JobRefused, match="no such job"):
-        aside.ask(question, 10)
+        ask_slurm.ask(question, 10)
 
 
 def test_a_fault_of_ours_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ScrunError, match="internal error: ZeroDivisionError"):
-        aside.ask(lambda: 1 // 0, 10)
+        ask_slurm.ask(lambda: 1 // 0, 10)
     assert capfd.readouterr() == ("", "")
 
 
@@ -36,22 +36,22 @@ def test_a_library_that_ends_the_process_has_the_last_word(capfd: pytest.Capture
         os._exit(1)
 
     with pytest.raises(SlurmError, match=r"^Slurm: Could not establish a configuration source$"):
-        aside.ask(question, 10)
+        ask_slurm.ask(question, 10)
     assert capfd.readouterr() == ("", "")
 
 
 def test_one_that_says_nothing_is_an_error_too() -> None:
     with pytest.raises(SlurmError, match="no answer from Slurm"):
-        aside.ask(lambda: os._exit(0), 10)
+        ask_slurm.ask(lambda: os._exit(0), 10)
 
 
 def test_patience_ends() -> None:
     with pytest.raises(SlurmError, match="slurmctld doesn't answer within 0 s"):
-        aside.ask(lambda: time.sleep(1000), 0.05)
+        ask_slurm.ask(lambda: time.sleep(1000), 0.05)
     with pytest.raises(ChildProcessError):  # and nothing of it is left
         os.waitpid(-1, os.WNOHANG)
 
 
 def test_a_child_that_is_killed_is_an_error() -> None:
     with pytest.raises(SlurmError, match="no answer from Slurm"):
-        aside.ask(lambda: os.kill(os.getpid(), signal.SIGKILL), 10)
+        ask_slurm.ask(lambda: os.kill(os.getpid(), signal.SIGKILL), 10)

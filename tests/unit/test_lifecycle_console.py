@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from scrun.errors import ScrunError
-from scrun.lifecycle import console
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.process.loop import Loop
+from scrun.lifecycle.terminal import console
 
 
 @pytest.fixture(params=["s", "d" * 120 + "/console.sock"])

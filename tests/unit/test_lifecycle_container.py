@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from scrun.errors import ContainerExists, ContainerNotFound, InvalidId, ScrunError
-from scrun.lifecycle import processes
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes
 
 Fork = Callable[..., int]
 

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from scrun.errors import AnchorSilent, UsageError, WrongStatus
-from scrun.lifecycle import control, pause, resume, wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import freeze
+from scrun.lifecycle.anchor import server as anchors_server
+from scrun.lifecycle.container import client
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
 
 Message = dict[str, Any]
 Answer = Callable[[Message], None]
@@ -70,7 +73,7 @@ def _serve(
         be()
         anchors = anchor or FakeAnchor()
         anchors.loop = Loop()
-        server = control.Server(anchors.loop, container, anchors)  # type: ignore[arg-type]
+        server = anchors_server.Server(anchors.loop, container, anchors)  # type: ignore[arg-type]
         os.write(tell, b".")
         anchors.loop.run()
         server.answer_rest()
@@ -90,12 +93,12 @@ def _serve(
     ],
 )
 def test_a_request_gets_its_answer(request_: Message, answer: Message, served: Container) -> None:
-    assert control.ask(served, request_) == answer
+    assert client.ask(served, request_) == answer
 
 
 def test_an_error_is_raised_at_the_callers(served: Container) -> None:
     with pytest.raises(WrongStatus, match=r"^container not running$"):
-        control.ask(served, {"do": "kill", "signal": 1})
+        client.ask(served, {"do": "kill", "signal": 1})
 
 
 @pytest.mark.parametrize(
@@ -105,8 +108,8 @@ def test_a_request_that_the_anchor_does_not_know_is_refused_and_the_next_one_ser
     request_: Message, served: Container
 ) -> None:
     with pytest.raises(UsageError):
-        control.ask(served, request_)
-    assert control.ask(served, {"do": "start"}) == {"started": True}
+        client.ask(served, request_)
+    assert client.ask(served, {"do": "start"}) == {"started": True}
 
 
 class Slow(FakeAnchor):
@@ -120,20 +123,20 @@ class Slow(FakeAnchor):
 def test_who_still_waits_when_the_container_has_ended_is_answered(
     request_: Message, container: Container, fork: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resume, "deliver", lambda anchor, answer: anchor.kill(0, answer))
+    monkeypatch.setattr(freeze, "resume", lambda anchor, answer: anchor.kill(0, answer))
     _serve(container, fork, anchor=Slow())
     with _connect(container) as silent, _connect(container):
-        assert control.ask(container, request_) == {"ended": True}
+        assert client.ask(container, request_) == {"ended": True}
         assert silent.recv(1) == b""  # it asked nothing
 
 
 def test_what_has_ended_meanwhile_is_not_paused(
     container: Container, fork: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pause, "deliver", lambda anchor, answer: anchor.kill(0, answer))
+    monkeypatch.setattr(freeze, "pause", lambda anchor, answer: anchor.kill(0, answer))
     _serve(container, fork, anchor=Slow())
     with pytest.raises(WrongStatus, match=r"^container not running: it has ended meanwhile$"):
-        control.ask(container, {"do": "pause"})
+        client.ask(container, {"do": "pause"})
 
 
 def _connect(container: Container) -> socket.socket:
@@ -148,7 +151,7 @@ def _connect(container: Container) -> socket.socket:
 def test_whatever_a_caller_sends_before_it_goes_away_the_next_one_is_served(data: bytes, served: Container) -> None:
     with _connect(served) as connection:
         connection.sendall(data)
-    assert control.ask(served, {"do": "start"}) == {"started": True}
+    assert client.ask(served, {"do": "start"}) == {"started": True}
 
 
 BAD = {
@@ -177,21 +180,21 @@ def test_a_bad_message_is_answered_and_hung_up_on(data: bytes, served: Container
         answer = connection.makefile().read()
     assert answer.startswith('{"error": "UsageError", "message": "the anchor can\'t read that request: ')
     assert answer.count("\n") == 1
-    assert control.ask(served, {"do": "kill", "signal": 64}) == {"sent": 64}
+    assert client.ask(served, {"do": "kill", "signal": 64}) == {"sent": 64}
 
 
 def test_a_message_without_an_end_is_hung_up_on(served: Container) -> None:
     with _connect(served) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.sendall(b"[" * 400_000)
         assert connection.recv(1) == b""
-    assert control.ask(served, {"do": "start"}) == {"started": True}
+    assert client.ask(served, {"do": "start"}) == {"started": True}
 
 
 def test_a_second_request_ends_the_connection(container: Container, fork: Callable[..., int]) -> None:
     _serve(container, fork, anchor=Busy())
     with _connect(container) as connection:
         connection.sendall(b'{"do": "kill", "signal": 15}\n')
-        assert control.ask(container, {"do": "ping"})
+        assert client.ask(container, {"do": "ping"})
         connection.sendall(b'{"do": "kill", "signal": 15}\n')
         assert "one connection is for one request" in connection.makefile().read()
 
@@ -200,12 +203,12 @@ def test_more_silent_callers_than_there_is_room_for_keep_nobody_out(served: Cont
     with contextlib.ExitStack() as silent:
         for _ in range(300):
             silent.enter_context(_connect(served))
-        assert control.ask(served, {"do": "start"}) == {"started": True}
+        assert client.ask(served, {"do": "start"}) == {"started": True}
 
 
 def test_who_says_nothing_keeps_nobody_else_waiting(served: Container) -> None:
     with _connect(served), _connect(served):
-        assert control.ask(served, {"do": "start"}) == {"started": True}
+        assert client.ask(served, {"do": "start"}) == {"started": True}
 
 
 def test_a_request_may_arrive_in_pieces(served: Container) -> None:
@@ -216,15 +219,15 @@ def test_a_request_may_arrive_in_pieces(served: Container) -> None:
 
 
 def test_without_an_anchor_there_is_no_answer(container: Container) -> None:
-    assert control.ask(container, {"do": "start"}) is None
+    assert client.ask(container, {"do": "start"}) is None
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(container.child("anchor.sock"))  # the socket of an anchor that was killed
-    assert control.ask(container, {"do": "start"}) is None
+    assert client.ask(container, {"do": "start"}) is None
 
 
 def test_asking_without_an_anchor_leaves_no_descriptor_open(container: Container) -> None:
     before = os.listdir("/proc/self/fd")
-    control.ask(container, {"do": "start"})
+    client.ask(container, {"do": "start"})
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -240,12 +243,12 @@ def test_an_anchor_that_goes_away_has_given_no_answer(container: Container, fork
 
     fork(hang_up)
     listening.close()
-    assert control.ask(container, {"do": "start"}) is None
+    assert client.ask(container, {"do": "start"}) is None
 
 
 def test_what_is_no_socket_is_no_anchor(container: Container) -> None:
     os.mkdir(container.child("anchor.sock"))
-    assert control.ask(container, {"do": "start"}) is None
+    assert client.ask(container, {"do": "start"}) is None
 
 
 class Busy(FakeAnchor):
@@ -259,21 +262,21 @@ def test_an_answer_may_take_long_while_the_anchor_answers_pings(container: Conta
     _serve(container, fork, anchor=Busy())
     said: list[str] = []
     request = {"do": "kill", "signal": 15}
-    assert control.ask(container, request, patience=0.05, silence=10, waits=said.append) == {"sent": 15}
+    assert client.ask(container, request, patience=0.05, silence=10, waits=said.append) == {"sent": 15}
     assert said == ["so much to do"], "once"
 
 
 def test_an_anchor_of_an_older_scrun_is_there_too(
     container: Container, fork: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve = control._Connection._serve
+    serve = anchors_server._Connection._serve
 
-    def without_ping(self: control._Connection, message: Message) -> None:
+    def without_ping(self: anchors_server._Connection, message: Message) -> None:
         serve(self, {"do": "unknown"} if message["do"] == "ping" else message)
 
-    monkeypatch.setattr(control._Connection, "_serve", without_ping)
+    monkeypatch.setattr(anchors_server._Connection, "_serve", without_ping)
     _serve(container, fork, anchor=Busy())
-    assert control.ask(container, {"do": "kill", "signal": 15}, patience=0.05, silence=10) == {"sent": 15}
+    assert client.ask(container, {"do": "kill", "signal": 15}, patience=0.05, silence=10) == {"sent": 15}
 
 
 @pytest.mark.parametrize("waiting", [0, 10])
@@ -290,7 +293,7 @@ def test_an_anchor_that_hangs_is_told_from_one_that_is_busy(container: Container
         with pytest.raises(
             AnchorSilent, match=r"'box' doesn't answer: .* scrun delete --force box ends it all the same"
         ):
-            control.ask(container, {"do": "start"}, patience=0.05, silence=0.05)
+            client.ask(container, {"do": "start"}, patience=0.05, silence=0.05)
         assert os.listdir("/proc/self/fd") == before
 
 
@@ -302,7 +305,7 @@ def test_an_anchor_that_was_stopped_goes_on_when_it_is_asked(
     os.kill(int(child), signal.SIGSTOP)
     os.waitpid(int(child), os.WUNTRACED)
     opened = Container.open(str(tmp_path / "root"), "box")  # by a caller who doesn't share the anchor's lock
-    assert control.ask(opened, {"do": "start"}, patience=0.05, silence=10) == {"started": True}
+    assert client.ask(opened, {"do": "start"}, patience=0.05, silence=10) == {"started": True}
     os.close(opened.descriptor)
 
 
@@ -349,4 +352,4 @@ def test_root_gets_an_answer_from_anybodys_container(container: Container, fork:
         container.child = lambda name: name  # type: ignore[method-assign]
 
     _serve(container, fork, be_nobody)
-    assert control.ask(container, {"do": "start"}) == {"started": True}
+    assert client.ask(container, {"do": "start"}) == {"started": True}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from scrun.lifecycle import create, wire
+from scrun.lifecycle.caller.options import Output
+from scrun.lifecycle.operations import create
+from scrun.lifecycle.process import wire
 from scrun.log import Log
 
 
@@ -22,7 +24,7 @@ def test_a_message_that_comes_in_pieces_is_waited_for(
     pid = fork(anchor)
     os.close(there)
     reader = Heard(here)
-    create._wait(reader, create.Output(Log()))
+    create._wait(reader, Output(Log()))
     assert reader.empty == 1
     assert exit_code(pid) == 0
     os.close(here)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scrun.lifecycle import wire
-from scrun.lifecycle.creator import Creator
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor.creator import Creator
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
 
 
 def test_who_reads_nothing_misses_what_is_shown_and_nothing_that_matters(loop: Loop) -> None:

@@ -7,8 +7,9 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from scrun.lifecycle import delete, wire
-from scrun.lifecycle.container import SOCKET, Container
+from scrun.lifecycle.container.directory import SOCKET, Container
+from scrun.lifecycle.operations import delete
+from scrun.lifecycle.process import wire
 
 
 def test_one_that_is_just_being_made_is_asked_to_go_as_soon_as_it_can_be(

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError, SlurmUnreachable
-from scrun.lifecycle import ending, overtime, wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import ending, overtime
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
 
 Message = dict[str, Any]
-PLAN: Message = {"script": "s", "lua": "", "staging": {}, "more": "that stage_out has no use for"}
+PLAN: Any = {"script": "s", "lua": "", "staging": {}, "more": "that stage_out has no use for"}
 GONE_WRONG = wire.failure(ScrunError("the hook failed"))
 
 
@@ -69,7 +70,7 @@ class Ending(ending.Ending):
 @pytest.fixture
 def owing(container: Container) -> Container:
     """A container with a job of its own, whose files were staged and wait for nothing."""
-    container.record.update(job=7, job_owned=True, stage_out_owed=True, hold=False, staged={})
+    container.record.update({"job": 7, "job_owned": True, "stage_out_owed": True, "hold": False, "staged": {}})
     return container
 
 
@@ -164,7 +165,7 @@ def test_a_hook_that_fails_is_told_and_the_job_given_back_by_another(owing: Cont
 
 
 def test_a_hook_that_fails_in_somebody_elses_job_is_the_end_once(owing: Container) -> None:
-    owing.record.update(job_owned=False, hold=True)
+    owing.record.update({"job_owned": False, "hold": True})
     made = Ending(owing)
     back = made._files_back
 
@@ -280,7 +281,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Callable[[], bool], C
 def test_a_stage_out_that_is_waited_for_is_given_up_and_what_it_leaves_removed(
     job_owned: bool, owing: Container, watched: list[tuple[Callable[[], bool], Callable[[], None]]]
 ) -> None:
-    owing.record.update(hold=True, job_owned=job_owned)
+    owing.record.update({"hold": True, "job_owned": job_owned})
     made = Ending(owing)
     made.begin(PLAN)
     made.hurry()
@@ -304,7 +305,7 @@ def test_a_stage_out_that_is_waited_for_is_given_up_and_what_it_leaves_removed(
 def test_nobody_looks_at_the_job_of_a_container_that_waits_for_no_stage_out(
     container: Container, watched: list[tuple[Callable[[], bool], Callable[[], None]]]
 ) -> None:
-    container.record.update(job=7, job_owned=True)
+    container.record.update({"job": 7, "job_owned": True})
     made = Ending(container)
     made.begin(PLAN)
     made.release(0)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun.errors import UsageError, WrongStatus
-from scrun.lifecycle import events
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import events
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_what_does_not_run_has_no_events(now: str, container: Container) -> None
 
 @pytest.mark.parametrize(("lines", "limit"), [(["SLURM_MEM_PER_NODE=100"], 100 << 20), ([], 0)])
 def test_the_jobs_memory_is_the_limit_in_bytes(lines: list[str], limit: int) -> None:
-    assert events._limit({"job_environment": lines}) == limit
+    assert events._limit({"job_environment": lines}) == limit  # type: ignore[typeddict-item]

@@ -18,12 +18,14 @@ import pytest
 
 from scrun import marks
 from scrun.errors import SlurmError, UsageError, WrongStatus
-from scrun.lifecycle import exec as lifecycle_exec
-from scrun.lifecycle import exec_script, members, session, wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.exec import exec_script, session
+from scrun.lifecycle.node import members
+from scrun.lifecycle.operations import exec as lifecycle_exec
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
 
-RECORD: dict[str, Any] = {
+RECORD: Any = {
     "job": 42,
     "step": "3",
     "user": "alice",
@@ -174,14 +176,14 @@ def test_where_the_tasks_environment_is_not_told_it_has_its_own(on_a_node: Start
 
 def test_of_several_tasks_it_takes_one_that_is_on_the_node(on_a_node: Start, token: str, tmp_path: Path) -> None:
     runtime = f'case "$*" in "state "*.[013]) exit 1; esac; {RUNS}'
-    on_a_node(exec_script.run({**RECORD, "tasks": 4}, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait()
+    on_a_node(exec_script.run(RECORD | {"tasks": 4}, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait()
     assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.2\n"
 
 
 def test_a_node_is_asked_for_no_more_tasks_than_the_one_with_most_has(script: Callable[..., str]) -> None:
     for text in (
-        exec_script.run({**RECORD, "tasks": 1000, "tasks_on_a_node": 3}, "t", watched=False),
-        members.script({**RECORD, "tasks": 1000, "tasks_on_a_node": 3}, ""),
+        exec_script.run(RECORD | {"tasks": 1000, "tasks_on_a_node": 3}, "t", watched=False),
+        members.script(RECORD | {"tasks": 1000, "tasks_on_a_node": 3}, ""),
     ):
         assert "for task in 0 1 2; do" in text
 
@@ -342,7 +344,7 @@ def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(
     on_a_node: Start, token: str, home: Path
 ) -> None:
     def killed(job: int) -> Path:
-        text = exec_script.run({**RECORD, "job": job}, f"{token}-killed", watched=False)
+        text = exec_script.run(RECORD | {"job": job}, f"{token}-killed", watched=False)
         process = on_a_node(text, f"{RUNS}; kill -9 $PPID", SCRUN_EXEC_PROCESS="{}")
         assert process.wait() == -signal.SIGKILL
         (left,) = directories(home, f"{token}-killed", job)
@@ -407,18 +409,18 @@ def test_the_reason_has_the_words_that_engines_read(said: str, reason: str) -> N
 
 @pytest.mark.parametrize("written", ["creating", "created", "stopped", "paused"])
 def test_only_a_container_that_runs_can_run_more(container: Container, written: str) -> None:
-    container.record.update(status=written, step="0")
+    container.record.update({"status": written, "step": "0"})
     with pytest.raises(WrongStatus, match=f"container not running: it is {written}"):
         lifecycle_exec.check(container, lifecycle_exec.Options())
 
 
 def test_one_that_is_paused_can_when_that_is_said(container: Container) -> None:
-    container.record.update(status="paused", step="0", nodes="n1")
+    container.record.update({"status": "paused", "step": "0", "nodes": "n1"})
     lifecycle_exec.check(container, lifecycle_exec.Options(ignore_paused=True))
 
 
 def test_one_without_nodes_is_queued(container: Container) -> None:
-    container.record.update(status="running", job=42)
+    container.record.update({"status": "running", "job": 42})
     with pytest.raises(WrongStatus, match="its job 42 is queued"):
         lifecycle_exec.check(container, lifecycle_exec.Options())
 
@@ -426,7 +428,7 @@ def test_one_without_nodes_is_queued(container: Container) -> None:
 def test_one_that_is_being_started_is_waited_for(
     container: Container, fork: Callable[..., int], exit_code: Callable[[int], int]
 ) -> None:
-    container.record.update(status="running", job=42, nodes="n1")
+    container.record.update({"status": "running", "job": 42, "nodes": "n1"})
     container.save()
     waiting = fork(lifecycle_exec.check, container, lifecycle_exec.Options())
     container.record["step"] = "0"
@@ -438,7 +440,7 @@ def test_one_that_is_being_started_is_not_waited_for_for_ever(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle_exec, "STARTING", 0.05)
-    container.record.update(status="running", job=42, nodes="n1")
+    container.record.update({"status": "running", "job": 42, "nodes": "n1"})
     container.save()
     with pytest.raises(WrongStatus, match="container not running: it is starting"):
         lifecycle_exec.check(container, lifecycle_exec.Options())
@@ -446,12 +448,12 @@ def test_one_that_is_being_started_is_not_waited_for_for_ever(
 
 @pytest.mark.parametrize(("wanted", "found"), [("", "n1"), ("n1", "n1"), ("n3", "n3")])
 def test_it_runs_on_the_first_node_or_the_one_named(wanted: str, found: str) -> None:
-    assert lifecycle_exec._node({"nodes": "n[1-3]"}, wanted) == found
+    assert lifecycle_exec._node({"nodes": "n[1-3]"}, wanted) == found  # type: ignore[typeddict-item]
 
 
 def test_another_node_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'n4' is none of the container's: it runs on n\[1-3\]"):
-        lifecycle_exec._node({"nodes": "n[1-3]"}, "n4")
+        lifecycle_exec._node({"nodes": "n[1-3]"}, "n4")  # type: ignore[typeddict-item]
 
 
 class Hasty(Loop):
@@ -468,8 +470,8 @@ def session_of(
     """Be the stand-in of a session whose srun is that script: the session's pid, and the channel to it."""
 
     def start(srun: str) -> tuple[int, int]:
-        container.record.update(RECORD, srun=[script(srun, "srun")])
-        order: dict[str, Any] = {
+        container.record.update(RECORD | {"srun": [script(srun, "srun")]})
+        order: Any = {
             "token": "t",
             "node": "node1",
             "environment": {"PATH": os.defpath, exec_script.PROCESS: "{}"},
@@ -536,7 +538,9 @@ def ordered(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     config = {"ociVersion": "1.2.0", "process": process, "root": {"path": "rootfs"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     here = {"bundle": str(tmp_path), "rootfs": str(tmp_path / "rootfs"), "config_file": "config.json"}
-    container.record.update(RECORD, status="running", nodes="node1", srun=["srun"], job_environment=[], **here)
+    container.record.update(
+        RECORD | {"status": "running", "nodes": "node1", "srun": ["srun"], "job_environment": [], **here}
+    )
     given: list[dict[str, Any]] = []
 
     def note(_container: Container, order: dict[str, Any], *_: object) -> int:
@@ -546,7 +550,7 @@ def ordered(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for way in ("_attached", "_detached"):
         monkeypatch.setattr(lifecycle_exec, way, note)
 
-    def order(*words: str, **options: Any) -> dict[str, Any]:
+    def order(*words: str, **options: Any) -> Any:
         lifecycle_exec.run(container, lifecycle_exec.Options(words, **options), lambda _note: None)
         return given.pop()
 

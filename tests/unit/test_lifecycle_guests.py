@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from scrun.lifecycle import guests, processes, wire
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container import guests
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes, wire
 
 Fork = Callable[..., int]
 MakeGuest = Callable[..., Container]
@@ -18,7 +19,7 @@ MakeGuest = Callable[..., Container]
 @pytest.fixture
 def guest(container: Container, fork: Fork) -> Iterator[MakeGuest]:
     """Makes guests of the container, whose anchors end at one of these signals; each writes down what it got."""
-    container.record.update(status="running")
+    container.record.update({"status": "running"})
     container.save()
     made: list[Container] = []
 
@@ -58,7 +59,7 @@ def _be_anchor(one: Container, listening: int, ends_at: tuple[int, ...]) -> int:
 
     server = _socket.socket(fileno=listening)
     while True:
-        descriptor, _address = server._accept()  # type: ignore[attr-defined]  # as scrun.lifecycle.control does
+        descriptor, _address = server._accept()  # type: ignore[attr-defined]  # as scrun.lifecycle.container.client does
         message = wire.Reader(descriptor).next()
         assert message
         with open(f"{one.path}/signals", "a") as file:
@@ -98,7 +99,7 @@ def test_another_process_with_an_anchors_number_is_not_waited_for(
     monkeypatch.setattr(guests, "_LAST", 60.0)  # longer than a test may take
     monkeypatch.setattr(guests, "GRACE", 0.5)
     one = guest("one")
-    one.record.update(anchor=os.getpid(), anchor_started=1)
+    one.record.update({"anchor": os.getpid(), "anchor_started": 1})
     one.save()
     guests.end(container, 7)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scrun.lifecycle.work.host import Host, variables
+from scrun.lifecycle.worker.host import Host, variables
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,8 @@ def test_a_command_says_how_it_ended_as_a_shell_would(script: str, answer: tuple
 
 
 def test_hooks_get_the_annotations_that_an_environment_can_hold() -> None:
-    record: dict[str, Any] = dict.fromkeys(("id", "pid", "bundle", "user", "uid", "group", "gid", "rootfs"), "x")
+    record: Any = dict.fromkeys(("id", "pid", "bundle", "user", "uid", "group", "gid", "rootfs"), "x")
     record["annotations"] = {"good": "yes", "a=b": "c", "nul": "\0", "n\0": "x", "long": "x" * 200_000, "later": "yes"}
     plan = dict.fromkeys(("oci_version", "pid_file", "spool_dir", "config_file", "log_file", "log_format"), "")
-    given = variables(record, plan, "/run/scrun/x")
+    given = variables(record, plan, "/run/scrun/x")  # type: ignore[arg-type]
     assert {name for name in given if "ANNOTATION" in name} == {"SCRUN_ANNOTATION_good", "SCRUN_ANNOTATION_later"}

@@ -14,9 +14,11 @@ import pytest
 
 from scrun import marks
 from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
-from scrun.lifecycle import kill
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import signals
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.node import signal_script
+from scrun.lifecycle.operations import kill
+from scrun.lifecycle.process.loop import Loop
 from scrun.slurm import srun
 
 
@@ -47,7 +49,7 @@ def test_what_is_no_signal_is_refused_by_its_name(name: str) -> None:
 
 
 RUNTIME = {"command": "crun --root=/run/user/%U/", "name": "%n.%u.%j.%s.%t"}
-RECORD: dict[str, Any] = {"job": 42, "step": "3", "user": "alice", "uid": 2000, "tasks": 1, "runtime": RUNTIME}
+RECORD: Any = {"job": 42, "step": "3", "user": "alice", "uid": 2000, "tasks": 1, "runtime": RUNTIME}
 
 
 def _on_a_node(script: str, runtime: Callable[..., str], text: str, node: str = "node1") -> tuple[int, list[str], str]:
@@ -64,44 +66,44 @@ MANY = {"node1": [0, 2], "node2": [0], "node3": [0, 2]}
 
 
 def test_the_signal_goes_to_the_container_by_its_name_on_the_node(script: Callable[..., str]) -> None:
-    code, calls, _ = _on_a_node(kill.node_script(RECORD, 10, ONE), script, "")
+    code, calls, _ = _on_a_node(signal_script.script(RECORD, 10, ONE), script, "")
     assert (code, calls) == (0, ["--root=/run/user/2000/ kill node1.alice.42.3.0 10"])
 
 
 @pytest.mark.parametrize(("node", "tasks"), [("node1", [0, 2]), ("node2", [0]), ("node3", [0, 2])])
 def test_each_node_sends_it_to_its_own_tasks(node: str, tasks: list[int], script: Callable[..., str]) -> None:
-    code, calls, _ = _on_a_node(kill.node_script(RECORD, 15, MANY), script, "", node)
+    code, calls, _ = _on_a_node(signal_script.script(RECORD, 15, MANY), script, "", node)
     assert (code, [call.split()[2] for call in calls]) == (0, [f"{node}.alice.42.3.{task}" for task in tasks])
 
 
 def test_a_container_that_the_node_does_not_know_yet_is_asked_for_again(script: Callable[..., str]) -> None:
-    code, calls, _ = _on_a_node(kill.node_script(RECORD, 15, ONE), script, "test $(wc -l <$0.calls) -gt 2")
+    code, calls, _ = _on_a_node(signal_script.script(RECORD, 15, ONE), script, "test $(wc -l <$0.calls) -gt 2")
     assert (code, len(calls)) == (0, 3)
 
 
 def test_what_one_task_did_not_get_is_not_sent_again_to_those_that_did(script: Callable[..., str]) -> None:
     text = "case $3 in *.2) [ $(grep -c 3.2 $0.calls) = 3 ] ;; esac"
-    code, calls, _ = _on_a_node(kill.node_script(RECORD, 15, MANY), script, text)
+    code, calls, _ = _on_a_node(signal_script.script(RECORD, 15, MANY), script, text)
     assert (code, [call.split()[2][-1] for call in calls]) == (0, ["0", "2", "2", "2"])
 
 
 def test_a_task_that_can_not_be_reached_makes_it_fail_and_is_named(script: Callable[..., str]) -> None:
     text = "case $3 in *.2) echo no such container >&2; exit 1 ;; esac"
-    code, calls, said = _on_a_node(marks.SAY + kill.node_script(RECORD, 15, MANY, tries=2), script, text)
+    code, calls, said = _on_a_node(marks.SAY + signal_script.script(RECORD, 15, MANY, tries=2), script, text)
     assert (code, len(calls)) == (1, 3)
     assert [*marks.texts(said.encode())] == ["missed node1 2", "why node1: no such container"]
 
 
 def test_a_thousand_nodes_with_as_many_tasks_each_fit_into_an_argument() -> None:
     tasks = {f"node{number:04}": [*range(128)] for number in range(4096)}
-    assert len(kill.node_script(RECORD, 15, tasks)) < 128 * 1024  # execve(2), MAX_ARG_STRLEN
+    assert len(signal_script.script(RECORD, 15, tasks)) < 128 * 1024  # execve(2), MAX_ARG_STRLEN
 
 
 @pytest.mark.parametrize("runtime", [{"why": "oci.conf names none"}, {"command": "crun", "name": "%n.%p"}])
 def test_an_oci_conf_that_does_not_say_how_is_an_error(runtime: dict[str, str]) -> None:
     # %p is the pid on the node: nobody knows it here.
     with pytest.raises(NodeRuntimeError, match=r"oci\.conf"):
-        kill.node_script(RECORD | {"runtime": runtime}, 15, ONE)
+        signal_script.script(RECORD | {"runtime": runtime}, 15, ONE)
 
 
 @pytest.mark.parametrize("written", ["creating", "stopped"])
@@ -173,7 +175,7 @@ def anchor(loop: Loop, container: Container, script: Callable[..., str]) -> Fake
 
 
 def test_a_sigkill_that_the_nodes_runtime_does_not_deliver_soon_goes_to_the_step(anchor: FakeAnchor) -> None:
-    kill.force(anchor, anchor.step)  # type: ignore[arg-type]
+    signals.force(anchor, anchor.step)  # type: ignore[arg-type]
     anchor.loop.run()
     assert (anchor.step.ends, len(anchor.calls())) == (1, 3), "it has another way, and doesn't try for long"
 
@@ -182,7 +184,7 @@ def test_a_sigkill_that_arrived_leaves_the_step_to_end_by_itself(
     until_a_child_has_gone: Loop, container: Container, script: Callable[..., str]
 ) -> None:
     anchor = FakeAnchor(until_a_child_has_gone, container, script, "exit 0")
-    kill.force(anchor, anchor.step)  # type: ignore[arg-type]
+    signals.force(anchor, anchor.step)  # type: ignore[arg-type]
     until_a_child_has_gone.run()
     assert (anchor.step.ends, anchor.calls()) == (0, ["--root=/run/user/2000/ kill node1.alice.42.3.0 9"])
 
@@ -195,7 +197,7 @@ def _send(anchor: FakeAnchor) -> list[tuple[int, str]]:
         came.append((exit_status, said))
         anchor.loop.stop()
 
-    kill.send_on_node(anchor, 15, done, tries=1)  # type: ignore[arg-type]
+    signals.send_on_node(anchor, 15, done, tries=1)  # type: ignore[arg-type]
     return came
 
 
@@ -224,25 +226,25 @@ def test_a_container_of_which_no_task_is_left_needs_no_signal(anchor: FakeAnchor
 def test_a_container_that_ended_while_the_signal_was_on_its_way_is_no_error(
     ended: str, answer: dict[str, int] | None, anchor: FakeAnchor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kill, "_PAUSE", 0)
+    monkeypatch.setattr(signals, "_PAUSE", 0)
     answers: list[dict[str, Any]] = []
 
     def take(message: dict[str, Any]) -> None:
         answers.append(message)
         anchor.loop.stop()
 
-    kill.deliver(anchor, 15, take)  # type: ignore[arg-type]
+    signals.deliver(anchor, 15, take)  # type: ignore[arg-type]
     if ended == "before it is heard of":
         anchor.record["exit_status"] = 0
     elif ended:
-        wait_for_the_end = kill._answer_at_the_end
+        wait_for_the_end = signals._answer_at_the_end
 
         def end_later(*given: Any) -> None:
             if len(given) > 3:  # not at the first look
                 anchor.record["exit_status"] = 0
             wait_for_the_end(*given)
 
-        monkeypatch.setattr(kill, "_answer_at_the_end", end_later)
+        monkeypatch.setattr(signals, "_answer_at_the_end", end_later)
     anchor.loop.run()
     expected = {"error": "WrongStatus", "message": "cannot kill container 'box': container not running"}
     assert answers == [answer or expected]
@@ -255,5 +257,5 @@ def test_a_signal_before_the_start_ends_a_container_unless_no_process_would_die_
     ended: list[int] = []
     anchor.step, anchor.status, anchor.end = None, "created", ended.append  # type: ignore[assignment, attr-defined]
     answers: list[dict[str, Any]] = []
-    kill.deliver(anchor, number, answers.append)  # type: ignore[arg-type]
+    signals.deliver(anchor, number, answers.append)  # type: ignore[arg-type]
     assert (answers, ended) == ([{"sent": number}], [status] if status else [])

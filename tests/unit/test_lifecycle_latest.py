@@ -12,7 +12,7 @@ import pytest
 from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_container, needs_mounts
 
 from scrun import identity
-from scrun.lifecycle import latest, network
+from scrun.lifecycle.container import latest, network
 from scrun.staging import mount_points, nodes
 from scrun.staging.model import Staged
 from scrun.staging.stage_in import stage_in
@@ -22,9 +22,9 @@ __all__ = ["bundle"]
 
 pytestmark = needs_mounts
 
-PLAN = {"network": network.LATER, "host_name": "box"}
+PLAN: Any = {"network": network.LATER, "host_name": "box"}
 NOWHERE = "/nonexistent"  # a machine without /etc/hosts, whatever this one has
-AS_THEY_ARE = {"network": network.HOST, "host_name": "box"}
+AS_THEY_ARE: Any = {"network": network.HOST, "host_name": "box"}
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def hosts(tmp_path: Path) -> Path:
     return path
 
 
-def record_of(staged: Staged) -> dict[str, Any]:
+def record_of(staged: Staged) -> Any:
     """As the anchor has it."""
-    record: dict[str, Any] = json.loads(json.dumps({"staged": staged.to_dict()}))
+    record: Any = json.loads(json.dumps({"staged": staged.to_dict()}))
     return record
 
 
@@ -138,7 +138,7 @@ def test_what_was_carried_is_fitted_and_can_be_sent_again(tmp_path: Path, bundle
 
 
 def test_a_variant_of_the_config_lies_beside_the_first(tmp_path: Path, bundle: Path) -> None:
-    def change(config: dict[str, Any]) -> dict[str, Any]:
+    def change(config: dict[str, Any]) -> Any:
         return {**config, "hostname": "other"}
 
     step = FakeStep(tmp_path)

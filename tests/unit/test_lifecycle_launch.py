@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from scrun.errors import SlurmError, StagingError
-from scrun.lifecycle import launch, network, wire, work
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import launch
+from scrun.lifecycle.container import network
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
+from scrun.lifecycle.worker import child
 
 Message = dict[str, Any]
-PLAN = {"staging": {"network": network.HOST}}
+PLAN: Any = {"staging": {"network": network.HOST}}
 NEW, OLD = 907060870, 1  # CRC-32 of "hello", and of something else
 
 
@@ -24,7 +27,7 @@ def changed(container: Container, tmp_path: Path) -> Container:
     """A container with a small file on its node that is another by now."""
     (tmp_path / "hosts").write_text("hello")
     texts = [["/tmp/scrun-0/1-box/mounts/0", str(tmp_path / "hosts"), "/etc/hosts", OLD]]
-    container.record.update(staged={"texts": texts, "node_parent": "/tmp"}, uid=os.getuid())
+    container.record.update({"staged": {"texts": texts, "node_parent": "/tmp"}, "uid": os.getuid()})
     return container
 
 
@@ -39,7 +42,7 @@ def renewed(
             for message in messages:
                 wire.send(channel, message)
 
-        monkeypatch.setattr(work, "run", say)
+        monkeypatch.setattr(child, "run", say)
         done: list[bool] = []
         logged: list[tuple[str, str]] = []
 
@@ -103,4 +106,4 @@ def test_a_bundle_that_the_script_named_is_what_may_be_wrong_where_slurm_does_no
     error: str, bundle: str, hint: str
 ) -> None:
     record = {"job_bundle": bundle, "bundle": "/bundle", "staged": {"bundle": "/bundle/staged"}, "nodes": "n1"}
-    assert str(launch.not_started(record, SlurmError(error))) == error + hint
+    assert str(launch.not_started(record, SlurmError(error))) == error + hint  # type: ignore[arg-type]

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun.errors import ContainerNotFound
-from scrun.lifecycle import list as listing
-from scrun.lifecycle import processes, state
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import list as listing
+from scrun.lifecycle.operations import state
+from scrun.lifecycle.process import processes
 
 Make = Callable[..., Container]
 
@@ -42,7 +43,7 @@ def make(root: Path) -> Make:
             "pid": os.getpid(),
             "pid_started": processes.start_time(os.getpid()),
             "command": ["sleep", "1000"],
-            **more,
+            **more,  # type: ignore[typeddict-item]
         }
         container.save()
         return container
@@ -136,7 +137,7 @@ def test_an_image_that_is_named_is_shown_instead_of_the_command(key: str, make: 
     assert "sleep" not in listing.table(entries)
 
 
-def _queued(reason: str) -> dict[str, Any]:
+def _queued(reason: str) -> Any:
     return {
         "id": "box",
         "status": "created",
@@ -180,9 +181,7 @@ def test_no_command_can_break_the_table_or_the_terminal() -> None:
     ],
     ids=["coming back", "lost", "nothing to come back"],
 )
-def test_a_container_whose_files_are_not_back_is_shown(
-    record: dict[str, Any], shown: str, make: Make, root: Path
-) -> None:
+def test_a_container_whose_files_are_not_back_is_shown(record: Any, shown: str, make: Make, root: Path) -> None:
     make("box", **RUNS, **ENDED, **record).mark("deleted")
     (entry,) = listing.run(str(root))
     assert shown in listing.table([entry])

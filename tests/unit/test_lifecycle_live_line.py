@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scrun.lifecycle.live_line import LiveLine, waited
+from scrun.lifecycle.terminal.live_line import LiveLine, waited
 from scrun.log import LEVELS, Levels, Log
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scrun.lifecycle.loop import Loop, exit_status
+from scrun.lifecycle.process.loop import Loop, exit_status
 
 Fork = Callable[..., int]
 

@@ -16,13 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun.errors import NodeRuntimeError, WrongStatus
-from scrun.lifecycle import members, pause, ps
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.members import Answer
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.node import members, pause_script
+from scrun.lifecycle.node.members import Answer
+from scrun.lifecycle.operations import ps
 from scrun.marks import MARK
+from scrun.slurm import srun
 
 Script = Callable[..., str]
-Record = dict[str, Any]
+Record = Any
 
 # A first process with a child and a grandchild, which say that they are there.
 TREE = "sh -c 'sleep 1000 & echo $!; wait' & echo $!; wait"
@@ -72,7 +74,7 @@ def node(script: Script) -> Callable[..., Record]:
 
 
 def found(record: Record) -> list[int]:
-    (answer,) = members.ask(record, 'find_members; echo "$members"').values()
+    (answer,) = members.ask(record, "test", 'find_members; echo "$members"').values()
     return sorted(int(pid) for pid in answer.text.split())
 
 
@@ -91,7 +93,7 @@ def test_a_container_that_has_ended_has_no_processes(node: Callable[..., Record]
 
 
 def test_each_node_answers_for_itself(node: Callable[..., Record], tree: list[int]) -> None:
-    answers = members.ask(node(min(tree), nodes=("n2", "n1")), 'echo "$SLURMD_NODENAME $1"; exit 3', "one word")
+    answers = members.ask(node(min(tree), nodes=("n2", "n1")), "test", 'echo "$SLURMD_NODENAME $1"; exit 3', "one word")
     assert answers == {"n1": Answer(3, "n1 one word\n"), "n2": Answer(3, "n2 one word\n")}
     assert list(answers) == ["n1", "n2"]
 
@@ -100,14 +102,14 @@ def test_a_step_that_fails_is_an_error_with_its_last_words(node: Callable[..., R
     record = node(1)
     record["srun"] = [script("echo 'srun: error: Node n1 is down' >&2; exit 1", "failing")]
     with pytest.raises(NodeRuntimeError, match=r"can't ask the nodes of job 1 \(n1\): Node n1 is down"):
-        members.ask(record, "true")
+        members.ask(record, "test", "true")
 
 
 def test_a_node_that_says_nothing_is_an_error(node: Callable[..., Record], script: Script) -> None:
     record = node(1)
     record["srun"] = [script("exit 0", "silent")]
     with pytest.raises(NodeRuntimeError, match="can't ask the nodes of job 1"):
-        members.ask(record, "true")
+        members.ask(record, "test", "true")
 
 
 NOISE = ["Welcome\n", "n1 d2VsY29tZQ==\n", "\n", "half a line", "0\r\n", f"{MARK}\n", f"{MARK} n1 eA==\n"]
@@ -130,7 +132,7 @@ def test_what_nodes_say_is_put_together_however_their_lines_come(said: dict[str,
 
 def test_a_container_whose_job_is_queued_has_no_processes_yet() -> None:
     with pytest.raises(WrongStatus, match="container 'box' has no processes yet: job 7 is queued"):
-        members.check_there({"job": 7}, "box")
+        members.check_there({"job": 7}, "box")  # type: ignore[typeddict-item]
 
 
 def test_on_a_node_without_ps_the_table_is_made_from_proc(
@@ -141,7 +143,7 @@ def test_on_a_node_without_ps_the_table_is_made_from_proc(
         assert path
         (tmp_path / "bin" / program).parent.mkdir(exist_ok=True)
         (tmp_path / "bin" / program).symlink_to(path)
-    container.record.update(node(min(tree)), status="running", environment={"PATH": str(tmp_path / "bin")})
+    container.record.update({**node(min(tree)), "status": "running", "environment": {"PATH": str(tmp_path / "bin")}})  # type: ignore[typeddict-item]
     header, *rows = ps.table(container, ()).splitlines()
     assert header.split() == ["PID", "PPID", "S", "CMD"]
     assert sorted(int(row.split()[0]) for row in rows) == tree
@@ -173,16 +175,16 @@ def test_a_node_whose_runtime_cannot_pause_stops_every_process_by_signals(
     node: Callable[..., Record], tree: list[int]
 ) -> None:
     record = node(min(tree))
-    done = run(record, pause.STOP)
+    done = run(record, pause_script.STOP)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert states(tree) == "TTT"
-    done = run(record, pause.CONTINUE)
+    done = run(record, pause_script.CONTINUE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "T" not in states(tree)
 
 
 def test_a_node_whose_runtime_can_pause_is_left_to_it(node: Callable[..., Record], tree: list[int]) -> None:
-    done = run(node(min(tree), verbs="pause"), pause.STOP)
+    done = run(node(min(tree), verbs="pause"), pause_script.STOP)
     assert done.returncode == 0
     assert "T" not in states(tree)
 
@@ -192,7 +194,7 @@ def test_a_process_that_was_not_stopped_is_sent_no_continue(node: Callable[..., 
     process = subprocess.Popen(["python3", "-c", f"{program}; time.sleep(1000)"], stdout=subprocess.PIPE)
     assert process.stdout
     process.stdout.readline()
-    assert run(node(process.pid, verbs="resume"), pause.CONTINUE).returncode == 0
+    assert run(node(process.pid, verbs="resume"), pause_script.CONTINUE).returncode == 0
     process.kill()
     assert process.stdout.read() == b""
     process.wait()
@@ -206,7 +208,7 @@ def test_no_fork_escapes_the_signals(node: Callable[..., Record]) -> None:
     first = subprocess.Popen(["sh", "-c", f"({FORKING}) & ({FORKING}) & {FORKING}"], start_new_session=True)
     try:
         record = node(first.pid)
-        assert run(record, pause.STOP).returncode == 0
+        assert run(record, pause_script.STOP).returncode == 0
         assert set(states(found(record))) <= {"T", "Z"}
     finally:
         os.killpg(first.pid, signal.SIGKILL)
@@ -218,5 +220,12 @@ SLOW_TO_STOP = 'times=0; kill() { times=$((times + 1)); [ $times -lt 5 ] || comm
 
 
 def test_a_process_that_is_slow_to_stop_is_looked_at_until_it_has(node: Callable[..., Record], tree: list[int]) -> None:
-    done = run(node(min(tree)), SLOW_TO_STOP + pause.STOP)
+    done = run(node(min(tree)), SLOW_TO_STOP + pause_script.STOP)
     assert (done.returncode, states(tree)) == (0, "TTT")
+
+
+def test_no_script_shows_the_mark_as_an_answer_has_it(node: Callable[..., Record], script: Script) -> None:
+    record = node(1)
+    record["srun"] = [script(f'printf \'%s\\n\' "$@" "${srun.SCRIPT}"', "showing")]
+    with pytest.raises(NodeRuntimeError):  # a TaskProlog that shows arguments and variables is no answer
+        members.ask(record, "test", "true")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scrun.lifecycle import network
+from scrun.lifecycle.container import network
 
 HEAD = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
 DEFAULT = "eth0\t00000000\t010011AC\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"

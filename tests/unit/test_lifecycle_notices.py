@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from scrun.lifecycle.notices import Notices
+from scrun.lifecycle.anchor.notices import Notices
 
 
 @pytest.fixture

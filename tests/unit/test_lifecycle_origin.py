@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scrun.lifecycle import origin, processes
-from scrun.lifecycle.origin import Host, Mark
+from scrun.lifecycle.container import origin
+from scrun.lifecycle.container.origin import Host, Mark
+from scrun.lifecycle.process import processes
 
 HERE = Host("login", "5f2c81aa", "c0ffee12a3b4", "effffffc", "f0000001")
 OURS = Mark("box", HERE, os.getpid(), processes.start_time(os.getpid()), "1b2c3d4e")

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from scrun.lifecycle import pause
-from scrun.lifecycle.processes import is_stopped
+from scrun.lifecycle.node import pause_script
+from scrun.lifecycle.process.processes import is_stopped
 
 # A process whose child is kept between vfork(2) and execve(2), by the opening of a pipe that nobody writes to.
 _SPAWNS = """
@@ -40,7 +40,7 @@ def test_a_pid_that_is_another_process_by_now_gets_no_signal() -> None:
             for process in (first, stranger):
                 process.send_signal(signal.SIGSTOP)
                 os.waitid(os.P_PID, process.pid, os.WSTOPPED)
-            assert _on_node([first.pid, stranger.pid], pause.CONTINUE) == 0
+            assert _on_node([first.pid, stranger.pid], pause_script.CONTINUE) == 0
             os.waitid(os.P_PID, first.pid, os.WCONTINUED)
             assert is_stopped(stranger.pid)
         finally:
@@ -54,8 +54,8 @@ def test_one_that_waits_for_a_child_of_vfork_counts_as_stopped_and_goes_on(tmp_p
         try:
             both = [parent.pid, _child(parent.pid)]
             os.kill(both[1], signal.SIGSTOP)
-            assert _on_node(both, pause.STOP) == 0
-            assert _on_node(both, pause.CONTINUE) == 0
+            assert _on_node(both, pause_script.STOP) == 0
+            assert _on_node(both, pause_script.CONTINUE) == 0
             os.close(os.open(tmp_path / "pipe", os.O_WRONLY))
             assert parent.wait(60) == 0
         finally:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError
-from scrun.lifecycle import create
-from scrun.lifecycle import plan as lifecycle_plan
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.caller import planning as lifecycle_plan
+from scrun.lifecycle.caller.options import PATIENCE, Options, Output
+from scrun.lifecycle.container.directory import Container
 from scrun.log import Log
 
 Plan = Callable[..., dict[str, Any]]
@@ -52,13 +52,13 @@ def plan(container: Container, bundle: Path, script: Callable[..., str], tmp_pat
         (bundle / "config.json").write_text(json.dumps(config))
         environment = {"PATH": program, "SLURM_CONF": str(tmp_path / "slurm.conf"), "SLURM_STEP_ID": "1"}
         environment |= {f"SCRUN_{name}": value for name, value in scrun.items()} | (slurm or {})
-        given = create.Options(str(bundle), **(options or {}))
-        return lifecycle_plan.make(container, given, environment, create.Output(Log()))  # type: ignore[arg-type]
+        given = Options(str(bundle), **(options or {}))
+        return lifecycle_plan.make(container, given, environment, Output(Log()))  # type: ignore[arg-type]
 
     return make
 
 
-@pytest.mark.parametrize(("said", "patience"), [({}, create.PATIENCE), ({"CREATE_TIMEOUT": "7"}, 7)])
+@pytest.mark.parametrize(("said", "patience"), [({}, PATIENCE), ({"CREATE_TIMEOUT": "7"}, 7)])
 def test_create_waits_for_the_job_as_long_as_was_said_or_for_a_while(
     said: dict[str, str], patience: float, plan: Plan
 ) -> None:
@@ -70,7 +70,7 @@ def test_nothing_is_no_limit_to_the_wait(plan: Plan) -> None:
 
 
 def test_engines_that_hold_a_lock_meanwhile_do_not_wait_for_long() -> None:
-    assert 0 < create.PATIENCE <= 60  # podman gives create 240 s, and its ps waits as long as create does
+    assert 0 < PATIENCE <= 60  # podman gives create 240 s, and its ps waits as long as create does
 
 
 TERMINAL = {"terminal": True}

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from test_staging_node import needs_mounts
 
-from scrun.lifecycle import podman_view
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.mounting import Mounting
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.standin import podman_view
+from scrun.lifecycle.standin.mounting import Mounting
 
 STAGED = {"seen": ["/home/alice/data", "/scratch"], "spool": "/home/alice/bundle/.scrun-box"}
 TREE = 7

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from scrun.errors import JobRefused, ScrunError, SlurmError
-from scrun.lifecycle import wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.preparation import LONGEST_LOOK_AGAIN, Preparation
+from scrun.lifecycle.anchor.preparation import LONGEST_LOOK_AGAIN, Preparation
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
 
 Message = dict[str, Any]
-PLAN: Message = {
+PLAN: Any = {
     "script": "s",
     "lua": "",
     "staging": {},
@@ -22,6 +22,7 @@ PLAN: Message = {
     "step_environment": {"SLURM_OVERLAP": "1"},
 }
 NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 1, "environment": [], "gpus": []}
+NODES |= {"slurm": [26, 5]}
 STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 

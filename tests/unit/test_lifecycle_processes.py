@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scrun.lifecycle import processes
+from scrun.lifecycle.process import processes
 
 Fork = Callable[..., int]
 
@@ -42,7 +42,7 @@ def test_a_number_that_went_to_another_process_is_not_that_process() -> None:
     assert not processes.is_alive(pid, processes.start_time(pid) - 1)
 
 
-@pytest.mark.parametrize(("pid", "started"), [(0, 0), (-1, 5), (0, 5), (os.getpid(), 0)])
+@pytest.mark.parametrize(("pid", "started"), [(0, 0), (-1, 5), (0, 5), pytest.param(os.getpid(), 0, id="this one")])
 def test_what_was_never_written_down_is_not_alive(pid: int, started: int) -> None:
     assert not processes.is_alive(pid, started)
     assert not processes.signal_if_alive(pid, started, signal.SIGKILL)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
-from scrun.lifecycle import ps
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import ps
 
 PRINTED = [
     "UID          PID    PPID CMD",

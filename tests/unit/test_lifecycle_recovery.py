@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import scrun.slurm
 from scrun.errors import ScrunError, SlurmError
-from scrun.lifecycle import recovery
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.recovery import recovery
 
 TIME = "2026-01-02T03:04:05.000000006Z"
 STAGED = {"bundle": "/b", "rootfs": "/b/rootfs", "node_parent": "/tmp", "node_name": "1-box", "nodes": ["node1"]}
@@ -49,14 +50,14 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> Slurm:
     return made
 
 
-def _again(container: Container) -> dict[str, object]:
+def _again(container: Container) -> Any:
     """The record as it is on disk."""
     container.load()
     return container.record
 
 
 def test_what_stage_in_left_here_goes_and_is_not_owed_any_more(container: Container, spool: Path) -> None:
-    container.record.update(status="running", stage_out_owed=True, staged=STAGED | {"spool": str(spool)})
+    container.record.update({"status": "running", "stage_out_owed": True, "staged": STAGED | {"spool": str(spool)}})
     container.save()
     recovery.end(container)
     assert not spool.exists()
@@ -64,8 +65,10 @@ def test_what_stage_in_left_here_goes_and_is_not_owed_any_more(container: Contai
 
 
 def test_after_an_orderly_end_nothing_is_touched(container: Container, spool: Path, slurm: Slurm) -> None:
-    container.record.update(status="stopped", exit_status=0, finished=TIME, released=True, job_owned=True, job=1)
-    container.record.update(step="0", stage_out_owed=False, staged=STAGED | {"spool": str(spool)})
+    container.record.update(
+        {"status": "stopped", "exit_status": 0, "finished": TIME, "released": True, "job_owned": True, "job": 1}
+    )
+    container.record.update({"step": "0", "stage_out_owed": False, "staged": STAGED | {"spool": str(spool)}})
     container.save()
     before = dict(container.record)
     recovery.end(container)
@@ -74,7 +77,7 @@ def test_after_an_orderly_end_nothing_is_touched(container: Container, spool: Pa
 
 
 def test_the_job_of_a_container_whose_record_is_damaged_is_cancelled(container: Container, slurm: Slurm) -> None:
-    container.record.update(status="running", job_owned=True, job=7, pid="1")
+    container.record.update({"status": "running", "job_owned": True, "job": 7, "pid": "1"})  # type: ignore[typeddict-item]  # as it may be on disk
     container.save()
     recovery.end(container)
     assert slurm.cancelled == []  # nobody says which it was
@@ -84,7 +87,7 @@ def test_the_job_of_a_container_whose_record_is_damaged_is_cancelled(container: 
 
 
 def test_a_job_of_its_own_is_cancelled_once(container: Container, slurm: Slurm) -> None:
-    container.record.update(status="running", job_owned=True, job=7, step="0")
+    container.record.update({"status": "running", "job_owned": True, "job": 7, "step": "0"})
     container.save()
     recovery.end(container)
     recovery.end(container)
@@ -92,7 +95,7 @@ def test_a_job_of_its_own_is_cancelled_once(container: Container, slurm: Slurm) 
 
 
 def test_a_job_that_the_anchor_did_not_hear_of_is_cancelled(container: Container, slurm: Slurm) -> None:
-    container.record.update(status="creating")
+    container.record.update({"status": "creating"})
     container.save()
     Path(container.path, "job").write_text("7\n")
     recovery.end(container)
@@ -100,7 +103,7 @@ def test_a_job_that_the_anchor_did_not_hear_of_is_cancelled(container: Container
 
 
 def test_a_job_that_can_not_be_given_back_stays_owed(container: Container, slurm: Slurm) -> None:
-    container.record.update(status="running", job_owned=True, job=7)
+    container.record.update({"status": "running", "job_owned": True, "job": 7})
     container.save()
     slurm.is_down = True
     with pytest.raises(ScrunError, match="can't be reached"):
@@ -116,7 +119,7 @@ def test_a_job_that_can_not_be_given_back_stays_owed(container: Container, slurm
 def test_of_a_job_of_somebody_elses_only_the_containers_step_is_ended(
     status: str, step: str, cancelled: list[tuple[int, ...]], container: Container, slurm: Slurm
 ) -> None:
-    container.record.update(status=status, job_owned=False, job=7, step=step)
+    container.record.update({"status": status, "job_owned": False, "job": 7, "step": step})
     container.save()
     recovery.end(container)
     assert slurm.cancelled == cancelled
@@ -126,7 +129,9 @@ def test_slurm_is_asked_with_the_environment_that_create_had(
     container: Container, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", "/another")
-    container.record.update(status="running", job_owned=True, job=7, environment={"SLURM_CONF": "/creates"})
+    container.record.update(
+        {"status": "running", "job_owned": True, "job": 7, "environment": {"SLURM_CONF": "/creates"}}
+    )
     container.save()
     recovery.end(container)
     assert (os.environ["SLURM_CONF"], slurm.cancelled) == ("/creates", [(7,)])

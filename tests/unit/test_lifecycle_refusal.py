@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from scrun.bundle import adapt_start
-from scrun.lifecycle import refusal
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import refusal
+from scrun.lifecycle.process.loop import Loop
 
 RUNS = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'  # an srun whose nodes are this host
 
@@ -81,7 +81,7 @@ def found(loop: Loop, script: Callable[..., str], tmp_path: Path) -> Iterator[Ca
             "staged": staged,
             **record,
         }
-        refusal.find(loop, filled, {"PATH": os.defpath}, status, done, patience)
+        refusal.find(loop, filled, {"PATH": os.defpath}, status, done, patience)  # type: ignore[arg-type]
         if not answers:
             loop.run()
         return answers[0]
@@ -108,9 +108,7 @@ def test_nodes_are_not_asked_about_a_success(found: Callable[..., str]) -> None:
 
 
 @pytest.mark.parametrize("record", [{"staged": {}}, {"staged": None}, {"job_bundle": "/the/sites/own"}])
-def test_of_a_bundle_that_has_no_such_file_nothing_is_concluded(
-    found: Callable[..., str], record: dict[str, Any]
-) -> None:
+def test_of_a_bundle_that_has_no_such_file_nothing_is_concluded(found: Callable[..., str], record: Any) -> None:
     assert found("x", **record) == ""
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from scrun.lifecycle.relay import Relay, carry, drain
-from scrun.lifecycle.terminal import Terminal
+from scrun.lifecycle.terminal.relay import Relay, carry, drain
+from scrun.lifecycle.terminal.terminal import Terminal
 
 
 @pytest.fixture

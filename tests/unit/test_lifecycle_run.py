@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scrun.errors import ExecutableNotFound, ExecutableNotPermitted, ScrunError, SlurmError
-from scrun.lifecycle import run
+from scrun.lifecycle.operations import run
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ import pytest
 from test_lifecycle_exec import RECORD
 
 from scrun.errors import NodeRuntimeError
-from scrun.lifecycle import exec_script, session, wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.exec import exec_script, session
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.loop import Loop
 
 Message = dict[str, Any]
 STARTED = (
@@ -30,8 +31,8 @@ def told(
 
     def tell(process: str, watch: str = "") -> tuple[Message, Message]:
         both = f'case "$*" in *--quiet*) {watch or "exit 0"} ;; esac\n{process}'  # srun of a step beside it is quiet
-        container.record.update(RECORD, srun=[script(f"cd {tmp_path}\n{both}")])
-        order: dict[str, Any] = {
+        container.record.update(RECORD | {"srun": [script(f"cd {tmp_path}\n{both}")]})
+        order: Any = {
             "token": "t",
             "node": "node1",
             "environment": {"PATH": os.defpath, exec_script.PROCESS: "{}"},

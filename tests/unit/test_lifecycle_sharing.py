@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError
-from scrun.lifecycle import network, processes, sharing
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.caller import sharing
+from scrun.lifecycle.container import network, origin
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes
 from scrun.slurm import job
 
 FILE = "/run/netns/netns-of-nobody"
@@ -25,7 +27,7 @@ def other(container: Container) -> Iterator[MakeOther]:
 
     def make(name: str, **record: Any) -> Container:
         one = Container.claim(os.path.dirname(container.path), name)
-        one.record = {**container.record, "id": name, "status": "running", "job": 7, "job_owned": True, **record}
+        one.record = {**container.record, "id": name, "status": "running", "job": 7, "job_owned": True, **record}  # type: ignore[typeddict-item]
         one.save()
         made.append(one)
         return one
@@ -35,7 +37,7 @@ def other(container: Container) -> Iterator[MakeOther]:
         os.close(one.descriptor)
 
 
-def config(*paths: tuple[str, str], **more: Any) -> dict[str, Any]:
+def config(*paths: tuple[str, str], **more: Any) -> Any:
     return {
         "linux": {"namespaces": [{"type": "mount"}, *({"type": kind, "path": path} for kind, path in paths)]},
         **more,
@@ -88,7 +90,7 @@ def test_what_has_ended_is_not_shared_with(container: Container, other: MakeOthe
 
 
 def test_a_container_does_not_share_with_itself(container: Container) -> None:
-    container.record.update(job=7)
+    container.record.update({"job": 7})
     container.save()
     assert shared_job(container, config(ours("network"))) is None
 
@@ -132,12 +134,21 @@ def test_the_host_name_is_the_configs_or_the_others(container: Container, other:
         assert sharing.find(container, wanted).host_name(wanted) == name
 
 
+def recorded(shared: sharing.Shared) -> Any:
+    """What it writes into a record."""
+    record: Any = {}
+    shared.add_to(record, {}, "node")
+    return record
+
+
 def test_who_joins_is_the_guest_of_whose_job_it_is(container: Container, other: MakeOther) -> None:
     host = other("host")
-    other("guest", job_owned=False, host=host.path, pid=os.getppid(), pid_started=processes.start_time(os.getppid()))
+    other(
+        "guest", job_owned=False, guest_of=host.path, pid=os.getppid(), pid_started=processes.start_time(os.getppid())
+    )
     shared = sharing.find(container, config(("network", f"/proc/{os.getppid()}/ns/net")))
     shared.join(container, job.request({}, {}, shared=shared.job()))
-    assert shared.record({}, "node") == {"network": "node", "host": host.path}
+    assert recorded(shared) == {"network": "node", "guest_of": host.path}
     assert os.readlink(f"{host.path}/guests/box") == container.path
 
 
@@ -145,12 +156,12 @@ def test_who_does_not_want_to_is_nobodys_guest(container: Container, other: Make
     host = other("host")
     shared = sharing.find(container, config(ours("network")))
     shared.join(container, job.request({}, {"SCRUN_SHARE_JOB": "no"}, shared=shared.job()))
-    assert shared.record({}, "node") == {"network": "node"}
+    assert recorded(shared) == {"network": "node"}
     assert not os.path.exists(f"{host.path}/guests")
 
 
 def test_a_job_that_somebody_else_gives_back_has_no_guests(container: Container, other: MakeOther) -> None:
-    host = other("host", job_owned=False)  # in a shell of salloc's
+    host = other("host", job_owned=False, host=str(origin.here()))  # in a shell of salloc's
     shared = sharing.find(container, config(ours("network")))
     shared.join(container, job.request({}, {}, shared=shared.job()))
     assert not os.path.exists(f"{host.path}/guests")

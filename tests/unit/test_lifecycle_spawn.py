@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError
-from scrun.lifecycle import wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.pid_file import write_pid_file
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.process.pid_file import write_pid_file
 from scrun.lifecycle.spawn import spawn
 
 
@@ -50,6 +50,7 @@ def _plan(**changed: Any) -> dict[str, Any]:
     plan = {
         "record": record,
         "patience": 0,
+        "log_levels": ["debug", "quiet"],
         "attached": False,
         "new_network_namespace": False,
         "job": {},

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from test_staging_node import FakeStep, bundle, make_container, needs_mounts, on_node
 
-from scrun.lifecycle import network, wire
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.work import stage_in, stage_out
-from scrun.lifecycle.work.host import Host
+from scrun.lifecycle.container import network
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.worker import ending, stage_in
+from scrun.lifecycle.worker.host import Host
 from scrun.lua_hooks import Paths, StageIn
 
 __all__ = ["bundle"]
@@ -67,7 +68,14 @@ def test_a_container_runs_over_an_image_where_it_can(
     host.job = step  # type: ignore[assignment]
     (tmp_path / "memory").mkdir()
     host.memory = str(tmp_path / "memory" / ".seen")
-    record = {"id": "web", "bundle": str(bundle), "rootfs": described.rootfs, "job": 7, "tasks": tasks}
+    record = {
+        "id": "web",
+        "bundle": str(bundle),
+        "rootfs": described.rootfs,
+        "job": 7,
+        "tasks": tasks,
+        "slurm": [26, 5],
+    }
     record |= {"uid": os.getuid(), "gid": os.getgid(), "job_environment": [], "user": "me"}
     runtime = tmp_path / "runtime"
     runtime.write_text(f"""#!/bin/sh
@@ -79,7 +87,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     plan = {
         "network": network.HOST,
         "host_name": "",
-        "spool_mount": "/var/spool",
+        "spool_mounts": ["/var/spool", ""],
         "spool_dir": "",
         "config_file": "",
         "mounted": {},
@@ -135,13 +143,13 @@ class Job:
 @pytest.fixture
 def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """What a worker does that has staged: with a message for it, with nobody there, or with nothing said."""
-    monkeypatch.setitem(sys.modules, "scrun.lifecycle.work.release", types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "scrun.lifecycle.worker.release", types.SimpleNamespace())
     monkeypatch.setattr(stage_in, "_LOOK_AGAIN", 0.01)
     monkeypatch.setattr(stage_in, "STAY", 0)
 
     def run(message: dict[str, Any] | None, *, there: bool = True, busy: int = 0) -> list[str]:
         did: list[str] = []
-        monkeypatch.setattr(stage_out, "serve", lambda message, *_: did.append(f"serve {message}"))
+        monkeypatch.setattr(ending, "serve", lambda message, *_: did.append(f"serve {message}"))
         here, anchor = wire.pair()
         if message:
             wire.send(anchor, message)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
-from scrun.lifecycle.worker import Worker
+from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process.loop import Loop
 
 Message = dict[str, Any]
 HOOKS = """

@@ -15,8 +15,10 @@ import pytest
 
 import scrun.slurm
 from scrun.errors import SlurmUnreachable
-from scrun.lifecycle import debtor, processes, standin, wire
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes, wire
+from scrun.lifecycle.recovery import debtor
+from scrun.lifecycle.standin import standin
 
 Fork = Callable[..., int]
 Wait = Callable[[int], int]
@@ -156,7 +158,7 @@ def test_a_step_that_the_anchor_left_behind_is_killed(
         signal.pause()
 
     step = fork(run_for_ever)
-    container.record.update(step_pid=step, step_started=processes.start_time(step))
+    container.record.update({"step_pid": step, "step_started": processes.start_time(step)})
     container.save()
     rehearsed.lose_anchor()
     assert exit_code(step) == -signal.SIGKILL
@@ -196,7 +198,7 @@ def test_the_job_is_given_back_from_the_machines_network_where_slurmctld_can_be_
     monkeypatch.setattr(scrun.slurm, "control", Slurm, raising=False)
     made = Rehearsed(fork, container)
     _move(made)
-    container.record.update(job=7, job_owned=True)
+    container.record.update({"job": 7, "job_owned": True})
     container.save()
     made.lose_anchor()
     assert exit_code(made.pid) == 137
@@ -233,7 +235,7 @@ def test_a_job_that_can_not_be_ended_while_slurmctld_is_down_is_ended_when_it_is
     first = made.pid
     if where:
         _move(made, **where)
-    container.record.update(status="running", job=7, job_owned=True)
+    container.record.update({"status": "running", "job": 7, "job_owned": True})
     container.save()
     fcntl.flock(container.descriptor, fcntl.LOCK_UN)  # which create, that has ended, shared
     made.lose_anchor()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scrun.lifecycle import status
+from scrun.lifecycle.container import status
 
 # What the runtime-spec (runtime.md, Operations) allows, with runc's "paused"; delete always, as scrun(1) says.
 ALLOWED = {

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.stdio import Stdio
+from scrun.lifecycle.anchor.stdio import Stdio
+from scrun.lifecycle.container.directory import Container
 
 WORDS = [f"{number} {'x' * 700}" for number in range(200)]  # more than a pipe holds
 SAID = "".join(f"scrun: {words}\n" for words in WORDS[:80]).encode()  # less than two hold

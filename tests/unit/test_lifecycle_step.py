@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from scrun.errors import SlurmError
-from scrun.lifecycle.loop import Loop
-from scrun.lifecycle.step import Step
+from scrun.lifecycle.node.step import Step
+from scrun.lifecycle.process.loop import Loop
 
 Script = Callable[..., str]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from scrun.errors import NodeRuntimeError
-from scrun.lifecycle import kill, suspended
-from scrun.lifecycle.loop import Loop
+from scrun.lifecycle.anchor import signals, suspended
+from scrun.lifecycle.process.loop import Loop
 
 
 @pytest.fixture
@@ -54,17 +54,17 @@ def test_a_signal_is_sent_once_when_the_job_goes_on(
         loop.stop()
         return 1
 
-    monkeypatch.setattr(kill, "send_on_node", send)
+    monkeypatch.setattr(signals, "send_on_node", send)
     # Neither no answer nor an error says that the job goes on.
     states += [{"state": "SUSPENDED"}, {}, {"error": "SlurmUnreachable", "message": "down"}, {"state": "RUNNING"}]
-    suspended.deliver_later(anchor, 15)  # type: ignore[arg-type]
+    signals.deliver_later(anchor, 15)
     loop.run()
     assert (sent, states) == ([15], [])
 
 
 def test_a_container_that_has_ended_needs_no_signal(anchor: SimpleNamespace, loop: Loop) -> None:
     anchor.record["exit_status"] = 137
-    suspended.deliver_later(anchor, 15)  # type: ignore[arg-type]
+    signals.deliver_later(anchor, 15)
     loop.after(0.05, loop.stop)
     loop.run()
 
@@ -76,8 +76,8 @@ def test_what_can_not_be_sent_is_logged(
         loop.stop()
         raise NodeRuntimeError("oci.conf doesn't say how")
 
-    monkeypatch.setattr(kill, "send_on_node", send)
+    monkeypatch.setattr(signals, "send_on_node", send)
     states.append({"state": "RUNNING"})
-    suspended.deliver_later(anchor, 15)  # type: ignore[arg-type]
+    signals.deliver_later(anchor, 15)
     loop.run()
     assert anchor.logged == ["oci.conf doesn't say how"]

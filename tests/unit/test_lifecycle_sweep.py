@@ -13,8 +13,10 @@ import pytest
 
 import scrun.slurm
 from scrun.errors import SlurmError, SlurmUnreachable
-from scrun.lifecycle import debtor, delete, origin, sweep
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container import origin
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import delete
+from scrun.lifecycle.recovery import debtor, sweep
 
 
 class Slurm:
@@ -67,7 +69,7 @@ def say(said: list[str]) -> Callable[[str, str], None]:
 Say = Callable[[str, str], None]
 
 
-def job(root: str, anchor: int = 0, state: str = "RUNNING", **changes: str) -> dict[str, Any]:
+def job(root: str, anchor: int = 0, state: str = "RUNNING", **changes: str) -> Any:
     """A job of a container of this root; without an anchor, of one that is gone."""
     text = origin.mark("box", root, anchor or 1 << 22)  # no pid is that high (proc(5), pid_max)
     for old, new in changes.items():
@@ -190,7 +192,7 @@ def lost(container: Container, monkeypatch: pytest.MonkeyPatch) -> tuple[str, li
     """The root of a container that has lost all of its own, and those that a process was left for."""
     left: list[Container] = []
     monkeypatch.setattr(debtor, "leave", left.append)
-    container.record.update(job=7, job_owned=True, host=str(origin.here()), status="running")
+    container.record.update({"job": 7, "job_owned": True, "host": str(origin.here()), "status": "running"})
     container.save()
     fcntl.flock(container.descriptor, fcntl.LOCK_UN)
     return os.path.dirname(container.path), left
@@ -223,10 +225,10 @@ def test_nothing_is_done_where_nothing_is_owed(
     changes: dict[str, Any], lost: Lost, container: Container, say: Say
 ) -> None:
     if "debtor" in changes:
-        from scrun.lifecycle import processes
+        from scrun.lifecycle.process import processes
 
         changes["debtor"][1] = processes.start_time(os.getpid())
-    container.record.update(changes)
+    container.record.update(changes)  # type: ignore[typeddict-item]
     container.save()
     root, left = lost
     sweep.end_lost(root, say)
@@ -244,7 +246,7 @@ def test_a_job_that_only_its_worker_knew_of_is_ended_too(lost: Lost, container: 
 
 def test_pids_of_another_boot_are_nobodys(lost: Lost, container: Container, say: Say) -> None:
     now = origin.here()
-    container.record.update(host=str(now).replace(now.boot, "f00d"), step_pid=os.getpid(), step_started=1)
+    container.record.update({"host": str(now).replace(now.boot, "f00d"), "step_pid": os.getpid(), "step_started": 1})
     container.save()
     root, left = lost
     sweep.end_lost(root, say)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError, UsageError, WrongStatus
-from scrun.lifecycle import update
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import update
 from scrun.slurm import changes
 
 # As containerd sends it for `docker update --restart=no`, with everything at zero, and podman with what it made.

@@ -17,8 +17,10 @@ import scrun.slurm
 from scrun import OCI_VERSION, operations, verbs
 from scrun.errors import ContainerNotFound, SlurmUnreachable, UsageError, WrongStatus
 from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, NOT_SUPPORTED, Call
-from scrun.lifecycle import control, debtor, delete, pause, resume, start, state
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container import client
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import delete, pause, resume, start, state
+from scrun.lifecycle.recovery import debtor
 from scrun.log import Log
 
 
@@ -45,7 +47,7 @@ def test_state_is_the_specifications_with_runcs_additions(container: Container) 
 
 @pytest.mark.parametrize("written", ["creating", "created", "running", "paused"])
 def test_a_container_whose_process_is_gone_is_stopped_and_has_no_pid(written: str, container: Container) -> None:
-    container.record.update(status=written, pid_started=1)
+    container.record.update({"status": written, "pid_started": 1})
     found = state.run(container)
     assert (found["status"], found["pid"]) == ("stopped", 0)
 
@@ -195,7 +197,7 @@ def test_delete_ends_who_holds_the_container_and_does_nothing(
     exit_code: Callable[[int], int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(control.ask, "__kwdefaults__", {"patience": 0.05, "silence": 0.05})
+    monkeypatch.setattr(client.ask, "__kwdefaults__", {"patience": 0.05, "silence": 0.05})
     monkeypatch.setattr(delete, "SILENCE", 0.05)
     monkeypatch.setattr(delete, "TO_GO", 60.0 if silent else 0.05)
     if silent:
@@ -270,7 +272,7 @@ def is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_delete_while_slurmctld_is_down_leaves_one_process_that_deletes_it_later(
     left: Container, tmp_path: Path, is_up: Path, subreaper: None
 ) -> None:
-    left.record.update(status="running", job=7, job_owned=True)
+    left.record.update({"status": "running", "job": 7, "job_owned": True})
     left.save()
     debtors = []
     for _ in range(2):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scrun import errors
-from scrun.lifecycle import wire
+from scrun.lifecycle.process import wire
 
 CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.ScrunError)]
 

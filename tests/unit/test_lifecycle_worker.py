@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 import scrun
-from scrun.lifecycle import processes, wire, work
-from scrun.lifecycle.container import Container
-from scrun.lifecycle.loop import Loop
-from scrun.lifecycle.worker import Worker
+from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import processes, wire
+from scrun.lifecycle.process.loop import Loop
+from scrun.lifecycle.worker import child
 
 Message = dict[str, Any]
 HOOKS = """
@@ -29,7 +30,8 @@ CONFIG = Path(__file__).parent / "configs" / "docker-28.json"
 
 def _load(script: Path) -> Message:
     """The first message of the anchor to the worker that stages."""
-    return {"script": str(script), "lua": "5.4", "bundle": "/b", "staging": {"config_file": str(CONFIG)}}
+    staging = {"config_file": str(CONFIG), "task_programs": False}
+    return {"script": str(script), "lua": "5.4", "bundle": "/b", "staging": staging}
 
 
 def _group(pid: int) -> int:
@@ -143,7 +145,7 @@ def test_a_child_that_a_worker_leaves_behind_keeps_nobody_waiting_for_its_end(
     # A worker lets go of all descriptors but its own.
     os.dup2(held, container.descriptor, inheritable=False)
     held = container.descriptor
-    monkeypatch.setattr(work, "run", leave_a_child)
+    monkeypatch.setattr(child, "run", leave_a_child)
     watched = Watched(loop, container, "leave a child")
     loop.run()
     assert (watched.said, watched.ends) == ([{"done": True}], 1)
@@ -167,7 +169,7 @@ def test_many_workers_at_once_each_end_once(loop: Loop, container: Container) ->
 @pytest.mark.parametrize("kept", [(), (0,), (0, 1, 2), (5, 3), (40,), (3, 3)])
 def test_every_descriptor_but_the_kept_ones_is_closed(kept: tuple[int, ...]) -> None:
     program = f"import sys; sys.path.insert(0, {str(Path(scrun.__file__).parents[1])!r})\n"
-    program += "import os; from scrun.lifecycle.worker import close_all_but\n"
+    program += "import os; from scrun.lifecycle.process.fork import close_all_but\n"
     program += "said = os.dup2(2, 60)\nfor number in (3, 5, 7, 40): os.dup2(0, number)\n"
     program += f"close_all_but(60, *{kept!r})\n"
     # To list them a descriptor is needed: the lowest free one, so it is told apart by its name.

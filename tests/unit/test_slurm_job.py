@@ -242,8 +242,18 @@ def test_scruns_own_variables_of_the_document_are_known_to_be_no_slips() -> None
 
 # Everything that names a program, a file or a directory of a host, or hides something from the caller or the site.
 OF_THE_CALLER = {
-    *("ACCTG_FREQ", "BURST_BUFFER", "EPILOG", "OPEN_MODE", "PROLOG", "REMOTE_CWD", "SLURMD_DEBUG", "TASK_EPILOG"),
-    *("TASK_PROLOG", "THREADS", "WORKING_DIR", "DEBUG", "FILE_DEBUG", "LUA", "PYSLURM"),
+    *(
+        "ACCTG_FREQ",
+        "BURST_BUFFER",
+        "COMMENT",
+        "EPILOG",
+        "OPEN_MODE",
+        "PROLOG",
+        "REMOTE_CWD",
+        "SLURMD_DEBUG",
+        "TASK_EPILOG",
+    ),
+    *("TASK_PROLOG", "THREADS", "WORKING_DIR", "DEBUG", "FILE_DEBUG", "HISTORY", "LUA", "PYSLURM"),
     *("STDERR_DEBUG", "SYSLOG_DEBUG"),
 }
 NAMES = [row.name for row in variables.TABLE] + [*variables.OWN]

@@ -177,9 +177,13 @@ def test_where_slurmstepd_mounts_its_files_is_told(
     tmp_path: Path, settings: dict[str, str], line: str, pattern: str
 ) -> None:
     (tmp_path / "slurm.conf").write_text(f"# SlurmdSpoolDir=/no\n{line}\n")
-    found = oci_conf.spool_mount(settings)
-    assert oci_conf.expand_spool(found, {"SLURM_CONF": str(tmp_path / "slurm.conf")}) == pattern
+    environment = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
+    found = oci_conf.spool_mounts(settings)
+    assert oci_conf.spool_mount(found, [25, 5], environment) == pattern
+    before = pattern if "MountSpoolDir" in settings or not pattern else "/var/run/slurm/"
+    assert oci_conf.spool_mount(found, [24, 11], environment) == before
 
 
 def test_without_a_slurm_conf_the_spool_directory_is_the_default() -> None:
-    assert oci_conf.expand_spool("%m/x", {"SLURM_CONF": "/nosuch/slurm.conf"}) == "/var/spool/slurmd/x"
+    environment = {"SLURM_CONF": "/nosuch/slurm.conf"}
+    assert oci_conf.spool_mount(("%m/x", ""), [26, 5], environment) == "/var/spool/slurmd/x"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,31 @@ def test_the_sites_arguments_come_first_and_a_bundle_with_spaces_stays_one_word(
     [(None, ""), ([], ""), (["n1"], "--nodelist=n1 --nodes=1"), (["n1", "n2"], "--nodelist=n1,n2 --nodes=2")],
 )
 def test_a_command_beside_the_container(nodes: list[str] | None, where: str) -> None:
-    beside = "srun --jobid=42 --overlap --quiet --ntasks-per-node=1 --mpi=none --export=ALL"
-    argv = srun.command_step(["srun"], job=42, argv=["/bin/sh", "-c", "true; true"], nodes=nodes)
+    beside = "srun --jobid=42 --job-name=scrun-look --overlap --quiet --ntasks-per-node=1 --mpi=none --export=ALL"
+    argv = srun.command_step(["srun"], job=42, name="look", argv=["/bin/sh", "-c", "true; true"], nodes=nodes)
     assert argv == [*beside.split(), *where.split(), "--", "/bin/sh", "-c", "true; true"]
+
+
+def _run_as_a_task(argv: Sequence[str]) -> tuple[list[str], str]:
+    """What srun's command line is for that, and what the nodes' shell prints."""
+    command = srun.command_step(["srun"], job=42, name="look", argv=argv)
+    short, brought = srun.by_environment(command)
+    task = short[short.index("--") + 1 :]
+    return short, subprocess.run(task, env={"PATH": os.defpath, **brought}, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("bash", [(), ('command -v bash >/dev/null && exec bash -c "$0" "$@"; exec sh -c "$0" "$@"',)])
+def test_a_script_is_on_no_command_line(bash: tuple[str, ...]) -> None:
+    script = 'secret=1\nprintf "%s;" "$0" "$@"'
+    for word in ("a b", "a\nb"):
+        command, said = _run_as_a_task(["sh", "-c", *bash, script, "name", word, "$c"])
+        assert said == f"name;{word};$c;"
+        assert "secret" not in " ".join(command)
+        assert "\n" not in " ".join(command)
+    assert _run_as_a_task(["sh", "-c", "echo one line"]) == (
+        srun.command_step(["srun"], job=42, name="look", argv=["sh", "-c", "echo one line"]),
+        "one line\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,7 +255,7 @@ def test_which_task_is_on_which_node_is_known_from_the_launch() -> None:
     progress = _after(*LAUNCHED)
     assert progress.tasks == {"node1": [0, 2, 3, 4], "node2": [1]}
     assert (progress.step, progress.count) == ("0", 5)
-    assert progress.tasks_of_record() == {"tasks": 5, "tasks_on_a_node": 4}
+    assert (progress.count, progress.most_on_a_node()) == (5, 4)
     assert progress.left() == {"node1": [0, 1, 2, 3], "node2": [0]}
 
 

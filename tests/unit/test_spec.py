@@ -9,7 +9,7 @@ import pytest
 
 from scrun.bundle import adapt, config
 from scrun.errors import BundleError
-from scrun.lifecycle import spec
+from scrun.lifecycle.operations import spec
 
 
 def test_it_is_valid_and_read_back_as_it_is(tmp_path: Path) -> None:

@@ -84,7 +84,14 @@ class FakeStep:
         return self._scratch / f"dir-of-{node}"
 
     def start(
-        self, argv: Sequence[str], *, stdin: int, stdout: int, stderr: int, nodes: Sequence[str] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        nodes: Sequence[str] | None = None,
     ) -> subprocess.Popen[bytes]:
         self.started.append(list(argv))
         chosen = self.nodes if nodes is None else list(nodes)
@@ -235,7 +242,7 @@ def test_fake_nodes_hide_what_is_hidden_and_all_get_stdin(tmp_path: Path) -> Non
     with open(out, "wb") as file:
         script = 'read -r word; echo "$SLURMD_NODENAME $word $(ls "$1")"; touch "$2/made"'
         argv = ["sh", "-c", script, "sh", str(private), str(step.node_dir)]
-        step.start(argv, stdin=read_end, stdout=file.fileno(), stderr=2).wait()
+        step.start(argv, name="test", stdin=read_end, stdout=file.fileno(), stderr=2).wait()
     os.close(read_end)
     assert sorted(out.read_text().splitlines()) == ["node1 hello ", "node2 hello "]
     assert (step.own_dir("node1") / "made").exists()

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from scrun.lifecycle import traces as of_a_record
+from scrun.lifecycle.container import left_by_slurm as of_a_record
 from scrun.staging import traces
 from scrun.staging.traces import Traces
 
 PATTERN = "/var/spool/slurmd/oci-job%j-%s"
-RECORD = {"job": 7, "step": "3", "user": "alice", "uid": 2000, "nodes": "node[1-2]"}
+RECORD: Any = {"job": 7, "step": "3", "user": "alice", "uid": 2000, "nodes": "node[1-2]"}
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def below(rootfs: Path) -> set[str]:
     return {str(path.relative_to(rootfs)) for path in rootfs.rglob("*")}
 
 
-def record_of(rootfs: Path, found: Traces | None, **staged: Any) -> dict[str, Any]:
-    return {**RECORD, "rootfs": str(rootfs), "staged": {"traces": list(found or ()), "parts": [], **staged}}
+def record_of(rootfs: Path, found: Traces | None, **staged: Any) -> Any:
+    return RECORD | {"rootfs": str(rootfs), "staged": {"traces": list(found or ()), "parts": [], **staged}}
 
 
 def test_what_was_missing_is_made_and_goes_with_what_the_node_has_made_in_it(rootfs: Path) -> None:
@@ -63,7 +63,7 @@ def test_what_was_there_stays_and_so_does_another_steps(rootfs: Path) -> None:
 
 def test_a_container_that_never_ran_leaves_nothing(rootfs: Path) -> None:
     found = traces.foresee({}, str(rootfs), PATTERN, make=True)
-    of_a_record.remove({**record_of(rootfs, found), "step": None})
+    of_a_record.remove({**record_of(rootfs, found), "step": None})  # type: ignore[typeddict-item]
     assert below(rootfs) == {"var"}
 
 

@@ -14,8 +14,8 @@ import scrun
 from scrun.errors import InstallationError, UsageError
 from scrun.installation import engines, files, launcher, versions
 from scrun.installation.files import File
-from scrun.lifecycle import lua_check
-from scrun.lifecycle.installed import LOCK
+from scrun.lifecycle.operations import lua_check
+from scrun.lifecycle.process.installed import LOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _is_packaged(prefix: str) -> bool:
 
 def _stage(wanted: Wanted, prefix: str, python: str) -> Iterator[str]:
     """What a package has; after its installation ``scrun install``, and before its removal ``scrun uninstall``."""
-    sources = versions.imported()  # not what is installed here, if an older package is
+    sources = versions.running()  # the package that this host may have installed is another one
     dist = os.path.join(versions.directory(prefix), versions.DIST)
     home = os.path.join(versions.directory(prefix), versions.name(sources))
     program = _program(os.path.join(prefix, "bin", "scrun"), python, [home, dist])

@@ -3,8 +3,8 @@
 A process that stays with a container imports more at its end, hours later. By then an upgrade may have replaced, or
 pip uninstall removed, what it was started from. So the launcher runs a copy, VERSION-HASH, of the package and of what
 is imported late, in which nothing is ever changed. Who stays holds the copy's lock
-(:mod:`scrun.lifecycle.installed`). The next installation removes the copies that nobody holds, but for the one that
-was current until then, which a short call may use at that moment.
+(:mod:`scrun.lifecycle.process.installed`). The next installation removes the copies that nobody holds, but for the one
+that was current until then, which a short call may use at that moment.
 
 A package of a distribution brings the files to copy in PREFIX/lib/scrun/dist, since what it owns goes with its upgrade.
 """
@@ -16,7 +16,7 @@ import os
 import shutil
 
 import scrun
-from scrun.lifecycle.installed import LOCK
+from scrun.lifecycle.process.installed import LOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def sources(prefix: str) -> list[str]:
     dist = os.path.join(directory(prefix), DIST)
     if os.path.isdir(dist):
         return sorted(entry.path for entry in os.scandir(dist) if entry.is_dir() and entry.name != "__pycache__")
-    return imported()
+    return running()
 
 
 def name(sources: Sequence[str]) -> str:
@@ -142,7 +142,7 @@ def _is_used(path: str) -> bool:
     return False
 
 
-def imported() -> list[str]:
+def running() -> list[str]:
     """The directories of what runs now: the packages, and the libraries that their wheels bring (NAME.libs)."""
     from importlib.util import find_spec
 

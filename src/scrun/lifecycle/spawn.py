@@ -14,15 +14,19 @@ import gc
 import os
 import signal
 
-from scrun.lifecycle import anchor, installed, log_crash, loop, node, standin, wire
-from scrun.lifecycle.worker import close_all_but
+from scrun.lifecycle.anchor import anchor
+from scrun.lifecycle.container import log_crash
+from scrun.lifecycle.node import overlap
+from scrun.lifecycle.process import installed, loop, wire
+from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.standin import standin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn, TypeVarTuple
 
-    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.container.directory import Container
 
     Rest = TypeVarTuple("Rest")
 
@@ -63,7 +67,7 @@ def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid:
     events = loop.Loop()
     anchor.Anchor(events, container, creator, to_standin, standin_pid)
     events.run()
-    node.end_rest()
+    overlap.end_rest()
     return 0
 
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import NamedTuple, Protocol
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
     Protocol = object
 

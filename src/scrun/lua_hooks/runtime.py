@@ -12,14 +12,14 @@ from scrun.errors import HookError, ScrunError
 from scrun.lua_hooks import shell
 from scrun.lua_hooks.values import Converter, one_line, to_bytes, to_text
 
-TYPE_CHECKING = False  # importing typing would double what this costs (scrun.record)
+TYPE_CHECKING = False  # importing typing would double what this costs (scrun.named_tuple)
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, NamedTuple, NoReturn
 
     Function = Callable[..., object]
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 VERSIONS = ("5.1", "5.2", "5.3", "5.4")
 SHARE = "/usr/share/lua/"  # where Debian and others install Lua modules

@@ -20,9 +20,19 @@ def start():
     slurm.slurm_init(NULL)
 
 
+def built_for():
+    """The version of the Slurm that this was built for: major, minor, micro."""
+    return [slurm.SLURM_VERSION_NUMBER >> shift & 255 for shift in (16, 8, 0)]
+
+
 def conf_path(str name):
     """Where libslurm has that file of its configuration: beside slurm.conf, or in this process's own memory."""
     return _text(slurm.slurm_get_extra_conf_path(name.encode()))
+
+
+def version():
+    """Major and minor number of the libslurm that this was built for: 26, 5."""
+    return slurm.SLURM_VERSION_NUMBER >> 16, slurm.SLURM_VERSION_NUMBER >> 8 & 0xFF
 
 
 def cluster():

@@ -142,7 +142,7 @@ static const struct scrun_field scrun_texts[] = {
         SCRUN_FIELD(dependency),
         SCRUN_FIELD(features), SCRUN_FIELD(mem_bind), SCRUN_FIELD(mem_per_tres), SCRUN_FIELD(name),
         SCRUN_FIELD(network), SCRUN_FIELD(partition), SCRUN_FIELD(qos), SCRUN_FIELD(req_nodes),
-        SCRUN_FIELD(reservation), SCRUN_FIELD(tres_bind), SCRUN_FIELD(tres_freq), SCRUN_FIELD(tres_per_job),
+        SCRUN_FIELD(reservation), SCRUN_FIELD(submit_line), SCRUN_FIELD(tres_bind), SCRUN_FIELD(tres_freq), SCRUN_FIELD(tres_per_job),
         SCRUN_FIELD(tres_per_node), SCRUN_FIELD(tres_per_socket), SCRUN_FIELD(tres_per_task), SCRUN_FIELD(wckey),
         SCRUN_FIELD(work_dir), { NULL, 0, 0 },
 };

@@ -63,6 +63,11 @@ def looked_up(job_id: int, call: Callable[[], dict[str, Any]]) -> dict[str, Any]
         raise translated(error, f"job {job_id} can't be used") from error
 
 
+def version() -> list[int]:
+    """Slurm's release here, which is mostly its nodes' too: major and minor number, ``[26, 5]``."""
+    return list(_control.version())
+
+
 def cluster() -> str:
     """The name of the cluster that slurm.conf belongs to."""
     return str(_control.cluster())
@@ -126,7 +131,10 @@ def translated(error: Exception, what: str) -> SlurmError:
     """libslurm's error as one of ours."""
     number, text = error.args
     if number in _UNREACHABLE:
-        advice = "is it up (scontrol ping), and munge here?"
+        from scrun.slurm import slurm_conf
+
+        here = slurm_conf.authenticator(os.environ)
+        advice = f"is it up (scontrol ping){f', and {here} here' if here else ''}?"
         return SlurmUnreachable(f"{what}: slurmctld can't be reached: {text}: {advice}")
     return JobRefused(f"{what}: {text}")
 

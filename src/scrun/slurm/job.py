@@ -36,9 +36,9 @@ NOTICES = "NOTICES"  # whether the container's standard error is told what becom
 
 # What srun has no use for in a job that is there already.
 _OF_A_NEW_JOB = (
-    *("ACCOUNT", "BURST_BUFFER", "CLUSTER_CONSTRAINT", "CLUSTERS", "CORE_SPEC", "DELAY_BOOT", "DEPENDENCY", "JOB_NAME"),
-    *("PARTITION", "POWER", "QOS", "REQ_SWITCH", "RESERVATION", "SPREAD_JOB", "THREAD_SPEC", "USE_MIN_NODES"),
-    *("WAIT4SWITCH", "WCKEY"),
+    *("ACCOUNT", "BURST_BUFFER", "CLUSTER_CONSTRAINT", "CLUSTERS", "COMMENT", "CORE_SPEC", "DELAY_BOOT", "DEPENDENCY"),
+    *("JOB_NAME", "PARTITION", "POWER", "QOS", "REQ_SWITCH", "RESERVATION", "SPREAD_JOB", "THREAD_SPEC"),
+    *("USE_MIN_NODES", "WAIT4SWITCH", "WCKEY"),
 )
 # Each asks in its own way for something that docker's words may ask for too; those then don't count.
 _CPUS = ("CPUS_PER_TASK", "CPUS_PER_GPU", "TRES_PER_TASK")
@@ -65,10 +65,10 @@ class Given:
 class Request:
     """What is asked for.
 
-    ``job`` is what the worker that gets the job is told (:mod:`scrun.lifecycle.work.allocate`). ``step`` are variables
-    for srun; ``patience`` are the seconds create shall wait, None when nobody says; ``notes`` are remarks for a person.
-    ``asked`` is what the job was asked for with (:mod:`scrun.slurm.shared_job`), ``shares`` whether it is another
-    container's, and ``notices`` whether the container's standard error is told what becomes of it.
+    ``job`` is what the worker that gets the job is told (:mod:`scrun.lifecycle.worker.allocate`). ``step`` are
+    variables for srun; ``patience`` are the seconds create shall wait, None when nobody says; ``notes`` are remarks
+    for a person. ``asked`` is what the job was asked for with (:mod:`scrun.slurm.shared_job`), ``shares`` whether
+    it is another container's, and ``notices`` whether the container's standard error is told what becomes of it.
     """
 
     def __init__(
@@ -93,11 +93,13 @@ def request(
     limits: Mapping[str, int] | None = None,
     directory: str = "/",
     shared: SharedJob | None = None,
+    told: Mapping[str, str] | None = None,
 ) -> Request:
     """Read all that may ask for something; of two the later one wins: limits, caller, container, annotations.
 
     ``limits`` are docker's own words: what :func:`scrun.slurm.resources.variables` takes. ``directory`` is where scrun
-    was called. ``shared`` is the job of a container that shares a namespace with this one, which is used unless
+    was called. ``told`` are fields of the job that tell Slurm's accounting what runs; SCRUN_COMMENT wins over its
+    ``comment``. ``shared`` is the job of a container that shares a namespace with this one, which is used unless
     anything says otherwise.
 
     Raises:
@@ -137,6 +139,9 @@ def request(
         step = _step_there(given, parsed, notes)
     else:
         job = {"request": layout.described({"name": NAME, "working_directory": directory}, parsed)}
+        if told:
+            theirs = {"comment"} if "COMMENT" in given else set()
+            job["request"]["descriptor"] |= {name: told[name] for name in told.keys() - theirs}
         step = {row.srun: _for_srun(row, given, parsed) for row in TABLE if row.srun and _counts(row, parsed)}
     job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in words}
     if "POWER" in given:

@@ -2,8 +2,10 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 cdef extern from "scrun/slurm/_slurm.h" nogil:
+    const uint32_t SLURM_VERSION_NUMBER
     const uint16_t NO_VAL16
     const uint32_t NO_VAL
+    const long SLURM_VERSION_NUMBER
     const uint16_t SHOW_ALL
     const uint64_t JOB_NTASKS_SET, SPREAD_JOB, USE_MIN_NODES
     const int ESLURM_JOB_PENDING, ESLURM_INVALID_JOB_ID, ESLURM_ALREADY_DONE

@@ -12,7 +12,17 @@ from scrun.errors import NodeRuntimeError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, Required, TypedDict
+
+    class Runtime(TypedDict, total=False):
+        """How the node's own runtime is called (:func:`derive`)."""
+
+        kind: Required[str]  # "crun", "runc" or "other"
+        command: str  # with oci.conf's patterns (%u, %j …), as is the name that the container has there
+        name: str
+        why: str  # in place of both: why it can't be called
+        hooks: bool  # whether it runs hooks of a config that we add
+
 
 # The patterns in the order in which they are looked at, each with the verb in it.
 _PATTERNS = (
@@ -26,13 +36,13 @@ _HOOKS = {"poststart", "createRuntime"}  # those of ours, see bundle.adapt_start
 _SEPARATORS = (";", "&&", "||", "|", "&")
 
 
-def derive(settings: Mapping[str, Any]) -> dict[str, Any]:
+def derive(settings: Mapping[str, Any]) -> Runtime:
     """What to keep of oci.conf: ``command`` and ``name``, patterns both, and which ``kind`` of runtime it is.
 
     Without a pattern that is understood there is ``why`` instead of the first two. ``hooks`` is whether the runtime is
     known to run those of a config that we add.
     """
-    kind: dict[str, Any] = _kind(settings)
+    kind: Runtime = _kind(settings)
     kind["hooks"] = kind["kind"] != "other" and not _HOOKS & {*settings.get("DisableHooks", ())}
     if settings.get("NodeRuntime"):
         return {"command": settings["NodeRuntime"], "name": settings.get("NodeContainer", "%n.%u.%j.%s.%t"), **kind}
@@ -52,7 +62,7 @@ def derive(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"why": f'oci.conf {why}: add a line like #scrun: NodeRuntime="crun --root=/run/user/%U/crun"', **kind}
 
 
-def _kind(settings: Mapping[str, Any]) -> dict[str, str]:
+def _kind(settings: Mapping[str, Any]) -> Runtime:
     words = " ".join(str(settings.get(key, "")) for key in ("NodeRuntime", *dict(_PATTERNS))).split()
     names = {word.rpartition("/")[2] for word in words}
     return {"kind": "crun" if "crun" in names else "runc" if "runc" in names else "other"}
@@ -110,7 +120,7 @@ def expand(pattern: str, values: Mapping[str, str]) -> str:
     return out
 
 
-def command(runtime: Mapping[str, str], values: Mapping[str, str]) -> tuple[str, str]:
+def command(runtime: Runtime, values: Mapping[str, str]) -> tuple[str, str]:
     """The shell words before a verb, and the container's name, of what :func:`derive` found.
 
     Raises:

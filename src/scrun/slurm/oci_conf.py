@@ -11,7 +11,7 @@ from scrun.slurm import conf_text, node_runtime, sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     Settings = dict[str, Any]
@@ -81,8 +81,10 @@ KEYS: dict[str, Callable[[str], Any]] = {
     "DisableHooks": _hooks,
 }
 # "#scrun: NodeRuntime=..." says how a node's runtime is called where the RunTime patterns don't tell; see node_runtime.
-OURS: dict[str, Callable[[str], Any]] = {"NodeRuntime": _text, "NodeContainer": _text}
+# History is where to keep what ran: lifecycle.history.
+OURS: dict[str, Callable[[str], Any]] = {"NodeRuntime": _text, "NodeContainer": _text, "History": _text}
 
+_SPOOL_IS_ITS_OWN_PATH = (25, 5)  # the first release of Slurm whose slurmstepd mounts its files on their own path
 _BY_LOWER = {name.lower(): (name, parse) for name, parse in {**KEYS, **OURS}.items()}
 
 
@@ -147,18 +149,28 @@ def parse(text: str, where: str = "oci.conf") -> Settings:
     return settings
 
 
-def spool_mount(settings: Settings) -> str:
-    """The pattern of where slurmstepd mounts a step's own files in its container; empty where it mounts none.
+def spool_mounts(settings: Settings) -> tuple[str, str]:
+    """The patterns of where slurmstepd mounts a step's own files in its container; empty where it mounts none.
 
-    That is what MountSpoolDir names, or else the directory's path on the node.
+    The first is Slurm's since 25.05, the second that of older ones. MountSpoolDir names the place for both; without it,
+    it is the directory's own path on the node, and was /var/run/slurm.
     """
     if settings.get("IgnoreFileConfigJson"):
-        return ""
-    return str(settings.get("MountSpoolDir") or f"{settings.get('ContainerPath', '%m')}/{node_runtime.STEP_DIRECTORY}")
+        return "", ""
+    if named := settings.get("MountSpoolDir"):
+        return str(named), str(named)
+    return f"{settings.get('ContainerPath', '%m')}/{node_runtime.STEP_DIRECTORY}", "/var/run/slurm/"
 
 
-def expand_spool(pattern: str, environment: Mapping[str, str]) -> str:
-    """The pattern with its %m, which is slurm.conf's SlurmdSpoolDir, replaced."""
+def spool_mount(patterns: Sequence[str], version: Sequence[int], environment: Mapping[str, str]) -> str:
+    """The pattern for that release of Slurm, its %m (slurm.conf's SlurmdSpoolDir) replaced.
+
+    Args:
+        patterns: what :func:`spool_mounts` has found.
+        version: major and minor number.
+        environment: by which slurm.conf is found.
+    """
+    pattern = patterns[tuple(version) < _SPOOL_IS_ITS_OWN_PATH]
     return pattern.replace("%m", _slurmd_spool(environment)) if "%m" in pattern else pattern
 
 

@@ -30,10 +30,25 @@ def is_bridged() -> bool:
 
 
 def version() -> str:
-    """The version of the pyslurm that is installed, without importing it."""
+    """The version of the pyslurm that is installed, without importing it; empty where nothing tells.
+
+    What pip knows of it is not beside the copy that a Debian package or ``scrun install`` has made.
+    """
     from importlib import metadata
 
-    return metadata.version("pyslurm")
+    try:
+        return metadata.version("pyslurm")
+    except metadata.PackageNotFoundError:
+        found = importlib.util.find_spec("pyslurm")
+    for directory in (found.submodule_search_locations or ()) if found else ():
+        try:
+            with open(os.path.join(directory, "version.py"), encoding="utf-8") as file:
+                said = [line.partition("=")[2].strip(" \"'\n") for line in file if line.startswith("__version__")]
+        except OSError:
+            continue
+        if said:
+            return said[0]
+    return ""
 
 
 def part(module: str, name: str) -> Any:

@@ -16,6 +16,12 @@ def srun_ports(environment: Mapping[str, str]) -> tuple[int, int]:
     return (int(first), int(last)) if first.isdecimal() and last.isdecimal() else (0, 0)
 
 
+def authenticator(environment: Mapping[str, str]) -> str:
+    """The daemon that tells slurmctld who a user of this host is (AuthType); empty where it isn't known."""
+    settings = conf_text.settings(sources.slurm_conf(environment))
+    return {"auth/munge": "munged", "auth/slurm": "sackd"}.get(settings.get("authtype", "auth/munge").lower(), "")
+
+
 def has_task_programs(environment: Mapping[str, str]) -> bool:
     """Whether nodes run something of the site's before or after each task (TaskProlog, TaskEpilog)."""
     settings = conf_text.settings(sources.slurm_conf(environment))

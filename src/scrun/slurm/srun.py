@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # How the variables begin that srun takes for its options: SRUN_OUTPUT would send what a step prints somewhere else.
 OPTIONS = ("SLURM_", "SRUN_")
 
+SCRIPT = "SCRUN_SCRIPT"  # the variable that brings a step's shell script to the nodes
+
 _MOST_TASKS, _MOST_ERRORS = 1 << 20, 20
 
 
@@ -82,12 +84,15 @@ def container_step(
 
 
 def command_step(
-    srun: Sequence[str], *, job: int, argv: Sequence[str], nodes: Sequence[str] | None = None
+    srun: Sequence[str], *, job: int, name: str, argv: Sequence[str], nodes: Sequence[str] | None = None
 ) -> list[str]:
-    """A command beside whatever else runs in the job: one task on each of ``nodes``, or of the job's nodes."""
+    """A command beside whatever else runs in the job: one task on each of ``nodes``, or of the job's nodes.
+
+    ``name`` says what for, behind ``scrun-``: squeue and sacct show it as the step's name.
+    """
     extra = [f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}"] if nodes else []
     beside = ["--overlap", "--quiet", "--ntasks-per-node=1", "--mpi=none", "--export=ALL"]
-    return [*srun, f"--jobid={job}", *beside, *extra, "--", *argv]
+    return [*srun, f"--jobid={job}", f"--job-name=scrun-{name}", *beside, *extra, "--", *argv]
 
 
 def exec_step(
@@ -99,7 +104,30 @@ def exec_step(
         beside.append("--pty")
     elif stderr is not None:
         beside += [f"--error=/proc/self/fd/{stderr}", "--open-mode=append"]
-    return [*srun, *beside, "--export=ALL", "--", *argv]
+    return [*srun, *beside, "--job-name=scrun-exec", "--export=ALL", "--", *argv]
+
+
+def by_environment(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The command line without the shell script in it, and the variable that has the script.
+
+    srun sends its whole command line to slurmctld, and slurmdbd keeps it for each step (sacct's SubmitLine): 15 KB, and
+    nothing that anybody looks for. A script is what has several lines: behind ``-c``, or the word after that, for a
+    shell that another one becomes. Its arguments stay, unless one of them has several lines.
+    """
+    at = command.index("--") + 3
+    front, *words = command[at:]
+    if "\n" in front:
+        script, front = front, f'eval "${SCRIPT}"'
+    elif words and "\n" in words[0]:
+        script, *words = words
+        front = front.replace('"$0"', f'"${SCRIPT}" "$0"')
+    else:
+        return [*command], {}
+    if any("\n" in word for word in words[1:]):
+        import shlex  # and with it re: seldom
+
+        script, words = f"set -- {shlex.join(words[1:])}\n{script}", words[:1]
+    return [*command[:at], front, *words], {SCRIPT: script}
 
 
 class Progress:
@@ -128,9 +156,9 @@ class Progress:
         """How many tasks there are on all nodes."""
         return sum(map(len, self.tasks.values()))
 
-    def tasks_of_record(self) -> dict[str, int]:
-        """What the record says of the tasks: how many there are, and on the node that has most of them."""
-        return {"tasks": self.count, "tasks_on_a_node": max(map(len, self.tasks.values()), default=0)}
+    def most_on_a_node(self) -> int:
+        """How many tasks the node has that has most of them."""
+        return max(map(len, self.tasks.values()), default=0)
 
     def left(self) -> dict[str, list[int]]:
         """The local task ids of what has not ended, by their nodes."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Parse = Callable[[str], Any]
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 PREFIX, ANNOTATION = "SCRUN_", "slurm."
 
@@ -71,6 +71,7 @@ TABLE = (
         "features of a federation's cluster",
     ),
     _job("CLUSTERS", ANYBODY, "clusters", ".clusters", text, "this cluster's name; another's is refused"),
+    _job("COMMENT", CALLER, "comment", ".comment", text, "the job's comment; by itself it names image and command"),
     _job("CONSTRAINT", ANYBODY, "constraint", "constraints", text, "features that the nodes must have"),
     _job("CORE_SPEC", ANYBODY, "core-spec", ".core_spec", small_count, "cores of each node kept for the system"),
     _step("CPU_BIND", ANYBODY, "cpu-bind", text, "how tasks are bound to CPUs"),
@@ -202,7 +203,7 @@ BY_NAME = {row.name: row for row in TABLE}
 # scrun's own variables, which are not the job's, and who may set them. manual.py has their meaning.
 OWN = {
     **dict.fromkeys(("CREATE_TIMEOUT", "NODE", "NOTICES", "RESOURCES", "SHARE_JOB"), ANYBODY),
-    **dict.fromkeys(("DEBUG", "FILE_DEBUG", "LUA", "PYSLURM", "STDERR_DEBUG", "SYSLOG_DEBUG"), CALLER),
+    **dict.fromkeys(("DEBUG", "FILE_DEBUG", "HISTORY", "LUA", "PYSLURM", "STDERR_DEBUG", "SYSLOG_DEBUG"), CALLER),
 }
 # Variables that scrun gives to its hooks. A container that starts another one passes them on; they have no effect.
 GIVEN_TO_HOOKS = (

@@ -111,7 +111,7 @@ class _Transfer:
             os.fdopen(write_end, "wb", 0) as answer,
         ):
             try:
-                sender = children.step(self._step, self._argv, stdin=read_end, nodes=[node])
+                sender = children.step(self._step, "fetch", self._argv, stdin=read_end, nodes=[node])
             except OSError as error:
                 raise _NotHere(f"its transfer can't be begun: {error.strerror}: {error.filename}") from error
             finally:

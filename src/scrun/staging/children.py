@@ -116,6 +116,7 @@ class Children:
     def step(
         self,
         step: Step,
+        name: str,
         argv: Sequence[str],
         *,
         stdin: int,
@@ -125,7 +126,7 @@ class Children:
         """Start a step, likewise."""
 
         def launch(out: int, err: int) -> subprocess.Popen[bytes]:
-            return step.start(argv, stdin=stdin, stdout=out, stderr=err, nodes=nodes)
+            return step.start(argv, name=name, stdin=stdin, stdout=out, stderr=err, nodes=nodes)
 
         return self._start(launch, stdout)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NamedTuple
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 
 class Facts(NamedTuple):

@@ -60,7 +60,7 @@ class Feed:
         self._connections: dict[str, socket.socket] = {}
         self._strangers: dict[int, _Stranger] = {}  # by descriptor, the longest there first
         self._changed = threading.Condition()
-        self._listener = _listen(ports)
+        self._listener = listen(ports)
         self._listener.setblocking(False)
         self._end = os.eventfd(0)
         self._poll = select.poll()
@@ -203,8 +203,12 @@ class Feed:
                 pass  # the node will say that its stream was cut short
 
 
-def _listen(ports: tuple[int, int]) -> socket.socket:
-    """A listener on one of the ports, (0, 0) for any: of either family, where the host has both."""
+def listen(ports: tuple[int, int]) -> socket.socket:
+    """A listener on one of the ports, (0, 0) for any: of either family, where the host has both.
+
+    Raises:
+        OSError: no port is free.
+    """
     for port in range(ports[0], ports[1] + 1):
         try:
             if socket.has_dualstack_ipv6():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Listing = dict[bytes, tuple[bytes, bytes]]  # by name: what has to be the same on the node, and the identity
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 _TICK = 0.02  # seconds; the kernel's clock for files goes by 1 to 10 ms
 _LARGE = 1 << 20  # bytes

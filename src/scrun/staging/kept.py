@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scrun.staging.content import Checksums
     from scrun.staging.images import Listing
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 _KEPT = 8  # listings of so many trees, some 80 bytes a file; and as many of their copies
 _LITTLE = 1 << 16  # bytes that are no reason to carry a tree again, nor to look at more than their listing

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     # (level, message): one of scrun's level names, "error", "info", "verbose", "debug".
     Log = Callable[[str, str], None]
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
     Protocol = object
 
@@ -33,9 +33,19 @@ class Step(Protocol):
         """The first and the last that nodes can connect to on this host, (0, 0) for any (SrunPortRange)."""
 
     def start(
-        self, argv: Sequence[str], *, stdin: int, stdout: int, stderr: int, nodes: Sequence[str] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        nodes: Sequence[str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start one task per node (None: on all). stdin goes to every task; stdout is what they all print."""
+        """Start one task per node (None: on all), in a step with the name scrun-``name``.
+
+        stdin goes to every task; stdout is what they all print.
+        """
 
 
 class Fit(Protocol):

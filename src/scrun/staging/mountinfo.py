@@ -12,11 +12,11 @@ import os
 from scrun.mount import is_within
 from scrun.staging.filesystems import LOCAL_TYPES
 
-TYPE_CHECKING = False  # importing typing would double what this costs (scrun.record)
+TYPE_CHECKING = False  # importing typing would double what this costs (scrun.named_tuple)
 if TYPE_CHECKING:
     from typing import NamedTuple
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 
 class Mount(NamedTuple):

@@ -221,7 +221,9 @@ def remove(
 
     hosts = hosts or step.nodes
     with Children(interruption) as children:
-        child = children.step(step, command(_REMOVE, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts)
+        child = children.step(
+            step, "remove", command(_REMOVE, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts
+        )
         if not children.wait(seconds=seconds):
             raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s, files may be left")
         check(child, child.process.wait(), hosts)
@@ -236,7 +238,7 @@ def keep(step: Step, parent: str, home: str, name: str, *, hosts: Sequence[str],
     import subprocess
 
     with Children() as children:
-        child = children.step(step, command(_KEEP, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts)
+        child = children.step(step, "keep", command(_KEEP, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts)
         if not children.wait(seconds=seconds):
             raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s")
         check(child, child.process.wait(), hosts)
@@ -256,7 +258,7 @@ def renew(step: Step, parent: str, home: str, name: str, files: Mapping[str, byt
             stream.write(f"{path}\n".encode() + b2a_base64(data))
         stream.write(b"end\n")
         stream.seek(0)
-        child = children.step(step, command(_RENEW, parent, home, name), stdin=stream.fileno())
+        child = children.step(step, "renew", command(_RENEW, parent, home, name), stdin=stream.fileno())
         if children.wait_for(lambda: have_answered(child, step.nodes)):
             check(child, 0, step.nodes)
             children.let_go(child)

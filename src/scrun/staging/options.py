@@ -5,11 +5,11 @@ from __future__ import annotations
 from scrun.errors import StagingError
 from scrun.staging.known import SECONDS
 
-TYPE_CHECKING = False  # importing typing would double what this costs (scrun.record)
+TYPE_CHECKING = False  # importing typing would double what this costs (scrun.named_tuple)
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 
 class Options(NamedTuple):

@@ -81,7 +81,7 @@ def probe(
 
     argv = ["sh", "-c", _SCRIPT, "sh", *(trial[1:] if trial else ("", "")), *paths]
     with Children(interruption) as children:
-        child = children.step(step, argv, stdin=subprocess.DEVNULL)
+        child = children.step(step, "probe", argv, stdin=subprocess.DEVNULL)
         ours = facts.of(paths)  # while the step is on its way
         if children.wait_for(lambda: _is_complete(child, step, paths)):
             children.let_go(child)  # the step takes as long again to end, and has nothing more to say

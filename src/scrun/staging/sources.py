@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NamedTuple
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 _SHM = "/dev/shm"  # noqa: S108  the container's: podman mounts a tmpfs for it, which no node uses
 # How docker and podman name such a mount, in a directory of theirs.

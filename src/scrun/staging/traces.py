@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NamedTuple
 else:
-    from scrun.record import NamedTuple
+    from scrun.named_tuple import NamedTuple
 
 _MOST_LINKS = 40  # as for path_resolution(7)
 

@@ -117,7 +117,7 @@ class Transfer:
         argv = nodes.command_in_bash(PLACE, self._parent, "", nodes.node_name(container), *arguments, *tracked)
         read_end, self._orders = os.pipe2(os.O_CLOEXEC)
         try:
-            self._receiver = self._children.step(self._step, argv, stdin=read_end)
+            self._receiver = self._children.step(self._step, "stage", argv, stdin=read_end)
         finally:
             os.close(read_end)
 

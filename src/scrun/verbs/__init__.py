@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.grammar import Call
-    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.container.directory import Container
     from scrun.log import Log
 
 
@@ -27,7 +27,7 @@ def container(call: Call, *, anybodys: bool = False) -> Container:
     Raises:
         ScrunError: there is none, or it can't be read.
     """
-    from scrun.lifecycle.container import Container
+    from scrun.lifecycle.container.directory import Container
 
     return Container.open(root(call), call.arguments[0], anybodys=anybodys)
 

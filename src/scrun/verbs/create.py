@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from scrun import verbs
-from scrun.lifecycle import create
+from scrun.lifecycle.caller.options import Options, Output
+from scrun.lifecycle.operations import create
 from scrun.verbs import handed_on
 
 TYPE_CHECKING = False
@@ -19,11 +20,11 @@ def perform(call: Call, logger: Log) -> None:
     create.run(verbs.root(call), call.arguments[0], options(call, logger), output(call, logger))
 
 
-def options(call: Call, logger: Log) -> create.Options:
+def options(call: Call, logger: Log) -> Options:
     """What create's options say; those of run are the same."""
     given = call.options
     handed_on.say(given, os.environ, logger)
-    return create.Options(
+    return Options(
         given["bundle"] or ".",
         given["pid_file"] or "",
         given["console_socket"] or "",
@@ -31,11 +32,11 @@ def options(call: Call, logger: Log) -> create.Options:
     )
 
 
-def output(call: Call, logger: Log) -> create.Output:
+def output(call: Call, logger: Log) -> Output:
     """Where messages go: the log, and a person's terminal."""
     live = None
     if os.isatty(2):
-        from scrun.lifecycle.live_line import LiveLine
+        from scrun.lifecycle.terminal.live_line import LiveLine
 
         live = LiveLine.for_a_person(logger)
-    return create.Output(logger, call.globals["log"] or "", call.globals["log_format"] or "text", live)
+    return Output(logger, call.globals["log"] or "", call.globals["log_format"] or "text", live)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scrun import verbs
 from scrun.errors import ContainerNotFound
-from scrun.lifecycle import delete
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import delete
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import os
 
 from scrun import verbs
 from scrun.errors import ScrunError
-from scrun.lifecycle import exec as lifecycle_exec
-from scrun.lifecycle import exec_script
+from scrun.lifecycle.exec import exec_script
+from scrun.lifecycle.operations import exec as lifecycle_exec
 from scrun.verbs import handed_on
 
 TYPE_CHECKING = False

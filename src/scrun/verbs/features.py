@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from scrun.lifecycle import features
+from scrun.lifecycle.operations import features
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

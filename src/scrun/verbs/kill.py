@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from scrun import verbs
-from scrun.lifecycle import kill
-from scrun.lifecycle.container import Container
+from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.operations import kill
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

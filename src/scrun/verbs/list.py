@@ -6,8 +6,8 @@ import os
 import sys
 
 from scrun import fastjson, verbs
-from scrun.lifecycle import list as listing
-from scrun.lifecycle import sweep
+from scrun.lifecycle.operations import list as listing
+from scrun.lifecycle.recovery import sweep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scrun.lifecycle import lua_check
+from scrun.lifecycle.operations import lua_check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from scrun import fastjson, verbs
-from scrun.lifecycle import ps
+from scrun.lifecycle.operations import ps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scrun import verbs
-from scrun.lifecycle import run
+from scrun.lifecycle.operations import run
 from scrun.verbs import create
 
 TYPE_CHECKING = False

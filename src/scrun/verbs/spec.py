@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scrun.lifecycle import spec
+from scrun.lifecycle.operations import spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scrun import verbs
-from scrun.lifecycle import start
+from scrun.lifecycle.operations import start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from scrun import fastjson, verbs
-from scrun.lifecycle import state
+from scrun.lifecycle.operations import state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import sys
 from scrun import verbs
 from scrun.errors import ScrunError
 from scrun.grammar import UPDATE_LIMITS
-from scrun.lifecycle import update
+from scrun.lifecycle.operations import update
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from scrun.lifecycle import version
+from scrun.lifecycle.operations import version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,243 @@
+"""What a node's answer means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from scrun.doctor import login_host, tools
+from scrun.doctor.finding import broken, ok, unchecked, warning, worst
+from scrun.errors import SlurmError
+from scrun.slurm import oci_conf
+from scrun.staging import nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scrun.doctor.finding import Result
+    from scrun.doctor.node_answer import Answer
+    from scrun.doctor.site import Site
+
+_CLOCKS = 2  # seconds that two hosts' clocks may differ
+_FEW_NAMESPACES = 100
+_NO_ANSWER = "the node did not say"
+
+
+class Asked(NamedTuple):
+    """A node that was asked, and what came of it."""
+
+    name: str
+    answer: Answer
+    asked: float  # seconds since 1970
+    noise: tuple[int, int]  # lines that aren't the script's, on standard output and standard error
+    alive: frozenset[int] | None  # the user's jobs that run or wait; None: not known
+
+
+def configuration(site: Site, asked: Asked) -> Result:
+    """oci.conf of the node: there, and saying what this host's says."""
+    lacks = asked.answer.text("oci-lacks")
+    if lacks and lacks != "-":
+        return broken(nodes.runs_none(asked.name, lacks), "copy this host's oci.conf there")
+    text = asked.answer.oci()
+    if text is None:
+        return unchecked("the user can't read the node's oci.conf")
+    try:
+        theirs = oci_conf.parse(text, f"{asked.name}: oci.conf")
+    except SlurmError as error:
+        return broken(str(error), "copy this host's oci.conf there")
+    if site.oci is None:
+        return unchecked("this host's oci.conf can't be read")
+    # Settings of ours stand in comments, which slurmd doesn't see: only this host's count.
+    differ = sorted(key for key in oci_conf.KEYS if theirs.get(key) != site.oci.get(key))
+    if differ:
+        return broken(
+            f"oci.conf differs from this host's in {', '.join(differ)}",
+            "copy this host's oci.conf there: signals and exec go by this host's",
+        )
+    return ok("oci.conf says what this host's says")
+
+
+def runtime(site: Site, asked: Asked) -> Result:
+    """The node's OCI runtime: there, and which version."""
+    if not site.runtime:
+        return unchecked("oci.conf doesn't say how the runtime is called")
+    said = asked.answer.text("runtime")
+    if said is None:
+        return unchecked(_NO_ANSWER)
+    works, _, words = said.partition(" ")
+    program = site.runtime.split()[0]
+    if works == "no" and (asked.answer.text("root") or "").startswith("no"):
+        return unchecked("the runtime's directory can't be made: see node-run-directory")  # crun 1.21 says no more
+    if works == "no":
+        return broken(
+            f"{program} doesn't run: {words or 'no word'}",
+            f"install {program} on the node, or name another in oci.conf",
+        )
+    return ok(words or program)
+
+
+def run_directory(site: Site, asked: Asked) -> Result:
+    """The directory of the runtime's state on the node (--root): /run/user/UID mostly."""
+    said, root = asked.answer.text("root"), runtime_root(site.runtime)
+    if not root:
+        return unchecked("oci.conf gives the runtime no --root")
+    if said is None:
+        return unchecked(_NO_ANSWER)
+    works, _, there = said.partition(" ")
+    owner, _, mode = (asked.answer.text("root-owner") or " ").partition(" ")
+    if works == "no" or (owner != str(site.uid) and there != root and not mode.startswith("1")):
+        return broken(
+            f"{root} can't be made: {there} is the nearest directory, and not {site.user}'s to write",
+            "have a Prolog make it with the user as its owner, or choose another --root in oci.conf",
+        )
+    return ok(f"{there} can be written")
+
+
+def mounts(site: Site, asked: Asked) -> Result:
+    """Whether the node's runtime mounts an overlay at a container's /, and for root a bind mount."""
+    overlay, bind = asked.answer.flag("overlay"), asked.answer.flag("bind")
+    if overlay is None:
+        return unchecked(_NO_ANSWER if site.runtime else "oci.conf doesn't say how the runtime is called")
+    if not overlay:
+        return warning(
+            "the runtime mounts no overlay at /", "crun 1.28 does; until then each container has a copy of its image"
+        )
+    if bind is False:
+        return warning(
+            "the runtime makes no bind mount at /",
+            "crun 1.28 does; until then device nodes of root's images can be opened on the node",
+        )
+    return ok("the runtime mounts an overlay at /")
+
+
+def namespaces(site: Site, asked: Asked) -> Result:
+    """User and network namespaces: whether the user can make them on the node, and how many."""
+    most = {kind: asked.answer.number(f"most-{kind}") for kind in ("user", "net")}
+    for kind, number in most.items():
+        if number == 0 and (kind == "net" or site.uid):
+            return broken(f"max_{kind}_namespaces is 0", f"sysctl user.max_{kind}_namespaces=65536 on the node")
+    can = {kind: asked.answer.flag(f"{kind}-namespace") for kind in ("user", "net")}
+    if can["user"] is False and site.uid:
+        return broken("the user can't make a user namespace", "see kernel.unprivileged_userns_clone, AppArmor, SELinux")
+    if can["net"] is False:
+        return warning("the user can't make a network namespace", "containers without a network can't run there")
+    if few := [
+        f"max_{kind}_namespaces is {number}"
+        for kind, number in most.items()
+        if number is not None and number < _FEW_NAMESPACES
+    ]:
+        return warning(", ".join(few), "raise it: each container takes one")
+    if None in can.values():
+        return unchecked("there is no unshare(1) on the node to try it with")
+    return ok(f"can be made, {most['user']} and {most['net']} of them")
+
+
+def noise(_site: Site, asked: Asked) -> Result:
+    """What a TaskProlog, a SPANK plugin or the like prints in every task."""
+    out, err = asked.noise
+    if out or err:
+        return warning(
+            f"{out} lines on standard output and {err} on standard error that no program wrote",
+            "TaskProlog, TaskEpilog or a SPANK plugin prints them; they are in the containers' output too",
+        )
+    return ok("nothing but what was asked for is printed")
+
+
+def programs(_site: Site, asked: Asked) -> Result:
+    """The programs that scrun's scripts call on the node: tar and the like."""
+    if not asked.answer.tools:
+        return unchecked(_NO_ANSWER)
+    there = {
+        name: said if said in (tools.ABSENT, "yes") else tools.version(said)
+        for name, said in asked.answer.tools.items()
+    }
+    return tools.judge(there, tools.NODE, tools.WANTED)
+
+
+def tun(_site: Site, asked: Asked) -> Result:
+    """/dev/net/tun, for who runs an engine within a job: a rootless podman's own network needs it."""
+    there = asked.answer.flag("tun")
+    if there is None:
+        return unchecked(_NO_ANSWER)
+    return ok("there is /dev/net/tun" if there else "no /dev/net/tun: only a local runtime within a job would want it")
+
+
+def clock(_site: Site, asked: Asked) -> Result:
+    """The node's clock beside this host's."""
+    theirs = asked.answer.number("clock")
+    if theirs is None:
+        return unchecked(_NO_ANSWER)
+    apart = max(asked.asked - theirs - 1, theirs - asked.answer.heard_clock, 0)
+    if apart > _CLOCKS:
+        which = "ahead of" if theirs > asked.asked else "behind"
+        return warning(
+            f"the clock is {apart:.0f} s {which} this host's", "chronyc tracking, on both; munge refuses 300 s"
+        )
+    return ok(f"the clock agrees within {_CLOCKS} s")
+
+
+def connection(_site: Site, asked: Asked) -> Result:
+    """Whether the node connects to this host, as it does for files that are carried."""
+    said = asked.answer.text("back")
+    if said == "yes":
+        return ok("the node connects to this host")
+    if said in ("dropped", "refused"):
+        return warning(
+            f"connections from the node are {said}",
+            "open SrunPortRange to the nodes, or each container's files go through srun, a tenth as fast",
+        )
+    return unchecked("there is no bash or timeout on the node to try it with" if said else _NO_ANSWER)
+
+
+def space(_site: Site, asked: Asked) -> Result:
+    """Room in /tmp and /var/tmp of the node, where files and images are kept."""
+    rooms = asked.answer.rooms
+    return worst([login_host.room(path, *free) for path, free in rooms.items()]) if rooms else unchecked(_NO_ANSWER)
+
+
+def leftovers(site: Site, asked: Asked) -> Result:
+    """What is in /tmp/scrun-UID of the node, of jobs that have ended."""
+    own, place = asked.answer.text("own"), f"/tmp/scrun-{site.uid}"  # noqa: S108  nothing is opened
+    if own == "taken":
+        return warning(
+            f"{place} is not {site.user}'s own",
+            "remove it: until then a name made at random takes its place",
+        )
+    if own is None:
+        return unchecked(_NO_ANSWER)
+    if asked.alive is None:
+        return unchecked("slurmctld doesn't say which jobs are alive")
+    dead = sorted({*asked.answer.left} - asked.alive)
+    if dead:
+        return warning(
+            f"{place} has files of {len(dead)} jobs that have ended ({', '.join(map(str, dead[:3]))} …)",
+            "set Epilog in slurm.conf to a script like etc/epilog, and remove them",
+        )
+    return ok("nothing is left of jobs that have ended")
+
+
+def runtime_root(words: str) -> str:
+    """The --root that the runtime is called with; empty where it is none, or the shell has to expand it."""
+    given = words.split()
+    for position, word in enumerate(given):
+        name, equals, value = word.partition("=")
+        if name == "--root":
+            value = value if equals else given[position + 1] if position + 1 < len(given) else ""
+            value = value.strip("\"'")
+            return value.rstrip("/") if value.startswith("/") and not set(value) & set("$`*?[") else ""
+    return ""
+
+
+CHECKS: Mapping[str, Any] = {
+    "node-oci-conf": configuration,
+    "node-runtime": runtime,
+    "node-run-directory": run_directory,
+    "node-mounts": mounts,
+    "node-namespaces": namespaces,
+    "node-noise": noise,
+    "node-tools": programs,
+    "node-tun": tun,
+    "node-clock": clock,
+    "node-connection": connection,
+    "node-space": space,
+    "node-leftovers": leftovers,
+}

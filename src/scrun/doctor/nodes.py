@@ -1,0 +1,295 @@
+"""Asks nodes: a job of one step on each, several at a time, each with a time limit of its own.
+
+Where the node sees this user's home directory a second step tries a container: slurmstepd reads a bundle's config.json
+as root, which a file server may not let it do (root_squash), and nobody but slurmstepd can tell. The bundle has no
+program in it, so that the node's runtime refuses it, naming the program: it came that far.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+from scrun import fastjson, marks
+from scrun.bundle import adapt
+from scrun.doctor import cluster, node_script
+from scrun.doctor.node_answer import Answer
+from scrun.doctor.node_checks import Asked, runtime_root
+from scrun.slurm import slurm_conf, srun
+from scrun.staging import feed, root_mounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from scrun.doctor.site import Site
+
+PATIENCE = 30.0  # seconds that a node has for each of its two steps
+AT_ONCE = 32  # nodes
+_GRACE = 3.0  # seconds between SIGTERM and SIGKILL
+# How far a container came: its program was looked for; slurmstepd started its task; or not even that.
+NAMED, STARTED, FAILED = "named", "started", "failed"
+_MOST = 1 << 20  # bytes that are kept of what a step prints
+
+
+class Node:
+    """One node, what it has said, and the step that runs there now."""
+
+    def __init__(self, name: str, partition: str) -> None:
+        self.name, self.partition = name, partition
+        self.answer = Answer()
+        self.asked = 0.0
+        self.noise = (0, 0)
+        self.words = ""  # srun's, where there is no answer
+        self.is_late = False
+        self.is_queued = False
+        self.container = ""  # NAMED, STARTED or FAILED; empty: not tried
+        self.container_words = ""
+        self.process: subprocess.Popen[bytes] | None = None
+        self.is_trial = False
+        self.until = 0.0
+        self.out, self.err = bytearray(), bytearray()
+
+    def of(self, alive: frozenset[int] | None) -> Asked:
+        """What the checks look at."""
+        return Asked(self.name, self.answer, self.asked, self.noise, alive)
+
+
+class Asking:
+    """A look at some nodes. As a context manager it ends what still runs, and removes what it has made."""
+
+    def __init__(self, site: Site, patience: float) -> None:
+        self._site, self._patience = site, patience
+        self._job = f"scrun-doctor-{os.urandom(4).hex()}"
+        self._program = f"/{self._job}"
+        self._selector = selectors.DefaultSelector()
+        self._running: list[Node] = []
+        self._listener: socket.socket | None = None
+        self._bundle = ""
+
+    def __enter__(self) -> Asking:
+        try:
+            self._listener = feed.listen(slurm_conf.srun_ports(self._site.environment))
+            self._listener.setblocking(False)
+            self._selector.register(self._listener, selectors.EVENT_READ)
+        except OSError:
+            self._listener = None
+        try:
+            self._bundle = _make_bundle(self._site, self._program)
+        except OSError:
+            self._bundle = ""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self._running:
+            self._stop(node)
+        self._selector.close()
+        if self._listener:
+            self._listener.close()
+        if self._bundle:
+            shutil.rmtree(self._bundle, ignore_errors=True)
+
+    def run(self, nodes: Sequence[Node], tell: Callable[[Node], None]) -> None:
+        """Ask them all; ``tell`` gets each as soon as it is done with.
+
+        Raises:
+            SlurmMissing: there is no srun.
+        """
+        command = srun.program(self._site.oci or {}, self._site.environment)
+        waiting = list(nodes)
+        while waiting or self._running:
+            while waiting and len(self._running) < AT_ONCE:
+                node = waiting.pop(0)
+                self._start(node, [*command, *self._options(node), *self._question()])
+            self._read()
+            for node in [*self._running]:
+                if self._is_over(node):
+                    self._running.remove(node)
+                    if self._next(node):
+                        trial = ["-v", f"--container={self._bundle}", "--", self._program]
+                        self._start(node, [*command, *self._options(node), *trial])
+                    else:
+                        tell(node)
+
+    def _options(self, node: Node) -> list[str]:
+        asked = {"partition": node.partition, **cluster.asked(self._site.environment)}
+        return [
+            *(f"--job-name={self._job}", f"--nodelist={node.name}", "--nodes=1", "--ntasks=1", "--time=5"),
+            *("--mpi=none", "--export=ALL", *(f"--{name}={value}" for name, value in asked.items() if value)),
+        ]
+
+    def _question(self) -> list[str]:
+        runtime, uid, gid = self._site.runtime, self._site.uid, os.getgid()
+
+        def trial(kind: str) -> str:
+            made = root_mounts.trial(kind, runtime, lambda given: adapt.adapt(given, uid=uid, gid=gid, note=_ignore))
+            return made.config
+
+        overlay = trial(root_mounts.OVERLAY) if runtime else ""
+        bind = trial(root_mounts.BIND) if runtime and not uid else ""
+        port = str(self._listener.getsockname()[1]) if self._listener else ""
+        bundle = f"{self._bundle}/config.json" if self._bundle else ""
+        words = [runtime, overlay, bind, runtime_root(runtime), port, bundle]
+        return ["--", "/bin/sh", "-c", node_script.SCRIPT, "sh", *words]
+
+    def _start(self, node: Node, argv: Sequence[str]) -> None:
+        node.out, node.err = bytearray(), bytearray()
+        node.until, node.asked = time.monotonic() + self._patience, node.asked or time.time()
+        node.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=cluster.environment(self._site.environment),
+            cwd="/",  # a directory that the node hasn't got has slurmstepd complain
+            start_new_session=True,  # a Ctrl-C is ours, and srun is told once
+        )
+        for pipe, buffer in ((node.process.stdout, node.out), (node.process.stderr, node.err)):
+            assert pipe
+            self._selector.register(pipe, selectors.EVENT_READ, (node, buffer))
+        self._running.append(node)
+
+    def _read(self) -> None:
+        left = min((node.until for node in self._running), default=0.0) - time.monotonic()
+        for key, _ in self._selector.select(max(0.0, min(left, 0.2))):
+            if key.data is None:
+                self._accept()
+                continue
+            node, buffer = key.data
+            data = os.read(key.fd, 65536)
+            buffer += data[: max(0, _MOST - len(buffer))]
+            if not data:
+                self._selector.unregister(key.fileobj)
+            elif not node.is_trial and buffer is node.out:
+                node.answer = Answer() if not node.answer.began else node.answer
+                _take(node)
+
+    def _accept(self) -> None:
+        """A node has connected, or somebody else: nothing is said."""
+        assert self._listener
+        try:
+            self._listener.accept()[0].close()
+        except OSError:
+            pass  # it has gone again
+
+    def _is_over(self, node: Node) -> bool:
+        """Whether its step has ended, or its time has."""
+        assert node.process
+        pipes = {key.fileobj for key in self._selector.get_map().values()}
+        if node.process.stdout not in pipes and node.process.stderr not in pipes and node.process.poll() is not None:
+            self._close(node)
+            return True
+        if time.monotonic() < node.until:
+            return False
+        node.is_late = not node.answer.is_complete if not node.is_trial else True
+        self._stop(node)
+        return True
+
+    def _next(self, node: Node) -> bool:
+        """Keep what the step has said; whether there is another one to begin."""
+        if node.is_trial:
+            # What a site's plugins print is shown nowhere: nobody knows what it is.
+            words = _errors(bytes(node.err), others=not node.noise[1])
+            node.container, node.container_words = self._came_to(node), words
+            return False
+        node.words = _errors(bytes(node.err), others=False)
+        node.is_queued = b"queued and waiting for resources" in node.err
+        node.noise = (_lines(bytes(node.out)), _lines(bytes(node.err)))
+        answer = node.answer
+        # Without the user's own /run/user/UID slurmstepd, as root, would have the runtime make one that is root's.
+        may = answer.text("oci-lacks") == "-" and not (answer.text("root") or "").startswith("no")
+        node.is_trial = answer.is_complete and bool(answer.flag("bundle")) and may
+        return node.is_trial
+
+    def _came_to(self, node: Node) -> str:
+        """How far the container came."""
+        if self._program.encode() in node.out + node.err:
+            return NAMED
+        progress = srun.Progress()
+        for line in node.err.decode("utf-8", "replace").splitlines():
+            progress.line(line)
+        return STARTED if progress.started else FAILED
+
+    def _close(self, node: Node) -> None:
+        assert node.process
+        for pipe in (node.process.stdout, node.process.stderr):
+            if pipe:
+                if pipe in {key.fileobj for key in self._selector.get_map().values()}:
+                    self._selector.unregister(pipe)
+                pipe.close()
+
+    def _stop(self, node: Node) -> None:
+        """End a step, and its job, which outlives an srun that is killed."""
+        assert node.process
+        if node.process.poll() is None:
+            argv = [cluster.beside_srun(self._site, "scancel"), f"--name={self._job}", f"--nodelist={node.name}"]
+            self._site.run(*argv, seconds=_GRACE)
+            # A job that waits has no nodes: srun gives it up.
+            node.process.send_signal(signal.SIGTERM)
+            try:
+                node.process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                node.process.kill()
+                node.process.wait()
+                self._site.run(*argv[:2], seconds=_GRACE)
+        self._close(node)
+
+
+def _take(node: Node) -> None:
+    """Read the answer anew, as far as it has come: it is short."""
+    heard = node.answer.heard_clock
+    answer = Answer()
+    answer.take(marks.texts(bytes(node.out)), time.time())
+    answer.heard_clock = heard or answer.heard_clock
+    node.answer = answer
+
+
+def _make_bundle(site: Site, program: str) -> str:
+    """A bundle in the user's home directory that nobody else can enter, without a program."""
+    path = tempfile.mkdtemp(prefix=".scrun-doctor-", dir=site.home)
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "process": {"args": [program], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/"]},
+        "root": {"path": "rootfs"},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},  # runc looks into it
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+        ],
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
+    }
+    for name in ("rootfs", "rootfs/dev", "rootfs/proc"):
+        os.mkdir(os.path.join(path, name))
+    fit = adapt.adapt(config, uid=site.uid, gid=os.getgid(), note=_ignore)
+    with open(os.path.join(path, "config.json"), "w", encoding="ascii") as file:
+        file.write(fastjson.dumps(fit))
+    os.chmod(file.name, 0o600)
+    return path
+
+
+def _ignore(_note: str) -> None:
+    """What was adapted is of no interest."""
+
+
+def _lines(printed: bytes) -> int:
+    """How many lines are neither a script's nor Slurm's own."""
+    lines = printed.decode("utf-8", "replace").splitlines()
+    return sum(bool(line.strip()) and marks.MARK not in line and not _is_slurms(line) for line in lines)
+
+
+def _is_slurms(line: str) -> bool:
+    return line.startswith(("srun: ", "slurmstepd: "))
+
+
+def _errors(printed: bytes, *, others: bool) -> str:
+    """What Slurm said of an error, in its last two lines; before it, with ``others``, what the runtime said last."""
+    lines = [line.strip() for line in printed.decode("utf-8", "replace").splitlines() if line.strip()]
+    said = [line for line in lines if _is_slurms(line) and "error: " in line][-2:]
+    if others:
+        said = [line for line in lines if not _is_slurms(line)][-1:] + said
+    return "; ".join(line.removeprefix("srun: ").removeprefix("error: ") for line in said)

@@ -1,0 +1,67 @@
+"""The report: a line a check for a person, or one JSON document for a bug report.
+
+The document is::
+
+    {"doctor": 1, "scrun": "0.1.0", "host": "login", "user": "alice", "time": "2026-…Z", "status": "broken",
+     "checks": [{"check": "slurmctld", "where": "login", "status": "broken", "found": "…", "advice": "…"}, …]}
+
+``doctor`` is the version of this form: names may be added without changing it. ``status`` is the worst of all checks
+(``ok``, ``warning``, ``broken``); a check may be ``not checked`` as well. Neither form has a variable's value, a file's
+content or a token in it; paths, and names of hosts and users are there.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING, Any
+
+from scrun import __version__, identity, log
+from scrun.doctor.finding import BROKEN, OK, STATUSES, UNCHECKED, WARNING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrun.doctor.finding import Finding
+
+FORM = 1
+
+
+def line(finding: Finding, names: int, hosts: int) -> str:
+    """One line; ``names`` and ``hosts`` are the widths of the columns of the checks and of the hosts."""
+    colon = " " if finding.found.endswith("?") else ": "
+    said = f"{finding.found}{colon}{finding.advice}" if finding.advice else finding.found
+    return f"{finding.status:<{max(map(len, STATUSES))}}  {finding.where:<{hosts}}  {finding.check:<{names}}  {said}"
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """How many there are of each status."""
+    counts = {status: sum(finding.status == status for finding in findings) for status in reversed(STATUSES)}
+    return ", ".join(f"{counts[status]} {status}" for status in (BROKEN, WARNING, OK, UNCHECKED))
+
+
+def document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """The report as JSON has it."""
+    return {
+        "doctor": FORM,
+        "scrun": __version__,
+        "host": os.uname().nodename,
+        "user": user(),
+        "time": log.timestamp(),
+        "status": status(findings),
+        "checks": [finding._asdict() for finding in findings],
+    }
+
+
+def status(findings: Sequence[Finding]) -> str:
+    """The worst of them."""
+    there = {finding.status for finding in findings}
+    return BROKEN if BROKEN in there else WARNING if WARNING in there else OK
+
+
+def user() -> str:
+    """The caller's name, or his number where he has none."""
+    try:
+        return pwd.getpwuid(identity.real_uid()).pw_name
+    except KeyError:
+        return str(identity.real_uid())

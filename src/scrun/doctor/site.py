@@ -1,0 +1,149 @@
+"""What the checks look at: the caller, his environment, where his containers are, and what oci.conf says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from scrun import identity
+from scrun.doctor import report
+from scrun.doctor.finding import printable
+from scrun.errors import ScrunError
+from scrun.lifecycle.worker import ask_slurm
+from scrun.slurm import fetched, node_runtime, oci_conf, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PATIENCE = 20.0  # seconds for an answer of slurmctld's
+
+
+class Site:
+    """One look at a site, by one user.
+
+    Args:
+        root: the directory of his containers.
+        environment: his environment variables.
+    """
+
+    def __init__(self, root: str, environment: Mapping[str, str]) -> None:
+        self.root, self.environment = root, environment
+        self.uid = identity.real_uid()
+        self.user = report.user()
+        self._fetched = ""  # a directory of ours, for what libslurm has in memory
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fetched:
+            shutil.rmtree(self._fetched, ignore_errors=True)
+
+    @cached_property
+    def conf(self) -> str:
+        """slurm.conf; empty where libslurm gets it from a slurmctld, and has it in its own memory.
+
+        Raises:
+            SlurmError: there is none.
+        """
+        if path := sources.slurm_conf(self.environment):
+            return path
+        self._fetched = tempfile.mkdtemp(prefix="scrun-doctor-")
+        return fetched.fetch(self._fetched)
+
+    def beside(self, name: str) -> str:
+        """The path of oci.conf or of scrun.lua, as create finds it.
+
+        Raises:
+            SlurmError: there is no slurm.conf.
+        """
+        conf = self.conf
+        if not conf and os.path.exists(path := os.path.join(self._fetched, name)):
+            return path
+        environment = {**self.environment, "SLURM_CONF": conf} if conf and self._fetched else self.environment
+        return sources.script(environment) if name == sources.SCRIPT else sources.oci_conf(environment)
+
+    @cached_property
+    def oci(self) -> dict[str, Any] | None:
+        """oci.conf's settings; None where they can't be read."""
+        try:
+            return oci_conf.read_file(self.beside(sources.OCI_CONF))
+        except ScrunError:
+            return None
+
+    @cached_property
+    def runtime(self) -> str:
+        """How the nodes' runtime is called, as shell words; empty where oci.conf doesn't tell."""
+        values = {"n": "$SLURMD_NODENAME", "u": self.user, "U": str(self.uid), "j": "$SLURM_JOB_ID", "s": "0", "t": "0"}
+        try:
+            return node_runtime.command(node_runtime.derive(self.oci or {}), values)[0] if self.oci else ""
+        except ScrunError:
+            return ""
+
+    @cached_property
+    def home(self) -> str:
+        """The user's home directory."""
+        import pwd
+
+        try:
+            return pwd.getpwuid(self.uid).pw_dir
+        except KeyError:
+            return self.environment.get("HOME", "/")
+
+    def jobs(self) -> dict[int, dict[str, Any]]:
+        """The user's jobs (:func:`scrun.slurm.jobs.of_user`). Slurm is asked once, and waited for once.
+
+        Raises:
+            ScrunError: slurmctld can't be reached.
+        """
+        answer = self._jobs
+        if isinstance(answer, ScrunError):
+            raise answer
+        return answer
+
+    @cached_property
+    def _jobs(self) -> dict[int, dict[str, Any]] | ScrunError:
+        try:
+            found: dict[str, dict[str, Any]] = ask_slurm.ask(self._ask_for_jobs, _PATIENCE)
+        except ScrunError as error:
+            return error
+        return {int(job): what for job, what in found.items()}
+
+    def _ask_for_jobs(self) -> dict[str, dict[str, Any]]:
+        from scrun.slurm import jobs
+
+        return {str(job): found for job, found in jobs.of_user(self.uid).items()}
+
+    def which(self, name: str) -> str:
+        """The path of a program on the caller's PATH; empty where there is none."""
+        return shutil.which(name, path=self.environment.get("PATH", os.defpath)) or ""
+
+    def run(self, *argv: str, seconds: float = 10) -> tuple[int, str]:
+        """The exit status of a program, and what it prints; -1 where it can't be run, or takes too long."""
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=seconds,
+                check=False,
+                env=dict(self.environment),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return -1, getattr(error, "strerror", "") or f"no answer within {seconds:.0f} s"
+        return done.returncode, done.stdout.decode("utf-8", "replace")
+
+    def is_not_ours(self, path: str) -> str:
+        """What a program is, where it isn't this scrun; empty where it is."""
+        status, said = self.run(path, "--version")
+        first = said.splitlines()[0] if said.splitlines() else ""
+        if status == 0 and first.startswith("scrun version "):
+            if "\ncommit:" in said:  # as runc has it, and Slurm's hasn't
+                return ""
+            return f"is Slurm's own ({printable(first, 40)})"
+        return f"doesn't answer --version as scrun does (status {status}: {printable(first, 80) or 'no word'})"

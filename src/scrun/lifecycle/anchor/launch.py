@@ -1,0 +1,149 @@
+"""The start of a container's step: its small files as they are by now, the bundle that fits its network, srun."""
+
+from __future__ import annotations
+
+import os
+
+from scrun import identity
+from scrun.errors import SlurmError, UsageError
+from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.node.step import Step
+from scrun.lifecycle.terminal.console import set_console_size
+from scrun.slurm import srun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.process.loop import Loop
+    from scrun.lifecycle.process.wire import Message
+
+    Say = Callable[[str, str], None]
+
+
+def tasks(plan: Plan, record: Record) -> int:
+    """How many srun will start; what the step is told counts more than the job's own number."""
+    told: str = plan["step_environment"].get("SLURM_NTASKS", "")
+    return int(told) if told.isdigit() else int(record["tasks"])
+
+
+def is_rootfs_here(record: Record) -> bool:
+    """Whether the container runs on the very root filesystem that is here, and not on a copy of the node's."""
+    return bool(record["staged"].get("spool")) and record["job_rootfs"] == record["rootfs"]
+
+
+def check_terminal(plan: Plan, record: Record) -> None:
+    """Raise UsageError where several tasks would have one: srun gives it to the first, the others' runtime fails."""
+    if plan["terminal"] and (number := tasks(plan, record)) > 1:
+        raise UsageError(
+            f"a terminal can't be shared by {number} tasks: do without it (-t), or ask for one task "
+            "(SCRUN_NTASKS=1, SCRUN_JOB_NUM_NODES=1)"
+        )
+
+
+def not_started(record: Record, error: SlurmError) -> SlurmError:
+    """srun's words, with what they may mean: slurmd doesn't tell it what was wrong with a bundle."""
+    bundle = record["job_bundle"]
+    if bundle in (record["bundle"], record["staged"].get("bundle")) or "Unspecified error" not in str(error):
+        return error
+    nodes = record["nodes"]
+    return SlurmError(f"{error}: does {nodes} see a bundle at {bundle}, which scrun.lua named (slurm.set_bundle_path)?")
+
+
+def forget_what_nodes_see() -> None:
+    """Have the nodes asked anew: perhaps one doesn't see any more what it was found to see."""
+    from scrun.staging import known
+
+    known.forget(known.memory())
+
+
+def renew_files(loop: Loop, container: Container, plan: Plan, *, log: Say, done: Callable[[], None]) -> None:
+    """Have the node's copies of small files be as the files are by now; ``done`` is called at once where they are."""
+    from scrun.lifecycle.container import latest
+
+    record = container.record
+    is_machines_root = os.geteuid() == 0 and identity.real_uid() == 0
+    if not latest.renew(record, plan["staging"], write=record["uid"] == 0 or not is_machines_root):
+        done()
+        return
+    answered = False
+
+    def said(message: Message) -> None:
+        nonlocal answered
+        if answered:
+            return
+        answered = True
+        if "error" in message:
+            log("info", f"files that have changed since create stay as they were: {message['message']}")
+        for index, crc in message.get("renewed", {}).items():
+            record["staged"]["texts"][int(index)][3] = crc
+        done()
+
+    def ended() -> None:
+        if not answered:
+            done()
+
+    Worker(loop, container, "renew", said=said, ended=ended).send({"record": record, "plan": plan})
+
+
+def step(
+    loop: Loop,
+    container: Container,
+    plan: Plan,
+    stdio: list[int],
+    *,
+    log: Say,
+    started: Callable[[SlurmError | None], None],
+    ended: Callable[[int], None],
+    failed: Callable[[str], None],
+) -> Step:
+    """Run srun for the container; the callbacks are :class:`Step`'s."""
+    record = container.record
+    bundle = _bundle(record, log)
+
+    def command(stderr: int | None) -> list[str]:
+        return srun.container_step(
+            record["srun"],
+            job=record["job"],
+            bundle=bundle,
+            container_id=container.id,
+            args=plan["args"],
+            pty=plan["terminal"],
+            stderr=stderr,
+            open_mode=plan["step_environment"].get("SLURM_OPEN_MODE", "append"),
+            node=record["nodes"] if plan["job"].get("first_node") else "",
+        )
+
+    if plan["terminal"] and record["job_bundle"] != record["bundle"]:
+        set_console_size(bundle, stdio[0])
+    return Step(
+        loop,
+        command=command,
+        environment={
+            **plan["environment"],
+            "SLURM_NTASKS": str(record["tasks"]),
+            **dict(entry.partition("=")[::2] for entry in record["job_environment"]),
+            **plan["step_environment"],
+            **({"SLURM_TASK_PROLOG": prolog} if (prolog := record.get("task_prolog")) else {}),
+        },
+        stdio=stdio,
+        terminal=plan["terminal"],
+        started=started,
+        ended=ended,
+        log=lambda line: log("debug", line),
+        failed=failed,
+    )
+
+
+def _bundle(record: Record, log: Say) -> str:
+    """The job's bundle: the one with the node's network, where the engine has led a way out of its own."""
+    if networked := record.get("networked"):
+        from scrun.lifecycle.container import network
+
+        if network.leads_out(f"/proc/{record['pid']}/net"):
+            log("info", "the container uses its node's network: ports that are published are open there")
+            return str(networked)
+    return str(record["job_bundle"])

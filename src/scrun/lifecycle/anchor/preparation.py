@@ -1,0 +1,151 @@
+"""What a container needs before it can run: its job with nodes, and its files staged there by the hooks.
+
+Two workers do it. Both are forked at once and import, for some 40 ms, what they need while create still reads the
+config; the hook script is loaded before the job is asked for, so that a broken script costs nobody a job.
+"""
+
+from __future__ import annotations
+
+from scrun.errors import JobRefused, ScrunError, SlurmError
+from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.plan import hook_request
+from scrun.lifecycle.process import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.process.loop import Loop
+    from scrun.lifecycle.process.wire import Message
+
+# A queued job is looked at by a worker that stays for a while, and then by a new one now and then: a worker's memory
+# is twice the anchor's, and a job can wait for hours. Seconds.
+FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 5.0, 30.0
+
+
+class Preparation:
+    """Get both, then call ``ready``; or ``failed`` with the reason, when nothing is under way any more.
+
+    What it learns goes into the container's record, which ``save`` writes down, and what the workers say to ``tell``.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        container: Container,
+        *,
+        save: Callable[[], object],
+        tell: Callable[[Message], None],
+        ready: Callable[[], None],
+        failed: Callable[[ScrunError], None],
+    ) -> None:
+        self._loop, self._container, self._record = loop, container, container.record
+        self._save, self._tell, self._ready, self._failed = save, tell, ready, failed
+        self._plan: Plan = {}  # type: ignore[typeddict-item]  # until begin
+        self._failure: ScrunError | None = None
+        self._asked = False  # for a job: from then on there may be one
+        self._staged = False
+        self._waiting = 0  # the timer of the next look at a queued job
+        self._pause = FIRST_LOOK_AGAIN
+        self._looks_again = False
+        self._allocating: Worker | None = self._worker("allocate", self._allocation, self._allocation_ended)
+        self._staging: Worker | None = self._worker("stage in", self._staging_said, self._staging_ended)
+
+    @property
+    def stager(self) -> Worker | None:
+        """Who has staged the files: he stays for a while, to run stage_out as well if the container ends soon."""
+        return self._staging
+
+    def begin(self, plan: Plan) -> None:
+        """Everything local has been checked."""
+        self._plan = plan
+        if self._staging:
+            self._staging.send({**hook_request(plan), "bundle": plan["record"]["bundle"]})
+
+    def cancel(self, why: ScrunError) -> None:
+        """Give it up; ``failed`` is called when both workers have tidied up and gone."""
+        self._failure = self._failure or why
+        self._loop.forget(self._waiting)
+        if self._allocating and not self._asked:
+            self._allocating.kill()  # it may look for a slurm.conf that isn't there for a minute
+        elif self._allocating:
+            self._allocating.cancel()
+        if self._staging:
+            self._staging.cancel()
+        if not self._allocating and not self._staging:
+            self._failed(self._failure)
+
+    def _worker(self, work: str, said: Callable[[Message], None], ended: Callable[[], None]) -> Worker:
+        return Worker(self._loop, self._container, work, said=said, ended=ended)
+
+    def _allocation(self, message: Message) -> None:
+        if "error" in message:
+            error = wire.failed(message)
+            if self._looks_again and not isinstance(error, JobRefused):
+                self._tell({"log": "info", "message": f"{error}: looking again later"})  # the job waits all the same
+            else:
+                self._failure = self._failure or error
+        elif "job" in message:
+            self._record.update({"job": message["job"], "job_owned": "request" in self._plan["job"]})
+            self._save()
+        elif "notice" in message:
+            self._tell(message)
+        elif "waiting" in message:
+            self._tell({"waiting": message["waiting"], "job": self._record["job"]})
+        elif "nodes" in message:
+            found = message["nodes"]
+            self._record.update({"nodes": found["nodes"], "tasks": found["tasks"], "slurm": found["slurm"]})
+            self._record.update({"uid": found["uid"], "gid": found["gid"]})
+            self._record.update({"user": found["user"], "group": found["group"]})
+            self._record.update({"job_environment": found["environment"], "gpus": found["gpus"]})
+            self._save()
+            self._tell({"granted": found["nodes"]})
+
+    def _allocation_ended(self) -> None:
+        worker, self._allocating = self._allocating, None
+        if self._failure:
+            self.cancel(self._failure)
+        elif self._record.get("nodes"):
+            if self._staging:
+                self._staging.send({"record": self._record})
+        elif self._record.get("job"):
+            self._waiting = self._loop.after(self._pause, self._look_again)
+            self._pause = min(self._pause * 1.5, LONGEST_LOOK_AGAIN)
+        else:
+            self.cancel(SlurmError(worker.last_words("no answer from Slurm") if worker else ""))
+
+    def _look_again(self) -> None:
+        self._looks_again = True
+        self._allocating = self._worker("allocate", self._allocation, self._allocation_ended)
+        look_at = {"look at": self._record["job"], "step": self._plan["step_environment"]}
+        self._allocating.send({**self._plan["job"], **look_at})
+
+    def _staging_said(self, message: Message) -> None:
+        if "error" in message:
+            self._failure = self._failure or wire.failed(message)
+        elif "loaded" in message:
+            if self._allocating:
+                self._asked = True
+                self._allocating.send({**self._plan["job"], "step": self._plan["step_environment"]})
+        elif "log" in message or "progress" in message:
+            self._tell(message)
+        elif "staged" in message:
+            self._record.update(
+                {"staged": message["staged"], "job_bundle": message["bundle"], "job_rootfs": message["rootfs"]}
+            )
+            self._record.update({"networked": message["networked"], "hold": message["hold"], "stage_out_owed": True})
+            self._record.update({"task_prolog": message.get("task_prolog", "")})
+            if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
+                # Whoever is left when the anchor is killed brings back what the container changed.
+                self._record["owed"] = hook_request(self._plan)
+            self._save()
+            self._staged = True
+            if not self._failure:
+                self._ready()
+
+    def _staging_ended(self) -> None:
+        worker, self._staging = self._staging, None
+        if worker and (self._failure or not self._staged):
+            self.cancel(self._failure or ScrunError(worker.last_words("the hooks ended without an answer")))

@@ -1,0 +1,174 @@
+"""The anchor's socket, by which start, kill, pause, resume and delete reach it.
+
+One connection, one request, one answer, each a message. Only the container's own user gets one (SO_PEERCRED). The
+other side is :mod:`scrun.lifecycle.container.client`.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+
+from scrun.errors import ScrunError, UsageError, WrongStatus
+from scrun.lifecycle.container import status
+from scrun.lifecycle.container.directory import SOCKET
+from scrun.lifecycle.process import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.anchor.view import Anchor
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.process.loop import Loop
+    from scrun.lifecycle.process.wire import Message
+
+_PID_UID_GID = 12  # bytes of a struct ucred (unix(7)), three int
+_LARGEST = 1 << 16  # bytes of a request; one has some twenty
+_MOST = 128  # connections; the descriptors of a process are counted
+
+
+class Server:
+    """The anchor's side."""
+
+    def __init__(self, loop: Loop, container: Container, anchor: Anchor) -> None:
+        self._loop, self._anchor = loop, anchor
+        self._connections: dict[_Connection, None] = {}  # the oldest first
+        self._listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        self._listening.bind(container.child(SOCKET))
+        self._listening.listen(64)
+        loop.watch(self._listening.fileno(), self._connected)
+
+    def _connected(self) -> None:
+        if len(self._connections) >= _MOST:
+            next((one for one in self._connections if one.is_idle), next(iter(self._connections))).close()
+        try:
+            descriptor, _address = self._listening._accept()  # type: ignore[attr-defined]  # as socket.accept calls it
+        except OSError:
+            return  # the caller has gone already, or this process has no descriptor left: then it waits for one
+        connection = _socket.socket(fileno=descriptor)
+        credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _PID_UID_GID)
+        connection.detach()
+        if int.from_bytes(credentials[4:8], sys.byteorder) not in (0, os.getuid()):
+            os.close(descriptor)
+            return
+        self._connections[_Connection(self._loop, self._anchor, descriptor, self._closed)] = None
+
+    def _closed(self, connection: _Connection) -> None:
+        self._connections.pop(connection, None)
+
+    def answer_rest(self) -> None:
+        """Answer everybody who still waits: the container's end came before the end of what they asked for."""
+        for connection in [*self._connections]:
+            connection.answer_rest()
+
+
+def serve(loop: Loop, container: Container, anchor: Anchor, creator: int) -> Server:
+    """The anchor's server; whoever creates the container is told why there can't be one.
+
+    Raises:
+        OSError: there can't.
+    """
+    try:
+        return Server(loop, container, anchor)
+    except OSError as error:
+        wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
+        container.remove()
+        raise
+
+
+class _Connection:
+    """One caller, until it has its answer or goes away."""
+
+    def __init__(self, loop: Loop, anchor: Anchor, descriptor: int, closed: Callable[[_Connection], None]) -> None:
+        self._loop, self._anchor, self._closed = loop, anchor, closed
+        self._reader = wire.Reader(descriptor, _LARGEST)
+        self._open = True
+        self._asked = ""
+        loop.watch(descriptor, self._readable)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was asked yet."""
+        return not self._asked
+
+    def answer(self, message: Message) -> None:
+        """Answer, and hang up; a caller who has gone already is no error."""
+        if self._open:
+            wire.send(self._reader.descriptor, message)
+            self.close()
+
+    def answer_rest(self) -> None:
+        """The container has ended. Whoever sent it a signal, or let it go on, has what he wanted; nothing is paused."""
+        if self._asked == "pause":
+            self.answer(wire.failure(WrongStatus("container not running: it has ended meanwhile")))
+        elif self._asked:
+            self.answer({"ended": True})
+
+    def close(self) -> None:
+        """Hang up, if that isn't done yet."""
+        if self._open:
+            self._open = False
+            self._closed(self)
+            self._loop.unwatch(self._reader.descriptor)
+
+    def _readable(self) -> None:
+        try:
+            messages = self._reader.read()
+        except (ValueError, RecursionError):
+            messages = [{}]
+        if messages is None:
+            self.close()
+        elif messages and (self._asked or len(messages) > 1):
+            self._refuse("one connection is for one request")
+        elif messages:
+            self._serve(messages[0])
+
+    def _refuse(self, why: str) -> None:
+        self.answer(wire.failure(UsageError(f"the anchor can't read that request: {why}")))
+
+    def _serve(self, message: object) -> None:
+        """Do what a request says, which has come from outside: everything in it is looked at first."""
+        what = message.get("do") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or not isinstance(what, str):
+            self._refuse("it is an object whose member do is a word")
+        elif what not in _REQUESTS:
+            self._refuse(f"it knows no {what[:20]!r}")
+        elif what == "kill" and not _is_signal(message.get("signal")):
+            self._refuse("its signal is the number of one, or 0")
+        else:
+            self._asked = what
+            try:
+                self._perform(message)
+            except (AttributeError, KeyError, TypeError, ValueError):  # of a container whose record isn't made yet
+                self._refuse("it comes too early")
+
+    def _perform(self, message: Message) -> None:
+        if self._asked == "start":
+            self._anchor.start(self.answer)
+        elif self._asked == "ping":
+            self.answer({"waits for": self._anchor.waits_for()})
+        elif self._asked == "kill":
+            self._anchor.kill(message["signal"], self.answer)
+        elif self._asked == "pause":
+            from scrun.lifecycle.anchor import freeze  # seldom asked for, and not kept in every anchor's memory
+
+            freeze.pause(self._anchor, self.answer)
+        elif self._asked == "resume":
+            from scrun.lifecycle.anchor import freeze
+
+            freeze.resume(self._anchor, self.answer)
+        else:
+            self._anchor.at_end(self.answer)
+            self._anchor.end(status.KILLED)
+
+
+_REQUESTS = ("start", "ping", "kill", "pause", "resume", "delete")
+
+
+def _is_signal(value: object) -> bool:
+    """Whether it is the number of a signal, or 0; JSON's true is 1 to Python."""
+    import signal  # which the anchor has, and a call of start doesn't need
+
+    return type(value) is int and 0 <= value < signal.NSIG

@@ -1,0 +1,74 @@
+"""The anchor's end of its connection to the stand-in (:mod:`standin`)."""
+
+from __future__ import annotations
+
+from scrun.errors import ScrunError
+from scrun.lifecycle.process import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.process.loop import Loop
+
+
+class StandinLink:
+    """Whoever stands in for the container.
+
+    ``ready`` is called when it is in the namespaces that it shall be in, with its new pid, or 0 where that is the old
+    one; ``failed`` when it can't be; ``kill`` with each signal that was sent to it; ``gone`` when it was killed, as
+    docker does when a container doesn't end in time.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        descriptor: int,
+        *,
+        ready: Callable[[int], None],
+        failed: Callable[[ScrunError], None],
+        kill: Callable[[int], None],
+        gone: Callable[[], None],
+    ) -> None:
+        self.is_ready = False
+        self._loop, self._descriptor, self._reader = loop, descriptor, wire.Reader(descriptor)
+        self._ready, self._failed, self._kill, self._gone = ready, failed, kill, gone
+        self._is_there = True
+        loop.watch(descriptor, self._read)
+
+    def move(self, *, pid: bool, network: bool) -> None:
+        """Have it be in new namespaces of these kinds, if any."""
+        if pid or network:
+            wire.send(self._descriptor, {"do": "new namespaces", "pid": pid, "network": network})
+        else:
+            self.is_ready = True
+
+    def show_podman(self, *, rootfs: bool) -> None:
+        """Have it be ready for podman's looks, with the container's files where they are here."""
+        if self._is_there:
+            wire.send(self._descriptor, {"do": "show podman", "rootfs": rootfs})
+
+    def let_exit(self, exit_status: int) -> None:
+        """Have it end with that status."""
+        if self._is_there:
+            wire.send(self._descriptor, {"do": "exit", "status": exit_status})
+            self._close()
+
+    def _close(self) -> None:
+        self._is_there = False
+        self._loop.unwatch(self._descriptor)
+
+    def _read(self) -> None:
+        messages = self._reader.read()
+        if messages is None:
+            self._close()
+            self._gone()
+            return
+        for message in messages:
+            if message.get("do") == "kill":
+                self._kill(message["signal"])
+            elif message["answer"]:
+                self._failed(ScrunError(message["answer"]))
+            else:
+                self.is_ready = True
+                self._ready(message["pid"])

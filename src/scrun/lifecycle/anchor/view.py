@@ -1,0 +1,61 @@
+"""What the anchor's own modules see of it, so that none imports the anchor that imports them."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from scrun.errors import ScrunError
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.node.step import Step
+    from scrun.lifecycle.process.loop import Loop
+    from scrun.lifecycle.process.wire import Message
+
+    Answer = Callable[[Message], None]
+
+    class Anchor(Protocol):
+        """:class:`scrun.lifecycle.anchor.anchor.Anchor`."""
+
+        loop: Loop
+        container: Container
+        record: Record
+        plan: Plan
+        status: str
+        step: Step | None
+        is_turning: bool
+
+        @property
+        def log(self) -> Callable[[str, str], None]:
+            """Write a line to the container's log: its level, its text."""
+
+        @property
+        def say(self) -> Callable[[str], None]:
+            """Say something on the container's standard error."""
+
+        def start(self, answer: Answer) -> None:
+            """Run the container's process."""
+
+        def kill(self, number: int, answer: Answer) -> None:
+            """Send a signal to the container's process."""
+
+        def end(self, exit_status: int) -> None:
+            """Have the container end with that status."""
+
+        def hurry(self, seconds: float) -> None:
+            """Have the stand-in end that long after the process."""
+
+        def at_end(self, answer: Answer) -> None:
+            """Answer when the container has ended."""
+
+        def give_up(self, error: ScrunError) -> None:
+            """The container can't be run."""
+
+        def waits_for(self) -> str:
+            """What keeps it from its end."""
+
+        def set_status(self, new: str) -> None:
+            """Enter a status, and write it down."""

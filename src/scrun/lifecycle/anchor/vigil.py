@@ -1,0 +1,37 @@
+"""Watch over the job of a container that is created and not started: nothing else would notice that it has ended."""
+
+from __future__ import annotations
+
+from scrun.errors import JobRefused
+from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container import status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.anchor.view import Anchor
+    from scrun.lifecycle.process.wire import Message
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 30.0  # seconds between two looks, each a worker's
+
+
+def keep(anchor: Anchor) -> None:
+    """Have the container end when its job does before it is started."""
+    pause, gone = _FIRST_PAUSE, False
+
+    def look() -> None:
+        if anchor.status == status.CREATED and "exit_status" not in anchor.record:
+            Worker(anchor.loop, anchor.container, "look", said=said, ended=ended).send({"job": anchor.record["job"]})
+
+    def said(message: Message) -> None:
+        nonlocal gone
+        gone = message.get("gone", False)  # an error is that slurmctld doesn't answer
+
+    def ended() -> None:
+        nonlocal pause
+        if gone and anchor.status == status.CREATED:
+            anchor.give_up(JobRefused(f"job {anchor.record['job']} has ended before the container was started"))
+        else:
+            pause = min(1.5 * pause, _LONGEST_PAUSE)
+            anchor.loop.after(pause, look)
+
+    anchor.loop.after(pause, look)

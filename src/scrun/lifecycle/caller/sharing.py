@@ -1,0 +1,165 @@
+"""Which other container of ours a config shares a namespace with: then both run in one job, on one node.
+
+That is how a pod's containers, ``--network container:NAME`` and compose's ``network_mode: service:NAME`` arrive: as
+the path of a namespace, ``/proc/PID/ns/net`` with the pid of the other one's stand-in, or a file that the other one's
+config names as well. No namespace reaches from this machine to a node, but on the same node both have the node's
+network, and so reach each other at localhost.
+
+The other one's host name and network are this one's too: the config has no host name then, and the stand-in's network
+namespace may be this machine's whatever the container's is.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scrun import fastjson
+from scrun.errors import ScrunError
+from scrun.lifecycle.container import network, status
+from scrun.lifecycle.container.directory import STATE, Container
+from scrun.slurm.shared_job import SharedJob
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from scrun.lifecycle.container.record import Record
+    from scrun.slurm.job import Request
+
+    Config = dict[str, Any]
+
+_FILE = "network_namespace"  # the record's name for a namespace's file
+_FIRST = ("network", "ipc", "uts", "pid")  # where the kinds are different containers', the first of these counts
+_PIECE = 1 << 16  # bytes; more than most records have
+
+
+class Shared:
+    """What is shared; nothing, for most containers."""
+
+    def __init__(self, others: dict[str, Container], file: str) -> None:
+        self._others, self._file = others, file
+        self._kind = next((kind for kind in (*_FIRST, *others) if kind in others), "")
+        self._host: Container | None = None
+
+    def job(self) -> SharedJob | None:
+        """The job to be in.
+
+        Raises:
+            ScrunError: it is another user's, or there is none yet.
+        """
+        if not self._kind:
+            return None
+        other, what = self._others[self._kind], f"whose {self._kind} namespace this one shares"
+        if os.fstat(other.descriptor).st_uid != os.getuid():
+            raise ScrunError(f"container {other.id!r}, {what}, is another user's: share one of yours")
+        if not other.record.get("job"):
+            raise ScrunError(f"container {other.id!r}, {what}, has no job yet: try again when it has")
+        return SharedJob(
+            other.record["job"],
+            other.id,
+            self._kind,
+            other.record.get("asked") or {},
+            dict(line.partition("=")[::2] for line in other.record.get("job_environment", ())),
+        )
+
+    def join(self, container: Container, request: Request) -> None:
+        """Become a guest of the one whose job it is, if the container is to be in that.
+
+        Raises:
+            ScrunError: that one has ended meanwhile.
+        """
+        if not request.shares:
+            return
+        other = self._others[self._kind]
+        if other.record.get("job_owned"):
+            self._host = other
+        elif path := other.record.get("guest_of"):
+            self._host = Container.open(*os.path.split(path))
+        else:
+            return  # a job that somebody else gives back
+        from scrun.lifecycle.container import guests
+
+        if not guests.register(self._host, container):
+            raise ScrunError(f"container {self._host.id!r}, in whose job this one was to run, has ended meanwhile")
+
+    def network(self, config: Config, note: Callable[[str], None]) -> str:
+        """The network to have, as :func:`network.wanted` says it."""
+        other = self._others.get("network")
+        if not other:
+            return network.wanted(config)
+        its: str = other.record.get("network", network.LATER)
+        if its == network.LATER:
+            its = network.wanted(config)
+        if its == network.NONE:
+            note(f"container {other.id} has no network: the two have a loopback each, and can't reach each other")
+        return its
+
+    def host_name(self, config: Config) -> str:
+        """The name to have; empty where none was given."""
+        other = self._others.get("uts")
+        return str(config.get("hostname") or (other.record.get("host_name") if other else "") or "")
+
+    def add_to(self, record: Record, config: Config, its_network: str) -> None:
+        """Write down what whoever shares with this container will want to know."""
+        if its_network:
+            record["network"] = its_network
+        if host_name := self.host_name(config):
+            record["host_name"] = host_name
+        if self._file:
+            record["network_namespace"] = self._file
+        if self._host:
+            record["guest_of"] = self._host.path
+
+
+def find(container: Container, config: Config) -> Shared:
+    """Look for those that the namespaces' paths belong to, among the containers of the same root directory."""
+    others: dict[str, Container] = {}
+    known: dict[str, Container | None] = {}
+    file = ""
+    for namespace in (config.get("linux") or {}).get("namespaces") or ():
+        path, kind = namespace.get("path"), namespace["type"]
+        if not path:
+            continue
+        parts = path.split("/")
+        if parts[:2] == ["", "proc"] and parts[3:4] == ["ns"] and parts[2].isdigit():
+            needle = f'"pid": {parts[2]},'
+        elif kind == "network" and not network.is_ours(path):  # docker has one file for all that have the host's
+            needle = f'"{_FILE}": {fastjson.dumps(path)}'
+            file = path
+        else:
+            continue
+        if needle not in known:
+            known[needle] = next(_with(container, needle.encode(), proc=needle.startswith('"pid"')), None)
+        if found := known[needle]:
+            others[kind] = found
+    return Shared(others, file)
+
+
+def _with(container: Container, needle: bytes, *, proc: bool) -> Iterator[Container]:
+    """Containers that have not ended, whose record says that. The records are read, but not understood, of all."""
+    root = os.path.dirname(container.path)
+    for name in os.listdir(root):
+        try:
+            if needle not in _content(f"{root}/{name}/{STATE}"):
+                continue
+            found = Container.open(root, name)
+        except (OSError, ScrunError):
+            continue
+        # Of two that are created at once with the same file neither may wait for the other.
+        if name != container.id and found.status() != status.STOPPED and (proc or found.record.get("job")):
+            yield found
+        else:
+            os.close(found.descriptor)
+
+
+def _content(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        data = piece = os.read(descriptor, _PIECE)
+        while len(piece) == _PIECE:
+            piece = os.read(descriptor, _PIECE)
+            data += piece
+        return data
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,110 @@
+"""Small files that an engine writes between create and start: podman fills in resolv.conf and hosts only then.
+
+They were copied for the nodes at create. Where the copy is in the spool it is made again; what was carried to the nodes
+is sent there again, by a worker, only when the content has changed.
+"""
+
+from __future__ import annotations
+
+import binascii
+import errno
+import os
+import stat
+
+from scrun.lifecycle.container import network
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from scrun.lifecycle.container.plan import StagingPlan
+    from scrun.lifecycle.container.record import Record
+
+
+class Fit:
+    """Makes the engine's files fit for the node's network (staging's Fit)."""
+
+    def __init__(self, host_name: str, machine: str) -> None:
+        from scrun.bundle import engine_files
+
+        self.files: Sequence[str] = engine_files.FILES
+        self._fit, self._host_name, self._machine = engine_files.fit, host_name, machine
+
+    def __call__(self, destination: str, data: bytes) -> bytes:
+        """What is to be in it."""
+        try:
+            with open(self._machine + destination, "rb") as file:
+                machines = file.read()
+        except OSError:
+            machines = b""
+        return self._fit(destination, data, host_name=self._host_name, machines=machines)
+
+
+def fit(plan: StagingPlan, machine: str = "") -> Fit | None:
+    """How small files are changed for the nodes: not at all where the container was to have no network of its own.
+
+    ``machine`` is the root of this machine's file system.
+    """
+    return Fit(plan["host_name"], machine) if plan["network"] in (network.NODE, network.LATER) else None
+
+
+def renew(record: Record, plan: StagingPlan, *, write: bool = True, machine: str = "") -> bool:
+    """Bring the spool's copies up to date; the result says whether some on the nodes are out of date.
+
+    With ``write`` false nothing is written, and any that is out of date counts.
+    """
+    staged = record.get("staged") or {}
+    left = False
+    for index, (path, data) in changed(staged, fit(plan, machine)).items():
+        spool = staged.get("spool")
+        if not (write and spool and path.startswith(f"{spool}/") and _overwrite(path, data)):
+            left = True
+            continue
+        staged["texts"][index][3] = binascii.crc32(data)
+        status = os.stat(path)
+        for copy in staged.get("copies", ()):
+            if copy[0] == path:
+                copy[2:] = status.st_size, status.st_mtime_ns
+    return left
+
+
+def changed(staged: dict[str, Any], fitted: Fit | None) -> dict[int, tuple[str, bytes]]:
+    """Of the texts that are other than they were when they were copied: index, where the copy is, what is to be in it.
+
+    What can't be read any more stays as it was copied.
+    """
+    found = {}
+    for index, (path, source, destination, crc) in enumerate(staged.get("texts", ())):
+        try:
+            data = _read(source)
+        except OSError:
+            continue
+        if fitted and destination in fitted.files:
+            data = fitted(destination, data)
+        if binascii.crc32(data) != crc:
+            found[index] = (path, data)
+    return found
+
+
+def _read(path: str) -> bytes:
+    """The content of a file; that of a pipe, which would have to be waited for, is none."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return file.read()
+
+
+def _overwrite(path: str, data: bytes) -> bool:
+    """Write a file of the spool anew, in place: its owner and its mode stay. Where it can't be it is as it was."""
+    from scrun.staging import in_place
+
+    try:
+        descriptor = in_place.open_existing(path, directory_is_ours=True)
+        try:
+            in_place.overwrite(descriptor, len(data), lambda file: in_place.write_all(file, data), safely=False)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True

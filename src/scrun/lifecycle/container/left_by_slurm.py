@@ -1,0 +1,40 @@
+"""What Slurm has left in a container's root filesystem (:mod:`scrun.staging.traces`), by its record."""
+
+from __future__ import annotations
+
+from scrun.errors import NodeRuntimeError
+from scrun.slurm import node_runtime, srun
+from scrun.staging import traces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container.record import Record
+
+
+def names(record: Record) -> list[str]:
+    """The directories that are there for the container's step or because of it, the innermost first."""
+    found = traces.Traces(*record["staged"]["traces"]) if record["staged"].get("traces") else None
+    return [*_of_the_step(record, found), *reversed(found.made)] if found else []
+
+
+def remove(record: Record) -> None:
+    """Remove them here, where the container has run on what is here; with a copy, the nodes do that."""
+    staged = record["staged"]
+    if not staged.get("node_parent") or not any(part[0] == "rootfs" for part in staged["parts"]):
+        found = traces.Traces(*staged["traces"])
+        traces.remove(record["rootfs"], found, _of_the_step(record, found))
+
+
+def _of_the_step(record: Record, found: traces.Traces) -> list[str]:
+    if not found.rest or not record.get("step"):
+        return []
+    paths = []
+    values = {"j": str(record["job"]), "s": str(record["step"]), "t": "0"}
+    values.update(u=str(record["user"]), U=str(record["uid"]))
+    for host in srun.expand_nodes(record["nodes"]):
+        try:
+            parts = node_runtime.expand(found.rest, {**values, "n": host}).split("/")
+        except NodeRuntimeError:  # the node alone knows
+            return []
+        paths += ["/".join((found.place, *parts[:count])) for count in range(len(parts), 0, -1)]
+    return list(dict.fromkeys(paths))

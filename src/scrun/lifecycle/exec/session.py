@@ -1,0 +1,194 @@
+"""The two processes that stay with a further process of a container (exec), as long as it runs.
+
+As with a container itself one is what the caller sees and reaps, the stand-in: it passes on signals and ends with the
+process's exit status. The other, the session, has srun as its child. When the stand-in is killed the session ends the
+process on the node; when the session is killed the stand-in ends its step.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun import log
+from scrun.errors import NodeRuntimeError, SlurmError
+from scrun.lifecycle.container import status
+from scrun.lifecycle.exec import exec_script
+from scrun.lifecycle.node import overlap
+from scrun.lifecycle.node.step import Step
+from scrun.lifecycle.process import processes, wire
+from scrun.lifecycle.standin import standin
+from scrun.lifecycle.terminal.console import Nudge
+from scrun.slurm import srun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.process.loop import Loop
+
+    Order = dict[str, Any]
+
+_GRACE = 5.0  # seconds that the node's runtime has to end a process before its step is ended
+
+
+def stand_in(channel: int) -> int:
+    """Wait for the session to say how the process ended; the result is its exit status.
+
+    Raises:
+        SlurmError: its step could not be started.
+    """
+    standin.forward_signals(channel)
+    signal.signal(signal.SIGWINCH, signal.SIG_IGN)  # srun sees to that, without a step for each
+    reader = wire.Reader(channel)
+    step = (0, 0)
+    while message := reader.next():
+        wire.raise_failure(message)
+        if message["do"] == "exit":
+            return int(message["status"])
+        step = (message["pid"], message["started"])
+    processes.signal_if_alive(*step, signal.SIGTERM)  # srun ends the step
+    return status.KILLED
+
+
+class Session:
+    """One run of a process on the node.
+
+    The caller, if there is one to wait, is told ``{"started": …}`` or the error; the stand-in the exit status, or the
+    error.
+
+    ``order`` holds ``token``, ``node``, ``environment`` (srun's), ``watch`` (whether the node has to tell that the
+    process could be run), ``terminal`` and ``own_terminal`` (it is the container's, made for it, and not the caller's).
+    """
+
+    def __init__(
+        self, loop: Loop, container: Container, order: Order, *, stdio: list[int], stand_in: int, caller: int | None
+    ) -> None:
+        self._loop, self._container, self._order = loop, container, order
+        self._stand_in: int | None = stand_in
+        self._caller = caller
+        self._reader = wire.Reader(stand_in)
+        self._stdio = stdio
+        self._status: int | None = None
+        self._watching = bool(order["watch"])
+        self._failure: SlurmError | None = None
+        record, token = container.record, order["token"]
+        script = exec_script.run(record, token, watched=self._watching)
+
+        def command(stderr: int | None) -> list[str]:
+            return srun.exec_step(
+                record["srun"],
+                job=record["job"],
+                node=order["node"],
+                argv=["/bin/sh", "-c", f'eval "${srun.SCRIPT}"'],
+                pty=order["terminal"],
+                stderr=stderr,
+            )
+
+        self.step = Step(
+            loop,
+            command=command,
+            environment={**order["environment"], srun.SCRIPT: script},
+            stdio=stdio,
+            terminal=order["terminal"],
+            own_session=order["own_terminal"] or not order["terminal"],
+            started=self._step_started,
+            ended=self._step_ended,
+            log=lambda line: self._log("debug", line),
+            failed=lambda _line: None,  # it is one task
+        )
+        self._let_go_of_stdio()
+        wire.send(stand_in, {"do": "step", "pid": self.step.pid, "started": processes.start_time(self.step.pid)})
+        loop.watch(stand_in, self._from_stand_in)
+        if self._watching:
+            self._watch()
+
+    def _let_go_of_stdio(self) -> None:
+        """Only srun has the caller's input and output from here on."""
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(quiet, descriptor)
+        os.close(quiet)
+
+    def _step_started(self, error: SlurmError | None) -> None:
+        if error:
+            self._failure = self._failure or error
+        if error or not self._watching:
+            self._answer()
+        if not error and self._order["terminal"] and self._order["own_terminal"]:
+            Nudge(self._loop, lambda: self._stdio[0])
+
+    def _watch(self) -> None:
+        script = exec_script.watch(self._container.record, self._order["token"])
+        self._beside("watch", script, self._watched)
+
+    def _watched(self, exit_status: int, said: str) -> None:
+        if exit_status == exec_script.NOT_SEEN and self._status is None:
+            self._watch()
+            return
+        self._watching = False
+        if exit_status == exec_script.NOT_RUN:
+            self._failure = self._failure or NodeRuntimeError(_reason(said))
+        self._answer()
+        self._finish()
+
+    def _answer(self) -> None:
+        """Tell the caller, once."""
+        if self._caller is not None:
+            wire.send(self._caller, wire.failure(self._failure) if self._failure else {"started": True})
+            os.close(self._caller)
+            self._caller = None
+
+    def _step_ended(self, exit_status: int) -> None:
+        self._status = exit_status
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._status is not None and not self._watching:
+            self._answer()
+            if self._stand_in is not None:
+                failed = wire.failure(self._failure) if self._failure else {"do": "exit", "status": self._status}
+                wire.send(self._stand_in, failed)
+            self._loop.stop()
+
+    def _from_stand_in(self) -> None:
+        messages = self._reader.read()
+        if messages is None:
+            self._loop.unwatch(self._reader.descriptor)
+            self._stand_in = None
+            self.signal(signal.SIGKILL)
+            self._loop.after(_GRACE, self.step.terminate)
+            return
+        for message in messages:
+            self.signal(message["signal"])
+
+    def signal(self, number: int) -> None:
+        """Send the process a signal."""
+
+        def done(exit_status: int, said: str) -> None:
+            self._log("debug", f"signal {number}: {exit_status}: {said}")
+
+        self._beside("kill", exec_script.send(self._container.record, self._order["token"], number), done)
+
+    def _beside(self, name: str, script: str, done: Any) -> None:
+        command = overlap.argv(self._container.record, name, script, nodes=[self._order["node"]])
+        environment = {**self._order["environment"]}
+        del environment[exec_script.PROCESS]
+        overlap.start(self._loop, command, environment, done)
+
+    def _log(self, level: str, message: str) -> None:
+        try:
+            log.append(self._container.child("anchor.log"), level, f"exec {self._order['token']}: {message}")
+        except OSError:
+            pass  # the container is gone, and its log with it
+
+
+def _reason(said: str) -> str:
+    """What the watching script printed, with the words that docker reads; srun may have added some of its own."""
+    lines = [line for line in said.splitlines() if line.startswith("exec failed")]
+    if not lines:
+        return "exec failed: the node's runtime did not say why"
+    # crun says of these "Operation not permitted".
+    denied = any(words in lines[0] for words in ("is not executable", "is not a regular file"))
+    return f"{lines[0]}: permission denied" if denied else lines[0]

@@ -1,0 +1,196 @@
+"""The container's own step: srun as a child of the anchor, with the container's stdio, and what it says of the step."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import termios
+
+from scrun.errors import SlurmError
+from scrun.lifecycle.process.fork import close_all_but
+from scrun.slurm import srun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from scrun.lifecycle.process.loop import Loop
+
+_MESSAGES, _ERROR = 3, 4  # srun's descriptors for its own words and for the container's standard error
+_GRACE = 5.0  # seconds that srun has to end a step before it is killed itself
+_MOST_SAID = 1 << 20  # bytes of srun's words that are kept; beyond that only what they mean
+
+
+class Step:
+    """One run of srun.
+
+    ``started`` is called once, with nothing when every node has started its tasks or with the error that prevented it;
+    ``ended`` then with the container's exit status, which is the highest of its tasks'. ``failed`` is told, in srun's
+    words, which of several tasks failed, and where. Without ``own_session`` srun stays in the caller's, whose terminal
+    it uses.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        *,
+        command: Callable[[int | None], Sequence[str]],
+        environment: Mapping[str, str],
+        stdio: Sequence[int],
+        terminal: bool,
+        started: Callable[[SlurmError | None], None],
+        ended: Callable[[int], None],
+        log: Callable[[str], None],
+        failed: Callable[[str], None],
+        own_session: bool = True,
+    ) -> None:
+        self._loop, self._started, self._ended, self._log, self._failed = loop, started, ended, log, failed
+        self.progress = srun.Progress()
+        self._said_started = False
+        self._line = b""
+        self._status: int | None = None
+        self._relay = 0
+        self._relay_ended = True
+        self._kill_timer = 0
+        messages, theirs = os.pipe2(os.O_CLOEXEC)
+        error = None if terminal else self._open_error(stdio[2])
+        argv = command(_ERROR if error is not None else None)
+        self.pid = os.fork()
+        if not self.pid:
+            _become_srun(argv, environment, stdio, theirs, error, terminal, own_session)
+        os.close(theirs)
+        if error is not None:
+            os.close(error)
+        os.set_blocking(messages, False)
+        self._messages = messages
+        self._open = True
+        loop.watch(messages, self._read)
+        loop.child(self.pid, self._reaped)
+
+    def terminate(self, grace: float | None = None) -> None:
+        """End the step at once: srun has it killed (SIGKILL) on every node, and is killed itself if that takes long."""
+        if self._status is None and not self._kill_timer:
+            os.kill(self.pid, signal.SIGTERM)
+            self._kill_timer = self._loop.after(_GRACE if grace is None else grace, self.kill)
+
+    def kill(self) -> None:
+        """End srun itself; the step then ends with its job."""
+        if self._status is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def _open_error(self, stderr: int) -> int:
+        """A descriptor for the container's standard error that srun can open by its name under /proc.
+
+        That needs a right to the file behind it, which a program started by another user hasn't got, and a socket can't
+        be opened at all: then cat(1) carries it, which makes the container wait for a slow reader, and nothing grow.
+        """
+        try:
+            # Nobody may read a named pipe any more; then open(2) would wait for a reader.
+            how = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+            opened = os.open(f"/proc/self/fd/{stderr}", how)
+            os.set_blocking(opened, True)
+            return opened
+        except OSError:
+            read_end, write_end = os.pipe2(os.O_CLOEXEC)
+            self._relay = os.fork()
+            if not self._relay:
+                os.dup2(read_end, 0)
+                os.dup2(stderr, 1)
+                close_all_but(0, 1)
+                os.execv("/bin/cat", ["cat"])
+            os.close(read_end)
+            self._relay_ended = False
+            self._loop.child(self._relay, self._relayed)
+            return write_end
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._messages, 65536)
+        except BlockingIOError:
+            # A program that srun was to run here (SLURM_PROLOG, SLURM_EPILOG) has left a child that holds the pipe.
+            data = b""
+        if not data:
+            self._loop.unwatch(self._messages)
+            self._open = False
+            self._finish()
+            return
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            text = line.decode("utf-8", "replace").rstrip("\r")
+            self._log(text)
+            failure = self.progress.line(text)
+            if failure and self.progress.count > 1:
+                self._failed(failure)
+        self._line = self._line[-_MOST_SAID:]
+        if self.progress.started:
+            self._say_started(None)
+
+    def _reaped(self, status: int) -> None:
+        self._loop.forget(self._kill_timer)
+        while self._open:
+            self._read()
+        self._status = status
+        self._finish()
+
+    def _relayed(self, _status: int) -> None:
+        self._relay_ended = True
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._open or self._status is None or not self._relay_ended:
+            return
+        progress = self.progress
+        if not progress.started:
+            why = "; ".join(progress.errors) or f"srun ended with status {self._status} and said nothing"
+            self._say_started(SlurmError(f"the container's step did not start: {why}"))
+        self._ended(self._exit_status(self._status))
+
+    def _exit_status(self, status: int) -> int:
+        """What srun's own status means; 128 + 15 for a step that was ended from outside and has no other of its own."""
+        progress = self.progress
+        if not progress.cancelled or status >= 128:
+            return status
+        if left := ", ".join(progress.left()):
+            # srun's status is its own then, 1 mostly: a node that has failed tells of no task's end.
+            self._failed(f"no exit status has come from {left}: Slurm has ended the step, as when a node fails")
+            return 128 + signal.SIGTERM
+        return status or 128 + signal.SIGTERM  # srun reports 0 where the tasks have then ended by themselves
+
+    def _say_started(self, error: SlurmError | None) -> None:
+        if not self._said_started:
+            self._said_started = True
+            self._started(error)
+
+
+def _become_srun(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    stdio: Sequence[int],
+    messages: int,
+    error: int | None,
+    terminal: bool,
+    own_session: bool,
+) -> None:
+    """The child's side; never returns."""
+    try:
+        if own_session:
+            os.setsid()
+        high = [
+            fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (*stdio[:2], messages, *([error] if error is not None else []))
+        ]
+        for descriptor, target in zip(high, (0, 1, _MESSAGES, _ERROR), strict=False):
+            os.dup2(descriptor, target)
+        os.dup2(_MESSAGES, 2)
+        if terminal and own_session:
+            # The window's size follows: the kernel tells the foreground group of the terminal, and that is srun.
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        close_all_but(0, 1, 2, *([_ERROR] if error is not None else []))
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(number, signal.SIG_DFL)
+        os.execve(argv[0], list(argv), environment)
+    except OSError as failure:
+        os.write(2, f"srun: fatal: can't execute {argv[0]}: {failure.strerror}\n".encode())
+    finally:
+        os._exit(127)

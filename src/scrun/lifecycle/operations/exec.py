@@ -1,0 +1,279 @@
+"""exec: run a further process in a container, on its node (runc-exec(8)).
+
+It is a step of one task in the container's job, beside the container's own, that calls the node's runtime.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from scrun.errors import BundleError, ScrunError, UsageError, WrongStatus
+from scrun.lifecycle.container import network, status
+from scrun.lifecycle.exec import exec_script
+from scrun.lifecycle.node import overlap
+from scrun.lifecycle.process import installed, wire
+from scrun.lifecycle.process.pid_file import write_pid_file
+from scrun.lifecycle.terminal.console import open_terminal
+from scrun.slurm import srun
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
+
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.record import Record
+
+    Order = dict[str, Any]
+
+NODE = "SCRUN_NODE"  # names the node where the command line has no place for it: docker exec --env
+STARTING = 20.0  # seconds; start has no longer for it
+_LOOK_AGAIN = 0.02  # seconds
+_LONGEST = exec_script.PIECE * exec_script.MOST_PIECES  # bytes of a process object
+
+
+class Options:
+    """What the command line says (grammar.py); what it doesn't say is None, or empty."""
+
+    def __init__(
+        self,
+        words: Sequence[str] = (),
+        *,
+        process: str | None = None,
+        tty: bool = False,
+        detach: bool = False,
+        env: Sequence[str] = (),
+        cwd: str | None = None,
+        user: str | None = None,
+        additional_gids: Sequence[str] = (),
+        node: str | None = None,
+        console_socket: str | None = None,
+        pid_file: str | None = None,
+        cap: Sequence[str] = (),
+        no_new_privs: bool = False,
+        ignore_paused: bool = False,
+    ) -> None:
+        self.words, self.process, self.tty, self.detach = words, process, tty, detach
+        self.env, self.cwd, self.user, self.additional_gids = env, cwd or "", user or "", additional_gids
+        self.node, self.console_socket, self.pid_file = node or "", console_socket or "", pid_file or ""
+        self.cap, self.no_new_privs, self.ignore_paused = cap, no_new_privs, ignore_paused
+
+
+def run(container: Container, options: Options, note: Callable[[str], None]) -> int:
+    """Run the process, and wait for it unless it is to be detached; the result is its exit status, or 0.
+
+    Args:
+        container: the container, whose status is looked at here.
+        options: as the command line has them.
+        note: is called with what was adapted for the node.
+
+    Raises:
+        WrongStatus: the container isn't running.
+        ScrunError: the process can't be run.
+    """
+    from scrun.bundle import config as bundle_config
+
+    if bool(options.process) == bool(options.words):
+        raise UsageError("exec needs a command, or a process object with --process, and not both")
+    check(container, options)
+    config = bundle_config.load(container.record["bundle"], container.record["config_file"])
+    process = _process(config, options)
+    terminal = bool(process.get("terminal"))
+    if options.console_socket and not terminal:
+        raise UsageError("--console-socket is given but the process wants no terminal: give --tty")
+    if options.detach and terminal and not options.console_socket:
+        raise UsageError("a process that is detached has no terminal of the caller's: give --console-socket")
+    if terminal and not options.console_socket and not os.isatty(0):
+        raise UsageError(
+            "a terminal is wanted (--tty) and standard input is none: call it at a terminal, leave --tty out, or give "
+            "--detach and --console-socket"
+        )
+    watch = options.detach and not _is_there(config, process, container.record)
+    order = {**_order(container, config, process, options.node, note), "watch": watch}
+    order.update(terminal=terminal, own_terminal=bool(options.console_socket))
+    stdio = [0, 1, 2]
+    if options.console_socket:
+        size = process.get("consoleSize")
+        stdio = [open_terminal(options.console_socket, [size["height"], size["width"]] if size else None)] * 3
+    return (
+        _detached(container, order, stdio, options) if options.detach else _attached(container, order, stdio, options)
+    )
+
+
+def check(container: Container, options: Options) -> None:
+    """Raise WrongStatus unless a process can be run in the container; one that is being started is waited for."""
+    until = time.monotonic() + STARTING
+    while not _can_run(container, options):
+        if time.monotonic() > until:
+            raise _not_running(container, "it is starting")
+        time.sleep(_LOOK_AGAIN)
+        container.load()
+
+
+def _can_run(container: Container, options: Options) -> bool:
+    """Whether a process can be run in the container now; False while its step is about to begin."""
+    now = container.phase()
+    if not status.can_exec(now) and not (now == status.PAUSED and options.ignore_paused):
+        raise _not_running(container, f"it is {now}")
+    if not container.record.get("nodes"):
+        raise _not_running(container, f"its job {container.record.get('job')} is queued")
+    return bool(container.record.get("step"))
+
+
+def _not_running(container: Container, why: str) -> WrongStatus:
+    return WrongStatus(f"cannot exec in container {container.id!r}: container not running: {why}")
+
+
+def _process(config: dict[str, Any], options: Options) -> dict[str, Any]:
+    from scrun.bundle import exec_process
+
+    if options.process:
+        return exec_process.from_file(options.process)
+    return exec_process.from_words(
+        config["process"],
+        options.words,
+        env=options.env,
+        cwd=options.cwd,
+        user=options.user,
+        additional_gids=options.additional_gids,
+        capabilities=options.cap,
+        no_new_privileges=options.no_new_privs,
+        terminal=options.tty,
+    )
+
+
+def _order(
+    container: Container, config: dict[str, Any], process: dict[str, Any], wanted: str, note: Callable[[str], None]
+) -> Order:
+    from scrun import fastjson
+    from scrun.bundle import exec_process
+
+    record = container.record
+    keep_user = record["runtime"]["kind"] == "crun"
+    made = exec_process.adapted(
+        *(process, config),
+        uid=record["uid"],
+        note=note,
+        keep_user=keep_user,
+        nodes_network=record.get("network") in (network.NODE, network.LATER),
+    )
+    env = made.pop("env", [])
+    where = _node(record, wanted or dict(entry.partition("=")[::2] for entry in env).get(NODE, ""))
+    said, missing = exec_process.differs(env, config["process"].get("env", ()))
+    # Where a name is there twice the last entry counts, with crun and runc; the node adds the task's own behind these.
+    jobs = (*record["job_environment"], f"SLURMD_NODENAME={where}")  # the last is what slurmstepd adds
+    made["env"] = [*env, *(v for v in jobs if v.partition("=")[0] not in said)]
+    text = fastjson.dumps(made)
+    if len(text) > _LONGEST:
+        raise UsageError(f"the process object has {len(text)} bytes; {_LONGEST} at most: give it less environment")
+    return {
+        "token": os.urandom(16).hex(),
+        "node": where,
+        "environment": {**overlap.environment(record), **exec_script.variables(text, said | missing)},
+    }
+
+
+def _node(record: Record, wanted: str) -> str:
+    nodes = srun.expand_nodes(record["nodes"])
+    if wanted and wanted not in nodes:
+        raise UsageError(f"node {wanted!r} is none of the container's: it runs on {record['nodes']}")
+    return wanted or nodes[0]
+
+
+def _is_there(config: dict[str, Any], process: dict[str, Any], record: Record) -> bool:
+    """Whether the program and the working directory can be seen from here: then the process can be run.
+
+    What can't be seen may still be on the node: the container's files change there. Then the node is asked, which costs
+    another step.
+    """
+    from scrun.bundle import executable
+
+    try:
+        executable.resolve({**config, "process": process}, record["rootfs"], bundle=record["bundle"])
+    except BundleError:
+        return False
+    return os.path.isdir(f"{record['rootfs']}/{process['cwd']}")
+
+
+def _attached(container: Container, order: Order, stdio: list[int], options: Options) -> int:
+    """Be the stand-in of a process that is the caller's own business."""
+    from scrun.lifecycle.exec import session
+
+    here, there = wire.pair()
+    if not os.fork():
+        os.close(here)
+        _be_session(container, order, stdio, there, None)
+    os.close(there)
+    if options.pid_file:
+        write_pid_file(options.pid_file, os.getpid())
+    return session.stand_in(here)
+
+
+def _detached(container: Container, order: Order, stdio: list[int], options: Options) -> int:
+    """Leave a stand-in behind, whose pid the caller reads from the pid file."""
+    here, there = wire.pair()
+    pid = os.fork()
+    if not pid:
+        os.close(here)
+        _be_stand_in(container, order, stdio, there)
+    os.close(there)
+    message = wire.Reader(here).next()
+    if message is None:
+        raise ScrunError(f"internal error: the session ended without an answer: see {container.path}/anchor.log")
+    wire.raise_failure(message)
+    if options.pid_file:
+        try:
+            write_pid_file(options.pid_file, pid)
+        except ScrunError:
+            os.kill(pid, signal.SIGKILL)  # nobody would know of the process; its session ends it
+            raise
+    return 0
+
+
+def _be_stand_in(container: Container, order: Order, stdio: list[int], caller: int) -> NoReturn:
+    from scrun.lifecycle.exec import session
+    from scrun.lifecycle.process.fork import close_all_but
+
+    status = 1
+    try:
+        os.setsid()
+        installed.hold()
+        here, there = wire.pair()
+        if not os.fork():
+            os.close(here)
+            _be_session(container, order, stdio, there, caller)
+        quiet = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(quiet, descriptor)
+        close_all_but(0, 1, 2, here)
+        status = session.stand_in(here)
+    except ScrunError:  # which the caller has been told
+        status = exec_script.CODE
+    finally:
+        os._exit(status)
+
+
+def _be_session(container: Container, order: Order, stdio: list[int], stand_in: int, caller: int | None) -> NoReturn:
+    from scrun.lifecycle.container import log_crash
+    from scrun.lifecycle.exec import session
+    from scrun.lifecycle.process import loop
+    from scrun.lifecycle.process.fork import close_all_but
+
+    try:
+        installed.hold()
+        os.chdir("/")  # srun would have the node go to where the engine is
+        if order["own_terminal"] or not order["terminal"]:
+            os.setsid()  # else the terminal is the caller's, and srun uses it
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)  # the stand-in's, who passes them on
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        close_all_but(0, 1, 2, *stdio, stand_in, container.descriptor, *([] if caller is None else [caller]))
+        events = loop.Loop()
+        session.Session(events, container, order, stdio=stdio, stand_in=stand_in, caller=caller)
+        events.run()
+    except BaseException:
+        log_crash.write(container)
+    finally:
+        os._exit(0)

@@ -1,0 +1,62 @@
+"""kill: send a signal to the container's process (runtime-spec, runtime.md, Kill)."""
+
+from __future__ import annotations
+
+import signal
+
+from scrun.errors import UsageError, WrongStatus
+from scrun.lifecycle.container import status
+from scrun.lifecycle.container.client import ask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container.directory import Container
+
+
+def run(container: Container, number: int, *, is_for_all: bool = False) -> None:
+    """Send the signal. Where it is for all processes and there is none any more, it is sent (runc, crun: kill --all).
+
+    Raises:
+        WrongStatus: the container isn't running, nor created.
+        NodeRuntimeError: the node's runtime can't be asked.
+    """
+    try:
+        _send(container, number)
+    except WrongStatus:
+        if is_for_all:
+            container.load()
+        if not is_for_all or container.status() != status.STOPPED:
+            raise
+
+
+def _send(container: Container, number: int) -> None:
+    if status.can_kill(container.status()) and ask(container, {"do": "kill", "signal": number}) is not None:
+        return
+    now = container.status()
+    why = "its anchor is gone" if status.can_kill(now) else f"it is {now}"
+    raise WrongStatus(f"cannot kill container {container.id!r}: container not running: {why}")
+
+
+def signal_number(name: str) -> int:
+    """The number of a signal given as 15, TERM, SIGTERM or RTMIN+3 (kill(1)).
+
+    Raises:
+        UsageError: no such signal.
+    """
+    text = name.upper()
+    if _is_number(text) and int(text) < signal.NSIG:
+        return int(text)
+    text = text.removeprefix("SIG")
+    found = getattr(signal, f"SIG{text}", None)
+    if isinstance(found, signal.Signals):
+        return int(found)
+    base, sign, offset = text[:5], text[5:6], text[6:]
+    if (base, sign) in (("RTMIN", "+"), ("RTMAX", "-")) and _is_number(offset):
+        number = signal.SIGRTMIN + int(offset) if sign == "+" else signal.SIGRTMAX - int(offset)
+        if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
+            return number
+    raise UsageError(f"unknown signal {name!r}: use a number or a name, see kill -l")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -1,0 +1,23 @@
+"""pause: stop every process of a container, on all its nodes."""
+
+from __future__ import annotations
+
+from scrun.lifecycle.container import status
+from scrun.lifecycle.container.client import ask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container.directory import Container
+
+
+def run(container: Container) -> None:
+    """Pause the container; return when all its processes have stopped.
+
+    Raises:
+        WrongStatus: it doesn't run.
+        NodeRuntimeError: its nodes can't be asked, or a process doesn't stop; it runs on then.
+    """
+    # Whether it can be the anchor knows: its record could perhaps not be written (a full disk).
+    if ask(container, {"do": "pause"}) is None:
+        now = container.phase()
+        raise status.cannot_pause(container.id, "without its anchor" if status.can_pause(now) else now)

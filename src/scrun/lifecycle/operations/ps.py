@@ -1,0 +1,116 @@
+"""ps: the processes of a container, as its nodes have them."""
+
+from __future__ import annotations
+
+from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
+from scrun.lifecycle.container import status
+from scrun.lifecycle.node import members
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrun.lifecycle.container.directory import Container
+
+_OPTIONS = ("-ef",)  # runc's
+
+_PIDS = 'find_members; echo "$members"'
+# By the node's ps(1), with all its options, of which those lines are shown that are the container's; where a node has
+# none, from /proc.
+_TABLE = r"""
+find_members
+echo "$members"
+if command -v ps >/dev/null; then
+    ps "$@"
+else
+    echo "PID PPID S CMD"
+    for pid in $members; do
+        ppid= state= command=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")
+        while read -r key value rest; do
+            case $key in Name:) name=$value ;; State:) state=$value ;; PPid:) ppid=$value ;; esac
+        done 2>/dev/null <"/proc/$pid/status"
+        [ -n "$state" ] || continue
+        command=${command% }
+        echo "$pid $ppid $state ${command:-[$name]}"
+    done
+fi
+"""
+
+
+def pids(container: Container) -> list[int]:
+    """The pids of the container's processes on its node; of one on several nodes, those on all of them.
+
+    Raises:
+        WrongStatus: it doesn't run.
+        NodeRuntimeError: its nodes can't be asked.
+    """
+    _check(container)
+    answers = members.ask(container.record, "ps", _PIDS).values()
+    return [int(pid) for answer in answers for pid in answer.text.split() if pid.isdecimal()]
+
+
+def table(container: Container, options: Sequence[str]) -> str:
+    """What ps(1) prints on the node with these options, the container's processes only.
+
+    Of a container on several nodes each line begins with the name of its node.
+
+    Raises:
+        WrongStatus: it doesn't run.
+        UsageError: ps on the node doesn't know these options, or prints no column PID with them.
+        NodeRuntimeError: its nodes can't be asked.
+    """
+    _check(container)
+    answers = members.ask(container.record, "ps", _TABLE, *(options or _OPTIONS))
+    tables = {}
+    for name, answer in answers.items():
+        ours, _, printed = answer.text.partition("\n")
+        if answer.status:
+            why = next((line for line in printed.splitlines() if line.strip()), f"status {answer.status}")
+            raise UsageError(f"ps on node {name}: {why.removeprefix('error: ')}")
+        tables[name] = choose(printed.splitlines(), {*ours.split()})
+    return "\n".join(join(tables)) + "\n"
+
+
+def choose(lines: Sequence[str], ours: set[str]) -> list[str]:
+    """The header that ps(1) printed, and those of the other lines that have one of our pids in the column PID.
+
+    Raises:
+        UsageError: there is no such column.
+    """
+    titles = lines[0].split() if lines else []
+    if "PID" not in titles:
+        raise UsageError("ps prints no column PID with these options: add -o pid")
+    column = titles.index("PID")
+    return [lines[0], *(line for line in lines[1:] if ours & {*line.split()[column : column + 1]})]
+
+
+def join(tables: dict[str, list[str]]) -> list[str]:
+    """The tables of several nodes as one, each line behind its node's name; that of a single node as it is."""
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    width = max(len("NODE"), *(len(name) for name in tables))
+    lines: list[str] = []
+    for name, (header, *rows) in tables.items():
+        if not lines:
+            lines.append(f"{'NODE':{width}} {header}")
+        lines += [f"{name:{width}} {row}" for row in rows]
+    return lines
+
+
+def _check(container: Container) -> None:
+    now = container.status()
+    if not status.can_ps(now):
+        raise WrongStatus(f"cannot list the processes of container {container.id!r}: it is {now}, not running")
+    members.check_there(container.record, container.id)
+
+
+def refuse_engine() -> None:
+    """What docker is told, which would take the node's pids for some of this host's.
+
+    Raises:
+        NodeRuntimeError: always.
+    """
+    raise NodeRuntimeError(
+        "the container's processes run on a node of Slurm, and this host's ps can't show them: "
+        "use docker exec CONTAINER ps, or scrun ps"
+    )

@@ -1,0 +1,127 @@
+"""Ending a container from its record alone, when the anchor that should have done it is gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun import interrupts, log
+from scrun.errors import ContainerNotFound, DamagedRecord, ScrunError
+from scrun.lifecycle.container import status
+from scrun.lifecycle.container.directory import JOB, LOG, PAID
+from scrun.lifecycle.process import processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.record import Record
+
+NOT_BACK = 125  # the exit status where what the container made is lost, and its own would be a success
+
+
+def end(container: Container) -> None:
+    """Pay what is owed for the container: its srun ended, its changes brought back, its job given up.
+
+    Nothing is owed after an orderly end; then nothing is imported either.
+
+    Raises:
+        ScrunError: Slurm couldn't be reached, or something couldn't be cleaned up.
+    """
+    try:
+        container.load()
+    except ContainerNotFound:  # killed before it had a record: there was no job
+        return
+    except DamagedRecord:
+        if job := read_job(container):  # all that is known; one that has ended is no error
+            from scrun.slurm import control
+
+            control.cancel(job)
+        return
+    if container.is_marked(PAID):
+        return
+    record = container.record
+    if not record.get("job") and (job := read_job(container)):
+        record.update({"job": job, "job_owned": True})
+    processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
+    if record["status"] != status.STOPPED and (record.get("staged") or {}).get("traces"):
+        from scrun.lifecycle.container import left_by_slurm
+
+        left_by_slurm.remove(record)
+    if record.get("stage_out_owed"):
+        _bring_back(container)
+    if record.get("job_owned") and not record.get("released"):
+        _prepare_for_slurm(record["environment"])
+        from scrun.lifecycle.worker import release
+        from scrun.slurm import control
+
+        release.end_guests(container, record["job"])
+        control.cancel(record["job"])
+        record["released"] = True
+    elif not record.get("job_owned") and record.get("job") and _has_a_step(record):
+        _prepare_for_slurm(record["environment"])
+        from scrun.slurm import control
+
+        control.cancel_step(record["job"], int(record["step"]))
+    if record["status"] != status.STOPPED:
+        record.setdefault("exit_status", status.KILLED)
+        record.update({"status": status.STOPPED, "finished": log.timestamp()})
+        if record.get("history"):
+            from scrun.lifecycle.container import history
+
+            history.leave(container)
+    _save(container)
+
+
+def _bring_back(container: Container) -> None:
+    """Bring the container's changes back, as its anchor would have done; what can't be is said in the record."""
+    from scrun.lifecycle.worker import stage_out
+
+    record = container.record
+    if record.get("owed"):
+        _prepare_for_slurm(record["environment"])
+        if _has_a_step(record) and "exit_status" not in record:
+            from scrun.slurm import control
+
+            control.cancel_step(record["job"], int(record["step"]))
+        try:
+            stage_out.run_hook(container, record, record["owed"], _log(container))
+        except ScrunError as error:
+            _log(container)("error", str(error))
+            record["lost"] = str(error)
+            record["exit_status"] = record.get("exit_status", status.KILLED) or NOT_BACK
+    else:
+        stage_out.give_up(record)
+    record["stage_out_owed"] = False
+    _save(container)
+
+
+def _log(container: Container) -> Callable[[str, str], None]:
+    return lambda level, text: log.append(container.child(LOG), level, text)
+
+
+def _save(container: Container) -> None:
+    try:
+        container.save()
+    except OSError:
+        pass  # a full disk: that nobody stands in for the container tells that it is stopped, too
+
+
+def read_job(container: Container) -> int:
+    """The job that a worker got of which the anchor didn't hear any more, or 0."""
+    try:
+        with open(os.open(JOB, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=container.descriptor), encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
+def _has_a_step(record: Record) -> bool:
+    return record["status"] in (status.RUNNING, status.PAUSED) and bool(record.get("step"))
+
+
+def _prepare_for_slurm(variables: dict[str, str]) -> None:
+    """Have what create was called with: podman's delete gets no PATH, HOME or SLURM_CONF. A person may interrupt it."""
+    os.environ.update(variables)
+    interrupts.let_through()  # libslurm waits a minute for a slurmctld that is down

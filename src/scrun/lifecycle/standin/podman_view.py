@@ -1,0 +1,213 @@
+"""What podman finds of a container on this host, where it looks by itself.
+
+podman top and podman cp ask no runtime: they enter the namespaces of the pid file's process, and read /proc or copy
+files there (containers/psgo; libpod, podmanTopInner, joinMountAndExec). The stand-in's would be this host's, with all
+its processes and files. So the stand-in of a podman's container has a pid namespace that it is alone in, and a mount
+namespace whose root is
+
+- the container's root filesystem with what is mounted there, where the nodes run it from the very files that are here;
+- otherwise an empty one, read-only.
+
+In its /proc there is one process, whose command says where the container's are. The stand-in itself goes on to see this
+host's files: a mount on top of / is seen by who enters the namespace, not by who has its root below.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from scrun import fastjson, log
+from scrun.errors import ScrunError
+from scrun.lifecycle.standin.namespaces import CLONE_NEWNS, unshare
+from scrun.mount import is_bind, is_within, is_within_any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.standin.mounting import Mounting
+
+    Mount = dict[str, Any]
+
+_COMMAND = "on-a-slurm-node"  # 15 characters are all that a command's name may have (proc_pid_comm(5))
+_MARK = "these files are on the node only, use podman exec"
+_ARGUMENTS = 45  # arg_start and arg_end in /proc/PID/stat, counted behind the command's closing parenthesis
+_KERNELS = ("/proc", "/sys", "/dev")
+
+
+def show(container: Container, *, rootfs: bool) -> None:
+    """Have this process, the stand-in, be in such a namespace, if it may; ``rootfs``: with the container's files."""
+    words = f"scrun: on a node of Slurm; see: podman exec {container.id[:12]} ps, or: scrun ps {container.id}"
+    try:
+        processes = _fake_processes(words)
+        unshare(CLONE_NEWNS)
+    except (OSError, StopIteration):
+        return
+    child = os.fork()  # mount(2) needs ctypes, a megabyte that isn't to stay
+    if not child:
+        try:
+            if not (rootfs and _try(container, processes, rootfs=True)):
+                _try(container, processes, rootfs=False)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    try:
+        _say(words)
+    except OSError:
+        pass  # a kernel that lets nobody write to /proc/PID/mem
+
+
+def _try(container: Container, processes: dict[str, str], *, rootfs: bool) -> bool:
+    try:
+        _mount(container, processes, rootfs=rootfs)
+    except (OSError, ImportError, ValueError, KeyError, ScrunError) as error:
+        log.append(container.child("anchor.log"), "debug", f"podman's view of the container: {error}")
+        return False
+    return True
+
+
+def _fields() -> list[str]:
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def _say(words: str) -> None:
+    """Have ps(1) show that as this process's command: root's podman top -o runs it in the pid namespace."""
+    start, end = map(int, _fields()[_ARGUMENTS : _ARGUMENTS + 2])
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        memory.seek(start)
+        memory.write(words.encode()[: end - start - 1].ljust(end - start, b"\0"))
+    with open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write(_COMMAND)
+
+
+def _fake_processes(words: str) -> dict[str, str]:
+    """The files of a /proc with one process, as far as psgo reads them."""
+    fields = _fields()
+    with open("/proc/stat", encoding="ascii") as file:
+        boot = next(line for line in file if line.startswith("btime"))
+    return {
+        "stat": boot,
+        "1/stat": f"1 ({_COMMAND}) {fields[0]} 0 {' '.join(fields[2:])}\n",
+        "1/status": f"Name: {_COMMAND}\nState: S\nPid: 1\nPPid: 0\nUid: 0 0 0 0\nGid: 0 0 0 0\n",
+        "1/cmdline": words,
+        "1/attr/current": "",
+    }
+
+
+def _mount(container: Container, processes: dict[str, str], *, rootfs: bool) -> None:
+    from scrun.lifecycle.standin.mounting import Mounting
+
+    mounting = Mounting()
+    place = container.path  # any directory would do that nobody needs by its path meanwhile
+    mounting.keep_to_ourselves()
+    mounting.new_memory(place)
+    try:
+        _fill(place, processes, rootfs=rootfs)
+        mounting.make_memory_read_only(place)
+        if rootfs:
+            _cover(mounting, container, place)
+        mounting.move(place, "/")
+    finally:
+        mounting.unmount_all(place)
+
+
+def _fill(place: str, processes: dict[str, str], *, rootfs: bool) -> None:
+    for name in ("proc/1/attr", "proc/1/ns", "dev/pts", *(["elsewhere"] if rootfs else [])):
+        os.makedirs(f"{place}/{name}")
+    for name, text in processes.items():
+        with open(f"{place}/proc/{name}", "w", encoding="utf-8") as file:
+            file.write(text)
+    os.symlink(os.readlink("/proc/self/ns/pid"), f"{place}/proc/1/ns/pid")
+    with open(f"{place}/{'elsewhere/' if rootfs else ''}{_MARK}", "w", encoding="utf-8"):
+        pass
+    if rootfs:
+        os.mknod(f"{place}/socket", stat.S_IFSOCK | 0o600)  # can't be opened, whoever tries
+
+
+def _cover(mounting: Mounting, container: Container, place: str) -> None:
+    """Mount on ``place``, where the files of :func:`_fill` are, the root filesystem with what belongs into it.
+
+    What a mount's destination is, is for the container to say: paths are followed within the root filesystem only.
+    Those that are missing there are made, as the node's runtime is about to.
+    """
+    container.load()
+    record = container.record
+    with open(f"{record['job_bundle']}/config.json", encoding="utf-8") as file:
+        config = fastjson.loads(file.read())
+    outside = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    root = mounting.tree(record["rootfs"])
+    here: list[tuple[str, int, bool | None]] = [
+        (f"/{name}", mounting.tree(f"{place}/{name}"), True) for name in ("proc", "dev")
+    ]
+    directory, file_ = (os.open(f"{place}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("elsewhere", "socket"))
+    for mount in config.get("mounts") or ():
+        destination = os.path.normpath("/" + mount["destination"].lstrip("/"))  # "//" would stay
+        if destination == "/":  # the root filesystem once more, so that its device nodes don't work on the node
+            continue
+        if destination == "/sys" or not is_within_any(destination, _KERNELS):
+            tree = tree_of_mount(mounting, mount, record["staged"])
+            here.append((destination, tree, is_directory(mount, record["staged"])))
+    mounting.attach(root, place)
+    os.chroot(place)
+    try:
+        os.chdir("/")
+        hidden: list[str] = []
+        for destination, tree, is_one in here:
+            if is_within_any(destination, hidden):
+                continue
+            _make_missing(destination, is_directory=is_one)
+            if tree < 0:
+                hidden.append(destination)
+                tree = mounting.tree_of(directory if os.path.isdir(destination) else file_)
+            mounting.attach(tree, destination)
+    finally:
+        os.fchdir(outside)
+        os.chroot(".")
+    if config["root"].get("readonly"):
+        mounting.make_read_only(root)
+
+
+def _make_missing(path: str, *, is_directory: bool | None) -> None:
+    """Have there be something to mount on.
+
+    Raises:
+        OSError: it is missing, and can't be made, or it isn't known what it is to be.
+    """
+    if os.path.exists(path):
+        return
+    if is_directory is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    os.makedirs(path if is_directory else os.path.dirname(path), 0o755, exist_ok=True)
+    if not is_directory:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
+def tree_of_mount(mounting: Mounting, mount: Mount, staged: dict[str, Any]) -> int:
+    """What is mounted there, if it is here as well; otherwise -1."""
+    options = mount.get("options") or ()
+    if not is_bind(mount):
+        return -1
+    if mount["source"] not in staged["seen"] and not (staged["spool"] and is_within(mount["source"], staged["spool"])):
+        return -1
+    read_only = bool({"ro", "rro"} & set(options))
+    try:
+        return mounting.tree(mount["source"], recursive="rbind" in options, read_only=read_only)
+    except OSError:
+        return -1
+
+
+def is_directory(mount: Mount, staged: dict[str, Any]) -> bool | None:
+    """Whether a directory is mounted there; None where that isn't known here, as the source is the node's own."""
+    if not is_bind(mount):
+        return True
+    for name, _source, is_one, *_ in staged["parts"]:
+        if mount["source"].endswith(f"/{staged['node_name']}/{name}"):
+            return bool(is_one)
+    try:
+        return stat.S_ISDIR(os.stat(mount["source"]).st_mode)
+    except OSError:
+        return None

@@ -1,0 +1,54 @@
+"""Send small files that have changed since create to the nodes once more (:mod:`scrun.lifecycle.container.latest`)."""
+
+from __future__ import annotations
+
+import binascii
+import os
+
+from scrun.errors import StagingError
+from scrun.lifecycle.container import latest
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.worker.host import Job, variables
+from scrun.staging import in_place, nodes
+from scrun.staging.model import Container as StagedContainer
+from scrun.staging.ownership import acting_as
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container.directory import Container
+
+
+def run(channel: int, container: Container) -> None:
+    """Serve one request, ``{"record": …, "plan": …}``; the answer has the new checksums, by index."""
+    if not (message := wire.Reader(channel).next()):
+        return
+    record, plan = message["record"], message["plan"]
+    staged, sums = record["staged"], {}
+    job = Job(record, plan["staging"]["srun"], variables(record, plan["staging"], container.path))
+    there: dict[str, bytes] = {}
+    for index, (path, data) in latest.changed(staged, latest.fit(plan["staging"])).items():
+        sums[str(index)] = binascii.crc32(data)
+        if staged.get("spool") and path.startswith(f"{staged['spool']}/"):
+            _write(record, path, data)
+        else:
+            there["/".join(path.split("/")[-2:])] = data
+    if there:
+        nodes.renew(job, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there)
+    wire.send(channel, {"renewed": sums})
+    job.wait()
+
+
+def _write(record: dict[str, object], path: str, data: bytes) -> None:
+    """Into a spool that the job's user can change meanwhile, and we are root: with no more rights than he has."""
+    uid, gid = record["uid"], record["gid"]
+    assert isinstance(uid, int)
+    assert isinstance(gid, int)
+    try:
+        with acting_as(StagedContainer("", "", "", {}, 0, uid, gid)):
+            descriptor = in_place.open_existing(path, directory_is_ours=True)
+        try:
+            in_place.overwrite(descriptor, len(data), lambda file: in_place.write_all(file, data), safely=False)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StagingError(f"{path}: can't be written anew: {error.strerror}") from error

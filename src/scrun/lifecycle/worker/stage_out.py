@@ -1,0 +1,131 @@
+"""Run the site's slurm_scrun_stage_out, which brings back what the container changed and tidies up."""
+
+from __future__ import annotations
+
+from scrun.errors import ScrunError, StagingError
+from scrun.lifecycle.container import left_by_slurm, owed
+from scrun.lifecycle.container.directory import BACK
+from scrun.lifecycle.worker.host import Host, Job, variables
+from scrun.lua_hooks import Hooks, StageOut
+from scrun.staging import nodes
+from scrun.staging.model import Container as StagedContainer
+from scrun.staging.model import Staged
+from scrun.staging.stage_out import discard, stage_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import StagingPlan
+    from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.worker.host import Options
+
+
+def run_hook(
+    container: Container,
+    record: Record,
+    owed: Message,
+    log: Callable[[str, str], None],
+    files_back: Callable[[], object] = lambda: None,
+) -> None:
+    """Run the hook: ``owed`` has ``script``, ``lua`` and ``staging``. It is repeated when whoever ran it was killed.
+
+    Raises:
+        ScrunError: what went wrong, and where what did not come back is.
+    """
+    host = Host(log)
+    host.environment = variables(record, owed["staging"], container.path)
+    host.job = Job(record, owed["staging"]["srun"], host.environment)
+
+    def are_back() -> None:
+        container.mark(BACK)  # before the nodes remove theirs
+        files_back()
+
+    begun: list[bool] = []  # whether the script has had files brought back
+    try:
+        hooks = Hooks.load(owed["script"], host, lua=owed["lua"])
+        _stage_out(hooks, host, container, record, owed["staging"], are_back, lambda: begun.append(True))
+    except BaseException as error:
+        if isinstance(error, ScrunError) and not begun and not container.is_marked(BACK):
+            _keep_on_nodes(record, host.job, error)
+        give_up(record)  # here; what could not be brought back stays on the node, where the message says
+        raise
+
+
+def _keep_on_nodes(record: Record, job: Job, error: ScrunError) -> None:
+    """Have the nodes keep what was carried to them, where no Epilog removes it, and add to the error where that is."""
+    staged = Staged.from_dict(record["staged"]) if record["staged"] else None
+    if not staged or not staged.node_parent:
+        return
+    where = f"{', '.join(staged.nodes)}:{staged.node_parent}"
+    try:
+        kept = nodes.keep(job, staged.node_parent, staged.node_home, staged.node_name, hosts=staged.nodes)
+        home = staged.node_home or f"scrun-{record['uid']}"
+        error.args = (f"{error}: what the container changed is kept in {where}/{home}/{kept}",)
+    except (StagingError, OSError) as failure:
+        error.args = (f"{error}: what the container changed could not be kept in {where}: {failure}",)
+
+
+def _stage_out(
+    hooks: Hooks,
+    host: Host,
+    container: Container,
+    record: Record,
+    plan: StagingPlan,
+    files_back: Callable[[], None],
+    begin: Callable[[], None],
+) -> None:
+    staged = Staged.from_dict(record["staged"]) if record["staged"] else None
+
+    def stage(options: Options) -> None:
+        begin()
+        if not staged:
+            return
+        if container.is_marked(BACK):  # all but the cleaning up was done
+            options = {"bring_back": False}
+        stage_out(
+            _container(record, plan, staged),
+            staged,
+            host.step,
+            log=host.log,
+            options=options or None,
+            files_back=files_back,
+            left=left_by_slurm.names(record),
+            must_have_run=record.get("exit_status") == 0,
+            leave_alone=owed.Patience(container),
+        )
+
+    host.stage_out = stage
+    hooks.stage_out(
+        StageOut(
+            id=record["id"],
+            bundle=record["job_bundle"],
+            orig_bundle=record["bundle"],
+            root_path=record["job_rootfs"],
+            orig_root_path=record["rootfs"],
+            spool_dir=plan["spool_dir"],
+            config_file=plan["config_file"],
+            job_id=record["job"],
+            user_id=record["uid"],
+            group_id=record["gid"],
+        )
+    )
+
+
+def _container(record: Record, plan: StagingPlan, staged: Staged) -> StagedContainer:
+    config = {}
+    if staged.node_parent or staged.copies:  # else nothing comes back, and nobody asks whose it would be
+        from scrun.bundle import config as bundle_config
+
+        config = bundle_config.load(record["bundle"], plan["config_file"])
+    return StagedContainer(
+        record["id"], record["bundle"], record["rootfs"], config, record["job"], record["uid"], record["gid"]
+    )
+
+
+def give_up(record: Record) -> None:
+    """Clean up here what stage_in left, when nobody is there to run the hook: nothing is brought back."""
+    if record.get("staged"):
+        discard(Staged.from_dict(record["staged"]), None, log=lambda _level, _text: None)
