@@ -17,15 +17,13 @@ from . import slurm
 from .conftest import MakeBundle
 from .engines import IMAGE, Engine
 from .users import PATH, User
+from .versions import ENDS, make_another
 from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("comes with another package")
 
 PROGRAM, SLURMS = Path("/usr/bin/scrun"), Path("/usr/bin/scrun.slurm")
 COPIES, HOOKS = Path("/usr/lib/scrun"), Path("/etc/slurm/scrun.lua")
-ENDS = "trap 'echo made >/made; exit 6' TERM; echo up; while :; do sleep 0.1; done"
-# What a container's end needs and its beginning doesn't: in the other version none of that can be imported.
-LATE = ("lifecycle/work/stage_out.py", "lifecycle/work/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
 
 
 def dpkg(*words: str) -> str:
@@ -66,10 +64,7 @@ def upgrade(package: Path, tmp_path: Path) -> Path:
     tree, staged = tmp_path / "tree", tmp_path / "staged"
     dpkg("dpkg-deb", "--raw-extract", str(package), str(tree))
     source = tree / "usr/lib/scrun/dist"
-    init = source / "scrun/__init__.py"
-    init.write_text(init.read_text().replace('__version__ = "', '__version__ = "9.'))
-    for name in LATE:
-        (source / "scrun" / name).write_text("raise ImportError('this is another version')\n")
+    make_another(source / "scrun")
     stage = ["/usr/bin/python3", "-BPm", "scrun", "install", "--prefix=/usr", "--python=/usr/bin/python3"]
     subprocess.run([*stage, f"--destdir={staged}"], env={"PYTHONPATH": str(source)}, cwd="/", check=True)
     shutil.copy(staged / "usr/bin/scrun", tree / "usr/bin/scrun")
