@@ -154,6 +154,17 @@ def test_an_engine_that_is_named_finds_the_program(installation: Installation) -
     assert json.loads(docker.read_text()) == {"data-root": "/data", "runtimes": {"other": {"path": "/other"}}}
 
 
+def test_a_runtime_of_dockers_that_was_written_by_hand_stays(installation: Installation) -> None:
+    docker = installation.config / "docker/daemon.json"
+    docker.parent.mkdir(parents=True)
+    text = json.dumps({"runtimes": {"scrun": {"path": str(installation.program)}}})
+    docker.write_text(text)
+    installation.call("install", "--engines", "docker")
+    assert docker.read_text() == text
+    installation.call("uninstall")
+    assert docker.read_text() == text
+
+
 def test_dockers_file_goes_with_scrun_where_nothing_else_is_in_it(installation: Installation) -> None:
     installation.call("install", "--engines", "docker")
     assert (installation.config / "docker/daemon.json").exists()

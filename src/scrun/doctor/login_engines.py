@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _CONTAINERS = ("/usr/share/containers/containers.conf", "/etc/containers/containers.conf")
 _STORAGE = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
 _LARGEST = 1 << 20  # bytes of a configuration file
-_PODMAN = "scrun install --engines podman tells it, or [engine.runtimes] in containers.conf"
-_DOCKER = "scrun install --engines docker tells it, or runtimes in daemon.json"
+_PODMAN, _DOCKER = "scrun install --engines podman", "scrun install --engines docker"  # as root
 
 
 class Unreadable(Exception):
@@ -122,7 +121,7 @@ def podman_storage(site: Site) -> Result:
     said = f"{file or 'no storage.conf'}: driver {driver} in {graph} ({kind})"
     if driver == "overlay" and kind.startswith("nfs"):
         return warning(said, 'overlay works on no NFS: use driver = "vfs" there, or a local disk')
-    if kind not in LOCAL_TYPES and not storage.get("transient_store"):
+    if mount and kind not in LOCAL_TYPES and not storage.get("transient_store"):
         return warning(
             f"{said}, without transient_store",
             "set transient_store = true: with a second host on it podman takes running containers for ended ones",

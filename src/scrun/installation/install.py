@@ -80,7 +80,7 @@ def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
         for file, fate in zip(planned, fates, strict=True):
             if fate in (files.NEW, files.REPLACED):
                 files.write(file)
-        written.note([file for file, fate in zip(planned, fates, strict=True) if files.is_ours(file, fate)])
+        written.note(dict(zip(planned, fates, strict=True)))
         before = copies.make_current(home)
         copies.remove_unused(but={home, before})
     yield from _said(planned, fates, "wrote")
@@ -101,6 +101,8 @@ def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
         raise InstallationError(f"no scrun is installed in {prefix}: name its --prefix")
     written = files.Written(prefix)
     docker = engines.without(os.path.join(prefix, "bin", "scrun"), environment)
+    if docker and not written.is_shared(docker.path):
+        docker = None  # somebody has written it by hand
     if wanted.dry_run:
         for path in written.paths():
             yield f"would remove {path}" if written.is_unchanged(path) else f"{path} would stay: it was changed"
@@ -124,7 +126,7 @@ def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
                 files.write(docker)
             else:
                 os.unlink(docker.path)
-        written.note([], forget=written.paths())
+        written.forget()
         copies.remove()
     for path in used:
         yield f"{path} stays: containers that run need it; remove it when they have ended"
