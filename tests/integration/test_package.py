@@ -16,7 +16,7 @@ import pytest
 from . import slurm
 from .conftest import MakeBundle
 from .engines import IMAGE, Engine
-from .users import PATH, User
+from .users import PATH, Done, User
 from .versions import ENDS, make_another
 from .waiting import PATIENCE, wait_until
 
@@ -148,6 +148,23 @@ def test_an_engine_that_was_configured_forgets_scrun_with_the_package(installed:
     assert dpkg("dpkg", "--verify", "scrun") == ""
     dpkg("dpkg", "--remove", "scrun")
     assert not fragment.exists()
+
+
+def test_a_user_installs_scrun_below_a_directory_of_their_own(alice: User, directory: Path) -> None:
+    def call(*words: str, prefix: Path) -> Done:
+        environment = {"PYTHONPATH": str(COPIES / "dist"), "SLURM_CONF": "/etc/nosuch/slurm.conf"}
+        return alice.run("/usr/bin/python3", "-Bm", "scrun", *words, f"--prefix={prefix}", env=environment)
+
+    said = call("install", prefix=directory).ok().stdout
+    assert "/etc/nosuch/scrun.lua isn't there, and containers need it: an administrator has to write it\n" in said
+    assert alice.run(str(directory / "bin/scrun"), "--version").ok().stdout.startswith("scrun version ")
+    call("uninstall", prefix=directory).ok()
+    assert [path for path in directory.rglob("*") if path.is_file()] == []
+    refused = call("install", prefix=Path("/usr/local"))
+    assert refused.stderr == (
+        "scrun: /usr/local/bin can't be written: nothing was installed: become root, or name a --prefix of your own\n"
+    )
+    assert refused.status == 1
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ OURS = "ours"  # nothing else may be there
 SITES = "the site's"  # theirs to change: one that was changed stays
 SHARED = "shared"  # others have their part in it, and its content has been merged with theirs
 
-NEW, SAME, REPLACED, KEPT = "new", "same", "replaced", "kept"
+NEW, SAME, REPLACED, KEPT, LACKING = "new", "same", "replaced", "kept", "lacking"
 
 
 class File(NamedTuple):
@@ -76,12 +76,22 @@ class Written:
         return content is not None and self._digests.get(path) == digest(content)
 
     def fate(self, file: File) -> str:
-        """What writing the file would do: it is NEW, the SAME, REPLACED, or an older one is KEPT.
+        """What writing the file would do: it is NEW, the SAME, REPLACED, an older one is KEPT, or it stays LACKING.
 
         Raises:
-            InstallationError: something else is there, which isn't scrun's to replace.
+            InstallationError: something else is there, which isn't scrun's to replace, or it can't be written.
             OSError: what is there can't be read.
         """
+        fate = self._fate(file)
+        if fate not in (NEW, REPLACED) or not (closed := _closed(file.path)):
+            return fate
+        if file.owner == SITES:
+            return LACKING if fate == NEW else KEPT
+        raise InstallationError(
+            f"{closed} can't be written: nothing was installed: become root, or name a --prefix of your own"
+        )
+
+    def _fate(self, file: File) -> str:
         there = content_of(file.path)
         if there is None:
             return NEW
@@ -121,6 +131,14 @@ class Written:
         """
         self._digests, self._shared = {}, set()
         self.note({})
+
+
+def _closed(path: str) -> str:
+    """The directory that the file, or the directories above it, would have to be made in, if this user may not."""
+    directory = os.path.dirname(path)
+    while not os.path.exists(directory):
+        directory = os.path.dirname(directory)
+    return "" if os.access(directory, os.W_OK | os.X_OK) else directory
 
 
 def _lines(path: str) -> list[str]:

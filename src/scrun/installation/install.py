@@ -200,6 +200,8 @@ def _said(planned: Sequence[File], fates: Sequence[str], wrote: str) -> Iterator
     for file, fate in zip(planned, fates, strict=True):
         if fate == files.KEPT:
             yield f"{file.path} stays: it is not as scrun wrote it"
+        elif fate == files.LACKING:
+            yield f"{file.path} isn't there, and containers need it: an administrator has to write it"
         elif fate != files.SAME:
             yield f"{wrote} {file.path}"
 
