@@ -42,9 +42,7 @@ def test_descriptors_change_places_with_each_other(tmp_path: Path) -> None:
     def swap() -> int:
         os.dup2(first, 0)
         os.dup2(second, 1)
-        return ended(
-            fork.child(look, stdio=(1, 0, fork.QUIET, 0), keep=())
-        )
+        return ended(fork.child(look, stdio=(1, 0, fork.QUIET, 0), keep=()))
 
     assert ended(fork.child(swap)) == 0
     os.close(first)
