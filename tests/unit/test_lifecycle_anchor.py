@@ -96,6 +96,7 @@ class Rehearsed:
             "patience": 0,
             "log_levels": ["debug", "quiet"],
             "new_network_namespace": False,
+            "network_hook": None,
             "terminal": False,
             "pid_file": "",
             "job": {},

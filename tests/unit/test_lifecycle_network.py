@@ -88,3 +88,45 @@ def test_one_with_a_path_is_seen_from_inside(namespace: subprocess.Popen[bytes])
     subprocess.run(["nsenter", "--net", f"--target={namespace.pid}", *route.split()], check=True)
     assert network.wanted(config(path=path)) == network.NODE
     assert os.readlink("/proc/self/ns/net") != os.readlink(path), "only a child went there"
+
+
+def hooked(*args: str, path: str = f"/proc/{os.getpid()}/exe") -> dict[str, Any]:
+    return {"ociVersion": "1.1.0", "hooks": {"prestart": [{"path": path, "args": [*args]}]}}
+
+
+def test_the_hook_by_which_dockers_daemon_takes_the_namespace_is_known() -> None:
+    value = hooked("libnetwork-setkey", "-exec-root=/var/run/docker", "id")
+    value["hooks"]["prestart"][0] |= {"env": ["A=b=c"], "timeout": 7}
+    assert network.engines_hook(value, "/bundle") == {
+        "path": f"/proc/{os.getpid()}/exe",
+        "args": ["libnetwork-setkey", "-exec-root=/var/run/docker", "id"],
+        "env": {"A": "b=c"},
+        "timeout": 7,
+        "oci_version": "1.1.0",
+        "bundle": "/bundle",
+    }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"hooks": {}},
+        {"hooks": {"prestart": [{"path": f"/proc/{os.getpid()}/exe"}]}},
+        {"hooks": {"createRuntime": hooked("libnetwork-setkey")["hooks"]["prestart"]}},
+        hooked("nvidia-container-runtime-hook", "prestart"),
+        hooked("libnetwork-setkey", path="/bin/sh"),
+        hooked("libnetwork-setkey", path="/proc/self/exe"),
+        hooked("libnetwork-setkey", path=f"/tmp/proc/{os.getpid()}/exe"),
+        hooked("libnetwork-setkey", path=f"/proc/{os.getpid()}/root/bin/sh"),
+        hooked("libnetwork-setkey", path="/proc/0/exe"),
+    ],
+)
+def test_no_other_hook_is_run(value: dict[str, Any]) -> None:
+    assert network.engines_hook(value, "/bundle") is None
+
+
+def test_the_program_of_another_users_process_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+    assert network.engines_hook(hooked("libnetwork-setkey"), "/bundle") is None

@@ -53,6 +53,7 @@ def _plan(**changed: Any) -> dict[str, Any]:
         "log_levels": ["debug", "quiet"],
         "attached": False,
         "new_network_namespace": False,
+        "network_hook": None,
         "job": {},
         "script": "/nosuch/scrun.lua",
     }

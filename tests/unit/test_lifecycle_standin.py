@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import signal
@@ -74,7 +75,7 @@ def ready(request: pytest.FixtureRequest, fork: Fork, container: Container, subr
 
 
 def _move(standin: Rehearsed, *, pid: bool = False, network: bool = True) -> None:
-    standin.tell({"do": "new namespaces", "pid": pid, "network": network})
+    standin.tell({"do": "new namespaces", "pid": pid, "network": network, "hook": None})
     answer = standin.reader.next()
     assert answer is not None
     assert answer["answer"] == "" or "network namespace" in answer["answer"]
@@ -106,9 +107,73 @@ def test_it_exits_with_the_containers_status(status: int, fork: Fork, exit_code:
     assert exit_code(made.pid) == status
 
 
+def hook(script: str, timeout: int = 0) -> dict[str, Any]:
+    """One that runs a shell script, whose arguments are its own."""
+    args = ["setkey", "-c", script, "sh", "an argument"]
+    return {
+        "path": "/bin/sh",
+        "args": args,
+        "env": {"A": "b"},
+        "timeout": timeout,
+        "oci_version": "1.1.0",
+        "bundle": "/bundle",
+    }
+
+
+def run_hook(made: Rehearsed, hook: dict[str, Any]) -> str:
+    made.tell({"do": "new namespaces", "pid": False, "network": True, "hook": hook})
+    message = made.reader.next()
+    assert message
+    return str(message["answer"])
+
+
+def test_the_engines_hook_is_run_in_the_new_namespace_with_the_state(
+    fork: Fork, container: Container, tmp_path: Path
+) -> None:
+    made = Rehearsed(fork, container)
+    script = f"""{{ cat; echo; readlink /proc/self/ns/net /proc/$PPID/ns/net; echo "$A $1"; }} >{tmp_path}/said"""
+    answer = run_hook(made, hook(script))
+    if "hook" not in answer and answer:
+        pytest.skip("this user may not make a network namespace")
+    assert answer == ""
+    state, its, the_standins, rest = (tmp_path / "said").read_text().splitlines()
+    assert json.loads(state) == {
+        "ociVersion": "1.1.0",
+        "id": container.id,
+        "status": "creating",
+        "pid": made.pid,
+        "bundle": "/bundle",
+    }
+    assert its == the_standins != os.readlink("/proc/self/ns/net")
+    assert rest == "b an argument"
+
+
+@pytest.mark.parametrize(
+    ("script", "timeout", "why"),
+    [
+        ("echo its reason; echo more; exit 3", 0, "failed with exit status 3: its reason"),
+        ("exit 1", 0, "failed with exit status 1"),
+        ("kill -9 $$", 0, "failed with exit status -9"),
+        ("exec sleep 1000", 1, "took more than 1 s"),
+    ],
+)
+def test_a_hook_that_fails_says_why(script: str, timeout: int, why: str, fork: Fork, container: Container) -> None:
+    answer = run_hook(Rehearsed(fork, container), hook(script, timeout))
+    if "hook" not in answer and answer:
+        pytest.skip("this user may not make a network namespace")
+    assert answer == f"the engine's setkey hook, which configures the network, {why}"
+
+
+def test_a_hook_that_is_no_program_says_why(fork: Fork, container: Container) -> None:
+    answer = run_hook(Rehearsed(fork, container), {**hook(""), "path": "/nosuch"})
+    if "hook" not in answer:
+        pytest.skip("this user may not make a network namespace")
+    assert answer.endswith("failed with exit status 127: can't execute /nosuch: No such file or directory")
+
+
 def test_messages_that_come_together_are_each_heeded(fork: Fork, exit_code: Wait, container: Container) -> None:
     made = Rehearsed(fork, container)
-    both = b'{"do": "new namespaces", "pid": false, "network": true}\n{"do": "exit", "status": 7}\n'
+    both = b'{"do": "new namespaces", "pid": false, "network": true, "hook": null}\n{"do": "exit", "status": 7}\n'
     os.write(made.channel, both)
     assert exit_code(made.pid) == 7
 

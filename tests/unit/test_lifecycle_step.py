@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -310,6 +312,60 @@ def test_errors_reach_a_standard_error_that_cannot_be_opened_anew(
     assert os.read(read_end, 100) == str(size).encode()
     for descriptor in (plain_in, plain_out, read_end, write_end):
         os.close(descriptor)
+
+
+# srun of a Slurm before 26.05: it waits for SIGPIPE in a thread that doesn't write, and writes on without a reader.
+DEAF = r"""
+import os, signal, sys, threading
+
+def wait():
+    signal.sigwait([signal.SIGPIPE])
+    os.write(2, b"srun: ended\n")
+    os._exit(9)
+
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])
+threading.Thread(target=wait, daemon=True).start()
+print("srun: launching StepId=8.3 on host node1, 1 tasks: 0", file=sys.stderr)
+print("srun: Node node1, 1 tasks started", file=sys.stderr, flush=True)
+while True:
+    try:
+        os.write(int(sys.argv[1]), b"more\n" * 1000)
+    except BrokenPipeError:
+        while True:
+            signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("kind", "descriptor"), [("pipe", 1), ("pipe", 3), ("socket", 3)])
+def test_output_that_nobody_reads_ends_an_srun_that_does_not_notice(
+    kind: str, descriptor: int, run: Callable[..., Run], tmp_path: Path
+) -> None:
+    (tmp_path / "deaf.py").write_text(DEAF)
+    if kind == "socket":
+        ours, theirs = (each.detach() for each in socket.socketpair())
+    else:
+        ours, theirs = os.pipe()
+    quiet = os.open(os.devnull, os.O_RDWR)
+    stdio = [quiet, theirs, quiet] if descriptor == 1 else [quiet, quiet, theirs]
+    it = run(f"exec {sys.executable} {tmp_path}/deaf.py {descriptor}", stdio=stdio)
+    os.close(theirs)
+    it.on_start = lambda: os.close(ours)
+    assert it.to_the_end() == ["started", 9]
+    os.close(quiet)
+
+
+def test_without_a_reader_it_goes_on_until_it_writes(run: Callable[..., Run], loop: Loop) -> None:
+    it = run(f"{RUNS} read line; exit 3", loop=loop)
+    os.close(it.stdout)
+    it.stdout = os.dup(it.stdin)  # something to be closed at the end
+    os.close(it.stdout_writer)
+    it.stdout_writer = os.dup(it.stdin_reader)
+
+    def go_on() -> None:
+        os.write(it.stdin, b"go on\n")
+
+    it.on_start = lambda: loop.after(0.5, go_on)  # when it has been looked for what srun got
+    assert it.to_the_end() == ["started", 3]
 
 
 def test_the_end_waits_for_the_last_of_the_errors(run: Callable[..., Run], loop: Loop) -> None:

@@ -98,7 +98,7 @@ class Anchor:
         removal.watch(self)
         if plan["patience"]:
             self._patience = self.loop.after(plan["patience"], self._created)
-        self._standin.move(pid=self._is_podmans(), network=plan["new_network_namespace"])
+        self._standin.move(pid=self._is_podmans(), network=plan["new_network_namespace"], hook=plan["network_hook"])
         if self._preparation:
             self._preparation.begin(plan)
 

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scrun.lifecycle.container.network import Hook
     from scrun.lifecycle.process.loop import Loop
 
 
@@ -36,10 +37,10 @@ class StandinLink:
         self._is_there = True
         loop.watch(descriptor, self._read)
 
-    def move(self, *, pid: bool, network: bool) -> None:
-        """Have it be in new namespaces of these kinds, if any."""
+    def move(self, *, pid: bool, network: bool, hook: Hook | None) -> None:
+        """Have it be in new namespaces of these kinds, if any, and the hook run that tells the engine so."""
         if pid or network:
-            wire.send(self._descriptor, {"do": "new namespaces", "pid": pid, "network": network})
+            wire.send(self._descriptor, {"do": "new namespaces", "pid": pid, "network": network, "hook": hook})
         else:
             self.is_ready = True
 

@@ -89,6 +89,7 @@ class _Planning:
             "pid_file": options.pid_file and os.path.abspath(options.pid_file),
             "attached": options.attached,
             "new_network_namespace": self.network == network.LATER,
+            "network_hook": network.engines_hook(self.config, self.bundle) if self.network == network.LATER else None,
             "script": self.script,
             "lua": environment.get("SCRUN_LUA", ""),
             "staging": self._staging(),

@@ -14,15 +14,27 @@ from scrun.lifecycle.process import fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypedDict
 
     Config = dict[str, Any]
+
+    class Hook(TypedDict):
+        """A program of the engine's that is to be run with the state of the container."""
+
+        path: str
+        args: list[str]
+        env: dict[str, str]
+        timeout: int  # seconds; 0: the engine says nothing
+        oci_version: str  # for the state
+        bundle: str
+
 
 HOST = "host"  # no namespace was asked for, or it is this machine's own
 NODE = "node"  # the engine made one, and a way leads out of it
 NONE = "none"
 LATER = "later"  # a new one was asked for; whether the engine leads a way out of it is seen at start
 
+_SET_KEY = "libnetwork-setkey"
 _REJECT = 0x200  # RTF_REJECT, of linux/route.h: an unreachable route
 _LOOPBACK = "lo"
 
@@ -38,6 +50,35 @@ def wanted(config: Config) -> str:
                 return HOST
             return NODE if _leads_out_of(path) else NONE
     return HOST
+
+
+def engines_hook(config: Config, bundle: str) -> Hook | None:
+    """The hook that tells the engine of a new namespace, for it to configure; None where it finds it by itself.
+
+    docker's daemon up to release 26 has its own program called so, where later ones take the container's pid. As a
+    bundle is to make us run nothing else, it has to be the program of a process of our own user.
+    """
+    for hook in (config.get("hooks") or {}).get("prestart") or ():
+        path, args = hook["path"], hook.get("args") or [""]
+        process, exe = os.path.split(path)
+        parent, pid = os.path.split(process)
+        if args[0] == _SET_KEY and (parent, exe) == ("/proc", "exe") and pid.isdecimal() and _is_by_our_user(process):
+            return {
+                "path": path,
+                "args": args,
+                "env": dict(entry.partition("=")[::2] for entry in hook.get("env") or ()),
+                "timeout": hook.get("timeout") or 0,
+                "oci_version": config["ociVersion"],
+                "bundle": bundle,
+            }
+    return None
+
+
+def _is_by_our_user(process: str) -> bool:
+    try:
+        return os.stat(process).st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def leads_out(directory: str) -> bool:

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NotRequired, TypedDict
 
+    from scrun.lifecycle.container.network import Hook
     from scrun.lifecycle.container.record import Record
 
     class StagingPlan(TypedDict):
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         pid_file: str
         attached: bool  # whoever creates the container stays, and the container ends when they do
         new_network_namespace: bool  # for the stand-in
+        network_hook: Hook | None  # to run when it is in that
         script: str  # path of scrun.lua
         lua: str  # which version of Lua is wanted; empty where nobody says
         staging: StagingPlan

@@ -8,6 +8,7 @@ import signal
 import termios
 
 from scrun.errors import SlurmError
+from scrun.lifecycle.node.readers import Readers
 from scrun.lifecycle.process import fork
 from scrun.slurm import srun
 
@@ -71,6 +72,8 @@ class Step:
             default=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
         os.close(theirs)
+        own = [] if error is None else [stdio[1], *([] if self._relay else [error])]
+        self._readers = Readers(loop, own, self.pid)
         if error is not None:
             os.close(error)
         os.set_blocking(messages, False)
@@ -135,6 +138,7 @@ class Step:
 
     def _reaped(self, status: int) -> None:
         self._loop.forget(self._kill_timer)
+        self._readers.close()
         while self._open:
             self._read()
         self._status = status
@@ -142,6 +146,8 @@ class Step:
 
     def _relayed(self, _status: int) -> None:
         self._relay_ended = True
+        if self._status is None:
+            self._readers.gone()
         self._finish()
 
     def _finish(self) -> None:

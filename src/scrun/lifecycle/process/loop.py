@@ -31,10 +31,10 @@ class Loop:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self.watch(self._wake, self._woken)
 
-    def watch(self, descriptor: int, ready: Ready) -> None:
-        """Call ``ready`` whenever the descriptor can be read, or its other end has gone."""
+    def watch(self, descriptor: int, ready: Ready, *, only_gone: bool = False) -> None:
+        """Call ``ready`` whenever the descriptor can be read, or its other end has gone; or only when that has."""
         self._ready[descriptor] = ready
-        self._poll.register(descriptor, select.POLLIN)
+        self._poll.register(descriptor, 0 if only_gone else select.POLLIN)
 
     def unwatch(self, descriptor: int) -> None:
         """Watch the descriptor no longer, and close it."""

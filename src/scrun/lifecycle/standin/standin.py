@@ -44,7 +44,12 @@ def run(channel: int, container: Container, anchor: int) -> int:
         if message["do"] == "new namespaces":
             if message["network"]:
                 guard = _fork_guard(anchor, container)  # before: from the new namespace slurmctld can't be reached
-            wire.send(channel, _move(pid=message["pid"], network=message["network"]))
+            answer = _move(pid=message["pid"], network=message["network"])
+            if message["hook"] and not answer["answer"]:
+                from scrun.lifecycle.standin import engine_hook
+
+                answer["answer"] = engine_hook.run(message["hook"], container.id)
+            wire.send(channel, answer)
         elif message["do"] == "show podman":
             from scrun.lifecycle.standin import podman_view  # its containers alone need it
 
