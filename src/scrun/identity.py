@@ -26,6 +26,11 @@ def real_uid() -> int:
     return uid
 
 
+def is_machines_root() -> bool:
+    """Whether the caller is root of the machine, and not of a user namespace only."""
+    return os.geteuid() == 0 and real_uid() == 0
+
+
 def default_root() -> str:
     """The directory of the caller's containers: scrun(1), --root."""
     return f"/run/user/{real_uid()}/scrun"

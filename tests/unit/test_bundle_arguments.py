@@ -56,7 +56,7 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 @given(st.lists(WORDS))
 def test_a_shell_gives_the_program_the_very_words(words: list[str]) -> None:
-    script = " ".join(map(arguments._quoted, words))
+    script = " ".join(map(arguments.quoted, words))
     done = subprocess.run(
         ["/bin/sh", "-c", f"for word in {script}; do printf '%s\\0' \"$word\"; done"], capture_output=True, check=True
     )

@@ -8,6 +8,7 @@ has a user namespace, in which these capabilities mean nothing.
 from __future__ import annotations
 
 from scrun.bundle.adapt_namespaces import has_namespace
+from scrun.mount import is_bind
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def bound_devices(config: Config, engine: Config) -> Iterator[str]:
         return
     for mount in config.get("mounts", []):
         options, source = mount.get("options", []), mount.get("source", "")
-        is_bind = mount.get("type") == "bind" or "bind" in options or "rbind" in options
         is_the_nodes = source == mount["destination"] and f"{source}/".startswith("/dev/")
-        if is_bind and not is_the_nodes and "nodev" not in options:
+        if is_bind(mount) and not is_the_nodes and "nodev" not in options:
             mount["options"] = [*(option for option in options if option != "dev"), "nodev"]
             yield f"device nodes in {mount['destination']} don't work: the node has no device cgroup"

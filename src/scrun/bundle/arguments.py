@@ -50,8 +50,9 @@ def _through_a_shell(args: list[str], config: dict[str, Any], rootfs: str, bundl
             f"process.args: srun can't pass an argument that is just {_SEPARATOR!r}, and the container has no {_SHELL} "
             "to do it"
         ) from error
-    return [_SHELL, "-c", f"exec {' '.join(map(_quoted, args))}"]
+    return [_SHELL, "-c", f"exec {' '.join(map(quoted, args))}"]
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
+    """A word as a shell reads it back, whatever is in the word."""
     return "'" + word.replace("'", "'\\''") + "'"

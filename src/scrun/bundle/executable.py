@@ -13,6 +13,7 @@ import os
 import stat
 
 from scrun.errors import ExecutableNotFound, ExecutableNotPermitted
+from scrun.links import follow
 from scrun.mount import is_bind
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What `runc spec` and docker put into process.env; used when the container has no PATH of its own."""
-
-_MAX_LINKS = 40
-"""Symbolic links in one path, as many as Linux follows (path_resolution(7))."""
 
 
 def resolve(config: dict[str, Any], rootfs: str, *, bundle: str = "/", sources: Mapping[str, str] | None = None) -> str:
@@ -105,37 +103,29 @@ class _Tree:
 
     def _walk(self, path: str) -> tuple[tuple[str, ...], int | None]:
         """Where in the container ``path`` leads, and :meth:`mode` there; ``..`` stops at the container's root."""
-        place: list[str] = []
         mode: int | None = stat.S_IFDIR
-        steps = path.split("/")[::-1]
-        links = 0
-        while steps:
-            step = steps.pop()
-            if step in ("", "."):
-                continue
-            if mode is not None and not stat.S_ISDIR(mode):
-                mode = -errno.ENOTDIR
-                break
-            if step == "..":
-                del place[-1:]
-                continue
-            place.append(step)
-            host = self._host(place)
+
+        def target_of(names: list[str]) -> str | None:
+            nonlocal mode
+            host = self._host(names)
             mode = _lstat(host)
-            if (mode is None or mode == -errno.ENOENT) and self._is_above_a_mount(place):
+            if (mode is None or mode == -errno.ENOENT) and self._is_above_a_mount(names):
                 mode = stat.S_IFDIR  # the runtime makes the directories that lead to a mount
-            elif mode is None or mode < 0:
-                break
-            elif stat.S_ISLNK(mode):
-                links += 1
+            if mode is None or mode < 0:
+                return None
+            if stat.S_ISLNK(mode):
                 target = _readlink(host)
-                if target is None or links > _MAX_LINKS:
-                    mode = None if target is None else -errno.ELOOP
-                    break
-                place = [] if target.startswith("/") else place[:-1]
-                steps += target.split("/")[::-1]
-                mode = stat.S_IFDIR
-        return (*place, *[step for step in reversed(steps) if step not in ("", ".", "..")]), mode
+                mode = None if target is None else stat.S_IFDIR
+                return target
+            return "" if stat.S_ISDIR(mode) else None
+
+        try:
+            names, rest = follow(path, target_of)
+        except OSError as error:
+            return tuple(word for word in path.split("/") if word), -(error.errno or errno.ELOOP)
+        if rest and mode is not None and mode > 0:
+            mode = -errno.ENOTDIR
+        return (*names, *(word for word in rest if word != "..")), mode
 
     def _host(self, place: list[str]) -> str | None:
         for length in range(len(place), -1, -1):

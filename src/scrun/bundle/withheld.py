@@ -8,6 +8,8 @@ prints (srun(1), --task-prolog) becomes the environment of the container's proce
 
 from __future__ import annotations
 
+from scrun.bundle.arguments import quoted
+
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +45,8 @@ def prolog(entries: Sequence[str], then: str) -> bytes:
     for entry in entries:
         name = entry.partition("=")[0]
         unless = f'[ "${{{name}+x}}" ] || ' if _is_name(name) and name not in _SHELLS_OWN else ""
-        lines.append(f"{unless}printf '%s\\n' {_quoted(f'export {entry}')}")
-    lines.append(f"exec {_quoted(then)}" if then else "exit 0")
+        lines.append(f"{unless}printf '%s\\n' {quoted(f'export {entry}')}")
+    lines.append(f"exec {quoted(then)}" if then else "exit 0")
     return "\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
 
 
@@ -54,7 +56,3 @@ def _is_harmless(name: str) -> bool:
 
 def _is_name(name: str) -> bool:
     return name.isascii() and name.isidentifier()
-
-
-def _quoted(word: str) -> str:
-    return "'" + word.replace("'", "'\\''") + "'"

@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 
 from scrun.errors import StagingError
+from scrun.mount import is_covered
 from scrun.node_hooks import shell_hook
 from scrun.staging import traces
-from scrun.staging.mount_points import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def settle(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[di
     before: list[str] = []
     for mount in config.get("mounts") or ():
         destination = mount["destination"]
-        is_covered = is_below(destination, before)
+        is_hidden = is_covered(destination, before)
         before.append(destination)
-        if mount.get("type") != "tmpfs" or is_covered:
+        if mount.get("type") != "tmpfs" or is_hidden:
             continue
         names = traces.resolve(rootfs, destination)
         options = mount.setdefault("options", [])

@@ -24,3 +24,6 @@ _MAGIC = {
 }
 LOCAL_TYPES = frozenset(_MAGIC)
 LOCAL_MAGIC = frozenset(filter(None, _MAGIC.values()))
+MEMORY_TYPES = frozenset(("tmpfs", "ramfs"))
+# File systems of which each mount is known to one kernel alone, whatever the directories in it are.
+HOST_ONLY_TYPES = MEMORY_TYPES | {"overlay"}

@@ -15,7 +15,7 @@ import os
 import time
 
 from scrun import fastjson, identity
-from scrun.staging.filesystems import LOCAL_TYPES
+from scrun.staging.filesystems import HOST_ONLY_TYPES, LOCAL_TYPES
 from scrun.staging.mountinfo import MountTable
 
 TYPE_CHECKING = False
@@ -30,7 +30,6 @@ SECONDS = 600
 _OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from us"
 _RUNS = "runs containers"
 _MOUNTS, _MOUNTS_NONE = "mounts at / by", "mounts nothing at / by"
-_IN_MEMORY = ("overlay", "tmpfs", "ramfs")  # as mounts they are their host's alone
 NAME = ".seen-by-nodes.json"  # in the user's own root directory; no container's id begins with a dot
 
 
@@ -121,7 +120,7 @@ class Known:
             pass  # then the next container asks again
 
     def _is_in_memory(self, path: str) -> bool:
-        return self._type(path) in _IN_MEMORY
+        return self._type(path) in HOST_ONLY_TYPES
 
     def _is_local(self, path: str) -> bool:
         return self._type(path) in LOCAL_TYPES

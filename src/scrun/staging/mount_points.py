@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import stat
 
-from scrun.mount import copies_link, is_bind
+from scrun.mount import copies_link, is_bind, is_covered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,7 +26,7 @@ def make_missing(config: dict[str, Any], rootfs: str) -> None:
     """
     before: list[str] = []
     for mount in config.get("mounts") or ():
-        if is_below(mount["destination"], before):
+        if is_covered(mount["destination"], before):
             continue
         before.append(mount["destination"])
         if copies_link(mount):
@@ -38,11 +37,6 @@ def make_missing(config: dict[str, Any], rootfs: str) -> None:
             _make(rootfs, mount["destination"], mode, is_file=_binds_a_file(mount))
         except OSError:
             continue
-
-
-def is_below(place: str, destinations: Iterable[str]) -> bool:
-    """Whether the place is below one of these, the root directory apart."""
-    return any(place.startswith(destination.rstrip("/") + "/") for destination in destinations if destination != "/")
 
 
 def is_needed() -> bool:

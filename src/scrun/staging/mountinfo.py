@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from scrun.mount import is_within
-from scrun.staging.filesystems import LOCAL_TYPES
+from scrun.staging.filesystems import LOCAL_TYPES, MEMORY_TYPES
 
 TYPE_CHECKING = False  # importing typing would double what this costs (scrun.named_tuple)
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Visibility:
     def is_memory(self, path: str) -> bool:
         """Whether it is on a tmpfs, which is nobody else's."""
         mount = None if self._ours is None else self._ours.covering(os.path.realpath(path))
-        return mount is not None and mount.fstype in ("tmpfs", "ramfs")
+        return mount is not None and mount.fstype in MEMORY_TYPES
 
     def _is_local_mount(self, path: str, top: str) -> bool:
         if self._ours is None:

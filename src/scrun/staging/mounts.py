@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
+from scrun import identity
 from scrun.mount import copies_link, is_bind, is_within_any
 from scrun.staging import mount_points
 from scrun.staging.sources import layers_of, source_of
@@ -53,7 +54,7 @@ class Bind:
         # A node would look at what a link leads to. Of a volume's part (see sources.py) the machine's root asks for
         # none: other containers that use the volume could put a symbolic link in its place, and root's container would
         # be shown what that leads to on the node.
-        self.asked = [] if self.is_link or (one and _is_machines_root()) else places
+        self.asked = [] if self.is_link or (one and identity.is_machines_root()) else places
         options = mount.get("options") or []
         if layer:
             # What podman keeps of an overlay itself goes with the container.
@@ -134,12 +135,6 @@ def _grants(path: str, status: os.stat_result, need: int) -> bool:
     """Whether its mode gives that to us as a plain user; what an access control list does isn't looked into."""
     shift = 6 if status.st_uid == os.geteuid() else 3 if status.st_gid == os.getegid() else 0
     return not need & ~(status.st_mode >> shift) or "system.posix_acl_access" in os.listxattr(path)
-
-
-def _is_machines_root() -> bool:
-    from scrun.identity import real_uid
-
-    return os.geteuid() == 0 and real_uid() == 0
 
 
 def _kind(mode: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from scrun.errors import StagingError
+from scrun.identity import is_machines_root
 from scrun.staging import trees
 from scrun.staging.model import PROGRAM, Copy
 
@@ -129,6 +130,4 @@ def _owner(container: Container) -> tuple[int, int] | None:
 
 def acts_for_another(user_id: int) -> bool:
     """Whether we are the machine's root (docker's), working for the job of another user."""
-    from scrun.identity import real_uid
-
-    return os.geteuid() == 0 and real_uid() == 0 and user_id != 0
+    return user_id != 0 and is_machines_root()

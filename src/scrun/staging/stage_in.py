@@ -7,6 +7,7 @@ import copy
 import os
 
 from scrun.errors import StagingError
+from scrun.mount import is_below
 from scrun.node_hooks import with_hooks
 from scrun.staging import copy_up, mount_points, mounts, nodes, traces, trees
 from scrun.staging.children import Interruption
@@ -338,7 +339,7 @@ class _StageIn:
         before, self._node_path = self._node_path, nodes.node_path(self._container, self._parent, home)
 
         def moved(path: str) -> str:
-            return self._node_path + path[len(before) :] if path.startswith(f"{before}/") else path
+            return self._node_path + path[len(before) :] if is_below(path, before) else path
 
         for mount in self._config.get("mounts") or ():
             if mount.get("source"):

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 
+from scrun.links import follow
+from scrun.mount import is_covered
 from scrun.staging import trees
-from scrun.staging.mount_points import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from typing import Any, NamedTuple
 else:
     from scrun.named_tuple import NamedTuple
-
-_MOST_LINKS = 40  # as for path_resolution(7)
 
 
 class Traces(NamedTuple):
@@ -47,7 +46,7 @@ def foresee(config: dict[str, Any], rootfs: str, pattern: str, *, make: bool) ->
     certain, percent, varying = pattern.partition("%")
     place, _, begun = certain.rpartition("/") if percent else (certain.rstrip("/"), "", "")
     names = resolve(rootfs, place)
-    if not names or is_below("/" + "/".join(names) + "/", [m["destination"] for m in config.get("mounts") or ()]):
+    if not names or is_covered("/" + "/".join(names) + "/", [m["destination"] for m in config.get("mounts") or ()]):
         return None
     paths = ["/".join(names[: count + 1]) for count in range(len(names))]
     missing = [path for path in paths if not os.path.lexists(f"{rootfs}/{path}")]
@@ -70,26 +69,17 @@ def remove(rootfs: str, traces: Traces, names: Sequence[str] = ()) -> None:
 
 def resolve(rootfs: str, path: str) -> list[str]:
     """The names on the way to a path of the container; empty where its links lead nowhere."""
-    names: list[str] = []
-    ahead = path.split("/")[::-1]
-    links = 0
-    while ahead:
-        name = ahead.pop()
-        if name == "..":
-            del names[-1:]
-        elif name not in ("", "."):
-            try:
-                target = os.readlink(os.path.join(rootfs, *names, name))
-            except OSError:
-                names.append(name)
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                return []
-            if target.startswith("/"):
-                names = []
-            ahead += target.split("/")[::-1]
-    return names
+
+    def target_of(names: list[str]) -> str:
+        try:
+            return os.readlink(os.path.join(rootfs, *names))
+        except OSError:  # no link, or nothing: the node's runtime makes what is missing
+            return ""
+
+    try:
+        return follow(path, target_of)[0]
+    except OSError:
+        return []
 
 
 def _make(rootfs: str, missing: Sequence[str]) -> tuple[int, ...]:

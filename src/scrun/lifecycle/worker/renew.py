@@ -9,6 +9,7 @@ from scrun.errors import StagingError
 from scrun.lifecycle.container import latest
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.host import Job, variables
+from scrun.mount import is_below
 from scrun.staging import in_place, nodes
 from scrun.staging.model import Container as StagedContainer
 from scrun.staging.ownership import acting_as
@@ -28,7 +29,7 @@ def run(channel: int, container: Container) -> None:
     there: dict[str, bytes] = {}
     for index, (path, data) in latest.changed(staged, latest.fit(plan["staging"])).items():
         sums[str(index)] = binascii.crc32(data)
-        if staged.get("spool") and path.startswith(f"{staged['spool']}/"):
+        if staged.get("spool") and is_below(path, staged["spool"]):
             _write(record, path, data)
         else:
             there["/".join(path.split("/")[-2:])] = data
