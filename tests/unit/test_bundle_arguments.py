@@ -27,7 +27,7 @@ def rootfs(tmp_path: Path) -> Path:
 def fitted(rootfs: Path, *args: str) -> list[str]:
     process = {"args": list(args), "cwd": "/", "env": ["PATH=/bin"]}
     config: dict[str, Any] = {"process": process}
-    return arguments.fit(config, str(rootfs), "/")
+    return arguments.for_srun(config, str(rootfs), "/")
 
 
 def test_the_program_is_named_by_its_path_and_the_rest_is_as_it_was(rootfs: Path) -> None:

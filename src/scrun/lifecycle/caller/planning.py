@@ -9,7 +9,7 @@ import os
 import pwd
 
 from scrun import log
-from scrun.bundle import accounting, adapt_gpus, arguments, resources
+from scrun.bundle import accounting, adapt_gpus, arguments, container_limits
 from scrun.bundle import config as bundle_config
 from scrun.errors import UsageError
 from scrun.lifecycle.caller import sharing
@@ -62,7 +62,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
     container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
     annotations = config.get("annotations") or {}
     shared = sharing.find(container, config)
-    limits = resources.limits(config)
+    limits = container_limits.limits(config)
     request = job.request(
         *(environment, container_environment, annotations, limits, _directory(), shared.job()),
         told=accounting.told(container.id, config, bundle),
@@ -123,7 +123,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "job": request.job,
         "step_environment": request.step,
         "patience": request.patience if request.patience is not None else PATIENCE,
-        "args": arguments.fit(config, rootfs, bundle),
+        "args": arguments.for_srun(config, rootfs, bundle),
         "environment": {name: value for name, value in environment.items() if not name.startswith(srun.OPTIONS)}
         | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
         "terminal": terminal,

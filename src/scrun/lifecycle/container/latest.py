@@ -30,7 +30,7 @@ class Fit:
         from scrun.bundle import engine_files
 
         self.files: Sequence[str] = engine_files.FILES
-        self._fit, self._host_name, self._machine = engine_files.fit, host_name, machine
+        self._fit, self._host_name, self._machine = engine_files.for_nodes_network, host_name, machine
 
     def __call__(self, destination: str, data: bytes) -> bytes:
         """What is to be in it."""
