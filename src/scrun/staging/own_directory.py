@@ -1,19 +1,18 @@
-"""The shell function by which every script on a node finds what is its user's own, in a directory such as /tmp.
+"""The shell functions by which scripts on a node enter a directory of their user alone, below one such as /tmp.
 
-There anybody may make any name first: a directory, or a link to one. So a script enters a directory, and then asks
-where it is, whose that is and who else can enter; it works by relative names, or by a path that nobody else can change
-since the directory above is sticky. Where somebody else has taken the name, another one is made at random, which
-nobody can take beforehand.
+Anybody may make any name in /tmp first: a directory, or a link to one. So a script enters a directory, and then checks
+where it is, who owns it and who else can enter it. The script then uses relative names, or a path that nobody else can
+change because the directory above is sticky. If another user has taken the name, a random name is made instead.
 """
 
 from __future__ import annotations
 
-# $uid is the user's. `go_to DIRECTORY NAME [make]` enters the user's own directory of that name there, or one whose
-# name `mktemp` completes where NAME ends with XXXXXXXX. Its path is $own then; else $why says why not, and $taken is
-# not empty where somebody else's, or something else, has the name.
+# $uid is the user's id. `go_to DIRECTORY NAME [make]` enters the user's own directory NAME in DIRECTORY; if NAME ends
+# with XXXXXXXX, mktemp completes it. Then $own is its path. Otherwise $why is the reason, and $taken is not empty if
+# another user's directory, or another kind of file, has the name.
 #
-# `go_to_own DIRECTORY [make]` does so for what any container of the user's may use: scrun-UID or, where that is taken,
-# scrun-UID-own-XXXXXXXX, the one that is there or a new one.
+# `go_to_own DIRECTORY [make]` enters the directory that all containers of the user share: scrun-UID or, if that name is
+# taken, scrun-UID-own-XXXXXXXX, an existing one or a new one.
 GO_TO = r"""
 go_to() {
     own= why= taken=

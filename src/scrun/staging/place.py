@@ -1,36 +1,35 @@
-"""The script that gives a node its files: what Slurm's step runs on each of them, told on its stdin what to do.
+"""The script that receives a node's files: a step runs it on each node, and its stdin has orders.
 
 ::
 
-    we say                     a node says             it does
-    anything                   elsewhere WHY           nothing: somebody else has the name of the user's own directory
-    home NAME                  home                    takes that name in its place, and begins anew
-    plain                      plain                   a directory for the container
-    image NAME KILOBYTES       have MODE TRIED,        the same, and looks whether it has that image, whole;
-                               lacks MODE TRIED,       MODE: overlay where it can mount one, else copy;
-                               plain WHY               TRIED: yes or no where its runtime was tried for that
-    reach PORT TOKEN           reached, unreachable,   connects to us, for the streams that follow; silent: nothing
-                               unreachable silent      answered there for some seconds, as behind a firewall. The token
-                                                       shows each end that the other is the one that is meant
-    fill                       filled                  unpacks the stream, if it lacks the image, and seals it
-    commit NAME                kept                    gives it its name, once all of it was sent and nothing changed
-    go MODE FROM               ok                      unpacks what is the container's own; FROM: connection or stdin
+    order                      answer                  what the node does
+    any                        elsewhere WHY           nothing: another user has the name of the user's own directory
+    home NAME                  home                    uses that name instead, and begins anew
+    plain                      plain                   makes a directory for the container
+    image NAME KILOBYTES       have MODE TRIED,        makes the directory, and looks for the complete image.
+                               lacks MODE TRIED,       MODE: overlay if the node can mount one, else copy.
+                               plain WHY               TRIED: yes or no if the runtime was tried for an overlay
+    reach PORT TOKEN           reached, unreachable,   connects to this host for the following streams; both ends prove
+                               unreachable silent      that they know TOKEN. silent: no answer for 5 s (a firewall)
+    fill                       filled                  unpacks the stream into an image if it is lacking, and seals it
+    commit NAME                kept                    gives the image its name, when all of it was sent unchanged
+    go MODE FROM               ok                      unpacks the container's own files; FROM: connection or stdin
 
-A node without Slurm's oci.conf says ``bare FILE`` at once, and ends: no container would run there.
+A node without Slurm's oci.conf answers ``bare FILE`` at once, and ends, because no container would run there.
 
-Every answer but the last leaves it waiting for the next word; anything that goes wrong is ``bad WHY`` and its end, and
-so is the end of stdin: then nothing stays but complete images. ``reach`` comes before each stream, or not at all.
+After every answer but the last the node waits for the next order. A failure is the answer ``bad WHY``, and ends the
+script, as the end of stdin does; only complete images stay then. ``reach`` comes before each stream, or never.
 """
 
 from __future__ import annotations
 
-from scrun.staging.nodes import ENTER, LACKS
+from scrun.staging.node_directory import ENTER, LACKS
 from scrun.staging.root_mounts import TRY
 
-# An image is CACHE_DIR/scrun-UID/images/NAME: tree, the files; seal, what a listing of them has to be; size, in KB;
-# used, whose mtime is the last use; leases, an empty file for each container that runs on it, JOB-ID.HOST. Whoever
-# makes, leases or removes one holds the lock. It is made as .new-*, whose own lock is held by its maker as long as
-# that lives, and removed as .old-*. A lease counts as long as Slurm knows the job.
+# An image is the directory CACHE_DIR/scrun-UID/images/NAME with: tree, the files; seal, the checksum of their listing;
+# size, in KB; used, whose mtime is the last use; leases, with an empty file JOB-ID.HOST for each container that runs on
+# the image. A script holds the lock while it makes, leases or removes an image. An image is made as .new-*, whose own
+# lock its maker holds while it lives, and removed as .old-*. A lease counts as long as Slurm knows the job.
 _IMAGES = r"""
 seal_of() {
     $root find "$1" -printf '%P\0%y %m %U %G %s %T@ %C@ %i %l\0' | sort -z | sha256sum
@@ -104,10 +103,10 @@ fits() {
 }
 """
 
-# Arguments: as of ENTER, then CACHE_DIR, the cache's limit in KB (-1: the default), whether an overlay may be used
-# (yes, no, or try), the trial of the node's runtime (its words, and a config), which extended attributes, and the
-# parts of which changes will be asked for. A stream that isn't taken to its end leaves nothing. tar is stopped when it
-# has too much to say: it goes on when the disk is full.
+# Arguments: those of ENTER, then CACHE_DIR; the cache's limit in KB (-1: the default); whether an overlay may be used
+# (yes, no, or try); the trial of the node's runtime (its shell words, and a config); which extended attributes; and the
+# parts whose changes will be brought back. A stream that isn't read to its end leaves nothing. tar is stopped after 200
+# lines of errors, because it goes on when the disk is full.
 PLACE = (
     ENTER
     + _IMAGES

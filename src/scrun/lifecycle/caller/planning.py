@@ -18,7 +18,7 @@ from scrun.lifecycle.container import history, network, origin
 from scrun.lifecycle.container.directory import SPOOL
 from scrun.lifecycle.container.record import VERSION
 from scrun.slurm import job, node_runtime, oci_conf, sources, srun
-from scrun.staging import sources as sources_of_mounts
+from scrun.staging import mount_sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "network": network_wanted,
         "mpi": request.step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
         "host_name": shared.host_name(config),
-        "mounted": {path: list(source) for path, source in sources_of_mounts.find(config, bundle).items()},
+        "mounted": {path: list(source) for path, source in mount_sources.find(config, bundle).items()},
         "spool_mounts": oci_conf.spool_mounts(settings),
         "task_prolog": steps.get("SLURM_TASK_PROLOG", ""),
         "task_programs": bool(steps.keys() & {"SLURM_TASK_PROLOG", "SLURM_TASK_EPILOG"}),

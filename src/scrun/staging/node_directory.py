@@ -1,8 +1,7 @@
 """The directory of a container on each node, NODE_DIR/scrun-UID/JOB-ID, and the scripts that work in it.
 
-NODE_DIR is usually /tmp, where others can write (:mod:`scrun.staging.own_directory`). Where somebody else has taken the
-name scrun-UID on one of the nodes, a name that nobody can know beforehand stands in its place on all of them, for this
-container alone (:func:`other_home`).
+NODE_DIR is usually /tmp, where others can write (:mod:`scrun.staging.own_directory`). If another user has taken the
+name scrun-UID on a node, a random name replaces it on all nodes, for this container alone (:func:`other_home`).
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from scrun.staging.children import Child, Interruption
-    from scrun.staging.model import Container, Step
+    from scrun.staging.model import ContainerFiles, NodeSteps
 
-# The file without which slurmd runs a container's program on the node itself, into $lacks where the node has none. In
-# every task SLURM_CONF is slurmd's own; where that is hidden from the job's user nothing is known.
+# Sets $lacks to the path of oci.conf if the node has none, because slurmd then runs a container's program on the node
+# itself. SLURM_CONF is slurmd's own in every task. If that file is hidden from the job's user, nothing is known.
 LACKS = r"""
 lacks=
 [ ! -e "$SLURM_CONF" ] || [ -e "${SLURM_CONF%/*}/oci.conf" ] || lacks=${SLURM_CONF%/*}/oci.conf
 """
 
-# Arguments: NODE_DIR, the name below it (empty: scrun-UID), the name below that, and each script's own. One line on
-# stdout says how it went, with the mark before it, short enough that srun doesn't cut it. On stderr what comes behind
-# the mark is the script's. `drop` also removes what a container has made unwritable; rm and chmod -R follow no links,
-# and rm stays on the filesystem. Each program that is started takes a millisecond, and somebody waits for it: the shell
-# does by itself what it can.
+# The beginning of every script. Arguments: NODE_DIR, the name below it (empty: scrun-UID), the name below that, and the
+# script's own. A line on stdout with the mark tells the result; it is short enough that srun doesn't cut it. On stderr
+# the script's words begin at the mark. `drop` also removes files that a container has made unwritable; rm and chmod -R
+# follow no links, and rm stays on the file system. The scripts use the shell's own commands where they can, because
+# each program takes a millisecond to start, and somebody waits.
 ENTER = (
     f"\nmark={MARK}"
     + r"""
@@ -77,12 +76,12 @@ root=
     + GO_TO
 )
 
-# Arguments 4 on: a file that says that the container's process was not run, or ""; which extended attributes;
-# directories in rootfs to remove where they are empty, a line each; the parts. A line tells whether it was run. Behind
-# that there is a line, where nothing changed, or an archive of "gone", the names that are no more, what is new or
-# changed, and "end".
-# A change shows in the ctime, which the container's user can't set. A pair of inode and name that is new is a file or
-# a whole directory that was renamed, of which the ctime says nothing. All is removed when we answer "remove".
+# Send the changes. Arguments from the fourth on: a file that has content if the container's process was not run, or "";
+# which extended attributes; directories in rootfs to remove if they are empty, one a line; the parts. The first line of
+# output tells whether the process was run. Then comes the line "unchanged", or an archive: "gone" (the removed names),
+# new and changed files, and "end".
+# A change shows in the ctime, which the container's user can't set. A new pair of inode and name is a renamed file or
+# directory, whose ctime may be old. When this host answers "remove", the container's directory is removed.
 SEND = (
     ENTER
     + r"""
@@ -129,8 +128,8 @@ read -r answer
 UNCHANGED = b"unchanged\n"
 NOT_RUN = "not-run"
 
-# Stdin has names and contents (base64), a line each, in turn, and "end". What is in a file is nobody else's business,
-# and everybody can read a command line. They count as unchanged by the container, which doesn't run yet.
+# Write small files once more. Stdin has a name and a content (base64) in turn, one a line, and "end"; not the command
+# line, because everybody can read that. The files count as unchanged by the container, because it doesn't run yet.
 _RENEW = (
     ENTER
     + r"""
@@ -156,7 +155,7 @@ say ok
 """
 )
 
-# What could not be brought back gets a name that isn't the job's: a site's Epilog removes those.
+# Rename a directory whose changes could not be brought back, because a site's Epilog removes names of the job.
 _KEEP = (
     ENTER
     + r"""
@@ -169,41 +168,41 @@ say ok
 )
 
 
-def node_name(container: Container) -> str:
-    """The last name of the container's directory on a node."""
+def node_name(container: ContainerFiles) -> str:
+    """The name of the container's directory on a node."""
     return short_name(f"{container.job_id}-{container.id}")
 
 
-def node_path(container: Container, parent: str, home: str = "") -> str:
-    """The container's directory on every node; ``home`` as :func:`other_home` made it, or empty."""
+def node_path(container: ContainerFiles, parent: str, home: str = "") -> str:
+    """The path of the container's directory on every node; ``home`` is :func:`other_home`'s name, or empty."""
     return f"{parent.rstrip('/')}/{home or f'scrun-{container.user_id}'}/{node_name(container)}"
 
 
-def other_home(container: Container) -> str:
-    """A name for scrun-UID, which a site's Epilog finds by the job."""
+def other_home(container: ContainerFiles) -> str:
+    """A random name in place of scrun-UID, which has the job's id, so that a site's Epilog finds it."""
     return f"scrun-{container.user_id}-{container.job_id}-{os.urandom(8).hex()}"
 
 
-def xattrs(container: Container) -> str:
-    """The extended attributes that can be restored where the job's user isn't root: his own."""
+def xattrs(container: ContainerFiles) -> str:
+    """The extended attributes that the job's user can restore: "*" for root, else "user.*"."""
     return "*" if container.user_id == 0 else "user.*"
 
 
 _BASH = 'command -v bash >/dev/null && exec bash -c "$0" "$@"; exec sh -c "$0" "$@"'
 
 
-def command(script: str, parent: str, home: str, name: str, *arguments: str) -> list[str]:
-    """The argv of one of the scripts. Names are arguments, never shell text."""
+def script_argv(script: str, parent: str, home: str, name: str, *arguments: str) -> list[str]:
+    """The argv of a script. Names are arguments, never shell text."""
     return ["sh", "-c", script, "scrun-stage", parent, home, name, *arguments]
 
 
-def command_in_bash(script: str, parent: str, home: str, name: str, *arguments: str) -> list[str]:
-    """The same, in bash where there is one: it can connect (/dev/tcp)."""
+def bash_argv(script: str, parent: str, home: str, name: str, *arguments: str) -> list[str]:
+    """The argv of a script that runs in bash where the node has it, because bash can connect (/dev/tcp)."""
     return ["sh", "-c", _BASH, script, "scrun-stage", parent, home, name, *arguments]
 
 
 def remove(
-    step: Step,
+    step: NodeSteps,
     parent: str,
     home: str,
     name: str,
@@ -212,44 +211,49 @@ def remove(
     seconds: float = 60,
     interruption: Interruption | None = None,
 ) -> None:
-    """Remove the directory from these nodes, or all; nothing there is fine.
+    """Remove the container's directory from ``hosts``, or from all nodes; a missing directory is no error.
 
     Raises:
-        StagingError: a node that couldn't, and why.
+        StagingError: a node that failed, and why.
     """
     import subprocess
 
     hosts = hosts or step.nodes
     with Children(interruption) as children:
         child = children.step(
-            step, "remove", command(_REMOVE, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts
+            step, "remove", script_argv(_REMOVE, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts
         )
         if not children.wait(seconds=seconds):
             raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s, files may be left")
         check(child, child.process.wait(), hosts)
 
 
-def keep(step: Step, parent: str, home: str, name: str, *, hosts: Sequence[str], seconds: float = 20) -> str:
-    """Have nodes keep the directory under a name that doesn't begin with the job's number; the result is that name.
+def keep(step: NodeSteps, parent: str, home: str, name: str, *, hosts: Sequence[str], seconds: float = 20) -> str:
+    """Rename the container's directory on ``hosts`` so that its name doesn't begin with the job's id.
+
+    Returns:
+        The new name.
 
     Raises:
-        StagingError: a node that couldn't, and why.
+        StagingError: a node that failed, and why.
     """
     import subprocess
 
     with Children() as children:
-        child = children.step(step, "keep", command(_KEEP, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts)
+        child = children.step(
+            step, "keep", script_argv(_KEEP, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts
+        )
         if not children.wait(seconds=seconds):
             raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s")
         check(child, child.process.wait(), hosts)
     return f"kept-{name}"
 
 
-def renew(step: Step, parent: str, home: str, name: str, files: Mapping[str, bytes]) -> None:
-    """Write small files that were carried once more.
+def renew(step: NodeSteps, parent: str, home: str, name: str, files: Mapping[str, bytes]) -> None:
+    """Write small carried files once more on all nodes; ``files`` are contents by path.
 
     Raises:
-        StagingError: a node that couldn't, and why.
+        StagingError: a node that failed, and why.
     """
     from binascii import b2a_base64
 
@@ -258,7 +262,7 @@ def renew(step: Step, parent: str, home: str, name: str, files: Mapping[str, byt
             stream.write(f"{path}\n".encode() + b2a_base64(data))
         stream.write(b"end\n")
         stream.seek(0)
-        child = children.step(step, "renew", command(_RENEW, parent, home, name), stdin=stream.fileno())
+        child = children.step(step, "renew", script_argv(_RENEW, parent, home, name), stdin=stream.fileno())
         if children.wait_for(lambda: have_answered(child, step.nodes)):
             check(child, 0, step.nodes)
             children.let_go(child)
@@ -267,15 +271,15 @@ def renew(step: Step, parent: str, home: str, name: str, files: Mapping[str, byt
 
 
 def runs_none(node: str, file: str) -> str:
-    """What is said of a node that lacks the file (:data:`LACKS`)."""
+    """The error message for a node that lacks ``file`` (:data:`LACKS`)."""
     return (
         f"{node} has no {file}: without it slurmd runs the program on the node itself and not in a container: "
         "give the node that file, or name other nodes (SCRUN_JOB_NODELIST)"
     )
 
 
-def complaints(child: Child) -> list[str]:
-    """What nodes have refused so far."""
+def refusals(child: Child) -> list[str]:
+    """Error messages of the nodes so far."""
     said = answers(child).items()
     return [f"{host}: {what[4:]}" for host, what in said if what.startswith("bad ")] + [
         runs_none(host, what[5:]) for host, what in said if what.startswith("bare ")
@@ -283,10 +287,10 @@ def complaints(child: Child) -> list[str]:
 
 
 def check(child: Child, status: int, nodes: Sequence[str]) -> None:
-    """Raise StagingError unless every node said that it went well."""
-    found = complaints(child)
-    if found:
-        raise StagingError("; ".join(found))
+    """Raise StagingError unless every node has answered "ok" and the step's ``status`` is 0."""
+    refused = refusals(child)
+    if refused:
+        raise StagingError("; ".join(refused))
     silent = {node for node in nodes if answers(child).get(node) != "ok"}
     if silent or status:
         raise StagingError(
@@ -295,17 +299,17 @@ def check(child: Child, status: int, nodes: Sequence[str]) -> None:
 
 
 def have_answered(child: Child, nodes: Sequence[str]) -> bool:
-    """Whether every node has said that it went well."""
+    """Whether every node has answered "ok"."""
     return child.out.endswith(b"\n") and all(answers(child).get(node) == "ok" for node in nodes)
 
 
 def answers(child: Child) -> dict[str, str]:
-    """What each node has said last."""
+    """The last answer of each node."""
     return dict(lines(child))
 
 
 def lines(child: Child) -> Iterator[tuple[str, str]]:
-    """What the nodes have said so far, in whole lines."""
+    """Each complete answer so far, with its node."""
     for text in texts(bytes(child.out)):
         node, _, answer = text.partition(" ")
         yield node, answer
