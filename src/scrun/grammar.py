@@ -1,7 +1,7 @@
-"""The command line's words: every command, its options and its arguments, in one table.
+"""The table of all commands, their options and their arguments.
 
-cli.py makes click commands of it, for people; argv.py reads the forms that docker and podman send straight off it, for
-speed. Names are runc's and crun's; an option that has no meaning for a remote container is accepted and noted.
+cli.py makes click commands from it for people. argv.py reads the command lines of docker and podman with it directly,
+for speed. Names are runc's and crun's. An option without a meaning for a remote container is accepted with a remark.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Option:
-    """One option: its spellings, the name of its value (empty for a flag), and its help.
+    """An option: its spellings, the name of its value (empty for a flag), and its help.
 
-    One whose value's name ends in dots may be given several times; its value is the tuple of them.
+    If the value's name ends in dots, the option may be repeated, and its value is a tuple.
     """
 
     __slots__ = ("help", "metavar", "name", "repeats", "spellings")
@@ -28,9 +28,9 @@ class Option:
 
 
 class Command:
-    """One command: what it does, its options, its arguments.
+    """A command: its help, its options, its arguments.
 
-    An argument in brackets may be left out. A last one that ends in dots takes all that follows, options too.
+    An argument in brackets is optional. A last argument that ends in dots takes all following words, options too.
     """
 
     __slots__ = ("arguments", "help", "options")
@@ -42,7 +42,7 @@ class Command:
 
 
 class Call:
-    """A command line, understood."""
+    """A parsed command line."""
 
     __slots__ = ("arguments", "command", "globals", "options")
 
@@ -80,7 +80,7 @@ GLOBAL_OPTIONS = (
     Option("--systemd-cgroup", "", _IGNORED),
 )
 
-# click's own, which only people use.
+# Options that click handles, for people.
 FOR_PEOPLE = (
     Option("-v", "", "say more on standard error; the more often, the more"),
     Option("-V --version", "", "print the version"),
@@ -233,6 +233,6 @@ COMMANDS = {
     ),
 }
 
-# What runc and crun do and no job can. Whatever words follow, --help too, the answer is an error: podman takes a
-# `checkpoint --help` that succeeds for support.
+# Commands of runc and crun that a job can't do. They fail with any arguments, also --help, because podman takes a
+# successful `checkpoint --help` as support.
 NOT_SUPPORTED = ("checkpoint", "restore")

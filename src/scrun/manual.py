@@ -1,6 +1,6 @@
-"""scrun(1), the manual page, in man(7): made from the tables that the program itself goes by.
+"""The manual page scrun(1) in man(7)'s format, made from the program's own tables.
 
-``python -m scrun.manual`` prints it; ``scrun install`` installs it.
+``python -m scrun.manual`` prints the page; ``scrun install`` installs it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _SEE_ALSO = "srun(1), sbatch(1), squeue(1), scancel(1), oci.conf(5), runc(8), cr
 
 
 def page() -> str:
-    """The page."""
+    """The text of the page."""
     return "\n".join(_lines()) + "\n"
 
 
@@ -111,7 +111,7 @@ def _lines() -> Iterator[str]:
 
 
 def job_variables() -> dict[str, str]:
-    """The variables that say what a job needs, and their meaning."""
+    """The variables of a job, with their descriptions."""
     return {
         f"SCRUN_{row.name}": f"{row.help} (srun --{row.option})"
         + ("; from the environment of scrun alone" if row.who == variables.CALLER else "")
@@ -130,7 +130,7 @@ def _command(name: str, command: grammar.Command) -> Iterator[str]:
 
 
 def _options(options: Iterable[grammar.Option]) -> Iterator[str]:
-    """Each with its help; those of which the same is to be said are told of together."""
+    """Each option with its help; options with the same help are in one paragraph."""
     together: dict[str, list[str]] = {}
     for option in options:
         spellings = ", ".join(_bold(spelling) for spelling in sorted(option.spellings, key=len))
@@ -166,7 +166,7 @@ def _italic(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A line that is no request to roff, whatever it begins with."""
+    """A line of text that roff doesn't take as a request."""
     escaped = _escaped(text)
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 

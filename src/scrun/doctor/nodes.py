@@ -101,7 +101,7 @@ class Asking:
         Raises:
             SlurmMissing: there is no srun.
         """
-        command = srun.program(self._site.oci or {}, self._site.environment)
+        command = srun.srun_command(self._site.oci or {}, self._site.environment)
         waiting = list(nodes)
         while waiting or self._running:
             while waiting and len(self._running) < AT_ONCE:

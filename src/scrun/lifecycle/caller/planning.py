@@ -17,7 +17,7 @@ from scrun.lifecycle.caller.options import PATIENCE
 from scrun.lifecycle.container import history, network, origin
 from scrun.lifecycle.container.directory import SPOOL
 from scrun.lifecycle.container.record import VERSION
-from scrun.slurm import job, node_runtime, oci_conf, sources, srun
+from scrun.slurm import conf_paths, job, node_runtime, oci_conf, srun
 from scrun.staging import mount_sources
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
     request.job["gpu_devices"] = bool(adapt_gpus.numbered(config))
     for note in request.notes:
         output.say("info", note)
-    command = srun.program(settings, environment) + srun.component(request.job.get("existing"), environment)
+    command = srun.srun_command(settings, environment) + srun.component(request.job.get("existing"), environment)
     steps = {**request.job.get("environment", {}), **request.step}  # in a shell of salloc's its own variables hold
     uid = os.getuid()
     size = process.get("consoleSize")
@@ -144,18 +144,18 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
     Raises:
         SlurmError: there is no Slurm configuration on this host.
     """
-    if not sources.slurm_conf(environment):
+    if not conf_paths.slurm_conf(environment):
         from scrun.slurm import fetched
 
         directory = container.child("conf")
         if conf := fetched.fetch(directory):
             environment["SLURM_CONF"] = conf
         else:
-            script = os.path.join(directory, sources.SCRIPT)
-            return os.path.join(directory, sources.OCI_CONF), (
-                script if os.path.exists(script) else sources.script(environment)
+            script = os.path.join(directory, conf_paths.SCRIPT)
+            return os.path.join(directory, conf_paths.OCI_CONF), (
+                script if os.path.exists(script) else conf_paths.script(environment)
             )
-    return sources.oci_conf(environment), sources.script(environment)
+    return conf_paths.oci_conf(environment), conf_paths.script(environment)
 
 
 def _limits(config: Message) -> Message:

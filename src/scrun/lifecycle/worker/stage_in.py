@@ -14,10 +14,10 @@ from scrun.lifecycle.container.directory import SPOOL
 from scrun.lifecycle.node import overlap
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.host import Host, Job, variables
-from scrun.lua_hooks import Hooks, StageIn
+from scrun.lua_hooks import Hooks, StageInCall
 from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
-from scrun.slurm import oci_conf, slurm_conf, sources
+from scrun.slurm import conf_paths, oci_conf, slurm_conf
 from scrun.staging.known import Known, memory, require_containers
 
 TYPE_CHECKING = False
@@ -116,7 +116,7 @@ def _stay(reader: wire.Reader, channel: int, container: Container, job: Job, lat
 def _likely_version() -> str:
     """Of Lua; the script is read before anybody says which it is."""
     try:
-        source = read_script(sources.script(os.environ))
+        source = read_script(conf_paths.script(os.environ))
     except HookError:
         source = b""
     return version_of(source, os.environ.get("SCRUN_LUA"))
@@ -215,7 +215,7 @@ def _stage_in(
         )
 
     host.stage_in = stage
-    call = StageIn(
+    call = StageInCall(
         id=record["id"],
         bundle=record["bundle"],
         spool_dir=plan["spool_dir"],

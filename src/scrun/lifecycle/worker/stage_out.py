@@ -6,7 +6,7 @@ from scrun.errors import ScrunError, StagingError
 from scrun.lifecycle.container import left_by_slurm, owed
 from scrun.lifecycle.container.directory import BACK
 from scrun.lifecycle.worker.host import Host, Job, variables
-from scrun.lua_hooks import Hooks, StageOut
+from scrun.lua_hooks import Hooks, StageOutCall
 from scrun.staging import node_directory
 from scrun.staging.model import ContainerFiles, Staged
 from scrun.staging.stage_out import discard, stage_out
@@ -98,7 +98,7 @@ def _stage_out(
 
     host.stage_out = stage
     hooks.stage_out(
-        StageOut(
+        StageOutCall(
             id=record["id"],
             bundle=record["job_bundle"],
             orig_bundle=record["bundle"],
