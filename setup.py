@@ -13,6 +13,8 @@ import sys
 import sysconfig
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 PARTS = ("_allocation", "_control", "_jobs")
 BRIDGE = "_pyslurm"  # built where pyslurm is; scrun fills in a job's description itself where it isn't
@@ -93,4 +95,33 @@ def _pyslurm() -> str:
     return os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else ""
 
 
-setup(ext_modules=extensions())
+def _write_commit(package: str) -> None:
+    """Write down which commit this is, for scrun --version; an sdist has the file already, and no git."""
+    asked = ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return
+    if done.returncode == 0:
+        with open(os.path.join(package, "commit.txt"), "w", encoding="ascii") as file:
+            file.write(done.stdout)
+
+
+class BuildPackage(build_py):
+    """The package, with its commit."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            _write_commit(os.path.join(self.build_lib, "scrun"))
+
+
+class BuildSource(sdist):
+    """The sdist, with its commit."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        super().make_release_tree(base_dir, files)
+        _write_commit(os.path.join(base_dir, "src", "scrun"))
+
+
+setup(ext_modules=extensions(), cmdclass={"build_py": BuildPackage, "sdist": BuildSource})

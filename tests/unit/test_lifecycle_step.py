@@ -120,11 +120,11 @@ def run(loop: Loop, script: Script) -> Iterator[Callable[..., Run]]:
 
 
 def test_output_and_errors_and_sruns_own_words_go_three_ways(run: Callable[..., Run]) -> None:
-    it = run(f"{RUNS} echo out; echo err >/proc/self/fd/4; say done")
+    it = run(f"{RUNS} echo out; echo err >/proc/self/fd/3; say done")
     assert it.to_the_end() == ["started", 0]
     assert it.output() == (b"out\n", b"err\n")
     assert it.said[-1] == "srun: done"
-    assert it.descriptors == [4]
+    assert it.descriptors == [3]
     assert it.step.progress.step == "3"
 
 
@@ -220,7 +220,7 @@ def test_a_line_may_come_in_pieces_and_the_start_is_said_once(run: Callable[...,
 
 
 def test_a_program_that_srun_leaves_behind_keeps_nobody_waiting(run: Callable[..., Run]) -> None:
-    it = run(f"{RUNS} sleep 1000 >/dev/null 4>&- & echo $! >&4; exit 7")  # as a SLURM_EPILOG may do
+    it = run(f"{RUNS} sleep 1000 >/dev/null 3>&- & echo $! >&3; exit 7")  # as a SLURM_EPILOG may do
     assert it.to_the_end() == ["started", 7]
     os.kill(int(it.output()[1]), signal.SIGKILL)
 
@@ -285,7 +285,7 @@ def test_errors_reach_a_standard_error_that_cannot_be_opened_anew(
 ) -> None:
     ours, theirs = socket.socketpair()
     plain_in, plain_out = os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_WRONLY)
-    it = run(f"{RUNS} head -c {size} /dev/zero >&4", stdio=[plain_in, plain_out, theirs.fileno()])
+    it = run(f"{RUNS} head -c {size} /dev/zero >&3", stdio=[plain_in, plain_out, theirs.fileno()])
     read_end, write_end = os.pipe()
 
     def count() -> None:
@@ -309,7 +309,7 @@ def test_the_end_waits_for_the_last_of_the_errors(run: Callable[..., Run], loop:
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel makes it the least it allows
     reading = os.dup(ours.fileno())
     got = bytearray()
-    it = run(f"{RUNS} head -c 60000 /dev/zero >&4; say bye", stdio=[0, 1, theirs.fileno()], after="srun: bye")
+    it = run(f"{RUNS} head -c 60000 /dev/zero >&3; say bye", stdio=[0, 1, theirs.fileno()], after="srun: bye")
     it.when_said = lambda: loop.watch(reading, lambda: got.extend(os.read(reading, 8)))
     assert it.to_the_end() == ["started", 0]
     assert len(got) > 40000

@@ -176,7 +176,7 @@ def test_the_process_that_stays_asks_again_until_slurm_answers(
 
     def stay() -> None:
         try:
-            sweep._stay(root, say, ())
+            sweep._stay(root, say)
         except SlurmError:
             pass
 

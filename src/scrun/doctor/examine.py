@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from scrun.doctor import cluster, login_engines, login_host, login_slurm, node_checks
 from scrun.doctor.finding import Finding, broken, named, ok, unchecked
-from scrun.doctor.nodes import NAMED, STARTED, Asking, Node
+from scrun.doctor.nodes import Asking, Node
+from scrun.doctor.trial import NAMED, STARTED
 from scrun.errors import ScrunError
 from scrun.lifecycle.recovery import sweep
 

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _CONTAINERS = ("/usr/share/containers/containers.conf", "/etc/containers/containers.conf")
 _STORAGE = ("/etc/containers/storage.conf", "/usr/share/containers/storage.conf")
 _LARGEST = 1 << 20  # bytes of a configuration file
-_PODMAN = '[engine.runtimes] scrun = ["/usr/local/bin/scrun"] in /etc/containers/containers.conf'
-_DOCKER = '{"runtimes": {"scrun": {"path": "/usr/local/bin/scrun"}}} in /etc/docker/daemon.json'
+_PODMAN, _DOCKER = "scrun install --engines podman", "scrun install --engines docker"  # as root
 
 
 class Unreadable(Exception):
@@ -125,7 +124,7 @@ def podman_storage(site: Site) -> Result:
     said = f"{file or 'no storage.conf'}: driver {driver} in {graph} ({kind})"
     if driver == "overlay" and kind.startswith("nfs"):
         return warning(said, 'overlay works on no NFS: use driver = "vfs" there, or a local disk')
-    if kind not in LOCAL_TYPES and not storage.get("transient_store"):
+    if mount and kind not in LOCAL_TYPES and not storage.get("transient_store"):
         return warning(
             f"{said}, without transient_store",
             "set transient_store = true: with a second host on it podman takes running containers for ended ones",

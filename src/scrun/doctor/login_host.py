@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from scrun import log
 from scrun.doctor import tools
 from scrun.doctor.finding import broken, ok, unchecked, warning, worst
+from scrun.doctor.node_answer import MANY
+from scrun.errors import ScrunError
 from scrun.lifecycle.container import history
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from scrun.doctor.finding import Result
     from scrun.doctor.site import Site
 
-_MANY = 1 << 40  # of inodes, where the file system doesn't count them
 _LINGER, _LOGIND = "/var/lib/systemd/linger", "/run/systemd/seats"
 _USER_NAMESPACES = "/proc/sys/user/max_user_namespaces"
 # Bytes below which nothing works, and below which it soon may not: for records, and for files.
@@ -94,13 +95,13 @@ def _room(path: str, limits: tuple[int, int]) -> Result | None:
         there = os.statvfs(path)
     except OSError as error:
         return unchecked(f"{path}: {error.strerror}")
-    return room(path, there.f_bavail * there.f_frsize, there.f_favail if there.f_files else _MANY, limits)
+    return room(path, there.f_bavail * there.f_frsize, there.f_favail if there.f_files else MANY, limits)
 
 
 def room(path: str, free: int, inodes: int, limits: tuple[int, int] = FILES) -> Result:
     """What so many free bytes and files of a directory mean."""
     least, few = limits
-    said = f"{path}: {size(free)} free" + ("" if inodes >= _MANY else f", {inodes} files")
+    said = f"{path}: {size(free)} free" + ("" if inodes >= MANY else f", {inodes} files")
     if free < least or inodes < 16:
         return broken(said, "make room there")
     if free < few or inodes < 256:
@@ -123,7 +124,10 @@ def kept_history(site: Site) -> Result:
     places = history.places(site.environment, site.oci or {})
     for place in places:
         if place != history.SYSLOG:
-            history.check(place)
+            try:
+                history.check(place)
+            except ScrunError as error:
+                return warning(str(error), "see docs/configuration.md, What ran")
     if not places:
         return ok("not kept: see SCRUN_HISTORY")
     if history.SYSLOG in places and not os.path.exists(log.SYSLOG):

@@ -48,7 +48,7 @@ def program(site: Site) -> Result:
     """Which scrun the PATH leads to: Slurm has a program of that name too."""
     path = site.which("scrun")
     if not path:
-        return warning("no scrun on PATH", "put it there: README.md, Install")
+        return warning("no scrun on PATH", "scrun install, by the path of the one that you have, puts it there")
     if said := site.is_not_ours(path):
         return warning(
             f"scrun on PATH is {path}, which {said}", "name scrun by its path, or put its directory first in PATH"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MOST = 4096  # lines
+MANY = 1 << 40  # of inodes, where the file system doesn't count them
 _YES = {"yes": True, "no": False}
 _TEXT = re.compile(r"[ -~]{0,200}")
 _PATH = re.compile(r"/[ -~]{0,300}")
@@ -48,9 +49,9 @@ class Answer:
         words = text.split(" ")
         if key == "tool" and len(words) >= 2 and words[0].isalnum() and _TEXT.fullmatch(text):
             self.tools[words[0]] = text.partition(" ")[2]
-        elif key == "room" and len(words) == 4 and _PATH.fullmatch(words[0]) and all(map(_is_number, words[1:])):
-            blocks, size, inodes = map(int, words[1:])
-            self.rooms[words[0]] = blocks * size, inodes
+        elif key == "room" and len(words) == 5 and _PATH.fullmatch(words[0]) and all(map(_is_number, words[1:])):
+            blocks, size, inodes, total = map(int, words[1:])
+            self.rooms[words[0]] = blocks * size, inodes if total else MANY
         elif key == "left" and _is_number(text):
             self.left.append(int(text))
         elif key == "oci" and re.fullmatch(r"[A-Za-z0-9+/=]{1,76}", text):

@@ -75,7 +75,7 @@ for name in tar stat find base64 sed bash flock unshare nsenter timeout; do
         say "tool $name -"
     else
         case $name in
-            tar|stat) say "tool $name $($name --version 2>/dev/null | line)" ;;
+            tar|stat) say "tool $name $($name --version 2>&1 | line)" ;;
             *) say "tool $name yes" ;;
         esac
     fi
@@ -91,7 +91,7 @@ else
     say "back unknown"
 fi
 for directory in /tmp /var/tmp; do
-    room=$(stat -f -c '%a %S %d' -- "$directory" 2>/dev/null) && say "room $directory $room"
+    room=$(stat -f -c '%a %S %d %c' -- "$directory" 2>/dev/null) && say "room $directory $room"
 done
 
 # What containers have left here; a job that is alive has its own.

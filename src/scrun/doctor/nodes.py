@@ -1,8 +1,5 @@
 """Asks nodes: a job of one step on each, several at a time, each with a time limit of its own.
-
-Where the node sees this user's home directory a second step tries a container: slurmstepd reads a bundle's config.json
-as root, which a file server may not let it do (root_squash), and nobody but slurmstepd can tell. The bundle has no
-program in it, so that the node's runtime refuses it, naming the program: it came that far.
+A second step tries a container, where that can do no harm (:mod:`scrun.doctor.trial`).
 """
 
 from __future__ import annotations
@@ -10,16 +7,14 @@ from __future__ import annotations
 import os
 import selectors
 import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from scrun import fastjson, marks
+from scrun import marks
 from scrun.bundle import adapt
-from scrun.doctor import cluster, node_script
+from scrun.doctor import cluster, node_script, trial
 from scrun.doctor.node_answer import Answer
 from scrun.doctor.node_checks import Asked, runtime_root
 from scrun.slurm import slurm_conf, srun
@@ -32,9 +27,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0  # seconds that a node has for each of its two steps
 AT_ONCE = 32  # nodes
+_PORTS = 8  # that an srun may take of SrunPortRange, with some to spare
 _GRACE = 3.0  # seconds between SIGTERM and SIGKILL
-# How far a container came: its program was looked for; slurmstepd started its task; or not even that.
-NAMED, STARTED, FAILED = "named", "started", "failed"
 _MOST = 1 << 20  # bytes that are kept of what a step prints
 
 
@@ -48,8 +42,9 @@ class Node:
         self.noise = (0, 0)
         self.words = ""  # srun's, where there is no answer
         self.is_late = False
+        self.is_stopping = False
         self.is_queued = False
-        self.container = ""  # NAMED, STARTED or FAILED; empty: not tried
+        self.container = ""  # one of trial.OUTCOMES; empty: not tried
         self.container_words = ""
         self.process: subprocess.Popen[bytes] | None = None
         self.is_trial = False
@@ -72,6 +67,7 @@ class Asking:
         self._running: list[Node] = []
         self._listener: socket.socket | None = None
         self._bundle = ""
+        self._can_cancel = True
 
     def __enter__(self) -> Asking:
         try:
@@ -81,19 +77,24 @@ class Asking:
         except OSError:
             self._listener = None
         try:
-            self._bundle = _make_bundle(self._site, self._program)
+            self._bundle = trial.make_bundle(self._site, self._program)
         except OSError:
             self._bundle = ""
         return self
 
     def __exit__(self, *_: object) -> None:
         for node in self._running:
-            self._stop(node)
-        self._selector.close()
-        if self._listener:
-            self._listener.close()
-        if self._bundle:
-            shutil.rmtree(self._bundle, ignore_errors=True)
+            self._end(node)
+        until = time.monotonic() + _GRACE
+        try:
+            for node in self._running:
+                self._wait(node, max(0.0, until - time.monotonic()))
+        finally:
+            self._selector.close()
+            if self._listener:
+                self._listener.close()
+            if self._bundle:
+                shutil.rmtree(self._bundle, ignore_errors=True)
 
     def run(self, nodes: Sequence[Node], tell: Callable[[Node], None]) -> None:
         """Ask them all; ``tell`` gets each as soon as it is done with.
@@ -102,9 +103,11 @@ class Asking:
             SlurmMissing: there is no srun.
         """
         command = srun.srun_command(self._site.oci or {}, self._site.environment)
+        first, last = slurm_conf.srun_ports(self._site.environment)
+        at_once = min(AT_ONCE, max(1, (last - first) // _PORTS)) if first else AT_ONCE
         waiting = list(nodes)
         while waiting or self._running:
-            while waiting and len(self._running) < AT_ONCE:
+            while waiting and len(self._running) < at_once:
                 node = waiting.pop(0)
                 self._start(node, [*command, *self._options(node), *self._question()])
             self._read()
@@ -112,27 +115,36 @@ class Asking:
                 if self._is_over(node):
                     self._running.remove(node)
                     if self._next(node):
-                        trial = ["-v", f"--container={self._bundle}", "--", self._program]
-                        self._start(node, [*command, *self._options(node), *trial])
+                        container = ["-v", f"--container={self._bundle}", "--", self._program]
+                        self._start(node, [*command, *self._options(node), *container])
                     else:
                         tell(node)
 
     def _options(self, node: Node) -> list[str]:
         asked = {"partition": node.partition, **cluster.asked(self._site.environment)}
         return [
-            *(f"--job-name={self._job}", f"--nodelist={node.name}", "--nodes=1", "--ntasks=1", "--time=5"),
-            *("--mpi=none", "--export=ALL", *(f"--{name}={value}" for name, value in asked.items() if value)),
+            *(f"--job-name={self._name(node)}", f"--nodelist={node.name}", "--nodes=1", "--ntasks=1"),
+            *(
+                f"--time={int(self._patience) // 60 + 2}",
+                "--mpi=none",
+                "--export=ALL",
+                *(f"--{name}={value}" for name, value in asked.items() if value),
+            ),
         ]
+
+    def _name(self, node: Node) -> str:
+        """The job's, which nobody else's has."""
+        return f"{self._job}-{node.name}"
 
     def _question(self) -> list[str]:
         runtime, uid, gid = self._site.runtime, self._site.uid, os.getgid()
 
-        def trial(kind: str) -> str:
+        def config(kind: str) -> str:
             made = root_mounts.trial(kind, runtime, lambda given: adapt.adapt(given, uid=uid, gid=gid, note=_ignore))
             return made.config
 
-        overlay = trial(root_mounts.OVERLAY) if runtime else ""
-        bind = trial(root_mounts.BIND) if runtime and not uid else ""
+        overlay = config(root_mounts.OVERLAY) if runtime else ""
+        bind = config(root_mounts.BIND) if runtime and not uid else ""
         port = str(self._listener.getsockname()[1]) if self._listener else ""
         bundle = f"{self._bundle}/config.json" if self._bundle else ""
         words = [runtime, overlay, bind, runtime_root(runtime), port, bundle]
@@ -140,6 +152,7 @@ class Asking:
 
     def _start(self, node: Node, argv: Sequence[str]) -> None:
         node.out, node.err = bytearray(), bytearray()
+        node.is_stopping = False
         node.until, node.asked = time.monotonic() + self._patience, node.asked or time.time()
         node.process = subprocess.Popen(
             argv,
@@ -167,7 +180,6 @@ class Asking:
             if not data:
                 self._selector.unregister(key.fileobj)
             elif not node.is_trial and buffer is node.out:
-                node.answer = Answer() if not node.answer.began else node.answer
                 _take(node)
 
     def _accept(self) -> None:
@@ -187,8 +199,12 @@ class Asking:
             return True
         if time.monotonic() < node.until:
             return False
-        node.is_late = not node.answer.is_complete if not node.is_trial else True
-        self._stop(node)
+        if not node.is_stopping:
+            node.is_late, node.is_stopping = node.is_trial or not node.answer.is_complete, True
+            self._end(node)
+            node.until = time.monotonic() + _GRACE
+            return False
+        self._wait(node, 0.0)
         return True
 
     def _next(self, node: Node) -> bool:
@@ -196,7 +212,8 @@ class Asking:
         if node.is_trial:
             # What a site's plugins print is shown nowhere: nobody knows what it is.
             words = _errors(bytes(node.err), others=not node.noise[1])
-            node.container, node.container_words = self._came_to(node), words
+            node.container = trial.outcome(self._program, bytes(node.out), bytes(node.err))
+            node.container_words = words
             return False
         node.words = _errors(bytes(node.err), others=False)
         node.is_queued = b"queued and waiting for resources" in node.err
@@ -207,37 +224,32 @@ class Asking:
         node.is_trial = answer.is_complete and bool(answer.flag("bundle")) and may
         return node.is_trial
 
-    def _came_to(self, node: Node) -> str:
-        """How far the container came."""
-        if self._program.encode() in node.out + node.err:
-            return NAMED
-        progress = srun.Progress()
-        for line in node.err.decode("utf-8", "replace").splitlines():
-            progress.line(line)
-        return STARTED if progress.started else FAILED
-
     def _close(self, node: Node) -> None:
         assert node.process
-        for pipe in (node.process.stdout, node.process.stderr):
-            if pipe:
-                if pipe in {key.fileobj for key in self._selector.get_map().values()}:
-                    self._selector.unregister(pipe)
-                pipe.close()
+        watched = {key.fileobj for key in self._selector.get_map().values()}
+        for pipe in filter(None, (node.process.stdout, node.process.stderr)):
+            if pipe in watched:
+                self._selector.unregister(pipe)
+            pipe.close()
 
-    def _stop(self, node: Node) -> None:
-        """End a step, and its job, which outlives an srun that is killed."""
+    def _end(self, node: Node) -> None:
+        """Tell a step to end, and Slurm to end its job, which might outlive an srun that is killed."""
         assert node.process
-        if node.process.poll() is None:
-            argv = [cluster.beside_srun(self._site, "scancel"), f"--name={self._job}", f"--nodelist={node.name}"]
-            self._site.run(*argv, seconds=_GRACE)
-            # A job that waits has no nodes: srun gives it up.
-            node.process.send_signal(signal.SIGTERM)
-            try:
-                node.process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                node.process.kill()
-                node.process.wait()
-                self._site.run(*argv[:2], seconds=_GRACE)
+        if node.process.poll() is not None:
+            return
+        node.process.terminate()
+        if self._can_cancel:
+            argv = [cluster.beside_srun(self._site, "scancel"), f"--name={self._name(node)}"]
+            self._can_cancel = self._site.run(*argv, seconds=_GRACE)[0] == 0  # else nobody answers: not again
+
+    def _wait(self, node: Node, seconds: float) -> None:
+        """Wait for srun's end that long; then it is killed."""
+        assert node.process
+        try:
+            node.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            node.process.kill()
+            node.process.wait()
         self._close(node)
 
 
@@ -248,28 +260,6 @@ def _take(node: Node) -> None:
     answer.take(marks.texts(bytes(node.out)), time.time())
     answer.heard_clock = heard or answer.heard_clock
     node.answer = answer
-
-
-def _make_bundle(site: Site, program: str) -> str:
-    """A bundle in the user's home directory that nobody else can enter, without a program."""
-    path = tempfile.mkdtemp(prefix=".scrun-doctor-", dir=site.home)
-    config: dict[str, Any] = {
-        "ociVersion": "1.0.2",
-        "process": {"args": [program], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/"]},
-        "root": {"path": "rootfs"},
-        "mounts": [
-            {"destination": "/proc", "type": "proc", "source": "proc"},  # runc looks into it
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
-        ],
-        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
-    }
-    for name in ("rootfs", "rootfs/dev", "rootfs/proc"):
-        os.mkdir(os.path.join(path, name))
-    fit = adapt.adapt(config, uid=site.uid, gid=os.getgid(), note=_ignore)
-    with open(os.path.join(path, "config.json"), "w", encoding="ascii") as file:
-        file.write(fastjson.dumps(fit))
-    os.chmod(file.name, 0o600)
-    return path
 
 
 def _ignore(_note: str) -> None:

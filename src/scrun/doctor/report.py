@@ -6,8 +6,8 @@ The document is::
      "checks": [{"check": "slurmctld", "where": "login", "status": "broken", "found": "…", "advice": "…"}, …]}
 
 ``doctor`` is the version of this form: names may be added without changing it. ``status`` is the worst of all checks
-(``ok``, ``warning``, ``broken``); a check may be ``not checked`` as well. Neither form has a variable's value, a file's
-content or a token in it; paths, and names of hosts and users are there.
+(``ok``, ``warning``, ``broken``); a check may be ``not checked`` as well. Neither form has a token in it, a variable's
+value other than a path, or a file's content other than a line of oci.conf or scrun.lua that can't be understood.
 """
 
 from __future__ import annotations

@@ -22,8 +22,13 @@ _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
 def version(said: str) -> str:
-    """The version in the first line of what ``--version`` prints: ABSENT stays, and "" is one that can't be read."""
+    """The version in the first line of what ``--version`` prints: ABSENT stays, and "" is one that can't be read.
+
+    BusyBox's programs, which have a version of their own and lack options, are 0.0.
+    """
     first = said.strip().splitlines()[0] if said.strip() else ""
+    if "BusyBox" in first:
+        return "0.0"
     found = _VERSION.search(first)
     return ABSENT if first == ABSENT else found[0] if found else ""
 

@@ -17,18 +17,16 @@ import signal
 from scrun.lifecycle.anchor import anchor
 from scrun.lifecycle.container import log_crash
 from scrun.lifecycle.node import overlap
-from scrun.lifecycle.process import installed, loop, wire
-from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.process import fork, installed, loop, wire
 from scrun.lifecycle.standin import standin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import NoReturn, TypeVarTuple
-
     from scrun.lifecycle.container.directory import Container
 
-    Rest = TypeVarTuple("Rest")
+# What a terminal or a shell sends to create's process group; and what is seen where it is written.
+_NOT_FOR_THE_ANCHOR = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+_NOT_FOR_THE_ANCHOR |= {signal.SIGPIPE}
 
 
 def spawn(container: Container) -> int:
@@ -39,46 +37,29 @@ def spawn(container: Container) -> int:
     installed.hold()
     gc.freeze()  # what is shared with create's memory now is not written to by a collection, and so stays shared
     creator, to_creator = wire.pair()
-    if not os.fork():
-        _run(container, _be_standin, to_creator)
+    fork.child(lambda: _be_standin(container, to_creator), session=True, failed=lambda: log_crash.write(container))
     os.close(to_creator)
     return creator
 
 
 def _be_standin(container: Container, to_creator: int) -> int:
+    os.chdir("/")
     to_anchor, to_standin = wire.pair()
     pid = os.getpid()
-    anchor_pid = os.fork()
-    if not anchor_pid:
-        _run(container, _be_anchor, to_creator, to_standin, pid)
-    quiet = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(quiet, descriptor)
-    close_all_but(0, 1, 2, to_anchor, container.descriptor)
+    anchor_pid = fork.child(
+        lambda: _be_anchor(container, to_creator, to_standin, pid),
+        keep=(to_creator, to_standin, container.descriptor),
+        session=True,
+        ignored=_NOT_FOR_THE_ANCHOR,
+        failed=lambda: log_crash.write(container),
+    )
+    fork.keep_only((fork.QUIET,) * 3, (to_anchor, container.descriptor))
     return standin.run(to_anchor, container, anchor_pid)
 
 
-def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid: int) -> int:
-    close_all_but(0, 1, 2, creator, to_standin, container.descriptor)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # what a terminal or a shell sends to create's group isn't for the anchor
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid: int) -> None:
     gc.enable()
     events = loop.Loop()
     anchor.Anchor(events, container, creator, to_standin, standin_pid)
     events.run()
     overlap.end_rest()
-    return 0
-
-
-def _run(container: Container, role: Callable[[Container, *Rest], int], *args: *Rest) -> NoReturn:
-    """Be that process, and never come back into create's code."""
-    status = 1
-    try:
-        os.setsid()
-        os.chdir("/")
-        status = role(container, *args)
-    except BaseException:  # there is nobody to show it to: the log is the only place
-        log_crash.write(container)
-    finally:
-        os._exit(status)

@@ -8,7 +8,7 @@ import signal
 import stat
 
 from scrun import log
-from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.process import fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,19 +118,10 @@ def _start_relay(descriptor: int) -> int:
     The process ends when the result was closed and all is written, or when nobody reads.
     """
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if not pid:
-        try:
-            if not os.fork():
-                os.dup2(read_end, 0)
-                os.dup2(descriptor, 1)
-                close_all_but(0, 1)
-                for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-                    signal.signal(number, signal.SIG_DFL)
-                os.execv("/bin/cat", ["cat"])
-        finally:
-            os._exit(127)
-    os.waitpid(pid, 0)
+    ends = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE)
+    fork.left_alone(
+        lambda: os.execv("/bin/cat", ["cat"]), stdio=(read_end, descriptor, fork.QUIET), keep=(), default=ends
+    )
     os.close(read_end)
     os.set_blocking(write_end, False)
     return write_end

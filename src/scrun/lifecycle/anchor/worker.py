@@ -48,9 +48,7 @@ class Worker:
         self._timer = 0
         # The anchor ignores SIGTERM; one that comes before the worker has its own handler must wait for it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        self.pid = os.fork()
-        if not self.pid:
-            child.be(work, theirs, self._printed, container)
+        self.pid = child.begin(work, theirs, self._printed, container)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.close(theirs)
         loop.watch(self._channel, self._readable)

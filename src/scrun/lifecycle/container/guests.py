@@ -10,6 +10,7 @@ all that one has to look for.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -19,7 +20,7 @@ from scrun.errors import ScrunError
 from scrun.lifecycle.container import status
 from scrun.lifecycle.container.client import ask
 from scrun.lifecycle.container.directory import Container
-from scrun.lifecycle.process import processes
+from scrun.lifecycle.process import fork, processes
 
 GRACE = 5.0  # seconds between the two signals; Slurm's own KillWait is 30, for which delete would have to wait
 _LAST = 10.0  # seconds that SIGKILL may take
@@ -72,15 +73,13 @@ def _signal(guests: dict[int, Container], number: int) -> list[int]:
     """All at once, by a child for each: an answer may take as long as a job step does."""
     senders = []
     for guest in guests.values():
-        senders.append(os.fork())
-        if not senders[-1]:
-            try:
-                ask(guest, {"do": "kill", "signal": number})
-            except ScrunError:  # it has just ended, or its node can't be reached: the other signal, or Slurm, is next
-                pass
-            finally:
-                os._exit(0)
+        # It may have just ended, or its node can't be reached: the other signal, or Slurm, is next.
+        senders.append(fork.child(functools.partial(_send, guest, number)))
     return senders
+
+
+def _send(guest: Container, number: int) -> None:
+    ask(guest, {"do": "kill", "signal": number})
 
 
 def _wait(guests: dict[int, Container], patience: float) -> None:

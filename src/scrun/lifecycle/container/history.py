@@ -17,7 +17,7 @@ import stat
 from scrun import fastjson, identity, log
 from scrun.errors import ScrunError, UsageError
 from scrun.lifecycle.container.directory import LOG
-from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.process import fork
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
@@ -76,15 +76,15 @@ def leave(container: Container) -> None:
     if not wanted:
         return
     text, own_log = line(container.record), os.path.join(container.path, LOG)
-    pid = os.fork()
-    if pid:
-        os.waitpid(pid, 0)
-        return
-    try:
-        if not os.fork():
-            _write(wanted, text, own_log)
-    finally:
-        os._exit(0)
+    ignored = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD)
+    fork.left_alone(
+        lambda: _write(wanted, text, own_log),
+        stdio=(fork.QUIET,) * 3,
+        keep=(),
+        session=True,
+        default=(signal.SIGALRM,),
+        ignored=ignored,
+    )
 
 
 def line(record: Mapping[str, Any]) -> str:
@@ -124,16 +124,7 @@ def _short(words: list[str]) -> list[str]:
 
 def _write(wanted: list[str], text: str, own_log: str) -> None:
     """The process that is left: it holds nothing that somebody may wait for."""
-    os.setsid()
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(_PATIENCE)
-    quiet = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(quiet, descriptor)
-    close_all_but(0, 1, 2)
     os.chdir("/")
     for place in wanted:
         try:

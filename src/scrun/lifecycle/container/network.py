@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 
+from scrun.lifecycle.process import fork
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -72,15 +74,12 @@ def is_ours(path: str) -> bool:
 
 def _leads_out_of(path: str) -> bool:
     """:func:`leads_out`, seen from inside that namespace: by a child, as there may be no way back."""
-    pid = os.fork()
-    if not pid:
-        found = False
-        try:
-            _enter(path)
-            found = leads_out("/proc/self/net")
-        finally:
-            os._exit(0 if found else 1)
-    return os.waitpid(pid, 0)[1] == 0
+
+    def look() -> int:
+        _enter(path)
+        return 0 if leads_out("/proc/self/net") else 1
+
+    return os.waitpid(fork.child(look), 0)[1] == 0
 
 
 _CLONE_NEWNET = 0x40000000  # setns(2); os has it from Python 3.12 on

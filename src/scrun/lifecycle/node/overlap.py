@@ -9,7 +9,7 @@ import os
 import signal
 
 from scrun import marks
-from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.process import fork
 from scrun.slurm import node_runtime, srun
 
 TYPE_CHECKING = False
@@ -86,9 +86,9 @@ def start(loop: Loop, command: list[str], environment: dict[str, str], done: Cal
     printed = os.memfd_create("node")
     command, brought = srun.by_environment(command)
     environment = {**environment, **brought}
-    pid = os.fork()
-    if not pid:
-        _exec(command, environment, printed)
+    ends = (signal.SIGCHLD, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT)
+    stdio = (fork.QUIET, printed, printed)
+    pid = fork.child(lambda: fork.execute(command, environment), stdio=stdio, keep=(), default=ends)
 
     def ended(exit_status: int) -> None:
         _children.discard(pid)
@@ -110,18 +110,3 @@ def end_rest() -> None:
 def reason(said: str, exit_status: int) -> str:
     """Why a script failed: the last line of what it said."""
     return (said.splitlines() or [f"status {exit_status}"])[-1]
-
-
-def _exec(argv: list[str], environment: dict[str, str], printed: int) -> None:
-    """The child's side; never returns."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(printed, 1)
-        os.dup2(printed, 2)
-        close_all_but(0, 1, 2)
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        os.execve(argv[0], argv, environment)
-    finally:
-        os._exit(127)

@@ -8,7 +8,7 @@ import signal
 import termios
 
 from scrun.errors import SlurmError
-from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.process import fork
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.process.loop import Loop
 
-_MESSAGES, _ERROR = 3, 4  # srun's descriptors for its own words and for the container's standard error
+_ERROR = 3  # srun's descriptor for the container's standard error; its own is for its own words
 _GRACE = 5.0  # seconds that srun has to end a step before it is killed itself
 _MOST_SAID = 1 << 20  # bytes of srun's words that are kept; beyond that only what they mean
 
@@ -56,9 +56,20 @@ class Step:
         messages, theirs = os.pipe2(os.O_CLOEXEC)
         error = None if terminal else self._open_error(stdio[2])
         argv = command(_ERROR if error is not None else None)
-        self.pid = os.fork()
-        if not self.pid:
-            _become_srun(argv, environment, stdio, theirs, error, terminal, own_session)
+
+        def become_srun() -> int:
+            if terminal and own_session:
+                # The window's size follows: the kernel tells the foreground group of the terminal, and that is srun.
+                fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            return fork.execute(argv, environment)
+
+        self.pid = fork.child(
+            become_srun,
+            stdio=(*stdio[:2], theirs, *((error,) if error is not None else ())),
+            keep=(),
+            session=own_session,
+            default=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+        )
         os.close(theirs)
         if error is not None:
             os.close(error)
@@ -93,12 +104,8 @@ class Step:
             return opened
         except OSError:
             read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            self._relay = os.fork()
-            if not self._relay:
-                os.dup2(read_end, 0)
-                os.dup2(stderr, 1)
-                close_all_but(0, 1)
-                os.execv("/bin/cat", ["cat"])
+            cat = lambda: os.execv("/bin/cat", ["cat"])  # noqa: E731
+            self._relay = fork.child(cat, stdio=(read_end, stderr, fork.QUIET), keep=())
             os.close(read_end)
             self._relay_ended = False
             self._loop.child(self._relay, self._relayed)
@@ -161,36 +168,3 @@ class Step:
         if not self._said_started:
             self._said_started = True
             self._started(error)
-
-
-def _become_srun(
-    argv: Sequence[str],
-    environment: Mapping[str, str],
-    stdio: Sequence[int],
-    messages: int,
-    error: int | None,
-    terminal: bool,
-    own_session: bool,
-) -> None:
-    """The child's side; never returns."""
-    try:
-        if own_session:
-            os.setsid()
-        high = [
-            fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (*stdio[:2], messages, *([error] if error is not None else []))
-        ]
-        for descriptor, target in zip(high, (0, 1, _MESSAGES, _ERROR), strict=False):
-            os.dup2(descriptor, target)
-        os.dup2(_MESSAGES, 2)
-        if terminal and own_session:
-            # The window's size follows: the kernel tells the foreground group of the terminal, and that is srun.
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        close_all_but(0, 1, 2, *([_ERROR] if error is not None else []))
-        signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_DFL)
-        os.execve(argv[0], list(argv), environment)
-    except OSError as failure:
-        os.write(2, f"srun: fatal: can't execute {argv[0]}: {failure.strerror}\n".encode())
-    finally:
-        os._exit(127)

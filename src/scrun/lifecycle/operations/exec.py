@@ -13,7 +13,7 @@ from scrun.errors import BundleError, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle.container import network, status
 from scrun.lifecycle.exec import exec_script
 from scrun.lifecycle.node import overlap
-from scrun.lifecycle.process import installed, wire
+from scrun.lifecycle.process import fork, installed, wire
 from scrun.lifecycle.process.pid_file import write_pid_file
 from scrun.lifecycle.terminal.console import open_terminal
 from scrun.slurm import srun
@@ -21,7 +21,7 @@ from scrun.slurm import srun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, NoReturn
+    from typing import Any
 
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
@@ -202,9 +202,7 @@ def _attached(container: Container, order: Order, stdio: list[int], options: Opt
     from scrun.lifecycle.exec import session
 
     here, there = wire.pair()
-    if not os.fork():
-        os.close(here)
-        _be_session(container, order, stdio, there, None)
+    _fork_session(container, order, stdio, there, None)
     os.close(there)
     if options.pid_file:
         write_pid_file(options.pid_file, os.getpid())
@@ -214,10 +212,7 @@ def _attached(container: Container, order: Order, stdio: list[int], options: Opt
 def _detached(container: Container, order: Order, stdio: list[int], options: Options) -> int:
     """Leave a stand-in behind, whose pid the caller reads from the pid file."""
     here, there = wire.pair()
-    pid = os.fork()
-    if not pid:
-        os.close(here)
-        _be_stand_in(container, order, stdio, there)
+    pid = fork.child(lambda: _be_stand_in(container, order, stdio, there), session=True)
     os.close(there)
     message = wire.Reader(here).next()
     if message is None:
@@ -232,48 +227,38 @@ def _detached(container: Container, order: Order, stdio: list[int], options: Opt
     return 0
 
 
-def _be_stand_in(container: Container, order: Order, stdio: list[int], caller: int) -> NoReturn:
+def _be_stand_in(container: Container, order: Order, stdio: list[int], caller: int) -> int:
     from scrun.lifecycle.exec import session
-    from scrun.lifecycle.process.fork import close_all_but
 
-    status = 1
+    installed.hold()
+    here, there = wire.pair()
+    _fork_session(container, order, stdio, there, caller)
+    fork.keep_only((fork.QUIET,) * 3, (here,))
     try:
-        os.setsid()
-        installed.hold()
-        here, there = wire.pair()
-        if not os.fork():
-            os.close(here)
-            _be_session(container, order, stdio, there, caller)
-        quiet = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(quiet, descriptor)
-        close_all_but(0, 1, 2, here)
-        status = session.stand_in(here)
+        return session.stand_in(here)
     except ScrunError:  # which the caller has been told
-        status = exec_script.CODE
-    finally:
-        os._exit(status)
+        return exec_script.CODE
 
 
-def _be_session(container: Container, order: Order, stdio: list[int], stand_in: int, caller: int | None) -> NoReturn:
+def _fork_session(container: Container, order: Order, stdio: list[int], stand_in: int, caller: int | None) -> None:
+    """Fork the process that has the step run; ``stand_in`` and ``caller`` are its ends of connections to these."""
     from scrun.lifecycle.container import log_crash
     from scrun.lifecycle.exec import session
     from scrun.lifecycle.process import loop
-    from scrun.lifecycle.process.fork import close_all_but
 
-    try:
+    def be_session() -> None:
         installed.hold()
         os.chdir("/")  # srun would have the node go to where the engine is
-        if order["own_terminal"] or not order["terminal"]:
-            os.setsid()  # else the terminal is the caller's, and srun uses it
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, signal.SIG_IGN)  # the stand-in's, who passes them on
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        close_all_but(0, 1, 2, *stdio, stand_in, container.descriptor, *([] if caller is None else [caller]))
         events = loop.Loop()
         session.Session(events, container, order, stdio=stdio, stand_in=stand_in, caller=caller)
         events.run()
-    except BaseException:
-        log_crash.write(container)
-    finally:
-        os._exit(0)
+
+    # The stand-in's, who passes them on; and what is seen where it is written.
+    ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+    fork.child(
+        be_session,
+        keep=(*stdio, stand_in, container.descriptor, *(() if caller is None else (caller,))),
+        session=order["own_terminal"] or not order["terminal"],  # else the terminal is the caller's, and srun uses it
+        ignored=(*ignored, signal.SIGPIPE),
+        failed=lambda: log_crash.write(container),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from scrun import VERSION_TEXT
+from scrun import version_text
 from scrun.lifecycle.operations import features
 from scrun.slurm import pyslurm_parts
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def text(environment: Mapping[str, str]) -> str:
     """runc's three lines, and one that says Slurm's version and what describes a job to it."""
     slurm = features.slurm_version(environment) or "not found (no srun)"
-    return f"{VERSION_TEXT}\nslurm: {slurm}, {through(environment)}"
+    return f"{version_text()}\nslurm: {slurm}, {through(environment)}"
 
 
 def through(environment: Mapping[str, str]) -> str:

@@ -14,8 +14,7 @@ import time
 from scrun.errors import ScrunError, SlurmUnreachable
 from scrun.lifecycle.container import log_crash
 from scrun.lifecycle.container.directory import DELETED
-from scrun.lifecycle.process import installed, processes
-from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.process import fork, installed, processes
 from scrun.lifecycle.recovery import recovery
 
 TYPE_CHECKING = False
@@ -47,9 +46,15 @@ def leave(container: Container, *, unwanted: bool = False, at_once: bool = False
     if unwanted:
         record["unwanted"] = True
     if not processes.is_alive(*record.get("debtor", (0, 0))):
-        pid = os.fork()
-        if not pid:
-            _be_one(container, 0.0 if at_once else FIRST_PAUSE)
+        pause = 0.0 if at_once else FIRST_PAUSE
+        pid = fork.child(
+            lambda: _be_one(container, pause),
+            stdio=(fork.QUIET,) * 3,
+            keep=(container.descriptor,),
+            session=True,
+            ignored=signal.valid_signals() - _HEEDED,
+            failed=lambda: log_crash.write(container),
+        )
         record["debtor"] = [pid, processes.start_time(pid)]
     try:
         container.save()
@@ -79,40 +84,23 @@ def stay(container: Container, pause: float = FIRST_PAUSE) -> None:
 
 
 def _be_one(container: Container, pause: float) -> None:
-    """The child's side; never returns."""
-    try:
-        os.setsid()
-        os.chdir("/")
-        quiet = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(quiet, descriptor)
-        installed.hold()
-        close_all_but(0, 1, 2, container.descriptor)
-        for number in signal.valid_signals() - _HEEDED:
-            signal.signal(number, signal.SIG_IGN)
-        stay(container, pause)
-    except BaseException:
-        log_crash.write(container)
-    finally:
-        os._exit(0)
+    os.chdir("/")
+    installed.hold()
+    stay(container, pause)
 
 
 def _try(container: Container, *, log: bool) -> int:
-    pid = os.fork()
-    if pid:
-        exit_code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return exit_code if exit_code in (_PAID, _UNREACHABLE) else _FAILED
-    outcome = _FAILED
-    try:
-        recovery.end(container)
+    def end() -> int:
+        try:
+            recovery.end(container)
+        except ScrunError as error:
+            if log:
+                log_crash.write(container)
+            return _UNREACHABLE if isinstance(error, SlurmUnreachable) else _FAILED
         if container.record.get("unwanted") or (container.is_marked(DELETED) and not container.record.get("lost")):
             container.remove()
-        outcome = _PAID
-    except ScrunError as error:
-        outcome = _UNREACHABLE if isinstance(error, SlurmUnreachable) else _FAILED
-        if log:
-            log_crash.write(container)
-    except BaseException:
-        log_crash.write(container)
-    finally:
-        os._exit(outcome)
+        return _PAID
+
+    pid = fork.child(end, failed=lambda: log_crash.write(container))
+    exit_code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return exit_code if exit_code in (_PAID, _UNREACHABLE) else _FAILED

@@ -17,8 +17,7 @@ from scrun import identity
 from scrun.errors import ScrunError, SlurmMissing, SlurmUnreachable
 from scrun.lifecycle.container import origin, status
 from scrun.lifecycle.container.directory import PAID, STATE, Container
-from scrun.lifecycle.process import installed, processes
-from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.process import fork, installed, processes
 from scrun.lifecycle.recovery import debtor, recovery
 from scrun.lifecycle.worker import ask_slurm
 
@@ -231,28 +230,15 @@ def _boot() -> str:
 
 def _leave(root: str, say: Say, keep: Sequence[int]) -> None:
     """Leave a process that asks Slurm, and asks again until it answers."""
-    pid = os.fork()
-    if pid:
-        os.waitpid(pid, 0)
-        return
-    try:
-        if not os.fork():
-            _stay(root, say, keep)
-    finally:
-        os._exit(0)
+    quiet = (fork.QUIET, fork.QUIET, 2 if os.isatty(2) else fork.QUIET)
+    ignored = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
+    fork.left_alone(lambda: _stay(root, say), stdio=quiet, keep=keep, session=True, ignored=ignored)
 
 
-def _stay(root: str, say: Say, keep: Sequence[int]) -> None:
+def _stay(root: str, say: Say) -> None:
     """The process that was left; it has nothing open that somebody may wait for."""
-    os.setsid()
     os.chdir("/")
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-        signal.signal(number, signal.SIG_IGN)
-    quiet = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1) if os.isatty(2) else (0, 1, 2):
-        os.dup2(quiet, descriptor)
     installed.hold()
-    close_all_but(0, 1, 2, *keep)
     pause = _FIRST_PAUSE
     while is_due(root):
         try:

@@ -20,6 +20,7 @@ import stat
 
 from scrun import fastjson, log
 from scrun.errors import ScrunError
+from scrun.lifecycle.process import fork
 from scrun.lifecycle.standin.namespaces import CLONE_NEWNS, unshare
 from scrun.mount import is_bind, is_within, is_within_any
 
@@ -46,14 +47,12 @@ def show(container: Container, *, rootfs: bool) -> None:
         unshare(CLONE_NEWNS)
     except (OSError, StopIteration):
         return
-    child = os.fork()  # mount(2) needs ctypes, a megabyte that isn't to stay
-    if not child:
-        try:
-            if not (rootfs and _try(container, processes, rootfs=True)):
-                _try(container, processes, rootfs=False)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+
+    def mount() -> None:
+        if not (rootfs and _try(container, processes, rootfs=True)):
+            _try(container, processes, rootfs=False)
+
+    os.waitpid(fork.child(mount), 0)  # mount(2) needs ctypes, a megabyte that isn't to stay
     try:
         _say(words)
     except OSError:

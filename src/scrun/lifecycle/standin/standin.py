@@ -16,8 +16,7 @@ import signal
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.container import status
-from scrun.lifecycle.process import wire
-from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.process import fork, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,16 +83,13 @@ def _move(*, pid: bool, network: bool) -> Message:
 def _fork_guard(anchor: int, container: Container) -> int:
     """A child that stays in these namespaces and waits for the anchor's end; the result is a pidfd of it."""
     descriptor = os.pidfd_open(anchor)
-    pid = os.fork()
-    if not pid:
-        try:
-            for number in signal.valid_signals() - set(_KEPT):
-                signal.signal(number, signal.SIG_IGN)
-            close_all_but(0, 1, 2, descriptor, container.descriptor)
-            select.select([descriptor], [], [])
-            _end_without_anchor(container)
-        finally:
-            os._exit(0)
+
+    def guard() -> None:
+        select.select([descriptor], [], [])
+        _end_without_anchor(container)
+
+    ignored = signal.valid_signals() - set(_KEPT)
+    pid = fork.child(guard, keep=(descriptor, container.descriptor), ignored=ignored)
     os.close(descriptor)
     return os.pidfd_open(pid)  # in a new pid namespace its number means nothing
 

@@ -11,7 +11,7 @@ import select
 import signal
 
 from scrun.errors import ScrunError, SlurmError
-from scrun.lifecycle.process import wire
+from scrun.lifecycle.process import fork, wire
 from scrun.lifecycle.process.last_words import last_words
 
 TYPE_CHECKING = False
@@ -33,9 +33,8 @@ def ask(question: Callable[[], Any], patience: float) -> Any:
     """
     channel, theirs = wire.pair()
     printed = os.memfd_create("aside")
-    pid = os.fork()
-    if not pid:
-        _answer(question, theirs, printed)
+    stdio = (0, printed, printed)
+    pid = fork.child(lambda: _answer(question, theirs), stdio=stdio)
     os.close(theirs)
     reader = wire.Reader(channel)
     try:
@@ -56,16 +55,10 @@ def ask(question: Callable[[], Any], patience: float) -> Any:
     return answer["answer"]
 
 
-def _answer(question: Callable[[], Any], channel: int, printed: int) -> None:
-    """The child's side; never returns."""
+def _answer(question: Callable[[], Any], channel: int) -> None:
     try:
-        os.dup2(printed, 1)
-        os.dup2(printed, 2)
-        try:
-            wire.send(channel, {"answer": question()})
-        except ScrunError as error:
-            wire.send(channel, wire.failure(error))
-        except Exception as error:
-            wire.send(channel, wire.failure(ScrunError(f"internal error: {type(error).__name__}: {error}")))
-    finally:
-        os._exit(0)
+        wire.send(channel, {"answer": question()})
+    except ScrunError as error:
+        wire.send(channel, wire.failure(error))
+    except Exception as error:
+        wire.send(channel, wire.failure(ScrunError(f"internal error: {type(error).__name__}: {error}")))

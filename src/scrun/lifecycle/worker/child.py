@@ -9,33 +9,40 @@ import os
 import signal
 
 from scrun.errors import ScrunError
-from scrun.lifecycle.process import wire
-from scrun.lifecycle.process.fork import close_all_but
+from scrun.lifecycle.process import fork, wire
 from scrun.lifecycle.worker.cancel import Cancelled, cancelled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
 
-_DEFAULT_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD)
+_DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD)
 
 
-def be(work: str, channel: int, printed: int, container: Container) -> None:
-    """The child's side; never returns."""
-    status = 1
+def begin(work: str, channel: int, printed: int, container: Container) -> int:
+    """Fork a worker for the piece of work of that name; the result is its pid.
+
+    Args:
+        work: see :func:`run`.
+        channel: its end of the connection to who has begun it.
+        printed: the file that gets what anything in it prints.
+        container: whose work it is.
+    """
+    return fork.child(
+        lambda: _work(work, channel, container),
+        stdio=(fork.QUIET, printed, printed),
+        keep=(channel, container.descriptor),
+        group=True,
+        default=_DEFAULT_SIGNALS,
+    )
+
+
+def _work(work: str, channel: int, container: Container) -> int:
     try:
-        os.setpgid(0, 0)
-        quiet = os.open(os.devnull, os.O_RDONLY)
-        for descriptor, target in ((quiet, 0), (printed, 1), (printed, 2)):
-            os.dup2(descriptor, target)
-        close_all_but(0, 1, 2, channel, container.descriptor)
-        signal.set_wakeup_fd(-1)
-        for number in _DEFAULT_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, cancelled)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         run(work, channel, container)
-        status = 0
+        return 0
     except Cancelled:
         os.killpg(os.getpid(), signal.SIGKILL)  # all is tidied up; what a hook has started goes, and this with it
     except ScrunError as error:
@@ -45,8 +52,7 @@ def be(work: str, channel: int, printed: int, container: Container) -> None:
 
         os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
         wire.send(channel, wire.failure(ScrunError(f"internal error in {work}: {type(error).__name__}: {error}")))
-    finally:
-        os._exit(status)
+    return 1
 
 
 def run(work: str, channel: int, container: Container) -> None:

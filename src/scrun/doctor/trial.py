@@ -1,0 +1,57 @@
+"""A container that is only tried: slurmstepd reads its config.json, and the node's runtime is called with it.
+
+slurmstepd reads that file as root, which a file server may not let it do (root_squash), and nobody but slurmstepd can
+tell. The bundle has no program in it, so that the runtime refuses it, naming the program: it came that far.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from scrun import fastjson
+from scrun.bundle import adapt
+from scrun.slurm import srun
+
+if TYPE_CHECKING:
+    from scrun.doctor.site import Site
+
+# How far a container came: its program was looked for; slurmstepd started its task; or not even that.
+OUTCOMES = NAMED, STARTED, FAILED = "named", "started", "failed"
+
+
+def make_bundle(site: Site, program: str) -> str:
+    """A bundle in the user's home directory that nobody else can enter, without a program; the result is its path.
+
+    Raises:
+        OSError: there is no place for it.
+    """
+    path = tempfile.mkdtemp(prefix=".scrun-doctor-", dir=site.home)
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "process": {"args": [program], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/"]},
+        "root": {"path": "rootfs"},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},  # runc looks into it
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+        ],
+        "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
+    }
+    for name in ("rootfs", "rootfs/dev", "rootfs/proc"):
+        os.mkdir(os.path.join(path, name))
+    fit = adapt.adapt(config, uid=site.uid, gid=os.getgid(), note=lambda _note: None)
+    with open(os.path.join(path, "config.json"), "w", encoding="ascii") as file:
+        file.write(fastjson.dumps(fit))
+    os.chmod(file.name, 0o600)
+    return path
+
+
+def outcome(program: str, out: bytes, err: bytes) -> str:
+    """How far the container came, by what srun (with -v) and the runtime have printed."""
+    if program.encode() in out + err:
+        return NAMED
+    progress = srun.Progress()
+    for line in err.decode("utf-8", "replace").splitlines():
+        progress.line(line)
+    return STARTED if progress.started else FAILED
