@@ -14,6 +14,7 @@ from scrun.errors import StagingError
 from scrun.mount import is_covered
 from scrun.node_hooks import shell_hook
 from scrun.staging import traces
+from scrun.staging.node_scripts import script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,18 +26,8 @@ if TYPE_CHECKING:
     Config = dict[str, Any]
 
 _COPY_UP = "tmpcopyup"
-_ARCHIVE = r"""
-cd -P -- "$1" && find . -mindepth 1 ! -type s -print0 |
-    tar --create --file=- --format=posix --sparse --null --no-recursion --files-from=-
-"""
-# Arguments: the root filesystem, the directory in it, the archive. The hook runs among the node's own files, so no link
-# may be followed to them. All files become the container's user's, because no other user is mapped.
-_UNPACK = r"""
-PATH=/usr/local/bin:/usr/bin:/bin; export PATH
-cd -P -- "$1" && root=$PWD && cd -P -- "./$2" && [ "$PWD" = "$root/$2" ] ||
-    { echo "/$2: is not as it was" >&2; exit 1; }
-exec tar --extract --file="$3" --preserve-permissions --no-same-owner --delay-directory-restore --warning=no-timestamp
-"""
+_ARCHIVE = script("archive")
+_UNPACK = script("unpack")
 
 
 def settle(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ srun broadcasts its stdin in messages of 1 KB, which took 3 s of CPU time for ea
 tenth of that. A node connects to the host of its srun (SLURM_SRUN_COMM_HOST). Anybody can connect to that port, and
 anybody could own the port after us, so both ends prove that they know a token, which the node gets through srun::
 
-    this host               the node (place.py)
+    this host               the node (place.sh)
     NONCE                                                        at once
                             NAME ITS-NONCE PROOF-OF-THE-NODE
     OUR-PROOF                                                    then the stream

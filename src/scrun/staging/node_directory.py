@@ -1,4 +1,4 @@
-"""The directory of a container on each node, NODE_DIR/scrun-UID/JOB-ID, and the scripts that work in it.
+"""The directory of a container on each node, NODE_DIR/scrun-UID/JOB-ID, and the scripts that work in it (node_scripts).
 
 NODE_DIR is usually /tmp, where others can write (:mod:`scrun.staging.own_directory`). If another user has taken the
 name scrun-UID on a node, a random name replaces it on all nodes, for this container alone (:func:`other_home`).
@@ -11,6 +11,7 @@ import os
 from scrun.errors import StagingError
 from scrun.marks import MARK, texts
 from scrun.staging.children import Children
+from scrun.staging.node_scripts import script
 from scrun.staging.own_directory import GO_TO
 from scrun.staging.spool import short_name
 
@@ -21,151 +22,16 @@ if TYPE_CHECKING:
     from scrun.staging.children import Child, Interruption
     from scrun.staging.model import ContainerFiles, NodeSteps
 
-# Sets $lacks to the path of oci.conf if the node has none, because slurmd then runs a container's program on the node
-# itself. SLURM_CONF is slurmd's own in every task. If that file is hidden from the job's user, nothing is known.
-LACKS = r"""
-lacks=
-[ ! -e "$SLURM_CONF" ] || [ -e "${SLURM_CONF%/*}/oci.conf" ] || lacks=${SLURM_CONF%/*}/oci.conf
-"""
-
-# The beginning of every script. Arguments: NODE_DIR, the name below it (empty: scrun-UID), the name below that, and the
-# script's own. A line on stdout with the mark tells the result; it is short enough that srun doesn't cut it. On stderr
-# the script's words begin at the mark. `drop` also removes files that a container has made unwritable; rm and chmod -R
-# follow no links, and rm stays on the file system. The scripts use the shell's own commands where they can, because
-# each program takes a millisecond to start, and somebody waits.
-ENTER = (
-    f"\nmark={MARK}"
-    + r"""
-LC_ALL=C; export LC_ALL; umask 077; unset TAR_OPTIONS POSIXLY_CORRECT
-host=${SLURMD_NODENAME:-$(uname -n)} uid=${BASH_VERSION:+$EUID}
-uid=${uid:-$(id -u)}
-parent=$1 home_name=${2:-scrun-$uid} name=$3
-base=${1%/}/$home_name
-shift 3
-printf '\n%s> \n' "$mark" >&2
-say() { printf '\n%s> %s %s\n' "$mark" "$host" "$1"; }
-refuse() { say "bad $(printf %s "$1" | tr '\n' ';' | cut -c1-600)"; exit 1; }
-enter() { go_to "$parent" "$home_name" || refuse "$why"; home=$own; }
-# Node directories that are one: only the first node gets the claim, which is made with its name in it at once. Its own
-# name begins as the directory's, for a site's Epilog to catch both; no container's id has a tilde.
-claim() {
-    ln -s -- "$host" "./$name~" 2>/dev/null && return
-    holder=$(readlink -- "./$name~") && [ "$holder" != "$host" ] || return 0
-    refuse "$parent: is shared with $holder: name a node_dir in scrun.lua that each node has for itself"
-}
-drop() {
-    clear_all "./$name~"
-    set -- $?
-    [ "$home_name" = "scrun-$uid" ] || rmdir -- "$home" 2>/dev/null
-    return $1
-}
-# $1: what else to remove, before it.
-clear_all() {
-    cd -P -- "$home" || return
-    if [ -f "./$name/images" ] && IFS= read -r images <"./$name/images"; then
-        # What was being made for it, and its lease of the image that it used: place.py.
-        set -- "$@" "$images"/*/leases/"$name.$host" "$images/.new-$name.$host"
-    fi
-    rm -rf --one-file-system -- "$@" "./$name" 2>/dev/null && return
-    chmod -R u+rwX -- "./$name"; rm -rf --one-file-system -- "$@" "./$name"
-}
-# Root of a user namespace reads what the container has made unreadable (mode 000); the container could as well.
-root=
-[ "$uid" = 0 ] || { unshare -r true 2>/dev/null && root='unshare -r'; }
-"""
-    + GO_TO
-)
-
-# Send the changes. Arguments from the fourth on: a file that has content if the container's process was not run, or "";
-# which extended attributes; directories in rootfs to remove if they are empty, one a line; the parts. The first line of
-# output tells whether the process was run. Then comes the line "unchanged", or an archive: "gone" (the removed names),
-# new and changed files, and "end".
-# A change shows in the ctime, which the container's user can't set. A new pair of inode and name is a renamed file or
-# directory, whose ctime may be old. When this host answers "remove", the container's directory is removed.
-SEND = (
-    ENTER
-    + r"""
-not_run=$1 xattrs=$2 left=$3; shift 3
-refuse() { echo "$host: $1" >&2; exit 1; }  # stdout is the archive's
-enter
-cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
-if [ -n "$not_run" ] && [ -s "$not_run" ] && [ -w "$not_run" ]; then say not-run; else say run; fi
-[ -z "$left" ] || printf '%s\n' "$left" | while IFS= read -r one; do
-    one=$PWD/rootfs/$one
-    # The container may have put a link in the way.
-    (cd -P -- "${one%/*}" && [ "$PWD" = "${one%/*}" ] && rmdir -- "$one") 2>/dev/null
-done
-$root find "$@" -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
-    -cnewer marker -fprintf changed '%p\0' >&2
-if [ ! -s changed ] && cmp -s before after 2>/dev/null; then
-    echo unchanged
-else
-    sort -z -o before before
-    sort -z -o after after
-    comm -z -13 before after | cut -z -d' ' -f2- >>changed
-    sort -z -u -o changed changed
-    comm -z -23 before after | cut -z -d' ' -f2- | sort -z | comm -z -23 - changed >gone
-    if [ -h lower ] && [ -s devices ]; then
-        # rootfs is what lies over an image: what the container has removed of that is a whiteout, device 0:0, in it.
-        $root xargs -0 stat --printf='%t:%T %n\0' -- <devices | sed -z -n 's/^0:0 //p' | sort -z >hidden
-        comm -z -12 changed hidden | sed -z 's,^rootfs/,./,' |
-            (cd lower && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) |
-            sed -z 's,^\./,rootfs/,' >>gone
-        comm -z -23 changed hidden >shown && mv shown changed
-    fi
-    : >end
-    printf 'end\0' >>changed
-    $root tar --create --file=- --format=posix --pax-option=delete=atime,delete=ctime --null --no-recursion \
-        --numeric-owner --sparse --xattrs --xattrs-include="$xattrs" gone --files-from=changed
-    status=$?
-    [ $status -le 1 ] || exit $status
-fi
-read -r answer
-[ "$answer" != remove ] || drop >&2
-"""
-)
+# The parts and the scripts; each file of node_scripts describes its arguments and its answers.
+LACKS = script("lacks")
+ENTER = f"\nmark={MARK}" + script("enter") + GO_TO
+SEND = ENTER + script("send")
+_RENEW = ENTER + script("renew")
+_REMOVE = ENTER + script("remove")
+_KEEP = ENTER + script("keep")
 
 UNCHANGED = b"unchanged\n"
 NOT_RUN = "not-run"
-
-# Write small files once more. Stdin has a name and a content (base64) in turn, one a line, and "end"; not the command
-# line, because everybody can read that. The files count as unchanged by the container, because it doesn't run yet.
-_RENEW = (
-    ENTER
-    + r"""
-enter
-cd -- "./$name" || refuse "$base/$name: is gone"
-while IFS= read -r path && [ "$path" != end ]; do
-    IFS= read -r data || break
-    said=$( { printf %s "$data" | base64 -d >"$path"; } 2>&1) || refuse "$base/$name/$path: $said"
-done
-[ "$path" = end ] || refuse "$base/$name: what changed since create was cut short"
-[ ! -e marker ] || : >marker
-say ok
-"""
-)
-
-_REMOVE = (
-    ENTER
-    + r"""
-go_to "$parent" "$home_name" || { [ -n "$taken" ] || [ ! -e "$base" ] || refuse "$why"; say ok; exit 0; }
-home=$own
-said=$(drop 2>&1) || refuse "$base/$name: $said"
-say ok
-"""
-)
-
-# Rename a directory whose changes could not be brought back, because a site's Epilog removes names of the job.
-_KEEP = (
-    ENTER
-    + r"""
-enter
-[ ! -e "./kept-$name" ] || refuse "$base/kept-$name: is there already"
-said=$(mv -- "./$name" "./kept-$name" 2>&1) || refuse "$base/$name: $said"
-rm -f -- "./$name~"
-say ok
-"""
-)
 
 
 def node_name(container: ContainerFiles) -> str:

@@ -9,6 +9,7 @@ it. The trial takes about 20 ms, and its result is remembered (:mod:`scrun.stagi
 from __future__ import annotations
 
 from scrun import fastjson
+from scrun.staging.node_scripts import script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,22 +53,4 @@ def trial(kind: str, runtime: str, adapt: Callable[[dict[str, Any]], dict[str, A
     return Trial(kind, runtime, fastjson.dumps({**fit, "mounts": [mount, *fit["mounts"]]}))
 
 
-# `try_runtime DIRECTORY RUNTIME CONFIG` succeeds if the runtime makes that container in DIRECTORY, a name in the user's
-# own directory, which is made and removed. The container's name has the job's id, for a site's Epilog.
-TRY = r"""
-try_runtime() {
-    case $1 in *[\&,:\\\"]*) return 1 ;; esac
-    (
-        mkdir -m 700 -- "$1" && cd -P -- "$1" && mkdir tree tree/dev upper work root && : >tree/nothing &&
-            chmod 755 tree/nothing && printf %s "$3" | sed "s,@DIR@,$1,g" >config.json || exit
-        tried=scrun-try.$SLURM_JOB_ID.$$
-        eval "$2 create --bundle . $tried" </dev/null
-        made=$?
-        eval "$2 delete --force $tried" </dev/null
-        exit $made
-    ) >/dev/null 2>&1
-    set -- "$1" $?
-    rm -rf --one-file-system -- "$1"
-    return $2
-}
-"""
+TRY = script("try")
