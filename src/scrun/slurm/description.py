@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from scrun.slurm import control, pyslurm_parts
+from scrun.slurm.parsers import UNLIMITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _FIELDS = {
     "working_directory": "work_dir",
 }
 _FLAGS = {"spreads_over_nodes": _allocation.SPREAD_JOB, "use_min_nodes": _allocation.USE_MIN_NODES}
-_UNLIMITED = 0xFFFFFFFF  # slurm.h: INFINITE
 
 
 def of_new_job(attributes: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
@@ -75,7 +75,7 @@ def _filled(attributes: Mapping[str, Any]) -> Any:
             if value:
                 description.set("bitflags", _FLAGS[name])
         elif name == "time_limit" and value == "UNLIMITED":
-            description.set(name, _UNLIMITED)
+            description.set(name, UNLIMITED)
         else:
             description.set(_FIELDS.get(name, name), value)
     return description
