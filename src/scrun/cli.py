@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _CONTEXT = {"help_option_names": ["-h", "-?", "--help", "--usage"], "max_content_width": 100}
-_GROUPS = {"lua": "For those who write hook scripts."}
+_GROUPS = {"lua": "Commands for authors of hook scripts."}
 _COMPLETE = "_SCRUN_COMPLETE"  # the variable by which a shell asks for completions; click derives the name
 
 
