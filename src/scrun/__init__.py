@@ -1,11 +1,11 @@
 """scrun: an OCI runtime that runs containers as Slurm jobs."""
 
 __version__ = "0.1.0"
-OCI_VERSION = "1.2.1"  # of the runtime-spec that the state and the features follow
+OCI_VERSION = "1.2.1"  # the version of the runtime-spec that state and features follow
 
 
 def version_text() -> str:
-    """runc's three lines; the commit is the version where the build knew of none."""
+    """runc's three lines; without a known commit the version stands in its place."""
     try:
         with open(f"{__path__[0]}/commit.txt", encoding="ascii") as file:
             commit = file.read().strip()

@@ -1,4 +1,4 @@
-"""The program: parse, perform, and say what went wrong, once, here."""
+"""The program: parse the command line, perform the command, and print its error."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def main(blocked: set[int] | None = None) -> NoReturn:
-    """Run the command line; the exit status is runc's.
+    """Run the command line, and exit with runc's status.
 
     Args:
-        blocked: the signals that the caller blocks, when the launcher has blocked all (:mod:`scrun.interrupts`).
+        blocked: the signals that the caller blocks, if the launcher has blocked all signals (:mod:`scrun.interrupts`).
     """
     call = argv.parse(sys.argv[1:])
     interrupts.settle(call.command if call else "", blocked)
@@ -35,12 +35,12 @@ def main(blocked: set[int] | None = None) -> NoReturn:
             sys.exit(130)
         status = cli.main(sys.argv[1:], execute)
         _flush()
-    # Taking the interpreter down would cost a quarter of a short call; and who is killed meanwhile has done its work.
+    # Ending the interpreter would take a quarter of a short call's time.
     os._exit(status)
 
 
 def _flush() -> None:
-    """Write what click has printed; nobody may be there to read it."""
+    """Flush click's output, which may have no reader any more."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream:
@@ -50,7 +50,7 @@ def _flush() -> None:
 
 
 def execute(call: Call) -> int:
-    """Perform a call; the result is the exit status."""
+    """Perform a call; return the exit status."""
     logger = Log()
     try:
         logger = dispatch.logger(call)
@@ -62,7 +62,7 @@ def execute(call: Call) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The command line for people: click commands made from the grammar, each of which makes one Call and performs it."""
+"""The command line for people: click commands made from the grammar; each makes a Call and performs it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _CONTEXT = {"help_option_names": ["-h", "-?", "--help", "--usage"], "max_content_width": 100}
-_GROUPS = {"lua": "For those who write hook scripts."}
-_COMPLETE = "_SCRUN_COMPLETE"  # the variable by which a shell asks; click makes it of the program's name
+_GROUPS = {"lua": "Commands for authors of hook scripts."}
+_COMPLETE = "_SCRUN_COMPLETE"  # the variable by which a shell asks for completions; click derives the name
 
 
 def main(argv: Sequence[str], perform: Callable[[Call], int]) -> int:
-    """Parse with click, and perform; the result is the exit status.
+    """Parse the command line with click, and perform the call; return the exit status.
 
     Args:
-        argv: the words behind the program's name.
-        perform: what to do with the call; :func:`scrun.__main__.execute`.
+        argv: the words after the program's name.
+        perform: performs a call; :func:`scrun.__main__.execute`.
     """
     try:
         return int(program(perform).main(list(argv), "scrun", standalone_mode=False) or 0)
@@ -82,7 +82,7 @@ def program(perform: Callable[[Call], int]) -> click.Group:
 
 
 def completion_script(shell: str) -> str:
-    """What the shell has to read to complete scrun's command lines; it then asks scrun itself."""
+    """The script that makes a shell complete scrun's command lines; the shell then asks scrun itself."""
     kind = get_completion_class(shell)
     assert kind is not None
     if shell == "bash":  # click's would ask bash for its version
@@ -97,7 +97,7 @@ def _offer(what: str | tuple[str, ...], incomplete: str) -> list[CompletionItem]
 
 
 def _group(program: click.Group, name: str) -> click.Group:
-    """The group of commands of two words, e.g. ``lua check``."""
+    """The click group for commands of two words, e.g. ``lua check``."""
     if name not in program.commands:
         program.add_command(_Group(name, help=_GROUPS[name], context_settings=_CONTEXT))
     found = program.commands[name]
@@ -118,11 +118,11 @@ def _remember_globals(verbose: int, **options: Any) -> None:
 def _command(name: str, command: Command, perform: Callable[[Call], int]) -> click.Command:
     arguments = [word.strip("[.]").replace("-", "_") for word in command.arguments]
 
-    def callback(**given: Any) -> int:
+    def callback(**options: Any) -> int:
         words: tuple[str, ...] = ()
-        for value in (given.pop(argument) for argument in arguments):
+        for value in (options.pop(argument) for argument in arguments):
             words += value if isinstance(value, tuple) else () if value is None else (value,)
-        return perform(Call(name, click.get_current_context().find_root().obj, given, words))
+        return perform(Call(name, click.get_current_context().find_root().obj, options, words))
 
     parameters: list[click.Parameter] = [*_options(command.options)]
     parameters += [
@@ -148,7 +148,7 @@ def _command(name: str, command: Command, perform: Callable[[Call], int]) -> cli
 
 
 def _not_supported(name: str, perform: Callable[[Call], int]) -> click.Command:
-    """A command that takes all words and help itself for arguments, and isn't listed."""
+    """A hidden command that takes all words, also --help, as arguments."""
 
     def callback(words: tuple[str, ...]) -> int:
         return perform(Call(name, click.get_current_context().find_root().obj, {}, words))
@@ -164,20 +164,20 @@ def _complete_argument(context: click.Context, argument: click.Parameter, incomp
 
 
 def _alike(options: Sequence[Option]) -> dict[str, list[Option]]:
-    """Options of which nothing but one and the same is to be said, by that."""
-    found: dict[str, list[Option]] = {}
+    """Group options that share one help text, by that text, if there are more than two."""
+    by_help: dict[str, list[Option]] = {}
     for option in options:
-        found.setdefault(option.help, []).append(option)
-    return {text: those for text, those in found.items() if len(those) > 2}
+        by_help.setdefault(option.help, []).append(option)
+    return {text: alike for text, alike in by_help.items() if len(alike) > 2}
 
 
 def _said_once(options: Sequence[Option]) -> str:
-    """Paragraphs for below the table of options, which hasn't these."""
+    """Paragraphs below the table of options, for options that share one help text and aren't in the table."""
     paragraphs = (
-        f"{text[:1].upper()}{text[1:]}: {', '.join(option.spellings[0] for option in those)}."
-        for text, those in _alike(options).items()
+        f"{text[:1].upper()}{text[1:]}: {', '.join(option.spellings[0] for option in alike)}."
+        for text, alike in _alike(options).items()
     )
-    # \b: click would break the lines at the hyphens of an option, too.
+    # \b: otherwise click breaks lines at the hyphens of an option.
     return "".join(f"\b\n{textwrap.fill(text, 76, break_on_hyphens=False)}\n\n" for text in paragraphs)
 
 

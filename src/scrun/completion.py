@@ -1,4 +1,4 @@
-"""What a shell's completion offers where click doesn't know: container ids, signals, levels, formats, paths."""
+"""Words for a shell's completion that click doesn't know: container ids, signals, levels, formats, paths."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _WORDS = {"LEVEL": log.LEVELS, "FORMAT": ("json", "table", "text")}
 
 
 def of_option(metavar: str) -> str | tuple[str, ...]:
-    """What an option's value may be: FILE or DIRECTORY, or the words to choose from."""
+    """The completion of an option's value: FILE, DIRECTORY, or the possible words."""
     return _PATHS.get(metavar) or tuple(_WORDS.get(metavar, ()))
 
 
 def of_argument(name: str, global_options: Mapping[str, Any]) -> str | tuple[str, ...]:
-    """The same of a command's argument, as the grammar calls it."""
+    """The completion of a command's argument, by the grammar's name; the result is as for :func:`of_option`."""
     if name == "container-id":
         return container_ids(global_options.get("root") or identity.default_root())
     if name == "signal":
@@ -34,7 +34,7 @@ def of_argument(name: str, global_options: Mapping[str, Any]) -> str | tuple[str
 
 
 def container_ids(root: str) -> tuple[str, ...]:
-    """The containers that are there now."""
+    """The ids of the containers in a root directory."""
     try:
         return tuple(sorted(name for name in os.listdir(root) if identity.is_valid_id(name)))
     except OSError:

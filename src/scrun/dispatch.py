@@ -1,4 +1,4 @@
-"""From a command line that is understood to the verb that it names (:mod:`scrun.verbs`), and the log that it wants."""
+"""Call the verb of a parsed command line (:mod:`scrun.verbs`), and open its log."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ VERBS = {
 
 
 def perform(call: Call, logger: log.Log) -> int:
-    """Do what the call says; the result is the exit status.
+    """Perform a call; return the exit status.
 
     Raises:
-        ScrunError: what went wrong, for a person.
+        ScrunError: the error, for a person.
     """
     if conf := call.globals["f"]:
         os.environ["SLURM_CONF"] = os.path.abspath(conf)
@@ -52,29 +52,29 @@ def perform(call: Call, logger: log.Log) -> int:
 
 
 def logger(call: Call) -> log.Log:
-    """The log that the global options and the SCRUN_*_DEBUG variables ask for (scrun(1)).
+    """Open the log that the global options and the SCRUN_*_DEBUG variables ask for (scrun(1)).
 
     Raises:
-        ScrunError: a level or a format that doesn't exist, a file that can't be written.
+        ScrunError: a level or a format doesn't exist, or the file can't be written.
     """
-    given = call.globals
-    if given["log_format"] not in (None, "text", "json"):
-        raise UsageError(f"log format {given['log_format']!r} is unknown: use text or json")
-    debug = "debug" if given["debug"] else None
-    on_stderr = (None if given["log"] else debug) or log.variable("STDERR", os.environ)
+    options = call.globals
+    if options["log_format"] not in (None, "text", "json"):
+        raise UsageError(f"log format {options['log_format']!r} is unknown: use text or json")
+    debug = "debug" if options["debug"] else None
+    on_stderr = (None if options["log"] else debug) or log.variable("STDERR", os.environ)
     if not on_stderr and call.command in ("create", "run", "delete") and os.isatty(2):
         on_stderr = "info"
     levels = log.Levels(
         *_ranks(
-            given["log_level"] or debug or log.variable("FILE", os.environ),
+            options["log_level"] or debug or log.variable("FILE", os.environ),
             on_stderr,
             log.variable("SYSLOG", os.environ),
         )
     )
-    # podman says "Error: scrun: " itself; conmon, by which it calls, is known by its pipe.
+    # podman prints "Error: scrun: " itself. podman calls scrun by conmon, which is recognized by its pipe.
     is_quoted = "_OCI_SYNCPIPE" in os.environ
     return log.Log(
-        _log_file(given["log"] or ""), json=given["log_format"] == "json", levels=levels, is_quoted=is_quoted
+        _log_file(options["log"] or ""), json=options["log_format"] == "json", levels=levels, is_quoted=is_quoted
     )
 
 
@@ -83,7 +83,7 @@ def _ranks(*names: str) -> list[int | None]:
 
 
 def _log_file(spec: str) -> str:
-    """The file of a --log: crun writes ``file:PATH`` too, and has other backends, which are its own."""
+    """The file that --log names; crun's ``file:PATH`` is accepted too, and its other backends are ignored."""
     backend, colon, path = spec.partition(":")
     if colon and backend in ("journald", "syslog"):
         return ""

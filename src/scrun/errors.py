@@ -1,43 +1,43 @@
-"""Every error that scrun shows to a person.
+"""All errors that scrun shows to a person.
 
 ::
 
-    ScrunError                      anything scrun says itself
+    ScrunError                      every error of scrun's own
     ├── UsageError                  the command line can't be understood
-    ├── ContainerError              the container named by its id
+    ├── ContainerError              an error about a container, named by its id
     │   ├── InvalidId               not an id that runc would take
     │   ├── ContainerNotFound       no such container
     │   ├── ContainerExists         the id is taken
     │   ├── DamagedRecord           its state.json can't be read
-    │   ├── AnchorSilent            its anchor is there, and doesn't answer
+    │   ├── AnchorSilent            its anchor exists, but doesn't answer
     │   └── WrongStatus             the operation isn't allowed in this status
-    ├── BundleError                 the bundle or its config.json
-    │   ├── ExecutableNotFound      process.args[0] is nowhere in the container
-    │   └── ExecutableNotPermitted  it is there, but can't be executed
-    ├── HookError                   scrun.lua
+    ├── BundleError                 an error in the bundle or its config.json
+    │   ├── ExecutableNotFound      process.args[0] doesn't exist in the container
+    │   └── ExecutableNotPermitted  process.args[0] can't be executed
+    ├── HookError                   an error of scrun.lua
     ├── InstallationError           scrun can't be installed, or removed, as asked
     ├── StagingError                the files couldn't be carried to or from the nodes
-    └── SlurmError                  Slurm, or what reaches it
+    └── SlurmError                  an error of Slurm, or on the way to Slurm
         ├── SlurmMissing            libslurm or srun isn't installed, or doesn't fit
-        ├── SlurmUnreachable        slurmctld doesn't answer: it may later
-        ├── JobRefused              slurmctld doesn't take the job
-        └── NodeRuntimeError        the node's own OCI runtime can't be reached
+        ├── SlurmUnreachable        slurmctld doesn't answer, but may later
+        ├── JobRefused              slurmctld refuses the job
+        └── NodeRuntimeError        the node's own OCI runtime can't be called
 
-The message is the whole sentence a person sees: lower case, no full stop, naming the id, the path or the
-job, and what to do about it. It is printed once, at the top (:mod:`scrun.__main__`).
+The message is the whole sentence that a person sees: lower case, no full stop, with the id, the path or the job, and
+with the remedy. It is printed once, at the top (:mod:`scrun.__main__`).
 
-docker and podman read words in these messages (containerd's shim: "does not exist", "container not running";
-docker: "executable file not found" means exit status 127, "permission denied" 126), so those words are part
-of the interface.
+docker and podman look for words in these messages, so these words are part of the interface: "does not exist" and
+"container not running" (containerd's shim), "executable file not found" (docker's exit status 127) and "permission
+denied" (docker's exit status 126).
 """
 
 from __future__ import annotations
 
 
 class ScrunError(Exception):
-    """Something a person has to know.
+    """An error that scrun shows to a person.
 
-    ``exit_code`` is the exit status of scrun itself; runc's is 1 whatever the cause.
+    ``exit_code`` is scrun's exit status, 1 for every error, as runc's.
     """
 
     exit_code = 1
@@ -48,11 +48,11 @@ class UsageError(ScrunError):
 
 
 class ContainerError(ScrunError):
-    """The container named by its id."""
+    """An error about a container, named by its id."""
 
 
 class InvalidId(ContainerError):
-    """Not an id that runc would take; nothing was looked up."""
+    """An id that runc would not take; no container was looked up."""
 
     def __init__(self, container_id: str) -> None:
         super().__init__(
@@ -89,7 +89,7 @@ class DamagedRecord(ContainerError):
 
 
 class AnchorSilent(ContainerError):
-    """Its anchor is there, but answers nothing: it was stopped, or hangs."""
+    """The container's anchor exists, but doesn't answer: it was stopped, or hangs."""
 
     def __init__(self, container_id: str) -> None:
         super().__init__(
@@ -103,19 +103,19 @@ class WrongStatus(ContainerError):
 
 
 class BundleError(ScrunError):
-    """The bundle or its config.json."""
+    """An error in the bundle or its config.json."""
 
 
 class ExecutableNotFound(BundleError):
-    """process.args[0] is nowhere in the container (exit status 127 in docker and podman)."""
+    """process.args[0] doesn't exist in the container (exit status 127 in docker and podman)."""
 
 
 class ExecutableNotPermitted(BundleError):
-    """process.args[0] is there, but can't be executed (exit status 126 in docker and podman)."""
+    """process.args[0] exists, but can't be executed (exit status 126 in docker and podman)."""
 
 
 class HookError(ScrunError):
-    """scrun.lua: missing, broken, or a hook that didn't return slurm.SUCCESS."""
+    """scrun.lua is missing or broken, or a hook didn't return slurm.SUCCESS."""
 
 
 class InstallationError(ScrunError):
@@ -127,7 +127,7 @@ class StagingError(ScrunError):
 
 
 class SlurmError(ScrunError):
-    """Slurm, or what reaches it."""
+    """An error of Slurm, or on the way to Slurm."""
 
 
 class SlurmMissing(SlurmError):
@@ -135,12 +135,12 @@ class SlurmMissing(SlurmError):
 
 
 class SlurmUnreachable(SlurmError):
-    """slurmctld doesn't answer: it may later."""
+    """slurmctld doesn't answer, but may later."""
 
 
 class JobRefused(SlurmError):
-    """slurmctld doesn't take the job."""
+    """slurmctld refuses the job."""
 
 
 class NodeRuntimeError(SlurmError):
-    """The node's own OCI runtime can't be reached."""
+    """The node's own OCI runtime can't be called."""

@@ -1,8 +1,8 @@
-"""JSON for the hot path: the accelerator of the standard library's json, without its package.
+"""Read and write JSON with the standard library's accelerator, without importing the json package.
 
-``import json`` brings re and enum with it, which doubles the start-up of a bare interpreter, and `scrun state` is
-called ten times a second by buildah. The C scanner behind json can be used alone. Whatever it can't do is given to
-the json package, which then has the better error message too.
+``import json`` also imports re and enum, which doubles the start-up time of a bare interpreter, and buildah calls
+`scrun state` ten times a second. The C scanner behind json works alone. A document that the scanner rejects is given
+to the json package, which has the better error message.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ except ImportError:  # an interpreter without the accelerator: json works there 
     _make_scanner = None
 
 
-_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # no JSON, but what the json package writes
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # not JSON, but the json package writes them too
 
 
 def _constant(text: str) -> float:
@@ -32,7 +32,7 @@ def _constant(text: str) -> float:
 
 
 class _Settings:
-    """What the scanner reads off a decoder, as json's own default decoder has it."""
+    """The attributes of json's default decoder that the scanner reads."""
 
     strict = True
     object_pairs_hook = None
@@ -47,17 +47,17 @@ class _Settings:
 
 
 def loads(text: str, *, object_hook: Hook | None = None, parse_constant: Callable[[str], object] | None = None) -> Any:
-    """The value of a JSON document; the hooks are those of json.loads.
+    """Parse a JSON document; the hooks are those of json.loads.
 
     Raises:
-        ValueError: not JSON; a json.JSONDecodeError with line and column.
-        RecursionError: nested too deeply.
+        ValueError: the text is not JSON; a json.JSONDecodeError with line and column.
+        RecursionError: the document is nested too deeply.
     """
     if _make_scanner is not None:
         body = text.lstrip(" \t\n\r")
         try:
             value, end = _make_scanner(_Settings(object_hook, parse_constant))(body, 0)
-        except (StopIteration, ValueError, SystemError):  # the last where it finds no json package to raise from
+        except (StopIteration, ValueError, SystemError):  # SystemError: the scanner finds no json package for its error
             pass
         else:
             if not body[end:].strip(" \t\n\r"):
@@ -68,10 +68,10 @@ def loads(text: str, *, object_hook: Hook | None = None, parse_constant: Callabl
 
 
 def dumps(value: object) -> str:
-    """A JSON document on one line, in ASCII.
+    """Write a value as a JSON document on one line, in ASCII.
 
     Raises:
-        TypeError: a value that JSON has no form for, or an object's key that isn't a string.
+        TypeError: JSON has no such type, or an object's key isn't a string.
     """
     if value is None:
         return "null"
@@ -82,7 +82,7 @@ def dumps(value: object) -> str:
     if isinstance(value, str):
         return _quote(value)
     if isinstance(value, int):
-        return int.__repr__(value)  # of an enumeration's member too
+        return int.__repr__(value)  # also for a member of an enumeration
     if isinstance(value, float):
         text = float.__repr__(value)
         return _NOT_FINITE.get(text, text)

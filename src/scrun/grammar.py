@@ -1,7 +1,7 @@
-"""The command line's words: every command, its options and its arguments, in one table.
+"""The table of all commands, their options and their arguments.
 
-cli.py makes click commands of it, for people; argv.py reads the forms that docker and podman send straight off it, for
-speed. Names are runc's and crun's; an option that has no meaning for a remote container is accepted and noted.
+cli.py makes click commands from it for people. argv.py reads the command lines of docker and podman with it directly,
+for speed. Names are runc's and crun's. An option without a meaning for a remote container is accepted with a remark.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Option:
-    """One option: its spellings, the name of its value (empty for a flag), and its help.
+    """An option: its spellings, the name of its value (empty for a flag), and its help.
 
-    One whose value's name ends in dots may be given several times; its value is the tuple of them.
+    If the value's name ends in dots, the option may be repeated, and its value is a tuple.
     """
 
     __slots__ = ("help", "metavar", "name", "repeats", "spellings")
@@ -28,9 +28,9 @@ class Option:
 
 
 class Command:
-    """One command: what it does, its options, its arguments.
+    """A command: its help, its options, its arguments.
 
-    An argument in brackets may be left out. A last one that ends in dots takes all that follows, options too.
+    An argument in brackets is optional. A last argument that ends in dots takes all following words, options too.
     """
 
     __slots__ = ("arguments", "help", "options")
@@ -42,7 +42,7 @@ class Command:
 
 
 class Call:
-    """A command line, understood."""
+    """A parsed command line."""
 
     __slots__ = ("arguments", "command", "globals", "options")
 
@@ -65,14 +65,16 @@ class Call:
 
 
 _IGNORED = "accepted for compatibility, without effect"
-_LOST = "has no effect, which is said: the container runs on another host"
+_LOST = "has no effect, with a warning, because the container runs on another host"
 
 GLOBAL_OPTIONS = (
     Option("--root", "DIR", "where containers are kept (default: /run/user/UID/scrun)"),
     Option("--log", "FILE", "write messages to this file too"),
-    Option("--log-format", "FORMAT", "of that file: text (default) or json"),
-    Option("--log-level", "LEVEL", "of that file: quiet, fatal, error (default), info, verbose, debug to debug5"),
-    Option("--debug", "", "log everything that helps to find a fault"),
+    Option("--log-format", "FORMAT", "the log file's format: text (default) or json"),
+    Option(
+        "--log-level", "LEVEL", "the log file's level: quiet, fatal, error (default), info, verbose, debug to debug5"
+    ),
+    Option("--debug", "", "log details for finding faults"),
     Option("-f", "FILE", "the slurm.conf to use"),
     Option("--cgroup-manager", "MANAGER", _IGNORED),
     Option("--criu", "PATH", _IGNORED),
@@ -80,16 +82,16 @@ GLOBAL_OPTIONS = (
     Option("--systemd-cgroup", "", _IGNORED),
 )
 
-# click's own, which only people use.
+# Options that click handles, for people.
 FOR_PEOPLE = (
-    Option("-v", "", "say more on standard error; the more often, the more"),
+    Option("-v", "", "print more on standard error; repeat it for even more"),
     Option("-V --version", "", "print the version"),
     Option("-h -? --help --usage", "", "print the options and commands"),
 )
 
 _BUNDLE = Option("-b --bundle", "DIR", "the bundle (default: the working directory)")
 _CONSOLE_SOCKET = Option("--console-socket", "SOCKET", "the Unix socket that the terminal is sent to")
-_PID_FILE = Option("--pid-file", "FILE", "write the pid of the process that stands for the container's here")
+_PID_FILE = Option("--pid-file", "FILE", "write the pid of the process that stands for the container to this file")
 
 _CREATE_OPTIONS = (
     _BUNDLE,
@@ -103,8 +105,10 @@ _CREATE_OPTIONS = (
     Option("--no-subreaper", "", _IGNORED),
 )
 
-_PREFIX = Option("--prefix", "DIR", "below which directory (default: where this scrun is installed, else /usr/local)")
-_DRY_RUN = Option("-n --dry-run", "", "print what would be done, and do nothing")
+_PREFIX = Option(
+    "--prefix", "DIR", "the directory to install below (default: where this scrun is installed, else /usr/local)"
+)
+_DRY_RUN = Option("-n --dry-run", "", "print the changes without making them")
 
 # runc's options of update, and crun's.
 UPDATE_LIMITS = (
@@ -137,31 +141,37 @@ COMMANDS = {
         Option(
             "-a --all",
             "",
-            "of a container that has ended: no error; else the signal goes to the first process, as with runc",
+            "no error for a container that has ended; else the signal goes to the first process, as with runc",
         ),
-        Option("-r --regex", "", "CONTAINER-ID is a regular expression: to every container that it fits"),
+        Option("-r --regex", "", "CONTAINER-ID is a regular expression: signal every container that matches"),
     ),
     "delete": Command(
         "Delete a container; one that runs is killed.",
         "container-id",
-        Option("--force -f", "", "an unknown container is no error; one that runs is killed with or without"),
-        Option("-r --regex", "", "CONTAINER-ID is a regular expression: delete every container that it fits"),
+        Option(
+            "--force -f", "", "an unknown container is no error; a running container is killed even without this option"
+        ),
+        Option("-r --regex", "", "CONTAINER-ID is a regular expression: delete every container that matches"),
     ),
     "exec": Command(
         "Run a further process in a container, on its node.",
         "container-id [command...]",
-        Option("-p --process", "FILE", "the process as JSON, as config.json has it, instead of COMMAND"),
+        Option("-p --process", "FILE", "the process as JSON, in config.json's form, instead of COMMAND"),
         Option("-t --tty", "", "give it a terminal"),
         Option("-d --detach", "", "leave it running and return"),
-        Option("-e --env", "NAME=VALUE...", "add a variable to its environment; NAME alone is yours, if you have it"),
+        Option(
+            "-e --env",
+            "NAME=VALUE...",
+            "add a variable to its environment; NAME alone takes your own value, if you have one",
+        ),
         Option("--cwd", "DIR", "its working directory in the container (default: the container's)"),
         Option("-u --user", "UID[:GID]", "its user (default: the container's)"),
         Option("-g --additional-gids", "GID...", "a further group of its user"),
-        Option("--node", "NAME", "of a container on several nodes, the one to run on (default: the first)"),
+        Option("--node", "NAME", "the node to run on, for a container on several nodes (default: the first)"),
         _CONSOLE_SOCKET,
         _PID_FILE,
         Option("-c --cap", "CAP...", "add a capability"),
-        Option("--no-new-privs", "", "it can't gain privileges"),
+        Option("--no-new-privs", "", "the process can't gain privileges"),
         Option("--process-label", "LABEL", _LOST),
         Option("--apparmor", "PROFILE", _LOST),
         Option("--pidfd-socket", "SOCKET", _LOST),
@@ -183,33 +193,33 @@ COMMANDS = {
     "pause": Command("Stop every process of a container.", "container-id"),
     "resume": Command("Let every process of a paused container go on.", "container-id"),
     "update": Command(
-        "Change a container's job, its time limit for one.",
+        "Change a container's job, for example its time limit.",
         "container-id",
         Option("-r --resources", "FILE", "limits as JSON, as engines send them; - is standard input"),
         Option("--time-limit", "TIME", "the job's time limit: minutes, hours:minutes:seconds or days-hours"),
-        Option("--set", "NAME=VALUE...", "another property of the job, called as in SCRUN_NAME: JOB_NAME=fit"),
+        Option("--set", "NAME=VALUE...", "set another property of the job, by the name in SCRUN_NAME: JOB_NAME=fit"),
         *(
-            Option(spelling, "VALUE", "refused, since Slurm changes no such limit of a running job")
+            Option(spelling, "VALUE", "refused, because Slurm can't change this limit of a running job")
             for spelling in UPDATE_LIMITS
         ),
     ),
     "events": Command(
         "Print what a container uses, as JSON, until it ends.",
         "container-id",
-        Option("--interval", "TIME", "the time between, e.g. 10, 10s or 1m30s (default: 5s)"),
-        Option("--stats", "", "print it once, not until the container ends"),
+        Option("--interval", "TIME", "the time between two events, e.g. 10, 10s or 1m30s (default: 5s)"),
+        Option("--stats", "", "print once, instead of until the container ends"),
     ),
     "spec": Command(
         "Write a config.json to begin with: a shell at a terminal.",
         "",
         _BUNDLE,
         Option("-f --file", "FILE", "write it to this file (default: config.json in the bundle)"),
-        Option("--rootless", "", "accepted; what scrun runs is rootless on the node anyhow"),
+        Option("--rootless", "", "accepted, because containers are always rootless on the node"),
     ),
     "features": Command("Print what scrun supports, as the runtime-spec's JSON.", ""),
     "version": Command("Print the version.", ""),
     "doctor": Command(
-        "Look for what is wrong on this host and on nodes; say what to do.",
+        "Find problems on this host and on nodes, and say what to do.",
         "",
         Option("--node", "NAME...", "ask this node too, by a job step; NAME may be a list, node[1-4]"),
         Option("--all-nodes", "", "ask all nodes of the cluster"),
@@ -221,18 +231,20 @@ COMMANDS = {
         "Install the quick program, its manual page and completion.",
         "",
         _PREFIX,
-        Option("--engines", "NAMES", "configure these for --runtime scrun, too: podman, docker or podman,docker"),
+        Option(
+            "--engines", "NAMES", "configure these engines for --runtime scrun too: podman, docker or podman,docker"
+        ),
         _DRY_RUN,
-        Option("--destdir", "DIR", "for those who make packages: write it all below DIR"),
-        Option("--python", "PATH", "the Python that the program starts (default: the one that runs this)"),
+        Option("--destdir", "DIR", "for makers of packages: write all files below DIR"),
+        Option("--python", "PATH", "the Python that starts the program (default: the one that runs this command)"),
     ),
-    "uninstall": Command("Remove what install has written, but for what was changed since.", "", _PREFIX, _DRY_RUN),
+    "uninstall": Command("Remove the files that install wrote, except changed ones.", "", _PREFIX, _DRY_RUN),
     "lua check": Command(
-        "Try a scrun.lua without a container; say what is wrong.",
+        "Check a scrun.lua without a container.",
         "[file]",
     ),
 }
 
-# What runc and crun do and no job can. Whatever words follow, --help too, the answer is an error: podman takes a
-# `checkpoint --help` that succeeds for support.
+# Commands of runc and crun that a job can't do. They fail with any arguments, also --help, because podman takes a
+# successful `checkpoint --help` as support.
 NOT_SUPPORTED = ("checkpoint", "restore")

@@ -1,7 +1,7 @@
-"""Who calls, and where a user's containers are kept.
+"""The caller's real uid, the directory of the caller's containers, and valid container ids.
 
-In a rootless podman or docker scrun runs as uid 0 of a user namespace, and gets no environment for some of its
-calls, so both answers come from the kernel alone.
+A rootless podman or docker runs scrun as uid 0 of a user namespace, sometimes without an environment, so uid and
+directory come from the kernel alone.
 """
 
 from __future__ import annotations
@@ -26,8 +26,13 @@ def real_uid() -> int:
     return uid
 
 
+def is_machines_root() -> bool:
+    """Whether the caller is root of the machine, and not of a user namespace only."""
+    return os.geteuid() == 0 and real_uid() == 0
+
+
 def default_root() -> str:
-    """The directory of the caller's containers: scrun(1), --root."""
+    """The directory of the caller's containers, the default of --root (scrun(1))."""
     return f"/run/user/{real_uid()}/scrun"
 
 

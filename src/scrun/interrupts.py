@@ -1,10 +1,10 @@
-"""Signals that must not end a call halfway.
+"""Block signals that must not end a call halfway.
 
-An engine calls scrun in its own process group: Ctrl-C, or timeout(1), means the container and reaches every process of
-the group. podman passes the signal on with ``scrun kill``; when a second signal ends that call, podman takes the
-container for dead, ends too, and the container runs on. runc's calls are over before anybody can press a key twice. So
-the launcher blocks all signals before Python has imported anything, and a call that engines make keeps them blocked
-until it is done or takes too long: a person can interrupt one that hangs.
+An engine runs scrun in the engine's process group, so Ctrl-C and timeout(1), which mean the container, reach scrun too.
+podman passes the signal on with ``scrun kill``. If a second signal ends that call, podman believes that the container
+is dead and ends, but the container runs on. runc's calls are too short for a second key press. So the launcher blocks
+all signals before Python imports anything. An engine's call keeps them blocked until it is done or takes too long, so
+that a person can interrupt a call that hangs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ PATIENCE = {"delete": 5.0, "kill": 5.0, "start": 25.0, "state": 5.0}
 
 _AGAIN = 1.0  # seconds
 
-_blocked: set[int] | None = None  # by the caller, for when we block no more
+_blocked: set[int] | None = None  # signals that the caller blocks, to be restored
 
 
 def settle(command: str, blocked: set[int] | None) -> None:
-    """Let signals through, unless engines make this call: then only when it has taken too long.
+    """Let signals through at once, or, for a call that engines make, only when it has taken too long.
 
     Args:
-        command: the one that is called; empty while that isn't known.
-        blocked: what the launcher found blocked, before it blocked everything; None: it did nothing.
+        command: the name of the command; empty if it isn't known yet.
+        blocked: the signals that were blocked before the launcher blocked all; None if it blocked none.
     """
     global _blocked
     _blocked = blocked
@@ -32,13 +32,13 @@ def settle(command: str, blocked: set[int] | None) -> None:
         let_through()
         return
     _signal.signal(_signal.SIGALRM, lambda _number, _frame: let_through())
-    # Again and again: Python sees a signal late that comes in the instant before a read(2) which then waits.
+    # The timer repeats, because Python handles a signal late if it arrives just before a read(2) that waits.
     _signal.setitimer(_signal.ITIMER_REAL, PATIENCE[command], _AGAIN)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGALRM})
 
 
 def let_through() -> None:
-    """Let signals through from here on, those that wait too: what follows may take long."""
+    """Let signals through from now on, and pending ones too, because the following work may take long."""
     global _blocked
     if _blocked is not None:
         before, _blocked = _blocked, None

@@ -1,8 +1,8 @@
-"""What scrun says: to --log in runc's format, to standard error for a person, to syslog, at the levels of scrun(1).
+"""Write messages to --log in runc's format, to standard error for people, and to syslog, at the levels of scrun(1).
 
-No value of anybody's environment, which may be a secret, is logged below debug3.
+Values of environment variables may be secrets, so only levels from debug3 on log them.
 
-Not the logging package: it costs every call of docker's and podman's a third of its time, and the anchor a megabyte.
+The logging package isn't used, because it takes a third of the time of each engine's call, and 1 MB of the anchor.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 LEVELS = ("quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debug3", "debug4", "debug5")
 _RUNC_LEVELS = {"fatal": "error", "verbose": "debug"}  # logrus, whose format docker reads, has no such levels
 SYSLOG = "/dev/log"
-USER, DAEMON = 1 << 3, 3 << 3  # syslog(3)'s facilities: of a command, and of a process that stays
+USER, DAEMON = 1 << 3, 3 << 3  # syslog(3)'s facilities, for a command and for a resident process
 _PRIORITIES = {"fatal": 2, "error": 3, "warning": 4, "info": 6, "verbose": 6}  # syslog(3); the others are debug
 _LONGEST = 8192  # bytes of a message that journald and rsyslog take as one; Linux takes far longer datagrams
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def rank(name: str) -> int:
-    """The number of a level's name.
+    """The number of a level.
 
     Raises:
-        ScrunError: no such level.
+        ScrunError: there is no such level.
     """
     try:
         return LEVELS.index(name.lower())
@@ -39,19 +39,19 @@ def rank(name: str) -> int:
 
 
 def variable(place: str, environment: Mapping[str, str]) -> str:
-    """The level that scrun(1)'s variables name for FILE, STDERR or SYSLOG; empty when none does."""
+    """The level that scrun(1)'s variables set for FILE, STDERR or SYSLOG; empty if none does."""
     return environment.get(f"SCRUN_{place}_DEBUG") or environment.get("SCRUN_DEBUG") or ""
 
 
 class Levels:
-    """How important a message must be for each place it can go to, as a :func:`rank`; None: nobody says."""
+    """The levels of the log file, of standard error and of syslog, as :func:`rank`; None for the default."""
 
     def __init__(self, file: int | None = None, stderr: int | None = None, syslog: int | None = None) -> None:
         self._said = {"file": file, "stderr": stderr, "syslog": syslog}
         self.settle()
 
     def settle(self, *, file: str = "error", stderr: str = "error", syslog: str = "quiet") -> None:
-        """The levels where nobody says."""
+        """Set the defaults."""
         defaults = {"file": rank(file), "stderr": rank(stderr), "syslog": rank(syslog)}
         self.file, self.stderr, self.syslog = (
             defaults[place] if said is None else said for place, said in self._said.items()
@@ -59,11 +59,14 @@ class Levels:
 
 
 class Log:
-    """Where messages go.
+    """A log to a file, to standard error and to syslog, each at its own level.
 
-    ``path`` gets them as text or as a stream of JSON objects with ``level``, ``msg`` and ``time``; of those podman
-    reads one and docker the last with level "error". Standard error and syslog get what their levels let through.
-    What is fatal has our name before it, unless the caller's own error message (``is_quoted``) has it.
+    Args:
+        path: the log file; "" for none.
+        json: whether the file has JSON objects with ``level``, ``msg`` and ``time``, or text. podman reads one object,
+            docker the last with level "error".
+        levels: the levels of the three.
+        is_quoted: whether the caller puts scrun's name before a fatal message itself.
     """
 
     def __init__(
@@ -79,12 +82,12 @@ class Log:
 
     @property
     def descriptors(self) -> list[int]:
-        """The log's file, if it has one."""
+        """The descriptor of the log file, if there is one."""
         return [self._file] if self._file >= 0 else []
 
     def say(self, level: str, message: str, *, system: bool = True) -> None:
-        """Log one message; without ``system`` not to syslog, where another process has it written."""
-        # scrun(1) has no level for warnings: they go where errors go, into runc's log by their own name.
+        """Log a message; ``system`` is False if another process writes it to syslog."""
+        # scrun(1) has no level for warnings. They go where errors go, and are "warning" in runc's format.
         importance = LEVELS.index("error" if level == "warning" else level)
         if self._file >= 0 and importance <= self.levels.file:
             _write(self._file, json_line(level, message) if self._json else text_line(level, message))
@@ -95,33 +98,33 @@ class Log:
             to_syslog(level, message)
 
     def tells(self, level: str) -> bool:
-        """Whether standard error gets messages of that level."""
+        """Whether messages of that level go to standard error."""
         return LEVELS.index(level) <= self.levels.stderr
 
     def warn(self, message: str) -> None:
-        """Say that something which was asked for isn't done."""
+        """Log that scrun doesn't do something that it was asked to do."""
         self.say("warning", message)
 
     def debug(self, message: str) -> None:
-        """Log what only somebody who looks for a fault wants to know."""
+        """Log a message for finding faults."""
         self.say("debug", message)
 
 
 def json_line(level: str, message: str) -> str:
-    """One object of a JSON log (runc's --log-format json)."""
+    """An object of a JSON log (runc's --log-format json)."""
     entry = {"level": _RUNC_LEVELS.get(level, level), "msg": message, "time": timestamp()}
     return fastjson.dumps(entry) + "\n"
 
 
 def text_line(level: str, message: str) -> str:
-    """One line of a text log, as runc's."""
+    """A line of a text log, in runc's format."""
     return f"time={fastjson.dumps(timestamp())} level={level} msg={fastjson.dumps(message)}\n"
 
 
 def to_syslog(level: str, message: str, facility: int = USER) -> None:
-    """Send the message, a line a datagram, to the host's syslog; where there is none, or it is busy, it is lost.
+    """Send a message to the host's syslog, one datagram a line; without a daemon, or if it is busy, the line is lost.
 
-    By hand, not with syslog(3), which waits for a busy daemon: that would keep a container waiting.
+    syslog(3) isn't used, because it waits for a busy daemon, and the container would wait too.
     """
     import _socket
 
@@ -139,7 +142,7 @@ def to_syslog(level: str, message: str, facility: int = USER) -> None:
 
 
 def append(path: str, level: str, message: str) -> None:
-    """Add a line to a log that several processes write, without keeping it open; where it can't be, it is lost."""
+    """Add a line to a log that several processes write, and close it; without access the line is lost."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -149,7 +152,7 @@ def append(path: str, level: str, message: str) -> None:
 
 
 def timestamp(now_ns: int | None = None) -> str:
-    """RFC 3339 in UTC with nanoseconds."""
+    """A time stamp of RFC 3339, in UTC with nanoseconds."""
     seconds, nanoseconds = divmod(time.time_ns() if now_ns is None else now_ns, 10**9)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
 
@@ -158,4 +161,4 @@ def _write(descriptor: int, text: str) -> None:
     try:
         os.write(descriptor, text.encode("utf-8", "backslashreplace"))
     except OSError:
-        pass  # a full disk or a closed terminal must not change what becomes of a container
+        pass  # a full disk or a closed terminal must not affect a container

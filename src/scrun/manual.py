@@ -1,6 +1,6 @@
-"""scrun(1), the manual page, in man(7): made from the tables that the program itself goes by.
+"""The manual page scrun(1) in man(7)'s format, made from the program's own tables.
 
-``python -m scrun.manual`` prints it; ``scrun install`` installs it.
+``python -m scrun.manual`` prints the page; ``scrun install`` installs it.
 """
 
 from __future__ import annotations
@@ -20,61 +20,65 @@ _DESCRIPTION = (
     "scrun is an OCI runtime. docker, podman or a person calls it where they would call runc or crun, and the "
     "container runs as a Slurm job, on a compute node, with its input and output, terminal, signals and exit status "
     "brought back.",
-    "What a job needs is said with annotations (slurm.partition=gpu), with the variables below in the environment of "
-    "the container or of scrun, or with docker's own words for resources (--cpus, --memory, --gpus); where two speak "
-    "of the same thing the first of these wins. Within an allocation (SLURM_JOB_ID is set) the container is a step of "
-    "that job. A container that sets a variable which only the environment of scrun may set is refused.",
-    "A container's network is its node's, or none where none was asked for. On several nodes, or with several tasks, "
-    "the container is run once for each task.",
+    "The job is described by annotations (slurm.partition=gpu), by the variables below in the environment of the "
+    "container or of scrun, and by docker's options for resources (--cpus, --memory, --gpus). If two of them "
+    "contradict, the first in this order wins. In an allocation (SLURM_JOB_ID is set) the container is a step of that "
+    "job. A container that sets a variable which only scrun's environment may set is refused.",
+    "A container uses its node's network, or none if none was asked for. On several nodes, or with several tasks, the "
+    "container runs once for each task.",
 )
 _OWN_VARIABLES = {
-    "SCRUN_CREATE_TIMEOUT": f"seconds that create waits for the job's nodes and the hooks (default: "
-    f"{PATIENCE:.0f}; 0: for ever); run, which stays, always waits",
-    "SCRUN_NOTICES": "no: the container's standard error is not told that its job is queued, that it got its nodes, "
+    "SCRUN_CREATE_TIMEOUT": f"seconds that create and run --detach wait for the job's nodes and the hooks (default: "
+    f"{PATIENCE:.0f}; 0: for ever); run without --detach always waits",
+    "SCRUN_NOTICES": "no: don't write to the container's standard error that its job is queued, that it got its nodes, "
     "and what the site's job_submit plugin says (default: yes)",
-    "SCRUN_RESOURCES": "ignore: docker's words for resources are not asked of Slurm; use (default)",
-    "SCRUN_SHARE_JOB": "no: what shares a namespace with another container (a pod, --network container:NAME) has a job "
-    "of its own; yes (default): it is a step of that one's job, on the same node",
-    "SCRUN_NODE": "in the environment of a process that exec runs: the node to run it on, of a container on several",
-    "SCRUN_LUA": "the Lua that scrun.lua is run with: 5.1, 5.2, 5.3 or 5.4; else what a line -- lua: 5.1 at the "
-    "script's top says, else 5.4",
-    "SCRUN_PYSLURM": "no: scrun describes the job to Slurm itself, and not through pyslurm, where there is one",
-    "SCRUN_HISTORY": "where to keep a line of JSON for each container that has ended: syslog, or the absolute path of "
-    "a file of yours, in which %h, %u and %U are your home directory, name and number (default: no)",
+    "SCRUN_RESOURCES": "ignore: don't ask Slurm for docker's limits; use (default)",
+    "SCRUN_SHARE_JOB": "no: a container that shares a namespace with another one (a pod, --network container:NAME) has "
+    "a job of its own; yes (default): it is a step of the other's job, on the same node",
+    "SCRUN_NODE": "in the environment of a process of exec: the node to run it on, for a container on several nodes",
+    "SCRUN_LUA": "the version of Lua for scrun.lua: 5.1, 5.2, 5.3 or 5.4 (default: the version in a line -- lua: 5.1 "
+    "at the script's top, else 5.4)",
+    "SCRUN_PYSLURM": "no: scrun describes the job to Slurm without pyslurm, even where pyslurm is installed",
+    "SCRUN_HISTORY": "where to keep a line of JSON for each ended container: syslog, or the absolute path of a file of "
+    "yours, in which %h, %u and %U are your home directory, name and number (default: no)",
     "SCRUN_DEBUG": f"the level of messages: {', '.join(log.LEVELS)} (default: error)",
-    "SCRUN_STDERR_DEBUG": "the same, of standard error alone",
-    "SCRUN_FILE_DEBUG": "the same, of the --log file alone",
-    "SCRUN_SYSLOG_DEBUG": "the same, of syslog alone (default: quiet)",
+    "SCRUN_STDERR_DEBUG": "the level of standard error only",
+    "SCRUN_FILE_DEBUG": "the level of the --log file only",
+    "SCRUN_SYSLOG_DEBUG": "the level of syslog only (default: quiet)",
 }
 _FILES = {
-    "/etc/slurm/slurm.conf": "which cluster; -f or SLURM_CONF names another",
-    "oci.conf": "beside slurm.conf: how the nodes run containers, oci.conf(5)",
-    "scrun.lua": "beside slurm.conf: the site's hooks, how files reach the nodes",
-    "/run/user/UID/scrun/ID/": "a container, as long as it isn't deleted; anchor.log in it tells what Slurm and the "
-    "hooks said",
+    "/etc/slurm/slurm.conf": "the cluster; -f or SLURM_CONF names another file",
+    "oci.conf": "beside slurm.conf: how the nodes run containers, see oci.conf(5)",
+    "scrun.lua": "beside slurm.conf: the site's hooks, which bring files to the nodes",
+    "/run/user/UID/scrun/ID/": "a container, until it is deleted; anchor.log in it has the messages of Slurm and of "
+    "the hooks",
 }
 _STATUSES = {
-    "0": "the operation succeeded, or the container that run stayed with did",
-    "1": "it failed; one line on standard error says why. doctor: something is broken; lua check: something is wrong",
+    "0": "the command succeeded; run without --detach: the container succeeded",
+    "1": "the command failed; one line on standard error tells why. doctor: something is broken; lua check: something "
+    "is wrong",
     str(run.NOT_RUN): "run: the container could not be run",
-    str(run.NOT_EXECUTABLE): "run: its program is there, but can't be executed",
-    str(run.NOT_FOUND): "run: its program is nowhere in the container",
+    str(run.NOT_EXECUTABLE): "run: the container's program can't be executed",
+    str(run.NOT_FOUND): "run: the container's program doesn't exist",
     "255": "exec: the process could not be run",
-    "128+n": "scrun was ended by signal n, or run's container was",
+    "128+n": "signal n ended scrun, or run's container",
 }
 _EXAMPLES = (
     ("A shell in a directory with a root filesystem, on a node:", ("scrun spec", "scrun run box")),
     ("The same, on a partition, for five minutes at most:", ("SCRUN_PARTITION=short SCRUN_TIMELIMIT=5 scrun run box",)),
-    ("By podman and by docker:", ("podman --runtime scrun run -it busybox sh", "docker run --runtime scrun busybox")),
+    (
+        "With podman and with docker:",
+        ("podman --runtime scrun run -it busybox sh", "docker run --runtime scrun busybox"),
+    ),
     ("A task on each of two nodes:", ("podman --runtime scrun run -e SCRUN_JOB_NUM_NODES=2 busybox hostname",)),
-    ("What there is, and another process in it:", ("scrun list", "scrun exec -t box sh")),
+    ("The containers, and another process in one:", ("scrun list", "scrun exec -t box sh")),
     ("The containers of docker:", ("scrun --root /run/docker/runtime-runc/moby list",)),
 )
 _SEE_ALSO = "srun(1), sbatch(1), squeue(1), scancel(1), oci.conf(5), runc(8), crun(1), podman-run(1)"
 
 
 def page() -> str:
-    """The page."""
+    """The text of the page."""
     return "\n".join(_lines()) + "\n"
 
 
@@ -102,7 +106,7 @@ def _lines() -> Iterator[str]:
     yield ".SH FILES"
     yield from _terms(_FILES)
     yield ".SH DIAGNOSTICS"
-    yield _text("Every error is one line that says what is wrong, where, and what to do about it. Their kinds:")
+    yield _text("Every error is one line that says what is wrong, where, and what to do. The kinds of errors:")
     yield from _terms(dict(_errors()))
     yield ".SH EXAMPLES"
     for what, lines in _EXAMPLES:
@@ -111,7 +115,7 @@ def _lines() -> Iterator[str]:
 
 
 def job_variables() -> dict[str, str]:
-    """The variables that say what a job needs, and their meaning."""
+    """The variables of a job, with their descriptions."""
     return {
         f"SCRUN_{row.name}": f"{row.help} (srun --{row.option})"
         + ("; from the environment of scrun alone" if row.who == variables.CALLER else "")
@@ -130,7 +134,7 @@ def _command(name: str, command: grammar.Command) -> Iterator[str]:
 
 
 def _options(options: Iterable[grammar.Option]) -> Iterator[str]:
-    """Each with its help; those of which the same is to be said are told of together."""
+    """Each option with its help; options with the same help are in one paragraph."""
     together: dict[str, list[str]] = {}
     for option in options:
         spellings = ", ".join(_bold(spelling) for spelling in sorted(option.spellings, key=len))
@@ -166,7 +170,7 @@ def _italic(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A line that is no request to roff, whatever it begins with."""
+    """A line of text that roff doesn't take as a request."""
     escaped = _escaped(text)
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
 

@@ -1,9 +1,9 @@
-"""The mark by which scrun knows its own lines among what a step prints.
+"""The mark by which scrun recognizes its own lines in a step's output.
 
-A site's TaskProlog, a SPANK plugin or a TaskEpilog may print to the standard output and the standard error of every
-task, before and after what scrun's script prints there, in whole lines or not. So each line of a script's answer begins
-with the mark, and so does the line before a stream. The mark is random. What a script prints (``MARK> TEXT``) is
-nowhere on its command line, so that not even a site's trace of command lines looks like an answer.
+A site's TaskProlog, a SPANK plugin or a TaskEpilog may print to the standard output and standard error of every task,
+before and after scrun's script, in whole lines or not. So each line of a script's answer begins with a random mark,
+and so does the line before a stream. The text ``MARK> `` isn't on a script's command line, so that a site's trace of
+command lines doesn't look like an answer.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 MARK = f"scrun-{os.urandom(6).hex()}"
 _BEGIN = f"{MARK}> ".encode()
 
-# For a shell script: `say TEXT` prints a line of an answer. The first line break ends what others have left unfinished.
+# For a shell script: `say TEXT` prints a line of an answer. The first line break ends an unfinished line of others.
 SAY = f"""say() {{ printf '\\n%s> %s\\n' {MARK} "$1"; }}
 """
 
 
 def texts(printed: bytes) -> Iterator[str]:
-    """What scripts have said so far: the whole lines, without the mark."""
+    """Yield the complete lines of scripts' answers, without the mark."""
     for line in printed.split(b"\n")[:-1]:
-        _, found, text = line.partition(_BEGIN)
-        if found:
+        _, mark, text = line.partition(_BEGIN)
+        if mark:
             yield text.rstrip(b"\r").decode("utf-8", "backslashreplace")
 
 
 def take_first(printed: bytearray) -> str | None:
-    """Remove all up to the first of the lines, and that one; None while it has not come."""
+    """Remove everything up to the first line with the mark, and return that line; None while it isn't complete."""
     begin = printed.find(_BEGIN)
     end = printed.find(b"\n", begin)
     if begin < 0 or end < 0:
@@ -43,7 +43,7 @@ def take_first(printed: bytearray) -> str | None:
 
 
 def words(printed: bytes) -> str:
-    """What the nodes have to say on standard error, from the first mark on; without a mark all of it."""
-    _, found, rest = printed.partition(_BEGIN)
-    lines = (rest if found else printed).replace(_BEGIN, b"").decode("utf-8", "backslashreplace").splitlines()
+    """The scripts' messages on standard error, from the first mark on; all of it without a mark."""
+    _, mark, rest = printed.partition(_BEGIN)
+    lines = (rest if mark else printed).replace(_BEGIN, b"").decode("utf-8", "backslashreplace").splitlines()
     return "\n".join(line for line in lines if line.strip())

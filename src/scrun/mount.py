@@ -1,4 +1,4 @@
-"""What a mount of config.json is, and what lies inside a path: facts that several parts of scrun ask for."""
+"""Facts about the mounts of config.json, and about paths as they are written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def is_bind(mount: dict[str, Any]) -> bool:
-    """Whether it shows files that are somewhere else already (runtime-spec, config.md, Mounts)."""
+    """Whether the mount shows files that already exist elsewhere (runtime-spec, config.md, Mounts)."""
     return mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options") or ())
 
 
@@ -18,11 +18,21 @@ def copies_link(mount: dict[str, Any]) -> bool:
     return "copy-symlink" in (mount.get("options") or ())
 
 
+def is_below(path: str, top: str) -> bool:
+    """Whether ``path`` lies below ``top``, as written."""
+    return path.startswith(top.rstrip("/") + "/")
+
+
 def is_within(path: str, top: str) -> bool:
-    """Whether ``path`` is ``top`` or lies below it, as written."""
-    return path == top or path.startswith(top.rstrip("/") + "/")
+    """Whether ``path`` is ``top`` or lies below ``top``, as written."""
+    return path == top or is_below(path, top)
 
 
 def is_within_any(path: str, tops: Iterable[str]) -> bool:
-    """:func:`is_within` one of ``tops``."""
+    """Whether ``path`` is one of ``tops`` or lies below one of them."""
     return any(is_within(path, top) for top in tops)
+
+
+def is_covered(path: str, destinations: Iterable[str]) -> bool:
+    """Whether ``path`` lies below one of the mounts at ``destinations``; a mount at ``/`` doesn't count."""
+    return any(is_below(path, destination) for destination in destinations if destination != "/")

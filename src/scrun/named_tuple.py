@@ -1,6 +1,6 @@
-"""Named tuples for the hot path: what typing.NamedTuple makes, without importing typing.
+"""Named tuples like typing.NamedTuple's, without importing typing.
 
-typing is half of what a worker would otherwise import. Type checkers see typing's own::
+typing would be half of a worker's imports. Type checkers see typing's own class::
 
     if TYPE_CHECKING:
         from typing import NamedTuple
@@ -30,4 +30,7 @@ class _Meta(type):
 
 
 class NamedTuple(metaclass=_Meta):
-    """Subclass it with annotated fields, those with defaults last; the module needs ``from __future__ annotations``."""
+    """A base class for named tuples: annotate the fields, those with defaults last.
+
+    The subclass's module needs ``from __future__ import annotations``.
+    """

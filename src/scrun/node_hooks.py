@@ -1,8 +1,8 @@
-"""Hooks of scrun's own, that the node's runtime runs (runtime-spec, config.md, "POSIX-platform Hooks").
+"""Make scrun's own hooks, which the node's runtime runs (runtime-spec, config.md, "POSIX-platform Hooks").
 
-A runtime writes the container's state to each hook's standard input. One that ends without reading it sends the runtime
-a SIGPIPE: crun (1.21 to 1.28) passes that on to the container, whose program then dies of it when it isn't the first of
-its pid namespace (``--init``, ``--pid=host``). So each hook of ours reads to the end first.
+A runtime writes the container's state to each hook's standard input. If a hook ends without reading it, the runtime
+gets a SIGPIPE. crun (1.21 to 1.28) passes that on to the container, whose program dies of it if it isn't the first
+process of its pid namespace (``--init``, ``--pid=host``). So each of scrun's hooks reads its standard input first.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     Config = dict[str, Any]
 
-_READ_STATE = "while read -r _; do :; done\n"  # by the shell alone: a node need have no cat(1) for it
+_READ_STATE = "while read -r _; do :; done\n"  # by the shell alone, because a node may have no cat(1)
 
 
 def shell_hook(script: str, *arguments: str) -> dict[str, Any]:
-    """A hook that runs a script of sh(1)'s; the arguments are its ``$1`` and so on."""
+    """A hook that runs a shell script with arguments ``$1`` and so on."""
     return {"path": "/bin/sh", "args": ["sh", "-c", _READ_STATE + script, "sh", *arguments]}
 
 
 def with_hooks(config: Config, when: str, added: list[dict[str, Any]]) -> Config:
-    """The config with these hooks after its own of that kind (``poststart``, ``createContainer``, …)."""
+    """Return the config with further hooks of a kind (``poststart``, ``createContainer``, …) after its own."""
     if not added:
         return config
     hooks = config.get("hooks", {})

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slurm_only("it asks no scheduler for anything")
 # In a process of its own: libslurm reads its configuration once, and stays loaded.
 COMPARE = """
 import json, os, sys
-from scrun.slurm import changes, description, job
+from scrun.slurm import job_changes, description, job
 
 def differences(call, *arguments, whole=True):
     found = []
@@ -32,7 +32,7 @@ for given in json.load(sys.stdin):
     attributes = job.request(environment, {}, {}).job["request"]
     fields = attributes.pop("descriptor")
     wrong[given] = differences(description.of_new_job, attributes, fields)
-for name, attribute in changes.CHANGES.items():
+for name, attribute in job_changes.CHANGES.items():
     for value in ([5, "UNLIMITED"] if name == "TIMELIMIT" else ["x"]):
         wrong[f"change {name}={value}"] = differences(description.of_changes, {attribute: value}, whole=False)
 print(json.dumps(wrong))

@@ -17,7 +17,8 @@ SOURCE = Path(scrun.__file__).parents[1]
 FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
-COMMON = {"errors", "fastjson", "identity", "interrupts", "log", "marks", "mount", "named_tuple", "node_hooks", ""}
+COMMON = {"errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
+COMMON |= {"node_hooks", ""}
 TOP = {"__main__", "argv", "cli", "completion", "dispatch", "grammar", "installation", "manual", "verbs"}
 
 

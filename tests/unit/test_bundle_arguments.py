@@ -27,7 +27,7 @@ def rootfs(tmp_path: Path) -> Path:
 def fitted(rootfs: Path, *args: str) -> list[str]:
     process = {"args": list(args), "cwd": "/", "env": ["PATH=/bin"]}
     config: dict[str, Any] = {"process": process}
-    return arguments.fit(config, str(rootfs), "/")
+    return arguments.for_srun(config, str(rootfs), "/")
 
 
 def test_the_program_is_named_by_its_path_and_the_rest_is_as_it_was(rootfs: Path) -> None:
@@ -56,7 +56,7 @@ WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 
 @given(st.lists(WORDS))
 def test_a_shell_gives_the_program_the_very_words(words: list[str]) -> None:
-    script = " ".join(map(arguments._quoted, words))
+    script = " ".join(map(arguments.quoted, words))
     done = subprocess.run(
         ["/bin/sh", "-c", f"for word in {script}; do printf '%s\\0' \"$word\"; done"], capture_output=True, check=True
     )

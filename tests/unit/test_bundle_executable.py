@@ -39,7 +39,7 @@ def resolve(
     root: Path, name: str, *mounts: dict[str, Any], cwd: str = "/", env: str = BUSYBOX_PATH, **more: Any
 ) -> str:
     config = {"process": {"args": [name], "cwd": cwd, "env": [env]}, "mounts": list(mounts)}
-    return executable.resolve(config, str(root), **more)
+    return executable.find_program(config, str(root), **more)
 
 
 def bind(source: Path, destination: str) -> dict[str, Any]:
@@ -87,11 +87,11 @@ def test_relative_and_empty_path_entries_mean_the_working_directory(rootfs: Path
 def test_the_last_of_several_paths_counts(rootfs: Path) -> None:
     config = {"process": {"args": ["sh"], "cwd": "/", "env": ["PATH=/bin", "PATH=/usr/bin"]}}
     with pytest.raises(ExecutableNotFound):
-        executable.resolve(config, str(rootfs))
+        executable.find_program(config, str(rootfs))
 
 
 def test_without_a_path_the_usual_one_is_searched(rootfs: Path) -> None:
-    assert executable.resolve({"process": {"args": ["sh"], "cwd": "/"}}, str(rootfs)) == "/bin/sh"
+    assert executable.find_program({"process": {"args": ["sh"], "cwd": "/"}}, str(rootfs)) == "/bin/sh"
 
 
 def test_a_directory_or_plain_file_of_that_name_on_the_path_is_passed_over(rootfs: Path) -> None:

@@ -120,7 +120,7 @@ def test_of_options_without_effect_help_says_so_once(capsys: pytest.CaptureFixtu
     for words, said in (
         (["--help"], "without effect:"),
         (["create", "--help"], "without effect:"),
-        (["exec", "--help"], "no effect, which is said:"),
+        (["exec", "--help"], "no effect, with a warning,"),
     ):
         cli.main(words, nothing)
         assert capsys.readouterr().out.count(said) == 1

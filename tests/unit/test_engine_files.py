@@ -12,7 +12,7 @@ RESOLV_CONF = b"# a comment\nsearch site.example\nnameserver 10.77.0.1\n"
 def fit(destination: str, text: str, host_name: str = "box", machines: bytes = b"") -> str:
     if destination == "/etc/resolv.conf":
         machines = RESOLV_CONF
-    return engine_files.fit(destination, text.encode(), host_name=host_name, machines=machines).decode()
+    return engine_files.for_nodes_network(destination, text.encode(), host_name=host_name, machines=machines).decode()
 
 
 def test_the_containers_own_name_is_an_address_that_it_has() -> None:
@@ -52,8 +52,10 @@ def test_podmans_own_name_server_on_a_bridge_goes_with_its_domain() -> None:
 
 
 def test_other_files_and_odd_bytes_are_left_alone() -> None:
-    assert engine_files.fit("/etc/hostname", b"\xff\0", host_name="box", machines=b"") == b"\xff\0"
-    assert engine_files.fit("/etc/hosts", b"1.1.1.1 \xff\n", host_name="", machines=b"") == b"1.1.1.1 \xff\n"
+    assert engine_files.for_nodes_network("/etc/hostname", b"\xff\0", host_name="box", machines=b"") == b"\xff\0"
+    assert (
+        engine_files.for_nodes_network("/etc/hosts", b"1.1.1.1 \xff\n", host_name="", machines=b"") == b"1.1.1.1 \xff\n"
+    )
 
 
 def test_the_clusters_names_are_known_but_not_the_machines_own_loopback() -> None:

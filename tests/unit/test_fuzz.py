@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scrun import argv, cli
-from scrun.bundle import adapt_gpus, config, resources
+from scrun.bundle import adapt_gpus, config, container_limits
 from scrun.bundle.adapt import adapt
 from scrun.errors import DamagedRecord, ScrunError
 from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, Call
@@ -150,7 +150,7 @@ def test_a_config_is_refused_in_one_line_or_can_be_adapted(text: str) -> None:
     for uid in (0, 2000):
         config.check(adapt(found, uid=uid, gid=uid, note=lambda _line: None))
     try:
-        job.request({}, environment, found.get("annotations"), resources.limits(found))
+        job.request({}, environment, found.get("annotations"), container_limits.limits(found))
     except ScrunError as error:
         is_one_line(error)
 

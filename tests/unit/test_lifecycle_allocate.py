@@ -45,6 +45,8 @@ class Slurm:
     def look_up(self, _job_id: int, _job: Message | None = None) -> Message:
         return dict(self._answer("look_up"))
 
+    look_up_queued = look_up
+
     def reason(self, _job_id: int) -> str:
         return str(self._answer("reason"))
 
@@ -54,7 +56,7 @@ class Slurm:
     def cluster(self) -> str:
         return "c"
 
-    def version(self) -> list[int]:
+    def slurm_release(self) -> list[int]:
         return [26, 5]
 
 

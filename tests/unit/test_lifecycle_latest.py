@@ -13,7 +13,7 @@ from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_cont
 
 from scrun import identity
 from scrun.lifecycle.container import latest, network
-from scrun.staging import mount_points, nodes
+from scrun.staging import mount_points, node_directory
 from scrun.staging.model import Staged
 from scrun.staging.stage_in import stage_in
 from scrun.staging.stage_out import stage_out
@@ -131,7 +131,9 @@ def test_what_was_carried_is_fitted_and_can_be_sent_again(tmp_path: Path, bundle
     assert latest.renew(record, PLAN, machine=NOWHERE), "it isn't in the spool"
     ((path, data),) = latest.changed(record["staged"], latest.fit(PLAN, NOWHERE)).values()
     assert data == b"1.2.3.4\ta\n127.0.0.1\tbox\n"
-    nodes.renew(step, staged.node_parent, staged.node_home, staged.node_name, {"/".join(path.split("/")[-2:]): data})
+    node_directory.renew(
+        step, staged.node_parent, staged.node_home, staged.node_name, {"/".join(path.split("/")[-2:]): data}
+    )
     assert there.read_bytes() == data
     stage_out(container, staged, step, log=notes)
     assert hosts.read_text() == "1.2.3.4\ta\n", "that was no change of the container's"

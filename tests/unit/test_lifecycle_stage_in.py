@@ -19,7 +19,7 @@ from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker import ending, stage_in
 from scrun.lifecycle.worker.host import Host
-from scrun.lua_hooks import Paths, StageIn
+from scrun.lua_hooks import Paths, StageInCall
 
 __all__ = ["bundle"]
 
@@ -32,7 +32,7 @@ class Hooks:
     def __init__(self, host: Host, options: dict[str, Any]) -> None:
         self._host, self._options = host, options
 
-    def stage_in(self, call: StageIn) -> Paths:
+    def stage_in(self, call: StageInCall) -> Paths:
         self._host.stage_in(self._options)
         return Paths(call.bundle, None)
 

@@ -9,7 +9,7 @@ import pytest
 from scrun.errors import ScrunError, UsageError, WrongStatus
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.operations import update
-from scrun.slurm import changes
+from scrun.slurm import job_changes
 
 # As containerd sends it for `docker update --restart=no`, with everything at zero, and podman with what it made.
 NOTHING = [
@@ -78,8 +78,8 @@ def test_the_command_lines_changes_have_the_names_of_the_job_variables() -> None
 
 def test_a_property_that_cannot_be_changed_is_refused_with_those_that_can() -> None:
     with pytest.raises(UsageError, match="NTASKS of a job that is there can't be changed: use one of ACCOUNT, "):
-        changes.checked({"NTASKS": "2"})
-    assert changes.checked({"TIMELIMIT": "1:00:00", "QOS": "high"}) == {"TIMELIMIT": 60, "QOS": "high"}
+        job_changes.checked({"NTASKS": "2"})
+    assert job_changes.checked({"TIMELIMIT": "1:00:00", "QOS": "high"}) == {"TIMELIMIT": 60, "QOS": "high"}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_property_that_cannot_be_changed_is_refused_with_those_that_can() -> N
     ],
 )
 def test_a_time_limit_has_sbatchs_forms(text: str, minutes: int | str) -> None:
-    assert changes.minutes(text) == minutes
+    assert job_changes.time_limit(text) == minutes
 
 
 @pytest.mark.parametrize(("text", "said"), [("{", "are no JSON:"), ("[]", "are no JSON object"), ("", "are no JSON")])

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from scrun.errors import HookError
-from scrun.lua_hooks import Hooks, Paths, StageIn, StageOut
+from scrun.lua_hooks import Hooks, Paths, StageInCall, StageOutCall
 from scrun.lua_hooks.fake import FakeHost
 
 LUAS = ["5.1", "5.2", "5.3", "5.4"]
-STAGE_IN = StageIn(
+STAGE_IN = StageInCall(
     "box", "/run/b", "/run/spool", "/run/b/config.json", 42, 2000, 2001, {"SLURM_JOB_ID": "42", "A": "b=c"}
 )
-STAGE_OUT = StageOut("box", "/new", "/run/b", None, "/run/b/rootfs", "/run/spool", "/run/b/config.json", 42, 2000, 2001)
+STAGE_OUT = StageOutCall(
+    "box", "/new", "/run/b", None, "/run/b/rootfs", "/run/spool", "/run/b/config.json", 42, 2000, 2001
+)
 NO_OUT = "\nfunction slurm_scrun_stage_out() return slurm.SUCCESS end\nreturn slurm.SUCCESS\n"
 
 Write = Callable[[str], str]
@@ -37,7 +39,7 @@ def write(tmp_path: Path) -> Write:
 def stage_in(write: Write) -> Callable[..., Paths]:
     """Run a stage_in of that body, whose first line is the file's first."""
 
-    def run(body: str, host: FakeHost | None = None, lua: str = "5.4", call: StageIn = STAGE_IN) -> Paths:
+    def run(body: str, host: FakeHost | None = None, lua: str = "5.4", call: StageInCall = STAGE_IN) -> Paths:
         names = "id, bundle, spool_dir, config_file, job_id, user_id, group_id, job_env"
         path = write(f"function slurm_scrun_stage_in({names}) {body}\nend{NO_OUT}")
         return Hooks.load(path, host or FakeHost(), lua=lua).stage_in(call)

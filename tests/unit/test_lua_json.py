@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scrun.errors import HookError
-from scrun.lua_hooks import Hooks, StageIn
+from scrun.lua_hooks import Hooks, StageInCall
 from scrun.lua_hooks.fake import FakeHost
 from scrun.lua_hooks.values import to_bytes, to_text
 
@@ -35,7 +35,7 @@ function slurm_scrun_stage_out() end
 return slurm.SUCCESS""")
     (tmp_path / "s.lua").chmod(0o644)
     hooks = Hooks.load(str(tmp_path / "s.lua"), FakeHost(), lua=lua)
-    hooks.stage_in(StageIn("x", str(tmp_path), "/s", str(tmp_path / "in.json"), 1, 0, 0, {}))
+    hooks.stage_in(StageInCall("x", str(tmp_path), "/s", str(tmp_path / "in.json"), 1, 0, 0, {}))
     return to_text((tmp_path / "out.json").read_bytes())
 
 

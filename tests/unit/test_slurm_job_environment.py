@@ -7,22 +7,26 @@ import pytest
 from scrun.slurm import job_environment
 
 
-def complete(lines: list[str], *, given: dict[str, str] | None = None, step: dict[str, str] | None = None) -> set[str]:
-    return set(job_environment.complete(lines, cluster="c", directory="/work", given=given or {}, step=step or {}))
+def for_step(
+    lines: list[str], *, inherited: dict[str, str] | None = None, step: dict[str, str] | None = None
+) -> set[str]:
+    return set(
+        job_environment.for_step(lines, cluster="c", directory="/work", inherited=inherited or {}, step=step or {})
+    )
 
 
 def test_what_salloc_adds_is_there() -> None:
-    found = complete(["SLURM_JOB_ID=7"])
+    found = for_step(["SLURM_JOB_ID=7"])
     assert {"SLURM_JOB_ID=7", "SLURM_CLUSTER_NAME=c", "SLURM_SUBMIT_DIR=/work"} < found
     assert any(line.startswith("SLURM_SUBMIT_HOST=") and len(line) > len("SLURM_SUBMIT_HOST=") for line in found)
 
 
 def test_a_name_that_libslurm_was_not_told_is_left_out() -> None:
-    assert complete(["SLURM_JOB_ID=7", "SLURM_JOB_NAME=(null)"]) == complete(["SLURM_JOB_ID=7"])
+    assert for_step(["SLURM_JOB_ID=7", "SLURM_JOB_NAME=(null)"]) == for_step(["SLURM_JOB_ID=7"])
 
 
 def test_what_a_real_salloc_gave_is_taken_as_it_is() -> None:
-    assert complete(["SLURM_JOB_ID=7"], given={"SLURM_JOB_ID": "7", "SLURM_X": "a=b"}) == {
+    assert for_step(["SLURM_JOB_ID=7"], inherited={"SLURM_JOB_ID": "7", "SLURM_X": "a=b"}) == {
         "SLURM_JOB_ID=7",
         "SLURM_X=a=b",
     }
@@ -30,9 +34,9 @@ def test_what_a_real_salloc_gave_is_taken_as_it_is() -> None:
 
 def test_the_steps_memory_and_cpus_take_the_place_of_the_jobs() -> None:
     lines = ["SLURM_MEM_PER_CPU=50", "SLURM_TRES_PER_TASK=cpu=2", "SLURM_CPUS_PER_TASK=2"]
-    found = complete(lines, step={"SLURM_MEM_PER_NODE": "1M", "SLURM_CPUS_PER_TASK": "1"})
+    found = for_step(lines, step={"SLURM_MEM_PER_NODE": "1M", "SLURM_CPUS_PER_TASK": "1"})
     assert not {line.partition("=")[0] for line in found} & {"SLURM_MEM_PER_CPU", "SLURM_TRES_PER_TASK"}
-    assert set(lines) < complete(lines)
+    assert set(lines) < for_step(lines)
 
 
 def test_nothing_of_a_step_is_taken_from_the_caller() -> None:

@@ -106,12 +106,12 @@ Script = Callable[..., str]
 
 def test_srun_is_where_oci_conf_says_with_the_arguments_that_it_wants(script: Script) -> None:
     path = script("")
-    assert srun.program({"SrunPath": path, "SrunArgs": ["--a", "--b=c d"]}, {}) == [path, "--a", "--b=c d"]
+    assert srun.srun_command({"SrunPath": path, "SrunArgs": ["--a", "--b=c d"]}, {}) == [path, "--a", "--b=c d"]
 
 
 def test_srun_is_found_on_the_path(script: Script, tmp_path: Path) -> None:
     path = script("")
-    assert srun.program({}, {"PATH": f"/nosuch::{tmp_path}"}) == [path]
+    assert srun.srun_command({}, {"PATH": f"/nosuch::{tmp_path}"}) == [path]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_srun_is_found_on_the_path(script: Script, tmp_path: Path) -> None:
 )
 def test_without_srun_the_error_says_where_it_was_looked_for(settings: dict[str, str], words: str) -> None:
     with pytest.raises(SlurmMissing, match=words):
-        srun.program(settings, {"PATH": "/nosuch"})
+        srun.srun_command(settings, {"PATH": "/nosuch"})
 
 
 HEAD = """\

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from scrun.staging.model import Container, Staged
+    from scrun.staging.model import ContainerFiles, Staged
 
 __all__ = ["bundle"]
 
@@ -46,7 +46,7 @@ class Run:
         hidden = [bundle, *(source for source in [scratch / "private"] if source.exists())]
         self.step = FakeStep(scratch, hidden=hidden)
         self.notes = Notes()
-        self.container: Container = make_container(bundle, self.step, mounts=mounts, **others)
+        self.container: ContainerFiles = make_container(bundle, self.step, mounts=mounts, **others)
         self.staged: Staged = stage_in(self.container, self.step, adapt=as_it_is, log=self.notes)
         self.there = on_node(self.step)
         self.rootfs = bundle / "rootfs"

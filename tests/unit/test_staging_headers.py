@@ -24,7 +24,7 @@ def unpacked(archive: bytes, to: Path) -> Path:
 
 
 def member(path: Path, name: str) -> bytes:
-    made: bytes | None = headers.of(os.fsencode(path), name.encode(), "user.*")
+    made: bytes | None = headers.member(os.fsencode(path), name.encode(), "user.*")
     assert made is not None
     return made
 
@@ -99,12 +99,12 @@ def nothing(path: Path) -> None:
 def test_what_is_out_of_the_ordinary_is_left_to_tar(tmp_path: Path, make: object) -> None:
     assert callable(make)
     make(tmp_path / "it")
-    assert headers.of(os.fsencode(tmp_path / "it"), b"it", "user.*") is None
+    assert headers.member(os.fsencode(tmp_path / "it"), b"it", "user.*") is None
 
 
 def test_a_name_of_another_alphabet_is_left_to_tar(tmp_path: Path) -> None:
     (tmp_path / "it").touch()
-    assert headers.of(os.fsencode(tmp_path / "it"), "größe".encode(), "user.*") is None
+    assert headers.member(os.fsencode(tmp_path / "it"), "größe".encode(), "user.*") is None
 
 
 def test_files_of_ours_are_readable_for_everybody(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from test_staging_node import FakeStep, Notes, bind, bundle, is_root, make_conta
 
 from scrun.errors import StagingError
 from scrun.staging import entries, trees
-from scrun.staging.changes import Changes
 from scrun.staging.model import Copy, Part, Staged
+from scrun.staging.node_changes import NodeChanges
 from scrun.staging.stage_out import stage_out
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def apply(tmp_path: Path, bundle: Path) -> Callable[..., str]:
     def run(*members: tuple[str, bytes, bytes | str]) -> str:
         part = Part("rootfs", str(bundle / "rootfs"), True, True)
         try:
-            with Changes(make_container(bundle, step), [part], Notes()) as changes:
+            with NodeChanges(make_container(bundle, step), [part], Notes()) as changes:
                 changes.apply(archive(*members))
         except StagingError as error:
             return str(error)
@@ -138,7 +138,7 @@ def test_owners_stay_and_new_files_get_the_process_user(tmp_path: Path, bundle: 
     container = run.container._replace(user_id=4711, group_id=4712)
     notes = Notes()
     part = Part("rootfs", str(run.rootfs), True, True)
-    with Changes(container, [part], notes) as changes:
+    with NodeChanges(container, [part], notes) as changes:
         members = [(f"rootfs/{name}", tarfile.REGTYPE, b"new") for name in ("theirs", "made")]
         changes.apply(archive(GONE, *members, ("rootfs/dir", tarfile.DIRTYPE, b""), END))
     assert [(path.stat().st_uid, path.stat().st_gid) for path in (run.rootfs / "theirs", run.rootfs / "made")] == [
@@ -160,7 +160,7 @@ def test_root_writes_to_a_volume_with_the_rights_of_the_jobs_user(tmp_path: Path
     container = make_container(bundle, FakeStep(tmp_path))._replace(user_id=4711, group_id=4712)
     members = [(f"mounts/0/{name}", tarfile.REGTYPE, b"new") for name in ("closed", "open/made")]
     with (
-        Changes(container, [Part("mounts/0", str(volume), True, True)], Notes()) as changes,
+        NodeChanges(container, [Part("mounts/0", str(volume), True, True)], Notes()) as changes,
         pytest.raises(StagingError, match="'closed': Permission denied"),
     ):
         changes.apply(archive(GONE, *members, END))
@@ -175,7 +175,7 @@ def test_a_hard_link_from_one_part_to_another_breaks_the_archive(tmp_path: Path,
     (volume / "file").write_text("safe")
     parts = [Part("rootfs", str(bundle / "rootfs"), True, True), Part("mounts/0", str(volume), True, True)]
     with (
-        Changes(make_container(bundle, FakeStep(tmp_path)), parts, Notes()) as changes,
+        NodeChanges(make_container(bundle, FakeStep(tmp_path)), parts, Notes()) as changes,
         pytest.raises(StagingError, match="a hard link from 'rootfs/mine' to 'mounts/0/file'"),
     ):
         changes.apply(archive(GONE, ("rootfs/mine", tarfile.LNKTYPE, "mounts/0/file"), END))
@@ -188,7 +188,7 @@ def test_a_full_disk_is_no_success(tmp_path: Path, bundle: Path) -> None:
     try:
         part = Part("rootfs", str(bundle / "rootfs"), True, True)
         with (
-            Changes(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
+            NodeChanges(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
             pytest.raises(OSError, match="No space left"),
         ):
             changes.apply(archive(GONE, ("rootfs/large", tarfile.REGTYPE, bytes(1 << 16)), END))

@@ -16,8 +16,8 @@ import pytest
 from scrun.slurm import slurm_conf
 from scrun.staging.children import Children
 from scrun.staging.content import Hashing
-from scrun.staging.feed import _MOST_STRANGERS, Feed, digest
-from scrun.staging.images import Delta, Tree, holes, parse, scan, settled
+from scrun.staging.feed import _MOST_STRANGERS, Feed, proof
+from scrun.staging.images import Delta, ListedTree, holes, parse, scan, settled
 from scrun.staging.kept import Images
 from scrun.staging.summing import Summing
 
@@ -54,13 +54,13 @@ def images(tmp_path: Path) -> Images:
     return Images(str(tmp_path / "images"))
 
 
-def listed(root: Path) -> Tree:
+def listed(root: Path) -> ListedTree:
     """The directory's listing."""
     with Children() as children:
         return scan(children, str(root), devices=False)
 
 
-def delta(root: Path, images: Images, base: Tree) -> Delta:
+def delta(root: Path, images: Images, base: ListedTree) -> Delta:
     """How the directory differs from the one that was kept."""
     name, found = images.closest(listed(root))
     assert name == base.name
@@ -141,7 +141,7 @@ def test_a_tree_that_differs_in_too_much_is_an_image_of_its_own(root: Path, imag
 
 
 def test_what_changed_a_moment_ago_is_carried_each_time(root: Path, images: Images) -> None:
-    def soon() -> Tree:
+    def soon() -> ListedTree:
         with Children() as children:
             return scan(children, str(root / "etc"), devices=False, tick=3600)
 
@@ -195,7 +195,7 @@ def checksums(root: Path, asked: list[bytes] | None = None) -> Checksums:
         while not hashing.has_ended:
             pass
         hashing.end()
-        return hashing.found
+        return hashing.checksums
 
     return take
 
@@ -334,7 +334,7 @@ def test_the_last_used_trees_are_remembered_and_not_more(root: Path, images: Ima
     first = listed(root)
     images.keep(first)
     for number in range(10):
-        images.keep(Tree(f"{number:040}", b"", 0, 0))
+        images.keep(ListedTree(f"{number:040}", b"", 0, 0))
         images.used(first.name)
     assert len(os.listdir(tmp_path / "images")) == 8
     assert images.closest(first) == (first.name, Delta())
@@ -357,8 +357,8 @@ def line_of(connection: socket.socket) -> str:
 def come(feed: Feed, node: str, token: str = "") -> tuple[socket.socket, bool]:
     """Connect as a node does; whether the feed has shown that it knows the token."""
     connection, nonce = connected(feed)
-    connection.sendall(f"{node} mine {digest(token or feed.token, nonce, 'mine', node, 'node')}\n".encode())
-    return connection, line_of(connection) == digest(feed.token, nonce, "mine", node, "login")
+    connection.sendall(f"{node} mine {proof(token or feed.token, nonce, 'mine', node, 'node')}\n".encode())
+    return connection, line_of(connection) == proof(feed.token, nonce, "mine", node, "login")
 
 
 def sent_by(feed: Feed, nodes: list[str], data: bytes) -> None:
@@ -401,7 +401,7 @@ def test_a_feed_gives_all_that_know_its_token_the_whole_stream() -> None:
 def test_a_feed_gives_strangers_nothing() -> None:
     feed = Feed()
     heard, nonce = connected(feed)
-    shown = digest(feed.token, nonce, "mine", "node1", "node")
+    shown = proof(feed.token, nonce, "mine", "node1", "node")
     replayed, _ = connected(feed)
     replayed.sendall(f"node1 mine {shown}\n".encode())
     guessed, _ = come(feed, "node1", "guess")
@@ -422,7 +422,7 @@ def test_a_feed_gives_strangers_nothing() -> None:
     second, knows = come(feed, "node1")
     assert not knows, "a node that is connected is not replaced by who comes later"
     sent_by(feed, ["node1"], b"stream")
-    assert line_of(heard) == digest(feed.token, nonce, "mine", "node1", "login")
+    assert line_of(heard) == proof(feed.token, nonce, "mine", "node1", "login")
     assert heard.makefile("rb").read() == b"stream"
     feed.close()
     for connection in (heard, second, *strangers):
@@ -492,10 +492,10 @@ def test_of_a_range_of_ports_it_takes_one_that_is_free() -> None:
             Feed((port, port))
 
 
-def _changed_later(name: bytes, identity: bytes) -> tuple[Tree, Tree]:
+def _changed_later(name: bytes, identity: bytes) -> tuple[ListedTree, ListedTree]:
     """A tree of one file before it was carried, and after: the same but for its inode and ctime."""
     was = b"f 644 0 0 4 1.0 \0"
-    before, after = (Tree(one.decode(), name + b"\0" + was + one + b"\0", 4, 1) for one in (b"1.0 7", identity))
+    before, after = (ListedTree(one.decode(), name + b"\0" + was + one + b"\0", 4, 1) for one in (b"1.0 7", identity))
     return before, after
 
 
@@ -506,10 +506,10 @@ def test_a_file_that_was_written_to_while_it_was_carried_is_told_by_its_ctime_al
     assert settled(*_changed_later(b"file", identity))[1] == others
 
 
-def _listing(*names: str, size: int = 100_000) -> Tree:
+def _listing(*names: str, size: int = 100_000) -> ListedTree:
     """A tree of files, each of its own identity."""
     fields = [f"{name}\0f 644 0 0 {size} 1.0 \0{hash(name)}.0 {number}\0" for number, name in enumerate(names)]
-    return Tree(f"tree{len(names)}", "".join(fields).encode(), size * len(names), len(names))
+    return ListedTree(f"tree{len(names)}", "".join(fields).encode(), size * len(names), len(names))
 
 
 def test_a_tree_that_lacks_most_of_an_images_files_is_not_near_although_nothing_has_to_be_sent(images: Images) -> None:
@@ -547,7 +547,7 @@ def test_a_files_label_is_another_in_each_container_and_not_of_its_content(
     def checksum() -> bytes:
         hashing = Hashing(str(root), [b"plain"], "*")
         hashing.wait()
-        return hashing.found[b"plain"]
+        return hashing.checksums[b"plain"]
 
     before = checksum()
     values["security.selinux"] = b"two"

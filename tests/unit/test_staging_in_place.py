@@ -16,8 +16,8 @@ from test_staging_node import FakeStep, Notes, bundle, is_root, make_container
 from scrun.errors import StagingError
 from scrun.staging import in_place
 from scrun.staging import stage_out as staging_out
-from scrun.staging.changes import Changes
 from scrun.staging.model import Copy, Part, Staged
+from scrun.staging.node_changes import NodeChanges
 from scrun.staging.stage_out import stage_out
 
 __all__ = ["bundle"]
@@ -87,7 +87,7 @@ def test_a_carried_file_stays_where_there_is_no_room(small: Path, tmp_path: Path
     (small / "file").write_text("old")
     part = Part("mounts/0", str(small / "file"), False, True)
     with (
-        Changes(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
+        NodeChanges(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
         pytest.raises(OSError, match="No space left"),
     ):
         changes.apply(archive(GONE, ("mounts/0", tarfile.REGTYPE, bytes(1 << 16)), END))
@@ -107,7 +107,10 @@ def test_a_hole_hides_nothing_of_the_old_content(tmp_path: Path, bundle: Path) -
         check=True,
     )
     part = Part("mounts/0", str(tmp_path / "file"), False, True)
-    with open(made, "rb") as stream, Changes(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes:
+    with (
+        open(made, "rb") as stream,
+        NodeChanges(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
+    ):
         changes.apply(stream)
     assert (tmp_path / "file").read_bytes() == (tmp_path / "sparse").read_bytes()
 

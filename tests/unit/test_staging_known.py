@@ -111,7 +111,7 @@ def test_what_is_forgotten_is_asked_again_and_forgetting_nothing_is_no_error(fil
 def test_a_directory_is_described_as_a_node_describes_it(tmp_path: Path) -> None:
     for name in ("b", "a", "é", "with space", "new\nline"):
         (tmp_path / name).touch()
-    fact = facts.of([str(tmp_path)])[0]
+    fact = facts.describe([str(tmp_path)])[0]
     assert fact
     environment = {**os.environ, "LC_ALL": "C"}
     script = "ls -A | cksum | tr ' ' .; stat -c '%d %i %f %s %.9Y' ."
@@ -121,7 +121,7 @@ def test_a_directory_is_described_as_a_node_describes_it(tmp_path: Path) -> None
 
 
 def test_what_can_not_be_looked_at_has_no_description(tmp_path: Path) -> None:
-    assert facts.of([str(tmp_path / "none")]) == [None]
+    assert facts.describe([str(tmp_path / "none")]) == [None]
 
 
 def test_a_clock_that_was_set_back_makes_nothing_known_for_years(file: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scrun.staging.model import Container
+from scrun.staging.model import ContainerFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +138,7 @@ class Notes:
 
 def make_container(
     bundle: Path, step: FakeStep, *, mounts: Sequence[dict[str, Any]] = (), readonly: bool = False
-) -> Container:
+) -> ContainerFiles:
     """A container of this user's, with its rootfs in the bundle."""
     rootfs = bundle / "rootfs"
     config = {
@@ -147,7 +147,9 @@ def make_container(
         "process": {"args": ["true"], "cwd": "/"},
         "mounts": list(mounts),
     }
-    return Container("web", str(bundle), str(rootfs), config, 7, os.getuid(), os.getgid(), node_dir=str(step.node_dir))
+    return ContainerFiles(
+        "web", str(bundle), str(rootfs), config, 7, os.getuid(), os.getgid(), node_dir=str(step.node_dir)
+    )
 
 
 def bind(source: Path | str, destination: str, *options: str) -> dict[str, Any]:

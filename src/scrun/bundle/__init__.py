@@ -1,1 +1,1 @@
-"""The bundle's config.json: read and checked, made fit for a compute node, and asked what it wants of the job."""
+"""The bundle's config.json: read it, check it, adapt it to a compute node, and derive the job's limits from it."""

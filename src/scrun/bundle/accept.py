@@ -1,14 +1,14 @@
-"""The hot path's validator: a yes or no for config.json, in well under a millisecond.
+"""A fast validator for config.json: yes or no, in well under a millisecond.
 
-jsonschema takes 100 ms and more to import, so a config that is right never meets it: only when this says no does
-:func:`scrun.bundle.config.check` ask jsonschema for the verdict and the words. The schema is the same file for both,
-and a keyword that isn't known here raises, so that the two can't drift apart.
+Importing jsonschema takes 100 ms or more, so a valid config never needs it. Only when this validator says no does
+:func:`scrun.bundle.config.check` ask jsonschema for the verdict and the error message. Both use the same schema file.
+A schema keyword that this module doesn't know raises an error, so the two validators can't drift apart.
 
-The interpreter knows exactly the keywords that config.schema.json uses; ``pattern`` only for the patterns in
-:data:`_PATTERNS`, which spell out what ``re`` would do.
+This module knows exactly the keywords that config.schema.json uses. It knows ``pattern`` only for the patterns in
+:data:`_PATTERNS`, because importing ``re`` takes too long.
 """
 
-# Every keyword's check takes the same three arguments, whether it has a use for them or not.
+# Every keyword's check takes the same three arguments, used or not.
 # ruff: noqa: ARG001
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 
 
 class UnknownKeyword(Exception):
-    """The schema uses something that this interpreter doesn't implement: a mistake in the code, not in a config."""
+    """A schema keyword that this module doesn't implement: a mistake in the code, not in a config."""
 
 
 def accepts(value: Any, schema: Schema, root: Schema) -> bool:
-    """Whether ``value``, as json.loads gives it, is valid against ``schema``; ``root`` is what ``$ref`` refers to.
+    """Whether ``value``, as json.loads returns it, is valid against ``schema``.
 
-    Raises :class:`UnknownKeyword` when the schema uses a keyword or pattern that isn't implemented.
+    Args:
+        value: a parsed JSON value.
+        schema: the schema, or a part of one.
+        root: the whole schema, which ``$ref`` refers to.
+
+    Raises:
+        UnknownKeyword: the schema uses a keyword or a pattern that isn't implemented here.
     """
     for keyword in schema:
         check = _KEYWORDS.get(keyword)
@@ -112,12 +118,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_integer(value: Any) -> bool:
-    """JSON Schema 2020-12 (validation 6.1.1) counts 1.0 as an integer, and Python counts True: not wanted."""
+    """Whether a value is an integer: 1.0 is one (JSON Schema 2020-12, validation 6.1.1), True is none."""
     return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and value.is_integer())
 
 
 def _is_semver_1(text: str) -> bool:
-    """1.MINOR.PATCH with an optional -PRERELEASE and +BUILD, as the schema's pattern for ociVersion has it."""
+    """Whether a text is 1.MINOR.PATCH with an optional -PRERELEASE and +BUILD, as ociVersion must be."""
     core, plus, build = text.partition("+")
     core, dash, prerelease = core.partition("-")
     major, *numbers = core.split(".")
@@ -135,7 +141,7 @@ def _is_cpu_list(text: str) -> bool:
 
 
 def _is_page_size(text: str) -> bool:
-    """A number without leading zeros, and KB, MB or GB."""
+    """Whether a text is a number without leading zeros, and KB, MB or GB."""
     number, unit = text[:-2], text[-2:]
     return number.isascii() and number.isdigit() and number[0] != "0" and unit in ("KB", "MB", "GB")
 

@@ -1,7 +1,7 @@
-"""What a job tells an administrator of its container, in sacct and in scontrol show job: its image and its command.
+"""The image and the command of a container, for an administrator who reads sacct or ``scontrol show job``.
 
-No config.json names the image. Engines know it: a CRI writes it among the annotations, podman into containers.json of
-its storage, docker into the config.v2.json of the container's own directory, where the files lie that it mounts.
+config.json doesn't name the image, but each engine keeps the name: a CRI among the annotations, podman in its storage's
+containers.json, docker in config.v2.json of the container's directory, which also holds the files that docker mounts.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _MOST_READ = 8 << 20  # bytes of an engine's file
 _LONGEST_COMMENT = 1000  # bytes; slurmctld takes 1024
 _LONGEST_LINE = 4000  # bytes
 _PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
-_LONGEST_ID = 200  # of the 1024 that an id may have; all of it is in the submit line
+_LONGEST_ID = 200  # characters of an id in the comment; an id may have 1024, and the submit line has all of them
 
 
 def told(container_id: str, config: Mapping[str, Any], bundle: str) -> dict[str, str]:
-    """Fields of Slurm's job_desc_msg_t: ``comment`` and ``submit_line``."""
+    """Fields ``comment`` and ``submit_line`` of Slurm's job_desc_msg_t."""
     named = image(container_id, config, bundle)
-    # Behind a command of any length: sacct and squeue show the beginning.
+    # The id comes last, because sacct and squeue show the beginning of a comment.
     identity = f" (container {container_id[:_LONGEST_ID]})"
     what = f"{f'{named}: ' if named else ''}{_join(config['process']['args'])}"
     comment = _fit(what, _LONGEST_COMMENT - len(identity)) + identity
@@ -36,14 +36,14 @@ def told(container_id: str, config: Mapping[str, Any], bundle: str) -> dict[str,
 
 
 def image(container_id: str, config: Mapping[str, Any], bundle: str) -> str:
-    """The image's name as its engine knows it; empty where nothing tells."""
+    """The image's name as the engine knows it; empty where no engine tells it."""
     if named := (config.get("annotations") or {}).get(_CRI):
         return str(named)
     own, last = os.path.split(bundle)
     if last == "userdata" and os.path.basename(own) == container_id:
         for name in ("containers.json", "volatile-containers.json"):
-            if found := _of_podman(_read(os.path.join(os.path.dirname(own), name)), container_id):
-                return found
+            if name_in_storage := _of_podman(_read(os.path.join(os.path.dirname(own), name)), container_id):
+                return name_in_storage
     for mount in config.get("mounts") or ():
         directory = os.path.dirname(str(mount.get("source") or ""))
         if mount.get("destination") == "/etc/hostname" and os.path.basename(directory) == container_id:
@@ -52,7 +52,10 @@ def image(container_id: str, config: Mapping[str, Any], bundle: str) -> str:
 
 
 def _of_podman(storage: bytes, container_id: str) -> str:
-    """Found without understanding the file, which is of all containers: metadata is JSON as a text in JSON."""
+    """The image's name in podman's containers.json.
+
+    The file describes all containers, so it is searched and not parsed. The name is in JSON that is a string in JSON.
+    """
     entry = storage.partition(b'"id":"%s"' % container_id.encode())[2].partition(b'{"id":"')[0]
     return entry.partition(b'\\"image-name\\":\\"')[2].partition(b'\\"')[0].decode("utf-8", "replace")
 
@@ -73,14 +76,14 @@ def _read(path: str) -> bytes:
 
 
 def _join(words: Iterable[str]) -> str:
-    """As shlex.join(), which takes 8 ms to import."""
+    """What shlex.join() returns; importing shlex takes 8 ms."""
     return " ".join(
         word if word and _PLAIN.issuperset(word) else "'" + word.replace("'", "'\"'\"'") + "'" for word in words
     )
 
 
 def _fit(text: str, most: int) -> str:
-    """In one line of printable characters, and no longer than Slurm takes it."""
+    """One line of printable characters, cut to ``most`` bytes."""
     shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
     data = shown.encode("utf-8", "replace")
     return data.decode() if len(data) <= most else data[: most - 3].decode("utf-8", "ignore") + "…"

@@ -1,12 +1,12 @@
-"""The config that the engine wrote for the login node, made fit for the compute node's OCI runtime.
+"""Adapt the config that the engine wrote for the login node to the compute node's OCI runtime.
 
-There slurmstepd calls crun or runc as the job's user, with no idmap of the engine's, none of its namespaces, hooks
-or cgroups, and no privilege. What can't work there is taken out or turned into what does, each time with one line
-that says so; what the user asked of Slurm by it (memory, cpus) is read from the config elsewhere.
+On the node, slurmstepd calls crun or runc as the job's user: without privilege, and without the engine's idmap,
+namespaces, hooks and cgroups. Settings that can't work there are removed or replaced, each with one line that says so.
+The limits that a user asks of Slurm (memory, CPUs) are read from the config by :mod:`scrun.bundle.container_limits`.
 
-Every rule is a function that changes the config and yields what it did, in the order of :data:`_EVERY_JOB` and
-:data:`_UNPRIVILEGED`. What "fails" in their comments was tried with crun 1.28 and runc 1.3.6 as an unprivileged user
-on Linux 6.18.
+Every rule is a function that changes the config and yields one line for each change. The rules run in the order of
+:data:`_EVERY_JOB` and :data:`_UNPRIVILEGED`. Where their comments say that something fails, it was tried with crun 1.28
+and runc 1.3.6 as an unprivileged user on Linux 6.18.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ def adapt(
     shared_memory: bool = False,
     engine: Config | None = None,
 ) -> Config:
-    """A copy of a checked config for a job of user ``uid`` and group ``gid`` (0 and 0 when the job is root's).
+    """Return a copy of a checked config, adapted to a job. Adapting it once more changes nothing.
 
-    ``note`` is called with one line for each thing that was changed. With ``keep_user`` false a container of an
-    unprivileged job always runs as its root: runc can't make a user namespace without a user 0 (crun can).
-    ``nodes_network`` says whether a container that asks for a network namespace uses its node's network, or none; by
-    default a new namespace stays new, and one that it was to join becomes the node's.
-
-    With ``shared_memory`` the container has its node's /dev/shm, as the tasks of an MPI program need one.
-
-    ``gpus`` are the numbers of those that the job was given, where the config names some. ``engine`` is the config as
-    the engine wrote it, where ``config`` was adapted once already.
-
-    Adapting twice changes nothing more. ``config`` itself is left as it is.
+    Args:
+        config: the checked config, which stays as it is.
+        uid: the job's user; 0 for root's job.
+        gid: the job's group.
+        note: is called with one line for each change.
+        keep_user: whether the process keeps its user. If not, an unprivileged job's container runs as its root, because
+            runc, unlike crun, can't make a user namespace without a user 0.
+        gpus: the numbers of the job's GPUs, which replace the GPUs that the config names.
+        nodes_network: whether a container that asks for a network namespace uses its node's network (True) or none
+            (False). None: a new namespace stays new, and one to be joined is replaced by the node's network.
+        shared_memory: whether the container has its node's /dev/shm, which the tasks of an MPI program need.
+        engine: the config as the engine wrote it, if ``config`` has been adapted before.
     """
     adapted: Config = _copy(config)
     for line in adapt_gpus.renumber(adapted, gpus):
@@ -79,10 +80,18 @@ def _root(config: Config, engine: Config) -> Iterator[str]:
 
 
 def leave_engine(config: Config, original: Config, *, uid: int) -> list[str]:
-    """For a bundle that the site's script made: change ``config`` where it still has the engine's own things.
+    """Remove the engine's own settings from the config of a bundle that the site's script made.
 
-    What the script wrote is its business, but a namespace of the login node can't be joined, nor a hook or a label of
-    it used, and the examples of scrun(1) leave them in. Answers what was changed.
+    What the script itself wrote stays. But a namespace of the login node can't be joined from a node, and its hooks and
+    labels can't be used there; the examples in scrun(1) leave all three in the config.
+
+    Args:
+        config: the script's config, which is changed.
+        original: the config as the engine wrote it.
+        uid: the job's user.
+
+    Returns:
+        One line for each change.
     """
     notes: list[str] = []
     engines = _namespace_paths(original)
@@ -92,12 +101,12 @@ def leave_engine(config: Config, original: Config, *, uid: int) -> list[str]:
         if (kind, path) in engines:
             del namespace["path"]
             notes.append(f"{kind} namespace {path} isn't joined: it is on the machine of the engine")
-            if kind in ("network", "cgroup", "time"):  # the job's own are what is of use; see adapt_namespaces
+            if kind in ("network", "cgroup", "time"):  # the job's own namespaces are used; see adapt_namespaces
                 continue
         kept.append(namespace)
     if notes:
         config["linux"]["namespaces"] = kept
-        # What can't be without a namespace of one's own.
+        # Settings that need a namespace of the container's own.
         for rule in (*adapt_namespaces.WITHOUT_NAMESPACE, *adapt_mounts.WITHOUT_NAMESPACE):
             notes += rule(config)
     if config.get("linux", {}).get("gidMappings") and adapt_namespaces.same_ping_groups(config, original):
@@ -121,14 +130,14 @@ def _namespace_paths(config: Config) -> set[tuple[str, str]]:
 
 
 def _copy(value: Any) -> Any:
-    """copy.deepcopy for what JSON knows, without the import."""
+    """A deep copy of a JSON value, without importing copy."""
     if isinstance(value, dict):
         return {key: _copy(member) for key, member in value.items()}
     return [_copy(member) for member in value] if isinstance(value, list) else value
 
 
 def _hooks(config: Config) -> Iterator[str]:
-    # They are the engine's, for its own machine: network set-up, GPU injection, its own process by /proc/PID/exe.
+    # The engine's hooks are for its own machine: network set-up, GPU injection, its own process by /proc/PID/exe.
     for kind, hooks in config.pop("hooks", {}).items():
         if hooks:
             paths = ", ".join(hook["path"] for hook in hooks)
@@ -136,28 +145,28 @@ def _hooks(config: Config) -> Iterator[str]:
 
 
 def _labels(config: Config) -> Iterator[str]:
-    # AppArmor profiles and SELinux labels name what was loaded there; runc fails where they aren't.
+    # AppArmor profiles and SELinux labels are loaded on the engine's machine; runc fails where one isn't loaded.
     for part, key in (("process", "apparmorProfile"), ("process", "selinuxLabel"), ("linux", "mountLabel")):
         if label := config.get(part, {}).pop(key, ""):
             yield f"{part}.{key} {label} left out: it is known on the machine of the engine only"
 
 
 def _cgroups(config: Config) -> Iterator[str]:
-    # The job's own cgroup limits it. A cgroup elsewhere, or a controller that isn't delegated, fails.
+    # The job's own cgroup limits the container. Another cgroup, or a controller that isn't delegated, fails.
     linux = config.get("linux", {})
     if path := linux.pop("cgroupsPath", ""):
         yield f"linux.cgroupsPath {path} left out: the job has its own cgroup"
     if resources := linux.pop("resources", {}):
         yield f"linux.resources ({', '.join(resources)}) left out: the job's limits count"
     for key in ("intelRdt", "memoryPolicy"):
-        # Cache and memory nodes of the login node; crun fails without resctrl.
+        # These describe the login node's cache and memory nodes; crun fails without resctrl.
         if linux.pop(key, None):
             yield f"linux.{key} left out: it is for the hardware of the machine of the engine"
 
 
 def _seccomp(config: Config) -> Iterator[str]:
-    # The agent behind the listener is on the login node: both runtimes fail to connect to it. Without a listener the
-    # kernel answers a notify rule with ENOSYS (seccomp(2)), so that is what the rule becomes.
+    # The listener is on the login node, so both runtimes fail to connect to it. Without a listener the kernel answers a
+    # notify rule with ENOSYS (seccomp(2)), so the rule itself becomes ENOSYS.
     linux = config.get("linux", {})
     seccomp = linux.get("seccomp", {})
     if path := seccomp.pop("listenerPath", ""):
@@ -172,7 +181,7 @@ def _seccomp(config: Config) -> Iterator[str]:
         seccomp |= {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": _ENOSYS}
         yield "seccomp answers ENOSYS by default: nobody listens for it on the node"
     flag = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
-    if flag in seccomp.get("flags", []):  # it belongs to the listener; runc doesn't know it
+    if flag in seccomp.get("flags", []):  # the flag is about the listener, and runc doesn't know the flag
         seccomp["flags"].remove(flag)
         yield f"seccomp flag {flag} left out: there is no listener"
 
@@ -182,7 +191,7 @@ _ENOSYS = 38
 _EVERY_JOB: tuple[Rule, ...] = (
     _hooks,
     _labels,
-    *adapt_mounts.DEVICES,  # before linux.resources goes, which tells whether the container is privileged
+    *adapt_mounts.DEVICES,  # before linux.resources is removed, because that tells whether the container is privileged
     _cgroups,
     _seccomp,
     *adapt_process.EVERY_JOB,

@@ -1,7 +1,7 @@
-"""GPUs of a CDI specification, made those that the job was given.
+"""Replace the GPUs of a CDI specification by the GPUs of the job.
 
-``--device nvidia.com/gpu=0`` names the first GPU of the engine's machine, and its device node /dev/nvidia0; Slurm gives
-the job whatever GPU of a node is free. Without this a container would have the device node of another job's GPU.
+``--device nvidia.com/gpu=0`` names the first GPU of the engine's machine, /dev/nvidia0. Slurm gives the job any free
+GPU of the node. Without the replacement a container would have the device node of another job's GPU.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ _NVIDIA = "/dev/nvidia"
 
 
 def numbered(config: Config) -> list[Config]:
-    """The device nodes that are one GPU of NVIDIA's each, named by its number as Slurm's GRES are."""
+    """The config's device nodes for one NVIDIA GPU each; their names end in the GPU's number, as Slurm's GRES do."""
     devices = config.get("linux", {}).get("devices", [])
     return [device for device in devices if device["path"].removeprefix(_NVIDIA).isdigit()]
 
 
 def renumber(config: Config, gpus: Sequence[int]) -> Iterator[str]:
-    """Put the nodes of the GPUs with these numbers in the place of those that the config has."""
-    named = numbered(config)
-    if not named or not gpus:
+    """Replace the config's GPU device nodes by those of the GPUs with these numbers; yield what changed."""
+    config_gpus = numbered(config)
+    if not config_gpus or not gpus:
         return
-    given = [{**named[0], "path": f"{_NVIDIA}{number}", "minor": number} for number in gpus]
-    before, after = (", ".join(device["path"] for device in devices) for devices in (named, given))
+    job_gpus = [{**config_gpus[0], "path": f"{_NVIDIA}{number}", "minor": number} for number in gpus]
+    before, after = (", ".join(device["path"] for device in devices) for devices in (config_gpus, job_gpus))
     if before != after:
-        config["linux"]["devices"] = [device for device in config["linux"]["devices"] if device not in named] + given
+        others = [device for device in config["linux"]["devices"] if device not in config_gpus]
+        config["linux"]["devices"] = [*others, *job_gpus]
         yield f"{before} becomes {after}: the job was given that"

@@ -1,13 +1,13 @@
 """Rules of :mod:`scrun.bundle.adapt` about mounts and devices.
 
-Bind mounts of files are left alone: staging brings their sources to the node and rewrites them.
+Bind mounts of files stay as they are, because staging brings their sources to the node and rewrites the mounts.
 """
 
 from __future__ import annotations
 
 import os
 
-from scrun.bundle.adapt_namespaces import container_ids, has_namespace
+from scrun.bundle.adapt_namespaces import has_namespace, process_ids
 from scrun.mount import is_bind
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _DEFAULT_DEVICES = frozenset(
     f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")
 )
-"""What every runtime supplies by itself (config-linux.md, Default Devices)."""
+"""Devices that every runtime makes by itself (config-linux.md, Default Devices)."""
 
 _PLACES = {
     (1, 3): "/dev/null",
@@ -37,25 +37,26 @@ _PLACES = {
     (195, 254): "/dev/nvidia-modeset",
     (195, 255): "/dev/nvidiactl",
 }
-"""Where Linux has the character devices of these numbers (its devices.txt), on every machine."""
+"""Paths of character devices by (major, minor), the same on every Linux machine (its devices.txt)."""
 
 _NVIDIA, _DRI = 195, 226
-"""Majors of GPUs: nvidia0 to nvidia253; dri/card0 to card63, and dri/renderD128 on."""
+"""Major numbers of GPUs: /dev/nvidia0 to nvidia253; /dev/dri/card0 to card63 and /dev/dri/renderD128 onwards."""
 
-_SHM = "/dev/shm"  # noqa: S108 (the container's, and no file of ours)
+_SHM = "/dev/shm"  # noqa: S108 (a path in the container)
 
 _PRIVATE_SHM = ["nosuid", "noexec", "nodev", "mode=1777"]
-"""Options of a /dev/shm of the container's own. No size: the job's memory is the limit, and MPI wants much."""
+"""Options of a container's own /dev/shm. Without a size, because MPI needs much and the job's memory is the limit."""
 
 _DEFAULT_SHM = 64_000 << 10
-"""podman's size of it, in bytes; who wants exactly that doesn't get it."""
+"""podman's default size of /dev/shm, in bytes. A user's --shm-size of exactly this size is not recognized."""
 
 
 def _devices(config: Config) -> Iterator[str]:
-    """Device nodes can't be made unprivileged; both runtimes bind the node's own instead, and fail if it has none.
+    """Remove devices that the runtime makes by itself, and a privileged container's list of the login node's devices.
 
-    A privileged container lists all that the login node has, which is not what the node has. A single device that was
-    asked for stays: without it the container had better not start.
+    An unprivileged runtime can't make device nodes; crun and runc bind the node's own, and fail if the node has none.
+    A privileged container lists all devices of the login node, but the compute node has others. A single device that
+    the user asked for stays, because the container should not start without it.
     """
     everything = _is_privileged(config)
     linux = config.get("linux", {})
@@ -72,7 +73,7 @@ def _devices(config: Config) -> Iterator[str]:
 
 
 def _bound_devices(config: Config) -> Iterator[str]:
-    """:func:`_devices` for a rootless podman, which binds the device nodes."""
+    """Do what :func:`_devices` does for the config of a rootless podman, which binds device nodes."""
     everything = _is_privileged(config)
     kept = []
     for mount in config.get("mounts", []):
@@ -89,7 +90,7 @@ def _bound_devices(config: Config) -> Iterator[str]:
 
 
 def _devices_elsewhere(config: Config) -> Iterator[str]:
-    """A device under another name: the node's runtime would look for one of that name on the node, where none is."""
+    """Bind a device that has another name in the container, because the node has no device of that name."""
     linux = config.get("linux", {})
     kept = []
     for device in linux.get("devices", []):
@@ -106,7 +107,7 @@ def _devices_elsewhere(config: Config) -> Iterator[str]:
 
 
 def _place(device: dict[str, Any]) -> str:
-    """Where a node has the device of these numbers, "" if that isn't the same everywhere."""
+    """The path of the device with these numbers on every node; "" where paths differ between machines."""
     major, minor = device.get("major", -1), device.get("minor", -1)
     if device.get("type") not in ("c", "u") or minor < 0:
         return ""
@@ -118,7 +119,7 @@ def _place(device: dict[str, Any]) -> str:
 
 
 def _shared_memory(config: Config) -> Iterator[str]:
-    # podman binds a tmpfs that it made on the login node. /dev/shm itself (--ipc=host) is the node's, and stays.
+    # podman binds a tmpfs of the login node. A bind of /dev/shm itself (--ipc=host) is the node's, and stays.
     for mount in config.get("mounts", []):
         if mount["destination"] == _SHM and is_bind(mount) and mount.get("source") != _SHM:
             size = _chosen_size(mount.get("source", ""))
@@ -129,7 +130,7 @@ def _shared_memory(config: Config) -> Iterator[str]:
 
 
 def share_memory(config: Config) -> Iterator[str]:
-    """The node's /dev/shm in place of the container's own."""
+    """Replace the container's own /dev/shm by the node's."""
     for mount in config.get("mounts", []):
         if mount["destination"] == _SHM and mount.get("source") != _SHM:
             mount |= {"type": "bind", "source": _SHM, "options": ["rbind", "nosuid", "nodev", "noexec"]}
@@ -137,17 +138,17 @@ def share_memory(config: Config) -> Iterator[str]:
 
 
 def _chosen_size(source: str) -> int:
-    """The bytes of the tmpfs that podman has made, if it isn't the size that it makes by default: --shm-size."""
+    """The size in bytes of podman's tmpfs if the user chose the size (--shm-size); 0 for podman's default."""
     try:
-        found = os.statvfs(source)
+        status = os.statvfs(source)
     except OSError:
         return 0
-    size = found.f_frsize * found.f_blocks
+    size = status.f_frsize * status.f_blocks
     return size if os.path.ismount(source) and size != _DEFAULT_SHM else 0
 
 
 def _id_mapped(config: Config) -> Iterator[str]:
-    # Fails unprivileged; as root it would map to the login node's subordinate ids.
+    # An id-mapped mount fails unprivileged; as root it would map to the login node's subordinate ids.
     for mount in config.get("mounts", []):
         mapped = mount.pop("uidMappings", None), mount.pop("gidMappings", None)
         options = [option for option in mount.get("options", []) if option.split("=")[0] not in ("idmap", "ridmap")]
@@ -157,8 +158,8 @@ def _id_mapped(config: Config) -> Iterator[str]:
 
 
 def _owner_options(config: Config) -> Iterator[str]:
-    # EINVAL for an id that isn't mapped: every engine writes gid=5 (tty) for /dev/pts.
-    uid, gid = container_ids(config)
+    # An id that isn't mapped is EINVAL, and every engine writes gid=5 (tty) for /dev/pts.
+    uid, gid = process_ids(config)
     for mount in config.get("mounts", []):
         if is_bind(mount):
             continue
@@ -170,7 +171,10 @@ def _owner_options(config: Config) -> Iterator[str]:
 
 
 def _kernel_file_systems(config: Config) -> Iterator[str]:
-    """A file system that shows a namespace can be mounted in that namespace's own user namespace only (EPERM)."""
+    """Replace file systems that show one of the node's namespaces.
+
+    The kernel mounts sysfs, proc and mqueue only in the user namespace that owns the shown namespace (else EPERM).
+    """
     kept = []
     for mount in config.get("mounts", []):
         kind = mount.get("type")
@@ -189,13 +193,13 @@ def _kernel_file_systems(config: Config) -> Iterator[str]:
 
 
 def _bind_recursively(mount: Mount, source: str) -> None:
-    # Recursively, because what is mounted below is locked to it in another user namespace (mount_namespaces(7)).
+    # Recursively, because another user namespace can't separate it from the mounts below it (mount_namespaces(7)).
     options = [option for option in mount.get("options", []) if option not in ("bind", "rbind")]
     mount |= {"type": "bind", "source": source, "options": ["rbind", *options]}
 
 
 def _is_privileged(config: Config) -> bool:
-    """--privileged: docker allows all devices in the cgroup, podman says so in an annotation."""
+    """Whether the container is privileged: docker allows all devices in the cgroup, podman writes an annotation."""
     rules = config.get("linux", {}).get("resources", {}).get("devices", [])
     everything = any(r["allow"] and r.get("type", "a") == "a" and "major" not in r and "minor" not in r for r in rules)
     return everything or config.get("annotations", {}).get("io.podman.annotations.privileged") == "TRUE"

@@ -1,4 +1,4 @@
-"""Rules of :mod:`scrun.bundle.adapt` about namespaces, and what depends on having one of one's own."""
+"""Rules of :mod:`scrun.bundle.adapt` about namespaces, and about settings that need a namespace of the container's."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _PING = "net.ipv4.ping_group_range"
 
 
 def has_namespace(config: Config, kind: str) -> bool:
-    """Whether the container gets its own namespace of that kind."""
+    """Whether the container has its own namespace of that kind."""
     return any(namespace["type"] == kind for namespace in config.get("linux", {}).get("namespaces", []))
 
 
-def container_ids(config: Config) -> tuple[int, int]:
-    """The uid and gid of the process inside the container; 0 where the config doesn't say (config.md, User)."""
+def process_ids(config: Config) -> tuple[int, int]:
+    """The uid and gid of the process inside the container; 0 where the config has none (config.md, User)."""
     user = config["process"].get("user", {})
     return user.get("uid", 0), user.get("gid", 0)
 
 
 def map_user(config: Config, *, uid: int, gid: int, keep_user: bool) -> Iterator[str]:
-    """The rule that makes the user namespace of an unprivileged job; see :func:`scrun.bundle.adapt.adapt`.
+    """Make the user namespace of an unprivileged job; for the arguments see :func:`scrun.bundle.adapt.adapt`.
 
-    One id is all that the job's user has: it becomes the container's user (user_namespaces(7), uid_map).
+    The job's user has one id only, which becomes the container's user (user_namespaces(7), uid_map).
     """
     linux = config["linux"]
-    inside = container_ids(config)
+    inside = process_ids(config)
     if not keep_user and inside != (0, 0):
         config["process"].setdefault("user", {}).update(uid=0, gid=0)
         yield f"user {inside[0]}:{inside[1]} becomes root of the container: the node's runtime can't map another"
@@ -41,7 +41,7 @@ def map_user(config: Config, *, uid: int, gid: int, keep_user: bool) -> Iterator
     if not has_namespace(config, "user"):
         linux["namespaces"].append({"type": "user"})
         yield "user namespace added: the job isn't root's"
-    # An engine's own mappings are in terms of its user namespace, or of subordinate ids, and mean nothing here.
+    # An engine's mappings name ids of its user namespace, or subordinate ids, so they mean nothing on the node.
     for key, own, on_node in zip(("uidMappings", "gidMappings"), inside, (uid, gid), strict=True):
         mapping = [{"containerID": own, "hostID": on_node, "size": 1}]
         if linux.get(key) != mapping:
@@ -50,7 +50,7 @@ def map_user(config: Config, *, uid: int, gid: int, keep_user: bool) -> Iterator
 
 
 def choose_network(config: Config, *, nodes_network: bool) -> Iterator[str]:
-    """The rule for a network namespace where it is known what the engine's own is good for."""
+    """Replace a network namespace by the node's network, or by a new namespace; see ``adapt``'s ``nodes_network``."""
     linux = config.setdefault("linux", {})
     kept = []
     for namespace in linux.get("namespaces", []):
@@ -67,7 +67,7 @@ def choose_network(config: Config, *, nodes_network: bool) -> Iterator[str]:
 
 
 def _paths(config: Config) -> Iterator[str]:
-    """A namespace of the login node that the container was to join can't be joined from a compute node."""
+    """Replace namespaces of the login node that the container was to join, because a node can't join them."""
     linux = config.setdefault("linux", {})
     kept = []
     for namespace in linux.get("namespaces", []):
@@ -75,22 +75,22 @@ def _paths(config: Config) -> Iterator[str]:
         if not path:
             kept.append(namespace)
         elif kind in ("network", "user", "cgroup", "time"):
-            # Of network: pasta's or the bridge's end is on the login node, the node's own network is what reaches
-            # anything. Of user: map_user makes one. The others are the job's own then.
+            # Network: the other end of pasta or of the bridge is on the login node, so only the node's own network
+            # reaches anything. User: map_user makes one. Cgroup and time: the job's.
             yield f"{kind} namespace {path} isn't joined: the container gets the job's"
         else:
             kept.append(namespace)
             yield f"{kind} namespace {path} isn't joined: the container gets a new one"
     if not any(namespace["type"] == "mount" for namespace in kept):
-        # Both runtimes fail rootless, and as root they would mount over the node's own tree.
+        # Without a mount namespace both runtimes fail rootless; as root they would mount over the node's own files.
         kept.append({"type": "mount"})
         yield "mount namespace added: the container needs its own on the node"
     linux["namespaces"] = kept
 
 
 def _mappings(config: Config) -> Iterator[str]:
-    # Both or neither: a user namespace without mappings fails as root. With them it stays for root's job, because a
-    # rootful engine's mappings are in the host's ids, which are the node's too. Other jobs get theirs from map_user.
+    # A user namespace without both mappings fails as root. With them the namespace stays for root's job, because a
+    # rootful engine's mappings name the host's ids, which are the node's too. Other jobs get theirs from map_user.
     linux = config["linux"]
     mapped = bool(linux.get("uidMappings")) and bool(linux.get("gidMappings"))
     if has_namespace(config, "user") and not mapped:
@@ -103,13 +103,13 @@ def _mappings(config: Config) -> Iterator[str]:
 
 
 def _time_offsets(config: Config) -> Iterator[str]:
-    # Refused by both runtimes without a time namespace.
+    # Both runtimes refuse timeOffsets without a time namespace.
     if not has_namespace(config, "time") and config["linux"].pop("timeOffsets", None):
         yield "linux.timeOffsets left out: the container has no time namespace"
 
 
 def _host_name(config: Config) -> Iterator[str]:
-    # Refused by both runtimes without a uts namespace, even when it is the host's own name, as docker writes it.
+    # Both runtimes refuse a host name without a uts namespace, even the host's own name, which docker writes.
     if has_namespace(config, "uts"):
         return
     for key in ("hostname", "domainname"):
@@ -118,7 +118,7 @@ def _host_name(config: Config) -> Iterator[str]:
 
 
 def _domain_name(config: Config) -> Iterator[str]:
-    # docker --domainname writes a sysctl, which a user namespace may not (EACCES); the config's own member works.
+    # docker --domainname writes a sysctl, which fails in a user namespace (EACCES); the config's domainname works.
     if has_namespace(config, "uts") and (name := config["linux"].get("sysctl", {}).pop("kernel.domainname", "")):
         config["domainname"] = name
         yield f"sysctl kernel.domainname becomes the domainname {name}"
@@ -130,7 +130,7 @@ def _net_devices(config: Config) -> Iterator[str]:
 
 
 def _sysctls(config: Config) -> Iterator[str]:
-    """Without the namespace that a sysctl belongs to it would be the node's, and both runtimes refuse it."""
+    """Remove sysctls of namespaces that the container doesn't have, because both runtimes refuse them."""
     sysctl = config["linux"].get("sysctl", {})
     for name in list(sysctl):
         if name.startswith("net."):
@@ -146,9 +146,12 @@ def _sysctls(config: Config) -> Iterator[str]:
 
 
 def ping_groups(config: Config) -> Iterator[str]:
-    """EINVAL unless both ends are mapped, and one group is (docker writes 0 to 2147483647)."""
+    """Limit ping_group_range to the one mapped group.
+
+    Groups that aren't mapped are EINVAL, and docker writes 0 to 2147483647.
+    """
     sysctl = config["linux"].get("sysctl", {})
-    group = container_ids(config)[1]
+    group = process_ids(config)[1]
     only = f"{group} {group}"
     if _PING in sysctl and sysctl[_PING].split() != only.split():
         yield f"sysctl {_PING}={sysctl[_PING]} becomes {only}: no other group is mapped"
@@ -156,7 +159,7 @@ def ping_groups(config: Config) -> Iterator[str]:
 
 
 def same_ping_groups(one: Config, other: Config) -> bool:
-    """Whether both configs say the same of them."""
+    """Whether both configs have the same ping_group_range."""
     return len({config.get("linux", {}).get("sysctl", {}).get(_PING) for config in (one, other)}) == 1
 
 

@@ -1,13 +1,14 @@
-"""Rules of :mod:`scrun.bundle.adapt` for root's jobs: what the engine would have held back, and a node doesn't.
+"""Rules of :mod:`scrun.bundle.adapt` for root's jobs, which replace the engine's own fences.
 
-docker gives its containers capabilities that are harmless behind two fences of its own: a device cgroup, and a network
-namespace. On a node there is no device cgroup, and a container with a network has the node's. A job that isn't root's
-has a user namespace, in which these capabilities mean nothing.
+docker gives its containers capabilities that are harmless behind docker's two fences: a device cgroup and a network
+namespace. On a node there is no device cgroup, and a container with a network has the node's network. A job of another
+user has a user namespace, in which these capabilities have no power.
 """
 
 from __future__ import annotations
 
 from scrun.bundle.adapt_namespaces import has_namespace
+from scrun.mount import is_bind
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
@@ -22,19 +23,19 @@ _SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 
 def allows_all_devices(config: Config) -> bool:
-    """Whether the engine's device cgroup would let everything through: ``--privileged``, mostly.
+    """Whether the engine's device cgroup allows every device, as with ``--privileged``.
 
-    The rules count in their order. What an annotation says doesn't: it may be a stranger's YAML.
+    The last rule for all devices counts. Annotations don't count, because they may come from a stranger's YAML.
     """
-    found = False
+    allowed = False
     for rule in config.get("linux", {}).get("resources", {}).get("devices", []):
         if rule.get("type", "a") == "a" and rule.get("major", -1) < 0 and rule.get("minor", -1) < 0:
-            found = bool(rule["allow"]) and {*"rwm"} <= {*(rule.get("access") or "rwm")}
-    return found
+            allowed = bool(rule["allow"]) and {*"rwm"} <= {*(rule.get("access") or "rwm")}
+    return allowed
 
 
 def capabilities(process: Config, engine: Config, *, nodes_network: bool) -> Iterator[str]:
-    """Take from a process what only the fences of the engine's machine make harmless.
+    """Remove the capabilities of a process that only the engine's fences make harmless; yield what changed.
 
     Args:
         process: the process object to change.
@@ -58,16 +59,15 @@ def _drop(process: Config, names: tuple[str, ...], why: str) -> Iterator[str]:
 
 
 def bound_devices(config: Config, engine: Config) -> Iterator[str]:
-    """Have no device node work that lies in a directory which is mounted: an image may have filled a volume.
+    """Disable device nodes in bind mounts, because an image may have filled a volume with device nodes.
 
-    What somebody has mounted of the node's own ``/dev`` in its place stays of use.
+    Mounts of the node's own ``/dev``, at the same path, still work.
     """
     if allows_all_devices(engine):
         return
     for mount in config.get("mounts", []):
         options, source = mount.get("options", []), mount.get("source", "")
-        is_bind = mount.get("type") == "bind" or "bind" in options or "rbind" in options
         is_the_nodes = source == mount["destination"] and f"{source}/".startswith("/dev/")
-        if is_bind and not is_the_nodes and "nodev" not in options:
+        if is_bind(mount) and not is_the_nodes and "nodev" not in options:
             mount["options"] = [*(option for option in options if option != "dev"), "nodev"]
             yield f"device nodes in {mount['destination']} don't work: the node has no device cgroup"

@@ -1,4 +1,4 @@
-"""Rules of :mod:`scrun.bundle.adapt` about the process: what an unprivileged user may not do on the node."""
+"""Rules of :mod:`scrun.bundle.adapt` about the process: remove what an unprivileged user may not do on the node."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _COMMON_POLICIES = ("SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE")
 
 
 def _nameless_variables(config: Config) -> Iterator[str]:
-    # slurmstepd fails to launch the task where one has no name, and makes NAME=(null) of one without "="; for getenv(3)
-    # neither is there.
+    # slurmstepd fails to launch a task with a nameless variable, and turns NAME without "=" into NAME=(null). getenv(3)
+    # sees neither of the two.
     process = config["process"]
     kept = [entry for entry in process.get("env", []) if entry.find("=") > 0]
-    if left := len(process.get("env", [])) - len(kept):
+    if removed := len(process.get("env", [])) - len(kept):
         process["env"] = kept
-        yield f"process.env: {left} left out that have no name or no '='"
+        yield f"process.env: {removed} left out that have no name or no '='"
 
 
 def _additional_groups(config: Config) -> Iterator[str]:
-    # The kernel denies setgroups where an unprivileged user maps a group (user_namespaces(7)); runc fails then.
+    # The kernel denies setgroups where an unprivileged user maps a group (user_namespaces(7)), and runc then fails.
     if groups := config["process"].get("user", {}).pop("additionalGids", []):
         yield f"additional groups {', '.join(map(str, groups))} left out: only one group is mapped"
 
 
 def _limits(config: Config) -> Iterator[str]:
-    # podman writes the login node's own limits always, or its default. Above the node's hard limit it is EPERM, and the
-    # job's limits are Slurm's matter (PropagateResourceLimits in slurm.conf). A lower one is what the user wants.
+    # podman always writes limits: the login node's, or podman's defaults. A limit above the node's hard limit is EPERM,
+    # and Slurm sets the job's limits (PropagateResourceLimits in slurm.conf). A lower limit is the user's choice.
     limits = config["process"].pop("rlimits", [])
     if kept := [limit for limit in limits if limit.get("hard", _INFINITY) < _highest(limit["type"])]:
         config["process"]["rlimits"] = kept
-    if left := [limit["type"] for limit in limits if limit not in kept]:
-        yield f"{', '.join(left)} left out: an unprivileged job can't raise its limits, and has Slurm's"
+    if removed := [limit["type"] for limit in limits if limit not in kept]:
+        yield f"{', '.join(removed)} left out: an unprivileged job can't raise its limits, and has Slurm's"
 
 
 _INFINITY = (1 << 64) - 1  # RLIM_INFINITY, as engines write it
 _PODMANS = {"RLIMIT_NOFILE": 1 << 20, "RLIMIT_NPROC": 1 << 22}
-"""podman's defaults where the machine's own limits are higher."""
+"""podman's default limits where the machine's own limits are higher."""
 
 
 def _highest(kind: str) -> int:
@@ -54,7 +54,7 @@ def _highest(kind: str) -> int:
 
 
 def _oom_score(config: Config) -> Iterator[str]:
-    # Below what slurmstepd has set, 0 as a rule, it is EACCES; docker writes 0 always.
+    # A score below slurmstepd's, which is usually 0, is EACCES; docker always writes 0.
     score = config["process"].get("oomScoreAdj")
     if score is not None and score <= 0:
         del config["process"]["oomScoreAdj"]
@@ -74,12 +74,12 @@ def _priorities(config: Config) -> Iterator[str]:
 
 
 def own_environment(config: Config, variables: Mapping[str, str], exclude: str) -> None:
-    """Do to the process's environment what slurmstepd would if it read this config (oci.conf(5), IgnoreFileConfigJson).
+    """Change the process's environment as slurmstepd would if it read this config (oci.conf(5), IgnoreFileConfigJson).
 
-    The job's variables come in and win, and what EnvExclude matches, as ``NAME=VALUE``, goes.
+    The job's variables replace those of the same name. Entries ``NAME=VALUE`` that EnvExclude matches are removed.
 
     Raises:
-        BundleError: ``exclude`` is no expression that can be used here.
+        BundleError: ``exclude`` is not an expression that Python can use.
     """
     import re
 

@@ -1,14 +1,14 @@
-"""A hook that tells whether the node's runtime has run the container's process at all.
+"""A hook that tells whether the node's runtime has run the container's process.
 
-What the runtime refuses there (a limit above the job's own, a mount whose source is gone) ends the step with a status
-of the runtime's, 1 mostly, which a process may have as well. A file in the bundle has something in it until the hook
-empties it, a poststart one: it runs, in the runtime's own namespaces, once the process does (runtime-spec, config.md).
-It may not fail: crun and runc kill the container then. To empty a file takes no room in a quota, and no program but sh,
-by which slurmstepd runs the runtime itself.
+`crun run` and `runc run` exit with 1 both when they refuse a container (a limit above the job's, a mount without its
+source) and when the program fails, so status 1 alone proves nothing. So a file in the bundle has content until a
+poststart hook empties it, which runs in the runtime's namespaces once the process runs (runtime-spec, config.md). The
+hook must not fail, because crun and runc would then kill the container. Emptying a file needs no quota, and no program
+but sh, which slurmstepd itself uses to run the runtime.
 
-At a terminal it is a createRuntime hook, which runs before the process does, when the mounts are made and the limits
-set: of what is refused only the very last isn't told there. Where a process ends before crun (1.28) has begun to wait
-for it, which is later with a poststart hook, crun prints what is left on the terminal in red, with the time before it.
+At a terminal the hook is a createRuntime hook, which runs before the process, when the mounts are made and the limits
+are set. A refusal after that moment is not recognized. The reason: if a process ends before crun (1.28) waits for it,
+and a poststart hook delays that wait, crun prints the rest of the output on the terminal in red, behind a time stamp.
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ _SCRIPT = '{ true >"$1"; } 2>/dev/null || true'
 
 
 def tell(config: Config, bundle: str) -> Config:
-    """The config with that hook, for a bundle of that path on the nodes."""
+    """Return the config with the hook, for a bundle at that path on the nodes."""
     when = "createRuntime" if config["process"].get("terminal") else "poststart"
     return with_hooks(config, when, [shell_hook(_SCRIPT, f"{bundle}/{FILE}")])

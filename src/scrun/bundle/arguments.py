@@ -1,4 +1,4 @@
-"""A program's arguments as they can be given to srun, on whose command line they travel to the node."""
+"""The arguments of a container's program, prepared for srun's command line, which takes them to the node."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers 
 if TYPE_CHECKING:
     from typing import Any
 
-# Bytes of one argument (Linux, MAX_ARG_STRLEN without the final zero), and of all, which slurmctld takes with srun's
-# own options as one string of 1 MiB at most.
+# Bytes of one argument (Linux, MAX_ARG_STRLEN without the final zero), and of all arguments: slurmctld takes them and
+# srun's own options as one string of at most 1 MiB.
 LONGEST, ALL = (128 << 10) - 1, (1 << 20) - 8192
 _SEPARATOR = ":"
 _SHELL = "/bin/sh"
 
 
-def fit(config: dict[str, Any], rootfs: str, bundle: str) -> list[str]:
-    """process.args of a config that has been checked, the program by its path in the container.
+def for_srun(config: dict[str, Any], rootfs: str, bundle: str) -> list[str]:
+    """Return process.args of a checked config, with the program as its path in the container.
 
     Raises:
-        BundleError: the program isn't there, or can't be executed; the arguments are too long, or one can't be passed.
+        BundleError: the program doesn't exist or can't be executed; the arguments are too long; srun can't pass one.
     """
-    args = [executable.resolve(config, rootfs, bundle=bundle), *config["process"]["args"][1:]]
+    args = [executable.find_program(config, rootfs, bundle=bundle), *config["process"]["args"][1:]]
     if _SEPARATOR in args:
         args = _through_a_shell(args, config, rootfs, bundle)
     sizes = [len(arg.encode("utf-8", "surrogateescape")) + 1 for arg in args]
@@ -38,20 +38,20 @@ def fit(config: dict[str, Any], rootfs: str, bundle: str) -> list[str]:
 
 
 def _through_a_shell(args: list[str], config: dict[str, Any], rootfs: str, bundle: str) -> list[str]:
-    """The same program run by the container's shell, which has all the arguments in one.
+    """Run the program by the container's shell, with all arguments in one shell command.
 
-    srun takes a colon that stands alone for the end of a command and the beginning of another component's, even
-    behind ``--``.
+    srun takes an argument that is a colon as the end of a job component's command, even after ``--``.
     """
     try:
-        executable.resolve({**config, "process": {**config["process"], "args": [_SHELL]}}, rootfs, bundle=bundle)
+        executable.find_program({**config, "process": {**config["process"], "args": [_SHELL]}}, rootfs, bundle=bundle)
     except BundleError as error:
         raise BundleError(
             f"process.args: srun can't pass an argument that is just {_SEPARATOR!r}, and the container has no {_SHELL} "
             "to do it"
         ) from error
-    return [_SHELL, "-c", f"exec {' '.join(map(_quoted, args))}"]
+    return [_SHELL, "-c", f"exec {' '.join(map(quoted, args))}"]
 
 
-def _quoted(word: str) -> str:
+def quoted(word: str) -> str:
+    """Quote a word for a shell."""
     return "'" + word.replace("'", "'\\''") + "'"

@@ -1,4 +1,4 @@
-"""What is wrong with a config.json, in words: the only module that imports jsonschema (100 ms and more)."""
+"""Error messages for an invalid config.json. Only this module imports jsonschema, which takes 100 ms or more."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _ARTICLED = {
 
 
 def complaints(value: Any, schema: Schema) -> list[str]:
-    """One line for everything in ``value`` that is against ``schema``, the one to show first; empty when it is valid.
+    """One line for each violation of ``schema`` in ``value``; empty when the value is valid.
 
-    The outermost come first, then by path, so that the same file always gets the same message.
+    The lines are sorted by depth, then by path, so that the same file always gets the same message.
     """
     errors = jsonschema.Draft202012Validator(schema).iter_errors(value)
     lines = {line for error in errors for line in _lines(error, schema)}
@@ -35,18 +35,18 @@ def complaints(value: Any, schema: Schema) -> list[str]:
 
 
 def _lines(error: jsonschema.ValidationError, root: Schema) -> Iterator[tuple[int, str, str]]:
-    """How deep in the file, the path there, and what is wrong with it in our words."""
+    """The depth in the file, the path, and the message for one error of jsonschema."""
     steps = list(error.absolute_path)
     schema: Any = error.schema
     value: Any = error.instance
     if error.validator == "required":
-        # jsonschema reports the object that lacks the member; a person looks for the member.
+        # jsonschema names the object that lacks the member, but a person looks for the member.
         for key in schema["required"]:
             if key not in value:
                 expected = _expected(schema["properties"][key], root)
                 yield len(steps) + 1, _path([*steps, key]), f"is missing, expected {expected}"
     else:
-        yield len(steps), _path(steps), f"expected {_expected(schema, root)}, found {_found(value, steps)}"
+        yield len(steps), _path(steps), f"expected {_expected(schema, root)}, found {_shown(value, steps)}"
 
 
 def _path(steps: Iterable[str | int]) -> str:
@@ -62,7 +62,7 @@ def _path(steps: Iterable[str | int]) -> str:
 
 
 def _expected(schema: Schema, root: Schema, *, many: bool = False) -> str:
-    """What ``schema`` asks for; ``many`` for the plural, as in "an array of strings"."""
+    """What ``schema`` requires, in words; with ``many`` in the plural, as in "an array of strings"."""
     while "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     if many:
@@ -82,12 +82,12 @@ def _expected(schema: Schema, root: Schema, *, many: bool = False) -> str:
     return words
 
 
-def _found(value: Any, steps: list[str | int]) -> str:
+def _shown(value: Any, steps: list[str | int]) -> str:
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
         return "an array" if value else "an empty array"
-    if steps[:2] == ["process", "env"]:  # it may be a secret
+    if steps[:2] == ["process", "env"]:  # the value may be a secret
         return "a string" if isinstance(value, str) else "true or false" if isinstance(value, bool) else "a number"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

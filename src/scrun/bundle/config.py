@@ -1,7 +1,7 @@
-"""config.json of a bundle: read it, and check it against our schema of the OCI runtime-spec.
+"""Read a bundle's config.json, and check it against our schema of the OCI runtime-spec.
 
-Both raise :class:`~scrun.errors.BundleError` with one sentence. jsonschema is imported only to find the words for
-what :mod:`scrun.bundle.accept` has rejected.
+Both raise :class:`~scrun.errors.BundleError` with one sentence. jsonschema is imported only to explain a config that
+:mod:`scrun.bundle.accept` has rejected.
 """
 
 from __future__ import annotations
@@ -20,23 +20,31 @@ if TYPE_CHECKING:
     from scrun.bundle.accept import Schema
 
 MAX_SIZE = 10 * 1024 * 1024
-"""Bytes. Real ones are 3 to 12 KB; a bound keeps a stray file from filling the memory of a login node."""
+"""Bytes of a config.json. Real ones have 3 to 12 KB; the limit keeps a stray file out of the login node's memory."""
 
 _PLATFORMS = ("windows", "solaris", "zos", "freebsd", "vm")
 
 
 def load(bundle: str, name: str = "config.json", *, once: bool = False) -> dict[str, Any]:
-    """The object in BUNDLE/config.json, or the file of that name, without its null members.
+    """Read BUNDLE/config.json, or another file of the bundle, without its null members.
 
-    Go writes null for an absent pointer, slice or map, and reads it so; taking those members away once spares every
-    reader the distinction. The content is not checked: see :func:`check`. What is read ``once`` may be a pipe.
+    Go writes null for an absent pointer, slice or map. Null members are removed here, so that no reader has to handle
+    them. The content is not checked; :func:`check` does that.
+
+    Args:
+        bundle: the bundle's directory.
+        name: the name of the file.
+        once: whether the file is read only once, so that it may be a pipe.
+
+    Raises:
+        BundleError: the file can't be read, or holds no JSON object.
     """
     path = os.path.join(bundle, name)
     return load_text(_read(bundle, path, once=once), path)
 
 
 def load_text(text: str, path: str) -> dict[str, Any]:
-    """:func:`load` for a text that was read already; ``path`` is how messages call it."""
+    """Parse a text as :func:`load` does; error messages call it ``path``."""
     try:
         config = fastjson.loads(text, object_hook=_without_nulls, parse_constant=_refuse_constant)
         if "\\u" in text:
@@ -51,13 +59,20 @@ def load_text(text: str, path: str) -> dict[str, Any]:
 
 
 def _where(error: ValueError) -> str:
-    """json's own errors say line and column; they are known by that, since json is not imported here."""
+    """The message of a JSON error, with line and column.
+
+    json is not imported here, so its error class is recognized by its attributes.
+    """
     line, column = getattr(error, "lineno", 0), getattr(error, "colno", 0)
     return f"{getattr(error, 'msg', '')} at line {line} column {column}" if line else str(error)
 
 
 def check(config: dict[str, Any]) -> None:
-    """Raise BundleError naming what in ``config`` is against the runtime-spec, or can't be run here."""
+    """Check a config against the runtime-spec.
+
+    Raises:
+        BundleError: the member that violates the runtime-spec, or the platform that scrun doesn't run.
+    """
     if "linux" not in config:
         for platform in _PLATFORMS:
             if platform in config:
@@ -68,7 +83,7 @@ def check(config: dict[str, Any]) -> None:
 
 
 def check_process(process: Any, name: str = "process.json") -> None:
-    """:func:`check` for a lone process object, which is what ``exec --process`` is given; ``name`` is the file's."""
+    """Check a process object, which ``exec --process`` reads from the file ``name``; errors as for :func:`check`."""
     rules = schema()
     if not accepts(process, rules["$defs"]["process"], rules):
         _complain(name, process, {**rules["$defs"]["process"], "$defs": rules["$defs"]})
@@ -77,8 +92,10 @@ def check_process(process: Any, name: str = "process.json") -> None:
 def rootfs_path(config: dict[str, Any], bundle: str) -> str:
     """The absolute path of root.path, which is relative to the bundle (runtime-spec, config.md, Root).
 
-    BundleError if there is no directory there. What we may not look at (EACCES) is taken on trust: in a rootless
-    engine the node may be allowed to see what we aren't.
+    A path that can't be looked at (EACCES) is accepted, because a node may be able to read it.
+
+    Raises:
+        BundleError: there is no directory at that path.
     """
     path = os.path.abspath(os.path.join(bundle, config["root"]["path"]))
     try:
@@ -94,7 +111,7 @@ def rootfs_path(config: dict[str, Any], bundle: str) -> str:
 
 def _read(bundle: str, path: str, *, once: bool) -> str:
     try:
-        # O_NONBLOCK: opening a FIFO must not hang; fstat then refuses it.
+        # O_NONBLOCK, because opening a FIFO must not hang; the check after fstat refuses the FIFO.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if once else os.O_NONBLOCK))
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(bundle):
@@ -138,10 +155,10 @@ def _refuse_constant(name: str) -> None:
 
 
 def _mend(value: Any) -> Any:
-    """No text that the kernel or a UTF-8 file can't take: NUL is refused, a lone surrogate becomes U+FFFD as in Go."""
+    """Refuse NUL in texts, and replace a lone surrogate by U+FFFD as Go does, because no UTF-8 file can hold one."""
     if isinstance(value, str):
         if "\0" in value:
-            raise ValueError("a string holds a NUL character (\\u0000)")  # not which: it may be a secret
+            raise ValueError("a string holds a NUL character (\\u0000)")  # the string may be a secret
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, list):
         return [_mend(member) for member in value]
@@ -151,10 +168,10 @@ def _mend(value: Any) -> Any:
 
 
 def schema() -> Schema:
-    """Our schema of the runtime-spec's config."""
+    """Read our schema of the runtime-spec's config."""
     with open(os.path.join(os.path.dirname(__file__), "config.schema.json"), encoding="utf-8") as file:
-        found: Schema = fastjson.loads(file.read())
-    return found
+        rules: Schema = fastjson.loads(file.read())
+    return rules
 
 
 def _complain(name: str, value: Any, schema: Schema) -> None:
@@ -162,7 +179,7 @@ def _complain(name: str, value: Any, schema: Schema) -> None:
         from scrun.bundle.complain import complaints  # imports jsonschema: 100 ms
     except ImportError:
         raise BundleError(f"{name} isn't as the OCI runtime-spec asks: install jsonschema to learn where") from None
-    found = complaints(value, schema)
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise BundleError(f"{name}: {found[0]}{more}")
+    errors = complaints(value, schema)
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise BundleError(f"{name}: {errors[0]}{more}")

@@ -1,7 +1,7 @@
-"""/etc/hosts and /etc/resolv.conf as an engine writes them for its own network, made fit for the network of a node.
+"""Adapt the engine's /etc/hosts and /etc/resolv.conf to the network of a node.
 
-What is in them of a bridge or of pasta leads nowhere on another machine: the address that the container has there, and
-the name server that the engine runs. What the user put there (``--add-host``, ``--dns``) stays.
+The container's address on a bridge or on pasta, and the engine's own name server, can't be reached from another
+machine, so they are removed. Entries of the user (``--add-host``, ``--dns``) stay.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ HOSTS, RESOLV_CONF = "/etc/hosts", "/etc/resolv.conf"
 FILES = (HOSTS, RESOLV_CONF)
 
 _ENGINES = ("127.", "::1", "169.254.", "fe80:", "10.0.2.3")
-"""How the addresses of engines' own name servers begin: docker's 127.0.0.11, pasta's 169.254.1.1, slirp4netns's."""
+"""Beginnings of the addresses of engines' name servers: docker's 127.0.0.11, pasta's 169.254.1.1, slirp4netns's."""
 
-_AARDVARK = "dns.podman"  # podman's search domain, where the first name server is its own, on the bridge
+_AARDVARK = "dns.podman"  # podman's search domain; the first name server is then podman's own, on the bridge
 
 
-def fit(destination: str, data: bytes, *, host_name: str, machines: bytes) -> bytes:
-    """The file for a container on the node's network; ``machines`` is this machine's own file of that name.
+def for_nodes_network(destination: str, data: bytes, *, host_name: str, machines: bytes) -> bytes:
+    """Return the content of /etc/hosts or /etc/resolv.conf for a container on the node's network.
 
-    The same whether the engine has set up its network yet or not, where that makes no difference to the container.
+    The result is the same before and after the engine's network is set up, if the container sees no difference.
+
+    Args:
+        destination: the file's path in the container; other files than these two stay as they are.
+        data: the engine's content.
+        host_name: the container's host name.
+        machines: the content of this machine's own file at that path.
     """
     if destination == HOSTS:
         return _hosts(data, machines, host_name)
@@ -28,8 +34,8 @@ def fit(destination: str, data: bytes, *, host_name: str, machines: bytes) -> by
 
 
 def _hosts(data: bytes, machines: bytes, host_name: str) -> bytes:
-    # The container's own name must resolve: to what always is its own, as its address is the node's. The names that the
-    # machine knows are the cluster's, which podman's file has and docker's hasn't.
+    # The container's name must resolve. It resolves to the loopback address, because the container's other address is
+    # the node's. The machine's own file names the hosts of the cluster; podman copies them, docker doesn't.
     lines = _lines(data)
     kept = [line for line in lines if host_name not in _words(line)[1:]]
     known = {name for line in kept for name in _words(line)[1:]} | {host_name}
@@ -70,7 +76,7 @@ def _without_aardvark(line: str) -> str:
 
 
 def _split(data: bytes) -> tuple[list[str], list[str]]:
-    """The name servers, and the other lines; comments go, as docker changes its own."""
+    """The name servers, and the other lines without comments, because docker's comments change between runs."""
     servers, others = [], []
     for line in data.decode("utf-8", "surrogateescape").splitlines():
         words = line.split()

@@ -1,4 +1,4 @@
-"""The process object (runtime-spec, config.md) of a further process in a container: from a file, or made of words."""
+"""The process object (runtime-spec, config.md) of an exec, from a file or from a command line."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _CAPABILITY_SETS = ("bounding", "effective", "permitted")
 
 
 def from_file(path: str) -> Process:
-    """What --process names: an engine's file, or a person's, which may be a pipe (a shell's ``<(…)``).
+    """Read the file of ``exec --process``, which may be a pipe (a shell's ``<(…)``).
 
     Raises:
-        BundleError: it can't be read, or is no process object.
+        BundleError: the file can't be read, or holds no valid process object.
     """
     if not os.path.exists(path):
         raise BundleError(f"the process object {path} is not there: name a file with --process")
@@ -43,10 +43,10 @@ def from_words(
     no_new_privileges: bool,
     terminal: bool,
 ) -> Process:
-    """The container's own process with other words: what a person's command line says, empty where it says nothing.
+    """Return the container's process with the changes of a person's command line; an empty option changes nothing.
 
     Raises:
-        UsageError: one of them can't be understood; it is named.
+        UsageError: the option or the word that can't be understood.
     """
     variables = [*filter(None, map(_variable, env))]
     for word in (*args, *variables, cwd):
@@ -83,52 +83,53 @@ def adapted(
     keep_user: bool = True,
     nodes_network: bool = False,
 ) -> Process:
-    """A copy that the node's runtime can run in a container that :mod:`scrun.bundle.adapt` made fit for it.
+    """Return a copy that the node's runtime can run in a container that :mod:`scrun.bundle.adapt` has adapted.
 
     Args:
-        process: the further process, checked.
+        process: the checked process object.
         engine: the container's config, as the engine wrote it.
         uid: the job's user.
-        note: is called with one line for each thing that was changed.
-        keep_user: as it was for the container.
+        note: is called with one line for each change.
+        keep_user: what ``adapt`` was called with for the container.
         nodes_network: whether the container uses its node's network, or may do so.
     """
-    made = dict(process)
+    changed = dict(process)
     for key in ("apparmorProfile", "selinuxLabel"):
-        if label := made.pop(key, ""):
+        if label := changed.pop(key, ""):
             note(f"process.{key} {label} left out: it is known on the machine of the engine only")
     if uid == 0:
-        if "capabilities" in made:
-            made["capabilities"] = dict(made["capabilities"])
-        for line in adapt_privilege.capabilities(made, engine, nodes_network=nodes_network):
+        if "capabilities" in changed:
+            changed["capabilities"] = dict(changed["capabilities"])
+        for line in adapt_privilege.capabilities(changed, engine, nodes_network=nodes_network):
             note(line)
-        return made
+        return changed
     container = engine["process"]
-    mapped = container.get("user", {}) if keep_user else {}
-    there = {"uid": mapped.get("uid", 0), "gid": mapped.get("gid", 0)}
-    asked = made.get("user", {})
-    wanted = (asked.get("uid", there["uid"]), asked.get("gid", there["gid"]))
-    if wanted != (there["uid"], there["gid"]):
-        note(f"user {wanted[0]}:{wanted[1]} becomes {there['uid']}:{there['gid']}: no other is mapped on the node")
-    made["user"] = {**asked, **there}
+    mapped_user = container.get("user", {}) if keep_user else {}
+    mapped = (mapped_user.get("uid", 0), mapped_user.get("gid", 0))
+    asked_user = changed.get("user", {})
+    asked = (asked_user.get("uid", mapped[0]), asked_user.get("gid", mapped[1]))
+    if asked != mapped:
+        note(f"user {asked[0]}:{asked[1]} becomes {mapped[0]}:{mapped[1]}: no other is mapped on the node")
+    changed["user"] = {**asked_user, "uid": mapped[0], "gid": mapped[1]}
     for rule in adapt_process.UNPRIVILEGED:
-        for line in rule({"process": made}):
+        for line in rule({"process": changed}):
             note(line)
-    return made
+    return changed
 
 
 def differs(env: Sequence[str], container: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Where the environment of a further process is another than the container's own, which engines repeat for it.
+    """Compare the environment of an exec with the container's, which engines repeat in it.
 
-    The names of the variables that were said for the process, and of those that it shall not have.
+    Returns:
+        The names of variables that are new or changed, and the names of variables that the exec doesn't have.
     """
-    there = {entry.partition("=")[0] for entry in env}
-    said = {entry.partition("=")[0] for entry in {*env}.difference(container)}
-    return said, {entry.partition("=")[0] for entry in container} - there
+    names = {entry.partition("=")[0] for entry in env}
+    changed = {entry.partition("=")[0] for entry in {*env}.difference(container)}
+    return changed, {entry.partition("=")[0] for entry in container} - names
 
 
 def _variable(text: str) -> str:
-    """An entry of the environment; NAME alone is the caller's own, and nothing where they have none."""
+    """The environment entry for an --env; NAME alone takes the caller's value, and "" means that there is none."""
     if not text.partition("=")[0]:
         raise UsageError(f"--env {text!r} names no variable: use NAME=VALUE")
     if "=" in text:

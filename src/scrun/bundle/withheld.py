@@ -1,12 +1,14 @@
-"""A container's variables, kept from the programs that a site or a caller has slurmstepd run around each task.
+"""Keep a container's variables from the task programs that a site or a caller has slurmstepd run on the node.
 
-slurmstepd adds the environment of config.json to its task's own, and TaskProlog and TaskEpilog, which run on the node
-itself, get all of it: LD_PRELOAD or BASH_ENV of an image would run what the image names, as root under root's docker.
-So where there are such programs the variables come by a task prolog of ours: it runs after the site's, and what it
-prints (srun(1), --task-prolog) becomes the environment of the container's process, and of nothing else.
+slurmstepd adds the environment of config.json to its task's environment. TaskProlog and TaskEpilog run on the node
+itself with that environment, so an image's LD_PRELOAD or BASH_ENV would run code of the image there, as root under
+root's docker. Where there are such programs, the variables come by a task prolog of scrun's instead. That prolog runs
+after the site's, and only the container's process gets the variables that the prolog prints (srun(1), --task-prolog).
 """
 
 from __future__ import annotations
+
+from scrun.bundle.arguments import quoted
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
 
     Config = dict[str, Any]
 
-# What a shell sets for itself: whether it was there before can't be told.
+# Variables that a shell sets itself, so that a script can't tell whether they were set before.
 _SHELLS_OWN = ("IFS", "OLDPWD", "OPTIND", "PATH", "PPID", "PS1", "PS2", "PS4", "PWD", "SHLVL", "_")
-# A prolog prints lines. What has several stays in config.json, unless an interpreter or the loader might obey it.
+# A prolog prints lines, so variables of several lines stay in config.json, except these, which an interpreter or the
+# loader may obey.
 _OBEYED = (
     *("BASH", "ENV", "GCONV", "GLIBC", "IFS", "LD_", "LMOD", "LUA", "MODULE", "NODE", "PATH", "PERL", "PS4"),
     *("PYTHON", "RUBY", "SHELLOPTS", "SLURM", "TCL"),
@@ -25,26 +28,30 @@ _OBEYED = (
 
 
 def take(config: Config) -> tuple[list[str], list[str]]:
-    """Take the variables out of the config: what is to be given to the process, and names of what can't be."""
+    """Take the variables out of the config.
+
+    Returns:
+        The entries for the process, and the names of variables that the process can't get.
+    """
     entries = config["process"].get("env", [])
-    given = [entry for entry in entries if "\n" not in entry]
-    left = [entry for entry in entries if "\n" in entry and _is_harmless(entry.partition("=")[0])]
-    config["process"]["env"] = left
-    lost = [entry.partition("=")[0] for entry in entries if "\n" in entry and entry not in left]
-    return given, lost
+    one_line = [entry for entry in entries if "\n" not in entry]
+    harmless = [entry for entry in entries if "\n" in entry and _is_harmless(entry.partition("=")[0])]
+    config["process"]["env"] = harmless
+    lost = [entry.partition("=")[0] for entry in entries if "\n" in entry and entry not in harmless]
+    return one_line, lost
 
 
 def prolog(entries: Sequence[str], then: str) -> bytes:
-    """The task prolog that gives them; ``then`` is the caller's own, which has the last word.
+    """The task prolog that sets the entries; it then runs ``then``, the caller's own prolog, if there is one.
 
-    What Slurm or the site's prolog has set is not changed, as it isn't where slurmstepd adds config.json's environment.
+    Variables that Slurm or the site's prolog has set stay, as they do where slurmstepd adds config.json's environment.
     """
     lines = ["#!/bin/sh"]
     for entry in entries:
         name = entry.partition("=")[0]
         unless = f'[ "${{{name}+x}}" ] || ' if _is_name(name) and name not in _SHELLS_OWN else ""
-        lines.append(f"{unless}printf '%s\\n' {_quoted(f'export {entry}')}")
-    lines.append(f"exec {_quoted(then)}" if then else "exit 0")
+        lines.append(f"{unless}printf '%s\\n' {quoted(f'export {entry}')}")
+    lines.append(f"exec {quoted(then)}" if then else "exit 0")
     return "\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
 
 
@@ -54,7 +61,3 @@ def _is_harmless(name: str) -> bool:
 
 def _is_name(name: str) -> bool:
     return name.isascii() and name.isidentifier()
-
-
-def _quoted(word: str) -> str:
-    return "'" + word.replace("'", "'\\''") + "'"

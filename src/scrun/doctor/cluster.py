@@ -97,7 +97,7 @@ def environment(of: Mapping[str, str]) -> dict[str, str]:
 def beside_srun(site: Site, name: str) -> str:
     """The path of another of Slurm's programs."""
     try:
-        beside = os.path.join(os.path.dirname(srun.program(site.oci or {}, site.environment)[0]), name)
+        beside = os.path.join(os.path.dirname(srun.srun_command(site.oci or {}, site.environment)[0]), name)
     except ScrunError:
         return name
     return beside if os.access(beside, os.X_OK) else name

@@ -15,7 +15,7 @@ from scrun.errors import ScrunError, SlurmError
 from scrun.lifecycle.operations import lua_check, version
 from scrun.lifecycle.recovery import sweep
 from scrun.lifecycle.worker import ask_slurm
-from scrun.slurm import conf_text, node_runtime, oci_conf, slurm_conf, sources, srun
+from scrun.slurm import conf_paths, conf_text, node_runtime, oci_conf, slurm_conf, srun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ def slurm_version(site: Site) -> Result:
 
 def _version_here(site: Site) -> str:
     try:
-        said = site.run(srun.program(site.oci or {}, site.environment)[0], "--version")[1]
+        said = site.run(srun.srun_command(site.oci or {}, site.environment)[0], "--version")[1]
     except ScrunError:
         return "?"
     return said.split()[-1] if re.fullmatch(r"slurm\S* \d+\.\d+\S*\s*", said) else "?"
@@ -162,12 +162,12 @@ def slurmctld(site: Site) -> Result:
 
 def srun_program(site: Site) -> Result:
     """srun, and what oci.conf has each call of it be given."""
-    return ok(" ".join(srun.program(site.oci or {}, site.environment)))
+    return ok(" ".join(srun.srun_command(site.oci or {}, site.environment)))
 
 
 def oci_configuration(site: Site) -> Result:
     """oci.conf: whether it can be understood, and how it calls the nodes' runtime."""
-    path = site.beside(sources.OCI_CONF)
+    path = site.beside(conf_paths.OCI_CONF)
     try:
         settings = oci_conf.read_file(path)
     except SlurmError as error:
@@ -185,7 +185,7 @@ def oci_configuration(site: Site) -> Result:
 
 def script(site: Site) -> Result:
     """scrun.lua: whether it loads, and its hooks run for a made-up job."""
-    path = site.beside(sources.SCRIPT)
+    path = site.beside(conf_paths.SCRIPT)
     problems = ask_slurm.ask(lambda: lua_check.run(path, site.environment), _PATIENCE)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

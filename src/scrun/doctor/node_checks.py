@@ -8,7 +8,7 @@ from scrun.doctor import login_host, tools
 from scrun.doctor.finding import broken, ok, unchecked, warning, worst
 from scrun.errors import SlurmError
 from scrun.slurm import oci_conf
-from scrun.staging import nodes
+from scrun.staging import node_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +36,7 @@ def configuration(site: Site, asked: Asked) -> Result:
     """oci.conf of the node: there, and saying what this host's says."""
     lacks = asked.answer.text("oci-lacks")
     if lacks and lacks != "-":
-        return broken(nodes.runs_none(asked.name, lacks), "copy this host's oci.conf there")
+        return broken(node_directory.runs_none(asked.name, lacks), "copy this host's oci.conf there")
     text = asked.answer.oci()
     if text is None:
         return unchecked("the user can't read the node's oci.conf")

@@ -7,7 +7,7 @@ cut it. :mod:`scrun.doctor.node_answer` says of which type each value is. ``end`
 from __future__ import annotations
 
 from scrun.marks import SAY
-from scrun.staging.nodes import LACKS
+from scrun.staging.node_directory import LACKS
 from scrun.staging.own_directory import GO_TO
 from scrun.staging.root_mounts import TRY
 

@@ -102,7 +102,7 @@ class Asking:
         Raises:
             SlurmMissing: there is no srun.
         """
-        command = srun.program(self._site.oci or {}, self._site.environment)
+        command = srun.srun_command(self._site.oci or {}, self._site.environment)
         first, last = slurm_conf.srun_ports(self._site.environment)
         at_once = min(AT_ONCE, max(1, (last - first) // _PORTS)) if first else AT_ONCE
         waiting = list(nodes)

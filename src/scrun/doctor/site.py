@@ -14,7 +14,7 @@ from scrun.doctor import report
 from scrun.doctor.finding import printable
 from scrun.errors import ScrunError
 from scrun.lifecycle.worker import ask_slurm
-from scrun.slurm import fetched, node_runtime, oci_conf, sources
+from scrun.slurm import conf_paths, fetched, node_runtime, oci_conf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Site:
         Raises:
             SlurmError: there is none.
         """
-        if path := sources.slurm_conf(self.environment):
+        if path := conf_paths.slurm_conf(self.environment):
             return path
         self._fetched = tempfile.mkdtemp(prefix="scrun-doctor-")
         return fetched.fetch(self._fetched)
@@ -65,13 +65,13 @@ class Site:
         if not conf and os.path.exists(path := os.path.join(self._fetched, name)):
             return path
         environment = {**self.environment, "SLURM_CONF": conf} if conf and self._fetched else self.environment
-        return sources.script(environment) if name == sources.SCRIPT else sources.oci_conf(environment)
+        return conf_paths.script(environment) if name == conf_paths.SCRIPT else conf_paths.oci_conf(environment)
 
     @cached_property
     def oci(self) -> dict[str, Any] | None:
         """oci.conf's settings; None where they can't be read."""
         try:
-            return oci_conf.read_file(self.beside(sources.OCI_CONF))
+            return oci_conf.read_file(self.beside(conf_paths.OCI_CONF))
         except ScrunError:
             return None
 

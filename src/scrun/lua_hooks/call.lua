@@ -1,4 +1,4 @@
--- How our side calls the script: errors come back as one message with a place in it.
+-- Calls the script for Python: an error becomes one message with its place in the script.
 
 local getinfo = debug.getinfo
 local floor = math.floor
@@ -8,8 +8,8 @@ local load = loadstring or load
 
 local exact = {} -- messages of scrun itself, which need no place in the script
 
--- what a function of scrun returned: true and the results; or a message, with false if that is the whole sentence,
--- with nil if it is the script's mistake and wants its line
+-- the result of a function of scrun: true and the results; false and a message that is complete; or nil and a message
+-- about a mistake of the script, which gets the line's number
 local function result(ok, ...)
     if ok then return ... end
     if ok == false then exact[(...)] = true end
@@ -48,13 +48,13 @@ end
 
 local call, last = { result = result }, {}
 
--- the function, and the name Lua gives the file in its messages
+-- the function, and Lua's name of the file in messages
 function call.load(source, path)
     local chunk, why = load(source, "@" .. path)
     return chunk, chunk and getinfo(chunk, "S").short_src or why
 end
 
--- what is to be done after each run
+-- functions to call after each run
 function call.finally(finish)
     last[#last + 1] = finish
 end
@@ -66,11 +66,11 @@ local function word(value)
     return ok and type(text) == "string" and text or "a " .. type(value)
 end
 
--- true and at most two results (a word for what is neither a whole number nor a string), or false and a message
+-- true and at most two results (a word for a value that is neither a whole number nor a string), or false and a message
 function call.run(f, ...)
     local args, n = { ... }, select("#", ...)
     local ok, first, second = xpcall(function() return f(unpack(args, 1, n)) end, describe)
-    collectgarbage() -- what the script left open is closed, and written
+    collectgarbage() -- closes files that the script left open, so that they are written
     for _, finish in ipairs(last) do
         local finished, why = pcall(finish)
         if ok and not finished then ok, first = false, why end

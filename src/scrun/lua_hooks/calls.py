@@ -1,4 +1,4 @@
-"""What goes into the hooks, what comes out, and what they may reach."""
+"""The arguments and results of the hooks, and the functions that hooks may call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ else:
     Protocol = object
 
 
-class StageIn(NamedTuple):
+class StageInCall(NamedTuple):
     """The arguments of slurm_scrun_stage_in, in scrun(1)'s order."""
 
     id: str
@@ -25,7 +25,7 @@ class StageIn(NamedTuple):
     job_env: dict[str, str]
 
 
-class StageOut(NamedTuple):
+class StageOutCall(NamedTuple):
     """The arguments of slurm_scrun_stage_out, in scrun(1)'s order."""
 
     id: str
@@ -41,28 +41,28 @@ class StageOut(NamedTuple):
 
 
 class Paths(NamedTuple):
-    """Where the container is after stage_in; ``root_path`` is None when the script named none."""
+    """Paths of the container after stage_in; ``root_path`` is None if the script named none."""
 
     bundle: str
     root_path: str | None
 
 
-class Host(Protocol):
-    """What a script reaches outside Lua.
+class ScriptHost(Protocol):
+    """The functions outside Lua that a script may call.
 
-    Strings may hold bytes that aren't UTF-8, as surrogates (``surrogateescape``), except what is logged.
-    A ScrunError or OSError raised here is a Lua error with the same message.
+    Strings may have bytes that aren't UTF-8, as surrogates (``surrogateescape``), except logged messages. A ScrunError
+    or OSError of a function is a Lua error with the same message.
     """
 
     def log(self, level: str, message: str) -> None:
-        """Level: error, info, verbose, debug, debug2, debug3 or debug4; the message may have several lines."""
+        """Log a message, which may have several lines, at error, info, verbose, debug, debug2, debug3 or debug4."""
 
     def allocator_command(self, script: str) -> tuple[int, str]:
-        """Run a shell script on the submitting host: its exit status, and stdout with stderr."""
+        """Run a shell script on the submitting host; return its exit status, and its stdout and stderr together."""
 
     def remote_command(self, script: str) -> tuple[int, str]:
-        """Run a shell script in a new step on all nodes of the job: as above."""
+        """Run a shell script in a new step on all nodes of the job; return the same as allocator_command."""
 
     @property
     def extras(self) -> Mapping[str, Callable[..., object]]:
-        """The ``scrun`` table: arguments and results are None, bool, int, float, str, dict or list."""
+        """The functions of the ``scrun`` table; arguments and results are None, bool, int, float, str, dict or list."""

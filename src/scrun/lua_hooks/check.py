@@ -1,4 +1,4 @@
-"""``scrun lua check``: what is wrong with a script, found without a job and without running a command."""
+"""``scrun lua check``: find errors in a script without a job and without running a command."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import tempfile
 from collections.abc import Callable, Mapping
 
 from scrun.errors import HookError
-from scrun.lua_hooks.calls import StageIn, StageOut
+from scrun.lua_hooks.calls import StageInCall, StageOutCall
 from scrun.lua_hooks.fake import FakeHost
 from scrun.lua_hooks.hooks import Hooks, read_script, shown, version_of
 
-# What docker and podman write, as far as scripts look at it.
+# A config.json with the parts of docker's and podman's that scripts read.
 CONFIG = """{"ociVersion": "1.2.0",
  "process": {"terminal": false, "user": {"uid": 0, "gid": 0, "additionalGids": [0]}, "args": ["sh"], "cwd": "/",
   "env": ["PATH=/usr/bin:/bin", "HOSTNAME=check"], "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}]},
@@ -36,10 +36,14 @@ OFFERED = ("stage_in", "stage_out")
 
 
 def check(path: str, lua: str | None = None, extras: Mapping[str, Callable[..., object]] | None = None) -> list[str]:
-    """Load the script and call both hooks for a made-up job in a temporary bundle; answers one line a problem.
+    """Load the script, and call both hooks for a made-up job in a temporary bundle; return one line for each problem.
 
-    ``extras`` stand in for the functions of the ``scrun`` table; by default each does nothing. What the hooks didn't
-    come to is only looked at for names that ``slurm`` and ``scrun`` don't have.
+    Code that the hooks don't reach is checked only for names that the tables ``slurm`` and ``scrun`` don't have.
+
+    Args:
+        path: the script.
+        lua: the version of Lua; None for the script's own choice.
+        extras: replace the functions of the ``scrun`` table; None for functions that do nothing.
     """
     host = FakeHost(dict.fromkeys(OFFERED, lambda *_: None) if extras is None else extras)
     try:
@@ -66,17 +70,17 @@ def _call_hooks(hooks: Hooks, bundle: str) -> list[str]:
     problems, now, root_path = [], bundle, None
     ids = 1, os.getuid(), os.getgid()
     try:
-        now, root_path = hooks.stage_in(StageIn("check", bundle, spool, config, *ids, JOB_ENV))
+        now, root_path = hooks.stage_in(StageInCall("check", bundle, spool, config, *ids, JOB_ENV))
     except HookError as error:
         problems.append(str(error))
     try:
-        hooks.stage_out(StageOut("check", now, bundle, root_path or rootfs, rootfs, spool, config, *ids))
+        hooks.stage_out(StageOutCall("check", now, bundle, root_path or rootfs, rootfs, spool, config, *ids))
     except HookError as error:
         problems.append(str(error))
     return problems
 
 
-# Comments and strings are matched first, so that a "slurm.conf" in them isn't taken for a name.
+# Comments and strings are matched first, so that a "slurm.conf" in them isn't a name.
 _TOKEN = re.compile(
     r"--\[(=*)\[.*?\]\1\]|--[^\n]*|\[(=*)\[.*?\]\2\]|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'"
     r"|(?<![\w.:])(?P<table>slurm|scrun)\s*\.\s*(?P<name>[A-Za-z_]\w*+)(?!\s*=[^=])",
@@ -88,7 +92,7 @@ def _unknown_names(path: str, source: str, hooks: Hooks) -> list[str]:
     problems = []
     for token in _TOKEN.finditer(source):
         table, name = token["table"], token["name"]
-        if table and name not in hooks.names(table):
+        if table and name not in hooks.names_in(table):
             line = source.count("\n", 0, token.start()) + 1
             problems.append(f"{shown(path)}:{line}: there is no {table}.{name}")
     return problems

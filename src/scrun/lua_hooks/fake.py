@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 
 class FakeHost:
-    """Every command succeeds and says nothing, unless ``answers`` has another answer for its script."""
+    """A host on which every command succeeds without output, unless ``answers`` has another result for its script."""
 
     def __init__(
         self,
@@ -19,15 +19,15 @@ class FakeHost:
         self.commands: list[tuple[str, str]] = []
 
     def log(self, level: str, message: str) -> None:
-        """Remember it."""
+        """Remember a message."""
         self.logged.append((level, message))
 
     def allocator_command(self, script: str) -> tuple[int, str]:
-        """Remember it as one of the submitting host."""
+        """Remember a command of the submitting host."""
         return self._run("allocator", script)
 
     def remote_command(self, script: str) -> tuple[int, str]:
-        """Remember it as one of the nodes."""
+        """Remember a command of the nodes."""
         return self._run("remote", script)
 
     def _run(self, where: str, script: str) -> tuple[int, str]:

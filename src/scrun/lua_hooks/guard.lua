@@ -1,5 +1,5 @@
--- Lua's own library, as far as it would end scrun, write to the container's stdout or reach into Python. Everything
--- else of Lua is there, as in the C scrun.
+-- Replaces the functions of Lua's library that would end scrun, write to the container's stdout or reach into Python.
+-- Everything else of Lua is available, as in the C scrun.
 
 local host_log, call, share = ...
 
@@ -14,7 +14,7 @@ local function log(level, message)
     return call.result(host_log(level, message))
 end
 
--- Debian's Lua also looks in /usr/share; the working directory, which may be anybody's, is left out.
+-- Debian's Lua also looks in /usr/share. The working directory may be anybody's, so it is left out.
 local function without_cwd(search)
     local kept = {}
     for entry in search:gmatch("[^;]+") do
@@ -30,7 +30,7 @@ function os.exit()
     error("os.exit would end scrun itself: return slurm.ERROR and a message instead", 0)
 end
 
--- Lua 5.1 took C's %u, and an example of scrun(1) uses it; later ones refuse it
+-- Lua 5.1 accepts C's %u, which an example of scrun(1) uses; later versions refuse it
 if not pcall(string.format, "%u", 1) then
     local format = string.format
     function string.format(text, ...)
@@ -43,7 +43,7 @@ if not pcall(string.format, "%u", 1) then
     end
 end
 
--- stdout is the container's: what is written there goes to the log, a line at a time ---------------------------------
+-- stdout is the container's, so output goes to the log, a line at a time ----------------------------------------------
 
 local unfinished = ""
 

@@ -1,4 +1,4 @@
-"""scrun.lua, loaded: its two hooks, and what they set."""
+"""Load scrun.lua, and call its two hooks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import stat
 
 from scrun.errors import HookError
-from scrun.lua_hooks.calls import Host, Paths, StageIn, StageOut
+from scrun.lua_hooks.calls import Paths, ScriptHost, StageInCall, StageOutCall
 from scrun.lua_hooks.runtime import Interpreter, Returned
 from scrun.lua_hooks.values import readable, to_bytes
 
@@ -22,9 +22,9 @@ ERROR = -1
 
 
 class Hooks:
-    """A script; :meth:`load` it, then call its hooks, each any number of times."""
+    """A script. :meth:`load` it, then call its hooks, each any number of times."""
 
-    def __init__(self, path: str, host: Host, lua: str) -> None:
+    def __init__(self, path: str, host: ScriptHost, lua: str) -> None:
         self.path = path
         self._shown = shown(path)
         self._bundle: str | None = None
@@ -39,17 +39,25 @@ class Hooks:
         self._lua = Interpreter(lua, functions, host.extras)
 
     @classmethod
-    def load(cls, path: str, host: Host, *, lua: str | None = None) -> Hooks:
-        """Read and run the script at ``path``, under that version of Lua or the one that it names. Raises HookError."""
+    def load(cls, path: str, host: ScriptHost, *, lua: str | None = None) -> Hooks:
+        """Read and run the script at ``path``, with the version ``lua`` or the script's own choice.
+
+        Raises:
+            HookError: the script can't be read, fails, or doesn't define both hooks.
+        """
         source = read_script(path)
         hooks = cls(path, host, version_of(source, lua))
         hooks.begin(source)
         return hooks
 
     def begin(self, source: bytes) -> None:
-        """Run the top level of the script, once. Raises HookError."""
+        """Run the top level of the script, once.
+
+        Raises:
+            HookError: the script fails, or doesn't define both hooks.
+        """
         returned = self._lua.load(source, self.path)
-        if returned.value is not None:  # the C scrun takes no return for success
+        if returned.value is not None:  # no return value is success, as in the C scrun
             self._expect_success("the top level", returned)
         for name in (STAGE_IN, STAGE_OUT):
             if not self._lua.defines(name):
@@ -58,21 +66,29 @@ class Hooks:
                 )
 
     def run_no_commands(self) -> None:
-        """For a check: os.execute and io.popen pretend from now on."""
+        """Make os.execute and io.popen pretend from now on, for a check."""
         self._lua.run_no_commands()
 
-    def names(self, table: str) -> set[str]:
-        """What the global Lua table has, such as ``slurm``."""
-        return self._lua.names(table)
+    def names_in(self, table: str) -> set[str]:
+        """The names in a global Lua table, for example ``slurm``."""
+        return self._lua.names_in(table)
 
-    def stage_in(self, call: StageIn) -> Paths:
-        """Call slurm_scrun_stage_in; answers where the container is now. Raises HookError."""
+    def stage_in(self, call: StageInCall) -> Paths:
+        """Call slurm_scrun_stage_in; return the container's new paths.
+
+        Raises:
+            HookError: the hook failed.
+        """
         returned = self._lua.call(STAGE_IN, *call[:-1], job_env=call.job_env)
         self._expect_success("stage_in", returned)
         return Paths(self._bundle or call.bundle, self._root_path)
 
-    def stage_out(self, call: StageOut) -> None:
-        """Call slurm_scrun_stage_out. Raises HookError."""
+    def stage_out(self, call: StageOutCall) -> None:
+        """Call slurm_scrun_stage_out.
+
+        Raises:
+            HookError: the hook failed.
+        """
         self._expect_success("stage_out", self._lua.call(STAGE_OUT, *call))
 
     def _expect_success(self, what: str, returned: Returned) -> None:
@@ -91,17 +107,17 @@ class Hooks:
 
 
 def shown(text: str) -> str:
-    """As a person may be shown it: what isn't UTF-8 as ``\\xff``."""
+    """A text for people, with bytes that aren't UTF-8 as ``\\xff``."""
     return readable(to_bytes(text))
 
 
-def version_of(source: bytes, wanted: str | None = None) -> str:
-    """The Lua to run a script with: the wanted one, else the one of its line ``-- lua: 5.1``, else :data:`DEFAULT`.
+def version_of(source: bytes, chosen: str | None = None) -> str:
+    """The version of Lua for a script: ``chosen``, else the one in a line ``-- lua: 5.1``, else :data:`DEFAULT`.
 
-    The line is one of the comments that the script begins with.
+    Only comments at the beginning of the script count.
     """
-    if wanted:
-        return wanted
+    if chosen:
+        return chosen
     for line in source.splitlines():
         words = line.strip()
         if words and not words.startswith((b"--", b"#")):
@@ -113,7 +129,11 @@ def version_of(source: bytes, wanted: str | None = None) -> str:
 
 
 def read_script(path: str) -> bytes:
-    """The script's text, unless others than its owner and group may change it. Raises HookError."""
+    """Read a script.
+
+    Raises:
+        HookError: the script can't be read, or others than its owner and group may change it.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

@@ -1,9 +1,9 @@
--- decode(): JSON to Lua, keeping what encode() needs to write the same again; see json_encode.lua for the rest.
+-- decode(): JSON to Lua, with everything that encode() (json_encode.lua) needs to write the same text again.
 --
--- A decoded object carries a metatable: the order of its keys, the keys that were null (absent in Lua, as in the C
--- scrun, so that `config.x ~= nil` means what it says) and the spelling of numbers that Lua would write otherwise
--- (1.0 under Lua 5.1, 18446744073709551615 under any). A decoded array carries one only when it needs the last.
--- Plain Lua 5.1 that runs under 5.4 too. Character classes are spelled out: %s and %c depend on the locale.
+-- A decoded object has a metatable with the order of its keys, with keys that were null, and with the spelling of
+-- numbers that Lua would write in another way (1.0 under Lua 5.1, 18446744073709551615 under any). Null keys are absent
+-- in Lua, as in the C scrun, so that `config.x ~= nil` is right. A decoded array has a metatable only for spellings.
+-- This is Lua 5.1 that runs under 5.4 too. Character classes are spelled out, because %s and %c depend on the locale.
 
 local null = ...
 
@@ -51,7 +51,7 @@ local function hex4(pos)
     return digits and tonumber(digits, 16)
 end
 
--- pos is that of the backslash; a lone surrogate becomes its three bytes, which encode() escapes again
+-- pos is the backslash's position; a lone surrogate becomes three bytes, which encode() escapes again
 local function decode_escape(pos)
     local letter = sub(text, pos + 1, pos + 1)
     if letter ~= "u" then
@@ -89,7 +89,7 @@ local function decode_string(pos)
     end
 end
 
--- also returns the spelling where Lua's own would differ
+-- also returns the spelling if Lua's own would differ
 local function decode_number(pos)
     local _, last = find(text, "^-?[0-9]+", pos)
     if not last then fail(pos, "a value is expected") end

@@ -1,7 +1,7 @@
--- encode(): Lua to JSON, what decode() read being written as it was, unless the script changed it.
+-- encode(): Lua to JSON. A value that decode() has read is written as it was, unless the script changed it.
 --
--- A table's metatable may say `__jsontype` "object" or "array" (decode() and json.object() set it); without one,
--- keys 1 to n make an array, strings an object, and an empty table is an array, as in the C scrun.
+-- A table's metatable may have `__jsontype` "object" or "array", which decode() and json.object() set. Without it, a
+-- table with keys 1 to n is an array, one with strings is an object, and an empty one is an array, as in the C scrun.
 
 local char, byte, find, format, gsub = string.char, string.byte, string.find, string.format, string.gsub
 local concat, floor, huge, sort = table.concat, math.floor, math.huge, table.sort
@@ -10,7 +10,7 @@ local math_type = math.type
 
 local MAX_DEPTH = 512
 
--- Reads as an empty table, so that `ipairs(x)` and `x.y` on a null do no harm.
+-- It reads as an empty table, so that `ipairs(x)` and `x.y` work on a null.
 local null = setmetatable({}, {
     __tostring = function() return "null" end,
     __newindex = function() error("json.null can't be changed", 0) end,
@@ -41,7 +41,7 @@ local function escape_surrogate(bytes)
     return format("\\u%04x", 0xD000 + (b - 0x80) * 64 + c - 0x80)
 end
 
--- Bytes that aren't UTF-8 pass as they are: a path must stay that path.
+-- Bytes that aren't UTF-8 stay as they are, because a path must not change.
 local function string_text(s)
     if find(s, '["\\%z\1-\31]') then s = gsub(s, '["\\%z\1-\31]', string_escapes) end
     if find(s, "\237[\160-\191]") then s = gsub(s, "\237[\160-\191][\128-\191]", escape_surrogate) end
@@ -59,7 +59,7 @@ local function number_text(n)
     end
 end
 
--- "array" and its length, "object" or "null"; scalars are the caller's business
+-- "array" and its length, "object" or "null"; the caller handles scalars
 local function kind(t)
     if t == null then return "null" end
     local meta = mark(t)
@@ -99,7 +99,7 @@ local function encode_array(t, n, raw)
     out[#out + 1] = "]"
 end
 
--- the keys that were read in their order, then the script's own by the alphabet
+-- the keys that were read, in their order, then the script's own keys by the alphabet
 local function encode_object(t, meta)
     local keys, nulls, raw = meta and meta.keys or {}, meta and meta.nulls or {}, meta and meta.raw or {}
     local done, added, comma = {}, {}, ""
@@ -135,7 +135,7 @@ local function encode_table(t)
     on_path[t] = nil
 end
 
--- key is nil at the top; spelling is how the number there was written when it was read
+-- key is nil at the top; spelling is the number's text when it was read
 function encode_value(key, value, spelling)
     local depth = #path
     if key ~= nil then path[depth + 1] = key end
@@ -178,7 +178,7 @@ return {
     null = null,
     object = object,
     array = array,
-    kind = function(t) -- for Python, which no Lua error may reach
+    kind = function(t) -- for Python, which must not see a Lua error
         if type(t) ~= "table" then return false, "a " .. type(t) .. " is of no use here", nil end
         path = {}
         local ok, shape, n = pcall(kind, t)

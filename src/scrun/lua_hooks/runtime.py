@@ -1,7 +1,7 @@
-"""The Lua state: the only module that imports lupa.
+"""The Lua state. Only this module imports lupa.
 
-Lua strings cross as bytes (``encoding=None``). No Python exception crosses Lua: what a function of the host raises
-is kept here, Lua sees an error, and what isn't the script's business is raised again once Lua has returned.
+Lua strings are bytes in Python (``encoding=None``). No Python exception passes through Lua: Lua sees an error instead,
+and an exception that the script can't handle is raised again when Lua has returned.
 """
 
 from __future__ import annotations
@@ -33,17 +33,19 @@ SHELL: Mapping[str, Function] = {
 
 
 class Returned(NamedTuple):
-    """What a function of the script returned: a whole number, or the word for anything else; and a message."""
+    """The result of a function of the script: a whole number, or the word for another value; and a message."""
 
     value: object
     message: str
 
 
 class Interpreter:
-    """A Lua state with the ``slurm`` and ``scrun`` tables, and one script.
+    """A Lua state with the tables ``slurm`` and ``scrun``, and one script.
 
-    ``host`` are the functions that slurm.lua builds the ``slurm`` table from; a tuple that one returns is several
-    results.
+    Args:
+        version: the version of Lua.
+        host: the functions from which slurm.lua builds the table ``slurm``; a tuple is several results.
+        extras: the functions of the table ``scrun``.
     """
 
     def __init__(self, version: str, host: Mapping[str, Function], extras: Mapping[str, Function]) -> None:
@@ -69,9 +71,13 @@ class Interpreter:
         self._job_env = self._ours("slurm", functions, self._offer("scrun", extras), json, decode, self._call)
 
     def load(self, source: bytes, path: str) -> Returned:
-        """Compile the script and run its top level. Raises HookError."""
+        """Compile the script and run its top level.
+
+        Raises:
+            HookError: the script can't be compiled, or fails.
+        """
         if source.startswith(b"#"):
-            source = b"--" + source  # "#!/usr/bin/lua", which Lua itself skips only when it reads the file
+            source = b"--" + source  # "#!/usr/bin/lua", which Lua skips only when it reads a file itself
         self._path = to_bytes(path)
         chunk, name = self._call[b"load"](source, self._path)
         if chunk is None:
@@ -85,7 +91,12 @@ class Interpreter:
         return bool(self._type(self._state.globals()[to_bytes(name)]) == "function")
 
     def call(self, name: str, *args: object, job_env: Mapping[str, str] | None = None) -> Returned:
-        """Call a function of the script. Raises HookError, and whatever the host raised that isn't an answer to Lua."""
+        """Call a function of the script.
+
+        Raises:
+            HookError: the function failed.
+            BaseException: an exception of a host's function, other than ScrunError and OSError.
+        """
         values = [self._values.to_lua(value) for value in args]
         if job_env is not None:
             by_name = {to_bytes(key): to_bytes(value) for key, value in job_env.items()}
@@ -93,12 +104,12 @@ class Interpreter:
             values.append(self._job_env(table([b"=".join(pair) for pair in by_name.items()]), table(by_name)))
         return self._run(self._state.globals()[to_bytes(name)], *values)
 
-    def names(self, table: str) -> set[str]:
-        """What the global Lua table has."""
+    def names_in(self, table: str) -> set[str]:
+        """The names in a global Lua table."""
         return {to_text(key) for key in self._state.globals()[to_bytes(table)] if isinstance(key, bytes)}
 
     def run_no_commands(self) -> None:
-        """Have os.execute and io.popen pretend from now on."""
+        """Make os.execute and io.popen pretend from now on."""
         self._pretend()
 
     def _ours(self, name: str, *args: object) -> Any:
@@ -116,7 +127,7 @@ class Interpreter:
         return Returned(value, one_line(message or b""))
 
     def _fail(self, message: bytes) -> NoReturn:
-        """Lua shortens a long path in its messages; a person gets the whole of it."""
+        """Raise a HookError with Lua's message, in which the script's path is whole again, because Lua shortens it."""
         text = one_line(message.replace(self._shown_path + b":", self._path + b":"))
         cause = next((error for error in self._raised if one_line(_sentence(error)) == text), None)
         raise HookError(text) from cause
@@ -127,7 +138,10 @@ class Interpreter:
         )
 
     def _guarded(self, name: str, function: Function) -> Function:
-        """Answers as call.result takes it: True and results, False and a message, None and the script's mistake."""
+        """Wrap a function for call.result in Lua.
+
+        It returns True and results, False and an error message, or None and a mistake of the script.
+        """
 
         def guarded(*args: object) -> tuple[object, ...]:
             if self._interrupted is not None:
@@ -147,7 +161,7 @@ class Interpreter:
                 if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised by the call itself
                     return None, to_bytes(f"{name}: {error}")
                 self._interrupted = error
-            except BaseException as error:  # a bug of ours, or a signal: not for Lua to catch
+            except BaseException as error:  # a bug of scrun's or a signal, which Lua must not catch
                 self._interrupted = error
             return False, b"scrun was interrupted"
 
@@ -155,7 +169,7 @@ class Interpreter:
 
 
 def preload(version: str) -> None:
-    """Import what :class:`Interpreter` will need; what prevents that is said when it is needed."""
+    """Import lupa for :class:`Interpreter` in advance; Interpreter itself raises the error of a failure."""
     try:
         _lupa(version)
     except HookError:

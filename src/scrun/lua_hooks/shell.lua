@@ -1,4 +1,4 @@
--- os.execute and io.popen by way of Python, see shell.py; the files are Lua's own.
+-- os.execute and io.popen through Python (shell.py), with files of Lua's own.
 
 local host, call = ...
 
@@ -9,7 +9,7 @@ local lua51 = _VERSION == "Lua 5.1"
 local pids = {} -- children that nobody has waited for
 local pid_of = setmetatable({}, { __mode = "k" }) -- the file of each, while there is one
 
--- true or nil, "exit" or "signal", and its number; Lua 5.1 gives the bare wait status
+-- true or nil, "exit" or "signal", and its number; Lua 5.1 returns the bare wait status
 local function decoded(status)
     local signal = status % 128
     if signal ~= 0 then return nil, "signal", signal end
@@ -64,7 +64,7 @@ function methods.close(file)
     return decoded(status)
 end
 
--- a file that was collected is closed, and its child is at its end; in C that close would wait for it
+-- the child of a collected file ends, because the file is closed; in C that close would wait for the child
 call.finally(function()
     local live = {}
     for file, pid in pairs(pid_of) do
@@ -75,7 +75,7 @@ call.finally(function()
     end
 end)
 
--- for `scrun lua check`: a command succeeds at once, and says nothing
+-- for `scrun lua check`: a command succeeds at once, without output
 return function()
     host.execute = function() return true, 0 end
     function io.popen(_, mode) return open("/dev/null", mode) end

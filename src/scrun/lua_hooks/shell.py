@@ -1,7 +1,6 @@
-"""Processes for os.execute and io.popen: the Lua that lupa brings is built without them (popen is missing, and a
-status comes undecoded).
+"""Processes for os.execute and io.popen, because lupa's Lua is built without popen and returns undecoded statuses.
 
-subprocess isn't imported: it would cost every container's start 10 ms.
+subprocess isn't imported, because that would cost every container's start 10 ms.
 """
 
 from __future__ import annotations
@@ -10,19 +9,19 @@ import os
 import signal
 
 SHELL = "/bin/sh"
-# Python ignores these, and a child would inherit that: `yes | head -1` must end as it does everywhere.
+# Python ignores these signals, and a child would inherit that; but `yes | head -1` must end as it does everywhere.
 RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def execute(command: str) -> int:
-    """Run a shell command with our stdio and environment; answers its wait status, as system(3) does."""
+    """Run a shell command with scrun's stdio and environment; return its wait status, as system(3) does."""
     return wait(_spawn(command))
 
 
 def popen(command: str, mode: str) -> tuple[int, int]:
-    """Start a shell command with a pipe from its stdout ("r") or to its stdin ("w"): its pid, and our end's number.
+    """Start a shell command with a pipe from its stdout ("r") or to its stdin ("w"); return its pid and a descriptor.
 
-    The caller opens /proc/self/fd/NUMBER, then calls :func:`release`: so Lua gets a file of its own.
+    Lua opens /proc/self/fd/NUMBER as a file of its own, and then calls :func:`release`.
     """
     reading, writing = os.pipe()
     ours, theirs, number = (reading, writing, 1) if mode == "r" else (writing, reading, 0)
@@ -36,12 +35,12 @@ def popen(command: str, mode: str) -> tuple[int, int]:
 
 
 def release(number: int) -> None:
-    """Close our end of :func:`popen`'s pipe: Lua has opened its own by now."""
+    """Close the descriptor of :func:`popen`, when Lua has opened its own file."""
     os.close(number)
 
 
 def wait(pid: int) -> int:
-    """The wait status of a process of :func:`popen`'s, when it has ended."""
+    """Wait for the end of a process of :func:`popen`; return its wait status."""
     return os.waitpid(pid, 0)[1]
 
 

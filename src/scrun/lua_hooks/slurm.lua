@@ -5,7 +5,7 @@ local host, extras, json, decode, call = ...
 local ceil, floor, format = math.ceil, math.floor, string.format
 local error, ipairs, pairs, pcall, select, tonumber, tostring, type = error, ipairs, pairs, pcall, select, tonumber, tostring, type
 
--- slurm.h has them so; time_str2mins gives -1 and -2, as it does in C, where it returns an int
+-- values of slurm.h; time_str2mins returns -1 and -2, as in C, where it returns an int
 slurm = { SUCCESS = 0, ERROR = -1, FAILURE = -1, INFINITE = 4294967295, NO_VAL = 4294967294 }
 
 local function wanted(name, value)
@@ -44,7 +44,7 @@ end
 
 local levels = { [0] = "info", "verbose", "debug", "debug2", "debug3", "debug4" }
 
--- scrun(1) has (MSG, LEVEL), the C scrun takes (LEVEL, MSG): the one that is a number is the level
+-- scrun(1) documents (MSG, LEVEL), the C scrun takes (LEVEL, MSG); the number is the level
 function slurm.log(message, level)
     if type(message) == "number" and level ~= nil then message, level = level, message end
     level = floor(tonumber(level) or 0)
@@ -55,7 +55,7 @@ function slurm.error(message)
     log("error", tostring(message))
 end
 
--- printf, as in the C scrun; but a message alone may hold any '%', which there is an error
+-- printf, as in the C scrun; but a message without arguments may have any '%', which is an error in C
 local function printf(message, ...)
     if select("#", ...) > 0 then return format(message, ...) end
     message = tostring(message)
@@ -80,7 +80,7 @@ local function seconds(text)
     return x * 60 + y
 end
 
--- rounded up; -1 for no limit; -2 for what isn't a time (the C scrun's values)
+-- rounded up; -1 for no limit; -2 if it isn't a time (the C scrun's values)
 function slurm.time_str2mins(text)
     text = (type(text) == "string" or type(text) == "number") and tostring(text):upper() or ""
     if text == "-1" or text == "INFINITE" or text == "UNLIMITED" then return -1 end
@@ -102,7 +102,7 @@ for name, extra in pairs(extras) do
     scrun[name] = function(...) return call.result(extra(...)) end
 end
 
--- NAME=VALUE numbered from 1, and found by name; job_env[0] is the first again, where the C scrun has it
+-- NAME=VALUE numbered from 1, and values by name; job_env[0] is the first too, as in the C scrun
 return function(list, by_name)
     by_name[0] = list[1]
     return setmetatable(list, { __index = by_name })

@@ -1,7 +1,7 @@
-"""Values between Python and Lua.
+"""Convert values between Python and Lua.
 
-A Lua string is bytes: it becomes str with ``surrogateescape``, so any path survives. A dict becomes a table marked
-as an object, so that an empty one stays an object in JSON; None within a list is json.null.
+A Lua string has bytes. It becomes a str with ``surrogateescape``, so that any path survives. A dict becomes a table
+that is marked as an object, so that an empty one stays an object in JSON. None in a list becomes json.null.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-DEEPEST = 100  # tables within tables; a table that contains itself never ends
+DEEPEST = 100  # levels of nested tables, because a table that contains itself never ends
 INT64 = range(-(2**63), 2**63)
 
 
 def to_bytes(text: str) -> bytes:
-    """A text as a Lua string, with whatever bytes its surrogates stand for."""
+    """A text as a Lua string; surrogates become the bytes that they stand for."""
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a lone surrogate out of a JSON file
+    except UnicodeEncodeError:  # a lone surrogate from a JSON file
         return text.encode("utf-8", "surrogatepass")
 
 
 def to_text(data: bytes) -> str:
-    """A Lua string as text: the inverse of :func:`to_bytes`."""
+    """A Lua string as text, the inverse of :func:`to_bytes`."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def readable(data: bytes) -> str:
-    """For people: what isn't UTF-8 is written as ``\\xff``, so that any terminal and log takes it."""
+    """A Lua string for people, with bytes that aren't UTF-8 as ``\\xff``, which any terminal and log takes."""
     return data.decode("utf-8", "backslashreplace")
 
 
 def one_line(data: bytes) -> str:
-    """The lines of a Lua string as one, for a message."""
+    """A Lua string as one line, for a message."""
     return "; ".join(line.strip() for line in readable(data).splitlines() if line.strip())
 
 
 class Converter:
-    """Knows the Lua state's tables: ``new_table``, ``kind``, ``object`` and ``null`` come from it."""
+    """A converter for one Lua state, which has the functions and the null value that it is made with."""
 
     def __init__(self, new_table: Callable[[], Any], kind: Callable[[Any], Any], mark: Callable[..., Any], null: Any):
         self._new_table = new_table
@@ -50,7 +50,11 @@ class Converter:
         self._null = null
 
     def to_lua(self, value: object) -> object:
-        """Raise TypeError for what Lua has no form for."""
+        """Convert a Python value to Lua.
+
+        Raises:
+            TypeError: Lua has no such type.
+        """
         if isinstance(value, str):
             return to_bytes(value)
         if isinstance(value, dict):
@@ -74,7 +78,11 @@ class Converter:
         return self._mark(table, keys)
 
     def from_lua(self, value: Any, depth: int = 0) -> object:
-        """Raise HookError for what has no counterpart: functions, mixed tables, tables that contain themselves."""
+        """Convert a Lua value to Python.
+
+        Raises:
+            HookError: the value is a function, a table with both list and object keys, or contains itself.
+        """
         if isinstance(value, bytes):
             return to_text(value)
         if value is None or isinstance(value, bool | int | float):

@@ -1,1 +1,1 @@
-"""Everything that knows Slurm: pyslurm, srun, oci.conf."""
+"""Slurm: libslurm and pyslurm, srun's command lines, oci.conf, and the SCRUN_* variables."""

@@ -15,7 +15,7 @@ USE_MIN_NODES = slurm.USE_MIN_NODES
 
 
 cdef class Description:
-    """An empty description: it says nothing of the job."""
+    """A description of a job, empty at first."""
 
     def __cinit__(self):
         self.job = slurm.scrun_new_description()
@@ -27,13 +27,13 @@ cdef class Description:
             slurm.slurm_free_job_desc_msg(self.job)
 
     cdef lend(self, slurm.job_desc_msg_t *job, object owner):
-        """Work on another object's description from now on, which that object frees."""
+        """Use another object's description from now on; that object frees it."""
         if self.owner is None:
             slurm.slurm_free_job_desc_msg(self.job)
         self.job, self.owner = job, owner
 
     def be_allocation(self):
-        """Drop what makes it a batch job's: the script, its environment, and numbers that nobody asked for."""
+        """Remove a batch job's fields: the script, its environment, and numbers that nobody asked for."""
         slurm.scrun_be_allocation(self.job)
 
     def set(self, str name, value):
@@ -57,7 +57,7 @@ cdef class Description:
             raise ValueError(f"{name}={value!r}: there is no such field in a job's description, or it is too small")
 
     def fields(self):
-        """All that is described, for tests: the fields that scrun knows by their names, and the bytes of the others."""
+        """The whole description, for tests: the fields that scrun knows by their names, and the bytes of the others."""
         cdef const slurm.scrun_field *field
         cdef const char *text
         known = {"bitflags": self.job.bitflags}
@@ -78,7 +78,7 @@ cdef class Description:
 def allocate(Description description):
     """Ask for the allocation that is described.
 
-    Returns what slurmctld answered, see scrun.slurm.allocation.request; an empty ``nodes`` means that the job is queued.
+    Return slurmctld's answer, see scrun.slurm.allocation.request; ``nodes`` is empty if the job is queued.
     """
     cdef slurm.resource_allocation_response_msg_t *response = NULL
     if slurm.slurm_allocate_resources(description.job, &response) or response is NULL:
@@ -90,12 +90,12 @@ def allocate(Description description):
 
 
 def look_up(uint32_t job_id, Description description):
-    """The same of a job that was asked for by that description; an AllocationError while it is queued or when it is gone."""
+    """Look up a job that was asked for by that description; an AllocationError if it is queued or gone."""
     return _control.look_up_as(job_id, description.job)
 
 
 def update(uint32_t job_id, Description description):
-    """Change what the description says of a job that is there."""
+    """Change an existing job to what the description has."""
     slurm.scrun_describe_job(description.job, job_id)
     if slurm.slurm_update_job(description.job):
         raise _control.error()

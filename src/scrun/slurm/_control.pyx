@@ -1,7 +1,7 @@
 # cython: language_level=3, c_string_type=unicode, c_string_encoding=utf8
-"""Looking up, completing and cancelling a job by libslurm's own calls.
+"""Look up, complete and cancel a job by libslurm's own calls.
 
-Every container's end needs one of these calls and nothing else, so they are apart from the description of a job.
+Every container's end needs one of these calls and nothing else, so this module is apart from the description of a job.
 """
 
 from libc.errno cimport errno
@@ -16,17 +16,17 @@ GONE = (slurm.ESLURM_INVALID_JOB_ID, slurm.ESLURM_ALREADY_DONE)
 
 
 def start():
-    """Read slurm.conf and load Slurm's plugins; where there is no slurm.conf, libslurm ends the process."""
+    """Read slurm.conf and load Slurm's plugins; without a slurm.conf libslurm ends the process."""
     slurm.slurm_init(NULL)
 
 
 def built_for():
-    """The version of the Slurm that this was built for: major, minor, micro."""
+    """The version of the Slurm that this module was built for: major, minor, micro."""
     return [slurm.SLURM_VERSION_NUMBER >> shift & 255 for shift in (16, 8, 0)]
 
 
 def conf_path(str name):
-    """Where libslurm has that file of its configuration: beside slurm.conf, or in this process's own memory."""
+    """libslurm's path of a configuration file: beside slurm.conf, or in this process's own memory."""
     return _text(slurm.slurm_get_extra_conf_path(name.encode()))
 
 
@@ -41,18 +41,18 @@ def cluster():
 
 
 class AllocationError(Exception):
-    """libslurm's word for what went wrong; ``args`` are its error number and text."""
+    """An error of libslurm; ``args`` are its number and text."""
 
 
 def look_up(uint32_t job_id):
-    """The allocation of somebody's job that has its nodes; an AllocationError while it is queued, and when it is gone."""
+    """The allocation of anybody's job that has its nodes; an AllocationError if the job is queued or gone."""
     cdef slurm.job_desc_msg_t nothing_said
     slurm.slurm_init_job_desc_msg(&nothing_said)
     return look_up_as(job_id, &nothing_said)
 
 
 cdef look_up_as(unsigned int job_id, slurm.job_desc_msg_t *description):
-    """The same of a job that was asked for by that description."""
+    """The allocation of a job that was asked for by that description."""
     cdef slurm.resource_allocation_response_msg_t *response = NULL
     if slurm.scrun_look_up(job_id, &response) or response is NULL:
         raise error()
@@ -63,7 +63,7 @@ cdef look_up_as(unsigned int job_id, slurm.job_desc_msg_t *description):
 
 
 def gres_details(uint32_t job_id):
-    """What was given to the job on each of its nodes, as scontrol show job --details has it (its GRES=)."""
+    """The job's GRES on each of its nodes, as scontrol show job --details prints them (GRES=)."""
     cdef slurm.job_info_msg_t *answered = NULL
     cdef uint32_t index
     details = []
@@ -79,7 +79,7 @@ def gres_details(uint32_t job_id):
 def cancel(uint32_t job_id):
     """Kill the job with all its steps; a queued one is withdrawn (scancel(1)).
 
-    The steps first, by SIGKILL: what slurmctld does by itself is SIGTERM, and SIGKILL only after KillWait (slurm.conf).
+    The steps get SIGKILL first, because slurmctld sends SIGTERM, and SIGKILL only after KillWait (slurm.conf).
     """
     slurm.scrun_signal_job(job_id, SIGKILL)
     if slurm.scrun_kill_job(job_id, SIGKILL):
@@ -93,7 +93,7 @@ def cancel_step(uint32_t job_id, uint32_t step_id):
 
 
 def complete(uint32_t job_id, uint32_t wait_status):
-    """Record the job as ended by itself, with that wait(2) status."""
+    """Record the job as ended, with a wait(2) status."""
     if slurm.scrun_complete(job_id, wait_status):
         raise error()
 

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What slurmctld tells of jobs, by libslurm's own calls; pyslurm's load everybody's jobs."""
+"""Ask slurmctld about jobs by libslurm's own calls, because pyslurm's load everybody's jobs."""
 
 from libc.stdint cimport uint32_t
 
@@ -8,7 +8,7 @@ from scrun.slurm cimport libslurm as slurm
 
 
 def of_user(uint32_t uid):
-    """That user's jobs, by their ids: see scrun.slurm.jobs."""
+    """A user's jobs by their ids; see scrun.slurm.jobs."""
     cdef slurm.job_info_msg_t *message = NULL
     cdef slurm.slurm_job_info_t *job
     cdef uint32_t index
@@ -36,7 +36,7 @@ cdef _text(const char *text):
 
 
 def of_job(uint32_t job_id):
-    """The state of one job, and the reason why it waits, in Slurm's words; empty where there is none."""
+    """The state of a job, and the reason why it waits, in Slurm's words; empty for no such job."""
     cdef slurm.job_info_msg_t *message = NULL
     if slurm.scrun_load_job(&message, job_id) or message is NULL:
         raise _control.error()

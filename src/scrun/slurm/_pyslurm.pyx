@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""Hands a description that pyslurm has filled in to scrun's part of libslurm. Built where pyslurm is."""
+"""Hand pyslurm's description of a job to scrun's part of libslurm. Built only where pyslurm is installed."""
 
 from pyslurm.core.job.submission cimport JobSubmitDescription
 

@@ -29,7 +29,7 @@
 #include <slurm/slurm.h>
 #include <slurm/slurm_errno.h>
 
-/* In libslurmfull under these names, and in no installed header. */
+/* Functions of libslurmfull that no installed header declares. */
 extern int env_array_for_job(char ***dest, const resource_allocation_response_msg_t *allocation,
                              const job_desc_msg_t *description, int het_job_offset);
 extern char **env_array_create(void);
@@ -37,7 +37,7 @@ extern void env_array_free(char **environment);
 extern char *slurm_get_extra_conf_path(char *name);
 extern char *job_state_string(uint32_t state);
 extern char *job_state_reason_string(int reason);
-extern slurm_conf_t slurm_conf; /* what slurm_init has read */
+extern slurm_conf_t slurm_conf; /* the configuration that slurm_init has read */
 extern void slurm_xfree(void **memory);
 extern char *slurm_xstrdup(const char *text);
 extern void slurm_free_job_desc_msg(job_desc_msg_t *description);
@@ -104,7 +104,7 @@ static inline uint32_t scrun_job_of_record(const slurm_job_info_t *record)
         return SCRUN_JOB_ID(record);
 }
 
-/* Functions where slurm.h has macros that Cython can't call, or that 26.05 makes of a _Generic. */
+/* Functions for macros of slurm.h that Cython can't call, or that are a _Generic in 26.05. */
 
 static inline int scrun_look_up(uint32_t job, resource_allocation_response_msg_t **answer)
 {
@@ -166,7 +166,7 @@ static inline const struct scrun_field *scrun_find(const struct scrun_field *tab
         return NULL;
 }
 
-/* Set a text, which Slurm's allocator owns then; false: there is no such field. */
+/* Set a text, which Slurm's allocator then owns; false if there is no such field. */
 static inline bool scrun_set_text(job_desc_msg_t *description, const char *name, const char *text)
 {
         const struct scrun_field *field = scrun_find(scrun_texts, name);
@@ -178,7 +178,7 @@ static inline bool scrun_set_text(job_desc_msg_t *description, const char *name,
         return true;
 }
 
-/* Set a number; false: there is no such field, or the number doesn't fit into it. */
+/* Set a number; false if there is no such field, or if the number doesn't fit into it. */
 static inline bool scrun_set_number(job_desc_msg_t *description, const char *name, uint64_t number)
 {
         const struct scrun_field *field = scrun_find(scrun_numbers, name);
@@ -222,8 +222,8 @@ static inline uint64_t scrun_number(const job_desc_msg_t *description, const str
 }
 
 /*
- * Make it an allocation's, as salloc describes one where nothing was asked for: without a script and its environment,
- * and without the numbers of a batch job that pyslurm fills in.
+ * Make the description an allocation's, as salloc makes an empty one: without a script and its environment, and without
+ * the numbers of a batch job that pyslurm fills in.
  */
 static inline void scrun_be_allocation(job_desc_msg_t *description)
 {
@@ -246,7 +246,7 @@ static inline void scrun_be_allocation(job_desc_msg_t *description)
         description->env_size = 0;
 }
 
-/* A new description, which slurm_free_job_desc_msg() frees: from Slurm's allocator. */
+/* A new description from Slurm's allocator, which slurm_free_job_desc_msg() frees. */
 extern void *slurm_xcalloc(size_t, size_t, bool, bool, const char *, int, const char *);
 static inline job_desc_msg_t *scrun_new_description(void)
 {

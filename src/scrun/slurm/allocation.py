@@ -1,4 +1,4 @@
-"""The job that a container runs in: asked for, and looked up while it waits."""
+"""Ask Slurm for the job that a container runs in, and look it up while it waits."""
 
 from __future__ import annotations
 
@@ -22,26 +22,33 @@ def request(job: dict[str, Any]) -> dict[str, Any]:
         job: attributes of pyslurm.JobSubmitDescription, and under ``descriptor`` fields of Slurm's job_desc_msg_t.
 
     Returns:
-        What :func:`scrun.slurm.control.look_up` does.
+        The same as :func:`scrun.slurm.control.look_up`.
 
     Raises:
-        JobRefused: slurmctld doesn't take it, a value isn't one for its attribute, or it is for another cluster.
+        JobRefused: slurmctld refuses the job, an attribute has a wrong value, or the job is for another cluster.
         SlurmError: slurmctld can't be reached.
     """
     _check_cluster(job["descriptor"].pop("clusters", ""))
     try:
-        return control.named(_allocation.allocate(_description(job)))
+        return control.with_names(_allocation.allocate(_description(job)))
     except control.Failed as error:
         raise control.translated(error, "Slurm refused the job") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise JobRefused(f"the job can't be described to Slurm: {error}") from error
 
 
-def look_up(job_id: int, job: dict[str, Any]) -> dict[str, Any]:
-    """What :func:`request` returns, of a job that was asked for so and was queued then.
+def look_up_queued(job_id: int, job: dict[str, Any]) -> dict[str, Any]:
+    """Look up a job that :func:`request` has asked for and that was queued then.
+
+    Args:
+        job_id: the job's id.
+        job: the argument of :func:`request`.
+
+    Returns:
+        The same as :func:`request`.
 
     Raises:
-        JobRefused: it has ended.
+        JobRefused: the job has ended.
         SlurmError: slurmctld can't be reached.
     """
     job["descriptor"].pop("clusters", "")
@@ -64,10 +71,10 @@ def _check_cluster(named: str) -> None:
 
 
 def reason(job_id: int) -> str:
-    """Why a job waits, in Slurm's word (squeue's REASON); empty when there is none.
+    """The reason why a job waits, as squeue's REASON; empty if there is none.
 
     Raises:
-        JobRefused: it has ended.
+        JobRefused: the job has ended.
         SlurmError: slurmctld can't be reached.
     """
     try:

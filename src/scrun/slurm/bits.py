@@ -1,7 +1,7 @@
-"""The values of SCRUN_* variables that slurm.h has as bits and numbers: srun's words for them, and what they set.
+"""Parsers for SCRUN_* variables whose words stand for bits and numbers of slurm.h.
 
-As :mod:`scrun.slurm.parsers`, whose form these have: each takes the text, and returns what its field of the job is set
-to or raises a ValueError that goes on a sentence.
+They have the form of :mod:`scrun.slurm.parsers`: each takes the text, and returns the value of the job's field or
+raises a ValueError whose message continues a sentence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def exclusive(value: str) -> int:
-    """Whom the nodes are shared with; the field is slurm.h's JOB_SHARED_*."""
+    """The jobs that the nodes are shared with, as slurm.h's JOB_SHARED_*."""
     known = {"": 0, "1": 0, "yes": 0, "exclusive": 0, "allocation": 0}
     known |= {"oversubscribe": 1, "user": 2, "mcs": 3, "topo": 4}
     if value.lower() not in known:
@@ -23,7 +23,7 @@ def exclusive(value: str) -> int:
 
 
 def gres_flags(value: str) -> dict[str, int]:
-    """Bits of the job's flags; allow-task-sharing concerns the step alone."""
+    """GRES flags as bits of the job's flags; allow-task-sharing concerns the step only."""
     known = {"disable-binding": 1 << 19, "enforce-binding": 1 << 4, "allow-task-sharing": 0}
     known |= {"multiple-tasks-per-sharing": 1 << 39, "one-task-per-sharing": 1 << 38}
     return {"bitflags": _bits(value, known)}
@@ -39,14 +39,14 @@ def _bits(value: str, known: dict[str, int]) -> int:
 
 
 def profile(value: str) -> int:
-    """What acct_gather_profile collects; the field is slurm.h's ACCT_GATHER_PROFILE_*."""
+    """The data that acct_gather_profile collects, as slurm.h's ACCT_GATHER_PROFILE_*."""
     known = {"none": 1, "energy": 2, "task": 4, "lustre": 8, "network": 16, "all": UNLIMITED}
     bits = _bits(value, known)
     return 1 if bits & 1 and bits != UNLIMITED else bits
 
 
 def hint(value: str) -> dict[str, int]:
-    """What srun(1) makes of --hint for the job; the rest of it is binding, and srun's own."""
+    """The job's fields for srun's --hint (srun(1)); its other effects are task binding, which srun does itself."""
     known: dict[str, dict[str, int]] = {
         "compute_bound": {"threads_per_core": 1},
         "memory_bound": {"cores_per_socket": 1, "threads_per_core": 1},
@@ -59,21 +59,21 @@ def hint(value: str) -> dict[str, int]:
 
 
 def open_mode(value: str) -> int:
-    """The field is slurm.h's OPEN_MODE_*."""
+    """How standard error is opened as a file, as slurm.h's OPEN_MODE_*."""
     known = {"a": 1, "append": 1, "t": 2, "truncate": 2}
     if value.lower() not in known:
         raise ValueError("append or truncate")
     return known[value.lower()]
 
 
-def warning(value: str) -> dict[str, int]:
-    """``[[R][B]:]SIGNAL[@SECONDS]``: the signal that comes before the time limit does."""
+def warning_signal(value: str) -> dict[str, int]:
+    """The signal before the time limit, ``[[R][B]:]SIGNAL[@SECONDS]``."""
     import signal
 
     flags, colon, rest = value.upper().rpartition(":")
     name, at, when = rest.partition("@")
-    found: Any = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
-    sign = int(name) if name.isascii() and name.isdigit() else found
+    by_name: Any = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
+    sign = int(name) if name.isascii() and name.isdigit() else by_name
     good = isinstance(sign, int) and 0 < sign < signal.NSIG and set(flags) <= {"R", "B"} and (not colon or flags)
     if not good or (at and not (when.isascii() and when.isdigit() and int(when) <= 0xFFFF)):
         raise ValueError("a signal with the seconds before the end, as in USR1@60 or R:USR1@60")
@@ -83,7 +83,7 @@ def warning(value: str) -> dict[str, int]:
 
 
 def mem_bind(value: str) -> dict[str, Any]:
-    """``[quiet|verbose,][prefer,]TYPE[:LIST]``; the fields are slurm.h's mem_bind_type_t and the list."""
+    """Memory binding, ``[quiet|verbose,][prefer,]TYPE[:LIST]``, as slurm.h's mem_bind_type_t and the list."""
     types = {"none": 2, "no": 2, "rank": 4, "local": 0x20}
     flags = {"quiet": 0, "q": 0, "verbose": 1, "v": 1, "sort": 0x40, "prefer": 0x80, "p": 0x80}
     lists = {"map_mem": 8, "mask_mem": 0x10}
@@ -99,7 +99,7 @@ def mem_bind(value: str) -> dict[str, Any]:
 
 
 def distribution(value: str) -> dict[str, int]:
-    """How tasks are laid out on nodes, sockets and cores; the field is slurm.h's task_dist_states_t."""
+    """The layout of tasks on nodes, sockets and cores, as slurm.h's task_dist_states_t."""
     first, *flags = value.lower().split(",")
     bits = {"pack": 0x800000, "nopack": 0x400000}.get(flags[0], 0) if flags else 0
     if first in _ONLY_PACKING and not flags:
@@ -125,14 +125,14 @@ def distribution(value: str) -> dict[str, int]:
     return {"task_dist": bits}
 
 
-_ONLY_PACKING = {"pack": 0x802000, "nopack": 0x402000}  # of nothing known but that: SLURM_DIST_UNKNOWN
+_ONLY_PACKING = {"pack": 0x802000, "nopack": 0x402000}  # with SLURM_DIST_UNKNOWN
 
 
-_FREQUENCY_WORD = 1 << 31  # slurm.h's CPU_FREQ_*: what is no number of kHz
+_FREQUENCY_WORD = 1 << 31  # this bit of slurm.h's CPU_FREQ_* means that the value is no number of kHz
 
 
 def cpu_freq(value: str) -> dict[str, int]:
-    """``p1[-p2[:p3]]``: a frequency in kHz or low, medium, high, highm1; or a governor. The fields are slurm.h's."""
+    """CPU frequency, ``p1[-p2[:p3]]``: kHz, low, medium, high or highm1; or a governor. As slurm.h's CPU_FREQ_*."""
     governors = {"conservative": 0x88000000, "ondemand": 0x84000000, "performance": 0x82000000}
     governors |= {"powersave": 0x81000000, "userspace": 0x80800000, "schedutil": 0x80400000}
     speeds = {"low": 0x80000001, "medium": 0x80000002, "high": 0x80000003, "highm1": 0x80000004}

@@ -1,8 +1,8 @@
-"""The text of Slurm's configuration files, read by the rules of its own parser.
+"""Read the text of Slurm's configuration files by the rules of Slurm's own parser.
 
-``#`` starts a comment even within quotes unless a backslash is before it, a backslash at its end continues a line, a
-line may hold several settings, a value with blanks is quoted, and Include names a file. Comments of the form ``#scrun:
-NAME=VALUE`` are settings of ours, which Slurm doesn't see.
+``#`` without a backslash before it starts a comment, even in quotes. A backslash at a line's end continues the line. A
+line may have several settings, a value with blanks is quoted, and Include names a file. Comments of the form ``#scrun:
+NAME=VALUE`` are scrun's own settings, which Slurm doesn't see.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def settings(where: str) -> dict[str, str]:
-    """What a file says of the whole cluster, slurm.conf say, by names in lower case; nothing where it can't be read."""
+    """The settings of a file such as slurm.conf, by names in lower case; empty if the file can't be read."""
     try:
         return {name.lower(): value for _, name, value in entries(content(where), where)}
     except (OSError, SlurmError):
@@ -25,7 +25,11 @@ def settings(where: str) -> dict[str, str]:
 
 
 def entries(text: str, where: str) -> Iterator[tuple[str, str, str]]:
-    """Each setting: where it is, its name, its value."""
+    """Yield each setting of a text: its place (FILE:LINE), its name, its value.
+
+    Raises:
+        SlurmError: a line is no NAME=VALUE, or an included file can't be read.
+    """
     for number, line in _lines(text):
         place = f"{where}:{number}"
         words = line.split()
@@ -52,7 +56,7 @@ def entries(text: str, where: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines without comments and backslashes, joined where one is continued, each with its number."""
+    """Yield each line with its number, without comments and backslashes; continued lines are joined."""
     parts, first = "", 0
     for number, whole in enumerate(text.split("\n"), 1):
         ours = whole.strip().lower().replace(" ", "").startswith("#scrun:")
@@ -68,7 +72,7 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _cut(text: str) -> tuple[str, str, str]:
-    """The first word, a blank, and the rest."""
+    """Split a text into its first word, a blank, and the rest."""
     word = text.split(None, 1)[0] if text.split() else ""
     return word, " ", text[len(word) :]
 
@@ -78,7 +82,7 @@ def _is_name(name: str) -> bool:
 
 
 def _without_comment(line: str) -> str:
-    """Slurm's parser cuts at the first # that has no backslash before it, quotes or not."""
+    """Cut a line at the first # without a backslash before it, in quotes or not, as Slurm's parser does."""
     position = line.find("#")
     while position > 0 and _backslashes_before(line, position) % 2:
         position = line.find("#", position + 1)
@@ -95,7 +99,7 @@ def _is_continued(line: str) -> bool:
 
 
 def _without_escapes(line: str) -> str:
-    """Each backslash goes, and what follows it stays."""
+    """Remove each backslash, but not the character after it."""
     out = ""
     while "\\" in line:
         plain, _, line = line.partition("\\")
@@ -104,10 +108,10 @@ def _without_escapes(line: str) -> str:
 
 
 def content(where: str) -> str:
-    """The text of a file.
+    """Read the text of a file.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file can't be read.
     """
     with open(where, encoding="utf-8", errors="surrogateescape") as file:
         return file.read()

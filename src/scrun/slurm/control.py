@@ -1,6 +1,7 @@
-"""A job that is there: looked up, completed, cancelled. What asks for one is :mod:`scrun.slurm.allocation`.
+"""Look up, complete or cancel an existing job. :mod:`scrun.slurm.allocation` asks for a new one.
 
-libslurm ends the process that loads it where it finds no slurm.conf; in a worker that is seen, and said by the anchor.
+If libslurm finds no slurm.conf, it ends the process that loads it. So a worker imports this module, and the anchor
+reports what the worker printed.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def not_built(missing: ImportError) -> SlurmMissing:
-    """The error to raise when one of our extensions isn't there."""
+    """The error for a missing extension module of scrun's."""
     return SlurmMissing(
         f"scrun's part of libslurm can't be used ({missing}): where a C compiler and Slurm's headers are, build "
         "it for this Slurm: pip install --force-reinstall --no-cache-dir, from scrun's source"
     )
 
 
-# Slurm's plugins look for the names of libslurm among those of the whole process.
+# Slurm's plugins look for libslurm's symbols among the symbols of the whole process.
 sys.setdlopenflags(sys.getdlopenflags() | os.RTLD_GLOBAL | os.RTLD_DEEPBIND)
 try:
     from scrun.slurm import _control  # type: ignore[attr-defined]  # built at installation
@@ -37,34 +38,37 @@ _control.start()
 
 conf_path = _control.conf_path
 Failed = _control.AllocationError
-_UNREACHABLE = (*range(1000, 2000), *range(5000, 7000))  # slurm_errno.h: failures of communication, sockets, munge
+_UNREACHABLE = (*range(1000, 2000), *range(5000, 7000))  # slurm_errno.h: errors of communication, sockets, munge
 
 
 def look_up(job_id: int) -> dict[str, Any]:
-    """A job's allocation: ``job`` its id, ``nodes`` a node list, or empty while it is queued, ``node_count``, ``uid``,
-    ``gid``, ``user``, ``group``, ``partition``, ``notice``, what a job_submit plugin told the user, and
-    ``environment``, libslurm's part of what salloc would give for it, each ``NAME=value``
-    (:mod:`scrun.slurm.job_environment` has the rest).
+    """Look up a job's allocation.
+
+    Returns:
+        ``job``, the id; ``nodes``, a node list, empty while the job is queued; ``node_count``, ``uid``, ``gid``,
+        ``user``, ``group`` and ``partition``; ``notice``, a job_submit plugin's message for the user; and
+        ``environment``, libslurm's part of the job's environment, as NAME=value
+        (:mod:`scrun.slurm.job_environment` adds the rest). Of a queued job only ``job`` and ``nodes``.
 
     Raises:
-        JobRefused: there is no such job, or it has ended.
+        JobRefused: the job doesn't exist, or has ended.
         SlurmError: slurmctld can't be reached.
     """
     return looked_up(job_id, lambda: _control.look_up(job_id))
 
 
 def looked_up(job_id: int, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What the call answers, or what it failed with, as :func:`look_up` has it."""
+    """Return the result of ``call``, or raise its error, as :func:`look_up` does."""
     try:
-        return named(call())
+        return with_names(call())
     except Failed as error:
         if error.args[0] == _control.PENDING:
             return {"job": job_id, "nodes": ""}
         raise translated(error, f"job {job_id} can't be used") from error
 
 
-def version() -> list[int]:
-    """Slurm's release here, which is mostly its nodes' too: major and minor number, ``[26, 5]``."""
+def slurm_release() -> list[int]:
+    """The release of this host's Slurm, usually that of the nodes too: major and minor number, ``[26, 5]``."""
     return list(_control.version())
 
 
@@ -73,13 +77,13 @@ def cluster() -> str:
     return str(_control.cluster())
 
 
-def gpus(job_id: int) -> list[int]:
-    """The numbers of the GPUs that a job was given, as its nodes count them; those of all its nodes together.
+def job_gpus(job_id: int) -> list[int]:
+    """The numbers of a job's GPUs, as its nodes count them; those of all its nodes together.
 
     Raises:
         SlurmError: slurmctld can't be reached.
     """
-    found: set[int] = set()
+    numbers_of_gpus: set[int] = set()
     try:
         details = _control.gres_details(job_id)
     except Failed as error:
@@ -88,12 +92,12 @@ def gpus(job_id: int) -> list[int]:
         for part in detail.split("gpu:")[1:]:
             for numbers in part.partition("(IDX:")[2].partition(")")[0].split(","):
                 low, _, high = numbers.partition("-")
-                found.update(range(int(low), int(high or low) + 1) if low else ())
-    return sorted(found)
+                numbers_of_gpus.update(range(int(low), int(high or low) + 1) if low else ())
+    return sorted(numbers_of_gpus)
 
 
 def complete(job_id: int, exit_status: int) -> None:
-    """Record the job as ended with that exit status (0 to 255); one that is gone already is no error.
+    """Record the job as ended with an exit status (0 to 255); a job that has ended is no error.
 
     Raises:
         SlurmError: slurmctld can't be reached.
@@ -102,7 +106,7 @@ def complete(job_id: int, exit_status: int) -> None:
 
 
 def cancel(job_id: int) -> None:
-    """Cancel the job with all its steps; one that is gone already is no error.
+    """Cancel the job with all its steps; a job that has ended is no error.
 
     Raises:
         SlurmError: slurmctld can't be reached.
@@ -111,7 +115,7 @@ def cancel(job_id: int) -> None:
 
 
 def cancel_step(job_id: int, step_id: int) -> None:
-    """Kill one step of a job that others use too; one that is gone already is no error.
+    """Kill one step of a job; a step that has ended is no error.
 
     Raises:
         SlurmError: slurmctld can't be reached.
@@ -119,16 +123,16 @@ def cancel_step(job_id: int, step_id: int) -> None:
     _do(f"step {job_id}.{step_id} can't be cancelled", _control.cancel_step, job_id, step_id)
 
 
-def named(answer: dict[str, Any]) -> dict[str, Any]:
-    """With the names of the job's user and group.
+def with_names(answer: dict[str, Any]) -> dict[str, Any]:
+    """Add the names of the job's user and group to an answer.
 
-    The user is the job's: in a rootless podman scrun itself runs as uid 0 of a user namespace.
+    The answer's ids are used, because in a rootless podman scrun itself runs as uid 0 of a user namespace.
     """
     return {**answer, "user": _user(answer["uid"]), "group": _group(answer["gid"])}
 
 
 def translated(error: Exception, what: str) -> SlurmError:
-    """libslurm's error as one of ours."""
+    """Translate libslurm's error into a SlurmUnreachable or a JobRefused; ``what`` begins the message."""
     number, text = error.args
     if number in _UNREACHABLE:
         from scrun.slurm import slurm_conf

@@ -1,7 +1,7 @@
-"""A job's description as slurmctld takes it, filled in by pyslurm or by scrun.
+"""Describe a job for slurmctld, through pyslurm or without it.
 
-pyslurm does it where there is one that was built for this Slurm. Else scrun fills in the fields itself; the job is the
-same. Which of the two it is, ``scrun version`` says.
+pyslurm fills in the description if one is installed that was built for this Slurm. Otherwise scrun fills in the same
+fields itself. ``scrun version`` prints which of the two it is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from scrun.slurm import control, pyslurm_parts
+from scrun.slurm.parsers import UNLIMITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ try:
 except ImportError as missing:
     raise control.not_built(missing) from missing
 
-# The field of job_desc_msg_t for each attribute of pyslurm.JobSubmitDescription that scrun uses, where they differ.
+# Fields of job_desc_msg_t by attribute of pyslurm.JobSubmitDescription, where the names differ.
 _FIELDS = {
     "cluster_constraints": "cluster_features",
     "constraints": "features",
@@ -31,7 +32,6 @@ _FIELDS = {
     "working_directory": "work_dir",
 }
 _FLAGS = {"spreads_over_nodes": _allocation.SPREAD_JOB, "use_min_nodes": _allocation.USE_MIN_NODES}
-_UNLIMITED = 0xFFFFFFFF  # slurm.h: INFINITE
 
 
 def of_new_job(attributes: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
@@ -42,12 +42,12 @@ def of_new_job(attributes: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
         fields: fields of job_desc_msg_t, by name.
 
     Raises:
-        ValueError, TypeError, AttributeError: a value isn't one for its attribute or field.
+        ValueError, TypeError, AttributeError: an attribute or a field has a wrong value.
     """
     pyslurm = _pyslurm()
     if pyslurm:
         bridge, description_class = pyslurm
-        # Not "ALL", pyslurm's default: the environment is a batch script's, and there is none.
+        # Not "ALL", pyslurm's default, because the environment is a batch script's, and there is no script.
         description = bridge.of_new_job(description_class(environment={"SCRUN": "1"}, **attributes))
     else:
         description = _filled(attributes)
@@ -58,12 +58,12 @@ def of_new_job(attributes: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
 
 
 def of_changes(attributes: Mapping[str, Any]) -> Any:
-    """Describe changes to a job that is there; arguments and errors are those of :func:`of_new_job`."""
+    """Describe changes of an existing job; arguments and errors are those of :func:`of_new_job`."""
     pyslurm = _pyslurm()
     if pyslurm:
         bridge, description_class = pyslurm
         description = bridge.of_changes(description_class(**attributes))
-        description.set("profile", 0)  # slurm.h: not set; pyslurm writes another number, which nobody asked for
+        description.set("profile", 0)  # slurm.h: not set; pyslurm writes another number
         return description
     return _filled(attributes)
 
@@ -75,19 +75,19 @@ def _filled(attributes: Mapping[str, Any]) -> Any:
             if value:
                 description.set("bitflags", _FLAGS[name])
         elif name == "time_limit" and value == "UNLIMITED":
-            description.set(name, _UNLIMITED)
+            description.set(name, UNLIMITED)
         else:
             description.set(_FIELDS.get(name, name), value)
     return description
 
 
 def _pyslurm() -> tuple[Any, Any] | None:
-    """scrun's bridge to pyslurm and pyslurm's class, or None where there is no pyslurm that fits this Slurm."""
+    """scrun's bridge to pyslurm, and pyslurm's class; None if no pyslurm fits this Slurm."""
     if os.environ.get("SCRUN_PYSLURM", "").lower() in pyslurm_parts.NO or not pyslurm_parts.is_bridged():
         return None
     try:
         description_class = pyslurm_parts.part("pyslurm.core.job.submission", "JobSubmitDescription")
         from scrun.slurm import _pyslurm  # type: ignore[attr-defined]  # imports that module of pyslurm itself
-    except Exception:  # it isn't installed, or was built for another Slurm, which any exception may say
+    except Exception:  # pyslurm isn't installed, or was built for another Slurm and raises any exception
         return None
     return _pyslurm, description_class

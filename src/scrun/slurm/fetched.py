@@ -1,7 +1,8 @@
-"""Slurm's configuration where there is no file of it in the usual places: what libslurm says.
+"""Get Slurm's configuration from libslurm if there is no file in the usual places.
 
-It may have been built for another directory, or get the files from a slurmctld (SLURM_CONF_SERVER, or a DNS SRV record)
-and hold them in its own memory. A child asks it, for some 50 ms, so that libslurm stays out of create itself.
+libslurm may have been built for another directory. Or it gets the files from a slurmctld (SLURM_CONF_SERVER, or a DNS
+SRV record) and keeps them in its memory. A child process asks libslurm, for about 50 ms, so that create itself never
+loads libslurm.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 
 from scrun import fastjson
 from scrun.errors import SlurmError
-from scrun.slurm.sources import OCI_CONF, SCRIPT
+from scrun.slurm.conf_paths import OCI_CONF, SCRIPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,21 +23,24 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 
-_PATIENCE = 30.0  # seconds; libslurm gives up after 10, but might not for each of several servers
+_PATIENCE = 30.0  # seconds; libslurm gives up after 10, but several servers may take longer
 
 
 def fetch(directory: str, find: Callable[[], Message] | None = None, patience: float = _PATIENCE) -> str:
-    """The slurm.conf that libslurm found; or empty when it has it in memory: then the others are in ``directory`` now.
+    """Ask libslurm for the path of slurm.conf.
 
     Args:
-        directory: made if need be.
+        directory: a directory for oci.conf and scrun.lua if libslurm has them in memory; made if need be.
         find: asks libslurm, in the child.
-        patience: seconds that it has.
+        patience: seconds that the child has.
+
+    Returns:
+        The path; empty if libslurm has the file in memory.
 
     Raises:
-        SlurmError: it found none, or not in time.
+        SlurmError: libslurm found no slurm.conf, or not in time.
     """
-    answer = _ask(find or _found, patience)
+    answer = _ask(find or _ask_libslurm, patience)
     if answer["slurm.conf"]:
         return str(answer["slurm.conf"])
     os.makedirs(directory, 0o700, exist_ok=True)
@@ -59,7 +63,7 @@ def _ask(find: Callable[[], Message], patience: float) -> Message:
         in_time, _, _ = select.select([pipe], [], [], patience)
         if not in_time:
             os.kill(pid, signal.SIGKILL)
-        text = pipe.read() if in_time else ""  # libslurm's own child may hold the pipe still
+        text = pipe.read() if in_time else ""  # libslurm's own child may still hold the pipe
     os.waitpid(pid, 0)
     said = os.pread(printed, 65536, 0).decode("utf-8", "replace").strip().splitlines()
     os.close(printed)
@@ -73,7 +77,7 @@ def _ask(find: Callable[[], Message], patience: float) -> Message:
 
 
 def _answer(find: Callable[[], Message], writing: int, printed: int) -> None:
-    """The child's side; never returns."""
+    """Write the result of ``find`` in the child; this never returns."""
     try:
         os.dup2(printed, 1)
         os.dup2(printed, 2)
@@ -85,7 +89,7 @@ def _answer(find: Callable[[], Message], writing: int, printed: int) -> None:
         os._exit(0)
 
 
-def _found() -> Message:
+def _ask_libslurm() -> Message:
     from scrun.slurm import control
 
     path = control.conf_path("slurm.conf")

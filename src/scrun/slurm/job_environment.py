@@ -1,4 +1,4 @@
-"""The SLURM_* variables of a container's job, as a shell in it would have them: salloc's, and what srun must not see.
+"""The SLURM_* variables of a container's job, which salloc would set for a shell in it.
 
 srun reads them as its options, and its step hands them on to the container.
 """
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Of a step; in a container that starts another one they would be the wrong step's.
+# Variables of a step; if a container starts another container, they would be the wrong step's.
 _OF_A_STEP = (
     *("SLURM_STEP", "SLURM_CPU_BIND", "SLURM_GTIDS", "SLURM_LAUNCH_NODE_IPADDR", "SLURM_LOCALID", "SLURM_NODEID"),
     *("SLURM_PRIO_PROCESS", "SLURM_PROCID", "SLURM_SRUN_COMM", "SLURM_TASK_PID", "SLURM_UMASK", "SLURM_TOPOLOGY_ADDR"),
@@ -21,7 +21,7 @@ _MEMORY = {"SLURM_MEM_PER_CPU", "SLURM_MEM_PER_GPU", "SLURM_MEM_PER_NODE"}  # sr
 
 
 def of_allocation(caller: Mapping[str, str], job_id: str) -> dict[str, str]:
-    """What the caller's environment says of the job, when salloc or a batch script gave it; empty otherwise."""
+    """The job's variables in the caller's environment, if the caller runs in that job; empty otherwise."""
     if caller.get("SLURM_JOB_ID") != job_id or "SLURM_JOB_NODELIST" not in caller:
         return {}
     return {
@@ -29,32 +29,39 @@ def of_allocation(caller: Mapping[str, str], job_id: str) -> dict[str, str]:
     }
 
 
-def complete(
-    lines: Sequence[str], *, cluster: str, directory: str, given: Mapping[str, str], step: Mapping[str, str]
+def for_step(
+    lines: Sequence[str], *, cluster: str, directory: str, inherited: Mapping[str, str], step: Mapping[str, str]
 ) -> list[str]:
-    """``NAME=value`` lines: ``given`` if there is anything, else libslurm's ``lines`` and what salloc adds to them.
+    """The job's environment for the container's step, as NAME=value lines.
 
-    What contradicts the variables that srun gets for the step is left out.
+    Variables that contradict the step's are left out.
+
+    Args:
+        lines: libslurm's variables of the job, as NAME=value.
+        cluster: the cluster's name.
+        directory: the directory that scrun was called in.
+        inherited: the caller's variables of the job, which replace all others if there are any.
+        step: the variables that srun gets for the step.
     """
-    found = dict(given) or {
+    variables = dict(inherited) or {
         "SLURM_SUBMIT_DIR": directory,
         "SLURM_SUBMIT_HOST": os.uname().nodename.partition(".")[0],
         "SLURM_CLUSTER_NAME": cluster,
         **dict(line.partition("=")[::2] for line in lines),
     }
     dropped = set(_MEMORY) if step.keys() & _MEMORY else set()
-    if "SLURM_CPUS_PER_TASK" in step and "SLURM_TRES_PER_TASK" in found:
+    if "SLURM_CPUS_PER_TASK" in step and "SLURM_TRES_PER_TASK" in variables:
         dropped.add("SLURM_TRES_PER_TASK")
-    if found.get("SLURM_JOB_NAME") == "(null)":  # of a job that others asked for libslurm isn't told it
+    if variables.get("SLURM_JOB_NAME") == "(null)":  # libslurm doesn't know the name of a job that others asked for
         dropped.add("SLURM_JOB_NAME")
-    return [f"{name}={value}" for name, value in found.items() if name not in dropped]
+    return [f"{name}={value}" for name, value in variables.items() if name not in dropped]
 
 
 def tasks(names: Mapping[str, str], nodes: int) -> int:
-    """How many tasks the container's step has: what was asked for, else one on each node.
+    """The number of tasks of the container's step: the number that was asked for, else one on each node.
 
-    srun by itself would start as many as the job's CPUs allow where the number of CPUs for each is given: a container
-    with ``--cpus 2`` on a node of its own would be eight.
+    Without a number srun would start as many tasks as the job's CPUs allow: a container with ``--cpus 2`` would run
+    eight times on a node of 16 CPUs of its own.
     """
     if said := names.get("SLURM_NTASKS") or names.get("SLURM_NPROCS"):
         return int(said)

@@ -1,10 +1,10 @@
-"""Jobs that are there already: what Slurm says of a user's, and changes that it lets him make to one."""
+"""List a user's jobs, and change a job."""
 
 from __future__ import annotations
 
 from scrun.errors import JobRefused, UsageError
 from scrun.slurm import control, description
-from scrun.slurm.changes import CHANGES
+from scrun.slurm.job_changes import CHANGES
 from scrun.slurm.srun import expand_nodes
 
 TYPE_CHECKING = False
@@ -21,17 +21,17 @@ except ImportError as missing:
 def of_user(uid: int) -> dict[int, dict[str, Any]]:
     """The user's jobs by their ids.
 
-    Of each ``state``, ``reason``, ``partition``, ``container`` (ContainerID) and ``tres`` (all that it was given:
+    Each has ``state``, ``reason``, ``partition``, ``container`` (ContainerID) and ``tres`` (all that it was given:
     ``cpu=2,mem=100M``) in squeue's words, and ``submitted`` in seconds since 1970.
 
     Raises:
         SlurmError: slurmctld can't be reached.
     """
     try:
-        found: dict[int, dict[str, Any]] = _jobs.of_user(uid)
+        jobs: dict[int, dict[str, Any]] = _jobs.of_user(uid)
     except control.Failed as error:
         raise control.translated(error, f"the jobs of user {uid} can't be looked up") from error
-    return found
+    return jobs
 
 
 def out_of_service(job_id: int, nodes: str) -> dict[str, str]:
@@ -53,16 +53,16 @@ def out_of_service(job_id: int, nodes: str) -> dict[str, str]:
 
 
 def change(job_id: int, changes: Mapping[str, int | str]) -> None:
-    """Change properties of the job, all or none, given as :func:`scrun.slurm.changes.checked` has them.
+    """Change properties of a job, all or none; :func:`scrun.slurm.job_changes.checked` returns ``changes``.
 
     Raises:
-        UsageError: a value isn't one for its property.
+        UsageError: a property has a wrong value.
         JobRefused: slurmctld doesn't let this user change that of this job.
     """
     named = ", ".join(f"{name}={value}" for name, value in changes.items())
     try:
-        wanted = description.of_changes({CHANGES[name]: value for name, value in changes.items()})
-        _allocation.update(job_id, wanted)
+        described = description.of_changes({CHANGES[name]: value for name, value in changes.items()})
+        _allocation.update(job_id, described)
     except control.Failed as error:
         why = error.args[1]
         too_long = "TIMELIMIT" in changes and "permission denied" in why

@@ -1,7 +1,7 @@
-"""A new job's fields as salloc would fill them in: those that were asked for, and those that follow from them.
+"""Fill in a new job's fields as salloc would: the fields that were asked for, and those that follow from them.
 
-pyslurm's own defaults are a batch job's: one node and one task unless told otherwise, which neither srun nor salloc
-says, and no mark of which numbers were asked for, by which slurmctld and the job's environment tell them apart.
+pyslurm's defaults are a batch job's: one node and one task, which neither srun nor salloc asks for. pyslurm also
+doesn't mark the numbers that were asked for, and slurmctld and the job's environment need these marks.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _NTASKS_SET, _CPUS_SET = 1 << 14, 1 << 15  # slurm.h: JOB_NTASKS_SET, JOB_CPUS_S
 
 
 def described(job: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """``job`` with what the variables ask for, by their names without SCRUN_.
+    """Return ``job`` with the values of variables, which are named without SCRUN_.
 
-    Attributes of pyslurm.JobSubmitDescription, and under ``descriptor`` fields of job_desc_msg_t.
+    The result has attributes of pyslurm.JobSubmitDescription, and under ``descriptor`` fields of job_desc_msg_t.
     """
     fields: dict[str, Any] = {"bitflags": 0}
     for name, value in values.items():
@@ -35,7 +35,7 @@ def described(job: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
         elif field:
             job[field] = value
     if "ntasks_per_core" in fields and "NTASKS_PER_CORE" in values:
-        del fields["ntasks_per_core"]  # a hint gives way to what is said outright
+        del fields["ntasks_per_core"]  # the variable itself wins over a hint
     if "threads_per_core" in fields and "THREADS_PER_CORE" in values:
         del fields["threads_per_core"]
     _for_each_task(fields)
@@ -47,7 +47,7 @@ def described(job: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nodes_and_tasks(job: dict[str, Any], fields: dict[str, Any], values: Mapping[str, Any]) -> None:
-    """How many of each, where one follows from the other; as salloc(1) does (its "massage the numbers")."""
+    """Derive the number of nodes from the number of tasks, or the reverse, as salloc(1) does."""
     tasks, per_node = fields.get("num_tasks"), job.get("ntasks_per_node")
     if "min_nodes" not in fields and job.get("required_nodes"):
         fields["min_nodes"] = len(expand_nodes(job["required_nodes"]))
@@ -80,21 +80,21 @@ def _nodes_and_tasks(job: dict[str, Any], fields: dict[str, Any], values: Mappin
 
 
 def _gpus(fields: dict[str, Any], nodes: int | None) -> int:
-    """How many GPUs the job will have, as far as it is known before; 0: it isn't."""
+    """The number of GPUs that the job will have; 0 if it isn't known before."""
     of_job, of_node = fields.get("tres_per_job", ""), fields.get("tres_per_node", "")
     where, times = (of_job, 1) if of_job else (of_node, nodes or 0)
     return times * sum(int(part.rpartition(":")[2]) for part in where.split(",") if part.startswith("gres/gpu:"))
 
 
 def _for_each_task(fields: dict[str, Any]) -> None:
-    """CPUs are a TRES of each task too, and tasks that are counted by GPU are bound to theirs."""
-    wanted = [part for part in fields.get("tres_per_task", "").split(",") if part]
-    cpus = [part for part in wanted if part.startswith(("cpu=", "cpu:"))]
+    """Add the CPUs of a task to its TRES, and bind tasks that are counted by GPU to their GPUs."""
+    tres = [part for part in fields.get("tres_per_task", "").split(",") if part]
+    cpus = [part for part in tres if part.startswith(("cpu=", "cpu:"))]
     if cpus:
         fields["cpus_per_task"] = int(cpus[0][4:])
     elif fields.get("cpus_per_task"):
-        wanted.insert(0, f"cpu={fields['cpus_per_task']}")
-    if wanted:
-        fields["tres_per_task"] = ",".join(wanted)
+        tres.insert(0, f"cpu={fields['cpus_per_task']}")
+    if tres:
+        fields["tres_per_task"] = ",".join(tres)
     if fields.get("ntasks_per_tres") and not fields.get("tres_bind"):
         fields["tres_bind"] = f"gres/gpu:single:{fields['ntasks_per_tres']}"

@@ -1,8 +1,8 @@
-"""How a node's own OCI runtime is called beside a container: for signals, exec and the like.
+"""Find out how a node's own OCI runtime is called, for signals, exec and the like.
 
-oci.conf has shell patterns for what slurmstepd does. Of the first one in which a runtime's verb and a container's name
-can be found, what stands before the verb is how the runtime is called. Resident: the anchor expands what
-:func:`derive`, called by create, has found.
+oci.conf has shell patterns for slurmstepd. The first pattern with a runtime's verb and a container's name tells how to
+call the runtime: by the words before the verb. create calls :func:`derive`; the anchor, which is resident, expands its
+result.
 """
 
 from __future__ import annotations
@@ -15,32 +15,31 @@ if TYPE_CHECKING:
     from typing import Any, Required, TypedDict
 
     class Runtime(TypedDict, total=False):
-        """How the node's own runtime is called (:func:`derive`)."""
+        """How to call the node's own runtime (:func:`derive`)."""
 
         kind: Required[str]  # "crun", "runc" or "other"
-        command: str  # with oci.conf's patterns (%u, %j …), as is the name that the container has there
-        name: str
-        why: str  # in place of both: why it can't be called
-        hooks: bool  # whether it runs hooks of a config that we add
+        command: str  # with oci.conf's patterns (%u, %j …)
+        name: str  # the container's name in that runtime, with oci.conf's patterns
+        why: str  # instead of command and name: the reason why the runtime can't be called
+        hooks: bool  # whether the runtime runs hooks that scrun adds to a config
 
 
-# The patterns in the order in which they are looked at, each with the verb in it.
+# Settings of oci.conf with patterns, in the order in which they are looked at, each with its verb.
 _PATTERNS = (
     *(("RunTimeQuery", "state"), ("RunTimeKill", "kill"), ("RunTimeDelete", "delete")),
     *(("RunTimeStart", "start"), ("RunTimeCreate", "create"), ("RunTimeRun", "run")),
 )
-# The options of run and create that take the next word for their value.
+# Options of run and create whose value is the next word.
 _WITH_VALUE = ("-b", "--bundle", "-f", "--config", "--console-socket", "--pid-file", "--preserve-fds", "--pidfd-socket")
-STEP_DIRECTORY = "oci-job%j-%s"  # slurmstepd's name for where it keeps what is a step's
-_HOOKS = {"poststart", "createRuntime"}  # those of ours, see bundle.adapt_start
+STEP_DIRECTORY = "oci-job%j-%s"  # slurmstepd's name for a step's directory
+_HOOKS = {"poststart", "createRuntime"}  # the hooks that scrun adds, see bundle.adapt_start
 _SEPARATORS = (";", "&&", "||", "|", "&")
 
 
 def derive(settings: Mapping[str, Any]) -> Runtime:
-    """What to keep of oci.conf: ``command`` and ``name``, patterns both, and which ``kind`` of runtime it is.
+    """Derive from oci.conf's settings how to call the node's runtime.
 
-    Without a pattern that is understood there is ``why`` instead of the first two. ``hooks`` is whether the runtime is
-    known to run those of a config that we add.
+    ``hooks`` is True only if the runtime is known to run hooks that scrun adds to a config.
     """
     kind: Runtime = _kind(settings)
     kind["hooks"] = kind["kind"] != "other" and not _HOOKS & {*settings.get("DisableHooks", ())}
@@ -48,13 +47,13 @@ def derive(settings: Mapping[str, Any]) -> Runtime:
         return {"command": settings["NodeRuntime"], "name": settings.get("NodeContainer", "%n.%u.%j.%s.%t"), **kind}
     why = "names no runtime that can be asked on the node"
     for key, verb in _PATTERNS:
-        found = _understood(settings.get(key, ""), verb)
-        if not found:
+        words = _understood(settings.get(key, ""), verb)
+        if not words:
             continue
-        if letter := next((x for x in ("%b", "%e", "%r", "%Z", "%p", "%@") if any(x in text for text in found)), ""):
+        if letter := next((x for x in ("%b", "%e", "%r", "%Z", "%p", "%@") if any(x in text for text in words)), ""):
             why = f"names a runtime by {letter}, which is known to slurmstepd only"
             continue
-        command, name = (text.replace("%m", _spool(settings)) for text in found)
+        command, name = (text.replace("%m", _spool(settings)) for text in words)
         if "%m" in command + name:
             why = "names a runtime by %m, which is known to slurmstepd only unless ContainerPath is set"
             continue
@@ -69,13 +68,13 @@ def _kind(settings: Mapping[str, Any]) -> Runtime:
 
 
 def _understood(pattern: str, verb: str) -> tuple[str, str] | None:
-    """What stands before the verb, and the first word behind it that is no option."""
+    """The words before the verb, and the first word after it that is no option; None for an unclear pattern."""
     words = pattern.split()
     if verb not in words[1:]:
         return None
     position = words.index(verb, 1)
     before, rest = words[:position], words[position + 1 :]
-    # Not "exec", which would end the shell that has more to do.
+    # Without "exec", which would end a shell that has more to do.
     before = [word for at, word in enumerate(before) if word != "exec" or (at and not _ends(before[at - 1]))]
     name, skip = "", False
     for word in rest:
@@ -96,16 +95,16 @@ def _ends(word: str) -> bool:
 
 
 def _spool(settings: Mapping[str, Any]) -> str:
-    """%m: the directory of the step below ContainerPath (slurmstepd's naming of it)."""
+    """The value of %m, slurmstepd's directory of the step below ContainerPath; "%m" if it isn't known."""
     parent = settings.get("ContainerPath")
     return f"{parent}/{STEP_DIRECTORY}" if parent and "%t" not in parent else "%m"
 
 
 def expand(pattern: str, values: Mapping[str, str]) -> str:
-    """A pattern with its %-letters replaced, as oci.conf(5) lists them.
+    """Replace the %-letters of a pattern, which oci.conf(5) lists.
 
     Raises:
-        NodeRuntimeError: a letter that only slurmstepd can know.
+        NodeRuntimeError: only slurmstepd knows the value of a letter.
     """
     out = ""
     rest = pattern
@@ -121,10 +120,10 @@ def expand(pattern: str, values: Mapping[str, str]) -> str:
 
 
 def command(runtime: Runtime, values: Mapping[str, str]) -> tuple[str, str]:
-    """The shell words before a verb, and the container's name, of what :func:`derive` found.
+    """The shell words before a verb, and the container's name, with the letters of their patterns replaced.
 
     Raises:
-        NodeRuntimeError: oci.conf doesn't tell.
+        NodeRuntimeError: oci.conf doesn't tell how to call the runtime.
     """
     if "command" not in runtime:
         raise NodeRuntimeError(runtime["why"])

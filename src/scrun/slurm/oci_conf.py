@@ -1,13 +1,13 @@
-"""oci.conf(5): how the nodes run containers, read on the submitting host for what concerns who asks them to.
+"""Read oci.conf(5) on the submitting host: how the nodes run containers.
 
-Two settings of scrun's own (:data:`OURS`) may stand in comments, see :mod:`scrun.slurm.conf_text`.
+Comments may have settings of scrun's own (:data:`OURS`); see :mod:`scrun.slurm.conf_text`.
 """
 
 from __future__ import annotations
 
 from scrun.errors import SlurmError
 from scrun.log import LEVELS
-from scrun.slurm import conf_text, node_runtime, sources
+from scrun.slurm import conf_paths, conf_text, node_runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def _level(value: str) -> str:
 
 
 def _expression(value: str) -> str:
-    """slurmd compiles it, regex(7); here only its brackets are looked at, since re would cost each create 5 ms."""
+    """Check the brackets of a regular expression only, because importing re would cost each create 5 ms.
+
+    slurmd compiles the expression (regex(7)).
+    """
     depth, position = 0, 0
     while position < len(value):
         character = value[position]
@@ -56,7 +59,7 @@ def _expression(value: str) -> str:
             first = position + 1 + (value[position + 1 : position + 2] == "^")
             position = value.find("]", first + 1)
             while position > 0 and value[position - 1] == ":" and value.rfind("[:", first, position) > first - 1:
-                position = value.find("]", position + 1)  # the end of a class such as [:alnum:] within
+                position = value.find("]", position + 1)  # skip the end of a class such as [:alnum:]
             if position < 0:
                 raise ValueError("an extended regular expression: a [ without ]")
         depth += (character == "(") - (character == ")")
@@ -70,7 +73,7 @@ def _hooks(value: str) -> list[str]:
     return [word.strip() for word in value.split(",") if word.strip()]
 
 
-# Every key of oci.conf(5), with what reads its value.
+# The parsers of oci.conf(5)'s settings, by name.
 KEYS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("ContainerPath", "MountSpoolDir", "SrunPath", "DebugFlags", "SrunArgs"), _text),
     **{f"RunTime{verb}": _text for verb in ("Create", "Delete", "Kill", "Query", "Run", "Start")},
@@ -80,8 +83,8 @@ KEYS: dict[str, Callable[[str], Any]] = {
     "CreateEnvFile": _env_file,
     "DisableHooks": _hooks,
 }
-# "#scrun: NodeRuntime=..." says how a node's runtime is called where the RunTime patterns don't tell; see node_runtime.
-# History is where to keep what ran: lifecycle.history.
+# "#scrun: NodeRuntime=..." tells how to call a node's runtime if the RunTime patterns don't; see node_runtime.
+# History tells where a record of ended containers is kept; see lifecycle.container.history.
 OURS: dict[str, Callable[[str], Any]] = {"NodeRuntime": _text, "NodeContainer": _text, "History": _text}
 
 _SPOOL_IS_ITS_OWN_PATH = (25, 5)  # the first release of Slurm whose slurmstepd mounts its files on their own path
@@ -89,10 +92,10 @@ _BY_LOWER = {name.lower(): (name, parse) for name, parse in {**KEYS, **OURS}.ite
 
 
 def check_slurm_conf(environment: Mapping[str, str]) -> None:
-    """Refuse at once a SLURM_CONF that is no file to read: libslurm would look for it for a minute.
+    """Check at once that SLURM_CONF is a readable file, because libslurm would look for a missing one for a minute.
 
     Raises:
-        SlurmError: it isn't.
+        SlurmError: SLURM_CONF can't be read, or is no text.
     """
     where = environment.get("SLURM_CONF")
     if not where:
@@ -107,15 +110,15 @@ def check_slurm_conf(environment: Mapping[str, str]) -> None:
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """:func:`read_file` of the oci.conf that is used in that environment."""
-    return read_file(sources.oci_conf(environment))
+    """Read the oci.conf that is used in that environment; see :func:`read_file`."""
+    return read_file(conf_paths.oci_conf(environment))
 
 
 def read_file(where: str) -> Settings:
-    """The settings of the oci.conf at that path, by their names as the manual page has them; SrunArgs is a list.
+    """Read the settings of an oci.conf by their names in the manual page; SrunArgs is a list.
 
     Raises:
-        SlurmError: there is none, so no node can run a container; or it can't be read, or understood.
+        SlurmError: the file doesn't exist, so that no node can run a container; or it can't be read or understood.
     """
     try:
         settings = parse(conf_text.content(where), where)
@@ -128,10 +131,10 @@ def read_file(where: str) -> Settings:
 
 
 def parse(text: str, where: str = "oci.conf") -> Settings:
-    """The settings of that text; ``where`` names the file in what is wrong with it.
+    """Parse the text of an oci.conf; ``where`` is the file's name for errors.
 
     Raises:
-        SlurmError: a line that is no setting, a key that isn't oci.conf's, a value that isn't one, with file and line.
+        SlurmError: a line is no setting, a setting isn't oci.conf's, or a value is wrong; with file and line.
     """
     settings: Settings = {}
     for place, name, value in conf_text.entries(text, where):
@@ -139,21 +142,21 @@ def parse(text: str, where: str = "oci.conf") -> Settings:
             raise SlurmError(f"{place}: oci.conf has no {name}: see man oci.conf")
         proper, convert = _BY_LOWER[name.lower()]
         try:
-            found = convert(value)
+            converted = convert(value)
         except ValueError as error:
             raise SlurmError(f"{place}: {proper}={value!r} is not {error}") from None
         if proper == "SrunArgs":
-            settings.setdefault(proper, []).append(found)
+            settings.setdefault(proper, []).append(converted)
         else:
-            settings[proper] = found
+            settings[proper] = converted
     return settings
 
 
 def spool_mounts(settings: Settings) -> tuple[str, str]:
-    """The patterns of where slurmstepd mounts a step's own files in its container; empty where it mounts none.
+    """Patterns of the path in a container where slurmstepd mounts a step's own files; empty if it mounts none.
 
-    The first is Slurm's since 25.05, the second that of older ones. MountSpoolDir names the place for both; without it,
-    it is the directory's own path on the node, and was /var/run/slurm.
+    The first pattern is for Slurm 25.05 and later, the second for older releases. MountSpoolDir sets both. Its default
+    is the directory's own path on the node, and was /var/run/slurm in older releases.
     """
     if settings.get("IgnoreFileConfigJson"):
         return "", ""
@@ -163,24 +166,24 @@ def spool_mounts(settings: Settings) -> tuple[str, str]:
 
 
 def spool_mount(patterns: Sequence[str], version: Sequence[int], environment: Mapping[str, str]) -> str:
-    """The pattern for that release of Slurm, its %m (slurm.conf's SlurmdSpoolDir) replaced.
+    """The pattern for a release of Slurm, with %m (slurm.conf's SlurmdSpoolDir) replaced.
 
     Args:
-        patterns: what :func:`spool_mounts` has found.
-        version: major and minor number.
-        environment: by which slurm.conf is found.
+        patterns: the result of :func:`spool_mounts`.
+        version: Slurm's major and minor number.
+        environment: the environment that names slurm.conf.
     """
     pattern = patterns[tuple(version) < _SPOOL_IS_ITS_OWN_PATH]
     return pattern.replace("%m", _slurmd_spool(environment)) if "%m" in pattern else pattern
 
 
 def _slurmd_spool(environment: Mapping[str, str]) -> str:
-    settings = conf_text.settings(sources.slurm_conf(environment))
+    settings = conf_text.settings(conf_paths.slurm_conf(environment))
     return settings.get("slurmdspooldir", "/var/spool/slurmd")  # the default, by slurm.conf(5)
 
 
 def _check_patterns(settings: Settings, where: str) -> None:
-    """slurmd refuses each container step otherwise, and says why in its own log only."""
+    """Check the RunTime patterns, because slurmd refuses container steps without them and tells only its own log."""
     if settings.get("IgnoreFileConfigJson"):
         return
     has = {verb: bool(settings.get(f"RunTime{verb}")) for verb in ("Create", "Start", "Run", "Query", "Kill", "Delete")}

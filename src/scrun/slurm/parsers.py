@@ -1,8 +1,8 @@
-"""The values of SCRUN_* variables, read as srun reads its own; and what is accepted, for who wrote another.
+"""Parsers for the values of SCRUN_* variables, which accept what srun accepts.
 
-Each parser takes the text and returns what its field of the job is set to, or raises a ValueError whose message goes on
-a sentence: "SCRUN_NTASKS='x' is not …". What slurmctld alone can judge (names of partitions, features) stays text.
-What slurm.h has as bits is in :mod:`scrun.slurm.bits`.
+Each parser takes the text, and returns the value of the job's field or raises a ValueError whose message continues a
+sentence: "SCRUN_NTASKS='x' is not …". Names of partitions or features stay text, because only slurmctld can check them.
+Parsers for bits of slurm.h are in :mod:`scrun.slurm.bits`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ UNLIMITED = 0xFFFFFFFF  # slurm.h: INFINITE
 MOST16 = 0xFFFD  # slurm.h: a uint16_t that is no NO_VAL16 and no INFINITE16
 _MOST32 = 0xFFFFFFFD
 _MOST64 = (1 << 63) - 1  # of MiB: the bit above is slurm.h's MEM_PER_CPU
-_MOST_IN_RANGE = 1 << 16  # of nodes; Slurm's own limit (hostlist.c: MAX_RANGE)
+_MOST_IN_RANGE = 1 << 16  # nodes; Slurm's own limit (hostlist.c: MAX_RANGE)
 _SIZES = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}  # in MiB
 
 
 def text(value: str) -> str:
-    """Anything; slurmctld says what it doesn't like."""
+    """Any text; slurmctld checks it."""
     return value
 
 
 def node_list(value: str) -> str:
-    """Names of nodes, ``node[1-4,7],other``; which there are slurmctld knows."""
+    """A list of node names, ``node[1-4,7],other``; slurmctld checks whether the nodes exist."""
     rest, bracket = value, "["
     while bracket:
         before, bracket, rest = rest.partition("[")
@@ -43,7 +43,7 @@ def _is_range(item: str) -> bool:
 
 
 def flag(value: str) -> bool:
-    """A switch: srun takes an empty value for yes."""
+    """A switch; an empty value is yes, as for srun."""
     known = {"": True, "1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
     if value.lower() not in known:
         raise ValueError("yes or no")
@@ -56,12 +56,12 @@ def number(value: str) -> int:
 
 
 def count(value: str) -> int:
-    """How many of something: from 1."""
+    """A whole number from 1."""
     return _number(value, 1, _MOST32, "a whole number from 1")
 
 
 def small_count(value: str) -> int:
-    """A :func:`count` for a field of 16 bits."""
+    """A whole number from 1 that fits 16 bits."""
     return _number(value, 1, MOST16, f"a whole number from 1 to {MOST16}")
 
 
@@ -72,14 +72,14 @@ def _number(value: str, least: int, most: int, what: str) -> int:
 
 
 def seconds(value: str) -> int:
-    """A time as sbatch(1) takes it; a lone number is minutes."""
+    """A time in seconds, as sbatch(1) takes it; a lone number is minutes."""
     return _below(_MOST32, _seconds(value), "a time")
 
 
-def _below(most: int, found: int, what: str) -> int:
-    if found > most:
+def _below(most: int, number: int, what: str) -> int:
+    if number > most:
         raise ValueError(f"{what} that Slurm can count")
-    return found
+    return number
 
 
 def _seconds(value: str) -> int:
@@ -96,18 +96,18 @@ def _seconds(value: str) -> int:
 
 
 def minutes(value: str) -> int:
-    """A time limit in minutes, rounded up; 0 asks for none, as srun's."""
+    """A time limit in minutes, rounded up; 0 is unlimited, as for srun."""
     if value.upper() in ("INFINITE", "UNLIMITED", "-1", "0"):
         return UNLIMITED
     try:
-        found = (_seconds(value) + 59) // 60
+        rounded_up = (_seconds(value) + 59) // 60
     except ValueError as error:
         raise ValueError(str(error).replace(" or ", ", ", 1) + " or UNLIMITED") from None
-    return _below(_MOST32, found, "a time")
+    return _below(_MOST32, rounded_up, "a time")
 
 
 def mebibytes(value: str) -> int:
-    """A size of memory in MiB, rounded up; a lone number is MiB."""
+    """A size of memory in MiB, rounded up; a number without a unit is MiB."""
     digits, unit = (value[:-1], value[-1:]) if value[-1:].isalpha() else (value, "m")
     if value[-2:-1].isalpha() and unit in "bB":  # 2GB
         digits, unit = value[:-2], value[-2]
@@ -117,17 +117,17 @@ def mebibytes(value: str) -> int:
 
 
 def mebibytes_per_cpu(value: str) -> int:
-    """:func:`mebibytes` for each CPU: in the field of a node's memory, marked (slurm.h: MEM_PER_CPU)."""
+    """A size of memory for each CPU in MiB, with slurm.h's mark MEM_PER_CPU, for the field of a node's memory."""
     return mebibytes(value) | 1 << 63
 
 
 def threads(value: str) -> int:
-    """How many threads, in the field of a number of cores, marked (slurm.h: CORE_SPEC_THREAD)."""
+    """A number of threads with slurm.h's mark CORE_SPEC_THREAD, for the field of a number of cores."""
     return _number(value, 1, 0x7FFF, "a whole number from 1 to 32767") | 0x8000
 
 
 def nodes(value: str) -> dict[str, int]:
-    """``2`` or ``2-4``: from how many nodes to how many."""
+    """A number of nodes or a range, ``2`` or ``2-4``."""
     low, dash, high = value.partition("-")
     try:
         least, most = count(low), count(high if dash else low)
@@ -139,19 +139,19 @@ def nodes(value: str) -> dict[str, int]:
 
 
 def gpus(value: str) -> str:
-    """``2``, ``a100:2`` or ``a100:2,v100:1``, as a TRES."""
+    """GPUs as a TRES: ``2``, ``a100:2`` or ``a100:2,v100:1``."""
     return ",".join(f"gres/gpu:{part}" for part in _gpus(value))
 
 
 def gpus_per_task(value: str) -> str:
-    """The same for each task; such TRES are written otherwise."""
+    """GPUs for each task as a TRES, which is written with ``=``."""
     return ",".join(
         f"gres/gpu:{part.replace(':', '=')}" if ":" in part else f"gres/gpu={part}" for part in _gpus(value)
     )
 
 
 def tres(value: str) -> str:
-    """``cpu=2,gres/gpu=1,gres/gpu:a100=1``."""
+    """A list of TRES: ``cpu=2,gres/gpu=1,gres/gpu:a100=1``."""
     for part in value.split(","):
         name, equals, number = part.replace(":", "=").rpartition("=")
         if not name or not equals or not (number.isascii() and number.isdigit()):
@@ -169,7 +169,7 @@ def _gpus(value: str) -> list[str]:
 
 
 def gres(value: str) -> str:
-    """``gpu:a100:2,craynetwork:1``; ``none`` is no GRES at all."""
+    """A list of GRES: ``gpu:a100:2,craynetwork:1``; ``none`` is no GRES at all."""
     if value.lower() == "none":
         return ""
     parts = value.split(",")
@@ -179,7 +179,7 @@ def gres(value: str) -> str:
 
 
 def gpu_bind(value: str) -> str:
-    """How tasks are bound to GPUs, as a TRES."""
+    """The binding of tasks to GPUs, as a TRES."""
     return f"gres/gpu:{value}"
 
 
@@ -199,7 +199,7 @@ def memory_per_gpu(value: str) -> str:
 
 
 def switches(value: str) -> dict[str, int]:
-    """``COUNT[@TIME]``: the most switches between the nodes, and how long to wait for so few (seconds)."""
+    """The most switches between the nodes, and seconds to wait for so few: ``COUNT[@TIME]``."""
     how_many, at, patience = value.partition("@")
     try:
         return {"req_switch": number(how_many), **({"wait4switch": seconds(patience)} if at else {})}

@@ -1,8 +1,8 @@
-"""The parts of pyslurm that describe a job, and no others.
+"""Import only the module of pyslurm that describes a job.
 
-``import pyslurm`` loads all of it, its database and its deprecated interface too, which takes 40 ms of every
-container's start; the module that describes a job takes 12. So the packages above it are put in place empty, and the
-module is imported from them. Where a pyslurm isn't built that way, all of it is imported.
+``import pyslurm`` also loads its database and its deprecated interface, which takes 40 ms of every container's start;
+the module that describes a job takes 12 ms. So the packages above that module are put into sys.modules empty, and the
+module is imported. If a pyslurm has other modules, all of it is imported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-NO = ("no", "0", "false")  # values of SCRUN_PYSLURM that switch it off
+NO = ("no", "0", "false")  # values of SCRUN_PYSLURM that switch pyslurm off
 _BRIDGE = "scrun.slurm._pyslurm"
 _PACKAGES = ("pyslurm", "pyslurm.core", "pyslurm.core.job")
 
@@ -29,18 +29,18 @@ def is_bridged() -> bool:
     return bool(is_there and importlib.util.find_spec(_BRIDGE))
 
 
-def version() -> str:
-    """The version of the pyslurm that is installed, without importing it; empty where nothing tells.
+def pyslurm_version() -> str:
+    """The version of the installed pyslurm, without importing it; empty if it isn't known.
 
-    What pip knows of it is not beside the copy that a Debian package or ``scrun install`` has made.
+    A copy of pyslurm by a Debian package or ``scrun install`` has no metadata of pip's, so version.py is read.
     """
     from importlib import metadata
 
     try:
         return metadata.version("pyslurm")
     except metadata.PackageNotFoundError:
-        found = importlib.util.find_spec("pyslurm")
-    for directory in (found.submodule_search_locations or ()) if found else ():
+        spec = importlib.util.find_spec("pyslurm")
+    for directory in (spec.submodule_search_locations or ()) if spec else ():
         try:
             with open(os.path.join(directory, "version.py"), encoding="utf-8") as file:
                 said = [line.partition("=")[2].strip(" \"'\n") for line in file if line.startswith("__version__")]
@@ -52,10 +52,10 @@ def version() -> str:
 
 
 def part(module: str, name: str) -> Any:
-    """``name`` of a module of pyslurm, e.g. ``part("pyslurm.core.job.submission", "JobSubmitDescription")``.
+    """Import ``name`` of a module of pyslurm, e.g. ``part("pyslurm.core.job.submission", "JobSubmitDescription")``.
 
     Raises:
-        SlurmMissing: there is no pyslurm, or none that fits this Slurm.
+        SlurmMissing: no pyslurm is installed, or none that fits this Slurm.
     """
     try:
         _put_packages_in_place()
@@ -65,7 +65,7 @@ def part(module: str, name: str) -> Any:
             for package in _PACKAGES:
                 sys.modules.pop(package, None)
             return getattr(importlib.import_module("pyslurm"), name)
-    except Exception as missing:  # ImportError, or whatever a build against another Slurm raises
+    except Exception as missing:  # ImportError, or any exception of a pyslurm that was built for another Slurm
         raise SlurmMissing(
             f"pyslurm can't be used ({missing}): install the one whose version is that of this Slurm "
             "(scontrol --version), e.g. pip install 'pyslurm==25.11.*'"

@@ -1,7 +1,7 @@
-"""A container in the job of another one, whose namespace it shares: what of its own requests counts there.
+"""A container in the job of another container whose namespace it shares, and the settings that count there.
 
-The job is as it was asked for. What says where and how much is the job's, so a container that says so itself, in other
-words than the job was asked for with, has a job of its own. What the caller's environment says was said to all of them.
+The job stays as it was asked for. So a container whose own settings ask for other nodes or another size than the job's
+gets a job of its own. Settings in the caller's environment were meant for all containers.
 """
 
 from __future__ import annotations
@@ -12,19 +12,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Of what is the job's and the step's, this is how much they have.
+# Variables that set an amount for both job and step.
 _SIZES = (
     *("CPUS_PER_GPU", "GPUS", "GPUS_PER_NODE", "GPUS_PER_SOCKET", "HINT", "MEM_PER_GPU", "NTASKS_PER_CORE"),
     *("NTASKS_PER_GPU", "NTASKS_PER_TRES"),
 )
-LABELS = ("JOB_NAME", "WCKEY", "SIGNAL", "POWER")  # no reason to be elsewhere
+LABELS = ("JOB_NAME", "WCKEY", "SIGNAL", "POWER")  # variables that need no other job
 
-ALONE = {"SLURM_NTASKS": "1", "SLURM_NNODES": "1"}  # one task on one node, whatever the job has
+ALONE = {"SLURM_NTASKS": "1", "SLURM_NNODES": "1"}  # a guest is one task on one node, whatever the job has
 
 
 class SharedJob:
-    """``job`` is the one that ``container`` is in, whose namespace of ``kind`` is shared, and ``asked`` what it was
-    asked for with: values by the variables' names. ``environment`` is what that container has of it, once it has nodes.
+    """A job that a further container may join.
+
+    Args:
+        job: the job's id.
+        container: the id of the container in that job, whose namespace is shared.
+        kind: the kind of the shared namespace.
+        asked: the variables that the job was asked for with, by their names.
+        environment: the job's environment in that container, once the job has nodes.
     """
 
     def __init__(
@@ -37,7 +43,7 @@ class SharedJob:
 
 
 def of_job(names: Iterable[str]) -> list[str]:
-    """Of these variables those that say where a job is to run, and how much it is to have."""
+    """The names, among these, of variables that set where a job runs or how much it has."""
     return [
         name
         for name in names

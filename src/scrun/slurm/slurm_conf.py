@@ -1,8 +1,8 @@
-"""What slurm.conf(5) says, as far as it has to be known without libslurm."""
+"""Settings of slurm.conf(5) that scrun reads without libslurm."""
 
 from __future__ import annotations
 
-from scrun.slurm import conf_text, sources
+from scrun.slurm import conf_paths, conf_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 
 def srun_ports(environment: Mapping[str, str]) -> tuple[int, int]:
-    """SrunPortRange: the ports that srun listens on, and that nodes can reach; (0, 0) when it may be any."""
-    settings = conf_text.settings(sources.slurm_conf(environment))
+    """The first and the last port that nodes can reach on this host (SrunPortRange); (0, 0) for any port."""
+    settings = conf_text.settings(conf_paths.slurm_conf(environment))
     first, _, last = settings.get("srunportrange", "").partition("-")
     return (int(first), int(last)) if first.isdecimal() and last.isdecimal() else (0, 0)
 
 
 def authenticator(environment: Mapping[str, str]) -> str:
-    """The daemon that tells slurmctld who a user of this host is (AuthType); empty where it isn't known."""
-    settings = conf_text.settings(sources.slurm_conf(environment))
+    """The daemon that authenticates this host's users to slurmctld (AuthType); empty if it isn't known."""
+    settings = conf_text.settings(conf_paths.slurm_conf(environment))
     return {"auth/munge": "munged", "auth/slurm": "sackd"}.get(settings.get("authtype", "auth/munge").lower(), "")
 
 
 def has_task_programs(environment: Mapping[str, str]) -> bool:
-    """Whether nodes run something of the site's before or after each task (TaskProlog, TaskEpilog)."""
-    settings = conf_text.settings(sources.slurm_conf(environment))
+    """Whether nodes run a program of the site before or after each task (TaskProlog, TaskEpilog)."""
+    settings = conf_text.settings(conf_paths.slurm_conf(environment))
     return bool(settings.get("taskprolog") or settings.get("taskepilog"))

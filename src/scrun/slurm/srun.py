@@ -1,7 +1,6 @@
-"""The command lines of srun: the container's own step, and commands beside it; and what srun says of a step.
+"""srun's command lines for the container's step and for commands beside it, and srun's messages about a step.
 
-pyslurm has no step launch, and srun brings stdio, terminal, window size and exit status with it. Nothing here runs
-anything.
+pyslurm can't launch steps, and srun brings stdio, terminal, window size and exit status. Nothing here starts a process.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-# How the variables begin that srun takes for its options: SRUN_OUTPUT would send what a step prints somewhere else.
+# Beginnings of the variables that srun takes as options; SRUN_OUTPUT, for example, would redirect a step's output.
 OPTIONS = ("SLURM_", "SRUN_")
 
 SCRIPT = "SCRUN_SCRIPT"  # the variable that brings a step's shell script to the nodes
@@ -23,11 +22,11 @@ SCRIPT = "SCRUN_SCRIPT"  # the variable that brings a step's shell script to the
 _MOST_TASKS, _MOST_ERRORS = 1 << 20, 20
 
 
-def program(settings: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
-    """srun and the arguments that oci.conf wants each call to have (SrunPath, SrunArgs).
+def srun_command(settings: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
+    """srun's path and its first arguments, as oci.conf sets them (SrunPath, SrunArgs).
 
     Raises:
-        SlurmMissing: there is no srun.
+        SlurmMissing: srun isn't installed.
     """
     named = settings.get("SrunPath")
     candidates = [named] if named else [f"{d}/srun" for d in environment.get("PATH", os.defpath).split(":") if d]
@@ -39,9 +38,9 @@ def program(settings: Mapping[str, Any], environment: Mapping[str, str]) -> list
 
 
 def component(job: object, environment: Mapping[str, str]) -> list[str]:
-    """What each srun has to be told where ``job`` is the heterogeneous one in whose environment we are: its component.
+    """srun's option for a heterogeneous ``job`` in whose environment scrun runs: its first component; empty otherwise.
 
-    That is the first; the others' ids are none that srun takes for a job's.
+    srun doesn't accept the ids of the other components as a job's.
 
     Raises:
         UsageError: ``job`` is the id of another component.
@@ -68,10 +67,10 @@ def container_step(
     open_mode: str = "append",
     node: str = "",
 ) -> list[str]:
-    """The step that is the container: on all of the job's nodes, or one task on ``node``.
+    """The command line of the container's own step, on all of the job's nodes, or as one task on ``node``.
 
-    ``-v`` makes srun say which step it launches and when its tasks have started; ``stderr`` is the descriptor that the
-    container's standard error goes to, so that srun's own words can be kept apart from it.
+    ``-v`` makes srun tell which step it launches and when its tasks have started. The container's standard error goes
+    to the descriptor ``stderr``, so that it is kept apart from srun's own messages.
     """
     argv = [*srun, "-v", f"--jobid={job}", f"--container={bundle}", f"--container-id={container_id}", "--export=NONE"]
     if pty:
@@ -86,9 +85,9 @@ def container_step(
 def command_step(
     srun: Sequence[str], *, job: int, name: str, argv: Sequence[str], nodes: Sequence[str] | None = None
 ) -> list[str]:
-    """A command beside whatever else runs in the job: one task on each of ``nodes``, or of the job's nodes.
+    """The command line of a step beside the container: one task on each of ``nodes``, or on all of the job's nodes.
 
-    ``name`` says what for, behind ``scrun-``: squeue and sacct show it as the step's name.
+    squeue and sacct show ``scrun-NAME`` as the step's name.
     """
     extra = [f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}"] if nodes else []
     beside = ["--overlap", "--quiet", "--ntasks-per-node=1", "--mpi=none", "--export=ALL"]
@@ -105,7 +104,7 @@ def trial_step(srun: Sequence[str], *, job: int, bundle: str, args: Sequence[str
 def exec_step(
     srun: Sequence[str], *, job: int, node: str, argv: Sequence[str], pty: bool, stderr: int | None
 ) -> list[str]:
-    """A step of one task beside the container, with stdio of its own; ``stderr`` as for :func:`container_step`."""
+    """The command line of exec's step, one task with its own stdio; ``stderr`` is as for :func:`container_step`."""
     beside = ["-v", f"--jobid={job}", "--overlap", f"--nodelist={node}", "--nodes=1", "--ntasks=1", "--mpi=none"]
     if pty:
         beside.append("--pty")
@@ -115,11 +114,11 @@ def exec_step(
 
 
 def by_environment(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The command line without the shell script in it, and the variable that has the script.
+    """Move the shell script of a command line into a variable; return the command line and the variable.
 
-    srun sends its whole command line to slurmctld, and slurmdbd keeps it for each step (sacct's SubmitLine): 15 KB, and
-    nothing that anybody looks for. A script is what has several lines: behind ``-c``, or the word after that, for a
-    shell that another one becomes. Its arguments stay, unless one of them has several lines.
+    srun sends its whole command line to slurmctld, and slurmdbd keeps it for each step (sacct's SubmitLine). A script
+    has 15 KB, which nobody looks for there. The script is the word with several lines after ``-c``, or the next word if
+    the shell executes another shell. Its arguments stay, unless one of them has several lines.
     """
     at = command.index("--") + 3
     front, *words = command[at:]
@@ -131,53 +130,53 @@ def by_environment(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     else:
         return [*command], {}
     if any("\n" in word for word in words[1:]):
-        import shlex  # and with it re: seldom
+        import shlex  # it imports re; seldom needed
 
         script, words = f"set -- {shlex.join(words[1:])}\n{script}", words[:1]
     return [*command[:at], front, *words], {SCRIPT: script}
 
 
 class Progress:
-    """Reads what srun says (with -v) of the container's step; measured with Slurm 26.05.
+    """The progress of the container's step, read from srun's messages (with -v, measured with Slurm 26.05).
 
-    Others write to the same pipe: a program that srun runs here (SLURM_PROLOG), a SPANK plugin. So a line counts only
-    when it has exactly the form of one of srun's and fits what srun has said before: tasks end that were launched.
+    Others write to the same pipe: a program that srun runs here (SLURM_PROLOG), or a SPANK plugin. So a line counts
+    only if it has exactly the form of srun's and fits srun's earlier messages: only launched tasks can end.
     """
 
     def __init__(self) -> None:
-        self.step = ""  # its number within the job, e.g. "0"
-        self.tasks: dict[str, list[int]] = {}  # of each node; their places there are slurmstepd's local task ids
-        self.ended: set[int] = set()
-        self.cancelled = False  # from outside, by the job's end, or since a node has failed
-        self.out_of_memory = False  # of some task's, which was killed for that; srun's own status is 1 then
-        self.errors: list[str] = []  # until it has started
-        self._starting: set[str] = set()  # nodes that have not said that their tasks run
-        self._step_id = ""  # with the job's
+        self.step = ""  # the step's number in the job, e.g. "0"
+        self.tasks: dict[str, list[int]] = {}  # task ids by node; an id's index is slurmstepd's local task id
+        self.ended: set[int] = set()  # ids of ended tasks
+        self.cancelled = False  # by somebody, by the job's end, or because a node failed
+        self.out_of_memory = False  # whether a task was killed for its memory limit; srun's own status is 1 then
+        self.errors: list[str] = []  # srun's errors before the step started
+        self._starting: set[str] = set()  # nodes whose tasks have not started yet
+        self._step_id = ""  # JOB.STEP
 
     @property
     def started(self) -> bool:
-        """Whether every node has started its tasks; the first one's may have ended by then."""
+        """Whether every node has started its tasks; some tasks may have ended already."""
         return bool(self.tasks) and not self._starting
 
     @property
     def count(self) -> int:
-        """How many tasks there are on all nodes."""
+        """The number of tasks on all nodes."""
         return sum(map(len, self.tasks.values()))
 
     def most_on_a_node(self) -> int:
-        """How many tasks the node has that has most of them."""
+        """The number of tasks on the node that has most."""
         return max(map(len, self.tasks.values()), default=0)
 
     def left(self) -> dict[str, list[int]]:
-        """The local task ids of what has not ended, by their nodes."""
-        found = {
+        """The local ids of tasks that have not ended, by node."""
+        by_node = {
             node: [local for local, task in enumerate(tasks) if task not in self.ended]
             for node, tasks in self.tasks.items()
         }
-        return {node: tasks for node, tasks in found.items() if tasks}
+        return {node: tasks for node, tasks in by_node.items() if tasks}
 
     def line(self, line: str) -> str:
-        """Take one line of srun's standard error; the answer is what it says of tasks that failed, mostly nothing."""
+        """Read one line of srun's standard error; return srun's message about failed tasks, usually ""."""
         ours, _, text = line.partition(" ")
         if ours != "srun:":
             return ""
@@ -194,27 +193,27 @@ class Progress:
         elif words[0] == "Node" and len(words) == 5 and words[3:] == ["tasks", "started"]:
             self._starting.discard(words[1].removesuffix(","))
         elif text.startswith("Job step aborted"):
-            self.cancelled = bool(self.tasks)  # before the launch it was somebody else's
+            self.cancelled = bool(self.tasks)  # before the launch the line was not srun's
         else:
             self._end(text)
         return ""
 
     def _launch(self, words: list[str]) -> None:
-        """``launching StepId=87.12 on host node1, 3 tasks: [0-2]``."""
+        """Read ``launching StepId=87.12 on host node1, 3 tasks: [0-2]``."""
         if len(words) != 8 or words[2:4] != ["on", "host"] or words[6] != "tasks:":
             return
         step_id, node, tasks = words[1].removeprefix("StepId="), words[4].removesuffix(","), _numbers(words[7])
         job, _, step = step_id.partition(".")
         if not (job and step and node and tasks) or str(len(tasks)) != words[5] or self.started:
             return
-        if step_id != self._step_id:  # what was said of another step was not srun's
+        if step_id != self._step_id:  # earlier lines about another step were not srun's
             self._step_id, self.step, self.tasks, self._starting = step_id, step, {}, set()
             self.ended, self.cancelled = set(), False
         self.tasks[node] = tasks
         self._starting.add(node)
 
     def _end(self, text: str) -> bool:
-        """``node1: tasks 0,2-4: Completed``; whether the line is of that form, and tells of tasks there are."""
+        """Read ``node1: tasks 0,2-4: Completed``; False if the line has another form, or names unknown tasks."""
         node, _, rest = text.partition(": ")
         which, _, how = rest.partition(": ")
         kind, _, ranges = which.partition(" ")
@@ -230,7 +229,7 @@ class Progress:
 
 
 def _numbers(ranges: str) -> list[int]:
-    """The numbers of ``0,2-4``, with brackets or without; none where the text is not of that form."""
+    """The numbers in ``0,2-4``, with brackets or without; empty if the text has another form."""
     numbers: list[int] = []
     for item in ranges.strip("[]").split(","):
         low, dash, high = item.partition("-")
@@ -246,9 +245,9 @@ def _numbers(ranges: str) -> list[int]:
 
 
 def expand_nodes(nodes: str) -> list[str]:
-    """The names of a Slurm node list (hostlist), in order: no name resolution, no I/O.
+    """The names of a Slurm node list (hostlist), in order, without name resolution and I/O.
 
-    Several bracketed parts in one name, and zero padding (``n[001-010]``), are as slurm.conf(5) has them.
+    A name may have several bracketed parts, and zero padding (``n[001-010]``), as in slurm.conf(5).
     """
     out: list[str] = []
     for part in _split(nodes):
@@ -266,7 +265,7 @@ def expand_nodes(nodes: str) -> list[str]:
 
 
 def _split(nodes: str) -> list[str]:
-    """Cut at the commas that are not within brackets."""
+    """Split a node list at the commas outside brackets."""
     parts, depth, current = [], 0, ""
     for character in nodes:
         depth += (character == "[") - (character == "]")

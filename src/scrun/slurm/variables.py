@@ -1,7 +1,7 @@
-"""The table of scrun(1)'s job variables: what each is to the job, what to srun, and how its value is read.
+"""The table of scrun(1)'s job variables: the job's field, srun's variable, and the parser of each.
 
-A variable has three names: ``SCRUN_<name>`` in an environment, ``slurm.<name in lower case>`` among a container's
-annotations, and there srun's long option too. docs/configuration.md's table is checked against this one.
+A variable has three names: ``SCRUN_<name>`` in an environment, and ``slurm.<name in lower case>`` or
+``slurm.<srun's long option>`` among a container's annotations. A test compares docs/configuration.md with this table.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ PREFIX, ANNOTATION = "SCRUN_", "slurm."
 
 # Who may set a variable. ANYBODY: the caller's environment, the container's environment (its image, -e, a YAML file)
 # and the container's annotations. CALLER: the caller's environment alone, because the variable names a program, a file
-# or a directory of a host, or takes away from what the site or the caller knows of the job. An image is a stranger's.
+# or a directory of a host, or hides facts of the job from the site or the caller, and an image may be a stranger's.
 ANYBODY, CALLER = "anybody", "caller"
 
 
 class Variable(NamedTuple):
-    """One row.
+    """A row of the table.
 
-    ``field`` is an attribute of pyslurm.JobSubmitDescription, or after a dot a field of Slurm's own job_desc_msg_t,
-    where pyslurm has none or reads it otherwise than srun does; a lone dot: ``parse`` returns several. ``srun`` is the
-    variable by which srun is told of it when it starts the container's step. ``who`` may set it: ANYBODY or CALLER.
+    ``field`` is an attribute of pyslurm.JobSubmitDescription. After a dot it is a field of Slurm's job_desc_msg_t,
+    because pyslurm has no such attribute, or parses it in another way than srun. A lone dot means that ``parse``
+    returns several fields. ``srun`` is the variable for the srun that starts the container's step. ``who`` is ANYBODY
+    or CALLER.
     """
 
     name: str
@@ -44,17 +45,17 @@ class Variable(NamedTuple):
 
 
 def _job(name: str, who: str, option: str, field: str, parse: Parse, help: str) -> Variable:
-    """Of the job; what srun has to know of it is in the job's environment, as salloc gives it."""
+    """A variable of the job; srun finds its effects in the job's environment."""
     return Variable(name, who, option, field, "", parse, help)
 
 
 def _both(name: str, who: str, option: str, field: str, parse: Parse, help: str) -> Variable:
-    """Of the job, and of each step that shall have it."""
+    """A variable of the job, and of each step that uses it."""
     return Variable(name, who, option, field, f"SLURM_{name}", parse, help)
 
 
 def _step(name: str, who: str, option: str, parse: Parse, help: str) -> Variable:
-    """Of the container's step alone."""
+    """A variable of the container's step only."""
     return Variable(name, who, option, "", f"SLURM_{name}", parse, help)
 
 
@@ -166,7 +167,7 @@ TABLE = (
     ),
     _job("REQ_SWITCH", ANYBODY, "switches", ".", parsers.switches, "most switches between the nodes: 1, 1@10:00"),
     _job("RESERVATION", ANYBODY, "reservation", "reservations", text, "reservation"),
-    _job("SIGNAL", ANYBODY, "signal", ".", bits.warning, "signal before the time is up: USR1@60"),
+    _job("SIGNAL", ANYBODY, "signal", ".", bits.warning_signal, "signal before the time is up: USR1@60"),
     Variable(
         "SLURMD_DEBUG", CALLER, "slurmd-debug", "", "SLURMD_DEBUG", text, "how much slurmstepd says: quiet to debug5"
     ),
@@ -200,12 +201,12 @@ TABLE = (
 
 BY_NAME = {row.name: row for row in TABLE}
 
-# scrun's own variables, which are not the job's, and who may set them. manual.py has their meaning.
+# scrun's own variables, which are not the job's, and who may set them. manual.py describes them.
 OWN = {
     **dict.fromkeys(("CREATE_TIMEOUT", "NODE", "NOTICES", "RESOURCES", "SHARE_JOB"), ANYBODY),
     **dict.fromkeys(("DEBUG", "FILE_DEBUG", "HISTORY", "LUA", "PYSLURM", "STDERR_DEBUG", "SYSLOG_DEBUG"), CALLER),
 }
-# Variables that scrun gives to its hooks. A container that starts another one passes them on; they have no effect.
+# Variables that scrun sets for its hooks. A container that starts another one passes them on, without effect.
 GIVEN_TO_HOOKS = (
     *("OCI_VERSION", "CONTAINER_ID", "PID", "BUNDLE", "SUBMISSION_BUNDLE", "PID_FILE", "SOCKET", "SPOOL_DIR"),
     *("SUBMISSION_CONFIG_FILE", "USER", "USER_ID", "GROUP", "GROUP_ID", "ROOT", "ROOTFS_PATH", "CACHE"),
@@ -214,9 +215,10 @@ GIVEN_TO_HOOKS = (
 
 
 def of_annotation(key: str) -> str:
-    """The variable that an annotation sets: PARTITION of slurm.partition; empty when it is none of ours.
+    """The variable that an annotation sets, for example PARTITION for slurm.partition; empty for other annotations.
 
-    ``slurm.time-limit`` and ``slurm.time_limit`` are one; srun's long options and the variables' own names both serve.
+    ``slurm.time-limit`` and ``slurm.time_limit`` are the same. srun's long options and the variables' names are both
+    accepted.
     """
     if not key.startswith(ANNOTATION):
         return ""
@@ -229,13 +231,13 @@ def of_annotation(key: str) -> str:
 
 
 def who_may_set(name: str) -> str:
-    """ANYBODY or CALLER, of a name without SCRUN_; empty when it is no variable of scrun's."""
+    """Who may set a variable, ANYBODY or CALLER; empty for an unknown one. The name is without SCRUN_."""
     return BY_NAME[name].who if name in BY_NAME else OWN.get(name, "")
 
 
 def nearest(name: str) -> str:
-    """The known variable that an unknown one may be a slip for, empty when none comes near."""
-    import difflib  # a slip is rare, and this takes as long to import as reading the whole table
+    """The known variable that is most like an unknown one; empty if none is."""
+    import difflib  # seldom needed, and importing it takes as long as reading the whole table
 
     known = [f"{PREFIX}{row.name}" for row in TABLE] + [f"{PREFIX}{own}" for own in (*OWN, *GIVEN_TO_HOOKS)]
     return next(iter(difflib.get_close_matches(name, known, 1, 0.85)), "")

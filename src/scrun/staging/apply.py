@@ -1,8 +1,8 @@
-"""Applies an archive of changes to a directory of the login host, whatever the archive says.
+"""Apply an untrusted archive of changes to a directory of the login host.
 
-The archive comes from a node, where the container's user rules: names may climb out, and a directory of one entry may
-be a symbolic link here. So each entry is reached from the directory's descriptor, one name at a time, without
-following links, and is made under a name of ours, then renamed. tar would extract through links that are there.
+The archive comes from a node, where the container's user controls its content: a name may contain ``..``, and an
+entry's directory may be a symbolic link on this host. So each entry is reached from the directory's descriptor, one
+name at a time, without following links. It is made under a name of scrun's and then renamed. tar would follow links.
 """
 
 from __future__ import annotations
@@ -21,19 +21,26 @@ if TYPE_CHECKING:
     from typing import IO
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# A directory that was to be removed may be a link by now, or hold what was never carried.
+# A directory to be removed may have become a link, or hold files that were never carried.
 _KEPT = (errno.ELOOP, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 
 
-class Tree:
-    """One directory that changes are applied to. ``failed`` says what couldn't be, and why.
+class TargetDirectory:
+    """A directory that changes are applied to.
 
-    Every method raises OSError when the disk is full or the quota reached, and goes on after anything else.
-    Names are relative to the directory, which is b"" itself. ``known`` is what it was (see trees.py); ``descriptor`` is
-    one of it that is open already. Unless it is ``recursive``, nothing is changed in what is mounted below it: the
-    container didn't have that. Nothing is made before the time that ``leave_alone`` says; when the directory has been
-    removed by then, nothing at all. ``temporary`` is what a file is called until it is complete: whoever was killed has
-    left none when the work is repeated.
+    Every method raises OSError when the disk is full or the quota is reached. Any other error is added to ``failed``,
+    and the work goes on. Names are relative to the directory; b"" is the directory itself.
+
+    Args:
+        root: the directory's path.
+        new_owner: the owner (uid, gid) of new files; None to keep the archive's.
+        known: the identity that the directory must have (:func:`scrun.staging.trees.identity`); (0, 0) for any.
+        recursive: whether mounts below the directory are changed too. A container without them must not change them.
+        descriptor: an open descriptor of the directory, which is used instead of its path.
+        leave_alone: returns the time (time.monotonic) before which nothing is made. If the directory has been removed
+            by then, nothing is made at all.
+        temporary: the name of a file until it is complete. The name is always the same, so that repeating the work
+            after a kill leaves no such file; b"" for a random name.
     """
 
     def __init__(
@@ -57,12 +64,12 @@ class Tree:
         else:
             self._descriptor = os.dup(descriptor)
         self._mount = None if recursive else trees.mount_id(self._descriptor)
-        self._parent: tuple[list[bytes], int] | None = None  # the directory that was worked in last
-        self._directories: dict[bytes, tuple[int, int]] = {}  # mode and mtime, set when nothing changes them any more
-        self._made_anew: set[bytes] = set()  # directories that hold nothing but what the archive has in them,
-        self._in_them: set[bytes] = set()  # and that
+        self._parent: tuple[list[bytes], int] | None = None  # the directory of the last entry, open
+        self._directories: dict[bytes, tuple[int, int]] = {}  # mode and mtime, which are set last
+        self._made_anew: set[bytes] = set()  # directories that hold nothing but the archive's entries in them,
+        self._in_them: set[bytes] = set()  # and these entries
 
-    def __enter__(self) -> Tree:
+    def __enter__(self) -> TargetDirectory:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,7 +77,7 @@ class Tree:
         os.close(self._descriptor)
 
     def apply(self, name: bytes, info: tarfile.TarInfo, link: bytes, content: IO[bytes] | None) -> None:
-        """Make what the entry says; ``link`` is what a hard link is to."""
+        """Make one entry of the archive; ``link`` is the target of a hard link."""
         if not self._may_be_changed():
             return
         if self._made_anew and any(above in self._made_anew for above in _above(name)):
@@ -82,7 +89,7 @@ class Tree:
                 self._apply_other(name, info, link, content)
 
     def has(self, name: bytes, info: tarfile.TarInfo, content: IO[bytes] | None) -> bool:
-        """Whether what is here is what the entry says."""
+        """Whether the directory already has the entry as the archive has it."""
         try:
             parent, last = self._reach(name)
         except OSError:
@@ -90,11 +97,14 @@ class Tree:
         return entries.is_same(last, parent, info, content)
 
     def delete(self, names: list[bytes], spared: Collection[bytes] = ()) -> None:
-        """Remove what is no more, but for what is ``spared``; directories only when nothing else is in them."""
+        """Remove ``names``, and the old content of directories that were made anew, except ``spared``.
+
+        A directory is removed only when it is empty.
+        """
         if not self._may_be_changed():
             return
         gone = {*names, *self._replaced()}.difference(spared)
-        for name in sorted(gone, reverse=True):  # what is in a directory before the directory
+        for name in sorted(gone, reverse=True):  # a directory's content before the directory
             with self._noting(name, _KEPT):
                 parent, last = self._reach(name)
                 if stat.S_ISDIR(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode):
@@ -103,7 +113,7 @@ class Tree:
                     os.unlink(last, dir_fd=parent)
 
     def finish(self) -> None:
-        """Set the modes and times of directories, the innermost first."""
+        """Set modes and times of directories, the innermost first."""
         if not self._may_be_changed():
             return
         for name, (mode, mtime) in sorted(self._directories.items(), reverse=True):
@@ -117,7 +127,7 @@ class Tree:
                     os.close(descriptor)
 
     def _may_be_changed(self) -> bool:
-        """Whether it is there still; waits until nobody can be about to remove it."""
+        """Whether the directory still exists; wait first until nobody can be about to remove it."""
         until = self._leave_alone()
         if until != self._left_alone_until:
             import time
@@ -127,7 +137,7 @@ class Tree:
         return self._is_there
 
     def _replaced(self) -> Iterator[bytes]:
-        """What is still here of directories that were removed and made anew, but for what is never carried."""
+        """Yield old names in directories that the container made anew; sockets and devices are never carried."""
         for top in self._made_anew:
             for name, mode in self._below(top):
                 if name not in self._in_them and stat.S_IFMT(mode) not in (stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK):
@@ -137,12 +147,12 @@ class Tree:
         with contextlib.suppress(OSError):
             descriptor = self._walk(_split(name))
             try:
-                found = [
+                children = [
                     (os.fsencode(entry), _status(os.fsencode(entry), descriptor)) for entry in os.listdir(descriptor)
                 ]
             finally:
                 os.close(descriptor)
-            for entry, status in found:
+            for entry, status in children:
                 if status is not None:
                     yield name + b"/" + entry, status.st_mode
                     if stat.S_ISDIR(status.st_mode):
@@ -172,11 +182,11 @@ class Tree:
                 entries.make(made, parent, info, content, entries.owner_of(info, old, self._new_owner))
             if not self._may_be_changed():
                 return
-            # Not by rename alone, for which ext4 first writes the new file's blocks (auto_da_alloc): 1 ms a file.
+            # Renaming over a file makes ext4 write the new file's blocks first (auto_da_alloc): 1 ms a file.
             trees.remove(os.fsdecode(last), parent)
             os.rename(made, last, src_dir_fd=parent, dst_dir_fd=parent)
         finally:
-            # It is there still after a failure.
+            # After a failure the temporary file still exists.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(made, dir_fd=parent)
 
@@ -186,7 +196,7 @@ class Tree:
                 os.unlink(self._temporary, dir_fd=parent)
         except FileNotFoundError:
             pass
-        except OSError:  # somebody else's, in a directory that is everybody's
+        except OSError:  # another user's file in a directory that everybody may write to
             return _random_name()
         return self._temporary or _random_name()
 
@@ -199,7 +209,7 @@ class Tree:
             os.close(source)
 
     def _reach(self, name: bytes) -> tuple[int, bytes]:
-        """A descriptor of the directory that ``name`` is in, which is kept for the next one, and its last name."""
+        """A descriptor of the directory of ``name``, which stays open for the next entry, and the last name."""
         *directories, last = _split(name)
         if self._parent is None or self._parent[0] != directories:
             self._forget_parent()
@@ -207,7 +217,7 @@ class Tree:
             self._parent = directories, descriptor
             status = os.fstat(descriptor)
             if os.geteuid() == status.st_uid != 0 and status.st_mode & 0o300 != 0o300:
-                # A read-only directory of ours; it gets its mode back in the end.
+                # A read-only directory of ours becomes writable; finish() sets its mode again.
                 self._directories.setdefault(b"/".join(directories), (stat.S_IMODE(status.st_mode), status.st_mtime_ns))
                 os.fchmod(descriptor, stat.S_IMODE(status.st_mode) | 0o300)
         return self._parent[1], last

@@ -1,4 +1,4 @@
-"""Directories and files as tar archives: made by find and tar, or here where there is little of it."""
+"""Write directories and files as tar archives, by find and tar, or in Python where there are few small files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from scrun.staging.children import Child, Children
-    from scrun.staging.model import Log, Part
+    from scrun.staging.model import LogCall, Part
 
-# pax, for times below the second, long names and extended attributes; without the two times that nobody restores.
+# The pax format has times below a second, long names and extended attributes. atime and ctime are never restored.
 _TAR = [
     "tar",
     "--create",
@@ -34,20 +34,30 @@ _TAR = [
 ]
 
 
-_LOOK_AGAIN = 0.5  # seconds after which check is called although nothing has happened
+_LOOK_AGAIN = 0.5  # seconds between calls of check while nothing happens
 _FEW = 64  # files
 _LITTLE = 1 << 15  # bytes
 
 
 class Archiver:
-    """Writes archives to ``output``, a pipe, one after the other; ``check`` is called while waiting, and may raise."""
+    """A writer of archives to a pipe, one after another.
+
+    Args:
+        children: runs find and tar.
+        output: the pipe's descriptor.
+        check: is called while the archiver waits, and may raise an error.
+        log: is called with a level and a message.
+        xattrs: which extended attributes are carried, "*" or "user.*".
+        devices: whether the receiver can make device nodes.
+        wide: whether tar writes records of 256 KB instead of 10 KB, which wake the pipe's reader more often.
+    """
 
     def __init__(
         self,
         children: Children,
         output: int,
         check: Callable[[], None],
-        log: Log,
+        log: LogCall,
         *,
         xattrs: str,
         devices: bool,
@@ -58,20 +68,23 @@ class Archiver:
         self._check = check
         self._log = log
         self._xattrs = xattrs
-        self._devices = devices  # whether the receiver can make device nodes
-        self._records = ["--blocking-factor=512"] if wide else []  # 256 KB, not 10, which would wake its reader often
-        self._little = b""  # what was made here, and goes along with our own files
+        self._devices = devices
+        self._records = ["--blocking-factor=512"] if wide else []
+        self._little = b""  # archive members that were made in Python; add_files writes them
 
     def add(self, part: Part, *, only: Sequence[bytes] | None = None, held: int | None = None) -> None:
-        """Add what is at ``part.source`` under the name ``part.name``, with its mounts if it is recursive.
+        """Add ``part.source`` under the name ``part.name``, with mounts below it if the part is recursive.
 
-        Of a directory it may be ``only`` these names in it, b"" being itself. ``held`` is a descriptor of what is
-        there: it is read by that, whatever the path leads to by now.
+        Files that can't be read and sockets are left out, and devices unless the receiver can make them; the log
+        names them.
 
-        Files that we may not read, sockets and, unless the receiver is root, devices are left out, with a note.
+        Args:
+            part: the directory or file.
+            only: the names in the directory to add, b"" for the directory itself; None for all.
+            held: a descriptor of the source, which is read instead of the path.
 
         Raises:
-            StagingError: it can't be read otherwise.
+            StagingError: the source can't be read.
         """
         place = part.source if held is None else f"/proc/{os.getpid()}/fd/{held}"
         if self._add_little(part, place, only):
@@ -80,22 +93,22 @@ class Archiver:
             with _Memory(b"".join(b"./" + name + b"\0" if name else b".\0" for name in only)) as names:
                 self._tar(part, f"--transform=s,^\\.,{part.name},S", part.source, ["cat"], names)
         elif part.is_directory:
-            # S: what symbolic links point to stays as it is. Hard links are to names in the archive.
+            # S: targets of symbolic links stay as they are. Targets of hard links are names in the archive.
             self._tar(part, f"--transform=s,^\\.,{part.name},S", place, self._find(part.recursive))
         else:
-            follow = ["--dereference"] if held is not None else []  # such a path is a link
+            follow = ["--dereference"] if held is not None else []  # /proc/PID/fd/N is a link
             with _Memory(b"./" + os.fsencode(os.path.basename(place)) + b"\0") as names:
                 self._tar(part, f"--transform=s,.*,{part.name},S", os.path.dirname(place), ["cat"], names, follow)
 
     def add_files(self, files: Mapping[str, bytes]) -> None:
-        """Add files of ours, and end the archive."""
+        """Add scrun's own files by name, and end the archive."""
         data = self._little + b"".join(headers.file(name, content) for name, content in files.items()) + headers.END
         self._little = b""
-        if len(data) < fcntl.fcntl(self._output, fcntl.F_GETPIPE_SZ) * 3 // 4:  # it holds a few orders at most
+        if len(data) < fcntl.fcntl(self._output, fcntl.F_GETPIPE_SZ) * 3 // 4:  # the pipe holds a few orders at most
             try:
                 os.write(self._output, data)
             except BrokenPipeError:
-                self._check()  # its reader has ended, and will be asked why
+                self._check()  # the reader has ended; check() raises the reason
             return
         with _Memory(data) as archive:
             child = self._children.run(["cat"], stdin=archive.fileno(), stdout=self._output)
@@ -103,14 +116,14 @@ class Archiver:
             child.process.wait()
 
     def _add_little(self, part: Part, place: str, only: Sequence[bytes] | None) -> bool:
-        """Make it here, if it is a file or these few names, and small; else it is tar's."""
+        """Make the archive members in Python if the part is a small file or a few small names; False otherwise."""
         if (only is None and part.is_directory) or (only and len(only) > _FEW):
             return False
         source, name = os.fsencode(place), part.name.encode()
         members = b""
         for one in only or (b"",):
             path, called = (os.path.join(source, one), b"%s/%s" % (name, one)) if one else (source, name)
-            if (member := headers.of(path, called, self._xattrs, follow=place != part.source)) is None:
+            if (member := headers.member(path, called, self._xattrs, follow=place != part.source)) is None:
                 return False
             members += member
         if len(self._little) + len(members) > _LITTLE:
@@ -136,8 +149,8 @@ class Archiver:
         try:
             import subprocess
 
-            given = subprocess.DEVNULL if stdin is None else stdin.fileno()
-            finder = self._children.run(names, stdin=given, stdout=write_end, cwd=directory)
+            names_from = subprocess.DEVNULL if stdin is None else stdin.fileno()
+            finder = self._children.run(names, stdin=names_from, stdout=write_end, cwd=directory)
             argv = [*_TAR, *options, *self._records, f"--xattrs-include={self._xattrs}", transform]
             tar = self._children.run(argv, stdin=read_end, stdout=self._output, cwd=directory)
         except OSError as error:
@@ -148,7 +161,7 @@ class Archiver:
         self._wait(finder, tar)
         status = tar.process.wait()
         self._check()
-        # 1: a file changed while it was read, which is nothing unusual in a volume.
+        # Status 1: a file changed while it was read, which is usual in a volume.
         if finder.process.wait() not in (0, 1) or status not in (0, 1):
             raise StagingError(f"{part.source}: can't be carried: {finder.words() or tar.words() or f'tar: {status}'}")
         notes = [line for child in (finder, tar) for line in child.err.decode("utf-8", "backslashreplace").splitlines()]
@@ -165,12 +178,12 @@ class Archiver:
 
 
 def left_out(*, devices: bool) -> list[str]:
-    """find's expression for what is not archived."""
+    """find's expression for the kinds of files that are not archived."""
     return ["-type", "s"] if devices else ["-type", "s", "-o", "-type", "b", "-o", "-type", "c"]
 
 
 class _Memory:
-    """Bytes to be some process's stdin."""
+    """Bytes as a file in memory, for a process's stdin."""
 
     def __init__(self, data: bytes) -> None:
         self._descriptor = os.memfd_create("scrun")

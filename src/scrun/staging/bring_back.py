@@ -1,9 +1,9 @@
-"""Brings back what a container changed on the nodes that ran it, from one after the other.
+"""Bring back what a container changed on its nodes, one node after another.
 
-What several of them changed is taken from the first; where the others' is not the same, that is said. A node's script
-(:data:`scrun.staging.nodes.SEND`) sends an archive of what is new or changed, with the names of what is gone; unchanged
-files are neither read nor sent. No node's files are removed before all nodes' changes are here, so it can be repeated
-from the beginning at any moment. With one node, the step that sent them removes them when it is told to.
+A file that several nodes changed comes from the first of them; a difference on another node is logged. Each node's
+script (:data:`scrun.staging.node_directory.SEND`) sends an archive of new and changed files with the names of removed
+files. Unchanged files are neither read nor sent. No node's files are removed before the changes of all nodes have
+arrived, so the work can be repeated from the beginning. With one node, the sending step also removes the files.
 """
 
 from __future__ import annotations
@@ -12,42 +12,49 @@ import os
 
 from scrun.errors import StagingError
 from scrun.marks import take_first
-from scrun.staging import nodes, trees
-from scrun.staging.children import Child, Children, Interrupted, Interruption
+from scrun.staging import node_directory, trees
+from scrun.staging.children import Child, Children, Interruption, StagingInterrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from scrun.staging.model import Container, Log, Part, Staged, Step
+    from scrun.staging.model import ContainerFiles, LogCall, NodeSteps, Part, Staged
 
 
-_TRIES = 2  # of a transfer whose step was killed, or lost its connection
+_TRIES = 2  # of a transfer whose step was killed or lost its connection
 
 
 def bring_back(
-    container: Container,
+    container: ContainerFiles,
     staged: Staged,
-    step: Step,
+    step: NodeSteps,
     *,
-    log: Log,
+    log: LogCall,
     files_back: Callable[[], None] = lambda: None,
     left: Sequence[str] = (),
     must_have_run: bool = False,
     leave_alone: Callable[[], float] = lambda: 0.0,
 ) -> None:
-    """Apply the changes to the writable parts here, say so by ``files_back``, and remove the nodes' directories.
+    """Apply the changes to the writable parts on this host, call ``files_back``, and remove the nodes' directories.
 
-    ``left`` are directories of the root filesystem that are no change where they are empty, the innermost first.
-    ``must_have_run`` says that the container's process has ended with success: it must have been run, then.
-    ``leave_alone`` says until when (time.monotonic) no file may be made: what it is for may be removed.
+    Args:
+        container: the container.
+        staged: where its files are.
+        step: runs commands on the nodes.
+        log: is called with a level and a message.
+        files_back: is called when all changes have arrived.
+        left: directories of the root filesystem that don't count as changes if they are empty, the innermost first.
+        must_have_run: whether the container ended with success, so that its process must have been run.
+        leave_alone: returns the time (time.monotonic) before which no file is made, because its directory may be
+            removed until then.
 
     Raises:
-        StagingError: what went wrong, and where on the nodes the changes still are.
+        StagingError: the failure, and where on the nodes the changes still are.
     """
     parts = [part for part in staged.parts if part.writable]
-    transfer = _Transfer(container, staged, step, parts, log, left, must_have_run, leave_alone)
+    transfer = _BringingBack(container, staged, step, parts, log, left, must_have_run, leave_alone)
     try:
         for node in staged.nodes[:-1]:
             transfer.take(node)
@@ -55,19 +62,19 @@ def bring_back(
     finally:
         transfer.close()
     if len(staged.nodes) > 1:
-        nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
+        node_directory.remove(step, staged.node_parent, staged.node_home, staged.node_name)
 
 
-class _Transfer:
-    """What the transfers from all nodes have in common."""
+class _BringingBack:
+    """The transfers from all nodes, one after another."""
 
     def __init__(
         self,
-        container: Container,
+        container: ContainerFiles,
         staged: Staged,
-        step: Step,
+        step: NodeSteps,
         parts: list[Part],
-        log: Log,
+        log: LogCall,
         left: Sequence[str],
         must_have_run: bool,
         leave_alone: Callable[[], float],
@@ -76,18 +83,18 @@ class _Transfer:
         self._parts, self._leave_alone = parts, leave_alone
         self._taken: set[bytes] = set()
         not_run = os.path.basename(staged.beside) if must_have_run and not staged.spool else ""
-        words = (not_run, nodes.xattrs(container), "\n".join(left), *(part.name for part in parts))
+        words = (not_run, node_directory.xattrs(container), "\n".join(left), *(part.name for part in parts))
         where = staged.node_parent, staged.node_home, staged.node_name
-        self._argv = nodes.command_in_bash(nodes.SEND, *where, *words)
+        self._argv = node_directory.bash_argv(node_directory.SEND, *where, *words)
         self._root = _open_root(parts)
-        self._path = nodes.node_path(container, staged.node_parent, staged.node_home)
+        self._path = node_directory.node_path(container, staged.node_parent, staged.node_home)
 
     def close(self) -> None:
         if self._root is not None:
             os.close(self._root)
 
     def take(self, node: str, files_back: Callable[[], None] | None = None) -> None:
-        """Apply the changes of one node; with ``files_back`` it is the last, and removes its files if it is the only.
+        """Apply the changes of one node; ``files_back`` is for the last node, which removes its files if it is alone.
 
         Raises:
             StagingError: see :func:`bring_back`.
@@ -100,7 +107,9 @@ class _Transfer:
                     raise self._failed(node, str(error), keep=True) from error
                 self._log("info", f"{node}: {error}: the transfer is made once more")
             except _NotHere as error:
-                raise self._failed(node, str(error), keep=not isinstance(error.__cause__, Interrupted)) from error
+                raise self._failed(
+                    node, str(error), keep=not isinstance(error.__cause__, StagingInterrupted)
+                ) from error
         return None
 
     def _take(self, node: str, files_back: Callable[[], None] | None) -> None:
@@ -117,42 +126,43 @@ class _Transfer:
             finally:
                 os.close(read_end)
             try:
-                was_run = self._apply(children, sender) != f"{node} {nodes.NOT_RUN}"
+                was_run = self._apply(children, sender) != f"{node} {node_directory.NOT_RUN}"
                 if files_back and was_run:
                     files_back()
             except (StagingError, OSError) as error:
-                answer.close()  # without the word that removes it all
+                answer.close()  # without the word "remove"
                 self._give_up(error, children, sender)
             self._let_go(node, children, sender, answer, remove=files_back is not None and len(self._staged.nodes) == 1)
         if not was_run:
             raise StagingError(f"the container's process was not run in a container on {node}")
 
     def _apply(self, children: Children, sender: Child) -> str:
-        """Make the node's changes here; what it says of the container's process."""
-        # While the step is on its way, these take their time as well.
+        """Apply the node's changes; return the node's line about the container's process."""
+        # These imports take time, which passes while the step starts.
         import tarfile  # noqa: F401
 
-        from scrun.staging.changes import Changes
+        from scrun.staging.node_changes import NodeChanges
 
-        stream: Any = _Stream(children, sender)  # all that tarfile asks of a file
+        stream: Any = _Stream(children, sender)  # tarfile needs no more of a file
         said: str = stream.begin()
-        if not stream.begins_with(nodes.UNCHANGED):
-            with Changes(
+        if not stream.begins_with(node_directory.UNCHANGED):
+            with NodeChanges(
                 self._container, self._parts, self._log, self._taken, root=self._root, leave_alone=self._leave_alone
             ) as changes:
                 changes.apply(stream)
         return said
 
     def _give_up(self, error: Exception, children: Children, sender: Child) -> None:
-        """The changes are not here.
+        """Raise the error for changes that could not be applied.
 
         Raises:
-            _Lost: another try may do better.
-            _NotHere: it would not.
+            _Lost: another try may succeed.
+            _NotHere: another try would fail too.
         """
-        is_cut_short = children.has_closed(sender) and not isinstance(error, OSError | Interrupted)
+        is_cut_short = children.has_closed(sender) and not isinstance(error, OSError | StagingInterrupted)
         children.wait(seconds=3)
-        # The node's own words where it has some: ours is only that its stream ended, unless it is this host's fault.
+        # The node's own message, if there is one, because ours says only that the stream ended. An error of this host
+        # is told as it is.
         reason = str(error) if isinstance(error, OSError) else sender.words() or str(error)
         if is_cut_short and sender.process.wait():
             raise _Lost(reason) from error
@@ -162,16 +172,16 @@ class _Transfer:
         try:
             answer.write(b"remove\n" if remove else b"stay\n")
         except OSError:
-            pass  # it has gone, which its status tells
+            pass  # the step has ended; its status tells
         answer.close()
         children.wait()
         if sender.process.wait() and remove:
             raise StagingError(f"{node}:{self._path} is not removed: {sender.words() or 'its step was killed'}")
 
     def _failed(self, node: str, reason: str, *, keep: bool) -> StagingError:
-        """The error that says where the changes are: where no Epilog that goes by the job's number finds them.
+        """The error that names the place of the changes; with ``keep`` they get a name that no job's Epilog removes.
 
-        Those of the nodes before that one are here.
+        The changes of the nodes before ``node`` have arrived.
         """
         at = self._staged
         done, left = at.nodes[: at.nodes.index(node)], at.nodes[at.nodes.index(node) :]
@@ -179,13 +189,13 @@ class _Transfer:
         if keep:
             place = at.node_parent, at.node_home, at.node_name
             try:
-                kept = nodes.keep(self._step, *place, hosts=left)
+                kept = node_directory.keep(self._step, *place, hosts=left)
                 where = f"{', '.join(left)}:{os.path.dirname(self._path)}/{kept}"
             except (StagingError, OSError):
                 where += ", unless the end of the job removes them there (Epilog)"
             try:
                 if done:
-                    nodes.remove(self._step, *place, hosts=done)
+                    node_directory.remove(self._step, *place, hosts=done)
             except (StagingError, OSError) as error:
                 self._log("info", f"cleaning up: {error}")
         return StagingError(
@@ -194,17 +204,18 @@ class _Transfer:
 
 
 class _NotHere(StagingError):
-    """The changes could not be made here."""
+    """The changes could not be applied on this host."""
 
 
 class _Lost(StagingError):
-    """The node's stream ended before all had come, and not by a fault of what is in it or of this host's disk."""
+    """The node's stream ended too early, though its content and this host's disk were right."""
 
 
 def _open_root(parts: Sequence[Part]) -> int | None:
-    """A descriptor of the root filesystem, where that is a part and is there; it stays when an engine unmounts it.
+    """A descriptor of the root filesystem, which stays valid when an engine unmounts it.
 
-    Where the engine has unmounted it already, its mount point isn't it.
+    None if the root filesystem is no part, or if the engine has unmounted it, so that the mount point is another
+    directory.
     """
     for part in parts:
         if part.name == "rootfs":
@@ -217,17 +228,17 @@ def _open_root(parts: Sequence[Part]) -> int | None:
 
 
 class _Stream:
-    """A step's stdout, to be read; tarfile asks for no more than this."""
+    """A step's stdout as the file that tarfile reads."""
 
     def __init__(self, children: Children, child: Child) -> None:
         self._children = children
         self._child = child
 
     def begin(self) -> str:
-        """Drop what others have printed before the node's first line, and say what is in that line.
+        """Drop foreign output before the script's first line, and return that line.
 
         Raises:
-            StagingError: it has none.
+            StagingError: the output ended without such a line.
         """
         out = self._child.out
         first = take_first(out)
@@ -242,13 +253,13 @@ class _Stream:
         return first
 
     def begins_with(self, line: bytes) -> bool:
-        """Whether the first that comes is this; nothing is taken."""
+        """Whether the next bytes are ``line``; they stay unread."""
         out = self._child.out
         self._children.wait(lambda: len(out) >= len(line) or not self._children.is_open(out))
         return out.startswith(line)
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, b"" at the end."""
+        """Read up to ``size`` bytes; b"" at the end."""
         out = self._child.out
         self._children.wait(lambda: bool(out) or not self._children.is_open(out))
         data = bytes(out[:size])

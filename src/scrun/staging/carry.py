@@ -1,36 +1,36 @@
-"""Carries directories and files to all nodes of the job at once, but what they have from an earlier time.
+"""Carry directories and files to all nodes of the job at once, except files that the nodes have in their cache.
 
-The root filesystem goes into the nodes' cache as an image, and what sets the container's apart from that goes along
-with the rest: see :mod:`scrun.staging.images`. Where nothing is cached it goes with the rest as well.
+The root filesystem goes into the nodes' cache as an image. The difference between that image and the container's own
+root filesystem goes with the other files (:mod:`scrun.staging.images`). Without a cache all of it goes with them.
 """
 
 from __future__ import annotations
 
 from scrun.errors import StagingError
-from scrun.staging import nodes
+from scrun.staging import node_directory
 from scrun.staging.children import Children, Interruption
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from scrun.staging.model import Container, Log, Part, Step
-    from scrun.staging.options import Options
+    from scrun.staging.model import ContainerFiles, LogCall, NodeSteps, Part
+    from scrun.staging.stage_options import StagingOptions
     from scrun.staging.summing import Summing
     from scrun.staging.transfer import Files
 
 
 class Carrier:
-    """One transfer, to NODE_DIR ``parent``."""
+    """A transfer to the directory ``parent`` of each node (NODE_DIR)."""
 
     def __init__(
         self,
-        container: Container,
-        step: Step,
+        container: ContainerFiles,
+        step: NodeSteps,
         parent: str,
-        log: Log,
+        log: LogCall,
         interruption: Interruption,
-        options: Options,
+        options: StagingOptions,
     ) -> None:
         self._container = container
         self._step = step
@@ -38,18 +38,22 @@ class Carrier:
         self._log = log
         self._interruption = interruption
         self._options = options
-        self.home = ""  # the transfer's
+        self.home = ""  # the name in place of scrun-UID on the nodes; see node_directory.other_home
         self.summing: Summing | None = None
 
     def carry(self, parts: Sequence[Part], files: Files, held: Mapping[str, int]) -> str:
-        """Carry ``parts`` and write ``files``.
+        """Carry ``parts``, and write ``files`` on the nodes.
 
-        A file that has the name of a part is written in its place. ``held`` are descriptors to read parts by.
+        Args:
+            parts: the directories and files of this host.
+            files: returns scrun's own files; one with the name of a part replaces that part.
+            held: descriptors of parts by name, which are read instead of the parts' paths.
 
-        The answer is how the nodes have the root filesystem: "overlay", over an image; "copy" of one; or "plain".
+        Returns:
+            How the nodes have the root filesystem: as an "overlay" over an image, as a "copy" of an image, or "plain".
 
         Raises:
-            StagingError: naming the node or the file; then no node keeps anything.
+            StagingError: the node or the file that failed; no node keeps anything then.
         """
         from scrun.staging.transfer import Transfer
 
@@ -69,8 +73,10 @@ class Carrier:
             raise
 
     def undo(self) -> None:
-        """Remove what is on the nodes; what stays there is said to the log only."""
+        """Remove the files from the nodes; a failure is logged only."""
         try:
-            nodes.remove(self._step, self._parent, self.home, nodes.node_name(self._container), seconds=20)
+            node_directory.remove(
+                self._step, self._parent, self.home, node_directory.node_name(self._container), seconds=20
+            )
         except (StagingError, OSError) as error:
             self._log("info", f"cleaning up: {error}")

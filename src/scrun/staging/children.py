@@ -1,4 +1,4 @@
-"""Child processes whose pipes are read together, and SIGTERM held back until they are ended and cleaned up after."""
+"""Run child processes, read their pipes together, and hold back SIGTERM until they have ended and left nothing."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    from scrun.staging.model import Step
+    from scrun.staging.model import NodeSteps
 
-_LIMIT = 1 << 20  # bytes of what is kept of one pipe; beyond it, words are read and dropped
+_LIMIT = 1 << 20  # bytes that are kept of one pipe; later bytes are read and dropped
 _GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 
 
-class Interrupted(StagingError):
+class StagingInterrupted(StagingError):
     """SIGTERM or SIGINT arrived."""
 
 
 class Interruption:
-    """Postpones SIGTERM and SIGINT: :class:`Children` that wait raise Interrupted; the signal is acted on at the end.
+    """A context that postpones SIGTERM and SIGINT.
 
-    So whoever raised the handler's own exception, or dies of the signal, does it when nothing is left behind. A node
-    that hangs up is an error that is told, not a SIGPIPE, which a worker would die of.
+    A signal makes waiting :class:`Children` raise StagingInterrupted. At the end of the context, when nothing is left
+    behind, the signal is sent again to the previous handler. SIGPIPE is ignored, because a worker would die of it when
+    a node closes its connection; the failed write is an error instead.
     """
 
     def __init__(self) -> None:
@@ -47,7 +48,7 @@ class Interruption:
                 if previous not in (signal.SIG_IGN, None):
                     signal.signal(number, self._note)
                     self._handlers[number] = previous
-            except ValueError:  # not the main thread, where no signal arrives either
+            except ValueError:  # only the main thread may set handlers; another thread gets no signal
                 return self
         self._handlers[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         return self
@@ -61,18 +62,18 @@ class Interruption:
             os.kill(os.getpid(), self.number)
 
     def check(self) -> None:
-        """Raise Interrupted if a signal came."""
+        """Raise StagingInterrupted if a signal came."""
         if self.number:
-            raise Interrupted(f"interrupted by {signal.Signals(self.number).name}")
+            raise StagingInterrupted(f"interrupted by {signal.Signals(self.number).name}")
 
     def _note(self, number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # one is enough; and the anchor sees that we have heard
+        signal.signal(number, signal.SIG_IGN)  # one signal is enough, and the anchor sees that it has arrived
         self.number = number
         os.write(self._write_end, b".")
 
 
 class Child:
-    """A process and what it has printed. ``out`` and ``err`` grow while :meth:`Children.wait` runs."""
+    """A process and its output; ``out`` and ``err`` grow while :meth:`Children.wait` runs."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
@@ -80,12 +81,12 @@ class Child:
         self.err = bytearray()
 
     def words(self, lines: int = 3) -> str:
-        """The first lines of its stderr, for a message."""
+        """The first lines of the process's stderr, for a message."""
         return "; ".join(marks.words(bytes(self.err)).splitlines()[:lines])
 
 
 class Children:
-    """The processes of one exchange. Leaving the ``with`` block ends those that still run."""
+    """The child processes of one exchange. Leaving the ``with`` block ends processes that still run."""
 
     def __init__(self, interruption: Interruption | None = None) -> None:
         self._interruption = interruption
@@ -102,7 +103,7 @@ class Children:
         self.end()
 
     def run(self, argv: Sequence[str], *, stdin: int, stdout: int | None = None, cwd: str | None = None) -> Child:
-        """Start a local process; its stderr is collected and, unless ``stdout`` is given, its stdout too."""
+        """Start a local process. Its stderr is collected, and its stdout too unless ``stdout`` is a descriptor."""
         import subprocess
 
         environment = {**os.environ, "LC_ALL": "C"}
@@ -115,7 +116,7 @@ class Children:
 
     def step(
         self,
-        step: Step,
+        step: NodeSteps,
         name: str,
         argv: Sequence[str],
         *,
@@ -123,7 +124,7 @@ class Children:
         stdout: int | None = None,
         nodes: Sequence[str] | None = None,
     ) -> Child:
-        """Start a step, likewise."""
+        """Start a step on ``nodes``, or on all nodes; its output is collected as for :meth:`run`."""
 
         def launch(out: int, err: int) -> subprocess.Popen[bytes]:
             return step.start(argv, name=name, stdin=stdin, stdout=out, stderr=err, nodes=nodes)
@@ -131,7 +132,7 @@ class Children:
         return self._start(launch, stdout)
 
     def wait(self, done: Callable[[], bool] | None = None, seconds: float | None = None) -> bool:
-        """Read until every child has closed its pipes, or ``done`` says so; False when time ran out."""
+        """Read until every child has closed its pipes or ``done`` returns True; False after ``seconds``."""
         import time
 
         end = None if seconds is None else time.monotonic() + seconds
@@ -145,27 +146,27 @@ class Children:
         return True
 
     def wait_for(self, done: Callable[[], bool]) -> bool:
-        """Read until ``done`` says so; False when every child has closed its pipes before."""
+        """Read until ``done`` returns True; False if every child has closed its pipes before that."""
         self.wait(done)
         return done()
 
     def has_closed(self, child: Child) -> bool:
-        """Whether it has closed its pipes: it has ended, or is about to."""
+        """Whether a child has closed its pipes, because it has ended or is ending."""
         return not self.is_open(child.err) and not self.is_open(child.out)
 
     def is_open(self, buffer: bytearray) -> bool:
-        """Whether more may come of a child's ``out`` or ``err``."""
+        """Whether a child's ``out`` or ``err`` may still grow."""
         return any(buffer is other for other in self._open.values())
 
     def let_go(self, child: Child) -> None:
-        """Have nothing more to do with a child that has said all it has to; it ends by itself."""
+        """Stop reading a child whose output is complete; it ends by itself."""
         self._children.remove(child)
         for descriptor, buffer in list(self._open.items()):
             if buffer is child.out or buffer is child.err:
                 self._close(descriptor)
 
     def end(self) -> None:
-        """End what still runs, SIGKILL after SIGTERM."""
+        """End processes that still run, by SIGTERM and 3 seconds later by SIGKILL."""
         import subprocess
 
         running = [child.process for child in self._children if child.process.poll() is None]

@@ -1,4 +1,4 @@
-"""Checksums of files, which decide where a file is another than one that was carried but looks the same."""
+"""Checksums of files, which decide whether a file that looks like a carried file has the same content."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    # The checksums of these files, by name; those that can't be read are left out.
+    # Returns the checksums of files by name, without files that can't be read.
     Checksums = Callable[[Sequence[bytes]], Mapping[bytes, bytes]]
 
 SIZE = 32  # bytes of a checksum
 _CHUNK = 1 << 20  # bytes
-_LABEL = "security.selinux"  # another one in each container, and nothing of the content
+_LABEL = "security.selinux"  # differs in each container, and isn't content
 
 
 class Hashing:
-    """Takes the checksums of files and directories below ``root``, in threads of its own; ``found`` has them.
+    """Threads that compute ``checksums`` of files and directories below ``root``.
 
-    A checksum is of the content and of the extended attributes that are carried: ``xattrs`` is "*" or "user.*".
+    A checksum covers the content and the carried extended attributes; ``xattrs`` is "*" or "user.*".
     """
 
     def __init__(self, root: str, names: Sequence[bytes], xattrs: str, threads: int = 1) -> None:
-        self.found: dict[bytes, bytes] = {}
+        self.checksums: dict[bytes, bytes] = {}
         self._xattrs = xattrs.removesuffix("*")
         self._stopped = False
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -37,15 +37,15 @@ class Hashing:
 
     @property
     def has_ended(self) -> bool:
-        """Whether all have been looked at."""
+        """Whether all files have been read."""
         return not any(thread.is_alive() for thread in self._threads)
 
     def wait(self) -> None:
-        """Until all have been looked at."""
+        """Wait until all files have been read."""
         self._end()
 
     def end(self) -> None:
-        """End it, done or not."""
+        """Stop reading, complete or not."""
         self._stopped = True
         self._end()
 
@@ -62,9 +62,9 @@ class Hashing:
             if self._stopped:
                 return
             try:
-                self.found[name] = self._checksum(name, buffer)
+                self.checksums[name] = self._checksum(name, buffer)
             except OSError:
-                continue  # it goes along each time, and tar says what is wrong with it
+                continue  # the file is carried each time, and tar tells the error
 
     def _checksum(self, name: bytes, buffer: memoryview) -> bytes:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -1,9 +1,9 @@
-"""A tmpfs that begins as the image's directory under it: its mode, and with podman's ``tmpcopyup`` what is in it.
+"""Give a tmpfs the mode, and with podman's ``tmpcopyup`` the content, of the image's directory under it.
 
-The node's runtime does that itself, but in a container of one user it can't copy a file of another one's (EINVAL), nor
-look at a directory that is closed to the job's user, as an image's may be where storage is shared and the engine is
-rootless. As root of the engine's user namespace we can here: so the mode becomes an option of the mount, and what is in
-the directory an archive in the bundle, which a hook unpacks when the container's mounts are made.
+The node's runtime does this itself. But in a container of one user it can't copy another user's file (EINVAL), and it
+can't read a directory that is closed to the job's user, which a rootless engine's image on shared storage may have.
+scrun can read it, as root of the engine's user namespace. So the mode becomes an option of the mount, and the content
+becomes an archive in the bundle, which a hook unpacks after the container's mounts are made.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 
 from scrun.errors import StagingError
+from scrun.mount import is_covered
 from scrun.node_hooks import shell_hook
 from scrun.staging import traces
-from scrun.staging.mount_points import is_below
+from scrun.staging.node_scripts import script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,34 +26,25 @@ if TYPE_CHECKING:
     Config = dict[str, Any]
 
 _COPY_UP = "tmpcopyup"
-_ARCHIVE = r"""
-cd -P -- "$1" && find . -mindepth 1 ! -type s -print0 |
-    tar --create --file=- --format=posix --sparse --null --no-recursion --files-from=-
-"""
-# Arguments: the root filesystem, the directory in it, the archive. The node's files are there still, at their paths: no
-# link may lead to them. All files become the container's user's, who has none but his own.
-_UNPACK = r"""
-PATH=/usr/local/bin:/usr/bin:/bin; export PATH
-cd -P -- "$1" && root=$PWD && cd -P -- "./$2" && [ "$PWD" = "$root/$2" ] ||
-    { echo "/$2: is not as it was" >&2; exit 1; }
-exec tar --extract --file="$3" --preserve-permissions --no-same-owner --delay-directory-restore --warning=no-timestamp
-"""
+_ARCHIVE = script("archive")
+_UNPACK = script("unpack")
 
 
 def settle(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[dict[str, Any]]:
     """Change the config's tmpfs mounts so that the job's user can make them on a node that has this root filesystem.
 
-    The answer is hooks that the container needs (createContainer); none where the node's runtime has no ``hooks``.
+    Returns:
+        createContainer hooks that the container needs; empty where the node's runtime runs no hooks (``hooks``).
     """
     needed: list[dict[str, Any]] = []
     before: list[str] = []
     for mount in config.get("mounts") or ():
         destination = mount["destination"]
-        is_covered = is_below(destination, before)
+        is_hidden = is_covered(destination, before)
         before.append(destination)
-        if mount.get("type") != "tmpfs" or is_covered:
+        if mount.get("type") != "tmpfs" or is_hidden:
             continue
-        names = traces.resolve(rootfs, destination)
+        names = traces.names_in(rootfs, destination)
         options = mount.setdefault("options", [])
         try:
             path, mode = _look(rootfs, names)
@@ -65,7 +57,7 @@ def settle(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[di
                 archive = _archive(path, spool, f"copy-up-{len(needed)}")
                 needed.append(shell_hook(_UNPACK, rootfs, "/".join(names), archive))
         except OSError:
-            continue  # the node's runtime has the words for it
+            continue  # the node's runtime will tell the error
     return needed
 
 
@@ -79,7 +71,7 @@ def _look(rootfs: str, names: list[str]) -> tuple[str, int]:
 
 
 def _has_others(path: str) -> bool:
-    """Whether the directory, or something in it, isn't the job's user's."""
+    """Whether the directory or something in it belongs to another user than the caller."""
     own = (os.geteuid(), os.getegid())
     return any((status.st_uid, status.st_gid) != own for status in _all(path))
 
@@ -92,10 +84,10 @@ def _all(path: str) -> Iterator[os.stat_result]:
 
 
 def _archive(path: str, spool: Spool, name: str) -> str:
-    """Write one of what is in the directory; the answer is its path.
+    """Write an archive of the directory's content into the spool, and return the archive's path.
 
     Raises:
-        StagingError: it can't be read, or written.
+        StagingError: the content can't be read, or the archive can't be written.
     """
     import subprocess
 

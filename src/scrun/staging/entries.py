@@ -1,4 +1,4 @@
-"""Makes one file of an archive under a name in a directory given by its descriptor."""
+"""Make one file of an archive under a name in an open directory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 _CHUNK = 64 * 1024
 _XATTR = "SCHILY.xattr."
-_OVERLAY = _XATTR + "user.overlay."  # overlayfs's own notes on what it has over an image
+_OVERLAY = _XATTR + "user.overlay."  # overlayfs's own attributes
 
 
 def make(
     name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] | None, owner: tuple[int, int] | None
 ) -> None:
-    """Make a file, symbolic link, named pipe or device; OSError where that isn't allowed to us."""
+    """Make a file, symbolic link, named pipe or device.
+
+    Raises:
+        OSError: it can't be made, or isn't allowed.
+    """
     if info.issym():
         os.symlink(info.linkname.encode("utf-8", "surrogateescape"), name, dir_fd=parent)
         give(name, parent, owner)
@@ -30,7 +34,7 @@ def make(
         kind = stat.S_IFIFO if info.isfifo() else stat.S_IFCHR if info.ischr() else stat.S_IFBLK
         os.mknod(name, kind | 0o600, 0 if info.isfifo() else os.makedev(info.devmajor, info.devminor), dir_fd=parent)
         give(name, parent, owner)
-        # Opening it might wait or act on a device, and it isn't a link: it was made a line above.
+        # By name, because opening the file might wait or act on a device. The name is no link: it was just made.
         os.chmod(name, stat.S_IMODE(info.mode), dir_fd=parent)
         os.utime(name, ns=(mtime_ns(info), mtime_ns(info)), dir_fd=parent, follow_symlinks=False)
     elif content is not None:
@@ -40,7 +44,7 @@ def make(
 def owner_of(
     info: tarfile.TarInfo, old: os.stat_result | None, new_owner: tuple[int, int] | None
 ) -> tuple[int, int] | None:
-    """Whose a file becomes: its predecessor's, else ``new_owner``, else as archived; None where we aren't root."""
+    """The owner of a file: its predecessor's, else ``new_owner``, else the archive's; None if the caller isn't root."""
     if os.geteuid() != 0:
         return None
     if old is not None:
@@ -49,21 +53,21 @@ def owner_of(
 
 
 def give(name: bytes, parent: int, owner: tuple[int, int] | None) -> None:
-    """Change the owner as far as it goes: a user namespace may not have that id."""
+    """Change the owner, unless the user namespace doesn't have that id."""
     if owner is not None:
         with as_far_as_it_goes():
             os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
 
 
 def mtime_ns(info: tarfile.TarInfo) -> int:
-    """The modification time in nanoseconds, which a float doesn't hold."""
+    """The modification time in nanoseconds, from the pax header, because a float is not exact enough."""
     seconds, _, fraction = info.pax_headers.get("mtime", str(int(info.mtime))).partition(".")
     sign = -1 if seconds.startswith("-") else 1
     return int(seconds) * 10**9 + sign * int(f"{fraction:0<9.9}")
 
 
 def is_same(name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] | None) -> bool:
-    """Whether a file is what the entry says; its mode and times don't count. False where it can't be looked at."""
+    """Whether a file has the entry's content; mode and times don't count. False if the file can't be read."""
     try:
         if info.issym():
             return os.readlink(name, dir_fd=parent) == info.linkname.encode("utf-8", "surrogateescape")
@@ -83,12 +87,12 @@ def is_same(name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] 
 
 
 def is_opaque(info: tarfile.TarInfo) -> bool:
-    """Whether a directory hides what an image has there: the container removed it and made it anew."""
+    """Whether the container removed an image's directory and made it anew, so that it hides the image's content."""
     return info.pax_headers.get(_OVERLAY + "opaque") == "y"
 
 
 def write(content: IO[bytes], info: tarfile.TarInfo, descriptor: int, *, is_empty: bool = True) -> None:
-    """Write the content to a file; to an empty one without what was a hole."""
+    """Write the content to an open file; holes stay holes in an empty file (``is_empty``)."""
     is_sparse = is_empty and bool(getattr(info, "sparse", None))
     size = 0
     while chunk := content.read(_CHUNK):
@@ -124,7 +128,7 @@ def _make_file(
 
 @contextlib.contextmanager
 def as_far_as_it_goes() -> Iterator[None]:
-    """Leave out what isn't ours to change: an owner, and of somebody else's file the mode and the time."""
+    """Ignore errors of a change that isn't permitted: an owner, or mode and time of another user's file."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a host says of a path, so that two hosts' answers can be compared: see probe."""
+"""Facts about a path on one host, which probe.py compares between two hosts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ else:
 
 
 class Facts(NamedTuple):
-    """What one host says of one path. ``names`` is a checksum of a directory's entries, "-" where there is none."""
+    """One host's facts about one path. ``names`` is a checksum of a directory's entries, "-" for another file."""
 
     boot: str
     is_local: bool
@@ -29,8 +29,8 @@ class Facts(NamedTuple):
     mtime: str
 
 
-def of(paths: Sequence[str]) -> list[Facts | None]:
-    """This host's, None for a path that can't be looked at."""
+def describe(paths: Sequence[str]) -> list[Facts | None]:
+    """This host's facts about each path; None for a path that can't be looked at."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot = file.read().strip()
     return [_of(path, boot, MountTable.of("self")) for path in paths]
@@ -57,7 +57,7 @@ def _of(path: str, boot: str, mounts: MountTable | None) -> Facts | None:
 
 
 def _checksum(names: list[str]) -> str:
-    """What ``ls -A | cksum | tr ' ' .`` prints of a directory with these entries (POSIX, cksum)."""
+    """The output of ``ls -A | cksum | tr ' ' .`` in a directory with these entries (POSIX, cksum)."""
     data = b"".join(sorted(os.fsencode(name) + b"\n" for name in names))
     length = len(data)
     crc = 0

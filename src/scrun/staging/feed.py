@@ -1,17 +1,16 @@
-"""Feeds one stream to several nodes at once, each over a connection that it has opened to us.
+"""Send one stream to several nodes at once, over connections that the nodes open to this host.
 
-srun's own stdin is broadcast in messages of 1 KB, which took 3 s of a processor for each 100 MB and node; over a
-socket it is a tenth. A node reaches us where its srun is (SLURM_SRUN_COMM_HOST). Anybody can connect there, and anybody
-could have the port if we had it no more, so both ends show that they know a token, which the node was given through
-srun::
+srun broadcasts its stdin in messages of 1 KB, which took 3 s of CPU time for each 100 MB and node; a socket takes a
+tenth of that. A node connects to the host of its srun (SLURM_SRUN_COMM_HOST). Anybody can connect to that port, and
+anybody could own the port after us, so both ends prove that they know a token, which the node gets through srun::
 
-    we                      the node (place.py)
-    NONCE                                                        as soon as it is connected
-                            NAME ITS-NONCE DIGEST-BY-THE-NODE
-    DIGEST-BY-US                                                 then the stream
+    this host               the node (place.sh)
+    NONCE                                                        at once
+                            NAME ITS-NONCE PROOF-OF-THE-NODE
+    OUR-PROOF                                                    then the stream
 
-A digest is :func:`digest` of the token and both nonces. The token itself isn't sent, and who hears a digest can use it
-for no other connection. What a node has received counts only when we say so through srun as well.
+A :func:`proof` is a digest of the token and both nonces. The token itself isn't sent, and a proof is of no use for
+another connection. A node uses what it received only when this host confirms it through srun as well.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20  # bytes
 _PATIENCE = 10.0  # seconds
-_MOST_STRANGERS = 128  # connections of which we don't know it yet
-_LONGEST = 512  # bytes of what is to be said
+_MOST_STRANGERS = 128  # connections without proof at a time
+_LONGEST = 512  # bytes of a node's line
 
 
 class _Stranger:
-    """A connection that hasn't shown that it knows the token."""
+    """A connection that has not yet proved that it knows the token."""
 
     def __init__(self, connection: socket.socket, address: str, patience: float) -> None:
         self.connection, self.address = connection, address
@@ -44,11 +43,14 @@ class _Stranger:
 
 
 class Feed:
-    """Listens from the start; ``sent`` counts the bytes of the stream, ``failed`` says why it broke.
+    """A listener for nodes, which sends them a stream.
 
-    ``visits`` counts who has connected; of each node two are expected, the first of which only tries.
+    ``sent`` counts the stream's bytes, and ``failed`` is the reason why the stream broke. ``visits`` counts
+    connections; each node makes two, because the first only tries.
 
-    Who connects has ``patience`` seconds in all to say who it is.
+    Args:
+        ports: the first and the last port to listen on; (0, 0) for any.
+        patience: seconds that a connection has for its proof.
     """
 
     def __init__(self, ports: tuple[int, int] = (0, 0), patience: float = _PATIENCE) -> None:
@@ -58,7 +60,7 @@ class Feed:
         self.failed = ""
         self.visits = 0
         self._connections: dict[str, socket.socket] = {}
-        self._strangers: dict[int, _Stranger] = {}  # by descriptor, the longest there first
+        self._strangers: dict[int, _Stranger] = {}  # by descriptor, the oldest first
         self._changed = threading.Condition()
         self._listener = listen(ports)
         self._listener.setblocking(False)
@@ -71,27 +73,27 @@ class Feed:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The number of the port."""
         return int(self._listener.getsockname()[1])
 
     def wait_for(self, nodes: Collection[str]) -> bool:
-        """Whether all these nodes, which have said that they are, are connected."""
+        """Wait until all these nodes are connected; False after 10 seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: set(nodes) <= self._connections.keys(), _PATIENCE)
 
     def send(self, source: int, nodes: Collection[str]) -> None:
-        """Begin to send what comes from the descriptor to these nodes, and close it at its end."""
+        """Start to send everything from the descriptor ``source`` to these nodes; close it at the end."""
         receivers = {name: connection for name, connection in self._connections.items() if name in nodes}
         self._start(self._send, source, receivers)
 
     def close(self) -> None:
-        """End it; what was not sent yet is not sent any more."""
+        """Close all connections; unsent bytes are lost."""
         os.eventfd_write(self._end, 1)
         for one in list(self._connections.values()):
             try:
-                one.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
+                one.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for this connection
             except OSError:
-                pass  # it is closed already
+                pass  # already closed
         for thread in self._threads:
             thread.join()
         for one in (self._listener, *self._connections.values()):
@@ -104,9 +106,9 @@ class Feed:
         thread.start()
 
     def _receive(self) -> None:
-        """Hear all who connect, at the same time, so that nobody's silence delays a node."""
+        """Serve all connections at the same time, so that a silent one doesn't delay a node."""
         while True:
-            # In order of their time; nobody gets more by saying a little now and then.
+            # The oldest ends first; sending a little now and then gains no time.
             first = next(iter(self._strangers.values()), None)
             left = None if first is None else max(0, int((first.until - time.monotonic()) * 1000) + 1)
             for descriptor, _ in self._poll.poll(left):
@@ -123,9 +125,9 @@ class Feed:
                 self._drop(late)
 
     def _welcome(self) -> None:
-        """Take a connection, in the place of another where there are too many."""
+        """Accept a connection; if there are too many, drop another."""
         if len(self._strangers) >= _MOST_STRANGERS:
-            # Of the host that has most: one of which many come doesn't push out a node.
+            # Drop one of the host that has most, so that one host's many connections don't push out a node.
             addresses = [stranger.address for stranger in self._strangers.values()]
             busiest = max({*addresses}, key=addresses.count)
             self._drop(next(stranger for stranger in self._strangers.values() if stranger.address == busiest))
@@ -134,7 +136,7 @@ class Feed:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE) and self._strangers:
                 self._drop(next(iter(self._strangers.values())))
-            return  # it has gone
+            return  # the peer has gone
         connection.setblocking(False)
         self.visits += 1
         stranger = _Stranger(connection, str(address[0]), self._patience)
@@ -143,7 +145,7 @@ class Feed:
         self._tell(stranger, stranger.nonce)
 
     def _hear(self, stranger: _Stranger) -> None:
-        """Read what a connection has to say, and see whether it is a node's."""
+        """Read from a connection, and check its proof."""
         try:
             data = stranger.connection.recv(_LONGEST)
         except BlockingIOError:
@@ -157,9 +159,9 @@ class Feed:
 
         name, theirs, shown = (*stranger.said.decode("utf-8", "replace").strip().split(" "), "", "", "")[:3]
         words = (stranger.nonce, theirs, name)
-        # In constant time: how far it was right tells nobody anything.
-        knows = hmac.compare_digest(shown.encode(), digest(self.token, *words, "node").encode())
-        if not knows or name in self._connections or not self._tell(stranger, digest(self.token, *words, "login")):
+        # The comparison takes constant time, so that its duration doesn't tell how many letters were right.
+        knows = hmac.compare_digest(shown.encode(), proof(self.token, *words, "node").encode())
+        if not knows or name in self._connections or not self._tell(stranger, proof(self.token, *words, "login")):
             self._drop(stranger)
             return
         self._forget(stranger)
@@ -169,7 +171,7 @@ class Feed:
             self._changed.notify_all()
 
     def _tell(self, stranger: _Stranger, line: str) -> bool:
-        """Write a line, which always fits in the socket; False where the connection has broken."""
+        """Write a line, which always fits in the socket's buffer; False if the connection is broken."""
         try:
             stranger.connection.sendall(line.encode() + b"\n")
         except OSError:
@@ -186,7 +188,7 @@ class Feed:
 
     def _send(self, source: int, receivers: dict[str, socket.socket]) -> None:
         with open(source, "rb", buffering=0) as stream:
-            buffer = memoryview(bytearray(CHUNK))  # one for all: new memory for each piece costs as much as the copying
+            buffer = memoryview(bytearray(CHUNK))  # reused, because new memory for each piece costs as much as copying
             while length := stream.readinto(buffer):
                 data = buffer[:length]
                 for node, connection in receivers.items():
@@ -200,11 +202,11 @@ class Feed:
             try:
                 connection.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # the node will say that its stream was cut short
+                pass  # the node reports that its stream was cut short
 
 
 def listen(ports: tuple[int, int]) -> socket.socket:
-    """A listener on one of the ports, (0, 0) for any: of either family, where the host has both.
+    """A listener on one of the ports, (0, 0) for any port, for IPv4 and IPv6 where the host has both.
 
     Raises:
         OSError: no port is free.
@@ -220,10 +222,10 @@ def listen(ports: tuple[int, int]) -> socket.socket:
     raise OSError(errno.EADDRNOTAVAIL, f"SrunPortRange {ports[0]}-{ports[1]} has no port")
 
 
-def digest(token: str, *words: str) -> str:
-    """What shows that the token is known.
+def proof(token: str, *words: str) -> str:
+    """A digest that proves knowledge of the token.
 
-    It stands at both ends, so that nothing can be added to what a digest that was heard is of.
+    The token is both the first and the last word, so that nobody can extend the text of a digest that was overheard.
     """
     import hashlib
 

@@ -1,9 +1,8 @@
-"""File systems that one running kernel has to itself: another host never has the same files on one of these."""
+"""Types of file systems that belong to one running kernel, so that another host never has the same files on them."""
 
 from __future__ import annotations
 
-# By their names in mountinfo, and by statfs(2)'s f_type, which is what stat(1) on a node tells. A file system in user
-# space has no number of its own.
+# Names in mountinfo, and statfs(2)'s f_type, which stat(1) on a node prints. A file system in user space has no number.
 _MAGIC = {
     "ext2": "ef53",
     "ext3": "ef53",
@@ -24,3 +23,6 @@ _MAGIC = {
 }
 LOCAL_TYPES = frozenset(_MAGIC)
 LOCAL_MAGIC = frozenset(filter(None, _MAGIC.values()))
+MEMORY_TYPES = frozenset(("tmpfs", "ramfs"))
+# Types of which another host never has the same mount, because a mount's content depends on this kernel's memory.
+HOST_ONLY_TYPES = MEMORY_TYPES | {"overlay"}

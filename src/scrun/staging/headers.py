@@ -1,7 +1,7 @@
-"""Small files, directories and links as members of a tar archive, made here.
+"""Write small files, directories and links as members of a tar archive, without tar(1) or tarfile.
 
-For a handful of small files tar(1) costs two processes each, and tarfile more to import than all else that carrying
-them takes; somebody waits for both. What is large or out of the ordinary is left to tar.
+For a few small files tar(1) costs two processes each, and importing tarfile takes longer than everything else that
+carrying them needs. Large or unusual files are left to tar.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import stat
 
 from scrun.staging.model import PROGRAM
 
-SMALL = 1 << 14  # bytes; what is larger is tar's
+SMALL = 1 << 14  # bytes; a larger file is left to tar
 BLOCK = 512
 END = bytes(2 * BLOCK)
 _FILE, _LINK, _DIRECTORY, _PAX = b"0", b"2", b"5", b"x"
@@ -19,11 +19,14 @@ _LONGEST = 100  # bytes of a name in a header
 _LARGEST = 8**7 - 1  # id in a header
 
 
-def of(path: bytes, name: bytes, xattrs: str, *, follow: bool = False) -> bytes | None:
-    """What is at ``path`` under another name; None where only tar does it justice, or can say what is wrong with it.
+def member(path: bytes, name: bytes, xattrs: str, *, follow: bool = False) -> bytes | None:
+    """The archive member for the file at ``path``, under another name; None if tar must do it, or tell the error.
 
-    ``xattrs``: which extended attributes go along, "*" or "user.*"; a file that has some is tar's. ``follow``: what the
-    path leads to, if it is a symbolic link.
+    Args:
+        path: the file, directory or link.
+        name: its name in the archive.
+        xattrs: which extended attributes are carried, "*" or "user.*"; a file that has some is left to tar.
+        follow: whether a symbolic link at ``path`` is followed.
     """
     try:
         status = os.stat(path, follow_symlinks=follow)
@@ -44,7 +47,7 @@ def of(path: bytes, name: bytes, xattrs: str, *, follow: bool = False) -> bytes 
     except OSError:
         return None
     if not (name.isascii() and link.isascii()) or status.st_mtime_ns < 0:
-        return None  # tar knows what the other one makes of it
+        return None  # tar encodes these so that the receiving tar reads them
     owner = (status.st_uid, status.st_gid)
     return _member(name, _KINDS[kind], stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, data, link)
 
@@ -53,14 +56,14 @@ _KINDS = {stat.S_IFREG: _FILE, stat.S_IFLNK: _LINK, stat.S_IFDIR: _DIRECTORY}
 
 
 def file(name: str, data: bytes) -> bytes:
-    """A file of ours: readable for a container's users, in a directory that is our user's alone."""
+    """The archive member for a file of scrun's: readable for a container's users, in a directory of the user alone."""
     return _member(name.encode(), _FILE, 0o755 if name == PROGRAM else 0o644, (0, 0), 0, data)
 
 
 def _member(
     name: bytes, kind: bytes, mode: int, owner: tuple[int, int], mtime_ns: int, data: bytes = b"", link: bytes = b""
 ) -> bytes:
-    """POSIX.1-2001's pax format: what a header has no room for goes before it, in one of its own."""
+    """A member in POSIX.1-2001's pax format; values that don't fit the header are in a pax header before it."""
     seconds, nanoseconds = divmod(mtime_ns, 10**9)
     further = {
         b"path": name if len(name) > _LONGEST else b"",
@@ -76,7 +79,7 @@ def _member(
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """``LENGTH KEY=VALUE`` and a newline, the length with its own digits."""
+    """A pax record, ``LENGTH KEY=VALUE`` and a newline; the length includes its own digits."""
     rest = b" %s=%s\n" % (key, value)
     length = len(rest) + 1
     while len(b"%d" % length) + len(rest) != length:
@@ -90,7 +93,7 @@ def _header(
     fields = (
         name[:_LONGEST].ljust(_LONGEST, b"\0"),
         b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, *owner, size, mtime),
-        b" " * 8,  # the checksum's own place, as it is counted
+        b" " * 8,  # the checksum's field counts as blanks
         kind,
         link[:_LONGEST].ljust(_LONGEST, b"\0"),
         b"ustar\x0000",

@@ -1,9 +1,9 @@
-"""Directory trees as they are known: how one is listed, and what it has to keep for its listing to count.
+"""List directory trees, so that a later listing shows which files have changed.
 
-A tree is known by its listing: of each file its type, mode, owner, size, mtime and link target, and its identity here,
-inode and ctime. Nobody can set a ctime: a file whose listing is the same has the same content, so nothing has to be
-read, which for 600 MB takes a good part of the time that carrying them does. Files that changed just when they were
-listed might change again within the same tick of the clock: they have no identity.
+A listing has each file's type, mode, owner, size, mtime and link target, and its identity on this host: inode and
+ctime. Nobody can set a ctime, so a file with the same entry has the same content and need not be read. Reading 600 MB
+takes a good part of the time that carrying them takes. A file that changed just before it was listed has no identity,
+because it might change again within the same tick of the clock.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
     from scrun.staging.children import Children
 
-    Listing = dict[bytes, tuple[bytes, bytes]]  # by name: what has to be the same on the node, and the identity
+    Listing = dict[bytes, tuple[bytes, bytes]]  # by name: the facts that a node's file must share, and the identity
 else:
     from scrun.named_tuple import NamedTuple
 
 _TICK = 0.02  # seconds; the kernel's clock for files goes by 1 to 10 ms
 _LARGE = 1 << 20  # bytes
-NOBODY = b"?"  # begins what is no identity
-# Of directories neither size nor inode say anything: they are their file system's.
+NOBODY = b"?"  # the beginning of an entry's identity field where the file has none
+# Size and inode of a directory are left out, because they depend on the file system alone.
 _FORMAT = [
     *("(", "-type", "d", "-printf", r"%P\0d %m %U %G %T@\0%C@\0", ")"),
     *("-o", "-printf", r"%P\0%y %m %U %G %s %T@ %l\0%C@ %i\0"),
 ]
 
 
-class Tree(NamedTuple):
-    """A listing, its name (a checksum of it), the bytes and files in it, and which files are large, and how large."""
+class ListedTree(NamedTuple):
+    """A tree's name (its listing's checksum), its listing, its bytes and files, and its large files with sizes."""
 
     name: str
     listing: bytes
@@ -46,18 +46,22 @@ class Tree(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """How a tree differs from one that was carried: what to send with what is above it, and what is no more."""
+    """The difference between a tree and a carried one.
+
+    ``changed`` are names to send, with the directories above them; ``gone`` are removed names; ``size`` is the number
+    of bytes to send.
+    """
 
     changed: tuple[bytes, ...] = ()
     gone: tuple[bytes, ...] = ()
     size: int = 0
 
 
-def scan(children: Children, root: str, *, devices: bool, tick: float = _TICK) -> Tree:
-    """List a directory, with or without the device nodes in it; ``tick`` is in seconds.
+def scan(children: Children, root: str, *, devices: bool, tick: float = _TICK) -> ListedTree:
+    """List a directory, with or without device nodes; ``tick`` is the clock's tick in seconds.
 
     Raises:
-        StagingError: it can't be read at all.
+        StagingError: the directory can't be read.
     """
     begun = time.time()
     memory = os.memfd_create("scrun")
@@ -70,7 +74,7 @@ def scan(children: Children, root: str, *, devices: bool, tick: float = _TICK) -
         except OSError as error:
             raise StagingError(f"{root}: can't be read: {error.strerror}") from error
         children.wait(lambda: children.has_closed(child))
-        child.process.wait()  # 1 for a directory that isn't ours to read; tar says so
+        child.process.wait()  # 1 if a directory can't be read; tar tells it
         with open(memory, "rb", closefd=False) as file:
             file.seek(0)
             listing = file.read()
@@ -79,26 +83,28 @@ def scan(children: Children, root: str, *, devices: bool, tick: float = _TICK) -
     return _tree(_without_fresh(listing, begun - tick))
 
 
-def _tree(listing: bytes) -> Tree:
+def _tree(listing: bytes) -> ListedTree:
     fields = listing.split(b"\0")
     sizes = [int(what.split(b" ", 5)[4]) if what[:1] == b"f" else 0 for what in fields[1::3]]
     large = tuple((fields[3 * index], size) for index, size in enumerate(sizes) if size >= _LARGE)
-    return Tree(hashlib.sha256(listing).hexdigest()[:40], listing, sum(sizes), len(fields) // 3, large)
+    return ListedTree(hashlib.sha256(listing).hexdigest()[:40], listing, sum(sizes), len(fields) // 3, large)
 
 
 def _without_fresh(listing: bytes, limit: float) -> bytes:
-    """The listing without the identities of what changed after the time."""
+    """The listing without identities of files that changed after ``limit`` (seconds since 1970)."""
     fields = listing.split(b"\0")
     fresh = [index for index in range(2, len(fields), 3) if float(fields[index].split(b" ")[0]) > limit]
     for index in fresh:
-        fields[index] = NOBODY + os.urandom(8).hex().encode()  # which no other listing has
+        fields[index] = NOBODY + os.urandom(8).hex().encode()  # no other listing has the same
     return b"\0".join(fields) if fresh else listing
 
 
-def settled(tree: Tree, again: Tree) -> tuple[Tree, list[bytes]]:
-    """The tree as it can be kept, by a second listing, and what of it has changed since the first and forbids that.
+def settled(tree: ListedTree, again: ListedTree) -> tuple[ListedTree, list[bytes]]:
+    """Compare a tree with a second listing that was taken after it was carried.
 
-    A directory that changed by itself (its owner, a mount of podman's) forbids nothing: it goes along with each delta.
+    Returns:
+        The tree to remember, and the names that changed; with any such name the tree can't be remembered. A directory
+        whose own facts changed (its owner, a mount of podman's) isn't among them, but is sent with each delta.
     """
     if tree.name == again.name:
         return tree, []
@@ -121,19 +127,19 @@ def settled(tree: Tree, again: Tree) -> tuple[Tree, list[bytes]]:
     return tree._replace(listing=b"\0".join(fields)), [name for name in others if name not in loose]
 
 
-def holes(root: str, tree: Tree) -> int:
-    """The bytes of a tree's large files that take no room on a disk."""
-    found = 0
+def holes(root: str, tree: ListedTree) -> int:
+    """The bytes in holes of a tree's large files, which take no space on a disk."""
+    size_of_holes = 0
     for name, size in tree.large:
         try:
-            found += max(0, size - 512 * os.lstat(os.path.join(os.fsencode(root), name)).st_blocks)
+            size_of_holes += max(0, size - 512 * os.lstat(os.path.join(os.fsencode(root), name)).st_blocks)
         except OSError:
-            pass  # gone meanwhile
-    return found
+            pass  # removed meanwhile
+    return size_of_holes
 
 
 def parse(listing: bytes) -> Listing:
-    """By name, in its order: what has to be the same on a node, and the identity here."""
+    """Parse a listing, in its order: for each name the facts that a node's file must share, and the identity here."""
     fields = listing.split(b"\0")
     return dict(zip(fields[0::3], zip(fields[1::3], fields[2::3], strict=False), strict=False))
 

@@ -1,7 +1,7 @@
-"""Writes an existing file anew, in place: its names, its owner, and whoever has it mounted or open, stay with it.
+"""Overwrite an existing file in place, so that its names, its owner, mounts of it and open descriptors stay valid.
 
-A bound file is one file for the container and for all who use it here; a new one in its place would be another. So
-nothing of the old content is given up before there is room for the new (posix_fallocate(3)) and the disk has said so.
+A bound file is the same file for the container and for others on this host, so it can't be replaced by a new file. The
+old content is overwritten only when there is room for the new content (posix_fallocate(3), fsync(2)).
 """
 
 from __future__ import annotations
@@ -16,13 +16,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_NOT_KNOWN = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV)  # file systems that have no such call
+_NOT_KNOWN = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV)  # the file system has no such call
 
 
 def open_existing(path: str, known: tuple[int, int] = (0, 0), *, directory_is_ours: bool = False) -> int:
-    """A descriptor of a regular file to be written; OSError for a link, or what isn't ``known`` (see trees.py).
+    """Open a regular file for writing.
 
-    The path to a directory of ours may have links in it.
+    Args:
+        path: the file's path.
+        known: the identity that the file must have (:func:`scrun.staging.trees.identity`); (0, 0) for any.
+        directory_is_ours: whether the file's directory is scrun's own, so that the path may have links before it.
+
+    Raises:
+        OSError: the path is a link, isn't a regular file, or has another identity.
     """
     if directory_is_ours:
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -35,23 +41,27 @@ def open_existing(path: str, known: tuple[int, int] = (0, 0), *, directory_is_ou
 
 
 def overwrite(descriptor: int, size: int, write: Callable[[int], object], *, safely: bool = True) -> None:
-    """Have ``write`` put the new content, of that size, into an open file, from the beginning.
+    """Replace the content of an open file.
 
-    ``safely``: wait until it is on the disk. A copy needn't be.
+    Args:
+        descriptor: the file.
+        size: bytes of the new content.
+        write: is called with the descriptor, and writes the content.
+        safely: whether to wait until the content is on the disk; not needed for a copy.
 
     Raises:
-        OSError: where there is no room the file is as it was; after other failures whoever has the content keeps it.
+        OSError: without room the file keeps its content; after another failure the content must be kept elsewhere.
     """
     _make_room(descriptor, size, safely)
     os.lseek(descriptor, 0, os.SEEK_SET)
     write(descriptor)
     os.ftruncate(descriptor, size)
     if safely:
-        os.fsync(descriptor)  # a full quota or a broken disk shows here at the latest (NFS)
+        os.fsync(descriptor)  # NFS reports a full quota or a broken disk here at the latest
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of it."""
+    """Write all bytes of ``data``."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

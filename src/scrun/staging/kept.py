@@ -1,8 +1,8 @@
-"""Which images the nodes may have, by the listings of the trees that they were made of, and which one is near a tree.
+"""Remember the listings of carried trees, which the nodes may have as images, and find the image closest to a tree.
 
-A file that is the very one that was carried (:mod:`scrun.staging.images`) needs no look. One that is another but looks
-the same, in a copy of the tree, is the same if its checksum is that of the file that was carried; checksums were taken
-then. What was found to be the same is remembered, so that the copy's files are known from then on.
+A file with the same identity as the carried one (:mod:`scrun.staging.images`) is not read. A file that only looks the
+same, in a copy of the tree, is compared by checksum; the carried file's checksum was taken when it was carried. The
+result is remembered as the listing of a copy, so that the copy's files are known from then on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from scrun.staging.content import SIZE
-from scrun.staging.images import NOBODY, Delta, Tree, is_directory, parse
+from scrun.staging.images import NOBODY, Delta, ListedTree, is_directory, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 else:
     from scrun.named_tuple import NamedTuple
 
-_KEPT = 8  # listings of so many trees, some 80 bytes a file; and as many of their copies
-_LITTLE = 1 << 16  # bytes that are no reason to carry a tree again, nor to look at more than their listing
-_READING = 8  # times as fast as carrying, about
+_KEPT = 8  # listings of trees, about 80 bytes a file; and as many listings of copies
+_LITTLE = 1 << 16  # bytes that are sent without comparing checksums or carrying the tree again
+_READING = 8  # reading is about this many times as fast as carrying
 _UNKNOWN = bytes(SIZE)
 
 
 class _Difference(NamedTuple):
-    """Names of a tree: what differs from another's, what only looks the same there, and what is there alone."""
+    """Names that differ between two trees: changed, only looking the same (``alike``), or removed (``gone``)."""
 
     changed: frozenset[bytes]
     alike: frozenset[bytes]
@@ -37,19 +37,19 @@ class _Difference(NamedTuple):
 
 
 class Images:
-    """The listings of one user's trees that were carried, in a directory of his own.
+    """The listings of one user's carried trees, in a directory of that user.
 
-    In it NAME is a listing, .NAME.sums has the checksums of the files and directories in it, in its order, and
-    NAME.COPY is the listing of a copy: with its own identities where its files are the image's, else with the image's.
+    In the directory, NAME is a listing, and .NAME.sums has the checksums of its files and directories, in the same
+    order. NAME.COPY is a copy's listing, with the copy's identities for files equal to the image's, else the image's.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def closest(self, tree: Tree, checksums: Checksums | None = None) -> tuple[str, Delta]:
-        """The image that needs the smallest delta to be the tree, and that; the tree's own name where none is near.
+    def closest(self, tree: ListedTree, checksums: Checksums | None = None) -> tuple[str, Delta]:
+        """The image with the smallest delta to the tree, and the delta; the tree's own name if no image is near.
 
-        ``checksums`` takes those of the tree's files, which may take a while.
+        ``checksums`` computes checksums of the tree's files, which may take a while.
         """
         if os.path.exists(self._file(tree.name)):
             return tree.name, Delta()
@@ -59,56 +59,56 @@ class Images:
             theirs = self._read(name)
             if not 0.5 < len(theirs) / max(1, len(ours)) < 2:
                 continue
-            found = _compare(ours, theirs)
-            doubtful = _size(ours, found.alike)
+            difference = _compare(ours, theirs)
+            doubtful = _size(ours, difference.alike)
             if checksums is None or doubtful <= _LITTLE or not os.path.exists(self._sums(_image(name))):
-                found = found._replace(changed=found.changed | found.alike, alike=frozenset())
+                difference = difference._replace(changed=difference.changed | difference.alike, alike=frozenset())
                 doubtful = 0
-            cost = _size(ours, found.changed) + doubtful // _READING
-            if cost < least and _is_near(ours, found):
-                best, least = (name, found, theirs), cost
+            cost = _size(ours, difference.changed) + doubtful // _READING
+            if cost < least and _is_near(ours, difference):
+                best, least = (name, difference, theirs), cost
         if best is None:
             return tree.name, Delta()
-        name, found, theirs = best
+        name, difference, theirs = best
         image = _image(name)
-        if found.alike and checksums:
-            found = self._decide(image, ours, found, checksums)
-            if _size(ours, found.changed) >= max(_LITTLE, tree.size // 4) or not _is_near(ours, found):
+        if difference.alike and checksums:
+            difference = self._decide(image, ours, difference, checksums)
+            if _size(ours, difference.changed) >= max(_LITTLE, tree.size // 4) or not _is_near(ours, difference):
                 return tree.name, Delta()
-            self._keep_copy(image, tree, theirs, found)
+            self._keep_copy(image, tree, theirs, difference)
         else:
             self._touch(name)
-        return image, _delta(ours, found)
+        return image, _delta(ours, difference)
 
-    def add_sums(self, tree: Tree, checksums: Mapping[bytes, bytes]) -> None:
-        """Remember the checksums of a tree that was carried, by name; one that lacks has been changed since."""
+    def add_sums(self, tree: ListedTree, checksums: Mapping[bytes, bytes]) -> None:
+        """Remember the checksums of a carried tree by name; a missing one means that the file has changed since."""
         listing = parse(tree.listing)
         known = (checksums.get(name, _UNKNOWN) for name in summed(listing, listing))
         self._write(self._sums(tree.name), b"".join(known))
 
-    def keep(self, tree: Tree) -> None:
-        """Remember a tree that was carried, and forget those that weren't used for long."""
+    def keep(self, tree: ListedTree) -> None:
+        """Remember a carried tree, and forget trees that have not been used for longest."""
         self._write(self._file(tree.name), tree.listing)
         for name in [name for name in self._names() if name == _image(name)][_KEPT:]:
             self.forget(name)
 
     def used(self, name: str) -> None:
-        """It serves still."""
+        """Remember that an image was used now."""
         self._touch(name)
 
     def forget(self, name: str) -> None:
-        """No node has it any more."""
+        """Forget an image that no node has any more."""
         for one in (self._sums(name), *(self._file(other) for other in self._names() if _image(other) == name)):
             try:
                 os.unlink(one)
             except OSError:
                 pass
 
-    def _decide(self, image: str, ours: Listing, found: _Difference, checksums: Checksums) -> _Difference:
-        """See by their checksums which of the files that look the same are."""
+    def _decide(self, image: str, ours: Listing, difference: _Difference, checksums: Checksums) -> _Difference:
+        """Compare files that look the same by their checksums."""
         theirs = self._read(image)
         known = self._read_sums(image, theirs)
-        sums = checksums(summed(ours, found.alike))
+        sums = checksums(summed(ours, difference.alike))
         links, their_links = _links(ours), _links(theirs)
 
         def is_same(name: bytes) -> bool:
@@ -117,19 +117,19 @@ class Images:
                 known_one = known.get(name, _UNKNOWN)
                 if known_one == _UNKNOWN or sums.get(name) != known_one:
                     return False
-            # A listing doesn't say which device it is.
+            # A listing doesn't have a device's numbers.
             return kind not in b"bc" and links.get(name) == their_links.get(name)
 
-        changed = set(found.changed).union(name for name in found.alike if not is_same(name))
+        changed = set(difference.changed).union(name for name in difference.alike if not is_same(name))
         torn = {links[name] for name in changed if name in links}
         changed.update(name for name, first in links.items() if first in torn)
-        return found._replace(changed=frozenset(changed), alike=found.alike - changed)
+        return difference._replace(changed=frozenset(changed), alike=difference.alike - changed)
 
-    def _keep_copy(self, image: str, tree: Tree, theirs: Listing, found: _Difference) -> None:
+    def _keep_copy(self, image: str, tree: ListedTree, theirs: Listing, difference: _Difference) -> None:
         ours = parse(tree.listing)
         fields = []
         for name, facts in theirs.items():
-            what, identity = ours[name] if name in ours and name not in found.changed else facts
+            what, identity = ours[name] if name in ours and name not in difference.changed else facts
             fields += [name, what, identity]
         self._write(self._file(f"{image}.{tree.name[:16]}"), b"\0".join([*fields, b""]))
         for copy in [name for name in self._names() if name != _image(name)][_KEPT:]:
@@ -165,7 +165,7 @@ class Images:
                 file.write(data)
             os.rename(temporary, path)
         except OSError:
-            pass  # then it is carried again
+            pass  # the tree will be carried again
 
     def _touch(self, name: str) -> None:
         for one in {name, _image(name)}:
@@ -175,15 +175,15 @@ class Images:
                 pass
 
     def _names(self) -> list[str]:
-        """The last used one first."""
-        found = []
+        """The names of all listings, the last used first."""
+        by_use = []
         try:
             for entry in os.scandir(self._path):
                 if not entry.name.startswith("."):
-                    found.append((entry.stat().st_mtime_ns, entry.name))
+                    by_use.append((entry.stat().st_mtime_ns, entry.name))
         except OSError:
             pass
-        return [name for _, name in sorted(found, reverse=True)]
+        return [name for _, name in sorted(by_use, reverse=True)]
 
     def _file(self, name: str) -> str:
         return os.path.join(self._path, name)
@@ -192,11 +192,11 @@ class Images:
         return self._file(f".{name}.sums")
 
 
-_SUMMED = b"fd"  # what has a content, or extended attributes; nobody opens a device to see what is in it
+_SUMMED = b"fd"  # kinds with content or extended attributes; a device must not be opened
 
 
 def summed(listing: Listing, names: Iterable[bytes]) -> list[bytes]:
-    """Those of the names that have a checksum."""
+    """The names of files and directories, which have checksums."""
     return [name for name in names if listing[name][0][:1] in _SUMMED]
 
 
@@ -218,8 +218,8 @@ def _compare(ours: Listing, theirs: Listing) -> _Difference:
     return _Difference(frozenset(changed), frozenset(alike), frozenset(name for name in theirs if name not in ours))
 
 
-def _is_near(ours: Listing, found: _Difference) -> bool:
-    return len(found.gone) + len(found.changed) < max(1000, len(ours) // 2)
+def _is_near(ours: Listing, difference: _Difference) -> bool:
+    return len(difference.gone) + len(difference.changed) < max(1000, len(ours) // 2)
 
 
 def _size(listing: Listing, names: Iterable[bytes]) -> int:
@@ -227,7 +227,7 @@ def _size(listing: Listing, names: Iterable[bytes]) -> int:
 
 
 def _links(listing: Listing) -> dict[bytes, bytes]:
-    """The names of files that have several, each with the first of them."""
+    """The names of files with several names, each with the first name of the same file."""
     names: dict[bytes, list[bytes]] = {}
     for name, (what, identity) in listing.items():
         if what[:1] == b"f" and not identity.startswith(NOBODY):
@@ -235,19 +235,19 @@ def _links(listing: Listing) -> dict[bytes, bytes]:
     return {name: min(same) for same in names.values() if len(same) > 1 for name in same}
 
 
-def _delta(ours: Listing, found: _Difference) -> Delta:
-    # A directory that is gone says all of what was in it. One that is a file now is replaced by the delta.
+def _delta(ours: Listing, difference: _Difference) -> Delta:
+    # A removed directory stands for everything in it. A directory that is a file now is replaced by the delta.
     tops = {
         name
-        for name in found.gone
-        if os.path.dirname(name) not in found.gone and is_directory(ours, os.path.dirname(name))
+        for name in difference.gone
+        if os.path.dirname(name) not in difference.gone and is_directory(ours, os.path.dirname(name))
     }
-    changed = {*found.changed, *_above(found.changed), *_above(tops)}
-    return Delta(tuple(sorted(changed)), tuple(sorted(tops)), _size(ours, found.changed))
+    changed = {*difference.changed, *_above(difference.changed), *_above(tops)}
+    return Delta(tuple(sorted(changed)), tuple(sorted(tops)), _size(ours, difference.changed))
 
 
 def _above(names: Iterable[bytes]) -> Iterator[bytes]:
-    """The directories that the names are in: made anew on the node, they need their modes and times."""
+    """The directories above the names; a node makes them anew, so they need their modes and times."""
     for name in names:
         while name:
             name = os.path.dirname(name)

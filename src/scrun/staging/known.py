@@ -1,12 +1,11 @@
-"""What the nodes were found to see, remembered for a while, so that not every container has to ask.
+"""Remember for a while what the nodes see, so that not every container has to ask them.
 
-Remembered are mounts of this host, not paths: a mount that a node has from the same server shows it all that is in
-there. A node that loses one within the time has lost its users' files as well; the container's step then fails to
-start, with the node's own words, and what was known is forgotten.
+Mounts of this host are remembered, not paths, because a node that has a mount of the same server sees everything in it.
+If a node loses such a mount meanwhile, the container's step fails to start, with the node's own message, and the
+memory is deleted.
 
-That a node runs containers (:mod:`scrun.staging.probe`) is remembered as well.
-
-A disk of this host's that a node was found not to have is remembered too (docker's own directory, mostly).
+Also remembered: that a node runs containers (:mod:`scrun.staging.probe`), and that a node doesn't have a disk of this
+host, mostly docker's own directory.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import os
 import time
 
 from scrun import fastjson, identity
-from scrun.staging.filesystems import LOCAL_TYPES
+from scrun.staging.filesystems import HOST_ONLY_TYPES, LOCAL_TYPES
 from scrun.staging.mountinfo import MountTable
 
 TYPE_CHECKING = False
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from scrun.staging.children import Interruption
-    from scrun.staging.model import Step
+    from scrun.staging.model import NodeSteps
     from scrun.staging.root_mounts import Trial
 
 SECONDS = 600
@@ -31,12 +30,17 @@ _OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from 
 _RUNS = "runs containers"
 _OPEN, _CLOSED = "lets root read", "lets root not read"
 _MOUNTS, _MOUNTS_NONE = "mounts at / by", "mounts nothing at / by"
-_IN_MEMORY = ("overlay", "tmpfs", "ramfs")  # as mounts they are their host's alone
-NAME = ".seen-by-nodes.json"  # in the user's own root directory; no container's id begins with a dot
+NAME = ".seen-by-nodes.json"  # a file in the user's --root directory; no container's id begins with a dot
 
 
 class Known:
-    """The file of one user's knowledge: for each node and mount, when it was seen last (seconds since the epoch)."""
+    """One user's file with the last time (seconds since 1970) at which each node was seen to have a mount.
+
+    Args:
+        path: the file; "" to remember nothing.
+        mounts: this host's mounts.
+        seconds: how long an entry counts.
+    """
 
     def __init__(self, path: str, mounts: MountTable | None, seconds: int = SECONDS) -> None:
         self._path, self._mounts, self._seconds = path, mounts, seconds
@@ -49,25 +53,25 @@ class Known:
             now = int(time.time())
             return {key: when for key, when in read.items() if 0 <= now - when < self._seconds}
         except (OSError, ValueError, AttributeError, TypeError):
-            return {}  # nothing known yet, or nothing to be made of it
+            return {}  # no file yet, or a damaged one
 
     def says(self, path: str, nodes: Sequence[str]) -> bool:
-        """Whether all the nodes were found to have the mount that the path is on."""
+        """Whether all nodes are known to have the mount that the path is on."""
         mount = self._mount(path)
         return bool(mount) and all(f"{node} {mount}" in self._seen for node in nodes)
 
     def denies(self, path: str, nodes: Sequence[str]) -> bool:
-        """Whether some node hasn't got what the path is on: a disk of this host's, or a file system in its memory."""
+        """Whether some node is known not to have the path's mount: a disk of this host, or a file system in memory."""
         if self._is_in_memory(path):
             return any(f"{node} {_OTHER_HOST}" in self._seen for node in nodes)
         mount = self._mount(path)
         return any(f"{node} {_LACKS} {mount}" in self._seen for node in nodes)
 
     def learn(self, seen: Iterable[str], unseen: Iterable[str], nodes: Sequence[str]) -> None:
-        """The nodes were found to see these paths, all of them, and not all of them those."""
+        """Remember which paths all nodes see, and which paths (``unseen``) some of them don't."""
         now = int(time.time())
         fresh = {f"{node} {mount}": now for path in seen if (mount := self._mount(path)) for node in nodes}
-        if len(nodes) == 1:  # of several it isn't known which one
+        if len(nodes) == 1:  # of several nodes it isn't known which one lacks the path
             node = nodes[0]
             for path in unseen:
                 mount = self._mount(path)
@@ -78,7 +82,7 @@ class Known:
         self._add(fresh)
 
     def run_containers(self, nodes: Sequence[str]) -> bool:
-        """Whether all the nodes were found to run containers."""
+        """Whether all nodes are known to run containers."""
         return all(f"{node} {_RUNS}" in self._seen for node in nodes)
 
     def learn_run_containers(self, nodes: Sequence[str]) -> None:
@@ -86,17 +90,14 @@ class Known:
         self._add(dict.fromkeys((f"{node} {_RUNS}" for node in nodes), int(time.time())))
 
     def mounts_at_root(self, nodes: Sequence[str], trial: Trial) -> bool | None:
-        """Whether the runtimes of all the nodes were found to do what the trial wants of them.
-
-        False where one was found not to, None where it isn't known.
-        """
+        """Whether the runtimes of all nodes are known to pass the trial; False if one fails it, None if unknown."""
         kind = f"{trial.kind} with {trial.runtime}"
         if any(f"{node} {_MOUNTS_NONE} {kind}" in self._seen for node in nodes):
             return False
         return all(f"{node} {_MOUNTS} {kind}" in self._seen for node in nodes) or None
 
     def learn_mounts_at_root(self, nodes: Sequence[str], trial: Trial, does: bool) -> None:
-        """Remember how the trial went; of several nodes of which one failed it isn't known which one."""
+        """Remember a trial's result; a failure only of a single node, because of several any may have failed."""
         if does or len(nodes) == 1:
             what = f"{_MOUNTS if does else _MOUNTS_NONE} {trial.kind} with {trial.runtime}"
             self._add(dict.fromkeys((f"{node} {what}" for node in nodes), int(time.time())))
@@ -115,7 +116,7 @@ class Known:
             self._add(dict.fromkeys((f"{node} {what} {mount}" for node in nodes), int(time.time())))
 
     def is_cut_off(self, nodes: Sequence[str]) -> bool:
-        """Whether some node's connections to this host were dropped on their way, which takes seconds to see."""
+        """Whether some node is known not to reach this host, because a firewall drops its connections for seconds."""
         return any(f"{node} {_SILENT}" in self._seen for node in nodes)
 
     def learn_cut_off(self, nodes: Sequence[str]) -> None:
@@ -125,17 +126,17 @@ class Known:
     def _add(self, fresh: dict[str, int]) -> None:
         if not fresh or not self._seconds or not self._path:
             return
-        self._seen = self._read() | fresh  # others learn as well
+        self._seen = self._read() | fresh  # other processes write the file too
         temporary = f"{self._path}.{os.getpid()}"
         try:
             with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
                 file.write(fastjson.dumps(self._seen))
             os.rename(temporary, self._path)
         except OSError:
-            pass  # then the next container asks again
+            pass  # the next container asks again
 
     def _is_in_memory(self, path: str) -> bool:
-        return self._type(path) in _IN_MEMORY
+        return self._type(path) in HOST_ONLY_TYPES
 
     def is_local(self, path: str) -> bool:
         """Whether the path is on a file system that one running kernel has to itself."""
@@ -151,14 +152,15 @@ class Known:
 
 
 def require_containers(
-    step: Step, known: Known, interruption: Interruption | None = None, trial: Trial | None = None
+    step: NodeSteps, known: Known, interruption: Interruption | None = None, trial: Trial | None = None
 ) -> bool | None:
-    """Ask the nodes whether they run containers, unless that is known.
+    """Ask the nodes whether they run containers and pass ``trial``, unless both are known.
 
-    The answer is whether their runtimes mount what ``trial``, one of a bind mount, wants; it may ask for that alone.
+    Returns:
+        Whether the nodes' runtimes pass the trial; None without a trial, or if a node could not try.
 
     Raises:
-        StagingError: one of them runs none, or didn't answer.
+        StagingError: a node runs no containers, or didn't answer.
     """
     mounts = known.mounts_at_root(step.nodes, trial) if trial else None
     if not known.run_containers(step.nodes) or (trial and mounts is None):
@@ -172,7 +174,7 @@ def require_containers(
 
 
 def memory() -> str:
-    """The file of the caller's knowledge; "" where there is no place for it, and every container asks."""
+    """The path of the caller's file; "" if it can't be made, so that every container asks."""
     root = identity.default_root()
     try:
         os.makedirs(root, 0o700, exist_ok=True)
@@ -182,7 +184,7 @@ def memory() -> str:
 
 
 def forget(path: str) -> None:
-    """Ask again, from the next container on."""
+    """Delete the file, so that the next container asks again."""
     try:
         os.unlink(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What staging is given, and what it leaves behind for whoever undoes it."""
+"""The data that staging takes, and the data that it returns for stage_out and discard."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NamedTuple, Protocol
 
+    from scrun.staging.mount_sources import MountSource
     from scrun.staging.root_mounts import Trial
-    from scrun.staging.sources import Source
 
     # (level, message): one of scrun's level names, "error", "info", "verbose", "debug".
-    Log = Callable[[str, str], None]
+    LogCall = Callable[[str, str], None]
 else:
     from scrun.named_tuple import NamedTuple
 
     Protocol = object
 
 
-class Step(Protocol):
-    """Runs commands on the job's nodes, as the job's user. The caller implements it over ``srun --overlap``."""
+class NodeSteps(Protocol):
+    """The job's nodes, and commands on them as the job's user; the caller implements it by ``srun --overlap``."""
 
     @property
     def nodes(self) -> list[str]:
-        """The job's nodes, by the names that Slurm has for them."""
+        """The names of the job's nodes, as Slurm has them."""
 
     @property
     def ports(self) -> tuple[int, int]:
-        """The first and the last that nodes can connect to on this host, (0, 0) for any (SrunPortRange)."""
+        """The first and the last port of this host that nodes can connect to, (0, 0) for any (SrunPortRange)."""
 
     def start(
         self,
@@ -42,39 +42,39 @@ class Step(Protocol):
         stderr: int,
         nodes: Sequence[str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start one task per node (None: on all), in a step with the name scrun-``name``.
+        """Start one task on each of ``nodes``, or of all nodes, in a step with the name scrun-``name``.
 
-        stdin goes to every task; stdout is what they all print.
+        Every task reads the same stdin; stdout has the output of all tasks.
         """
 
     def launches(self, bundle: str, args: Sequence[str]) -> bool | None:
         """Whether slurmstepd takes the bundle on all nodes, whatever becomes of the container; None: it isn't known."""
 
 
-class Fit(Protocol):
-    """Changes the content of the small files that are mounted at the destinations ``files``."""
+class FitContent(Protocol):
+    """A function that changes the content of small files mounted at the destinations ``files``."""
 
     @property
     def files(self) -> Sequence[str]:
         """Absolute paths in the container."""
 
     def __call__(self, destination: str, data: bytes) -> bytes:
-        """What is to be in it."""
+        """Return the new content of the file at ``destination``."""
 
 
 class Beside(NamedTuple):
-    """A file for the bundle, and what tells a config of it, given the bundle's path on the nodes."""
+    """A further file of the bundle; ``tell`` adds it to a config, given the bundle's path on the nodes."""
 
     name: str
     content: bytes
     tell: Callable[[dict[str, Any], str], dict[str, Any]]
 
 
-PROGRAM = "task-prolog"  # the name of the one file in a bundle that is executable
+PROGRAM = "task-prolog"  # the name of a bundle's only executable file
 
 
-class Container(NamedTuple):
-    """A container as its caller described it, on the login host."""
+class ContainerFiles(NamedTuple):
+    """A container whose files are staged, as it is on the login host."""
 
     id: str
     bundle: str
@@ -83,29 +83,29 @@ class Container(NamedTuple):
     job_id: int
     user_id: int
     group_id: int
-    memory: str = ""  # the file that remembers what nodes see; "" when nothing is to be remembered
-    images: str = ""  # a directory for listings of what was carried; "" when nodes aren't to cache anything
-    overlay: Trial | None = None  # of the nodes' runtime with an overlay as root filesystem; None: none may be used
-    devices: bool = False  # whether device nodes of the root filesystem and of volumes are of use: root's, privileged
-    fence: Trial | None = None  # the same with a bind mount, where device nodes would work without; None: no need
-    node_dir: str = "/tmp"  # noqa: S108  nodes.py refuses what another user may have put there
-    mounted: Mapping[str, Source] = {}  # what the engine has mounted for this container alone: see sources.py
+    memory: str = ""  # the file of known.py, which remembers what nodes see; "" to remember nothing
+    images: str = ""  # a directory for listings of carried trees; "" if nodes must not cache anything
+    overlay: Trial | None = None  # the trial of an overlay as root filesystem; None: no overlay may be used
+    devices: bool = False  # whether device nodes in the root filesystem and in volumes work: privileged, root's
+    fence: Trial | None = None  # the trial of a bind mount at /, which disables device nodes; None: not needed
+    node_dir: str = "/tmp"  # noqa: S108  node_directory.py refuses another user's directories and links there
+    mounted: Mapping[str, MountSource] = {}  # mounts that the engine made for this container alone: mount_sources.py
 
 
 class Part(NamedTuple):
-    """One directory or file that was carried: ``source`` on the login host, ``name`` in the node's directory."""
+    """A carried directory or file: ``source`` on the login host, ``name`` in the node's directory."""
 
     name: str
     source: str
     is_directory: bool
     writable: bool
-    inode: int = 0  # what is there, and on which file system (statvfs(3), f_fsid); 0 when that isn't known
+    inode: int = 0  # of the source; with fsid (statvfs(3), f_fsid) its identity; both are 0 when unknown
     fsid: int = 0
-    recursive: bool = False  # with what is mounted in it
+    recursive: bool = False  # whether mounts below the source are carried too
 
 
 class Copy(NamedTuple):
-    """A small file that was copied into the spool, and what it looked like then."""
+    """A small file that was copied into the spool, with the copy's size and mtime."""
 
     path: str
     source: str
@@ -114,7 +114,7 @@ class Copy(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A small file that was copied, at ``path`` of the nodes; ``crc`` is of what is there (binascii.crc32)."""
+    """A small file that was copied to ``path`` on the nodes; ``crc`` is the copy's checksum (binascii.crc32)."""
 
     path: str
     source: str
@@ -123,23 +123,21 @@ class Text(NamedTuple):
 
 
 class Staged(NamedTuple):
-    """Where the container's files are now. ``bundle`` and ``rootfs`` are the nodes' paths."""
+    """Where a container's files are after stage_in. ``bundle`` and ``rootfs`` are the nodes' paths."""
 
     bundle: str
     rootfs: str
-    spool: str = ""  # on the login host, and shared with the nodes; "" when nothing was written there
-    node_parent: str = (
-        ""  # a directory of every node that others may write to, such as /tmp; "" when nothing was carried
-    )
-    node_home: str = ""  # what stands in the place of scrun-UID below it, where somebody else has that name
-    node_name: str = ""  # ours, below that
+    spool: str = ""  # the spool's path, on the login host and on the nodes; "" without a spool
+    node_parent: str = ""  # NODE_DIR: a directory of every node, such as /tmp; "" when nothing was carried
+    node_home: str = ""  # the name below it in place of scrun-UID, if another user has taken scrun-UID; else ""
+    node_name: str = ""  # the name of the container's directory below that
     nodes: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     copies: tuple[Copy, ...] = ()
     texts: tuple[Text, ...] = ()
-    beside: str = ""  # the path of that file on the nodes
-    seen: tuple[str, ...] = ()  # the sources of bind mounts that the nodes have as they are here
-    traces: Traces | None = None  # what Slurm leaves in the root filesystem
+    beside: str = ""  # the path of the bundle's further file (Beside) on the nodes
+    seen: tuple[str, ...] = ()  # sources of bind mounts that the nodes see
+    traces: Traces | None = None  # the directories that Slurm leaves in the root filesystem
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the state file."""
@@ -154,7 +152,7 @@ class Staged(NamedTuple):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Staged:
-        """The inverse of :meth:`to_dict`; keys that another version added are ignored."""
+        """Parse the result of :meth:`to_dict`; keys of other versions are ignored."""
         known = {key: value for key, value in data.items() if key in cls._fields}
         known["nodes"] = tuple(known.get("nodes", ()))
         known["parts"] = tuple(Part(*part) for part in known.get("parts", ()))

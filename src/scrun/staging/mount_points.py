@@ -1,7 +1,7 @@
-"""The places in a root filesystem that mounts go to, made where the job's user could not make them on a node.
+"""Make the mount points in a root filesystem that the job's user could not make on a node.
 
-In a rootless engine we are root of its user namespace and may write where the user himself may not: with
-``podman run --userns=keep-id`` the image's directories are a subordinate user's. Any OCI runtime makes what is missing.
+Any OCI runtime makes missing mount points. But with ``podman run --userns=keep-id`` the image's directories belong to a
+subordinate user, so a node's runtime can't write there. scrun can, as root of a rootless engine's user namespace.
 """
 
 from __future__ import annotations
@@ -9,44 +9,38 @@ from __future__ import annotations
 import os
 import stat
 
-from scrun.mount import copies_link, is_bind
+from scrun.mount import copies_link, is_bind, is_covered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from typing import Any
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def make_missing(config: dict[str, Any], rootfs: str) -> None:
-    """Make the directory, or the file for a file that is bound, of each mount; symbolic links are left to the node.
+    """Make the mount point of each mount: a directory, or a file where a file is bound.
 
-    What is mounted within another mount has its place there. What can't be made is left to the node's runtime, which
-    has the words for it.
+    A mount inside another mount has its mount point there, so it is skipped. Paths with symbolic links, and mount
+    points that can't be made, are left to the node's runtime, which tells the error.
     """
     before: list[str] = []
     for mount in config.get("mounts") or ():
-        if is_below(mount["destination"], before):
+        if is_covered(mount["destination"], before):
             continue
         before.append(mount["destination"])
         if copies_link(mount):
-            continue  # the runtime makes a link there, or what it needs
+            continue  # the runtime makes the link, or the mount point
         try:
-            # A runtime that makes the place of a tmpfs lets everybody write to it; one that is there lends it its mode.
+            # A tmpfs takes the mode of an existing mount point; a runtime that makes one lets everybody write to it.
             mode = 0o1777 if mount.get("type") == "tmpfs" else 0o755
             _make(rootfs, mount["destination"], mode, is_file=_binds_a_file(mount))
         except OSError:
             continue
 
 
-def is_below(place: str, destinations: Iterable[str]) -> bool:
-    """Whether the place is below one of these, the root directory apart."""
-    return any(place.startswith(destination.rstrip("/") + "/") for destination in destinations if destination != "/")
-
-
 def is_needed() -> bool:
-    """Whether we have other rights than the job's user will have on the node."""
+    """Whether the caller is root of a user namespace, and so has other rights here than the job's user on a node."""
     from scrun.identity import real_uid
 
     return os.geteuid() == 0 and real_uid() != 0

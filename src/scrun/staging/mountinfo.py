@@ -1,8 +1,8 @@
-"""Which filesystem a path is on, and whether anybody else on this host sees the same there.
+"""Tell which file system a path is on, and whether other processes of this host see the same files there.
 
-Rootless podman works in a mount namespace of its own, where an image's overlay is mounted: the path exists for
-everybody, but shows an empty directory to all others. The mount table of pid 1 tells them apart; it can be read by
-anybody (proc(5)), unless /proc is mounted with hidepid.
+Rootless podman mounts an image's overlay in its own mount namespace: the path exists for everybody, but is an empty
+directory for all others. The mount table of pid 1 shows the difference. Anybody can read that table (proc(5)), unless
+/proc is mounted with hidepid.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from scrun.mount import is_within
-from scrun.staging.filesystems import LOCAL_TYPES
+from scrun.staging.filesystems import LOCAL_TYPES, MEMORY_TYPES
 
 TYPE_CHECKING = False  # importing typing would double what this costs (scrun.named_tuple)
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class MountTable:
 
     @classmethod
     def of(cls, process: str) -> MountTable | None:
-        """The mounts of a process ("self", "1"), None where they can't be read."""
+        """The mounts of a process ("self", "1"); None if they can't be read."""
         try:
             with open(f"/proc/{process}/mountinfo", "rb") as file:
                 return cls(file.read())
@@ -54,7 +54,7 @@ class MountTable:
         return best
 
     def location(self, path: str) -> tuple[str, str] | None:
-        """The file system that ``path`` is on, and where in it; None where nothing is known."""
+        """The device of the file system that ``path`` is on, and the path in it; None if no mount shows the path."""
         mount = self.covering(path)
         if mount is None:
             return None
@@ -63,7 +63,13 @@ class MountTable:
 
 
 class Visibility:
-    """What can be said of a path without asking the nodes."""
+    """Facts about a path that need no question to the nodes.
+
+    Args:
+        shared: paths that the site declares shared with the nodes.
+        ours: the mounts of this process.
+        others: the mounts of pid 1.
+    """
 
     def __init__(self, shared: tuple[str, ...], ours: MountTable | None, others: MountTable | None) -> None:
         self._shared = [(path, os.path.realpath(path)) for path in shared]
@@ -71,25 +77,25 @@ class Visibility:
         self._others = others
 
     def is_private(self, path: str) -> bool:
-        """Whether only this mount namespace sees what is there: then no node does."""
+        """Whether only this mount namespace sees the files at ``path``, so that no node does."""
         if self._ours is None or self._others is None:
             return False
         real = os.path.realpath(path)
         return self._ours.location(real) != self._others.location(real)
 
     def is_shared(self, path: str) -> bool:
-        """Whether the site says that the nodes have it too, and nothing local is mounted in between."""
+        """Whether the site declares the path shared, and no local file system is mounted in between."""
         real = os.path.realpath(path)
-        for given, top in self._shared:
-            # The nodes are handed the path as it is written, so that has to lie under the shared one as well.
-            if is_within(path, given) and is_within(real, top):
+        for shared, top in self._shared:
+            # The nodes get the path as it is written, so the written path must lie in the shared one as well.
+            if is_within(path, shared) and is_within(real, top):
                 return not self.is_private(path) and not self._is_local_mount(real, top)
         return False
 
     def is_memory(self, path: str) -> bool:
-        """Whether it is on a tmpfs, which is nobody else's."""
+        """Whether the path is on a file system in this host's memory."""
         mount = None if self._ours is None else self._ours.covering(os.path.realpath(path))
-        return mount is not None and mount.fstype in ("tmpfs", "ramfs")
+        return mount is not None and mount.fstype in MEMORY_TYPES
 
     def _is_local_mount(self, path: str, top: str) -> bool:
         if self._ours is None:
@@ -97,7 +103,7 @@ class Visibility:
         mount, above = self._ours.covering(path), self._ours.covering(top)
         if mount is None or above is None:
             return True
-        # Anything else below a shared path (NFS under an automounter, say) is taken as shared.
+        # Any other file system below a shared path counts as shared, for example NFS under an automounter.
         return mount.device != above.device and mount.fstype in LOCAL_TYPES
 
 

@@ -1,41 +1,48 @@
-"""What becomes of the config's mounts on a node."""
+"""The config's mounts of this host's files, and the paths that the nodes use for them."""
 
 from __future__ import annotations
 
 import os
 import stat
 
+from scrun import identity
 from scrun.mount import copies_link, is_bind, is_within_any
 from scrun.staging import mount_points
-from scrun.staging.sources import layers_of, source_of
+from scrun.staging.mount_sources import layers_of, source_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
-    from scrun.staging.sources import Source
+    from scrun.staging.mount_sources import MountSource
 
-# A node has these of its own, and its container should see that node's.
+# A container should see its node's own files in these directories.
 _NODES_OWN = ("/proc", "/sys", "/dev")
-# Beyond this a copy in the bundle's directory, which may be on a user's quota, is too much. podman's and docker's
-# resolv.conf, hosts, hostname and .containerenv are some hundred bytes.
+# Bytes of a file that may be copied into the bundle's directory, which may count for a user's quota. The resolv.conf,
+# hosts, hostname and .containerenv of podman and docker have some hundred bytes.
 SMALL = 64 * 1024
 _PODMANS = "/userdata/overlay/"
 
 
 class Bind:
-    """A path of this host's in a mount of the config, a bind's source mostly, which the nodes may not have.
+    """A path of this host in a mount, mostly a bind's source, which the nodes may not have.
 
-    ``source`` is that path, ``asked`` are the paths at which a node may have the same.
+    ``source`` is the path; ``asked`` are paths at which a node may have the same file.
     """
 
-    def __init__(self, mount: dict[str, Any], source: str, one: Source | None = None, layer: str = "") -> None:
-        """``one`` says more of a source that the engine has mounted, ``layer`` which of an overlay's options has it.
+    def __init__(self, mount: dict[str, Any], source: str, one: MountSource | None = None, layer: str = "") -> None:
+        """Look at the source of a mount.
+
+        Args:
+            mount: the mount of the config.
+            source: the path.
+            one: more about a source that the engine has mounted.
+            layer: the option of an overlay that names the path; "" for a bind.
 
         Raises:
-            StagingError: the engine has mounted it, and it is to be had nowhere.
-            OSError: it can't be looked at.
+            StagingError: the engine had mounted the source, and no path leads to it any more.
+            OSError: the source can't be looked at.
         """
         self.mount = mount
         self._written, self._layer = source, layer
@@ -50,13 +57,13 @@ class Bind:
         self.is_mounted_by_engine = one is not None
         self.is_closed = not self.is_link and not layer and _is_closed(self.source, status)
         self.kind = _kind(status.st_mode)
-        # A node would look at what a link leads to. Of a volume's part (see sources.py) the machine's root asks for
-        # none: other containers that use the volume could put a symbolic link in its place, and root's container would
-        # be shown what that leads to on the node.
-        self.asked = [] if self.is_link or (one and _is_machines_root()) else places
+        # A node would follow a link, so links are not asked about. The machine's root asks about no part of a volume
+        # either (mount_sources.py): another container that uses the volume could put a symbolic link in its place, and
+        # root's container would see the link's target on the node.
+        self.asked = [] if self.is_link or (one and identity.is_machines_root()) else places
         options = mount.get("options") or []
         if layer:
-            # What podman keeps of an overlay itself goes with the container.
+            # podman removes its own overlay directories with the container, so nothing is brought back there.
             self.writable = layer == "upperdir" and _PODMANS not in source
         else:
             self.writable = "ro" not in options and "rro" not in options
@@ -64,11 +71,11 @@ class Bind:
 
     @property
     def is_small(self) -> bool:
-        """Whether a copy costs next to nothing."""
+        """Whether the source is a file small enough to be copied into the bundle."""
         return self.is_regular and self.size <= SMALL and not self.is_mounted_by_engine
 
     def use(self, path: str) -> None:
-        """Have the mount take that path."""
+        """Make the mount use that path."""
         if not self._layer:
             self.mount["source"] = path
             return
@@ -81,22 +88,29 @@ class Bind:
         self._written = path
 
     def use_one_of(self, paths: Collection[str]) -> None:
-        """Use one of these, if it is among those at which a node may have it."""
+        """Use one of these paths if a node may have the file there (``asked``)."""
         self.source = next((path for path in self.asked if path in paths), self.source)
         self.use(self.source)
 
 
-def binds(config: dict[str, Any], bundle: str, on_nodes: Sequence[str], mounted: Mapping[str, Source]) -> list[Bind]:
-    """The paths to look at, absolute ones.
+def binds(
+    config: dict[str, Any], bundle: str, on_nodes: Sequence[str], mounted: Mapping[str, MountSource]
+) -> list[Bind]:
+    """The mounts of this host's files that nodes may not have.
 
-    Left out are the nodes' own: what lies under ``on_nodes``, the kernel's filesystems, and what doesn't exist here
-    (the node's OCI runtime complains if it is not there either). ``mounted`` are the sources that the engine has
-    mounted for this container alone.
+    Left out are the nodes' own paths (``on_nodes``), the kernel's file systems, and sources that don't exist here: the
+    node's runtime tells the error if a source doesn't exist there either.
+
+    Args:
+        config: the container's config; mounts of ``on_nodes`` paths are changed to use them.
+        bundle: the directory that relative sources refer to.
+        on_nodes: paths that the nodes have themselves.
+        mounted: sources that the engine has mounted for this container alone, by their paths.
 
     Raises:
-        StagingError: one of these is to be had nowhere.
+        StagingError: the engine had mounted a source, and no path leads to it any more.
     """
-    found = []
+    on_this_host = []
     for mount in config.get("mounts") or []:
         paths = [("", source_of(mount, bundle))] if is_bind(mount) else layers_of(mount)
         for layer, path in paths:
@@ -112,12 +126,12 @@ def binds(config: dict[str, Any], bundle: str, on_nodes: Sequence[str], mounted:
             own = [place for place in bind.asked if is_within_any(place, on_nodes)]
             bind.use_one_of(own)
             if not own:
-                found.append(bind)
-    return found
+                on_this_host.append(bind)
+    return on_this_host
 
 
 def _is_closed(path: str, status: os.stat_result) -> bool:
-    """Whether we can read it here, and the job's user couldn't on a node: he is no root of a user namespace there."""
+    """Whether the caller can read the path as root of a user namespace, and the job's user on a node could not."""
     need = os.R_OK | (os.X_OK if stat.S_ISDIR(status.st_mode) else 0)
     above = [os.path.realpath(path)]
     while above[-1] != "/":
@@ -131,15 +145,9 @@ def _is_closed(path: str, status: os.stat_result) -> bool:
 
 
 def _grants(path: str, status: os.stat_result, need: int) -> bool:
-    """Whether its mode gives that to us as a plain user; what an access control list does isn't looked into."""
+    """Whether the mode grants ``need`` to the caller as a plain user; an access control list counts as yes."""
     shift = 6 if status.st_uid == os.geteuid() else 3 if status.st_gid == os.getegid() else 0
     return not need & ~(status.st_mode >> shift) or "system.posix_acl_access" in os.listxattr(path)
-
-
-def _is_machines_root() -> bool:
-    from scrun.identity import real_uid
-
-    return os.geteuid() == 0 and real_uid() == 0
 
 
 def _kind(mode: int) -> str:

@@ -1,55 +1,12 @@
-"""The shell function by which every script on a node finds what is its user's own, in a directory such as /tmp.
+"""The shell functions by which scripts on a node enter a directory of their user alone, below one such as /tmp.
 
-There anybody may make any name first: a directory, or a link to one. So a script enters a directory, and then asks
-where it is, whose that is and who else can enter; it works by relative names, or by a path that nobody else can change
-since the directory above is sticky. Where somebody else has taken the name, another one is made at random, which
-nobody can take beforehand.
+Anybody may make any name in /tmp first: a directory, or a link to one. So a script enters a directory, and then checks
+where it is, who owns it and who else can enter it. The script then uses relative names, or a path that nobody else can
+change because the directory above is sticky. If another user has taken the name, a random name is made instead.
 """
 
 from __future__ import annotations
 
-# $uid is the user's. `go_to DIRECTORY NAME [make]` enters the user's own directory of that name there, or one whose
-# name `mktemp` completes where NAME ends with XXXXXXXX. Its path is $own then; else $why says why not, and $taken is
-# not empty where somebody else's, or something else, has the name.
-#
-# `go_to_own DIRECTORY [make]` does so for what any container of the user's may use: scrun-UID or, where that is taken,
-# scrun-UID-own-XXXXXXXX, the one that is there or a new one.
-GO_TO = r"""
-go_to() {
-    own= why= taken=
-    cd -P -- "$1" 2>/dev/null || { why="$1: no such directory"; return 1; }
-    case $2$3 in
-        *XXXXXXXXmake)
-            made=$(mktemp -d -- "$2" 2>&1) || { why="$1: $made"; return 1; }
-            set -- "$1" "$made"
-            ;;
-        *make) [ -d "./$2" ] || why=$(mkdir -m 700 -- "./$2" 2>&1) ;;
-    esac
-    [ -e "./$2" ] || [ -h "./$2" ] || { why=${why:-$1/$2: no such directory}; return 1; }
-    taken=1 why="${1%/}/$2: is not a directory of user $uid alone (mode 700)"
-    there=${PWD%/}/$2
-    cd -P -- "./$2" 2>/dev/null && [ "$PWD" = "$there" ] || return 1
-    set -- "$1" $(stat -c '%u %a' .. . 2>/dev/null)
-    case "$4 $5" in "$uid 700"|"$uid "?700) ;; *) return 1 ;; esac  # ?: a directory takes the setgid bit of that above
-    taken=
-    # Whoever can write to the directory above can put something else in this one's place, unless that is sticky; its
-    # owner always can.
-    case $3 in
-        [1357]???|*[0145][0145]) ;;
-        *) why="$1: others can write to it and it is not sticky: choose another directory"; return 1 ;;
-    esac
-    [ "$2" -lt 1000 ] || [ "$2" = "$uid" ] ||
-        { why="$1: is user $2's, who could change what is in it: choose another directory"; return 1; }
-    own=$PWD why=
-}
-go_to_own() {
-    go_to "$1" "scrun-$uid" "$2" && return
-    [ -n "$taken" ] && said=$why && cd -P -- "$1" || return 1
-    for found in "scrun-$uid-own-"*; do
-        [ -O "${1%/}/$found" ] && go_to "$1" "$found" && return
-    done
-    [ "$2" = make ] && go_to "$1" "scrun-$uid-own-XXXXXXXX" make && return
-    why=$said
-    return 1
-}
-"""
+from scrun.staging.node_scripts import script
+
+GO_TO = script("go_to")

@@ -1,4 +1,4 @@
-"""As whom files are brought back, and to whom they then belong."""
+"""The user whose rights bring files back, and the owner of these files."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scrun.staging.model import Container
+    from scrun.staging.model import ContainerFiles
 
 
 @contextlib.contextmanager
-def acting_as(container: Container) -> Iterator[None]:
-    """Write to a volume with the rights of the job's user.
+def acting_as(container: ContainerFiles) -> Iterator[None]:
+    """A context that writes to a volume with the rights of the job's user.
 
-    Under docker's daemon we are the machine's root, and what is brought back was made by a user on a node: he could
-    have changed his copy of files that he may only read. Where we are that user already, nothing changes.
+    Under docker's daemon the caller is the machine's root, but a user on a node made the changes, and may have changed
+    a copy of files that he may only read. If the caller is that user already, the context does nothing.
     """
     if not acts_for_another(container.user_id):
         yield
@@ -37,11 +37,11 @@ def acting_as(container: Container) -> Iterator[None]:
         os.setgroups(groups)
 
 
-def new_owner(container: Container) -> tuple[int, int] | None:
-    """Who gets a new file of the root filesystem: the user that the container's process was here.
+def new_owner(container: ContainerFiles) -> tuple[int, int] | None:
+    """The owner of new files in the root filesystem: the host's ids of the container's user.
 
-    On the node all files are the job's user's, whatever the container calls him, so it doesn't say more. None: the
-    archive's own owner, as the job was root's.
+    On the node all files belong to the job's user, so the archive doesn't tell another owner. None: the archive's own
+    owner, because the job was root's.
     """
     if _job_is_roots(container):
         return None
@@ -53,12 +53,12 @@ def new_owner(container: Container) -> tuple[int, int] | None:
     )
 
 
-def volume_owner(container: Container) -> tuple[int, int] | None:
-    """Who gets a new file of a volume: the job's user, as if the node had the volume itself."""
+def volume_owner(container: ContainerFiles) -> tuple[int, int] | None:
+    """The owner of new files in a volume: the job's user, as if the node had the volume itself; None: the archive's."""
     return None if _job_is_roots(container) else (os.geteuid(), os.getegid())
 
 
-def _job_is_roots(container: Container) -> bool:
+def _job_is_roots(container: ContainerFiles) -> bool:
     from scrun.identity import real_uid
 
     return container.user_id == 0 and real_uid() == 0

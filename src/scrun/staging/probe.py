@@ -1,11 +1,11 @@
-"""Whether the nodes see the same files as we do, and whether they run containers at all, asked in one step.
+"""Ask all nodes in one step whether they see the same files as this host, and whether they run containers.
 
-That a path exists says little: an overlay that is mounted in podman's own namespace is an empty directory to a node,
-and a node may have something else, or something stale, of that name. So both sides describe what is there
-(:data:`_SCRIPT`), and the descriptions are compared by :func:`_same`.
+The existence of a path proves little: an overlay that is mounted in podman's own namespace is an empty directory for a
+node, and a node may have another or a stale file of that name. So both sides describe the file (:data:`_SCRIPT`), and
+:func:`_same` compares the descriptions.
 
-slurmd runs a step's command on the node itself, outside of any container, where the node has no oci.conf (Slurm 26.05;
-it says so in a debug message alone). So each node tells whether it has one before a container's step is started there.
+Without oci.conf on a node slurmd runs a container step's command on the node itself, outside of any container (Slurm
+26.05 tells it in a debug message only). So each node tells whether it has the file before such a step is started.
 """
 
 from __future__ import annotations
@@ -14,65 +14,31 @@ import stat
 
 from scrun.errors import StagingError
 from scrun.marks import SAY, texts
-from scrun.staging import facts, nodes
+from scrun.staging import facts, node_directory
 from scrun.staging.children import Child, Children, Interruption
 from scrun.staging.facts import Facts
 from scrun.staging.filesystems import LOCAL_MAGIC
+from scrun.staging.node_scripts import script
 from scrun.staging.root_mounts import TRY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scrun.staging.model import Step
+    from scrun.staging.model import NodeSteps
     from scrun.staging.root_mounts import Trial
 
-# Arguments: a trial of the node's runtime, its words and its config, or two empty ones; then paths.
-# A line per node that says which file of Slurm's it lacks, or "-"; one that says how the trial went, or "-"; then
-# one line per path, short enough that srun doesn't cut it: node, boot id, index, filesystem type (statfs f_type),
-# checksum of the sorted names, then device, inode, mode, size and mtime. The paths are arguments, never shell text.
-# --cached=never (coreutils 9) has an NFS client ask its server; older ones do without.
-_SCRIPT = (
-    SAY
-    + TRY
-    + r"""
-LC_ALL=C; export LC_ALL
-host=${SLURMD_NODENAME:-$(uname -n)}
-@LACKS@
-say "$host lacks ${lacks:--}"
-mounts=-
-if [ -n "$2" ] && own=$(umask 077 && mktemp -d /tmp/scrun-try-XXXXXXXXXX); then
-    mounts=no
-    try_runtime "$own/try" "$1" "$2" && mounts=yes
-    rmdir -- "$own"
-fi
-say "$host mounts $mounts"
-shift 2
-read -r boot </proc/sys/kernel/random/boot_id
-fresh=--cached=never
-stat $fresh / >/dev/null 2>&1 || fresh=
-index=0
-for path do
-    facts=$(stat $fresh -L -c '%d %i %f %s %.9Y' -- "$path" 2>/dev/null) || facts=
-    type=- names=-
-    if [ -n "$facts" ]; then
-        type=$(stat -f -c %t -- "$path" 2>/dev/null) || type=-
-        [ ! -d "$path" ] || names=$(ls -A -- "$path" 2>/dev/null | cksum | tr ' ' .)
-    fi
-    say "$host $boot $index ${type:--} $names $facts"
-    index=$((index + 1))
-done
-""".replace("@LACKS@", nodes.LACKS)
-)
+_SCRIPT = SAY + TRY + script("probe").replace("@LACKS@", node_directory.LACKS)
 
 
 def probe(
-    step: Step, paths: Sequence[str], interruption: Interruption | None = None, trial: Trial | None = None
+    step: NodeSteps, paths: Sequence[str], interruption: Interruption | None = None, trial: Trial | None = None
 ) -> tuple[list[bool], bool | None]:
-    """Say for each path whether every node of the job has the same thing there, readable by the job's user.
+    """Ask all nodes of the job about paths, and try their runtimes.
 
-    The second answer is whether the runtime of every node does what ``trial`` wants; None where there is no trial, or
-    a node could not try.
+    Returns:
+        For each path whether every node has the same file there, readable by the job's user; and whether the runtimes
+        of all nodes pass ``trial``, None without a trial or if a node could not try.
 
     Raises:
         StagingError: the step failed, a node didn't answer, or a node runs no containers.
@@ -82,15 +48,15 @@ def probe(
     argv = ["sh", "-c", _SCRIPT, "sh", *(trial[1:] if trial else ("", "")), *paths]
     with Children(interruption) as children:
         child = children.step(step, "probe", argv, stdin=subprocess.DEVNULL)
-        ours = facts.of(paths)  # while the step is on its way
+        ours = facts.describe(paths)  # while the step is on its way
         if children.wait_for(lambda: _is_complete(child, step, paths)):
-            children.let_go(child)  # the step takes as long again to end, and has nothing more to say
+            children.let_go(child)  # all answers are here, and the step takes as long again to end
             status = 0
         else:
             status = child.process.wait()
     answers, lacking, mounts = _parse(bytes(child.out))
     if lacking:
-        raise StagingError("; ".join(nodes.runs_none(node, file) for node, file in sorted(lacking.items())))
+        raise StagingError("; ".join(node_directory.runs_none(node, file) for node, file in sorted(lacking.items())))
     missing = [node for node in step.nodes if node not in answers]
     if status or missing:
         raise StagingError(
@@ -101,7 +67,7 @@ def probe(
     return same, None if "-" in mounts else mounts == {"yes"}
 
 
-def _is_complete(child: Child, step: Step, paths: Sequence[str]) -> bool:
+def _is_complete(child: Child, step: NodeSteps, paths: Sequence[str]) -> bool:
     """Whether every node has answered, for itself and for every path."""
     return sum(1 for _ in texts(bytes(child.out))) >= len(step.nodes) * (2 + len(paths))
 
@@ -110,21 +76,21 @@ def _same(ours: Facts | None, theirs: Facts | None) -> bool:
     if ours is None or theirs is None or stat.S_IFMT(ours.mode) != stat.S_IFMT(theirs.mode):
         return False
     if ours.boot == theirs.boot:
-        # One kernel: it has one number for each file.
+        # The same kernel has one inode number for each file.
         return (ours.device, ours.inode) == (theirs.device, theirs.inode)
     if ours.is_local and theirs.is_local:
-        # Two machines installed from one image may even agree on inodes and times of what is not the same file.
+        # Two machines installed from one image may have different files with the same inodes and times.
         return False
     if ours.inode != theirs.inode:
         return False
-    # A client that remembers attributes may be behind in one of them; a stranger agrees in none.
+    # An NFS client's cached attributes may be old in one value; another file differs in all of them.
     if stat.S_ISDIR(ours.mode):
         return ours.mtime == theirs.mtime or (ours.names == theirs.names and ours.names != "-")
     return (ours.mtime, ours.size) == (theirs.mtime, theirs.size)
 
 
 def _parse(output: bytes) -> tuple[dict[str, dict[int, Facts]], dict[str, str], set[str]]:
-    """Answers by node and index, what nodes lack, and how their trials went."""
+    """The answers by node and index, the files that nodes lack, and the results of their trials."""
     answers: dict[str, dict[int, Facts]] = {}
     lacking: dict[str, str] = {}
     mounts: set[str] = set()

@@ -14,15 +14,15 @@ from __future__ import annotations
 import os
 
 from scrun.staging import trees
-from scrun.staging.options import ASK
 from scrun.staging.spool import encode
+from scrun.staging.stage_options import ASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.staging.known import Known
-    from scrun.staging.model import Log, Step
-    from scrun.staging.options import Options
+    from scrun.staging.model import LogCall, NodeSteps
     from scrun.staging.spool import Spool
+    from scrun.staging.stage_options import StagingOptions
 
 _NAME = "try"
 _PROGRAM = "/scrun-try"  # which is nowhere: nothing is run
@@ -34,7 +34,7 @@ _CONFIG = {
 }
 
 
-def closes(spool: Spool, step: Step, options: Options, known: Known, log: Log) -> bool:
+def closes(spool: Spool, step: NodeSteps, options: StagingOptions, known: Known, log: LogCall) -> bool:
     """Whether slurmstepd on one of the nodes can't read the spool, which the job's user can read there."""
     if isinstance(options.root_squash, bool):
         return options.root_squash
@@ -51,7 +51,7 @@ def closes(spool: Spool, step: Step, options: Options, known: Known, log: Log) -
     return not is_open
 
 
-def _try(spool: Spool, step: Step) -> bool | None:
+def _try(spool: Spool, step: NodeSteps) -> bool | None:
     path = os.path.join(spool.path, _NAME)
     os.mkdir(path, 0o700)
     os.mkdir(os.path.join(path, "root"), 0o700)

@@ -1,10 +1,11 @@
-"""The spool bundle that lies beside the container's own, where the nodes see it: one small directory, mode 0700."""
+"""The spool: a small bundle for the job in the container's own bundle, if the nodes see that. Its mode is 0700."""
 
 from __future__ import annotations
 
 import os
 
 from scrun.errors import StagingError
+from scrun.identity import is_machines_root
 from scrun.staging import trees
 from scrun.staging.model import PROGRAM, Copy
 
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from scrun.staging.model import Container
+    from scrun.staging.model import ContainerFiles
 
 
 def short_name(text: str) -> str:
-    """A file name of at most 200 characters for a text of any length."""
+    """A file name of at most 200 characters for a text of any length; a checksum replaces the end of a long text."""
     if len(text) <= 200:
         return text
     import hashlib
@@ -26,18 +27,18 @@ def short_name(text: str) -> str:
 
 
 class Spool:
-    """Exists once :meth:`create` has returned a path."""
+    """A spool bundle; it exists after :meth:`create` has returned True."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: ContainerFiles) -> None:
         self.path = os.path.join(container.bundle, short_name(f".scrun-{container.id}"))
         self.witness = os.path.join(self.path, os.urandom(16).hex())
         self.exists = False
         self._owner = _owner(container)
 
     def create(self) -> bool:
-        """Make it, with a file of a name that nobody else knows; False where the bundle can't be written to."""
+        """Make the spool with a file of a random name (the witness); False if the bundle can't be written to."""
         try:
-            # One of the same container, of a create that was killed.
+            # Remove the spool that a killed create of the same container has left.
             trees.remove(self.path)
             os.mkdir(self.path, 0o700)
         except OSError:
@@ -48,7 +49,7 @@ class Spool:
         return True
 
     def write(self, name: str, data: bytes, mode: int = 0o600) -> str:
-        """Write a file, as the job's user's; returns its path."""
+        """Write a file that belongs to the job's user; return its path."""
         path = os.path.join(self.path, name)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -62,7 +63,7 @@ class Spool:
         return path
 
     def copy(self, source: str, name: str, data: bytes) -> Copy:
-        """Copy a small file of the login host's; ``data`` is to be in it."""
+        """Make a copy of a small file of the login host, with its mode and with the content ``data``."""
         mode = os.stat(source).st_mode & 0o777
         self._make_above(os.path.join(self.path, name))
         path = self.write(name, data, mode)
@@ -70,7 +71,7 @@ class Spool:
         return Copy(path, source, status.st_size, status.st_mtime_ns)
 
     def link(self, name: str, target: str) -> str:
-        """Make a symbolic link; returns its path."""
+        """Make a symbolic link; return its path."""
         path = os.path.join(self.path, name)
         self._make_above(path)
         os.symlink(target, path)
@@ -78,7 +79,7 @@ class Spool:
         return path
 
     def finish(self, configs: Mapping[str, bytes]) -> None:
-        """Write each config.json; the witness has served."""
+        """Write the config.json files and their companions by name, and remove the witness."""
         os.unlink(self.witness)
         for name, data in configs.items():
             if directory := os.path.dirname(name):
@@ -105,10 +106,10 @@ class Spool:
 
 
 def remove_spool(path: str) -> None:
-    """Remove a spool; nothing there is fine.
+    """Remove a spool; a missing one is no error.
 
     Raises:
-        StagingError: it can't be removed.
+        StagingError: the spool can't be removed.
     """
     try:
         trees.remove(path)
@@ -117,19 +118,17 @@ def remove_spool(path: str) -> None:
 
 
 def encode(config: dict[str, Any]) -> bytes:
-    """config.json's bytes."""
+    """A config as the bytes of config.json."""
     from scrun import fastjson
 
     return fastjson.dumps(config).encode()
 
 
-def _owner(container: Container) -> tuple[int, int] | None:
-    """To whom files for the job are given: nobody, unless we are the real root and the job isn't root's."""
+def _owner(container: ContainerFiles) -> tuple[int, int] | None:
+    """The owner of files for the job; None to keep the caller's, unless root works for another user's job."""
     return (container.user_id, container.group_id) if acts_for_another(container.user_id) else None
 
 
 def acts_for_another(user_id: int) -> bool:
-    """Whether we are the machine's root (docker's), working for the job of another user."""
-    from scrun.identity import real_uid
-
-    return os.geteuid() == 0 and real_uid() == 0 and user_id != 0
+    """Whether the caller is the machine's root, as under docker, and the job is another user's."""
+    return user_id != 0 and is_machines_root()

@@ -1,4 +1,4 @@
-"""stage_in: gives the job a bundle that its nodes can read."""
+"""stage_in: give the job a bundle that its nodes can read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import copy
 import os
 
 from scrun.errors import StagingError
+from scrun.mount import is_below
 from scrun.node_hooks import with_hooks
-from scrun.staging import copy_up, mount_points, mounts, nodes, traces, trees
+from scrun.staging import copy_up, mount_points, mounts, node_directory, traces, trees
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known, forget, require_containers
 from scrun.staging.model import Copy, Part, Staged, Text
 from scrun.staging.mountinfo import MountTable, Visibility
-from scrun.staging.options import Options
 from scrun.staging.spool import Spool, encode
+from scrun.staging.stage_options import StagingOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,42 +23,47 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from scrun.staging.carry import Carrier
-    from scrun.staging.model import Beside, Container, Fit, Log, Step
+    from scrun.staging.model import Beside, ContainerFiles, FitContent, LogCall, NodeSteps
     from scrun.staging.mounts import Bind
     from scrun.staging.summing import Summing
     from scrun.staging.traces import Traces
 
-    Found = TypeVar("Found")
+    Result = TypeVar("Result")
 
 
 def stage_in(
-    container: Container,
-    step: Step,
+    container: ContainerFiles,
+    step: NodeSteps,
     *,
     adapt: Callable[[dict[str, Any]], dict[str, Any]],
-    log: Log,
+    log: LogCall,
     options: dict[str, Any] | None = None,
     variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
-    fit: Fit | None = None,
+    fit: FitContent | None = None,
     spool_mount: str = "",
     beside: Beside | None = None,
     later: Callable[[Summing], None] = lambda _: None,
     programs: Callable[[], dict[str, bytes]] = dict,
 ) -> Staged:
-    """Make the container's files available on all nodes of the job.
+    """Make the container's files available on all nodes of the job. SIGTERM and SIGINT take effect after the clean-up.
 
-    ``adapt`` makes the config fit for a node's unprivileged runtime; ``options`` are those of ``scrun.stage_in{…}``.
-    For each of ``variants`` there is a further config.json, in a directory of that name in the bundle: what the
-    function makes of the first. ``fit`` changes the content of the small files that it names (destination, content).
-    ``spool_mount`` is where in the container the nodes mount something of theirs, with %-letters where that differs.
-    ``beside`` is a file that config.json shall know of. ``later`` is given what can be done when the container runs.
-    ``programs`` are asked for when all is adapted; they lie beside config.json.
-    SIGTERM and SIGINT are acted on after cleaning up.
+    Args:
+        container: the container.
+        step: runs commands on the nodes.
+        adapt: adapts a config to a node's unprivileged runtime.
+        log: is called with a level and a message.
+        options: the options of ``scrun.stage_in{…}``.
+        variants: functions by name; each makes a further config.json of the first, in a directory of that name.
+        fit: changes the content of the small files that it names.
+        spool_mount: where in the container slurmstepd mounts its own files, with oci.conf's %-letters; "" for nowhere.
+        beside: a further file of the bundle, which is added to config.json.
+        later: is called with work that can be done while the container runs.
+        programs: returns further files of the bundle by name; is called when the config is adapted.
 
     Raises:
-        StagingError: nothing is left then, here or on the nodes.
+        StagingError: the files could not be made available; nothing is left on this host or on the nodes.
     """
-    chosen = Options.for_stage_in(options)
+    chosen = StagingOptions.for_stage_in(options)
     config = adapt(copy.deepcopy(container.config))
     config.setdefault("mounts", []).extend(copy.deepcopy(chosen.mounts))
     with Interruption() as interruption:
@@ -74,7 +80,7 @@ def stage_in(
         except BaseException as error:
             staging.undo()
             if isinstance(error, StagingError) and container.memory:
-                forget(container.memory)  # perhaps a node has changed
+                forget(container.memory)  # a node may have changed
             raise
         finally:
             staging.let_go()
@@ -82,18 +88,18 @@ def stage_in(
 
 
 class _StageIn:
-    """One run: look, decide, carry what has to be, write the config last."""
+    """A run of stage_in: ask the nodes, carry the files that they don't see, and write the config last."""
 
     def __init__(
         self,
-        container: Container,
-        step: Step,
-        options: Options,
+        container: ContainerFiles,
+        step: NodeSteps,
+        options: StagingOptions,
         config: dict[str, Any],
-        log: Log,
+        log: LogCall,
         interruption: Interruption,
         variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]],
-        fit: Fit | None,
+        fit: FitContent | None,
         spool_mount: str,
         beside: Beside | None,
     ) -> None:
@@ -110,7 +116,7 @@ class _StageIn:
         self._is_in_place = False  # whether the nodes see the root filesystem
         self._binds_at_root: bool | None = None  # whether the nodes' runtimes mount something at /; None: not known
         self._parent = options.node_dir or container.node_dir
-        self._node_path = nodes.node_path(container, self._parent)
+        self._node_path = node_directory.node_path(container, self._parent)
         self._variants = variants
         self._fit = fit
         self._spool_mount = spool_mount
@@ -120,19 +126,19 @@ class _StageIn:
         self._copies: list[Copy] = []
         self._texts: list[Text] = []
         self._kept: list[str] = []
-        self._fitted: dict[str, bytes] = {}  # of the parts, what isn't carried as it is here
+        self._fitted: dict[str, bytes] = {}  # new contents of parts, by name
         self._parts: list[Part] = []
         self._held: dict[str, int] = {}  # descriptors of the parts that are mounts, by name
-        self._hooks: list[dict[str, Any]] = []  # that the container needs
+        self._hooks: list[dict[str, Any]] = []  # createContainer hooks of the container
         self._carrier: Carrier | None = None
 
     @property
     def summing(self) -> Summing | None:
-        """What is left to do."""
+        """The checksums that remain to be taken while the container runs."""
         return self._carrier.summing if self._carrier else None
 
     def undo(self) -> None:
-        """Leave nothing behind."""
+        """Remove everything that this run has made."""
         try:
             self.spool.remove()
         except StagingError as error:
@@ -143,7 +149,7 @@ class _StageIn:
             traces.remove(self._container.rootfs, self._traces)
 
     def let_go(self) -> None:
-        """Close what was held open."""
+        """Close the descriptors that were held open."""
         while self._held:
             os.close(self._held.popitem()[1])
 
@@ -186,7 +192,7 @@ class _StageIn:
         return self._write()
 
     def _look(self, binds: list[Bind]) -> set[str]:
-        """The paths that the nodes have as well. Makes the spool, as that is how the bundle is recognized."""
+        """The paths that the nodes see too. Make the spool, because its witness shows that they see the bundle."""
         visibility = Visibility(self._options.shared, self._mounts, MountTable.of("1"))
         known = self._known
         hosts = self._step.nodes
@@ -213,16 +219,16 @@ class _StageIn:
             answers, self._binds_at_root = probe(self._step, list(ask.values()), self._interruption, trial)
             if fence and self._binds_at_root is not None:
                 known.learn_mounts_at_root(hosts, fence, self._binds_at_root)
-            found = [path for path, answer in zip(ask, answers, strict=True) if answer]
-            known.learn(found, ask.keys() - found, hosts)
+            seen_now = [path for path, answer in zip(ask, answers, strict=True) if answer]
+            known.learn(seen_now, ask.keys() - seen_now, hosts)
             known.learn_run_containers(hosts)
             self._asked = True
-            seen.update(found)
+            seen.update(seen_now)
         self._log("debug", f"{', '.join(hosts)} see {', '.join(sorted(seen)) or 'none of the files'}")
         return seen
 
     def _replace(self, bind: Bind, index: int) -> None:
-        """Have the mount take a copy of its source."""
+        """Make the mount use a copy of its source."""
         name = f"mounts/{index}"
         if bind.is_small:
             data = self._content(bind)
@@ -266,7 +272,7 @@ class _StageIn:
         return self._fit(bind.mount["destination"], data) if self._fit and self._is_to_fit(bind) else data
 
     def _configs(self, mode: str) -> dict[str, bytes]:
-        """config.json, its variants, and what lies beside them."""
+        """The contents of config.json, its variants, and the bundle's further files, by name."""
         made = {f"{name}/config.json": change(self._config) for name, change in self._variants.items()}
         configs = {
             name: with_hooks(self._over_image(mode, config), "createContainer", self._hooks)
@@ -279,7 +285,7 @@ class _StageIn:
         return {self._beside.name: self._beside.content, **self.programs(), **told}
 
     def _write(self) -> Staged:
-        """Carry what has to be, and write the config last: to the spool, or with the rest."""
+        """Carry the parts, and write the config last: into the spool, or with the parts."""
         mode = ""
         self._fence()
         if self._parts or not self.spool.exists:
@@ -297,14 +303,14 @@ class _StageIn:
                 bundle=staged.spool or self._node_path,
                 node_parent=self._parent,
                 node_home=self._carrier.home if self._carrier else "",
-                node_name=nodes.node_name(self._container),
+                node_name=node_directory.node_name(self._container),
                 nodes=tuple(self._step.nodes),
                 parts=tuple(self._parts),
             )
         return staged._replace(beside=f"{staged.bundle}/{self._beside.name}") if self._beside else staged
 
     def _fence(self) -> None:
-        """Find out whether device nodes of a root filesystem in place can be hidden, where they are to be."""
+        """Find out whether the nodes can disable device nodes of a root filesystem in place, if that is needed."""
         if not self._container.fence or not self._is_in_place:
             return
         if self._binds_at_root is None:
@@ -316,11 +322,11 @@ class _StageIn:
             self._log("info", f"device nodes in the root filesystem work: the runtime of {where} mounts nothing at /")
 
     def _over_image(self, mode: str, config: dict[str, Any]) -> dict[str, Any]:
-        """The config, with an overlay for its root filesystem where the nodes have an image of it.
+        """The config with an overlay as its root filesystem if the nodes have an image of it.
 
-        The runtime mounts it, the first of the mounts, in the container's user namespace (Linux 5.11). root.readonly
-        is of what lies below it, so the mount says so too; crun makes it so when all is mounted. A root filesystem that
-        is in place is mounted once more where its device nodes would work otherwise.
+        The runtime mounts the overlay first, in the container's user namespace (Linux 5.11). root.readonly applies to
+        the directory below the overlay, so the mount has "ro" too; crun applies it when everything is mounted. A root
+        filesystem in place is bound over itself with "nodev" if its device nodes must not work.
         """
         if mode != "overlay":
             path = config["root"]["path"]
@@ -339,11 +345,11 @@ class _StageIn:
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}
 
     def _move(self, home: str) -> None:
-        """The nodes' directory has another name than was foreseen."""
-        before, self._node_path = self._node_path, nodes.node_path(self._container, self._parent, home)
+        """Change all paths of the nodes' directory, because it has another name than planned."""
+        before, self._node_path = self._node_path, node_directory.node_path(self._container, self._parent, home)
 
         def moved(path: str) -> str:
-            return self._node_path + path[len(before) :] if path.startswith(f"{before}/") else path
+            return self._node_path + path[len(before) :] if is_below(path, before) else path
 
         for mount in self._config.get("mounts") or ():
             if mount.get("source"):
@@ -352,7 +358,7 @@ class _StageIn:
         self._texts = [text._replace(path=moved(text.path)) for text in self._texts]
 
     def _carry(self) -> str:
-        from scrun.staging.carry import Carrier  # not in the shared case
+        from scrun.staging.carry import Carrier  # not needed where the nodes see all files
 
         carrier = Carrier(self._container, self._step, self._parent, self._log, self._interruption, self._options)
 
@@ -363,11 +369,11 @@ class _StageIn:
 
         mode = carrier.carry(self._parts, files, self._held)
         self._known.learn_run_containers(self._step.nodes)
-        self._carrier = carrier  # before, it cleans up by itself
+        self._carrier = carrier  # before this, a failing carrier cleans up by itself
         return mode
 
 
-def _read(path: str, call: Callable[[str], Found]) -> Found:
+def _read(path: str, call: Callable[[str], Result]) -> Result:
     try:
         return call(path)
     except OSError as error:
@@ -375,5 +381,5 @@ def _read(path: str, call: Callable[[str], Found]) -> Found:
 
 
 def _is_ephemeral(bind: Bind, visibility: Visibility) -> bool:
-    """A small file of the login host's memory (podman's hosts, resolv.conf) is copied even where a node sees it."""
+    """Whether a bind is of a small file in this host's memory (podman's hosts, resolv.conf), which is always copied."""
     return bind.is_small and visibility.is_memory(bind.source)

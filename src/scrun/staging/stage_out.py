@@ -1,4 +1,4 @@
-"""stage_out: brings back what the container changed, and removes what stage_in made; discard: only removes."""
+"""stage_out: bring back what the container changed, and remove what stage_in made. discard: only remove."""
 
 from __future__ import annotations
 
@@ -8,46 +8,53 @@ import stat
 
 from scrun.errors import StagingError
 from scrun.staging import in_place, traces
-from scrun.staging.options import Options
 from scrun.staging.ownership import acting_as
 from scrun.staging.spool import remove_spool
+from scrun.staging.stage_options import StagingOptions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from scrun.staging.model import Container, Copy, Log, Staged, Step
+    from scrun.staging.model import ContainerFiles, Copy, LogCall, NodeSteps, Staged
 
 _KEPT = "/var/tmp"  # noqa: S108  each file is in a directory that mkdtemp(3) makes
 
 
 def stage_out(
-    container: Container,
+    container: ContainerFiles,
     staged: Staged,
-    step: Step,
+    step: NodeSteps,
     *,
-    log: Log,
+    log: LogCall,
     options: dict[str, Any] | None = None,
     files_back: Callable[[], None] = lambda: None,
     left: Sequence[str] = (),
     must_have_run: bool = False,
     leave_alone: Callable[[], float] = lambda: 0.0,
 ) -> None:
-    """Bring changes back and clean up. Where nothing was carried no step is started.
+    """Bring changes back and clean up. Without carried files no step is started.
 
-    ``files_back`` is called when all is back, and only the cleaning up is left. ``left`` are directories of the root
-    filesystem that are none of the container's, the innermost first: those that are empty are not brought back.
-    ``must_have_run`` says that the container has ended with success: that none was run is an error then.
-    ``leave_alone`` says until when (time.monotonic) no file may be made: what it is for may be removed.
+    Changes to the root filesystem and to writable mounts come back from every node. A file that several nodes changed
+    comes from the first of them.
 
-    Changes to the root filesystem and to writable mounts come back from every node. What several nodes have changed is
-    as the first of them has it.
+    Args:
+        container: the container.
+        staged: what stage_in returned.
+        step: runs commands on the nodes.
+        log: is called with a level and a message.
+        options: the options of ``scrun.stage_out{…}``.
+        files_back: is called when all changes are back, before the clean-up.
+        left: directories of the root filesystem that Slurm has left, the innermost first; empty ones are no change.
+        must_have_run: whether the container ended with success, so that it is an error if no process was run.
+        leave_alone: returns the time (time.monotonic) before which no file is made, because its directory may be
+            removed until then.
 
     Raises:
-        StagingError: the message says what didn't come back, and where it still is.
+        StagingError: the changes that did not come back, and where they still are.
     """
-    chosen = Options.for_stage_out(options)
+    chosen = StagingOptions.for_stage_out(options)
     failed: list[str] = []
     try:
         if chosen.bring_back:
@@ -64,10 +71,10 @@ def stage_out(
         raise StagingError("; ".join(failed))
 
 
-def discard(staged: Staged, step: Step | None, *, log: Log) -> None:
-    """Remove what stage_in made and bring nothing back. Can be repeated; what can't be done is said to ``log``.
+def discard(staged: Staged, step: NodeSteps | None, *, log: LogCall) -> None:
+    """Remove what stage_in made, and bring nothing back. It may be repeated; failures are logged only.
 
-    Without a step the directories on the nodes stay; the job's end doesn't remove them.
+    Without a step the directories on the nodes stay, because the job's end doesn't remove them.
     """
     try:
         if staged.spool:
@@ -75,24 +82,24 @@ def discard(staged: Staged, step: Step | None, *, log: Log) -> None:
         if staged.traces and staged.traces.times:
             traces.remove(staged.rootfs, staged.traces)
         if staged.node_parent and step is not None:
-            from scrun.staging import nodes
+            from scrun.staging import node_directory
 
-            nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
+            node_directory.remove(step, staged.node_parent, staged.node_home, staged.node_name)
     except (StagingError, OSError) as error:
         log("info", f"cleaning up: {error}")
 
 
 def _leave_nodes(
-    container: Container,
+    container: ContainerFiles,
     staged: Staged,
-    step: Step,
-    log: Log,
+    step: NodeSteps,
+    log: LogCall,
     files_back: Callable[[], None],
     left: Sequence[str] | None,
     must_have_run: bool,
     leave_alone: Callable[[], float],
 ) -> None:
-    from scrun.staging import nodes
+    from scrun.staging import node_directory
 
     writable = [part for part in staged.parts if part.writable]
     if writable and left is not None:
@@ -108,13 +115,13 @@ def _leave_nodes(
         )
         return
     files_back()
-    nodes.remove(step, staged.node_parent, staged.node_home, staged.node_name)
+    node_directory.remove(step, staged.node_parent, staged.node_home, staged.node_name)
 
 
-def _bring_back_copy(container: Container, copied: Copy) -> str:
-    """Write a changed file into the one that it is a copy of; or say why not, and where the changed one is now."""
+def _bring_back_copy(container: ContainerFiles, copied: Copy) -> str:
+    """Write a changed copy back into its source; return "", or the reason for a failure and where the copy is now."""
     try:
-        # The job's user may have put anything in its place.
+        # The job's user may have replaced the copy by anything.
         descriptor = os.open(copied.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
@@ -123,7 +130,7 @@ def _bring_back_copy(container: Container, copied: Copy) -> str:
                 return ""
             data = file.read()
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # it isn't the container's change
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # another kind of file is no change of the file
             return ""
         return f"{copied.source}: its change can't be read in {copied.path}: {error.strerror}"
     with acting_as(container):
@@ -139,7 +146,7 @@ def _bring_back_copy(container: Container, copied: Copy) -> str:
 
 
 def _keep(copied: Copy, data: bytes) -> str:
-    """Put a changed file where it stays, as the spool doesn't; say where that is."""
+    """Write a changed file to /var/tmp, because the spool is removed; return where it is, for a message."""
     import tempfile
 
     try:

@@ -1,6 +1,6 @@
-"""Takes the checksums of a tree that was carried, when its container runs already: nobody waits for them.
+"""Take the checksums of a carried tree while its container runs, so that nobody waits for them.
 
-They are for a later container whose tree is a copy of this one (:mod:`scrun.staging.kept`).
+A later container, whose tree is a copy of this one, needs the checksums (:mod:`scrun.staging.kept`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from scrun.staging.kept import summed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scrun.staging.images import Tree
+    from scrun.staging.images import ListedTree
     from scrun.staging.kept import Images
 
 
 class Summing:
-    """Those of ``root``, which was carried as ``tree``; it begins with :meth:`begin`, in a thread."""
+    """The checksums of the directory ``root``, which was carried as ``tree``; :meth:`begin` starts a thread."""
 
-    def __init__(self, images: Images, root: str, tree: Tree, *, xattrs: str, devices: bool) -> None:
+    def __init__(self, images: Images, root: str, tree: ListedTree, *, xattrs: str, devices: bool) -> None:
         self._images, self._root, self._tree = images, root, tree
         self._xattrs, self._devices = xattrs, devices
         self._hashing: Hashing | None = None
@@ -31,15 +31,15 @@ class Summing:
         try:
             self._hashing = Hashing(self._root, summed(listing, listing), self._xattrs)
         except OSError:
-            pass  # it is gone: then there are none
+            pass  # the directory is gone, so there are no checksums
 
     @property
     def is_busy(self) -> bool:
-        """Whether it still reads."""
+        """Whether the thread still reads."""
         return bool(self._hashing and not self._hashing.has_ended)
 
     def finish(self) -> None:
-        """Wait for it, and keep what it found, if the tree still is what was carried."""
+        """Wait for the thread, and keep the checksums of files that are still the carried ones."""
         if not self._hashing:
             return
         hashing, self._hashing = self._hashing, None
@@ -50,6 +50,6 @@ class Summing:
         except StagingError:
             return
         before, now = parse(self._tree.listing), parse(again.listing)
-        # One that has no identity was changed as it was listed; nobody will ask for its checksum.
-        same = {name: found for name, found in hashing.found.items() if before.get(name) == now.get(name)}
+        # A file without an identity changed while it was listed; its checksum is never needed.
+        same = {name: checksum for name, checksum in hashing.checksums.items() if before.get(name) == now.get(name)}
         self._images.add_sums(self._tree, same)

@@ -1,16 +1,17 @@
-"""The traces that Slurm leaves in a root filesystem: the place where slurmstepd mounts files of its own (oci.conf(5)).
+"""The directories that Slurm leaves in a root filesystem, because slurmstepd mounts its own files there (oci.conf(5)).
 
-The node's runtime makes that directory, and the missing ones on the way there, and leaves them behind: an image that is
-built would get one more with each RUN, and every container's changes would begin with it. They are removed when the
-container has ended, as far as they were not there before.
+The node's runtime makes that directory and the missing directories above it, and never removes them. An image under
+construction would get one more with each RUN, and they would be among every container's changes. So scrun removes them
+when the container has ended, unless they existed before.
 """
 
 from __future__ import annotations
 
 import os
 
+from scrun.links import follow
+from scrun.mount import is_covered
 from scrun.staging import trees
-from scrun.staging.mount_points import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,15 +20,13 @@ if TYPE_CHECKING:
 else:
     from scrun.named_tuple import NamedTuple
 
-_MOST_LINKS = 40  # as for path_resolution(7)
-
 
 class Traces(NamedTuple):
-    """``place``/``rest`` is that directory in the root filesystem, by a path without links that begins with no slash.
+    """The directory ``place``/``rest`` of a root filesystem; ``place`` is a path without links and leading slash.
 
-    ``rest`` is what differs from step to step, with oci.conf's %-letters; ``made`` are those of ``place`` and the
-    directories above it that weren't there, the outermost first; ``times`` what the mtime of the directory with the
-    first of them was before and after that was made here, in ns, or empty where it wasn't.
+    ``rest`` differs from step to step, with oci.conf's %-letters. ``made`` are ``place`` and the directories above it
+    that did not exist, the outermost first. ``times`` are the mtimes, in ns, of the directory that contains the first
+    of ``made``, before and after scrun made that one; empty if scrun didn't make it.
     """
 
     place: str
@@ -37,17 +36,17 @@ class Traces(NamedTuple):
 
 
 def foresee(config: dict[str, Any], rootfs: str, pattern: str, *, make: bool) -> Traces | None:
-    """What there will be when slurmstepd mounts something at the pattern; None where the root filesystem has no part.
+    """Foresee the directories that slurmstepd's mount at ``pattern`` needs; None if they aren't in the root filesystem.
 
-    ``make``: the container runs on this very directory, so what is missing is made now. A node would make it too, but
-    over NFS this host might not see for a while that it is there (nfs(5), acdirmax).
+    With ``make`` the container runs on this very directory, so missing directories are made now. A node would make them
+    too, but over NFS this host might not see them for a while (nfs(5), acdirmax).
     """
     if os.path.realpath(rootfs) == "/":
-        return None  # the node's own
+        return None  # the node's own root filesystem
     certain, percent, varying = pattern.partition("%")
     place, _, begun = certain.rpartition("/") if percent else (certain.rstrip("/"), "", "")
-    names = resolve(rootfs, place)
-    if not names or is_below("/" + "/".join(names) + "/", [m["destination"] for m in config.get("mounts") or ()]):
+    names = names_in(rootfs, place)
+    if not names or is_covered("/" + "/".join(names) + "/", [m["destination"] for m in config.get("mounts") or ()]):
         return None
     paths = ["/".join(names[: count + 1]) for count in range(len(names))]
     missing = [path for path in paths if not os.path.lexists(f"{rootfs}/{path}")]
@@ -56,40 +55,31 @@ def foresee(config: dict[str, Any], rootfs: str, pattern: str, *, make: bool) ->
 
 
 def remove(rootfs: str, traces: Traces, names: Sequence[str] = ()) -> None:
-    """Remove what was made on the root filesystem here, and before it ``names``; what isn't empty stays."""
+    """Remove ``names`` and then the directories of ``traces`` from the root filesystem, as far as they are empty."""
     above = os.path.dirname(traces.made[0]) if traces.made else ""
     try:
         is_as_left = bool(traces.times) and _mtime(rootfs, above) == traces.times[1]
         for name in (*names, *reversed(traces.made)):
             _rmdir(rootfs, name)
-        if is_as_left:  # nobody but we changed that directory, so nothing of it shall look changed
+        if is_as_left:  # nobody else changed that directory, so it gets its old mtime
             _set_mtime(rootfs, above, traces.times[0])
     except OSError:
         pass
 
 
-def resolve(rootfs: str, path: str) -> list[str]:
-    """The names on the way to a path of the container; empty where its links lead nowhere."""
-    names: list[str] = []
-    ahead = path.split("/")[::-1]
-    links = 0
-    while ahead:
-        name = ahead.pop()
-        if name == "..":
-            del names[-1:]
-        elif name not in ("", "."):
-            try:
-                target = os.readlink(os.path.join(rootfs, *names, name))
-            except OSError:
-                names.append(name)
-                continue
-            links += 1
-            if links > _MOST_LINKS:
-                return []
-            if target.startswith("/"):
-                names = []
-            ahead += target.split("/")[::-1]
-    return names
+def names_in(rootfs: str, path: str) -> list[str]:
+    """The names of a path in the container, with links followed; empty for a circle of links."""
+
+    def target_of(names: list[str]) -> str:
+        try:
+            return os.readlink(os.path.join(rootfs, *names))
+        except OSError:  # no link, or nothing: the node's runtime makes what is missing
+            return ""
+
+    try:
+        return follow(path, target_of)[0]
+    except OSError:
+        return []
 
 
 def _make(rootfs: str, missing: Sequence[str]) -> tuple[int, ...]:
@@ -139,7 +129,7 @@ def _set_mtime(rootfs: str, path: str, mtime: int) -> None:
 
 
 def open_within(rootfs: str, path: str) -> int:
-    """A descriptor of a directory in the root filesystem, in which no link is followed: the container made it."""
+    """A descriptor of a directory in the root filesystem; no link is followed, because a container may have made it."""
     directory = trees.open_directory(rootfs)
     for name in path.split("/") if path else ():
         try:

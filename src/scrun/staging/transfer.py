@@ -1,4 +1,4 @@
-"""The exchange with the step that gives the nodes their files: see :mod:`scrun.staging.place` for its words."""
+"""The exchange with the step that receives the nodes' files; for its orders see :mod:`scrun.staging.place`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 
-from scrun.staging import nodes
+from scrun.staging import node_directory
 from scrun.staging.archive import Archiver
 from scrun.staging.content import Hashing
 from scrun.staging.feed import CHUNK, Feed
@@ -22,27 +22,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from scrun.staging.children import Child, Children
-    from scrun.staging.images import Tree
-    from scrun.staging.model import Container, Log, Part, Step
-    from scrun.staging.options import Options
+    from scrun.staging.images import ListedTree
+    from scrun.staging.model import ContainerFiles, LogCall, NodeSteps, Part
+    from scrun.staging.stage_options import StagingOptions
 
-    # The files of ours to go along, once it is known how the nodes get at the root filesystem, and what stands in the
-    # place of scrun-UID there.
+    # Returns scrun's own files by name, given how the nodes have the root filesystem, and the name that replaces
+    # scrun-UID on them.
     Files = Callable[[str, str], Mapping[str, bytes]]
 
 ROOTFS = "rootfs"
-_MUCH = 1 << 22  # bytes from which on connections of their own are worth it
-_PAUSE = 1.0  # seconds between two words on how far it is
-_READERS = 2  # threads that take checksums, while nothing else is done
+_MUCH = 1 << 22  # bytes from which on the nodes' own connections are worth opening
+_PAUSE = 1.0  # seconds between two progress messages
+_READERS = 2  # threads that take checksums while nothing else is done
 _SOON = 0.02  # seconds
-_FIRST_WORD = 2.0  # seconds: what takes less long needs none
+_FIRST_WORD = 2.0  # seconds before the first progress message
 
 
 class Transfer:
-    """One of them. Leaving the ``with`` block ends it; what isn't done by then the nodes clean up by themselves."""
+    """A transfer to all nodes. Leaving the ``with`` block ends it; the nodes then remove incomplete files."""
 
     def __init__(
-        self, container: Container, step: Step, parent: str, log: Log, options: Options, children: Children
+        self,
+        container: ContainerFiles,
+        step: NodeSteps,
+        parent: str,
+        log: LogCall,
+        options: StagingOptions,
+        children: Children,
     ) -> None:
         self._container = container
         self._step = step
@@ -53,14 +59,14 @@ class Transfer:
         self._nodes = list(step.nodes)
         self._images = Images(container.images)
         self._feed: Feed | None = None
-        self.home = ""  # what nodes.other_home made, where that is needed
-        self.summing: Summing | None = None  # what is left to do when the container runs
+        self.home = ""  # node_directory.other_home's name, if the nodes need it
+        self.summing: Summing | None = None  # the checksums that remain to be taken while the container runs
         self._orders = -1
-        self._heard = 0  # how many words every node has said
+        self._heard = 0  # how many answers of every node have been read
         self._noted = 0
         self._receiver: Child
         self._begun = self._told = time.monotonic()
-        self._expected = 0  # bytes of the stream that is under way
+        self._expected = 0  # bytes of the current stream
 
     def __enter__(self) -> Transfer:
         return self
@@ -72,13 +78,13 @@ class Transfer:
             os.close(self._orders)
 
     def run(self, parts: Sequence[Part], files: Files, held: Mapping[str, int]) -> str:
-        """Carry all; the answer is how the nodes have the root filesystem."""
+        """Carry all files; return how the nodes have the root filesystem (see Carrier.carry)."""
         self._start(parts)
         root = next((part for part in parts if part.name == ROOTFS and self._container.images), None)
         mode, delta = self._place(root) if root and self._options.cache else ("plain", Delta())
         if mode == "plain":
             self._ask("plain")
-        ours = files(mode, self.home)  # one that has the name of a part is written in its place
+        ours = files(mode, self.home)  # a file with the name of a part replaces the part
         rest = [part for part in parts if (mode == "plain" or part is not root) and part.name not in ours]
         for part in rest:
             self._log("info", f"carrying {part.source} to {', '.join(self._nodes)}")
@@ -96,11 +102,11 @@ class Transfer:
             archiver.add_files({**ours, **gone, "complete": b""})
         os.close(self._orders)
         self._orders = -1
-        if self._children.wait_for(lambda: nodes.have_answered(self._receiver, self._nodes)):
-            nodes.check(self._receiver, 0, self._nodes)
-            self._children.let_go(self._receiver)  # the step takes a while to end, and has nothing more to say
+        if self._children.wait_for(lambda: node_directory.have_answered(self._receiver, self._nodes)):
+            node_directory.check(self._receiver, 0, self._nodes)
+            self._children.let_go(self._receiver)  # all answers are here, and the step takes a while to end
         else:
-            nodes.check(self._receiver, self._receiver.process.wait(), self._nodes)
+            node_directory.check(self._receiver, self._receiver.process.wait(), self._nodes)
         return mode
 
     def _start(self, parts: Sequence[Part]) -> None:
@@ -112,9 +118,11 @@ class Transfer:
             str(size // 1024 if size >= 0 else size),
             self._may_overlay(),
             *(container.overlay[1:] if container.overlay else ("", "")),
-            nodes.xattrs(container),
+            node_directory.xattrs(container),
         )
-        argv = nodes.command_in_bash(PLACE, self._parent, "", nodes.node_name(container), *arguments, *tracked)
+        argv = node_directory.bash_argv(
+            PLACE, self._parent, "", node_directory.node_name(container), *arguments, *tracked
+        )
         read_end, self._orders = os.pipe2(os.O_CLOEXEC)
         try:
             self._receiver = self._children.step(self._step, "stage", argv, stdin=read_end)
@@ -122,7 +130,7 @@ class Transfer:
             os.close(read_end)
 
     def _may_overlay(self) -> str:
-        """yes, no, or try: whether the nodes' runtimes mount one as a root filesystem."""
+        """Whether the nodes' runtimes mount an overlay as a root filesystem: yes, no, or try."""
         if not (self._container.overlay and self._options.overlay):
             return "no"
         mounts = self._known().mounts_at_root(self._nodes, self._container.overlay)
@@ -132,13 +140,13 @@ class Transfer:
         return Known(self._container.memory, None, self._options.remember)
 
     def _place(self, root: Part) -> tuple[str, Delta]:
-        """See to it that the nodes have an image that is near the directory, and say what it needs on top."""
+        """Make sure that the nodes have an image close to the directory; return the mode and the image's delta."""
         tree = self._scan(root)
         name, delta = self._images.closest(tree, lambda names: self._checksums(root, names))
         said = self._ask(f"image {name} {self._kilobytes(root, tree)}")
         lacking = [node for node, answer in said.items() if answer[0] == "lacks"]
         if lacking and name != tree.name:
-            # Of that one nothing is here any more; so all get the one that is.
+            # This host has no files of the lost image any more, so all nodes get an image of the directory itself.
             self._images.forget(name)
             name, delta = tree.name, Delta()
             said = self._ask(f"image {name} {self._kilobytes(root, tree)}")
@@ -157,8 +165,8 @@ class Transfer:
                 self._known().learn_mounts_at_root([node], self._container.overlay, answer[2] == "yes")
         return ("overlay" if all(answer[1] == "overlay" for answer in said.values()) else "copy"), delta
 
-    def _fill(self, root: Part, tree: Tree, lacking: list[str]) -> bool:
-        """Carry an image to the nodes that haven't got it; False where they can't fetch it."""
+    def _fill(self, root: Part, tree: ListedTree, lacking: list[str]) -> bool:
+        """Carry an image to the nodes that lack it; False if they can't connect to this host."""
         if not self._reach():
             return False
         self._log("info", f"carrying {root.source} to {', '.join(lacking)}")
@@ -167,7 +175,7 @@ class Transfer:
         with self._archiver(lacking) as archiver:
             archiver.add(root._replace(name="tree"))
             archiver.add_files({"complete": b""})
-        again = self._scan(root)  # while the nodes get the last of it
+        again = self._scan(root)  # while the nodes receive the last bytes
         self._hear()
         tree, others = settled(tree, again)
         if not others:
@@ -177,7 +185,7 @@ class Transfer:
                 self._images,
                 root.source,
                 tree,
-                xattrs=nodes.xattrs(self._container),
+                xattrs=node_directory.xattrs(self._container),
                 devices=self._container.devices,
             )
         else:
@@ -186,28 +194,28 @@ class Transfer:
             self._ask(f"commit changed-{os.urandom(8).hex()}")
         return True
 
-    def _scan(self, root: Part) -> Tree:
+    def _scan(self, root: Part) -> ListedTree:
         return scan(self._children, root.source, devices=self._container.devices)
 
     def _checksums(self, root: Part, names: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """Those of the tree's files and directories, and nothing else meanwhile."""
+        """Take checksums of files and directories below the root, and wait for them."""
         self._log("debug", f"{root.source} looks like an image that was carried: reading it to compare")
-        hashing = Hashing(root.source, names, nodes.xattrs(self._container), _READERS)
+        hashing = Hashing(root.source, names, node_directory.xattrs(self._container), _READERS)
         try:
             while not hashing.has_ended:
                 self._check()
                 self._children.wait(lambda: hashing.has_ended, seconds=_SOON)
         finally:
             hashing.end()
-        return hashing.found
+        return hashing.checksums
 
     @staticmethod
-    def _kilobytes(root: Part, tree: Tree) -> int:
-        """What it takes on a disk, about: half a block more for each file, and less for holes."""
+    def _kilobytes(root: Part, tree: ListedTree) -> int:
+        """The tree's approximate size on a disk in KB: some more for each file, and less for holes."""
         return (tree.size - holes(root.source, tree)) // 1024 + 3 * tree.files
 
     def _reach(self) -> bool:
-        """Have all nodes connect to us; False where some can't."""
+        """Have all nodes connect to this host; False if some can't."""
         if self._feed:
             self._feed.close()
             self._feed = None
@@ -219,7 +227,7 @@ class Transfer:
         said = self._ask(f"reach {self._feed.port} {self._feed.token}")
         if all(answer[0] == "reached" for answer in said.values()):
             return self._feed.wait_for(self._nodes)
-        if self._feed.visits <= 2 * len(self._nodes):  # else strangers may have kept them out
+        if self._feed.visits <= 2 * len(self._nodes):  # else other connections may have kept the nodes out
             known.learn_cut_off([node for node, answer in said.items() if answer[1:] == ["silent"]])
         missing = ", ".join(node for node, answer in said.items() if answer[0] != "reached")
         self._log("debug", f"{missing} can't connect to port {self._feed.port} of this host: srun carries it all")
@@ -227,12 +235,12 @@ class Transfer:
 
     @contextlib.contextmanager
     def _archiver(self, receivers: Collection[str]) -> Iterator[Archiver]:
-        """What the archives are written with: to these nodes' connections, or to all of them by srun."""
+        """An archiver that writes to the connections of these nodes, or without any to all nodes through srun."""
         output = self._orders
         if receivers and self._feed:
             read_end, output = os.pipe2(os.O_CLOEXEC)
             with contextlib.suppress(OSError):  # the user has many pipes
-                fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK)  # else every 64 KB wake two processes
+                fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK)  # a pipe of 64 KB would wake two processes more often
             self._feed.send(read_end, receivers)
         try:
             yield Archiver(
@@ -240,7 +248,7 @@ class Transfer:
                 output,
                 self._check,
                 self._log,
-                xattrs=nodes.xattrs(self._container),
+                xattrs=node_directory.xattrs(self._container),
                 devices=self._container.devices,
                 wide=output != self._orders,
             )
@@ -249,13 +257,13 @@ class Transfer:
                 os.close(output)
 
     def _check(self) -> None:
-        """Raise if it can't go on, and say now and then how far it is."""
-        # A node that gave up doesn't stop the others from reading on.
-        if nodes.complaints(self._receiver) or self._children.has_closed(self._receiver):
-            nodes.check(self._receiver, 1, self._nodes)
+        """Raise an error if the transfer can't go on; log the progress now and then."""
+        # The other nodes go on reading when one node gives up.
+        if node_directory.refusals(self._receiver) or self._children.has_closed(self._receiver):
+            node_directory.check(self._receiver, 1, self._nodes)
         if self._feed and self._feed.failed:
-            self._children.wait(seconds=1)  # for the node's own words
-            nodes.check(self._receiver, 1, self._nodes)
+            self._children.wait(seconds=1)  # for the node's own message
+            node_directory.check(self._receiver, 1, self._nodes)
         now = time.monotonic()
         if self._feed and self._feed.sent and now - self._begun > _FIRST_WORD and now - self._told > _PAUSE:
             self._told = now
@@ -268,7 +276,7 @@ class Transfer:
         refused = {node: " ".join(answer[1:]) for node, answer in said.items() if answer[0] == "elsewhere"}
         if not refused or self.home:
             return said
-        self.home = nodes.other_home(self._container)
+        self.home = node_directory.other_home(self._container)
         for node, why in refused.items():
             self._log("info", f"{node}: {why}: the files go to {self._parent.rstrip('/')}/{self.home}")
         self._ask(f"home {self.home}")
@@ -278,10 +286,10 @@ class Transfer:
         try:
             os.write(self._orders, order.encode() + b"\n")
         except BrokenPipeError:
-            pass  # the step has ended, and will be asked why
+            pass  # the step has ended; _check raises the reason
 
     def _hear(self) -> dict[str, list[str]]:
-        """Each node's next answer, in words."""
+        """Wait for the next answer of each node; return its words."""
 
         def done() -> bool:
             self._check()
@@ -289,15 +297,15 @@ class Transfer:
             return all(len(said[node]) > self._heard for node in self._nodes)
 
         if not self._children.wait_for(done):
-            nodes.check(self._receiver, self._receiver.process.wait() or 1, self._nodes)
+            node_directory.check(self._receiver, self._receiver.process.wait() or 1, self._nodes)
         self._heard += 1
         return {node: said[self._heard - 1].split(" ") for node, said in self._said().items()}
 
     def _said(self) -> dict[str, list[str]]:
-        """All that each node has answered; notes go to the log."""
+        """All answers of each node so far; notes go to the log."""
         said: dict[str, list[str]] = {node: [] for node in self._nodes}
         notes = []
-        for node, answer in nodes.lines(self._receiver):
+        for node, answer in node_directory.lines(self._receiver):
             if answer.startswith("note "):
                 notes.append(f"{node}: {answer[5:]}")
             elif node in said:

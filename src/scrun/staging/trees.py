@@ -1,4 +1,4 @@
-"""Files in directories that others can write to: every step down is by descriptor, and no symbolic link is followed."""
+"""Open and remove files in directories that others can write to, name by name, without following symbolic links."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def open_directory(name: str, parent: int | None = None) -> int:
-    """A descriptor of a directory; OSError (ELOOP, ENOTDIR) for a symbolic link."""
+    """Open a directory.
+
+    Raises:
+        OSError: ELOOP or ENOTDIR for a symbolic link; or the directory can't be opened.
+    """
     return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
 def hold(path: str) -> int:
-    """A descriptor of what an absolute path leads to without any symbolic link; for no more than to say what it is.
+    """An O_PATH descriptor of the file at an absolute path, which may have no symbolic link.
 
     Raises:
-        OSError: a link is there by now (ENOTDIR, ELOOP), or nothing.
+        OSError: the path has a link (ENOTDIR, ELOOP), or nothing is there.
     """
     descriptor = os.open("/", _PLACE | os.O_DIRECTORY)
     *directories, last = [name for name in path.split("/") if name] or ["."]
@@ -38,21 +42,21 @@ def hold(path: str) -> int:
 
 
 def identity(place: str | int) -> tuple[int, int]:
-    """The number of what is at a path, or open, and of its file system; both stay when that is mounted anew."""
+    """The inode number of a file (a path or a descriptor) and its file system's id; a new mount changes neither."""
     return os.stat(place).st_ino, os.statvfs(place).f_fsid
 
 
 def mount_id(descriptor: int) -> bytes:
-    """Which mount it was opened in (proc(5), fdinfo)."""
+    """The id of the mount that a descriptor was opened in (proc(5), fdinfo)."""
     with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:
         return next(line for line in file if line.startswith(b"mnt_id:"))
 
 
 def open_again(path: str, flags: int, known: tuple[int, int]) -> int:
-    """Open what is at an absolute path without symbolic links, if it has that :func:`identity`; (0, 0): whatever it is.
+    """Open the file at an absolute path without symbolic links, if its :func:`identity` is ``known``; (0, 0) is any.
 
     Raises:
-        OSError: it is something else by now (ESTALE), or can't be opened.
+        OSError: the file has another identity (ESTALE), or can't be opened.
     """
     held = hold(path)
     try:
@@ -64,9 +68,10 @@ def open_again(path: str, flags: int, known: tuple[int, int]) -> int:
 
 
 def remove(name: str, parent: int | None = None) -> None:
-    """Remove a file, or a directory with all that is in it, unless something is mounted there.
+    """Remove a file, or a directory with its content; a missing file is no error.
 
-    Nothing to remove is fine. Raises OSError, EXDEV for a mount.
+    Raises:
+        OSError: EXDEV if something is mounted there; or the file can't be removed.
     """
     try:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -79,7 +84,7 @@ def remove(name: str, parent: int | None = None) -> None:
     if status.st_dev != above.st_dev:
         raise OSError(errno.EXDEV, "something is mounted there", name)
     if stat.S_IMODE(status.st_mode) & 0o700 != 0o700 and os.geteuid() != 0:
-        # chmod can't be told not to follow links, so it is done through the descriptor where we may read.
+        # chmod(2) follows links, so a descriptor is used.
         _unlock(name, parent)
     descriptor = open_directory(name, parent)
     try:
@@ -99,13 +104,13 @@ def _unlock(name: str, parent: int | None) -> None:
 
 
 def is_there(directory: int) -> bool:
-    """Whether an open directory still has a name, or something can be made in it that somebody could find."""
+    """Whether an open directory has not been removed."""
     name = f".scrun-{os.urandom(8).hex()}"
     try:
         os.mkdir(name, 0o700, dir_fd=directory)
         os.rmdir(name, dir_fd=directory)
-    except FileNotFoundError:  # that is what a removed one answers; its link count tells nothing in an overlay
+    except FileNotFoundError:  # the error in a removed directory; in an overlay the link count doesn't tell
         return False
     except OSError:
-        pass  # as it may to its user
+        pass  # the directory exists, but can't be written to
     return True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from scrun import identity
 from scrun.errors import SlurmError, UsageError
 from scrun.lifecycle.anchor.worker import Worker
@@ -65,7 +63,7 @@ def renew_files(loop: Loop, container: Container, plan: Plan, *, log: Say, done:
     from scrun.lifecycle.container import latest
 
     record = container.record
-    is_machines_root = os.geteuid() == 0 and identity.real_uid() == 0
+    is_machines_root = identity.is_machines_root()
     if not latest.renew(record, plan["staging"], write=record["uid"] == 0 or not is_machines_root):
         done()
         return

@@ -6,7 +6,7 @@ import shlex
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.node import overlap
-from scrun.staging.nodes import LACKS
+from scrun.staging.node_directory import LACKS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

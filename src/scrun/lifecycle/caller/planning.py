@@ -9,7 +9,7 @@ import os
 import pwd
 
 from scrun import log
-from scrun.bundle import accounting, adapt_gpus, arguments, resources
+from scrun.bundle import accounting, adapt_gpus, arguments, container_limits
 from scrun.bundle import config as bundle_config
 from scrun.errors import UsageError
 from scrun.lifecycle.caller import sharing
@@ -17,8 +17,8 @@ from scrun.lifecycle.caller.options import PATIENCE
 from scrun.lifecycle.container import history, network, origin
 from scrun.lifecycle.container.directory import SPOOL
 from scrun.lifecycle.container.record import VERSION
-from scrun.slurm import job, node_runtime, oci_conf, sources, srun
-from scrun.staging import sources as sources_of_mounts
+from scrun.slurm import conf_paths, job, node_runtime, oci_conf, srun
+from scrun.staging import mount_sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class _Planning:
         self.shared = sharing.find(container, self.config)
         self.request = self._request()
         existing = self.request.job.get("existing")
-        self.srun = srun.program(self.settings, environment) + srun.component(existing, environment)
+        self.srun = srun.srun_command(self.settings, environment) + srun.component(existing, environment)
         self.network = self.shared.network(self.config, lambda text: output.say("info", text))
 
     def plan(self) -> Plan:
@@ -80,7 +80,7 @@ class _Planning:
             "job": request.job,
             "step_environment": request.step,
             "patience": request.patience if request.patience is not None else PATIENCE,
-            "args": arguments.fit(self.config, self.rootfs, self.bundle),
+            "args": arguments.for_srun(self.config, self.rootfs, self.bundle),
             "environment": {name: value for name, value in environment.items() if not name.startswith(srun.OPTIONS)}
             | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
             "terminal": bool(self.process.get("terminal")),
@@ -98,7 +98,7 @@ class _Planning:
     def _request(self) -> Request:
         """The job to be asked for; the container is the guest of another one whose job it joins."""
         container_environment = dict(entry.partition("=")[::2] for entry in self.process.get("env") or ())
-        limits = resources.limits(self.config)
+        limits = container_limits.limits(self.config)
         request = job.request(
             *(self.environment, container_environment, self.annotations, limits, _directory(), self.shared.job()),
             told=accounting.told(self.container.id, self.config, self.bundle),
@@ -137,7 +137,7 @@ class _Planning:
     def _staging(self) -> StagingPlan:
         step = self.request.step
         steps = {**self.request.job.get("environment", {}), **step}  # in a shell of salloc's its own variables hold
-        mounted = sources_of_mounts.find(self.config, self.bundle)
+        mounted = mount_sources.find(self.config, self.bundle)
         staging: StagingPlan = {
             "config_file": os.path.join(self.bundle, self.options.config),
             "spool_dir": os.path.join(self.container.path, SPOOL),
@@ -179,18 +179,18 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
     Raises:
         SlurmError: there is no Slurm configuration on this host.
     """
-    if not sources.slurm_conf(environment):
+    if not conf_paths.slurm_conf(environment):
         from scrun.slurm import fetched
 
         directory = container.child("conf")
         if conf := fetched.fetch(directory):
             environment["SLURM_CONF"] = conf
         else:
-            script = os.path.join(directory, sources.SCRIPT)
-            return os.path.join(directory, sources.OCI_CONF), (
-                script if os.path.exists(script) else sources.script(environment)
+            script = os.path.join(directory, conf_paths.SCRIPT)
+            return os.path.join(directory, conf_paths.OCI_CONF), (
+                script if os.path.exists(script) else conf_paths.script(environment)
             )
-    return sources.oci_conf(environment), sources.script(environment)
+    return conf_paths.oci_conf(environment), conf_paths.script(environment)
 
 
 def _limits(config: Message) -> Message:

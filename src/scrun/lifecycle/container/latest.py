@@ -12,6 +12,7 @@ import os
 import stat
 
 from scrun.lifecycle.container import network
+from scrun.mount import is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Fit:
         from scrun.bundle import engine_files
 
         self.files: Sequence[str] = engine_files.FILES
-        self._fit, self._host_name, self._machine = engine_files.fit, host_name, machine
+        self._fit, self._host_name, self._machine = engine_files.for_nodes_network, host_name, machine
 
     def __call__(self, destination: str, data: bytes) -> bytes:
         """What is to be in it."""
@@ -58,7 +59,7 @@ def renew(record: Record, plan: StagingPlan, *, write: bool = True, machine: str
     left = False
     for index, (path, data) in changed(staged, fit(plan, machine)).items():
         spool = staged.get("spool")
-        if not (write and spool and path.startswith(f"{spool}/") and _overwrite(path, data)):
+        if not (write and spool and is_below(path, spool) and _overwrite(path, data)):
             left = True
             continue
         staged["texts"][index][3] = binascii.crc32(data)

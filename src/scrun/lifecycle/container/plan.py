@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         network: str  # one of container.network's kinds
         mpi: bool  # whether the step starts an MPI program, whose tasks share memory
         host_name: str
-        mounted: dict[str, list[Any]]  # by the destination of a mount: its true source (staging.sources.Source)
+        mounted: dict[str, list[Any]]  # the true source of each mount, by its path (staging.mount_sources)
         spool_mounts: Sequence[str]  # where slurmstepd mounts files of its own, by its release (slurm.oci_conf)
         task_prolog: str  # a program of the caller's that slurmstepd runs before each task
         task_programs: bool  # whether there is such a one, before or after the task

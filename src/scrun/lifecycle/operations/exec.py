@@ -191,7 +191,7 @@ def _is_there(config: dict[str, Any], process: dict[str, Any], record: Record) -
     from scrun.bundle import executable
 
     try:
-        executable.resolve({**config, "process": process}, record["rootfs"], bundle=record["bundle"])
+        executable.find_program({**config, "process": process}, record["rootfs"], bundle=record["bundle"])
     except BundleError:
         return False
     return os.path.isdir(f"{record['rootfs']}/{process['cwd']}")

@@ -61,7 +61,7 @@ def _seccomp() -> dict[str, list[str]]:
 def slurm_version(environment: Mapping[str, str]) -> str:
     """What srun says of itself, e.g. ``26.05.5``; empty when there is none that can be asked."""
     try:
-        command = srun.program(oci_conf.read(environment), environment)[0]
+        command = srun.srun_command(oci_conf.read(environment), environment)[0]
         said = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
     except (ScrunError, OSError, subprocess.SubprocessError):
         return ""

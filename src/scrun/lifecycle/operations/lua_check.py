@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 def default_script(environment: Mapping[str, str]) -> str:
-    """The script that a container here would get: see :func:`scrun.slurm.sources.script`."""
-    from scrun.slurm import sources
+    """The script that a container here would get: see :func:`scrun.slurm.conf_paths.script`."""
+    from scrun.slurm import conf_paths
 
-    return sources.script(environment)
+    return conf_paths.script(environment)
 
 
 def shipped_script() -> bytes:

@@ -13,7 +13,7 @@ from scrun import fastjson
 from scrun.errors import ScrunError, UsageError, WrongStatus
 from scrun.lifecycle.container import status
 from scrun.lifecycle.worker import ask_slurm
-from scrun.slurm import changes as job_changes
+from scrun.slurm import job_changes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run(container: Container, changes: Mapping[str, str], resources: Any, limits
 
     Args:
         container: one that isn't stopped.
-        changes: what to change, by the name of SCRUN_<name>; see :data:`scrun.slurm.changes.CHANGES`.
+        changes: what to change, by the name of SCRUN_<name>; see :data:`scrun.slurm.job_changes.CHANGES`.
         resources: a document like config.json's linux.resources.
         limits: runc's options and their values.
 

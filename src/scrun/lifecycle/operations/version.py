@@ -24,5 +24,5 @@ def through(environment: Mapping[str, str]) -> str:
     if not importlib.util.find_spec("scrun.slurm._allocation"):
         return "scrun was built without its part of libslurm"
     if environment.get("SCRUN_PYSLURM", "").lower() not in pyslurm_parts.NO and pyslurm_parts.is_bridged():
-        return f"through pyslurm {pyslurm_parts.version()}"
+        return f"through pyslurm {pyslurm_parts.pyslurm_version()}"
     return "through scrun's own part of libslurm"

@@ -144,7 +144,7 @@ def _look(channel: int, job_id: int, message: Message) -> bool:
     """Whether the job has its nodes; then it is said."""
     try:
         ours = message.get("request")
-        found = allocation.look_up(job_id, ours) if ours else _theirs(job_id)
+        found = allocation.look_up_queued(job_id, ours) if ours else _theirs(job_id)
     except JobRefused:
         allocation.reason(job_id)  # which says how it has ended, if it has
         raise
@@ -170,15 +170,18 @@ def _say(channel: int, found: Message, message: Message) -> None:
     step = message["step"]
     if message.get("first_node"):
         found = {**found, "nodes": srun.expand_nodes(found["nodes"])[0], "node_count": 1}
-    lines = job_environment.complete(
+    lines = job_environment.for_step(
         found["environment"],
         cluster=control.cluster(),
         directory=message["directory"],
-        given=message.get("environment", {}),
+        inherited=message.get("environment", {}),
         step=step,
     )
     tasks = job_environment.tasks(dict(line.partition("=")[::2] for line in lines) | step, found["node_count"])
-    gpus = control.gpus(found["job"]) if message["gpu_devices"] or message["all_gpus"] else []
+    gpus = control.job_gpus(found["job"]) if message["gpu_devices"] or message["all_gpus"] else []
     if message["all_gpus"]:  # the job asked for one and was given all of a node's; a step has what the job asked for
         lines.append(f"SLURM_GRES=gpu:{len(gpus)}")
-    _tell(channel, {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus, "slurm": control.version()}})
+    _tell(
+        channel,
+        {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus, "slurm": control.slurm_release()}},
+    )

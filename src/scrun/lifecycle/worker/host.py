@@ -134,7 +134,7 @@ def _is_foreign(name: str) -> bool:
 
 
 class Host:
-    """What a hook script can reach (lua_hooks' Host)."""
+    """What a hook script can reach (lua_hooks' ScriptHost)."""
 
     def __init__(self, log: Callable[[str, str], None]) -> None:
         self.log = log

@@ -9,8 +9,9 @@ from scrun.errors import StagingError
 from scrun.lifecycle.container import latest
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.host import Job, variables
-from scrun.staging import in_place, nodes
-from scrun.staging.model import Container as StagedContainer
+from scrun.mount import is_below
+from scrun.staging import in_place, node_directory
+from scrun.staging.model import ContainerFiles
 from scrun.staging.ownership import acting_as
 
 TYPE_CHECKING = False
@@ -28,12 +29,12 @@ def run(channel: int, container: Container) -> None:
     there: dict[str, bytes] = {}
     for index, (path, data) in latest.changed(staged, latest.fit(plan["staging"])).items():
         sums[str(index)] = binascii.crc32(data)
-        if staged.get("spool") and path.startswith(f"{staged['spool']}/"):
+        if staged.get("spool") and is_below(path, staged["spool"]):
             _write(record, path, data)
         else:
             there["/".join(path.split("/")[-2:])] = data
     if there:
-        nodes.renew(job, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there)
+        node_directory.renew(job, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there)
     wire.send(channel, {"renewed": sums})
     job.wait()
 
@@ -44,7 +45,7 @@ def _write(record: dict[str, object], path: str, data: bytes) -> None:
     assert isinstance(uid, int)
     assert isinstance(gid, int)
     try:
-        with acting_as(StagedContainer("", "", "", {}, 0, uid, gid)):
+        with acting_as(ContainerFiles("", "", "", {}, 0, uid, gid)):
             descriptor = in_place.open_existing(path, directory_is_ours=True)
         try:
             in_place.overwrite(descriptor, len(data), lambda file: in_place.write_all(file, data), safely=False)

@@ -14,10 +14,10 @@ from scrun.lifecycle.container.directory import SPOOL
 from scrun.lifecycle.node import overlap
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.host import Host, Job, variables
-from scrun.lua_hooks import Hooks, StageIn
+from scrun.lua_hooks import Hooks, StageInCall
 from scrun.lua_hooks.hooks import read_script, version_of
 from scrun.lua_hooks.runtime import preload
-from scrun.slurm import oci_conf, slurm_conf, sources
+from scrun.slurm import conf_paths, oci_conf, slurm_conf
 from scrun.staging.known import Known, memory, require_containers
 
 TYPE_CHECKING = False
@@ -116,7 +116,7 @@ def _stay(reader: wire.Reader, channel: int, container: Container, job: Job, lat
 def _likely_version() -> str:
     """Of Lua; the script is read before anybody says which it is."""
     try:
-        source = read_script(sources.script(os.environ))
+        source = read_script(conf_paths.script(os.environ))
     except HookError:
         source = b""
     return version_of(source, os.environ.get("SCRUN_LUA"))
@@ -127,9 +127,8 @@ def _stage_in(
 ) -> Message:
     from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start, withheld
     from scrun.staging import root_mounts
-    from scrun.staging.model import PROGRAM, Beside
-    from scrun.staging.model import Container as StagedContainer
-    from scrun.staging.sources import Source
+    from scrun.staging.model import PROGRAM, Beside, ContainerFiles
+    from scrun.staging.mount_sources import MountSource
     from scrun.staging.stage_in import stage_in
     from scrun.staging.stage_out import discard
 
@@ -188,7 +187,7 @@ def _stage_in(
         return root_mounts.trial(mount, runtime, lambda given: adapt.adapt(given, uid=uid, gid=gid, note=ignore))
 
     def stage(options: Options) -> None:
-        container = StagedContainer(
+        container = ContainerFiles(
             *(record["id"], record["bundle"], record["rootfs"], config, record["job"], uid, gid),
             memory=host.memory,
             images=os.path.join(os.path.dirname(host.memory), ".images") if host.memory else "",
@@ -196,7 +195,7 @@ def _stage_in(
             overlay=tried(root_mounts.OVERLAY) if record["tasks"] <= len(host.step.nodes) else None,
             devices=devices,
             fence=tried(root_mounts.BIND) if uid == 0 and not devices else None,
-            mounted={path: Source(*source) for path, source in plan["mounted"].items()},
+            mounted={path: MountSource(*source) for path, source in plan["mounted"].items()},
         )
         waits.append(bool((options or {}).get("hold", True)))
         made.append(
@@ -216,7 +215,7 @@ def _stage_in(
         )
 
     host.stage_in = stage
-    call = StageIn(
+    call = StageInCall(
         id=record["id"],
         bundle=record["bundle"],
         spool_dir=plan["spool_dir"],

@@ -6,10 +6,9 @@ from scrun.errors import ScrunError, StagingError
 from scrun.lifecycle.container import left_by_slurm, owed
 from scrun.lifecycle.container.directory import BACK
 from scrun.lifecycle.worker.host import Host, Job, variables
-from scrun.lua_hooks import Hooks, StageOut
-from scrun.staging import nodes
-from scrun.staging.model import Container as StagedContainer
-from scrun.staging.model import Staged
+from scrun.lua_hooks import Hooks, StageOutCall
+from scrun.staging import node_directory
+from scrun.staging.model import ContainerFiles, Staged
 from scrun.staging.stage_out import discard, stage_out
 
 TYPE_CHECKING = False
@@ -61,7 +60,7 @@ def _keep_on_nodes(record: Record, job: Job, error: ScrunError) -> None:
         return
     where = f"{', '.join(staged.nodes)}:{staged.node_parent}"
     try:
-        kept = nodes.keep(job, staged.node_parent, staged.node_home, staged.node_name, hosts=staged.nodes)
+        kept = node_directory.keep(job, staged.node_parent, staged.node_home, staged.node_name, hosts=staged.nodes)
         home = staged.node_home or f"scrun-{record['uid']}"
         error.args = (f"{error}: what the container changed is kept in {where}/{home}/{kept}",)
     except (StagingError, OSError) as failure:
@@ -99,7 +98,7 @@ def _stage_out(
 
     host.stage_out = stage
     hooks.stage_out(
-        StageOut(
+        StageOutCall(
             id=record["id"],
             bundle=record["job_bundle"],
             orig_bundle=record["bundle"],
@@ -114,13 +113,13 @@ def _stage_out(
     )
 
 
-def _container(record: Record, plan: StagingPlan, staged: Staged) -> StagedContainer:
+def _container(record: Record, plan: StagingPlan, staged: Staged) -> ContainerFiles:
     config = {}
     if staged.node_parent or staged.copies:  # else nothing comes back, and nobody asks whose it would be
         from scrun.bundle import config as bundle_config
 
         config = bundle_config.load(record["bundle"], plan["config_file"])
-    return StagedContainer(
+    return ContainerFiles(
         record["id"], record["bundle"], record["rootfs"], config, record["job"], record["uid"], record["gid"]
     )
 

@@ -1,7 +1,7 @@
-"""Where Slurm's configuration is on this host, found as libslurm finds it (slurm.conf(5), "configless").
+"""The paths of Slurm's configuration files on this host, found as libslurm finds them (slurm.conf(5), "configless").
 
-libslurm takes SLURM_CONF, then its built-in path, then what a slurmd or sackd has cached below /run/slurm/conf; where
-there is none of these it asks a slurmctld, and has the files in its own memory only.
+libslurm takes SLURM_CONF, then its built-in path, then the cache of a slurmd or sackd in /run/slurm/conf. Without any
+of these it asks a slurmctld, and has the files in its own memory only.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DIRECTORY = "/etc/slurm"
-CACHE = "/run/slurm/conf"  # slurmd and sackd without a configuration of their own link it to theirs
+CACHE = "/run/slurm/conf"  # a link by slurmd or sackd to the configuration that it fetched
 SCRIPT = "scrun.lua"
 OCI_CONF = "oci.conf"
 
 
 def slurm_conf(environment: Mapping[str, str]) -> str:
-    """The slurm.conf that libslurm will read; empty when there is none here and it will ask a slurmctld."""
+    """The slurm.conf that libslurm will read; empty if there is none, so that libslurm will ask a slurmctld."""
     if named := environment.get("SLURM_CONF"):
         return named
     for directory in (DIRECTORY, CACHE):
@@ -35,7 +35,7 @@ def oci_conf(environment: Mapping[str, str]) -> str:
 
 
 def script(environment: Mapping[str, str]) -> str:
-    """The site's scrun.lua: beside slurm.conf, or in /etc/slurm where that is a cache without one (scrun(1))."""
+    """The site's scrun.lua: beside slurm.conf, or in /etc/slurm if a cache of slurm.conf has none (scrun(1))."""
     path = _beside(environment, SCRIPT)
     if not environment.get("SLURM_CONF") and not os.path.exists(path):
         return f"{DIRECTORY}/{SCRIPT}"

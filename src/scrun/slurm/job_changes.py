@@ -1,4 +1,4 @@
-"""What may be changed of a job that is there, without asking Slurm yet."""
+"""The properties of an existing job that may be changed, and their values, checked without asking Slurm."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What slurmctld may let a plain user change of his job (scontrol(1), update), by the name that SCRUN_<name> has, and
-# the attribute of pyslurm.JobSubmitDescription. Most of them only while the job is queued: slurmctld decides, and says.
+# Properties that slurmctld may let a plain user change (scontrol(1), update): the name in SCRUN_<name>, and the
+# attribute of pyslurm.JobSubmitDescription. Most can change only while the job is queued; slurmctld decides that.
 CHANGES = {
     "ACCOUNT": "account",
     "COMMENT": "comment",
@@ -27,25 +27,25 @@ CHANGES = {
 
 
 def checked(changes: Mapping[str, str]) -> dict[str, int | str]:
-    """The changes as :func:`scrun.slurm.jobs.change` takes them.
+    """Check changes, and return them for :func:`scrun.slurm.jobs.change`.
 
     Raises:
-        UsageError: there is no such property, or none that can be changed; or the value isn't one.
+        UsageError: a property doesn't exist or can't be changed, or a value is wrong.
     """
     for name in changes:
         if name not in CHANGES:
             raise UsageError(f"{name} of a job that is there can't be changed: use one of {', '.join(CHANGES)}")
-    return {name: minutes(value) if name == "TIMELIMIT" else value for name, value in changes.items()}
+    return {name: time_limit(value) if name == "TIMELIMIT" else value for name, value in changes.items()}
 
 
-def minutes(value: str) -> int | str:
-    """A time limit in any of sbatch's forms, in minutes, or UNLIMITED.
+def time_limit(value: str) -> int | str:
+    """Parse a time limit in any of sbatch's forms; return minutes, or UNLIMITED.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is no time limit.
     """
     try:
-        found = parsers.minutes(value)
+        limit = parsers.minutes(value)
     except ValueError as error:
         raise UsageError(f"time limit {value!r} is not {error}") from None
-    return "UNLIMITED" if found == parsers.UNLIMITED else found
+    return "UNLIMITED" if limit == parsers.UNLIMITED else limit

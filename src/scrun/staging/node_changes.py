@@ -1,4 +1,4 @@
-"""The archive of a node's changes, taken apart: which entry belongs to which directory of the login host."""
+"""Apply the archive of a node's changes, each entry to the directory of the login host that it belongs to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import stat
 
 from scrun.errors import StagingError
 from scrun.staging import entries, in_place, trees
-from scrun.staging.apply import Tree
+from scrun.staging.apply import TargetDirectory
 from scrun.staging.ownership import acting_as, new_owner, volume_owner
 
 TYPE_CHECKING = False
@@ -18,24 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
 
-    from scrun.staging.model import Container, Log, Part
+    from scrun.staging.model import ContainerFiles, LogCall, Part
 
 
-class Changes:
-    """The directories and files that changes are applied to, by their names in the archive.
+class NodeChanges:
+    """The changes of one node, and the directories and files that they are applied to.
 
-    ``taken`` are the names that another node's changes have made already, and stay as that one made them; what this
-    one's make is added. It doesn't matter to a directory that several nodes have made something in it.
-
-    ``root`` is a descriptor of the root filesystem, None where that isn't there, -1 to find it by its name; for
-    ``leave_alone`` see bring_back.
+    Args:
+        container: the container.
+        parts: the writable parts; an entry's name in the archive begins with a part's name.
+        log: is called with a level and a message.
+        taken: names that came from earlier nodes, and stay as they are; this node's names are added. Several nodes may
+            make files in the same directory.
+        root: a descriptor of the root filesystem; None if it doesn't exist any more; -1 to open it by its path.
+        leave_alone: see :func:`scrun.staging.bring_back.bring_back`.
     """
 
     def __init__(
         self,
-        container: Container,
+        container: ContainerFiles,
         parts: list[Part],
-        log: Log,
+        log: LogCall,
         taken: set[bytes] | None = None,
         *,
         root: int | None = -1,
@@ -46,12 +49,12 @@ class Changes:
         self._made: set[bytes] = set()
         self._container = container
         self._parts = {os.fsencode(part.name): part for part in parts}
-        self._trees: dict[bytes, Tree] = {}
+        self._trees: dict[bytes, TargetDirectory] = {}
         self._log = log
         self._failed: list[str] = []
-        self._conflicts: list[str] = []  # decided by the first of the nodes, and no failure
+        self._conflicts: list[str] = []  # names whose content comes from an earlier node; no failure
 
-    def __enter__(self) -> Changes:
+    def __enter__(self) -> NodeChanges:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,10 +62,10 @@ class Changes:
             tree.__exit__()
 
     def apply(self, stream: IO[bytes]) -> None:
-        """Apply all of the archive.
+        """Apply the whole archive.
 
         Raises:
-            StagingError: the archive is not complete, or some of what it has could not be done; the rest is done then.
+            StagingError: the archive is not complete, or some entries failed; all other entries are applied.
             OSError: the disk is full.
         """
         import tarfile
@@ -70,12 +73,13 @@ class Changes:
         gone: list[bytes] = []
         is_complete = False
         try:
-            # tar writes in records of that size, so we never wait for more than the node has to send: it waits for us.
+            # tar writes records of this size. A larger buffer would wait for bytes that the node doesn't send, while
+            # the node waits for our answer.
             with tarfile.open(
                 fileobj=stream, mode="r|", bufsize=10240, encoding="utf-8", errors="surrogateescape"
             ) as archive:
                 for info in archive:
-                    archive.members = []  # type: ignore[attr-defined]  # it would keep all that it has seen
+                    archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every entry in memory
                     content = archive.extractfile(info) if info.isreg() else None
                     if info.name == "end":
                         is_complete = True
@@ -129,10 +133,10 @@ class Changes:
             with self._identity(part):
                 tree = self._tree(part)
                 if b"" in names:
-                    # All of it: that wasn't the container, which runs inside it.
+                    # A container can't remove its own directory, because it runs inside.
                     self._failed.append(f"{part.source!r}: is gone on the node")
                 else:
-                    # What another node has made in a directory that this one made anew.
+                    # Files of another node in a directory that this node made anew.
                     spared = {full[len(key) + 1 :] for full in self._taken if full.startswith(key + b"/")}
                     tree.delete(names, spared)
                 tree.finish()
@@ -169,29 +173,29 @@ class Changes:
             self._failed.append(f"{part.source!r}: {error.strerror}")
 
     def _locate(self, full: bytes) -> tuple[Part, bytes]:
-        """The part that a name belongs to, and the rest of the name."""
+        """The part that a name belongs to, and the name below that part."""
         for key, part in self._parts.items():
             if full == key or full.startswith(key + b"/"):
                 return part, full[len(key) + 1 :]
         raise StagingError(f"the archive is broken: {os.fsdecode(full)!r} was never carried")
 
     def _is_moot(self, part: Part) -> bool:
-        """Whether it was removed with the container: its anonymous volumes are, by docker rm -v."""
+        """Whether the part was removed with the container, as docker rm -v removes anonymous volumes."""
         was_deleted = part.name != "rootfs" and os.fsencode(part.name) not in self._trees and self._leave_alone()
         return bool(was_deleted) and not os.path.lexists(part.source)
 
     def _is_missing(self, part: Part) -> bool:
         return self._root is None and part.name == "rootfs"
 
-    def _tree(self, part: Part) -> Tree:
+    def _tree(self, part: Part) -> TargetDirectory:
         key = os.fsencode(part.name)
         if key not in self._trees:
             owner = new_owner(self._container) if part.name == "rootfs" else volume_owner(self._container)
             of = self._container
             temporary = b".scrun-%d-%08x" % (of.job_id, binascii.crc32(of.id.encode()))
-            # A mount's source is without symbolic links; were there one by now, somebody has put it there.
+            # A mount's source has no symbolic links; a link in it would be somebody's attack.
             source = os.path.realpath(part.source) if part.name == "rootfs" else part.source
-            self._trees[key] = Tree(
+            self._trees[key] = TargetDirectory(
                 source,
                 owner,
                 (part.inode, part.fsid),

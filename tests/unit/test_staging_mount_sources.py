@@ -13,7 +13,7 @@ from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_cont
 
 import scrun
 from scrun.errors import StagingError
-from scrun.staging.sources import Source, find
+from scrun.staging.mount_sources import MountSource, find
 from scrun.staging.stage_in import stage_in
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ __all__ = ["bundle"]
 _LOOK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from scrun.staging.sources import find
+from scrun.staging.mount_sources import find
 binds = [{"destination": "/x", "type": "bind", "source": path} for path in sys.argv[2:]]
 print(json.dumps({path: list(source) for path, source in find({"mounts": binds}, "/").items()}))
 """
 
 
-def _found(script: str, *paths: Path) -> dict[str, Source]:
+def _found(script: str, *paths: Path) -> dict[str, MountSource]:
     """What find() says of the paths after a script has mounted something."""
     look = [sys.executable, "-c", _LOOK, os.path.dirname(os.path.dirname(scrun.__file__)), *map(str, paths)]
     line = ["unshare", "-rm", "sh", "-ec", f'{script}\nexec "$@"', "sh", *look]
     printed = subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout
-    return {path: Source(*source) for path, source in json.loads(printed).items()}
+    return {path: MountSource(*source) for path, source in json.loads(printed).items()}
 
 
 @needs_mounts
@@ -85,6 +85,6 @@ def test_what_an_engine_has_taken_away_is_an_error(tmp_path: Path, bundle: Path)
     (tmp_path / "subpath1").mkdir()  # podman leaves the directory
     step = FakeStep(tmp_path)
     container = make_container(bundle, step, mounts=[bind(tmp_path / "subpath1", "/x")])
-    container = container._replace(mounted={f"{tmp_path}/subpath1": Source([f"{tmp_path}/gone"], 1, 2, False)})
+    container = container._replace(mounted={f"{tmp_path}/subpath1": MountSource([f"{tmp_path}/gone"], 1, 2, False)})
     with pytest.raises(StagingError, match=r"mount /x: what was at .*subpath1 when the container was created isn't"):
         stage_in(container, step, adapt=as_it_is, log=Notes())

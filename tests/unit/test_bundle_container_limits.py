@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bundle_samples import minimal
 
-from scrun.bundle import resources
+from scrun.bundle import container_limits
 from scrun.bundle.adapt import adapt
 
 
@@ -35,7 +35,7 @@ def config(*, env: list[str] | None = None, hooks: Any = None, **linux: Any) -> 
     ],
 )
 def test_limits_are_read(written: dict[str, Any], expected: dict[str, int]) -> None:
-    assert resources.limits(config(resources=written)) == expected
+    assert container_limits.limits(config(resources=written)) == expected
 
 
 HOOK = {"prestart": [{"path": "/usr/bin/nvidia-container-runtime-hook"}]}
@@ -43,27 +43,35 @@ HOOK = {"prestart": [{"path": "/usr/bin/nvidia-container-runtime-hook"}]}
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("0,1", 2), ("0", 1), ("all", resources.ALL_GPUS), ("GPU-aaa,GPU-bbb", 2), ("none", 0), ("void", 0), ("", 0)],
+    [
+        ("0,1", 2),
+        ("0", 1),
+        ("all", container_limits.ALL_GPUS),
+        ("GPU-aaa,GPU-bbb", 2),
+        ("none", 0),
+        ("void", 0),
+        ("", 0),
+    ],
 )
 def test_dockers_gpus_are_its_hook_and_a_variable(value: str, expected: int) -> None:
     env = ["NVIDIA_VISIBLE_DEVICES=all", f"NVIDIA_VISIBLE_DEVICES={value}"]  # the image's own is overridden
-    assert resources.limits(config(env=env, hooks=HOOK)).get("gpus", 0) == expected
+    assert container_limits.limits(config(env=env, hooks=HOOK)).get("gpus", 0) == expected
 
 
 def test_the_variable_alone_is_no_request() -> None:
-    assert resources.limits(config(env=["NVIDIA_VISIBLE_DEVICES=all"])) == {}
+    assert container_limits.limits(config(env=["NVIDIA_VISIBLE_DEVICES=all"])) == {}
 
 
 def test_gpus_of_a_cdi_specification_are_device_nodes() -> None:
     paths = ["/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia0", "/dev/nvidia1", "/dev/fuse"]
     hooks = {"createContainer": [{"path": "/usr/bin/nvidia-cdi-hook"}]}
     found = config(env=["NVIDIA_VISIBLE_DEVICES=void"], hooks=hooks, devices=[{"path": path} for path in paths])
-    assert resources.limits(found) == {"gpus": 2}
+    assert container_limits.limits(found) == {"gpus": 2}
 
 
 def test_gpus_of_other_makers_are_their_render_nodes() -> None:
     paths = ["/dev/kfd", "/dev/dri/card0", "/dev/dri/renderD128", "/dev/dri/renderD129"]
-    assert resources.limits(config(devices=[{"path": path} for path in paths])) == {"gpus": 2}
+    assert container_limits.limits(config(devices=[{"path": path} for path in paths])) == {"gpus": 2}
 
 
 def test_gpus_become_those_that_the_job_was_given() -> None:

@@ -1,9 +1,9 @@
-"""What a container's config says of resources: the words that docker and podman have for them, as numbers.
+"""The limits in a container's config, as numbers of CPUs, MiB of memory and GPUs.
 
-``--cpus``, ``--cpu-quota``, ``--cpuset-cpus`` and ``--memory`` arrive in linux.resources. GPUs arrive in one of two
-ways, both seen with docker 28 and podman 5: as NVIDIA's hook with its variable (``--gpus`` where that hook is
-installed), or as the device nodes that a CDI specification names (``--device nvidia.com/gpu=0``). A variable without
-the hook says nothing: NVIDIA's images all have it.
+docker's and podman's ``--cpus``, ``--cpu-quota``, ``--cpuset-cpus`` and ``--memory`` are in linux.resources. GPUs come
+in one of two ways, both seen with docker 28 and podman 5: as NVIDIA's hook with a variable (``--gpus`` where that hook
+is installed), or as device nodes of a CDI specification (``--device nvidia.com/gpu=0``). The variable without the hook
+doesn't count, because all of NVIDIA's images set it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _NO_GPUS = ("", "none", "void")
 
 
 def limits(config: Config) -> dict[str, int]:
-    """``cpus``, ``memory`` (MiB) and ``gpus`` (ALL_GPUS: all there are), each only if there is one."""
+    """The limits ``cpus``, ``memory`` (MiB) and ``gpus`` (ALL_GPUS for all), each only where the config has one."""
     resources = config.get("linux", {}).get("resources", {})
-    found = {
+    numbers = {
         "cpus": _cpus(resources.get("cpu", {})),
         "memory": _memory(resources.get("memory", {})),
         "gpus": _gpus(config),
     }
-    return {name: number for name, number in found.items() if number}
+    return {name: number for name, number in numbers.items() if number}
 
 
 def _cpus(cpu: Config) -> int:
-    """Whole CPUs: of 1.5 it takes two."""
+    """The number of CPUs, rounded up."""
     by_time = by_number = 0
     if cpu.get("quota", 0) > 0:
         by_time = -(-cpu["quota"] // (cpu.get("period") or 100_000))  # the kernel's default, in microseconds
@@ -40,7 +40,7 @@ def _cpus(cpu: Config) -> int:
         try:
             by_number += int(high or low) - int(low) + 1
         except ValueError:
-            return by_time  # what is no list of CPUs says nothing; the node's kernel never sees it
+            return by_time  # an invalid list of CPUs doesn't count; the node's kernel never sees it
     return min(by_time, by_number) or by_time or by_number
 
 
@@ -65,6 +65,6 @@ def _gpus(config: Config) -> int:
 
 
 def _is_gpu(path: str) -> bool:
-    """Whether a device node is one GPU: NVIDIA's /dev/nvidia0, or AMD's and Intel's /dev/dri/renderD128."""
+    """Whether a device node is a GPU: NVIDIA's /dev/nvidia0, or AMD's and Intel's /dev/dri/renderD128."""
     name = path.removeprefix("/dev/nvidia").removeprefix("/dev/dri/renderD")
     return name != path and name.isdigit()

@@ -1,4 +1,4 @@
-"""What scrun.lua may say to ``scrun.stage_in{…}`` and ``scrun.stage_out{…}``."""
+"""The options of ``scrun.stage_in{…}`` and ``scrun.stage_out{…}`` in scrun.lua."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ else:
 ASK = "ask"
 
 
-class Options(NamedTuple):
-    """The options of both calls, checked. docs/scrun-lua.md and etc/scrun.lua explain them."""
+class StagingOptions(NamedTuple):
+    """The checked options of both calls; docs/scrun-lua.md and etc/scrun.lua explain them."""
 
     shared: tuple[str, ...] = ()
     on_nodes: tuple[str, ...] = ()
@@ -32,21 +32,21 @@ class Options(NamedTuple):
     overlay: bool = True
 
     @classmethod
-    def for_stage_in(cls, given: dict[str, Any] | None) -> Options:
-        """Check what stage_in was given."""
-        return cls._of("scrun.stage_in", given, _OF_STAGE_IN)
+    def for_stage_in(cls, options: dict[str, Any] | None) -> StagingOptions:
+        """Check the options of stage_in."""
+        return cls._of("scrun.stage_in", options, _OF_STAGE_IN)
 
     @classmethod
-    def for_stage_out(cls, given: dict[str, Any] | None) -> Options:
-        """Check what stage_out was given."""
-        return cls._of("scrun.stage_out", given, ("bring_back",))
+    def for_stage_out(cls, options: dict[str, Any] | None) -> StagingOptions:
+        """Check the options of stage_out."""
+        return cls._of("scrun.stage_out", options, ("bring_back",))
 
     @classmethod
-    def _of(cls, call: str, given: dict[str, Any] | None, known: tuple[str, ...]) -> Options:
-        if given is not None and not isinstance(given, dict):
+    def _of(cls, call: str, options: dict[str, Any] | None, known: tuple[str, ...]) -> StagingOptions:
+        if options is not None and not isinstance(options, dict):
             raise StagingError(f"{call}: it takes a table of {', '.join(known)}")
         values: dict[str, Any] = {}
-        for name, value in (given or {}).items():
+        for name, value in (options or {}).items():
             if name not in known:
                 raise StagingError(f"{call}: unknown option {name!r}: it takes {', '.join(known)}")
             values[name] = _CHECKS[name](f"{call}: {name}", value)
@@ -60,7 +60,7 @@ def _path(where: str, value: Any) -> str:
 
 
 def _list(where: str, value: Any) -> list[Any]:
-    # An empty Lua table says neither list nor map.
+    # An empty Lua table may be a list or a map.
     if value == {}:
         return []
     if not isinstance(value, list | tuple):

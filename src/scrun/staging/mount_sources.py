@@ -1,9 +1,9 @@
-"""Where the source of a bind mount really is, when the source is itself a mount point.
+"""Find other paths of a bind mount's source if the source is a mount point of the engine's own.
 
-Engines show a part of a volume (podman's ``subpath``, docker's ``volume-subpath``, a pod's ``subPath``) by a mount of
-their own, which they take away again as soon as the container is created or started. A node never sees that mount, and
-what is brought back later must go to where the files are. So create looks, while the mount is there, for other paths
-that lead to the same directory or file; mountinfo of proc(5) tells them.
+Engines show a part of a volume (podman's ``subpath``, docker's ``volume-subpath``, a pod's ``subPath``) by a mount that
+they remove as soon as the container is created or started. A node never sees that mount, and changed files must be
+brought back to their real place. So create looks, while the mount exists, for other paths of the same directory or
+file, by mountinfo (proc(5)).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 else:
     from scrun.named_tuple import NamedTuple
 
-_SHM = "/dev/shm"  # noqa: S108  the container's: podman mounts a tmpfs for it, which no node uses
-# How docker and podman name such a mount, in a directory of theirs.
+_SHM = "/dev/shm"  # noqa: S108  a path in the container: podman mounts a tmpfs there, which no node uses
+# Beginnings of the names that docker and podman give to such mount points.
 _TEMPORARY = ("safe-mount", "subpath")
 _ENOUGH = 4  # paths
 _LAYERS = ("lowerdir", "upperdir", "workdir")
 
 
-class Source(NamedTuple):
-    """What create has seen at such a mount point; ``places`` are other paths of the same thing."""
+class MountSource(NamedTuple):
+    """The file at an engine's mount point, as create saw it; ``places`` are other paths of the same file."""
 
     places: list[str]
     device: int
@@ -37,10 +37,14 @@ class Source(NamedTuple):
     read_only: bool
 
     def paths(self, mounted_at: str, destination: str) -> list[str]:
-        """Where it is by now.
+        """The paths that still lead to the file.
+
+        Args:
+            mounted_at: the engine's mount point, which is used if no other path is left.
+            destination: the mount's destination, for the error.
 
         Raises:
-            StagingError: at none of the paths that led to it.
+            StagingError: no path leads to the file any more.
         """
         there = [place for place in self.places if self._is_at(place)]
         if not there and self._is_at(mounted_at):
@@ -60,33 +64,33 @@ class Source(NamedTuple):
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
 
-def find(config: dict[str, Any], bundle: str) -> dict[str, Source]:
-    """Those sources of the config's mounts that an engine has mounted for this container.
+def find(config: dict[str, Any], bundle: str) -> dict[str, MountSource]:
+    """The sources of the config's mounts that an engine has mounted for this container alone, by their paths.
 
-    Most containers have none; so the mount table is taken apart only when one's name is in it.
+    Most containers have none, so the mount table is parsed only if it contains the name of a source.
     """
-    given = {path for mount in config.get("mounts") or () for path in _paths(mount, bundle)}
+    paths = {path for mount in config.get("mounts") or () for path in _paths(mount, bundle)}
     try:
         with open("/proc/self/mountinfo", "rb") as file:
             text = file.read()
     except OSError:
         return {}
-    named = [path for path in given if b"/%s " % _escape(os.path.basename(path)) in text]
+    named = [path for path in paths if b"/%s " % _escape(os.path.basename(path)) in text]
     if not named:
         return {}
     ours, others = MountTable(text), MountTable.of("1")
-    return {path: found for path in named if (found := _look(path, ours, others))}
+    return {path: source for path in named if (source := _look(path, ours, others))}
 
 
 def source_of(mount: dict[str, Any], bundle: str) -> str:
-    """A bind's source as an absolute path: relative to the bundle where it isn't one (runtime-spec, config.md)."""
+    """A bind's source as an absolute path; a relative one is relative to the bundle (runtime-spec, config.md)."""
     return os.path.normpath(os.path.join(bundle, mount.get("source", "")))
 
 
 def layers_of(mount: dict[str, Any]) -> list[tuple[str, str]]:
     """The directories of an overlay (podman's ``:O`` and images), each with the name of its option.
 
-    None where they are written in a way that isn't understood here: a comma or a colon in a name.
+    Empty if a name has a comma or a colon, because such names are escaped in a way that isn't understood here.
     """
     options = [option for option in mount.get("options") or () if option.partition("=")[0] in _LAYERS]
     if mount.get("type") != "overlay" or any("\\" in option for option in options):
@@ -101,36 +105,36 @@ def _paths(mount: dict[str, Any], bundle: str) -> list[str]:
     return [path for _, path in layers_of(mount)]
 
 
-def _look(path: str, ours: MountTable, others: MountTable | None) -> Source | None:
+def _look(path: str, ours: MountTable, others: MountTable | None) -> MountSource | None:
     real = os.path.realpath(path)
     mount = ours.covering(real)
     if mount is None or mount.point != real:
         return None
     is_private = others is not None and others.location(real) != ours.location(real)
     if not (is_private or os.path.basename(real).startswith(_TEMPORARY)):
-        return None  # a mount of this host's, which stays
+        return None  # a mount of this host that stays
     try:
         status = os.stat(real)
     except OSError:
         return None
-    found = Source([], status.st_dev, status.st_ino, "ro" in mount.options)
+    source = MountSource([], status.st_dev, status.st_ino, "ro" in mount.options)
     places = [place for place in _places(mount.device, mount.root, ours) if place != real]
-    places = found._replace(places=places).paths(real, "") if places else [real]
-    # First what others on this host see as well: a namespace's own mounts end with it.
+    places = source._replace(places=places).paths(real, "") if places else [real]
+    # Paths that other processes of this host see come first, because a namespace's own mounts end with the namespace.
     places.sort(key=lambda place: others is not None and others.location(place) != ours.location(place))
-    return found._replace(places=places[:_ENOUGH])
+    return source._replace(places=places[:_ENOUGH])
 
 
 def _places(device: str, root: str, table: MountTable) -> Iterator[str]:
-    """The paths that lead to ``root`` of the file system ``device``, by the mounts that show it."""
+    """The paths that lead to ``root`` of the file system ``device``."""
     for mount in table.mounts:
         if mount.device == device and is_within(root, mount.root):
             place = os.path.normpath(os.path.join(mount.point, os.path.relpath(root, mount.root)))
-            # Not where another mount hides it, nor through a symbolic link.
+            # Skip a path that another mount hides, or that has a symbolic link.
             if table.covering(place) == mount and os.path.realpath(place) == place:
                 yield place
 
 
 def _escape(name: str) -> bytes:
-    """A name as mountinfo writes it."""
+    """A name as mountinfo writes it (proc(5))."""
     return b"".join(b"\\%03o" % byte if byte in b" \t\n\\" else b"%c" % byte for byte in os.fsencode(name))

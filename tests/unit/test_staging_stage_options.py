@@ -11,7 +11,7 @@ import pytest
 from scrun.errors import StagingError
 from scrun.staging.filesystems import LOCAL_TYPES
 from scrun.staging.mountinfo import MountTable, Visibility
-from scrun.staging.options import Options
+from scrun.staging.stage_options import StagingOptions
 
 SHIPPED = os.path.join(os.path.dirname(__file__), "..", "..", "etc", "scrun.lua")
 
@@ -38,21 +38,21 @@ SHIPPED = os.path.join(os.path.dirname(__file__), "..", "..", "etc", "scrun.lua"
 )
 def test_wrong_option_is_named(given: Any, complaint: str) -> None:
     with pytest.raises(StagingError, match=re.escape(complaint)):
-        Options.for_stage_in(given)
+        StagingOptions.for_stage_in(given)
 
 
 def test_wrong_option_of_stage_out_is_named() -> None:
     with pytest.raises(StagingError, match="bring_back: 1 is neither true nor false"):
-        Options.for_stage_out({"bring_back": 1})
+        StagingOptions.for_stage_out({"bring_back": 1})
     with pytest.raises(StagingError, match="unknown option 'shared': it takes bring_back"):
-        Options.for_stage_out({"shared": []})
+        StagingOptions.for_stage_out({"shared": []})
 
 
 def test_empty_lua_tables_are_empty_lists() -> None:
-    assert Options.for_stage_in({"shared": {}, "mounts": [{"source": "/a", "destination": "/b/", "options": {}}]}) == (
-        Options(mounts=({"destination": "/b", "type": "bind", "source": "/a", "options": ["rbind"]},))
-    )
-    assert Options.for_stage_in(None) == Options.for_stage_in({}) == Options()
+    assert StagingOptions.for_stage_in(
+        {"shared": {}, "mounts": [{"source": "/a", "destination": "/b/", "options": {}}]}
+    ) == (StagingOptions(mounts=({"destination": "/b", "type": "bind", "source": "/a", "options": ["rbind"]},)))
+    assert StagingOptions.for_stage_in(None) == StagingOptions.for_stage_in({}) == StagingOptions()
 
 
 def test_options_of_the_shipped_script_are_accepted_when_uncommented() -> None:
@@ -61,14 +61,14 @@ def test_options_of_the_shipped_script_are_accepted_when_uncommented() -> None:
     names = set(re.findall(r"^    -- (\w+) = [{\"]", text, re.MULTILINE))
     assert names == {"shared", "node_dir", "on_nodes", "mounts", "cache_dir", "cache_size"}
     words = {"node_dir": "/tmp", "cache_dir": "/var/tmp", "cache_size": "20G"}
-    Options.for_stage_in({name: [] for name in names - words.keys()} | words)
+    StagingOptions.for_stage_in({name: [] for name in names - words.keys()} | words)
 
 
 @pytest.mark.parametrize(
     ("given", "size"), [("500M", 500 << 20), ("2g", 2 << 30), ("1T", 1 << 40), ("64K", 65536), (0, 0), (4096, 4096)]
 )
 def test_sizes_are_in_bytes_or_with_a_unit(given: Any, size: int) -> None:
-    assert Options.for_stage_in({"cache_size": given}).cache_size == size
+    assert StagingOptions.for_stage_in({"cache_size": given}).cache_size == size
 
 
 ONE = b"""\

@@ -1,0 +1,76 @@
+"""The shell scripts of node_scripts, as files and put together as nodes get them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scrun import marks
+from scrun.staging import copy_up, node_directory, node_scripts, own_directory, place, probe, root_mounts
+from scrun.staging.node_scripts import script
+
+FILES = sorted(Path(node_scripts.__file__).parent.glob("*.sh"))
+SCRIPTS = {
+    "archive": copy_up._ARCHIVE,
+    "keep": node_directory._KEEP,
+    "place": place.PLACE,
+    "probe": probe._SCRIPT,
+    "remove": node_directory._REMOVE,
+    "renew": node_directory._RENEW,
+    "send": node_directory.SEND,
+    "unpack": copy_up._UNPACK,
+}
+# Assigned for another part (SC2034), the shell's own words split on purpose (SC2046), `name=` before a blank (SC1007),
+# and names of our own from ls, because only ls sorts by time (SC2045).
+ALLOWED = "SC1007,SC2034,SC2045,SC2046"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("shell", ["sh", "dash", "bash"])
+def test_a_shell_can_parse_each_file(shell: str, path: Path) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    done = subprocess.run([shell, "-n", str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_shell_can_parse_what_a_node_gets(name: str) -> None:
+    done = subprocess.run(["sh", "-n"], input=SCRIPTS[name], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_shellcheck_has_no_complaint(name: str) -> None:
+    command = ["shellcheck", "--shell=bash", "--severity=warning", f"--exclude={ALLOWED}", "-"]
+    done = subprocess.run(command, input=SCRIPTS[name], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_every_file_is_part_of_a_script() -> None:
+    sent = "".join(SCRIPTS.values())
+    parts = {path.name: script(path.stem).replace("@LACKS@", node_directory.LACKS) for path in FILES}
+    assert [name for name, text in parts.items() if text not in sent] == []
+    assert {own_directory.GO_TO, root_mounts.TRY, node_directory.LACKS} <= {*parts.values()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_comment_above_a_script_stays_here(path: Path) -> None:
+    text = script(path.stem)
+    assert path.read_text().startswith("# ")
+    assert text.startswith("\n")
+    assert not text.startswith("\n#")
+    assert path.read_text().endswith(text)
+
+
+@pytest.mark.parametrize("name", ["keep", "place", "remove", "renew", "send"])
+def test_a_script_in_a_containers_directory_begins_with_the_mark(name: str) -> None:
+    assert SCRIPTS[name].startswith(f"\nmark={marks.MARK}\n")
+
+
+def test_no_placeholder_is_left() -> None:
+    assert [name for name, text in SCRIPTS.items() if "@LACKS@" in text] == []
