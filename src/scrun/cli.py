@@ -29,8 +29,8 @@ def main(argv: Sequence[str], perform: Callable[[Call], int]) -> int:
     """
     try:
         return int(program(perform).main(list(argv), "scrun", standalone_mode=False) or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+    except _NoCommand as error:
+        click.echo(error.message, err=True)
         return 1
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "scrun"
@@ -42,9 +42,23 @@ def main(argv: Sequence[str], perform: Callable[[Call], int]) -> int:
         return 130
 
 
+class _NoCommand(click.UsageError):
+    """There are no arguments; the message is the help."""
+
+
+class _Group(click.Group):
+    """Commands of which one has to be named; releases of click differ in what they do without."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, but that there have to be some arguments."""
+        if not args and not ctx.resilient_parsing:
+            raise _NoCommand(ctx.get_help(), ctx)
+        return super().parse_args(ctx, args)
+
+
 def program(perform: Callable[[Call], int]) -> click.Group:
     """The click program."""
-    group = click.Group(
+    group = _Group(
         "scrun",
         help="Run OCI containers as Slurm jobs: an OCI runtime for docker, podman and the shell.",
         epilog=f"{_said_once(GLOBAL_OPTIONS)}Not supported: {', '.join(NOT_SUPPORTED)}.",
@@ -81,7 +95,7 @@ def _offer(what: str | tuple[str, ...], incomplete: str) -> list[CompletionItem]
 def _group(program: click.Group, name: str) -> click.Group:
     """The group of commands of two words, e.g. ``lua check``."""
     if name not in program.commands:
-        program.add_command(click.Group(name, help=_GROUPS[name], context_settings=_CONTEXT))
+        program.add_command(_Group(name, help=_GROUPS[name], context_settings=_CONTEXT))
     found = program.commands[name]
     assert isinstance(found, click.Group)
     return found

@@ -1,10 +1,10 @@
 """Whether a node's runtime mounts something at a container's ``/``: found out by trial, not by the runtime's name.
 
 crun 1.28 mounts an overlay or a bind mount there, crun 1.21 and runc 1.3 refuse. A container over an image that is
-kept on the node needs the first; a container of root's over files that are in place needs the second, to hide their
-device nodes (:mod:`scrun.bundle.adapt_privilege`). So the node's runtime is told to make a container with such a mount.
-Nothing is run in it. That takes some 20 ms, and the answer is remembered like what the nodes see
-(:mod:`scrun.staging.known`).
+kept on the node needs the first. A container of root's over files that are in place needs the second, to hide their
+device nodes (:mod:`scrun.bundle.adapt_privilege`), or a hook that changes the runtime's own mount. So the node's
+runtime is told to make a container with such a mount. Nothing is run in it. That takes some 20 ms, and the answer is
+remembered like what the nodes see (:mod:`scrun.staging.known`).
 """
 
 from __future__ import annotations
