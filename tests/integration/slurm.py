@@ -38,7 +38,14 @@ def job_fields(job: int) -> dict[str, str]:
     done = subprocess.run(
         ["scontrol", "show", "job", "--oneliner", str(job)], capture_output=True, text=True, timeout=30, check=True
     )
-    return dict(field.partition("=")[::2] for field in done.stdout.split())
+    fields = dict(field.partition("=")[::2] for field in done.stdout.split())
+    if "Exclusive" not in fields:
+        fields["Exclusive"] = _EXCLUSIVE.get(shared := fields.get("OverSubscribe", ""), shared)
+    return fields
+
+
+# In the words of 26.05: before, OverSubscribe says whether a job shares its nodes, and with whom.
+_EXCLUSIVE = {"NO": "NODE", "OK": "NO", "YES": "NO"}
 
 
 def cancel(job: int, *options: str) -> None:
