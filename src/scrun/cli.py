@@ -29,8 +29,8 @@ def main(argv: Sequence[str], perform: Callable[[Call], int]) -> int:
     """
     try:
         return int(program(perform).main(list(argv), "scrun", standalone_mode=False) or 0)
-    except _NoCommand as error:
-        click.echo(error.message, err=True)
+    except _NothingSaid as error:
+        sys.stderr.write(error.help)
         return 1
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "scrun"
@@ -42,17 +42,21 @@ def main(argv: Sequence[str], perform: Callable[[Call], int]) -> int:
         return 130
 
 
-class _NoCommand(click.UsageError):
-    """There are no arguments; the message is the help."""
+class _NothingSaid(click.UsageError):
+    """No command is named; ``help`` is what there is."""
+
+    def __init__(self, ctx: click.Context) -> None:
+        super().__init__("no command is named", ctx)
+        self.help = f"{ctx.get_help()}\n"
 
 
 class _Group(click.Group):
-    """Commands of which one has to be named; releases of click differ in what they do without."""
+    """Commands of one name; who names none gets the help, on standard error. click 8.1 would call that a success."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, but that there have to be some arguments."""
+        """Parse, or raise _NothingSaid."""
         if not args and not ctx.resilient_parsing:
-            raise _NoCommand(ctx.get_help(), ctx)
+            raise _NothingSaid(ctx)
         return super().parse_args(ctx, args)
 
 

@@ -20,6 +20,10 @@ local options = {
     -- SITE: for how many seconds to remember of each node which of the login host's mounts it has; 0: ask every time.
     -- remember = 600,
 
+    -- SITE: whether the homes' server takes root for nobody (root_squash). slurmstepd can't read a bundle in a closed home
+    -- then. Unset, that is tried where homes are on a file system of the network.
+    -- root_squash = true,
+
     -- SITE: where files are carried to; every node needs it. Below it each user gets a directory of his own, scrun-UID.
     -- It is emptied when a container ends; for jobs that are cancelled, let the nodes' Epilog (slurm.conf) do it, as
     -- etc/epilog does.

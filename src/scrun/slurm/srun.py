@@ -95,6 +95,13 @@ def command_step(
     return [*srun, f"--jobid={job}", f"--job-name=scrun-{name}", *beside, *extra, "--", *argv]
 
 
+def trial_step(srun: Sequence[str], *, job: int, bundle: str, args: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """A container that isn't meant to run, once on each of the nodes: to see whether slurmstepd takes its bundle."""
+    where = [f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1"]
+    beside = ["--job-name=scrun-try", "--overlap", "--mpi=none", "--export=NONE", *where]
+    return [*srun, "-v", f"--jobid={job}", f"--container={bundle}", *beside, "--", *args]
+
+
 def exec_step(
     srun: Sequence[str], *, job: int, node: str, argv: Sequence[str], pty: bool, stderr: int | None
 ) -> list[str]:
@@ -142,6 +149,7 @@ class Progress:
         self.tasks: dict[str, list[int]] = {}  # of each node; their places there are slurmstepd's local task ids
         self.ended: set[int] = set()
         self.cancelled = False  # from outside, by the job's end, or since a node has failed
+        self.out_of_memory = False  # of some task's, which was killed for that; srun's own status is 1 then
         self.errors: list[str] = []  # until it has started
         self._starting: set[str] = set()  # nodes that have not said that their tasks run
         self._step_id = ""  # with the job's
@@ -217,6 +225,7 @@ class Progress:
         if not ended or not ended <= {task for tasks in there.values() for task in tasks}:
             return False
         self.ended |= ended
+        self.out_of_memory = self.out_of_memory or how == "Out Of Memory"
         return True
 
 

@@ -47,6 +47,9 @@ class Step(Protocol):
         stdin goes to every task; stdout is what they all print.
         """
 
+    def launches(self, bundle: str, args: Sequence[str]) -> bool | None:
+        """Whether slurmstepd takes the bundle on all nodes, whatever becomes of the container; None: it isn't known."""
+
 
 class Fit(Protocol):
     """Changes the content of the small files that are mounted at the destinations ``files``."""
