@@ -6,7 +6,7 @@ import gzip
 import hashlib
 from pathlib import Path
 
-PAGE = Path("/usr/share/man/man1/scrun.1.gz")
+PAGE = Path("/usr/share/man/man1/scrun.slurm.1.gz")  # Slurm's own, beside ours
 
 # What the page of January 2024 had otherwise; each pair is what stands now, and what stood then. The pieces are
 # joined by single blanks, as all of the script is before they are looked for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -38,7 +39,27 @@ def job_fields(job: int) -> dict[str, str]:
     done = subprocess.run(
         ["scontrol", "show", "job", "--oneliner", str(job)], capture_output=True, text=True, timeout=30, check=True
     )
-    return dict(field.partition("=")[::2] for field in done.stdout.split())
+    fields = dict(field.partition("=")[::2] for field in done.stdout.split())
+    if "Exclusive" not in fields:
+        fields["Exclusive"] = _EXCLUSIVE.get(shared := fields.get("OverSubscribe", ""), shared)
+    return fields
+
+
+# In the words of 26.05: before, OverSubscribe says whether a job shares its nodes, and with whom.
+_EXCLUSIVE = {"NO": "NODE", "OK": "NO", "YES": "NO"}
+
+
+def version() -> tuple[int, ...]:
+    """Slurm's release, as numbers: 24, 11, 5."""
+    done = subprocess.run(["srun", "--version"], capture_output=True, text=True, timeout=30, check=True)
+    return tuple(map(int, re.findall(r"\d+", done.stdout)[:3]))
+
+
+def mounts_at_root(node: str) -> bool:
+    """Whether the node's crun mounts something at a container's /: from 1.28 on."""
+    version = re.search(r"(\d+)\.(\d+)", on_node(node, "crun --version"))
+    assert version
+    return tuple(map(int, version.groups())) >= (1, 28)
 
 
 def cancel(job: int, *options: str) -> None:

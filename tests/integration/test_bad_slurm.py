@@ -14,7 +14,7 @@ from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
 from .test_bad_bundle import assert_refused
-from .users import Variables
+from .users import User, Variables
 
 pytestmark = pytest.mark.slurm_only("has no Slurm")
 
@@ -53,15 +53,30 @@ def test_what_slurm_refuses_is_said_in_its_words(container: MakeContainer, env: 
 
 @pytest.mark.parametrize(
     "env",
-    [
-        {"SCRUN_PARTITION": "down"},
-        {"SCRUN_PARTITION": "short", "SCRUN_TIMELIMIT": "60"},
-        {"SCRUN_CPUS_PER_TASK": "1000"},
-        {"SCRUN_JOB_NUM_NODES": "1000"},
-    ],
-    ids=["partition down", "beyond the partition's time", "more CPUs than there are", "more nodes than there are"],
+    [{"SCRUN_PARTITION": "down"}, {"SCRUN_PARTITION": "short", "SCRUN_TIMELIMIT": "60"}],
+    ids=["partition down", "beyond the partition's time"],
 )
 def test_what_slurm_lets_wait_waits_and_can_be_given_up(container: MakeContainer, env: Variables) -> None:
+    one = container("true").created(env={**env, "SCRUN_CREATE_TIMEOUT": "1"})
+    assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
+    one.call("delete").ok()
+
+
+@pytest.mark.parametrize(
+    ("env", "option"),
+    [({"SCRUN_CPUS_PER_TASK": "1000"}, "--cpus-per-task=1000"), ({"SCRUN_JOB_NUM_NODES": "1000"}, "--nodes=1000")],
+    ids=["more CPUs than there are", "more nodes than there are"],
+)
+def test_more_than_there_is_waits_or_is_refused_as_salloc_is(
+    container: MakeContainer, alice: User, env: Variables, option: str
+) -> None:
+    # Slurm 26.05 lets it wait, 24.11 refuses it.
+    refusal = "Requested node configuration is not available"
+    salloc = alice.run("salloc", "--immediate=1", option, "true")
+    assert salloc.status == 1
+    if refusal in salloc.stderr:
+        assert_create_fails(container("true"), refusal, env=env)
+        return
     one = container("true").created(env={**env, "SCRUN_CREATE_TIMEOUT": "1"})
     assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
     one.call("delete").ok()

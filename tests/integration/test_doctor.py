@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -76,9 +75,7 @@ def warned(found: dict[str, Line]) -> set[str]:
 @cache
 def usual() -> set[str]:
     """crun mounts no overlay at / before 1.28."""
-    version = re.search(r"(\d+)\.(\d+)", slurm.on_node(NODE, "crun --version"))
-    assert version
-    return set() if tuple(map(int, version.groups())) >= (1, 28) else {"node-mounts"}
+    return set() if slurm.mounts_at_root(NODE) else {"node-mounts"}
 
 
 @cache

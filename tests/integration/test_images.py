@@ -239,7 +239,7 @@ def test_podmans_vfs_storage_finds_its_image_at_its_second_container(alice: User
         for text in ("one", "two", "three"):
             done = engine.run("sh", "-c", f"echo {text} >>/etc/passwd; tail -n 1 /etc/passwd; grep ' / ' /proc/mounts")
             assert done.ok().stdout.splitlines()[0] == text
-            assert done.stdout.splitlines()[1].startswith("overlay / overlay ")
+            assert done.stdout.splitlines()[1].startswith("overlay / overlay ") == slurm.mounts_at_root("node1")
         assert len({name.partition(":")[2] for name in images()}) == 1
     finally:
         engine.clean_up()
@@ -445,7 +445,7 @@ def test_a_docker_container_of_an_image_finds_it_on_the_node(docker: Engine) -> 
     for text in ("one", "two"):
         done = docker.run("sh", "-c", f"echo {text} >>/etc/passwd; tail -n 1 /etc/passwd; grep ' / ' /proc/mounts")
         assert done.stdout.splitlines()[0] == text
-        assert done.stdout.splitlines()[1].startswith("overlay / overlay ")
+        assert done.stdout.splitlines()[1].startswith("overlay / overlay ") == slurm.mounts_at_root("node1")
     names = {name.partition(":")[2] for name in images()}
     assert len(names) == 1
 

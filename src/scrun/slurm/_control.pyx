@@ -98,6 +98,9 @@ def complete(uint32_t job_id, uint32_t wait_status):
         raise error()
 
 
+_OF_TASK = "SLURM_TRES_PER_TASK="
+
+
 cdef answer(slurm.resource_allocation_response_msg_t *response, slurm.job_desc_msg_t *description):
     cdef char **environment = slurm.env_array_create()
     cdef size_t index = 0
@@ -114,6 +117,8 @@ cdef answer(slurm.resource_allocation_response_msg_t *response, slurm.job_desc_m
         while environment[index] is not NULL:
             variables.append((<bytes>environment[index]).decode("utf-8", "surrogateescape"))
             index += 1
+        if description.tres_per_task is not NULL and not any(line.startswith(_OF_TASK) for line in variables):
+            variables.append(_OF_TASK + _text(description.tres_per_task))  # libslurm leaves it to salloc before 25.05
     slurm.env_array_free(environment)
     return {
         "job": slurm.scrun_job_of_answer(response),

@@ -20,6 +20,7 @@ cdef extern from "scrun/slurm/_slurm.h" nogil:
         uint64_t bitflags
         uint32_t num_tasks
         uint16_t ntasks_per_node
+        char *tres_per_task
 
     ctypedef struct resource_allocation_response_msg_t:
         uint32_t node_cnt

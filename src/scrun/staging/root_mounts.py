@@ -2,8 +2,9 @@
 
 crun 1.28 mounts an overlay or a bind mount at ``/``; crun 1.21 and runc 1.3 refuse. A container over an image that the
 node keeps needs an overlay. Root's container over files in place needs a bind mount, to disable device nodes there
-(:mod:`scrun.bundle.adapt_privilege`). So the node's runtime makes a container with such a mount, and runs nothing in
-it. The trial takes about 20 ms, and its result is remembered (:mod:`scrun.staging.known`).
+(:mod:`scrun.bundle.adapt_privilege`), or a hook that changes the runtime's own mount. So the node's runtime makes a
+container with such a mount, and runs nothing in it. The trial takes about 20 ms, and its result is remembered
+(:mod:`scrun.staging.known`).
 """
 
 from __future__ import annotations

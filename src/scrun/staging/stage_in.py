@@ -8,7 +8,7 @@ import os
 
 from scrun.errors import StagingError
 from scrun.mount import is_below
-from scrun.node_hooks import with_hooks
+from scrun.node_hooks import shell_hook, with_hooks
 from scrun.staging import copy_up, mount_points, mounts, node_directory, traces, trees
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known, forget, require_containers
@@ -85,6 +85,10 @@ def stage_in(
         finally:
             staging.let_go()
         return staged
+
+
+# A createContainer hook's, whose runtime has mounted the root filesystem on itself: the options, the path.
+_REMOUNT = 'PATH=/usr/sbin:/usr/bin:/sbin:/bin exec mount -o "$1" -- "$2"'
 
 
 class _StageIn:
@@ -317,9 +321,16 @@ class _StageIn:
             trial = self._container.fence
             self._binds_at_root = require_containers(self._step, self._known, self._interruption, trial)
             self._asked = True
-        if not self._binds_at_root:
+        if self._binds_at_root:
+            return
+        if self._beside is None:  # hooks of ours aren't run there
             where = ", ".join(self._step.nodes)
             self._log("info", f"device nodes in the root filesystem work: the runtime of {where} mounts nothing at /")
+            return
+        # A runtime that makes it read-only itself does so later, and with none of the other options (runc 1.1).
+        root = self._config["root"]
+        options = "remount,bind,nodev" + (",ro" if root.pop("readonly", False) else "")
+        self._hooks.append(shell_hook(_REMOUNT, options, root["path"]))
 
     def _over_image(self, mode: str, config: dict[str, Any]) -> dict[str, Any]:
         """The config with an overlay as its root filesystem if the nodes have an image of it.

@@ -89,7 +89,7 @@ class _Planning:
             "pid_file": options.pid_file and os.path.abspath(options.pid_file),
             "attached": options.attached,
             "new_network_namespace": self.network == network.LATER,
-            "network_hook": network.engines_hook(self.config, self.bundle) if self.network == network.LATER else None,
+            "network_hook": self._network_hook(),
             "script": self.script,
             "lua": environment.get("SCRUN_LUA", ""),
             "staging": self._staging(),
@@ -133,6 +133,10 @@ class _Planning:
         }
         self.shared.add_to(record, self.config, self.network)
         return record
+
+    def _network_hook(self) -> network.Hook | None:
+        is_new = self.network == network.LATER
+        return network.engines_hook(self.config, self.bundle) if is_new else None
 
     def _staging(self) -> StagingPlan:
         step = self.request.step
