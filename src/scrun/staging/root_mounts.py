@@ -9,7 +9,7 @@ it. The trial takes about 20 ms, and its result is remembered (:mod:`scrun.stagi
 from __future__ import annotations
 
 from scrun import fastjson
-from scrun.staging.node_scripts import script
+from scrun.staging.node_scripts import read_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,4 +53,4 @@ def trial(kind: str, runtime: str, adapt: Callable[[dict[str, Any]], dict[str, A
     return Trial(kind, runtime, fastjson.dumps({**fit, "mounts": [mount, *fit["mounts"]]}))
 
 
-TRY = script("try")
+TRY = read_script("try")

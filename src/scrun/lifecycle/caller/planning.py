@@ -40,7 +40,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
     """
     bundle = os.path.abspath(options.bundle)
     config = bundle_config.load(bundle, options.config)
-    bundle_config.check(config)
+    bundle_config.check_config(config)
     rootfs = bundle_config.rootfs_path(config, bundle)
     process = config["process"]
     terminal = bool(process.get("terminal"))
@@ -109,7 +109,7 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
         "network": network_wanted,
         "mpi": request.step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
         "host_name": shared.host_name(config),
-        "mounted": {path: list(source) for path, source in mount_sources.find(config, bundle).items()},
+        "mounted": {path: list(source) for path, source in mount_sources.find_sources(config, bundle).items()},
         "spool_mounts": oci_conf.spool_mounts(settings),
         "task_prolog": steps.get("SLURM_TASK_PROLOG", ""),
         "task_programs": bool(steps.keys() & {"SLURM_TASK_PROLOG", "SLURM_TASK_EPILOG"}),
@@ -153,9 +153,9 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
         else:
             script = os.path.join(directory, conf_paths.SCRIPT)
             return os.path.join(directory, conf_paths.OCI_CONF), (
-                script if os.path.exists(script) else conf_paths.script(environment)
+                script if os.path.exists(script) else conf_paths.lua_script(environment)
             )
-    return conf_paths.oci_conf(environment), conf_paths.script(environment)
+    return conf_paths.oci_conf(environment), conf_paths.lua_script(environment)
 
 
 def _limits(config: Message) -> Message:
