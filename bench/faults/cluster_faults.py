@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -109,7 +110,9 @@ def _share_out(cell: Cell, one: Subject, left: scene.Left, jobs: dict[str, int])
     """Each line of what is left to the cell that it is of; what is nobody's to the last of them."""
 
     def whose(line: str) -> str:
-        found = [who for who, job in jobs.items() if job and (line.startswith(f"{job} ") or f".{job}." in line)]
+        # A container's name on a node ends in JOB.STEP.TASK: a step may have the number of another job.
+        ends = {who: rf"^{job} |\.{job}\.\d+\.\d+\b" for who, job in jobs.items() if job}
+        found = [who for who, pattern in ends.items() if re.search(pattern, line)]
         if one.name in line or (one.directory_name and one.directory_name in line):
             found = [one.who]
         return (found or [WHO[-1]])[0]

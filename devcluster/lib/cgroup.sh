@@ -12,12 +12,41 @@ cluster_cgroup() {
 # The processes are kept in a leaf, since cgroup v2 enables controllers only below groups that hold none.
 make_cgroup() { mkdir -p "$1/init"; }
 
+# v1_groups: where the machine has them, the cluster's groups in each v1 hierarchy, for a profile that names controllers.
+v1_groups() {
+    local mount
+    while read -r mount; do
+        printf '%s/scrun-devcluster-%s\n' "$mount" "$(cluster_id)"
+    done < <(findmnt --noheadings --types cgroup --output TARGET)
+}
+
+# make_v1_groups HOST: its groups of the controllers that the profiles name, into V1_GROUPS.
+make_v1_groups() {
+    local name controller group parent
+    V1_GROUPS=()
+    for name in "${PROFILES[@]}"; do
+        [[ -e $HERE/profiles/$name/controllers ]] || continue
+        while read -r controller; do
+            group=$(v1_groups | grep "/$controller/") || die "profile $name: this machine has no v1 controller $controller"
+            group=$group/$1
+            mkdir -p "$group"
+            V1_GROUPS+=("$group")
+            [[ $controller != cpuset ]] || for parent in "${group%/*}" "$group"; do
+                cat "$parent/../cpuset.cpus" >"$parent/cpuset.cpus"
+                cat "$parent/../cpuset.mems" >"$parent/cpuset.mems"
+            done
+        done <"$HERE/profiles/$name/controllers"
+    done
+}
+
 # Kills what is left in the cluster's groups, `exec`ed commands too, and removes them.
 remove_cgroups() {
     local top=$1
-    [[ -d $top ]] || return 0
-    echo 1 >"$top/cgroup.kill"
-    wait_until 10 remove_emptied "$top"
+    local group
+    [[ ! -d $top ]] || echo 1 >"$top/cgroup.kill"
+    for group in "$top" $(v1_groups); do
+        wait_until 10 remove_emptied "$group" || return 1
+    done
 }
 
 remove_emptied() {

@@ -76,7 +76,7 @@ start_hosts() {
 
     say "starting the hosts: $*"
     make_cgroup "$cgroup"
-    in_cgroup "$cgroup" setsid unshare --pid --net --fork --kill-child -- "$HERE/libexec/switch" "$RUN/switch.pid" "$SUBNET.1" \
+    in_cgroup "$cgroup" -- setsid unshare --pid --net --fork --kill-child -- "$HERE/libexec/switch" "$RUN/switch.pid" "$SUBNET.1" \
         </dev/null >"$RUN/switch.log" 2>&1 &
     disown
     wait_until 10 recorded_pid "$RUN/switch.pid" || die "the switch did not start: $(<"$RUN/switch.log")"
@@ -89,7 +89,8 @@ start_hosts() {
         mkdir -p "$data/$host"/{upper/etc/slurm,work,root}
         write_host_files "$data/$host/upper" "$host" "$@"
         make_cgroup "$cgroup/$host"
-        in_cgroup "$cgroup/$host" setsid nsenter --target "$switch" --pid -- \
+        make_v1_groups "$host"
+        in_cgroup "$cgroup/$host" "${V1_GROUPS[@]}" -- setsid nsenter --target "$switch" --pid -- \
             unshare --mount --uts --ipc --net --pid --cgroup --fork --kill-child -- \
             "$HERE/libexec/host-init" "$host" "$lower" "$data" "$RUN" "$CHECKOUT" \
             </dev/null >"$RUN/hosts/$host.log" 2>&1 &
@@ -103,9 +104,12 @@ start_hosts() {
     done
 }
 
-# in_cgroup GROUP CMD…: becomes CMD inside GROUP. A cgroup namespace that CMD makes has GROUP as its root.
+# in_cgroup GROUP… -- CMD…: becomes CMD inside these groups. A cgroup namespace that CMD makes has them as its roots.
 in_cgroup() {
-    echo "$BASHPID" >"$1/cgroup.procs"
+    while [[ $1 != -- ]]; do
+        echo "$BASHPID" >"$1/cgroup.procs"
+        shift
+    done
     shift
     exec "$@"
 }
@@ -131,7 +135,7 @@ write_host_files() {
     printf 'nameserver %s.1\n' "$SUBNET" >"$etc/resolv.conf"
     printf 'NodeName=node[1-%d] CPUs=16 Sockets=2 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=8000 Gres=gpu:a100:2,gpu:v100:2 Feature=fake State=UNKNOWN\n' $(($# - 1)) >"$etc/slurm/nodes.conf"
     if [[ $host != login ]]; then
-        install -m 755 "$CHECKOUT/etc/epilog" "$etc/slurm/epilog"
+        install -m 755 "$CHECKOUT"/etc/{epilog,prolog} "$etc/slurm/"
     fi
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from scrun import argv, interrupts, operations
+from scrun import argv, dispatch, interrupts
 from scrun.errors import ScrunError
 from scrun.log import Log
 
@@ -53,8 +53,8 @@ def execute(call: Call) -> int:
     """Perform a call; return the exit status."""
     logger = Log()
     try:
-        logger = operations.logger(call)
-        status = operations.perform(call, logger)
+        logger = dispatch.logger(call)
+        status = dispatch.perform(call, logger)
         if sys.stdout:  # None if the caller closed stdout
             sys.stdout.flush()
     except ScrunError as error:

@@ -29,8 +29,8 @@ def main(argv: Sequence[str], perform: Callable[[Call], int]) -> int:
     """
     try:
         return int(program(perform).main(list(argv), "scrun", standalone_mode=False) or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+    except _NothingSaid as error:
+        sys.stderr.write(error.help)
         return 1
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "scrun"
@@ -42,9 +42,27 @@ def main(argv: Sequence[str], perform: Callable[[Call], int]) -> int:
         return 130
 
 
+class _NothingSaid(click.UsageError):
+    """No command is named; ``help`` is what there is."""
+
+    def __init__(self, ctx: click.Context) -> None:
+        super().__init__("no command is named", ctx)
+        self.help = f"{ctx.get_help()}\n"
+
+
+class _Group(click.Group):
+    """Commands of one name; who names none gets the help, on standard error. click 8.1 would call that a success."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, or raise _NothingSaid."""
+        if not args and not ctx.resilient_parsing:
+            raise _NothingSaid(ctx)
+        return super().parse_args(ctx, args)
+
+
 def program(perform: Callable[[Call], int]) -> click.Group:
     """Make the click program."""
-    group = click.Group(
+    group = _Group(
         "scrun",
         help="Run OCI containers as Slurm jobs: an OCI runtime for docker, podman and the shell.",
         epilog=f"{_said_once(GLOBAL_OPTIONS)}Not supported: {', '.join(NOT_SUPPORTED)}.",
@@ -81,7 +99,7 @@ def _offer(what: str | tuple[str, ...], incomplete: str) -> list[CompletionItem]
 def _group(program: click.Group, name: str) -> click.Group:
     """The click group for commands of two words, e.g. ``lua check``."""
     if name not in program.commands:
-        program.add_command(click.Group(name, help=_GROUPS[name], context_settings=_CONTEXT))
+        program.add_command(_Group(name, help=_GROUPS[name], context_settings=_CONTEXT))
     group = program.commands[name]
     assert isinstance(group, click.Group)
     return group

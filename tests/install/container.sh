@@ -3,6 +3,7 @@
 # shellcheck shell=bash
 set -euo pipefail
 
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 host=$(hostname)
 printf '127.0.0.1 localhost\n10.78.0.1 %s\n' "$host" >/etc/hosts
 cat >/etc/slurm/slurm.conf <<CONF
@@ -56,3 +57,14 @@ status=0
 as_alice scrun run box >/tmp/said || status=$?
 cat /tmp/said
 [[ $status == 7 && $(</tmp/said) == 'in job 1' ]]
+
+# Gone as it came, with nothing left that would end in a traceback.
+if dpkg-query --show scrun >/dev/null 2>&1; then
+    dpkg --remove scrun
+    scrun --version | grep -x "scrun version $(srun --version | sed 's/.* //')" # Slurm's own is back
+    [[ ! -e /usr/bin/scrun.slurm ]]
+else
+    scrun uninstall
+    [[ ! -e /usr/local/bin/scrun ]]
+fi
+for place in /usr/local/lib/scrun /usr/lib/scrun /usr/local/share/man/man1/scrun.1; do [[ ! -e $place ]]; done

@@ -113,7 +113,7 @@ def _srun(*words: str) -> str:
 
 def containers_on_nodes(job: int) -> list[str]:
     """The containers of that job which the nodes' own runtime still knows, running or not."""
-    return on_nodes(f"ls -d /run/user/*/crun/*.{job}.* 2>/dev/null; :")
+    return on_nodes(f"ls -d /run/user/*/crun/*.{job}.*.* /run/oci/*/*.{job}.*.* 2>/dev/null; :")
 
 
 def files_on_nodes(job: int) -> list[str]:

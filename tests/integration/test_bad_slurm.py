@@ -152,7 +152,7 @@ def install_without(one: Container, directory: Path, module: str) -> Path:
         elif not (packages / path.name).is_symlink():
             (packages / path.name).symlink_to(path)
     found = [*packages.glob(f"{module}"), *packages.glob(f"{module}.*")]
-    assert found
+    assert found or module == "pyslurm", "there is none for each Slurm"
     for path in found:
         path.unlink()
     one.runtime.path = str(directory / "scrun")

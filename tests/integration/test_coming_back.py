@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slurm_only("runs where the files are")
 
 # In the place of srun: the step that sends changes waits for a file. Only that script says so.
 SRUN = """#!/bin/sh
-case " $* " in *"echo unchanged"*)
+case " $* $SCRUN_SCRIPT " in *"echo unchanged"*)
     echo $$ >>{0}/transfers
     while [ ! -e {0}/go ]; do sleep 0.05; done
 esac

@@ -42,6 +42,17 @@ def test_stats_are_those_of_the_processes_and_of_the_job(container: MakeContaine
     assert job["nodes"] == [one.record["nodes"]]
 
 
+@pytest.mark.parametrize(
+    ("env", "megabytes"),
+    [({"SCRUN_CPUS_PER_TASK": "2"}, 100), ({"SCRUN_MEM_PER_CPU": "30", "SCRUN_JOB_NUM_NODES": "2"}, 60)],
+    ids=["the partition's, for each CPU", "for each CPU of two nodes"],
+)
+def test_a_limit_for_each_cpu_is_the_jobs(container: MakeContainer, env: dict[str, str], megabytes: int) -> None:
+    one = container("sleep", "1000").started(env=env)
+    data = json.loads(one.call("events", options=["--stats"]).ok().stdout)["data"]
+    assert data["memory"]["usage"]["limit"] == megabytes << 20
+
+
 def test_on_several_nodes_each_is_told_and_the_sum(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo ready; sleep 1000; :").started(env={"SCRUN_JOB_NUM_NODES": "2"})
     wait_for_processes(one, 4)

@@ -50,6 +50,7 @@ SHOWN = [
     ("HINT=nomultithread", "ReqB:S:C:T=0:0:*:1"),
     ("HINT=memory_bound", "ReqB:S:C:T=0:0:1:1"),
     ("JOB_NAME=mine", "JobName=mine"),
+    ("COMMENT=mine", "Comment=mine"),
     ("JOB_NODELIST=node2", "NodeList=node2"),
     ("JOB_NUM_NODES=2", "NumNodes=2"),
     ("MEM_PER_CPU=70M", "MinMemoryCPU=70M"),

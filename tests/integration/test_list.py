@@ -59,7 +59,7 @@ def test_what_is_queued_is_shown_with_slurms_reason(container: MakeContainer, ru
     assert row[3] == f"({entry['queued']['reason']})"
 
 
-def test_slurm_is_asked_only_for_what_is_queued(
+def test_without_an_answer_of_slurms_all_is_listed_as_it_is_known(
     container: MakeContainer, runtime: Runtime, slurm_conf: Callable[..., Path], held_node: int
 ) -> None:
     unreachable = ("-f", str(slurm_conf(SlurmctldPort="1", MessageTimeout="1")))

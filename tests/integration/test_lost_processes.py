@@ -16,6 +16,7 @@ from .engines import Engine
 from .oci import Container
 from .processes import descendants, is_running
 from .rootfs import new_network
+from .users import User
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("no process stays with a container, and there is no job")
@@ -196,6 +197,18 @@ def test_the_epilog_cleans_up_whoever_a_forgotten_job_was_of(container: MakeCont
     slurm.on_node("node1", f"SLURM_JOB_ID={job} SLURM_JOB_UID=0 SLURM_JOB_GID=0 /etc/slurm/epilog")
     assert slurm.containers_on_nodes(job) == []
     assert one.ended() != 0
+
+
+def test_the_epilog_of_a_job_leaves_a_step_of_that_number_alone(container: MakeContainer, alice: User) -> None:
+    one = container(*STUBBORN).started(env={"SCRUN_JOB_NODELIST": "node1"})
+    one.wait_for_output(b"ready\n")
+    ((*_, step, task),) = [name.split(".") for name in slurm.containers_on_nodes(one.record["job"])]
+    for number in {step, task}:
+        user = f"SLURM_JOB_UID={alice.uid} SLURM_JOB_GID={alice.gid}"
+        slurm.on_node("node1", f"SLURM_JOB_ID={number} {user} /etc/slurm/epilog")
+    assert len(slurm.containers_on_nodes(one.record["job"])) == 1
+    one.call("kill", "KILL").ok()
+    assert one.ended() == 137
 
 
 def kill_both(one: Container) -> dict[str, int]:

@@ -74,7 +74,7 @@ def test_kill_ends_the_container_and_nothing_is_left_on_the_node(
     assert one.ended() == 137
     job = one.record["job"]
     one.call("delete").ok()
-    listed = f"ls -d /run/user/*/*.{job}.* /run/user/*/crun/*.{job}.* 2>/dev/null; :"
+    listed = f"ls -d /run/user/*/*.{job}.*.* /run/user/*/crun/*.{job}.*.* 2>/dev/null; :"
     wait_until(lambda: slurm.on_nodes(listed) == [], "the node's runtime has forgotten it")
 
 

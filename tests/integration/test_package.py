@@ -13,18 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from . import slurm
 from .conftest import MakeBundle
 from .engines import IMAGE, Engine
-from .users import PATH, User
+from .users import PATH, Done, User
+from .versions import ENDS, make_another
 from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("comes with another package")
 
 PROGRAM, SLURMS = Path("/usr/bin/scrun"), Path("/usr/bin/scrun.slurm")
 COPIES, HOOKS = Path("/usr/lib/scrun"), Path("/etc/slurm/scrun.lua")
-ENDS = "trap 'echo made >/made; exit 6' TERM; echo up; while :; do sleep 0.1; done"
-# What a container's end needs and its beginning doesn't: in the other version none of that can be imported.
-LATE = ("lifecycle/work/stage_out.py", "lifecycle/work/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
 
 
 def dpkg(*words: str) -> str:
@@ -51,8 +50,12 @@ def package() -> Path:
 @pytest.fixture
 def installed(package: Path) -> Iterator[Path]:
     """The same; it is installed as before when the test has done something else."""
+    before = slurm.jobs()
     yield package
+    for job in slurm.jobs() - before:  # of a test that failed
+        slurm.cancel(job)
     dpkg("dpkg", "--install", str(package))
+    dpkg("dpkg", "--install", str(package))  # without the version that was current until the first
 
 
 @pytest.fixture
@@ -61,10 +64,7 @@ def upgrade(package: Path, tmp_path: Path) -> Path:
     tree, staged = tmp_path / "tree", tmp_path / "staged"
     dpkg("dpkg-deb", "--raw-extract", str(package), str(tree))
     source = tree / "usr/lib/scrun/dist"
-    init = source / "scrun/__init__.py"
-    init.write_text(init.read_text().replace('__version__ = "', '__version__ = "9.'))
-    for name in LATE:
-        (source / "scrun" / name).write_text("raise ImportError('this is another version')\n")
+    make_another(source / "scrun")
     stage = ["/usr/bin/python3", "-BPm", "scrun", "install", "--prefix=/usr", "--python=/usr/bin/python3"]
     subprocess.run([*stage, f"--destdir={staged}"], env={"PYTHONPATH": str(source)}, cwd="/", check=True)
     shutil.copy(staged / "usr/bin/scrun", tree / "usr/bin/scrun")
@@ -74,16 +74,16 @@ def upgrade(package: Path, tmp_path: Path) -> Path:
     return tmp_path / "upgrade.deb"
 
 
-def versions() -> list[str]:
-    """The copies that there are, each by its version."""
-    return sorted(path.parent.name.partition("-")[0] for path in COPIES.glob("*-*/lock"))
+def current() -> Path:
+    """The copy that the program runs."""
+    return (COPIES / "current").resolve(strict=True)
 
 
 def test_what_dpkg_has_unpacked_is_there_unchanged() -> None:
     assert dpkg("dpkg", "--verify", "scrun") == ""
     assert "diversion by scrun to: /usr/bin/scrun.slurm" in dpkg("dpkg", "--search", str(PROGRAM)).splitlines()
     assert dpkg("dpkg-query", "--show", "--showformat=${Conffiles}", "scrun").split()[0] == str(HOOKS)
-    assert len(versions()) == 1
+    assert f"'{current()}'" in PROGRAM.read_text()
 
 
 def test_slurms_own_scrun_can_still_be_called(alice: User) -> None:
@@ -97,7 +97,7 @@ def test_containers_end_rightly_after_an_upgrade(
     installed: Path, upgrade: Path, private_bundle: MakeBundle, alice: User, directory: Path
 ) -> None:
     name, bundle = f"test-{uuid.uuid4().hex[:12]}", private_bundle("sh", "-c", ENDS)
-    before = versions()
+    before = current()
     with open(directory / "out", "wb") as out:
         run = alice.start("scrun", "run", "--bundle", str(bundle), name, stdout=out)
     wait_until(lambda: (directory / "out").read_bytes() == b"up\n", "it is up")
@@ -105,7 +105,8 @@ def test_containers_end_rightly_after_an_upgrade(
     detached = podman.detached("sh", "-c", ENDS, ready="up")
     dpkg("dpkg", "--install", str(upgrade))
     assert alice.run("scrun", "--version").ok().stdout.startswith("scrun version 9.")
-    assert versions() == [*before, f"9.{before[0]}"]
+    assert current().name.startswith(f"9.{before.name.partition('-')[0]}-")
+    assert before.is_dir()
     alice.run("scrun", "kill", name, "TERM").ok()
     assert run.wait(PATIENCE) == 6
     assert (bundle / "rootfs/made").read_text() == "made\n"
@@ -147,6 +148,23 @@ def test_an_engine_that_was_configured_forgets_scrun_with_the_package(installed:
     assert dpkg("dpkg", "--verify", "scrun") == ""
     dpkg("dpkg", "--remove", "scrun")
     assert not fragment.exists()
+
+
+def test_a_user_installs_scrun_below_a_directory_of_their_own(alice: User, directory: Path) -> None:
+    def call(*words: str, prefix: Path) -> Done:
+        environment = {"PYTHONPATH": str(COPIES / "dist"), "SLURM_CONF": "/etc/nosuch/slurm.conf"}
+        return alice.run("/usr/bin/python3", "-Bm", "scrun", *words, f"--prefix={prefix}", env=environment)
+
+    said = call("install", prefix=directory).ok().stdout
+    assert "/etc/nosuch/scrun.lua isn't there, and containers need it: an administrator has to write it\n" in said
+    assert alice.run(str(directory / "bin/scrun"), "--version").ok().stdout.startswith("scrun version ")
+    call("uninstall", prefix=directory).ok()
+    assert [path for path in directory.rglob("*") if path.is_file()] == []
+    refused = call("install", prefix=Path("/usr/local"))
+    assert refused.stderr == (
+        "scrun: /usr/local/bin can't be written: nothing was installed: become root, or name a --prefix of your own\n"
+    )
+    assert refused.status == 1
 
 
 @pytest.fixture

@@ -16,14 +16,12 @@ from .dockerd import docker_whose_runc_is
 from .engines import Engine
 from .oci import Runtime
 from .users import User
+from .versions import ENDS, make_another
 from .waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slurm_only("imports nothing")
 
 PYTHON = "/opt/scrun/bin/python"
-ENDS = "trap 'echo made >/made; exit 6' TERM; echo up; while :; do sleep 0.1; done"
-# What a container's end needs and its beginning doesn't: in the other version none of that can be imported.
-LATE = ("lifecycle/worker/stage_out.py", "lifecycle/worker/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
 
 
 class Installation:
@@ -43,13 +41,7 @@ class Installation:
 
     def upgrade(self) -> None:
         """Another version is installed, in place of the first."""
-        init = self.source / "scrun/__init__.py"
-        text = init.read_text().replace('__version__ = "', '__version__ = "9.')
-        init.unlink()
-        init.write_text(text)
-        for name in LATE:
-            (self.source / "scrun" / name).unlink()
-            (self.source / "scrun" / name).write_text("raise ImportError('this is another version')\n")
+        make_another(self.source / "scrun")
         self.call("install")
 
     def versions(self) -> list[str]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import scrun
+from scrun.dispatch import VERBS
+from scrun.grammar import COMMANDS, NOT_SUPPORTED
 
 SOURCE = Path(scrun.__file__).parents[1]
 FILES = sorted((SOURCE / "scrun").rglob("*.py"))
@@ -17,7 +19,7 @@ PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
 COMMON |= {"node_hooks", ""}
-TOP = {"__main__", "argv", "cli", "completion", "grammar", "installation", "manual", "operations", "verbs"}
+TOP = {"__main__", "argv", "cli", "completion", "dispatch", "grammar", "installation", "manual", "verbs"}
 
 
 def _module(path: Path) -> str:
@@ -119,7 +121,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 
 def test_only_the_programs_own_modules_know_the_command_line() -> None:
     knowing = {
-        _module(path) for path in FILES if _parts_imported(path) & {"cli", "argv", "grammar", "operations", "verbs"}
+        _module(path) for path in FILES if _parts_imported(path) & {"cli", "argv", "grammar", "dispatch", "verbs"}
     }
     assert {_part(module) for module in knowing} <= {
         "__main__",
@@ -127,8 +129,15 @@ def test_only_the_programs_own_modules_know_the_command_line() -> None:
         "cli",
         "installation",
         "manual",
-        "operations",
+        "dispatch",
         "verbs",
+    }
+
+
+def test_each_command_of_the_grammar_has_a_verb() -> None:
+    assert VERBS.keys() == COMMANDS.keys() | {*NOT_SUPPORTED}
+    assert {path.stem for path in (SOURCE / "scrun" / "verbs").glob("*.py")} - {"__init__", "handed_on"} == {
+        *VERBS.values()
     }
 
 
@@ -263,6 +272,6 @@ def test_a_hot_command_imports_nothing_slow(line: str, never: set[str], tmp_path
     program += "from scrun.__main__ import argv, execute\ncall = argv.parse(sys.argv[1:])\nexecute(call)\n"
     program += "os.write(out, ' '.join(set(sys.modules) - before).encode())"
     loaded = set(_in_a_fresh_interpreter(program))
-    assert "scrun.operations" in loaded
+    assert "scrun.dispatch" in loaded
     assert loaded & never == set()
     assert not {_part(name) for name in loaded if name.startswith("scrun.")} & {"cli", "bundle", "lua_hooks", "staging"}

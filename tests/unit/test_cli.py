@@ -89,7 +89,7 @@ def test_version_has_the_lines_that_docker_reads(spelling: str, capsys: pytest.C
 def test_the_command_version_also_tells_how_slurm_is_asked(program: Callable[..., Result]) -> None:
     *same, how = program("version").stdout.splitlines(keepends=True)
     assert "".join(same) == program("--version").stdout
-    assert how == "slurm: not found (no srun), scrun was built without its part of libslurm\n"
+    assert how == "slurm: unknown (no srun that says it), scrun was built without its part of libslurm\n"
 
 
 # podman asks `checkpoint --help`, and takes success for support.

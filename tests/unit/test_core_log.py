@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scrun import log, operations
+from scrun import dispatch, log
 from scrun.errors import ScrunError
 from scrun.grammar import GLOBAL_OPTIONS, Call
 
@@ -152,7 +152,7 @@ def test_the_options_win_over_the_variables_of_the_page(
         monkeypatch.setenv(name, value)
     path = tmp_path / "log"
     given = {option.name: None if option.metavar else False for option in GLOBAL_OPTIONS}
-    logger = operations.logger(Call("state", given | {"log": str(path)} | options, {}, ("c",)))
+    logger = dispatch.logger(Call("state", given | {"log": str(path)} | options, {}, ("c",)))
     for level in log.LEVELS[1:]:
         logger.say(level, level)
     if in_file:
@@ -219,7 +219,7 @@ def test_syslogs_level_is_set_by_the_variables_of_the_page(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     given = {option.name: None if option.metavar else False for option in GLOBAL_OPTIONS}
-    logger = operations.logger(Call("state", given, {}, ("c",)))
+    logger = dispatch.logger(Call("state", given, {}, ("c",)))
     for level in log.LEVELS[1:]:
         logger.say(level, level)
     lines = received(syslog)

@@ -66,7 +66,8 @@ def test_a_dry_run_says_what_is_written_and_writes_nothing(installation: Install
     assert not installation.slurm.exists()
     assert not installation.config.exists()
     done = installation.call("install", "--engines", "podman,docker")
-    assert {line.removeprefix("would write ") for line in said[1:]} == {
+    assert f'+scrun = ["{installation.program}"]' in said
+    assert {line.removeprefix("would write ") for line in said if line.startswith("would write ")} == {
         line.removeprefix("wrote ") for line in done if line.startswith("wrote ")
     }
 
@@ -151,6 +152,17 @@ def test_an_engine_that_is_named_finds_the_program(installation: Installation) -
     installation.call("uninstall")
     assert not fragment.exists()
     assert json.loads(docker.read_text()) == {"data-root": "/data", "runtimes": {"other": {"path": "/other"}}}
+
+
+def test_a_runtime_of_dockers_that_was_written_by_hand_stays(installation: Installation) -> None:
+    docker = installation.config / "docker/daemon.json"
+    docker.parent.mkdir(parents=True)
+    text = json.dumps({"runtimes": {"scrun": {"path": str(installation.program)}}})
+    docker.write_text(text)
+    installation.call("install", "--engines", "docker")
+    assert docker.read_text() == text
+    installation.call("uninstall")
+    assert docker.read_text() == text
 
 
 def test_dockers_file_goes_with_scrun_where_nothing_else_is_in_it(installation: Installation) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scrun.errors import ScrunError, SlurmError
-from scrun.lifecycle.anchor import anchor
+from scrun.lifecycle.anchor import anchor, running
 from scrun.lifecycle.container import client
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import processes, wire
@@ -76,7 +76,7 @@ class Rehearsed:
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             Preparation.cues = wire.Reader(theirs)
             vars(anchor)["Preparation"] = Preparation
-            anchor.START_LIMIT = start_limit
+            running.START_LIMIT = start_limit
             loop = Loop()
             anchor.Anchor(loop, container, creators, standins, os.getppid())
             loop.run()
@@ -166,7 +166,7 @@ def test_a_start_that_takes_long_is_answered_and_what_goes_wrong_later_is_said_t
     made.container.load()
     assert made.container.record["status"] == "running"
     (tmp_path / "go").touch()
-    assert made.status() == anchor.NOT_RUN == 125
+    assert made.status() == running.NOT_RUN == 125
     assert made.stderr.read_text() == "scrun: the container's step did not start: Node n1 is down\n"
 
 

@@ -89,6 +89,37 @@ def test_what_does_not_run_has_no_events(now: str, container: Container) -> None
         events.run(container, None, lambda _event: None)
 
 
-@pytest.mark.parametrize(("lines", "limit"), [(["SLURM_MEM_PER_NODE=100"], 100 << 20), ([], 0)])
-def test_the_jobs_memory_is_the_limit_in_bytes(lines: list[str], limit: int) -> None:
-    assert events._limit({"job_environment": lines}) == limit  # type: ignore[typeddict-item]
+CPUS = "SLURM_JOB_CPUS_PER_NODE=2(x2),1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "count", "megabytes"),
+    [
+        (["SLURM_MEM_PER_NODE=100", CPUS], 1, 100),
+        (["SLURM_MEM_PER_NODE=100", CPUS], 3, 300),
+        (["SLURM_MEM_PER_CPU=50", CPUS], 1, 100),
+        (["SLURM_MEM_PER_CPU=50", CPUS], 3, 250),
+        (["SLURM_MEM_PER_CPU=50", "SLURM_JOB_CPUS_PER_NODE=4"], 1, 200),
+        (["SLURM_MEM_PER_CPU=50"], 1, 0),
+        ([], 1, 0),
+    ],
+)
+def test_the_jobs_memory_is_the_limit_in_bytes(lines: list[str], count: int, megabytes: int) -> None:
+    assert events.limit({"job_environment": lines}, count) == megabytes << 20  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("tres", "megabytes"),
+    [
+        ("cpu=2,mem=100M,node=1", 100),
+        ("mem=1.50G", 1536),
+        ("mem=2T", 2 << 20),
+        ("cpu=1", 0),
+        ("mem=", 0),
+        ("mem=x", 0),
+        ("", 0),
+    ],
+)
+def test_what_slurm_gave_the_job_is_the_limit_where_its_environment_does_not_tell(tres: str, megabytes: int) -> None:
+    assert events.limit({}, 1, tres) == megabytes << 20  # type: ignore[typeddict-item]
+    assert events.limit({"job_environment": ["SLURM_MEM_PER_NODE=7"]}, 1, tres) == 7 << 20  # type: ignore[typeddict-item]

@@ -77,6 +77,7 @@ def test_an_entry_has_the_fields_of_state_and_those_of_the_job(make: Make, root:
         "nodes": ["node1", "node2"],
         "partition": "debug",
         "queued": None,
+        "suspended": False,
         "changes": "",
         "started": RUNS["started"],
         "finished": ENDED["finished"],

@@ -232,6 +232,14 @@ def test_very_long_lines_are_not_kept(run: Callable[..., Run]) -> None:
     assert max(map(len, it.said)) <= (1 << 20) + 65536
 
 
+@pytest.mark.parametrize(("task", "status", "reported"), [(0, 1, 137), (0, 7, 7), (4, 1, 1)])
+def test_what_was_killed_for_its_memory_has_the_status_that_engines_give_it(
+    task: int, status: int, reported: int, run: Callable[..., Run]
+) -> None:
+    it = run(f"{RUNS} say 'error: node1: task {task}: Out Of Memory'; exit {status}")
+    assert it.to_the_end() == ["started", reported]
+
+
 @pytest.mark.parametrize(
     ("status", "ends", "reported"),
     [

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import scrun.slurm
-from scrun import OCI_VERSION, operations, verbs
+from scrun import OCI_VERSION, dispatch, verbs
 from scrun.errors import ContainerNotFound, SlurmUnreachable, UsageError, WrongStatus
 from scrun.grammar import COMMANDS, GLOBAL_OPTIONS, NOT_SUPPORTED, Call
 from scrun.lifecycle.container import client
@@ -108,14 +108,14 @@ def test_delete_removes_a_container_whose_record_is_damaged(
     damaged: str, force: bool, left: Container, tmp_path: Path
 ) -> None:
     (Path(left.path) / "state.json").write_text(damaged)
-    operations.perform(_call("delete", tmp_path / "root", "box", force=force), Log())
+    dispatch.perform(_call("delete", tmp_path / "root", "box", force=force), Log())
     assert os.listdir(tmp_path / "root") == []
 
 
 def test_delete_of_an_unknown_container_is_an_error_but_not_with_force(tmp_path: Path) -> None:
-    operations.perform(_call("delete", tmp_path, "box", force=True), Log())
+    dispatch.perform(_call("delete", tmp_path, "box", force=True), Log())
     with pytest.raises(ContainerNotFound):
-        operations.perform(_call("delete", tmp_path, "box"), Log())
+        dispatch.perform(_call("delete", tmp_path, "box"), Log())
 
 
 def _fitting(pattern: str, root: Path) -> Call:
@@ -162,7 +162,7 @@ def test_the_conf_option_is_what_slurm_reads(
     monkeypatch.chdir(tmp_path)
     call = _call("state", tmp_path / "root", "box")
     call.globals["f"] = "other.conf"
-    operations.perform(call, Log())
+    dispatch.perform(call, Log())
     assert os.environ["SLURM_CONF"] == str(tmp_path / "other.conf")
     assert capsys.readouterr().out.startswith('{"ociVersion": ')
 
@@ -295,4 +295,4 @@ def test_a_delete_while_slurmctld_is_down_leaves_one_process_that_deletes_it_lat
     [("/a", "/a"), ("/a:b", "/a:b"), ("file:/a", "/a"), ("journald:x", ""), ("syslog:x", "")],
 )
 def test_cruns_other_places_for_a_log_are_no_files(named: str, path: str) -> None:
-    assert operations._log_file(named) == path
+    assert dispatch._log_file(named) == path

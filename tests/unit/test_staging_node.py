@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +16,6 @@ from scrun.staging.model import ContainerFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 # Over each hidden directory an empty one is mounted, over the nodes' directory that node's own.
 _ENTER = r"""
@@ -72,6 +73,8 @@ class FakeStep:
         self.node_dir = scratch / "node-dir"
         self.node_dir.mkdir()
         self.started: list[list[str]] = []
+        self.tried: list[str] = []  # the bundles that root of the nodes was to read
+        self.root_reads: bool | None = True
         self.path = os.environ["PATH"]
         self._scratch = scratch
         self._hidden = list(hidden)
@@ -105,6 +108,11 @@ class FakeStep:
             for command in commands:
                 line += [*command, ";;"]
         return _Process(line, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def launches(self, bundle: str, args: Sequence[str]) -> bool | None:
+        assert json.loads(Path(bundle, "config.json").read_text())["process"]["args"] == args
+        self.tried.append(bundle)
+        return self.root_reads
 
     def _command(self, node: str, argv: Sequence[str]) -> list[str]:
         mounts = [str(self.own_dir(node)), str(self.node_dir)]

@@ -108,6 +108,46 @@ def test_of_a_declared_path_nodes_are_asked_only_once_whether_they_run_container
         assert len(step.started) == 1
 
 
+ASK: dict[str, Any] = {"root_squash": "ask"}
+
+
+def test_where_root_is_squashed_the_bundle_is_carried_and_nothing_else(tmp_path: Path, bundle: Path) -> None:
+    step, notes = FakeStep(tmp_path), Notes()
+    step.root_reads = False
+    container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
+    for _ in range(2):
+        staged = stage_in(container, step, adapt=as_it_is, log=notes, options=ASK)
+        assert staged.bundle == f"{step.node_dir}/scrun-{os.getuid()}/7-web"
+        assert (staged.rootfs, staged.parts, staged.spool) == (f"{bundle}/rootfs", (), "")
+        assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
+    assert step.tried == [f"{bundle}/.scrun-web/try"]  # once: it is remembered
+    assert f"root of node1 can't read {bundle}/.scrun-web" in notes.at("info")
+
+
+@pytest.mark.parametrize("reads", [True, None], ids=["it reads", "nobody knows"])
+def test_where_root_reads_the_bundle_stays(tmp_path: Path, bundle: Path, reads: bool | None) -> None:
+    step = FakeStep(tmp_path)
+    step.root_reads = reads
+    container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
+    for _ in range(2):
+        staged = stage_in(container, step, adapt=as_it_is, log=Notes(), options=ASK)
+        assert staged.bundle == f"{bundle}/.scrun-web"
+        assert not (bundle / ".scrun-web/try").exists()
+    assert len(step.tried) == (1 if reads else 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "place"), [({}, "here"), ({"root_squash": False}, "here"), ({"root_squash": True}, "node")]
+)
+def test_what_a_site_says_of_its_servers_is_not_tried(
+    tmp_path: Path, bundle: Path, options: dict[str, Any], place: str
+) -> None:
+    step = FakeStep(tmp_path)
+    staged = stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes(), options=options)
+    assert (staged.spool != "") == (place == "here")
+    assert step.tried == []  # nor on a disk, where root reads everything
+
+
 class Bare(FakeStep):
     """One of whose nodes has Slurm's configuration, but no oci.conf."""
 

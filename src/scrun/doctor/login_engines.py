@@ -43,11 +43,8 @@ def podman(site: Site) -> Result:
         return broken(str(error), "podman reads it too: see containers.conf(5)")
     if paths:
         return _leads_to_scrun(site, "podman", next((path for path in paths if os.path.exists(path)), paths[0]))
-    on_path = site.which("scrun")
-    if on_path and not site.is_not_ours(on_path):
-        return ok(f"no containers.conf names scrun: podman finds {on_path} by PATH")
-    where = f"finds {on_path}, which isn't this one" if on_path else "doesn't find it"
-    return warning(f"no containers.conf names scrun: podman --runtime scrun {where}", _PODMAN)
+    # Only where all paths that are named lead nowhere does podman look on PATH.
+    return warning("no containers.conf names scrun: podman --runtime scrun doesn't find it", _PODMAN)
 
 
 def containers_files(site: Site) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Files that an installation writes: never over what somebody else has written, or has changed since.
 
-What was written is listed with its checksum in PREFIX/lib/scrun/written.sha256, which ``sha256sum -c`` reads too.
+What was written is listed with its checksum in PREFIX/lib/scrun/written.sha256, which ``sha256sum -c`` reads too. The
+files of others that something was written into are listed in PREFIX/lib/scrun/shared.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from scrun.installation import launcher, versions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
-LIST = "written.sha256"
+LIST, SHARED_LIST = "written.sha256", "shared"
 OURS = "ours"  # nothing else may be there
 SITES = "the site's"  # theirs to change: one that was changed stays
 SHARED = "shared"  # others have their part in it, and its content has been merged with theirs
 
-NEW, SAME, REPLACED, KEPT = "new", "same", "replaced", "kept"
+NEW, SAME, REPLACED, KEPT, LACKING = "new", "same", "replaced", "kept", "lacking"
 
 
 class File(NamedTuple):
@@ -56,14 +57,18 @@ class Written:
     """The list of the files that scrun has written for one prefix, with their checksums."""
 
     def __init__(self, prefix: str) -> None:
-        self._path = os.path.join(versions.directory(prefix), LIST)
-        lines = (content_of(self._path) or b"").decode(errors="surrogateescape").splitlines()
-        pairs = (line.split("  ", 1) for line in lines if "  " in line)
+        self._path, self._shared_path = (os.path.join(versions.directory(prefix), name) for name in (LIST, SHARED_LIST))
+        pairs = (line.split("  ", 1) for line in _lines(self._path) if "  " in line)
         self._digests = {path: checksum for checksum, path in pairs}
+        self._shared = {*_lines(self._shared_path)}
 
     def paths(self) -> list[str]:
         """The files that were written."""
         return sorted(self._digests)
+
+    def is_shared(self, path: str) -> bool:
+        """Whether something was written into that file of others."""
+        return path in self._shared
 
     def is_unchanged(self, path: str) -> bool:
         """Whether the file is there just as it was written."""
@@ -71,12 +76,22 @@ class Written:
         return content is not None and self._digests.get(path) == digest(content)
 
     def fate(self, file: File) -> str:
-        """What writing the file would do: it is NEW, the SAME, REPLACED, or an older one is KEPT.
+        """What writing the file would do: it is NEW, the SAME, REPLACED, an older one is KEPT, or it stays LACKING.
 
         Raises:
-            InstallationError: something else is there, which isn't scrun's to replace.
+            InstallationError: something else is there, which isn't scrun's to replace, or it can't be written.
             OSError: what is there can't be read.
         """
+        fate = self._fate(file)
+        if fate not in (NEW, REPLACED) or not (closed := _closed(file.path)):
+            return fate
+        if file.owner == SITES:
+            return LACKING if fate == NEW else KEPT
+        raise InstallationError(
+            f"{closed} can't be written: nothing was installed: become root, or name a --prefix of your own"
+        )
+
+    def _fate(self, file: File) -> str:
         there = content_of(file.path)
         if there is None:
             return NEW
@@ -93,25 +108,48 @@ class Written:
             "or choose another --prefix"
         )
 
-    def note(self, files: Collection[File], forget: Collection[str] = ()) -> None:
-        """Remember that these were written, and forget others.
+    def note(self, files: Mapping[File, str]) -> None:
+        """Remember that these were written, of which each had that fate.
 
         Raises:
-            OSError: the list can't be written.
+            OSError: the lists can't be written.
         """
-        for path in forget:
-            self._digests.pop(path, None)
-        self._digests.update({file.path: digest(file.content) for file in files})
-        if self._digests:
-            text = "".join(f"{checksum}  {path}\n" for path, checksum in sorted(self._digests.items()))
-            write(File(self._path, text.encode(errors="surrogateescape")))
-        elif os.path.exists(self._path):
-            os.unlink(self._path)
+        for file, fate in files.items():
+            # Hooks that are there may be another installation's, and a runtime may have been written by hand.
+            if file.owner == OURS or (file.owner == SITES and fate in (NEW, REPLACED)):
+                self._digests[file.path] = digest(file.content)
+            elif file.owner == SHARED and fate in (NEW, REPLACED):
+                self._shared.add(file.path)
+        _save(self._path, [f"{checksum}  {path}" for path, checksum in sorted(self._digests.items())])
+        _save(self._shared_path, sorted(self._shared))
+
+    def forget(self) -> None:
+        """Remove the lists, when what was written has been removed.
+
+        Raises:
+            OSError: they can't be removed.
+        """
+        self._digests, self._shared = {}, set()
+        self.note({})
 
 
-def is_ours(file: File, fate: str) -> bool:
-    """Whether a file of that fate is to be removed by an uninstall; the same hooks may be another installation's."""
-    return file.owner == OURS or (file.owner == SITES and fate in (NEW, REPLACED))
+def _closed(path: str) -> str:
+    """The directory that the file, or the directories above it, would have to be made in, if this user may not."""
+    directory = os.path.dirname(path)
+    while not os.path.exists(directory):
+        directory = os.path.dirname(directory)
+    return "" if os.access(directory, os.W_OK | os.X_OK) else directory
+
+
+def _lines(path: str) -> list[str]:
+    return (content_of(path) or b"").decode(errors="surrogateescape").splitlines()
+
+
+def _save(path: str, lines: Collection[str]) -> None:
+    if lines:
+        write(File(path, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape")))
+    elif os.path.exists(path):
+        os.unlink(path)
 
 
 def write(file: File, below: str = "") -> None:

@@ -73,13 +73,14 @@ def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
         if not os.path.isdir(home):
             yield f"would copy scrun {scrun.__version__} to {home}"
         yield from _said(planned, fates, "would write")
+        yield from _changes(planned[len(planned) - len(chosen) :])
         return
     with versions.Versions(prefix) as copies:
         home = copies.add(sources)
         for file, fate in zip(planned, fates, strict=True):
             if fate in (files.NEW, files.REPLACED):
                 files.write(file)
-        written.note([file for file, fate in zip(planned, fates, strict=True) if files.is_ours(file, fate)])
+        written.note(dict(zip(planned, fates, strict=True)))
         before = copies.make_current(home)
         copies.remove_unused(but={home, before})
     yield from _said(planned, fates, "wrote")
@@ -100,6 +101,8 @@ def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
         raise InstallationError(f"no scrun is installed in {prefix}: name its --prefix")
     written = files.Written(prefix)
     docker = engines.without(os.path.join(prefix, "bin", "scrun"), environment)
+    if docker and not written.is_shared(docker.path):
+        docker = None  # somebody has written it by hand
     if wanted.dry_run:
         for path in written.paths():
             yield f"would remove {path}" if written.is_unchanged(path) else f"{path} would stay: it was changed"
@@ -123,7 +126,7 @@ def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
                 files.write(docker)
             else:
                 os.unlink(docker.path)
-        written.note([], forget=written.paths())
+        written.forget()
         copies.remove()
     for path in used:
         yield f"{path} stays: containers that run need it; remove it when they have ended"
@@ -197,8 +200,20 @@ def _said(planned: Sequence[File], fates: Sequence[str], wrote: str) -> Iterator
     for file, fate in zip(planned, fates, strict=True):
         if fate == files.KEPT:
             yield f"{file.path} stays: it is not as scrun wrote it"
+        elif fate == files.LACKING:
+            yield f"{file.path} isn't there, and containers need it: an administrator has to write it"
         elif fate != files.SAME:
             yield f"{wrote} {file.path}"
+
+
+def _changes(planned: Sequence[File]) -> Iterator[str]:
+    """What would become other lines in an engine's files."""
+    import difflib
+
+    for file in planned:
+        before = (files.content_of(file.path) or b"").decode(errors="replace").splitlines()
+        after = file.content.decode(errors="replace").splitlines()
+        yield from difflib.unified_diff(before, after, file.path, file.path, n=1, lineterm="")
 
 
 def _check_reach(prefix: str, python: str) -> None:

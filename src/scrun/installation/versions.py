@@ -41,11 +41,6 @@ def sources(prefix: str) -> list[str]:
     return running()
 
 
-def running() -> list[str]:
-    """The directories of what runs now."""
-    return [*_imported()]
-
-
 def name(sources: Sequence[str]) -> str:
     """What a copy of these is called: VERSION-HASH."""
     return f"{scrun.__version__}-{_digest(sources)}"
@@ -147,17 +142,16 @@ def _is_used(path: str) -> bool:
     return False
 
 
-def _imported() -> Iterator[str]:
-    """The directories of the packages, and of the libraries that their wheels bring (NAME.libs)."""
+def running() -> list[str]:
+    """The directories of what runs now: the packages, and the libraries that their wheels bring (NAME.libs)."""
     from importlib.util import find_spec
 
-    yield os.path.dirname(os.path.abspath(scrun.__file__))
+    found = [os.path.dirname(os.path.abspath(scrun.__file__))]
     for name in _LATE:
         spec = find_spec(name)
         for path in (spec and spec.submodule_search_locations) or ():
-            yield path
-            if os.path.isdir(f"{path}.libs"):
-                yield f"{path}.libs"
+            found += [one for one in (path, f"{path}.libs") if os.path.isdir(one)]
+    return found
 
 
 def _files(source: str) -> Iterator[str]:

@@ -20,6 +20,10 @@ local options = {
     -- SITE: seconds for which scrun remembers which mounts of the login host each node has; 0: ask every time.
     -- remember = 600,
 
+    -- SITE: whether the homes' server maps root to nobody (root_squash). slurmstepd then can't read a bundle in a home
+    -- with mode 0700. If unset, scrun tries it where homes are on a network file system.
+    -- root_squash = true,
+
     -- SITE: the directory of every node that files are carried to, into a directory scrun-UID for each user. The files
     -- are removed when a container ends; for cancelled jobs let the nodes' Epilog (slurm.conf) remove them, as
     -- etc/epilog does.

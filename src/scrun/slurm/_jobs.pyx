@@ -24,6 +24,7 @@ def of_user(uint32_t uid):
                 "partition": _text(job.partition),
                 "submitted": job.submit_time,
                 "container": _text(job.container_id),
+                "tres": _text(job.tres_alloc_str),
             }
     finally:
         slurm.slurm_free_job_info_msg(message)
@@ -48,3 +49,37 @@ def of_job(uint32_t job_id):
         )
     finally:
         slurm.slurm_free_job_info_msg(message)
+
+
+def nodes_of(uint32_t job_id):
+    """The nodes that a job has, or had, as a node list; empty where it never had any."""
+    cdef slurm.job_info_msg_t *message = NULL
+    if slurm.scrun_load_job(&message, job_id) or message is NULL:
+        raise _control.error()
+    try:
+        return _text(message.job_array[0].nodes) if message.record_count else ""
+    finally:
+        slurm.slurm_free_job_info_msg(message)
+
+
+def out_of_service():
+    """The nodes that get no jobs, by their names, each with the reason that was given for it."""
+    cdef slurm.node_info_msg_t *message = NULL
+    cdef slurm.node_info_t *node
+    cdef uint32_t index
+    if slurm.slurm_load_node(0, &message, slurm.SHOW_ALL) or message is NULL:
+        raise _control.error()
+    found = {}
+    try:
+        for index in range(message.record_count):
+            node = &message.node_array[index]
+            if node.name is NULL or node.reason is NULL:
+                continue
+            if (
+                node.node_state & (slurm.NODE_STATE_DRAIN | slurm.NODE_STATE_FAIL)
+                or node.node_state & slurm.NODE_STATE_BASE == slurm.NODE_STATE_DOWN
+            ):
+                found[_text(node.name)] = _text(node.reason)
+        return found
+    finally:
+        slurm.slurm_free_node_info_msg(message)

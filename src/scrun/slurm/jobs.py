@@ -5,6 +5,7 @@ from __future__ import annotations
 from scrun.errors import JobRefused, UsageError
 from scrun.slurm import control, description
 from scrun.slurm.job_changes import CHANGES
+from scrun.slurm.srun import expand_nodes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ except ImportError as missing:
 def of_user(uid: int) -> dict[int, dict[str, Any]]:
     """The user's jobs by their ids.
 
-    Each has ``state``, ``reason``, ``partition`` and ``container`` (ContainerID) in squeue's words, and ``submitted``
-    in seconds since 1970.
+    Each has ``state``, ``reason``, ``partition``, ``container`` (ContainerID) and ``tres`` (all of its resources:
+    ``cpu=2,mem=100M``) in squeue's words, and ``submitted`` in seconds since 1970.
 
     Raises:
         SlurmError: slurmctld can't be reached.
@@ -31,6 +32,24 @@ def of_user(uid: int) -> dict[int, dict[str, Any]]:
     except control.Failed as error:
         raise control.translated(error, f"the jobs of user {uid} can't be looked up") from error
     return jobs
+
+
+def out_of_service(job_id: int, nodes: str) -> dict[str, str]:
+    """Those of a job's nodes that Slurm has taken out of service, each with the reason (sinfo -R).
+
+    Args:
+        job_id: the job.
+        nodes: its nodes, where they are known; else slurmctld is asked, as long as it remembers the job.
+
+    Raises:
+        SlurmError: slurmctld can't be reached, or doesn't know the job.
+    """
+    try:
+        theirs = expand_nodes(nodes or _jobs.nodes_of(job_id))
+        reasons: dict[str, str] = _jobs.out_of_service() if theirs else {}
+    except control.Failed as error:
+        raise control.translated(error, f"the nodes of job {job_id} can't be looked up") from error
+    return {node: reasons[node] for node in theirs if node in reasons}
 
 
 def change(job_id: int, changes: Mapping[str, int | str]) -> None:

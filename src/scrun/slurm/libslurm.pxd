@@ -7,6 +7,7 @@ cdef extern from "scrun/slurm/_slurm.h" nogil:
     const uint32_t NO_VAL
     const long SLURM_VERSION_NUMBER
     const uint16_t SHOW_ALL
+    const uint32_t NODE_STATE_BASE, NODE_STATE_DOWN, NODE_STATE_DRAIN, NODE_STATE_FAIL
     const uint64_t JOB_NTASKS_SET, SPREAD_JOB, USE_MIN_NODES
     const int ESLURM_JOB_PENDING, ESLURM_INVALID_JOB_ID, ESLURM_ALREADY_DONE
 
@@ -36,11 +37,25 @@ cdef extern from "scrun/slurm/_slurm.h" nogil:
         char *state_desc
         char *partition
         char *container_id
+        char *nodes
+        char *tres_alloc_str
         long submit_time
 
     ctypedef struct job_info_msg_t:
         uint32_t record_count
         slurm_job_info_t *job_array
+
+    ctypedef struct node_info_t:
+        char *name
+        char *reason
+        uint32_t node_state
+
+    ctypedef struct node_info_msg_t:
+        uint32_t record_count
+        node_info_t *node_array
+
+    int slurm_load_node(long, node_info_msg_t **, uint16_t)
+    void slurm_free_node_info_msg(node_info_msg_t *)
 
     void slurm_init(const char *)
     char *slurm_strerror(int)

@@ -94,6 +94,13 @@ def command_step(
     return [*srun, f"--jobid={job}", f"--job-name=scrun-{name}", *beside, *extra, "--", *argv]
 
 
+def trial_step(srun: Sequence[str], *, job: int, bundle: str, args: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """A container that isn't meant to run, once on each of the nodes: to see whether slurmstepd takes its bundle."""
+    where = [f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1"]
+    beside = ["--job-name=scrun-try", "--overlap", "--mpi=none", "--export=NONE", *where]
+    return [*srun, "-v", f"--jobid={job}", f"--container={bundle}", *beside, "--", *args]
+
+
 def exec_step(
     srun: Sequence[str], *, job: int, node: str, argv: Sequence[str], pty: bool, stderr: int | None
 ) -> list[str]:
@@ -141,6 +148,7 @@ class Progress:
         self.tasks: dict[str, list[int]] = {}  # task ids by node; an id's index is slurmstepd's local task id
         self.ended: set[int] = set()  # ids of ended tasks
         self.cancelled = False  # by somebody, by the job's end, or because a node failed
+        self.out_of_memory = False  # whether some task was killed for want of memory; srun's own status is 1 then
         self.errors: list[str] = []  # srun's errors before the step started
         self._starting: set[str] = set()  # nodes whose tasks have not started yet
         self._step_id = ""  # JOB.STEP
@@ -216,6 +224,7 @@ class Progress:
         if not ended or not ended <= {task for tasks in there.values() for task in tasks}:
             return False
         self.ended |= ended
+        self.out_of_memory = self.out_of_memory or how == "Out Of Memory"
         return True
 
 

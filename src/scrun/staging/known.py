@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SECONDS = 600
 _OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from us"
 _RUNS = "runs containers"
+_OPEN, _CLOSED = "lets root read", "lets root not read"
 _MOUNTS, _MOUNTS_NONE = "mounts at / by", "mounts nothing at / by"
 NAME = ".seen-by-nodes.json"  # a file in the user's --root directory; no container's id begins with a dot
 
@@ -76,7 +77,7 @@ class Known:
                 mount = self._mount(path)
                 if self._is_in_memory(path):
                     fresh[f"{node} {_OTHER_HOST}"] = now
-                elif self._is_local(path) and f"{node} {mount}" not in self._seen | fresh:
+                elif self.is_local(path) and f"{node} {mount}" not in self._seen | fresh:
                     fresh[f"{node} {_LACKS} {mount}"] = now
         self._add(fresh)
 
@@ -101,6 +102,19 @@ class Known:
             what = f"{_MOUNTS if does else _MOUNTS_NONE} {trial.kind} with {trial.runtime}"
             self._add(dict.fromkeys((f"{node} {what}" for node in nodes), int(time.time())))
 
+    def is_open_to_root(self, path: str, nodes: Sequence[str]) -> bool | None:
+        """Whether root of all the nodes was found to read what the user reads there; None where it isn't known."""
+        mount = self._mount(path)
+        if any(f"{node} {_CLOSED} {mount}" in self._seen for node in nodes):
+            return False
+        return (bool(mount) and all(f"{node} {_OPEN} {mount}" in self._seen for node in nodes)) or None
+
+    def learn_open_to_root(self, path: str, nodes: Sequence[str], is_open: bool) -> None:
+        """Remember whether it was; one server does the same for all of them."""
+        if mount := self._mount(path):
+            what = _OPEN if is_open else _CLOSED
+            self._add(dict.fromkeys((f"{node} {what} {mount}" for node in nodes), int(time.time())))
+
     def is_cut_off(self, nodes: Sequence[str]) -> bool:
         """Whether some node is known not to reach this host, because a firewall drops its connections for seconds."""
         return any(f"{node} {_SILENT}" in self._seen for node in nodes)
@@ -124,7 +138,8 @@ class Known:
     def _is_in_memory(self, path: str) -> bool:
         return self._type(path) in HOST_ONLY_TYPES
 
-    def _is_local(self, path: str) -> bool:
+    def is_local(self, path: str) -> bool:
+        """Whether the path is on a file system that one running kernel has to itself."""
         return self._type(path) in LOCAL_TYPES
 
     def _type(self, path: str) -> str:

@@ -47,6 +47,9 @@ class NodeSteps(Protocol):
         Every task reads the same stdin; stdout has the output of all tasks.
         """
 
+    def launches(self, bundle: str, args: Sequence[str]) -> bool | None:
+        """Whether slurmstepd takes the bundle on all nodes, whatever becomes of the container; None: it isn't known."""
+
 
 class FitContent(Protocol):
     """A function that changes the content of small files mounted at the destinations ``files``."""

@@ -44,7 +44,7 @@ class Spool:
         except OSError:
             return False
         self.exists = True
-        self._give(self.path)
+        self.give(self.path)
         self.write(os.path.basename(self.witness), b"")
         return True
 
@@ -75,7 +75,7 @@ class Spool:
         path = os.path.join(self.path, name)
         self._make_above(path)
         os.symlink(target, path)
-        self._give(path)
+        self.give(path)
         return path
 
     def finish(self, configs: Mapping[str, bytes]) -> None:
@@ -84,7 +84,7 @@ class Spool:
         for name, data in configs.items():
             if directory := os.path.dirname(name):
                 os.mkdir(os.path.join(self.path, directory), 0o700)
-                self._give(os.path.join(self.path, directory))
+                self.give(os.path.join(self.path, directory))
             self.write(name, data, 0o700 if name == PROGRAM else 0o600)
 
     def remove(self) -> None:
@@ -97,9 +97,10 @@ class Spool:
         directory = os.path.dirname(path)
         if not os.path.isdir(directory):
             os.mkdir(directory, 0o700)
-            self._give(directory)
+            self.give(directory)
 
-    def _give(self, path: str) -> None:
+    def give(self, path: str) -> None:
+        """Make it the job's user's."""
         if self._owner:
             os.chown(path, *self._owner, follow_symlinks=False)
 

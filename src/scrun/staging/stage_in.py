@@ -159,6 +159,11 @@ class _StageIn:
         own = [*self._options.on_nodes, *(mount["source"] for mount in self._options.mounts)]
         binds = mounts.binds(self._config, self._container.bundle, own, self._container.mounted)
         seen = self._look(binds)
+        if self._container.bundle in seen:
+            from scrun.staging import root_squash
+
+            if root_squash.closes(self.spool, self._step, self._options, self._known, self._log):
+                seen.remove(self._container.bundle)
         for bind in binds:
             bind.use_one_of(seen)
         if self._container.bundle not in seen:

@@ -12,6 +12,9 @@ else:
     from scrun.named_tuple import NamedTuple
 
 
+ASK = "ask"
+
+
 class StagingOptions(NamedTuple):
     """The checked options of both calls; docs/scrun-lua.md and etc/scrun.lua explain them."""
 
@@ -21,6 +24,7 @@ class StagingOptions(NamedTuple):
     mounts: tuple[dict[str, Any], ...] = ()
     bring_back: bool = True
     remember: int = SECONDS
+    root_squash: bool | str = ""  # "ask" or "": see root_squash.py
     hold: bool = True
     cache: bool = True
     cache_dir: str = "/var/tmp"  # noqa: S108  the same as for node_dir
@@ -99,6 +103,12 @@ def _flag(where: str, value: Any) -> bool:
     return value
 
 
+def _flag_or_ask(where: str, value: Any) -> bool | str:
+    if value != ASK and not isinstance(value, bool):
+        raise StagingError(f'{where}: {value!r} is neither true nor false nor "ask"')
+    return value  # type: ignore[no-any-return]
+
+
 def _size(where: str, value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -110,7 +120,7 @@ def _size(where: str, value: Any) -> int:
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _OF_STAGE_IN = (
-    *("shared", "on_nodes", "node_dir", "mounts", "remember", "hold"),
+    *("shared", "on_nodes", "node_dir", "mounts", "remember", "root_squash", "hold"),
     *("cache", "cache_dir", "cache_size", "overlay"),
 )
 _MOUNT_KEYS = {"source", "destination", "options"}
@@ -121,6 +131,7 @@ _CHECKS = {
     "mounts": _mounts,
     "bring_back": _flag,
     "remember": _seconds,
+    "root_squash": _flag_or_ask,
     "hold": _flag,
     "cache": _flag,
     "cache_dir": _path,

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 
 from scrun import log
-from scrun.errors import ScrunError, SlurmError, SlurmUnreachable, UsageError, WrongStatus
+from scrun.errors import ScrunError, SlurmUnreachable, UsageError, WrongStatus
 from scrun.lifecycle.anchor import launch, removal, server, signals, vigil
 from scrun.lifecycle.anchor.creator import Creator
 from scrun.lifecycle.anchor.ending import Ending
 from scrun.lifecycle.anchor.notices import Notices
 from scrun.lifecycle.anchor.preparation import Preparation
+from scrun.lifecycle.anchor.running import NOT_RUN, Running
 from scrun.lifecycle.anchor.standin_link import StandinLink
 from scrun.lifecycle.anchor.stdio import Stdio
 from scrun.lifecycle.anchor.waiting import Waiting
@@ -25,7 +26,7 @@ from scrun.lifecycle.container import owed, status
 from scrun.lifecycle.container.directory import PAID
 from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.process.pid_file import write_pid_file
-from scrun.lifecycle.terminal.console import Nudge, open_terminal
+from scrun.lifecycle.terminal.console import open_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,11 +41,6 @@ if TYPE_CHECKING:
 
     Answer = Callable[[Message], None]
 
-# Seconds that start waits for the process to run (a site's prolog can be slow): meanwhile docker and podman hold the
-# container's lock.
-START_LIMIT = 20.0
-NOT_RUN = 125  # the exit status of a container that could not be run once create had returned; docker's own for that
-
 
 class Anchor:
     """The state of one container's life; everything in it happens in the one loop."""
@@ -54,14 +50,12 @@ class Anchor:
         self.record.update({"pid": standin_pid, "pid_started": processes.start_time(standin_pid)})
         self.status = status.CREATING
         self.plan: Plan = {}  # type: ignore[typeddict-item]  # until create has sent it
-        self.step: Step | None = None
         self.requests = server.serve(loop, container, self, creator)
         self._due = False  # the caller is to be told that the container is there
         self._prepared = False
         self._failure: ScrunError | None = None
-        self._forced: int | None = None  # the exit status that a kill decided
+        self.forced: int | None = None  # the exit status that a kill decided
         self.is_turning = False  # to paused, or back
-        self._start_answer: Answer | None = None
         self._waiting = Waiting(container)
         self._hurry: float | None = None  # the stand-in ends so many seconds after the process, with or without files
         self._unsaved = False  # said already
@@ -81,6 +75,7 @@ class Anchor:
         self._preparation: Preparation | None = Preparation(
             loop, container, save=self.save, tell=self._tell, ready=self._ready, failed=self._not_prepared
         )
+        self._running = Running(self)
         self._stager: Worker | None = None
         self._ending: Ending | None = None
 
@@ -127,7 +122,7 @@ class Anchor:
         else:
             self._show_podman()  # now that it is known where the files are
         if self.status == status.RUNNING:
-            self._launch()
+            self._running.launch()
 
     def _created(self) -> None:
         """Tell the caller that the container is there; its job may still be queued."""
@@ -179,17 +174,33 @@ class Anchor:
     def _not_prepared(self, error: ScrunError) -> None:
         """Nothing is under way any more. During create the caller is told; later, who reads the container's stderr."""
         self._preparation = None
-        self._failure = self._failure or error
+        self.explain(error, self._fail)
+
+    def explain(self, error: ScrunError, told: Callable[[ScrunError], None]) -> None:
+        """Call ``told`` with the error, and with what is wrong with the job's nodes, if anything is."""
+        from scrun.lifecycle.anchor import trouble
+
+        trouble.explain(self.loop, self.container, error, told)
+
+    def _fail(self, error: ScrunError) -> None:
+        if self._failure:
+            return  # somebody gave it up while the first reason was being explained, or the other way round
+        self._failure = error
         if self.status == status.CREATING:
             self.log("error", str(self._failure), system=not self._creator.is_there)
             self._end().begin(self.plan)
-        elif self._forced is not None:
-            self._finish(self._forced)
+        elif self.forced is not None:
+            self.finish(self.forced)
         else:
             self.say(str(self._failure))
-            self._finish(NOT_RUN)
+            self.finish(NOT_RUN)
 
     # --- start
+
+    @property
+    def step(self) -> Step | None:
+        """The container's step; None until there is one."""
+        return self._running.step
 
     def start(self, answer: Answer) -> None:
         """Run the container's process; the answer comes when it runs or has failed to, at once while the job waits."""
@@ -199,77 +210,11 @@ class Anchor:
             return
         self.set_status(status.RUNNING)
         if self._prepared:
-            self._start_answer = answer
-            self.loop.after(START_LIMIT, lambda: self._answer_start(None))
-            self._launch()
+            self._running.answer_later(answer)
+            self._running.launch()
         else:
             self._notices.started()
             answer({"started": True})
-
-    def _launch(self) -> None:
-        launch.renew_files(self.loop, self.container, self.plan, log=self.log, done=self._run_step)
-
-    def _run_step(self) -> None:
-        if self.status != status.RUNNING or self._forced is not None:
-            return  # it was killed meanwhile
-        self.step = launch.step(
-            self.loop,
-            self.container,
-            self.plan,
-            self.stdio.descriptors,
-            log=self.log,
-            started=self._step_started,
-            ended=self._step_ended,
-            failed=self._task_failed,
-        )
-        self.record.update({"step_pid": self.step.pid, "step_started": processes.start_time(self.step.pid)})
-        self.save()
-        # From here on only srun has the container's input and output; one copy of standard error is for our own words.
-        self.stdio.replace([-1, -1, self.stdio.descriptors[2]])
-
-    def _step_started(self, error: SlurmError | None) -> None:
-        if error:
-            error = launch.not_started(self.record, error)
-            launch.forget_what_nodes_see()
-            self._forced = NOT_RUN if self._forced is None else self._forced
-            if not self._start_answer:
-                self.say(str(error))
-        elif self.step:
-            progress = self.step.progress
-            self.record.update({"step": progress.step, "started": log.timestamp()})
-            self.record.update({"tasks": progress.count, "tasks_on_a_node": progress.most_on_a_node()})
-            self.save()
-            if self._forced is not None:
-                signals.force_late(self)
-            elif self.plan["terminal"]:
-                Nudge(self.loop, lambda: self.stdio.descriptors[2])
-        self._answer_start(error)
-
-    def _step_ended(self, exit_status: int) -> None:
-        """The container's process has ended, or was never run; the status alone doesn't tell."""
-
-        def found(refused: str) -> None:
-            if refused and self._forced is None:
-                launch.forget_what_nodes_see()
-                self.say(refused)
-            self._finish((NOT_RUN if refused else exit_status) if self._forced is None else self._forced)
-
-        if self._forced is None and self.record.get("started") and exit_status < 128:
-            from scrun.lifecycle.anchor import refusal
-
-            refusal.find(self.loop, self.record, self.plan["environment"], exit_status, found)
-        else:
-            found("")
-
-    def _answer_start(self, error: ScrunError | None) -> None:
-        """Answer whoever called start, once; what goes wrong later is said on the container's standard error."""
-        if self._start_answer:
-            self._start_answer(wire.failure(error) if error else {"started": True})
-            self._start_answer = None
-
-    def _task_failed(self, how: str) -> None:  # one of several: the exit status alone would not tell which, nor where
-        if self._forced is None and not self.plan["terminal"]:
-            self.say(how)
 
     # --- kill, and the end
 
@@ -279,9 +224,9 @@ class Anchor:
 
     def end(self, exit_status: int) -> None:
         """Have the container end with that status at once, whatever it does now."""
-        if self._forced is not None or "exit_status" in self.record:
+        if self.forced is not None or "exit_status" in self.record:
             return
-        self._forced = exit_status
+        self.forced = exit_status
         if self.status != status.CREATING:
             self.record["ending"] = True
             self.save()  # before whoever asked for it is answered: the record is what exec looks at
@@ -333,9 +278,9 @@ class Anchor:
             )
         return self._ending
 
-    def _finish(self, exit_status: int) -> None:
+    def finish(self, exit_status: int) -> None:
         """The container has ended: bring back what it changed, then let everybody know."""
-        self._answer_start(ScrunError("the container was killed"))  # before its step began
+        self._running.answer(ScrunError("the container was killed"))  # before its step began
         if "exit_status" not in self.record:
             self.record["exit_status"] = exit_status
             self._end().begin(self.plan)
@@ -357,7 +302,7 @@ class Anchor:
 
             history.leave(self.container)
         self._standin.let_exit(self.record["exit_status"])
-        self._end().release(self.record["exit_status"] if self._forced is None else None)
+        self._end().release(self.record["exit_status"] if self.forced is None else None)
         self.loop.after(owed.DELETE, self._answer_early)
 
     def _leave(self, error: ScrunError | None) -> None:

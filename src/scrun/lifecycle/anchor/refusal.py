@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 10.0  # seconds
-_BARE = "bare"
+_BARE, _NO_ROOT = "bare", "no-root"
 _SCRIPT = rf"""
 [ -s @FILE@ ] && [ -w @FILE@ ] || exit 1
 {LACKS}
 [ -z "$lacks" ] || say "{_BARE} $SLURMD_NODENAME $lacks"
+root=@ROOT@
+[ -z "$root" ] || {{ mkdir -p -- "$root" && [ -w "$root" ]; }} 2>/dev/null || say "{_NO_ROOT} $SLURMD_NODENAME $root"
 """
 
 
@@ -61,6 +63,7 @@ def find(
     timer = loop.after(patience, lambda: answer(""))
     script = _SCRIPT.replace("@FILE@", shlex.quote(file))
     try:
+        script = script.replace("@ROOT@", _root(record))
         overlap.start(
             *(loop, overlap.argv(record, "check", script), environment),
             lambda status, said: answer(_why(record["nodes"], said) if status == 0 else ""),
@@ -69,12 +72,32 @@ def find(
         answer("")
 
 
+def _root(record: Record) -> str:
+    """The runtime's --root on the node, as shell words; empty where oci.conf doesn't say."""
+    try:
+        words = overlap.runtime(record)[0].split() if record.get("runtime") else []
+    except ScrunError:
+        return ""
+    for number, word in enumerate(words):
+        if word.startswith("--root="):
+            return word.removeprefix("--root=")
+        if word == "--root":
+            return "".join(words[number + 1 : number + 2])
+    return ""
+
+
 def _why(nodes: str, said: str) -> str:
     for line in said.splitlines():
         mark, _, words = line.partition(" ")
         if mark == _BARE:
             where, _, file = words.partition(" ")
             return f"{where} has no {file}: it has run the program on the node itself and not in a container"
+        if mark == _NO_ROOT:
+            where, _, root = words.partition(" ")
+            return (
+                f"the container's process was not run: {where} lets {root} not be made, where its runtime keeps its "
+                "state (--root in oci.conf): Slurm makes no /run/user/UID: have a Prolog make a directory for each user"
+            )
     return f"the container's process was not run: what the runtime of {nodes} said is above"
 
 

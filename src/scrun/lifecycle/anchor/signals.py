@@ -64,9 +64,8 @@ def _deliver_on_node(anchor: Anchor, number: int, answer: Answer, tries: int = s
 
     def put_off(state: str) -> None:
         nonlocal is_done
-        from scrun.lifecycle.anchor import suspended
 
-        if state == suspended.SUSPENDED and not is_done:
+        if state == status.SUSPENDED and not is_done:
             is_done = True
             os.kill(sender, signal.SIGKILL)
             deliver_later(anchor, number)

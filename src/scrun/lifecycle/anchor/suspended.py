@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.status import SUSPENDED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from scrun.lifecycle.anchor.view import Anchor
     from scrun.lifecycle.process.wire import Message
 
-SUSPENDED = "SUSPENDED"
 _FIRST_LOOK_AGAIN, _LONGEST_LOOK_AGAIN = 2.0, 30.0  # seconds between two looks at a suspended job
 
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from scrun.errors import ScrunError
+    from scrun.lifecycle.anchor.stdio import Stdio
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
         record: Record
         plan: Plan
         status: str
-        step: Step | None
-        is_turning: bool
+        is_turning: bool  # to paused, or back
+        forced: int | None  # the exit status that a kill decided
+        stdio: Stdio
+
+        @property
+        def step(self) -> Step | None:
+            """The container's step; None until there is one."""
 
         @property
         def log(self) -> Callable[[str, str], None]:
@@ -56,6 +62,15 @@ if TYPE_CHECKING:
 
         def waits_for(self) -> str:
             """What keeps it from its end."""
+
+        def save(self) -> bool:
+            """Write the record down, and say whether that was done."""
+
+        def explain(self, error: ScrunError, told: Callable[[ScrunError], None]) -> None:
+            """Call ``told`` with the error, and with what is wrong with the job's nodes."""
+
+        def finish(self, exit_status: int) -> None:
+            """The container has ended with that status."""
 
         def set_status(self, new: str) -> None:
             """Enter a status, and write it down."""

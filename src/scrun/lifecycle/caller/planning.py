@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.plan import Plan, StagingPlan
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.process.wire import Message
+    from scrun.slurm.job import Request
 
 # Of the caller's environment, what later calls need and docker and podman don't give them.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CONF", "SLURM_CONF_SERVER", "TMPDIR")
@@ -38,104 +39,137 @@ def make(container: Container, options: Options, environment: os._Environ[str], 
     Raises:
         ScrunError: what is wrong.
     """
-    bundle = os.path.abspath(options.bundle)
-    config = bundle_config.load(bundle, options.config)
-    bundle_config.check_config(config)
-    rootfs = bundle_config.rootfs_path(config, bundle)
-    process = config["process"]
-    terminal = bool(process.get("terminal"))
+    return _Planning(container, options, environment, output).plan()
+
+
+class _Planning:
+    """What is known of a new container before its anchor hears of it."""
+
+    def __init__(self, container: Container, options: Options, environment: os._Environ[str], output: Output) -> None:
+        self.container, self.options, self.environment, self.output = container, options, environment, output
+        self.bundle = os.path.abspath(options.bundle)
+        self.config = bundle_config.load(self.bundle, options.config)
+        bundle_config.check_config(self.config)
+        self.rootfs = bundle_config.rootfs_path(self.config, self.bundle)
+        self.process = self.config["process"]
+        self.annotations: dict[str, str] = self.config.get("annotations") or {}
+        _check_terminal(bool(self.process.get("terminal")), options)
+        oci_conf.check_slurm_conf(environment)
+        oci, self.script = _configuration(container, environment)
+        self.settings = oci_conf.read_file(oci)
+        output.levels.settle(
+            file=self.settings.get("FileDebug") or "error",
+            stderr=self.settings.get("StdIODebug", "error"),
+            syslog=self.settings.get("SyslogDebug", "quiet"),
+        )
+        self.shared = sharing.find(container, self.config)
+        self.request = self._request()
+        existing = self.request.job.get("existing")
+        self.srun = srun.srun_command(self.settings, environment) + srun.component(existing, environment)
+        self.network = self.shared.network(self.config, lambda text: output.say("info", text))
+
+    def plan(self) -> Plan:
+        """All of it."""
+        options, environment, request = self.options, self.environment, self.request
+        size = self.process.get("consoleSize")
+        in_file = log.variable("FILE", environment) or self.settings.get("FileDebug", "") or "debug"
+        return {
+            "record": self._record(),
+            # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
+            "log_levels": (in_file, log.LEVELS[self.output.levels.syslog]),
+            "job": request.job,
+            "step_environment": request.step,
+            "patience": request.patience if request.patience is not None else PATIENCE,
+            "args": arguments.for_srun(self.config, self.rootfs, self.bundle),
+            "environment": {name: value for name, value in environment.items() if not name.startswith(srun.OPTIONS)}
+            | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
+            "terminal": bool(self.process.get("terminal")),
+            "console_socket": options.console_socket and os.path.abspath(options.console_socket),
+            "console_size": [size["height"], size["width"]] if size and size.get("height") else None,
+            "pid_file": options.pid_file and os.path.abspath(options.pid_file),
+            "attached": options.attached,
+            "new_network_namespace": self.network == network.LATER,
+            "script": self.script,
+            "lua": environment.get("SCRUN_LUA", ""),
+            "staging": self._staging(),
+        }
+
+    def _request(self) -> Request:
+        """The job to be asked for; the container is the guest of another one whose job it joins."""
+        container_environment = dict(entry.partition("=")[::2] for entry in self.process.get("env") or ())
+        limits = container_limits.limits(self.config)
+        request = job.request(
+            *(self.environment, container_environment, self.annotations, limits, _directory(), self.shared.job()),
+            told=accounting.told(self.container.id, self.config, self.bundle),
+        )
+        self.shared.join(self.container, request)
+        request.job["gpu_devices"] = bool(adapt_gpus.numbered(self.config))
+        for note in request.notes:
+            self.output.say("info", note)
+        return request
+
+    def _record(self) -> Record:
+        record: Record = {
+            "version": VERSION,
+            "id": self.container.id,
+            "status": "creating",
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "created": log.timestamp(),
+            "owner": _user_name(os.getuid()),
+            "annotations": self.annotations,
+            "command": self.process["args"],
+            # As they are now: podman writes what it wants to be updated into config.json first.
+            "resources": _limits(self.config),
+            "environment": {name: self.environment[name] for name in _KEPT if name in self.environment},
+            "config_file": self.options.config,
+            "host": str(origin.here()),
+            "srun": self.srun,
+            "runtime": node_runtime.derive(self.settings),
+            "asked": self.request.asked,
+            "notices": self.request.notices,
+            "history": history.places(self.environment, self.settings),
+        }
+        self.shared.add_to(record, self.config, self.network)
+        return record
+
+    def _staging(self) -> StagingPlan:
+        step = self.request.step
+        steps = {**self.request.job.get("environment", {}), **step}  # in a shell of salloc's its own variables hold
+        mounted = mount_sources.find_sources(self.config, self.bundle)
+        staging: StagingPlan = {
+            "config_file": os.path.join(self.bundle, self.options.config),
+            "spool_dir": os.path.join(self.container.path, SPOOL),
+            "pid_file": self.options.pid_file,
+            "oci_version": self.config["ociVersion"],
+            "log_file": self.output.log_file,
+            "log_format": self.output.log_format,
+            "srun": self.srun,
+            "network": self.network,
+            "mpi": step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
+            "host_name": self.shared.host_name(self.config),
+            "mounted": {path: list(source) for path, source in mounted.items()},
+            "spool_mounts": oci_conf.spool_mounts(self.settings),
+            "task_prolog": steps.get("SLURM_TASK_PROLOG", ""),
+            "task_programs": bool(steps.keys() & {"SLURM_TASK_PROLOG", "SLURM_TASK_EPILOG"}),
+        }
+        if self.settings.get("IgnoreFileConfigJson"):
+            staging["env_exclude"] = self.settings.get("EnvExclude", "")
+        return staging
+
+
+def _check_terminal(terminal: bool, options: Options) -> None:
+    """See whether the caller wants what the config says.
+
+    Raises:
+        UsageError: it doesn't.
+    """
     if terminal and not options.console_socket and not options.attached:
         raise UsageError("process.terminal is true: say with --console-socket where the terminal is to be sent")
     if options.console_socket and options.attached:
         raise UsageError("--console-socket is for a container that nobody stays with: say --detach too")
     if options.console_socket and not terminal:
         raise UsageError("--console-socket is given but process.terminal is false: there is no terminal to be sent")
-    oci_conf.check_slurm_conf(environment)
-    oci, script = _configuration(container, environment)
-    settings = oci_conf.read_file(oci)
-    in_file = settings.get("FileDebug", "")
-    output.levels.settle(
-        file=in_file or "error",
-        stderr=settings.get("StdIODebug", "error"),
-        syslog=settings.get("SyslogDebug", "quiet"),
-    )
-    container_environment = dict(entry.partition("=")[::2] for entry in process.get("env") or ())
-    annotations = config.get("annotations") or {}
-    shared = sharing.find(container, config)
-    limits = container_limits.limits(config)
-    request = job.request(
-        *(environment, container_environment, annotations, limits, _directory(), shared.job()),
-        told=accounting.told(container.id, config, bundle),
-    )
-    shared.join(container, request)
-    request.job["gpu_devices"] = bool(adapt_gpus.numbered(config))
-    for note in request.notes:
-        output.say("info", note)
-    command = srun.srun_command(settings, environment) + srun.component(request.job.get("existing"), environment)
-    steps = {**request.job.get("environment", {}), **request.step}  # in a shell of salloc's its own variables hold
-    uid = os.getuid()
-    size = process.get("consoleSize")
-    network_wanted = shared.network(config, lambda text: output.say("info", text))
-    record: Record = {
-        "version": VERSION,
-        "id": container.id,
-        "status": "creating",
-        "bundle": bundle,
-        "rootfs": rootfs,
-        "created": log.timestamp(),
-        "owner": _user_name(uid),
-        "annotations": annotations,
-        "command": process["args"],
-        # As they are now: podman writes what it wants to be updated into config.json first.
-        "resources": _limits(config),
-        "environment": {name: environment[name] for name in _KEPT if name in environment},
-        "config_file": options.config,
-        "host": str(origin.here()),
-        "srun": command,
-        "runtime": node_runtime.derive(settings),
-        "asked": request.asked,
-        "notices": request.notices,
-        "history": history.places(environment, settings),
-    }
-    shared.add_to(record, config, network_wanted)
-    staging: StagingPlan = {
-        "config_file": os.path.join(bundle, options.config),
-        "spool_dir": os.path.join(container.path, SPOOL),
-        "pid_file": options.pid_file,
-        "oci_version": config["ociVersion"],
-        "log_file": output.log_file,
-        "log_format": output.log_format,
-        "srun": command,
-        "network": network_wanted,
-        "mpi": request.step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
-        "host_name": shared.host_name(config),
-        "mounted": {path: list(source) for path, source in mount_sources.find_sources(config, bundle).items()},
-        "spool_mounts": oci_conf.spool_mounts(settings),
-        "task_prolog": steps.get("SLURM_TASK_PROLOG", ""),
-        "task_programs": bool(steps.keys() & {"SLURM_TASK_PROLOG", "SLURM_TASK_EPILOG"}),
-    }
-    if settings.get("IgnoreFileConfigJson"):
-        staging["env_exclude"] = settings.get("EnvExclude", "")
-    return {
-        "record": record,
-        # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
-        "log_levels": (log.variable("FILE", environment) or in_file or "debug", log.LEVELS[output.levels.syslog]),
-        "job": request.job,
-        "step_environment": request.step,
-        "patience": request.patience if request.patience is not None else PATIENCE,
-        "args": arguments.for_srun(config, rootfs, bundle),
-        "environment": {name: value for name, value in environment.items() if not name.startswith(srun.OPTIONS)}
-        | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
-        "terminal": terminal,
-        "console_socket": options.console_socket and os.path.abspath(options.console_socket),
-        "console_size": [size["height"], size["width"]] if size and size.get("height") else None,
-        "pid_file": options.pid_file and os.path.abspath(options.pid_file),
-        "attached": options.attached,
-        "new_network_namespace": network_wanted == network.LATER,
-        "script": script,
-        "lua": environment.get("SCRUN_LUA", ""),
-        "staging": staging,
-    }
 
 
 def _configuration(container: Container, environment: os._Environ[str]) -> tuple[str, str]:

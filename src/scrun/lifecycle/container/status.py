@@ -21,6 +21,8 @@ ENDING = "being killed"
 
 KILLED = 128 + 9  # the exit status of what SIGKILL has ended, or what nobody knows the end of
 
+SUSPENDED = "SUSPENDED"  # Slurm's state of a job
+
 ALL = (CREATING, CREATED, RUNNING, PAUSED, STOPPED)
 
 

@@ -156,7 +156,9 @@ class Step:
     def _exit_status(self, status: int) -> int:
         """What srun's own status means; 128 + 15 for a step that was ended from outside and has no other of its own."""
         progress = self.progress
-        if not progress.cancelled or status >= 128:
+        if progress.out_of_memory and status == 1:
+            return 128 + signal.SIGKILL  # as engines have it
+        if not progress.cancelled or not progress.started or status >= 128:
             return status
         if left := ", ".join(progress.left()):
             # srun's status is its own then, 1 mostly: a node that has failed tells of no task's end.

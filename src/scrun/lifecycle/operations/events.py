@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 5.0  # seconds, for what Slurm says of the job; it isn't told where Slurm doesn't answer
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZES = " KMGTP"  # of memory; by their places powers of 1024
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
 # The two units that /proc counts in, and each process's stat on one line. A small system has no getconf(1): USER_HZ is
@@ -93,8 +94,9 @@ def event(container: Container) -> Stats:
     if record.get("step"):
         nodes = {name: usage(answer.text) for name, answer in members.ask(record, "events", _STAT).items()}
     data = total(list(nodes.values()))
-    data["memory"]["usage"]["limit"] = _limit(record) * max(1, len(nodes))
-    data["job"] = _job(record)
+    known = _ask(record)
+    data["memory"]["usage"]["limit"] = limit(record, max(1, len(nodes)), known.get("tres", ""))
+    data["job"] = _job(record, known)
     if len(nodes) > 1:
         data["nodes"] = nodes
     return {"type": "stats", "id": container.id, "data": data}
@@ -137,15 +139,35 @@ def _stats(user: int, kernel: int, memory: int, pids: int) -> Stats:
     }
 
 
-def _limit(record: Record) -> int:
-    """The memory in bytes that the job has of each node; 0 where it isn't said."""
+def limit(record: Record, count: int, tres: str = "") -> int:
+    """The memory in bytes that the job has of its first ``count`` nodes; 0 where Slurm says of none.
+
+    ``tres`` is what it was given of all its nodes, which counts where its environment doesn't tell: a partition's
+    default isn't in there.
+    """
     variables = dict(entry.partition("=")[::2] for entry in record.get("job_environment", ()))
-    megabytes = variables.get("SLURM_MEM_PER_NODE", "")
-    return int(megabytes) << 20 if megabytes.isdigit() else 0
+    per_node, per_cpu = (variables.get(f"SLURM_MEM_PER_{what}", "") for what in ("NODE", "CPU"))
+    if per_node.isdigit():
+        return (int(per_node) << 20) * count
+    if per_cpu.isdigit():
+        return (int(per_cpu) << 20) * sum(_each(variables.get("SLURM_JOB_CPUS_PER_NODE", ""))[:count])
+    given = dict(part.partition("=")[::2] for part in tres.split(",")).get("mem", "")
+    number, unit = given.rstrip("KMGTP"), given[-1:]
+    power = _SIZES.find(unit) if unit else -1
+    return int(float(number) * 1024**power) if number.replace(".", "", 1).isdigit() and power > 0 else 0
 
 
-def _job(record: Record) -> Stats:
-    """The job: ``state`` and ``reason`` are Slurm's words, empty where it doesn't answer; ``elapsed`` in seconds."""
+def _each(counts: str) -> list[int]:
+    """The numbers of ``2(x3),1``, as Slurm writes what several nodes have: 2, 2, 2, 1."""
+    found = []
+    for part in filter(None, counts.split(",")):
+        number, _, times = part.rstrip(")").partition("(x")
+        found += [int(number)] * int(times or 1)
+    return found
+
+
+def _ask(record: Record) -> Stats:
+    """What Slurm says of the job; nothing where it doesn't answer."""
 
     def question() -> Stats:
         os.environ.update(record["environment"])
@@ -153,12 +175,14 @@ def _job(record: Record) -> Stats:
 
         return jobs.of_user(real_uid()).get(record["job"], {})
 
-    known: Stats = {}
-    if record.get("job"):
-        try:
-            known = ask_slurm.ask(question, _PATIENCE)
-        except ScrunError:
-            pass
+    try:
+        return ask_slurm.ask(question, _PATIENCE) if record.get("job") else {}
+    except ScrunError:
+        return {}
+
+
+def _job(record: Record, known: Stats) -> Stats:
+    """The job: ``state`` and ``reason`` are Slurm's words, empty where it doesn't answer; ``elapsed`` in seconds."""
     since = record.get("started")
     return {
         "id": record.get("job"),

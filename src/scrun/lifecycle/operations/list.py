@@ -1,4 +1,4 @@
-"""list: the containers of a root directory, from their records, and of those that wait for a job what Slurm says."""
+"""list: the containers of a root directory, from their records, and what Slurm says of the jobs of those that live."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     Entry = dict[str, Any]
 
 DAMAGED = "damaged"  # in the place of a status, where the record can't be read
-_PATIENCE = 5.0  # seconds, for what Slurm says of queued jobs; the list is shown without it then
+# Seconds, for what Slurm says of queued jobs, or of others alone; the list is shown without it then.
+_PATIENCE, _SHORT_PATIENCE = 5.0, 1.0
 # Where engines and their users put the image's name, if they do: cri-o and podman kube play, containerd's cri, and the
 # image-spec's own (annotations.md).
 _IMAGE = (
@@ -38,10 +39,11 @@ def run(root: str, *, briefly: bool = False) -> list[Entry]:
     """What there is, the youngest first: runc's fields of each (see :func:`state.run`), and these.
 
     ``job`` (None where there is none yet), ``nodes`` (their names), ``partition``, ``queued`` (None, or with Slurm's
-    ``reason`` and ``since`` when), ``changes`` (empty, "coming
-    back", or what of them is lost and where it is), ``started`` and ``finished`` (RFC 3339, or empty), ``elapsed``
-    (seconds since the start, or in the queue), ``exitStatus`` (None until it has ended), ``image`` and ``command``. One
-    with a damaged record has the fields empty and an ``error``. ``briefly``: without asking Slurm.
+    ``reason`` and ``since`` when), ``suspended`` (whether Slurm has suspended its job; the status is ``running`` all
+    the same, as ``paused`` is what somebody has paused through the runtime), ``changes`` (empty, "coming back", or what
+    of them is lost and where it is), ``started`` and ``finished`` (RFC 3339, or empty), ``elapsed`` (seconds since the
+    start, or in the queue), ``exitStatus`` (None until it has ended), ``image`` and ``command``. One with a damaged
+    record has the fields empty and an ``error``. ``briefly``: without asking Slurm.
     """
     try:
         names = os.listdir(root)
@@ -51,9 +53,8 @@ def run(root: str, *, briefly: bool = False) -> list[Entry]:
         raise ScrunError(f"can't read {root}: {error.strerror}") from error
     now = datetime.now(UTC).timestamp()
     entries = [found for found in (_entry(root, name, now) for name in names) if found]
-    waiting = [found for found in entries if found["queued"]]
-    if not briefly and any(found["job"] for found in waiting):
-        _ask_slurm(waiting, now)
+    if not briefly and (alive := [found for found in entries if found["job"] and found["exitStatus"] is None]):
+        _ask_slurm(alive, now)
     return sorted(entries, key=lambda found: (found["created"], found["id"]), reverse=True)
 
 
@@ -86,6 +87,7 @@ def _of_record(container: Container, now: float) -> Entry:
         "nodes": srun.expand_nodes(record.get("nodes", "")),
         "partition": variables.get("SLURM_JOB_PARTITION", ""),
         "queued": None if ended or record.get("nodes") else {"reason": "", "since": document["created"]},
+        "suspended": False,
         "changes": "coming back" if ended and owed.is_owed(container) else record.get("lost", ""),
         "started": started,
         "finished": finished,
@@ -111,6 +113,7 @@ def _damaged(root: str, name: str, why: str) -> Entry:
         "job": None,
         "nodes": [],
         "queued": None,
+        "suspended": False,
         "elapsed": 0,
         "exitStatus": None,
         "command": [],
@@ -125,8 +128,8 @@ def _changed(path: str) -> str:
         return ""
 
 
-def _ask_slurm(waiting: Sequence[Entry], now: float) -> None:
-    """Say of those that wait why and since when; where Slurm can't be asked they wait for a reason unknown."""
+def _ask_slurm(alive: Sequence[Entry], now: float) -> None:
+    """Say of those that wait why and since when, and which are suspended, as far as Slurm can be asked."""
 
     def question() -> Entry:
         from scrun.slurm import jobs
@@ -134,11 +137,13 @@ def _ask_slurm(waiting: Sequence[Entry], now: float) -> None:
         return {str(job): found for job, found in jobs.of_user(real_uid()).items()}
 
     try:
-        known = ask_slurm.ask(question, _PATIENCE)
+        known = ask_slurm.ask(question, _PATIENCE if any(entry["queued"] for entry in alive) else _SHORT_PATIENCE)
     except ScrunError:
         known = {}
-    for entry in waiting:
-        if job := known.get(str(entry["job"])):
+    for entry in alive:
+        job = known.get(str(entry["job"]), {})
+        entry["suspended"] = job.get("state") == status.SUSPENDED
+        if job and entry["queued"]:
             since = datetime.fromtimestamp(job["submitted"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             entry["queued"] = {"reason": job["reason"], "since": since}
             entry["partition"] = job["partition"]
@@ -174,7 +179,7 @@ def _status(entry: Mapping[str, Any]) -> str:
     if entry["exitStatus"] is not None:
         left = {"": "", "coming back": ", coming back"}.get(entry["changes"], ", not all is back")
         return f"{entry['status']} ({entry['exitStatus']}){left}"
-    return f"{entry['status']}, queued" if entry["queued"] else str(entry["status"])
+    return f"{entry['status']}{', queued' if entry['queued'] else ', suspended' if entry['suspended'] else ''}"
 
 
 def _short(nodes: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def text(environment: Mapping[str, str]) -> str:
     """runc's three lines, and one that says Slurm's version and what describes a job to it."""
-    slurm = features.slurm_version(environment) or "not found (no srun)"
+    slurm = features.slurm_version(environment) or "unknown (no srun that says it)"
     return f"{version_text()}\nslurm: {slurm}, {through(environment)}"
 
 

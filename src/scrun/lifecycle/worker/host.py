@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Options = dict[str, Any] | None
 
+_TRIAL = 30.0  # seconds, for a step that runs nothing
 _MOST_ANNOTATIONS = 64 << 10  # characters of them all; execve(2) takes 128 KiB for one variable
 
 
@@ -90,6 +91,31 @@ class Job:
         process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
         self._started.append(process)
         return process
+
+    def launches(self, bundle: str, args: Sequence[str]) -> bool | None:
+        """Whether slurmstepd takes the bundle on all nodes, whatever becomes of the container; None: it isn't known."""
+        import subprocess
+
+        command = srun.trial_step(self._srun, job=self._job, bundle=bundle, args=args, nodes=self.nodes)
+        environment = {name: value for name, value in os.environ.items() if not _is_foreign(name)} | self.environment
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=_TRIAL,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return None
+        progress = srun.Progress()
+        for line in done.stderr.decode("utf-8", "replace").splitlines():
+            progress.line(line)
+        if progress.started:
+            return True
+        return False if any("Unspecified error" in error for error in progress.errors) else None
 
     def reap(self) -> None:
         """Leave no zombies of those that have ended."""

@@ -1,4 +1,4 @@
-"""Look whether a job is still there, or in which state it is."""
+"""Look whether a job is still there, in which state it is, or what is wrong with its nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from scrun.slurm import control
 def run(channel: int) -> None:
     """Serve one request.
 
-    The answer to ``{"job": id}`` is ``{"gone": …}``; with ``state`` it is ``{"state": …}``, squeue's word or nothing.
+    The answer to ``{"job": id}`` is ``{"gone": …}``; with ``state`` it is ``{"state": …}``, squeue's word or nothing;
+    with ``nodes``, a node list or nothing, ``{"out_of_service": {node: reason}}``.
     """
     if not (message := wire.Reader(channel).next()):
         return
@@ -20,6 +21,11 @@ def run(channel: int) -> None:
 
         found = jobs.of_user(identity.real_uid()).get(message["job"], {})
         wire.send(channel, {"state": found.get("state", "")})
+        return
+    if "nodes" in message:
+        from scrun.slurm import jobs
+
+        wire.send(channel, {"out_of_service": jobs.out_of_service(message["job"], message["nodes"])})
         return
     try:
         control.look_up(message["job"])

@@ -11,6 +11,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.grammar import Call
 
+VERBS = {
+    "lua check": "lua_check",
+    "checkpoint": "checkpoint",
+    "completion": "completion",
+    "create": "create",
+    "delete": "delete",
+    "doctor": "doctor",
+    "events": "events",
+    "exec": "exec",
+    "features": "features",
+    "install": "install",
+    "kill": "kill",
+    "list": "list",
+    "pause": "pause",
+    "ps": "ps",
+    "restore": "restore",
+    "resume": "resume",
+    "run": "run",
+    "spec": "spec",
+    "start": "start",
+    "state": "state",
+    "uninstall": "uninstall",
+    "update": "update",
+    "version": "version",
+}
+"""The module of each command, below :mod:`scrun.verbs`."""
+
 
 def perform(call: Call, logger: log.Log) -> int:
     """Perform a call; return the exit status.
@@ -20,8 +47,8 @@ def perform(call: Call, logger: log.Log) -> int:
     """
     if conf := call.globals["f"]:
         os.environ["SLURM_CONF"] = os.path.abspath(conf)
-    verb = __import__(f"scrun.verbs.{call.command.replace(' ', '_')}", fromlist=["perform"])
-    return verb.perform(call, logger) or 0
+    module = __import__(f"scrun.verbs.{VERBS[call.command]}", fromlist=["perform"])  # the others are not loaded
+    return module.perform(call, logger) or 0
 
 
 def logger(call: Call) -> log.Log:

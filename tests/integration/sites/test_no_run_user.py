@@ -1,0 +1,43 @@
+"""Nodes without /run/user/UID: a Prolog makes the directory that oci.conf names, and a node without one is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from integration import slurm
+from integration.conftest import MakeContainer
+from integration.waiting import wait_until
+
+CLUSTERS_OWN = Path("/src/devcluster/etc/slurm/oci.conf")  # with --root=/run/user/%U/crun
+
+
+def test_the_runtime_keeps_its_state_where_the_prolog_has_made_it(container: MakeContainer) -> None:
+    one = container("sleep", "1000").started()
+    job = one.record["job"]
+    assert slurm.on_nodes("ls /run/user") == []
+    assert any(path.startswith(f"/run/oci/{one.runtime.user.uid}/") for path in slurm.containers_on_nodes(job))
+    one.call("kill", "KILL").ok()
+    assert one.ended() == 137
+
+
+def test_nothing_is_left_there_by_a_job_that_is_cancelled(container: MakeContainer) -> None:
+    one = container("sh", "-c", "trap '' TERM; echo up; sleep 1000").started()
+    job = one.record["job"]
+    one.wait_for_output(b"up")
+    slurm.cancel(job)
+    one.ended()
+    wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone")
+    assert slurm.containers_on_nodes(job) == []
+
+
+def test_an_oci_conf_for_nodes_that_have_it_is_said_to_be_none_for_these(
+    container: MakeContainer, oci_conf: Callable[[str], None]
+) -> None:
+    oci_conf(CLUSTERS_OWN.read_text())
+    one = container("true").started()
+    node, uid = one.record["nodes"], one.runtime.user.uid
+    assert one.ended() == 125
+    said = one.errors.decode().splitlines()[-1]
+    assert said.startswith(f"scrun: the container's process was not run: {node} lets /run/user/{uid}/crun not be made")
+    assert "Prolog" in said
