@@ -35,7 +35,7 @@ def of_user(uid: int) -> dict[int, dict[str, Any]]:
 
 
 def out_of_service(job_id: int, nodes: str) -> dict[str, str]:
-    """Those of a job's nodes that Slurm has taken out of service, each with the reason (sinfo -R).
+    """The nodes of a job that Slurm has taken out of service, each with its reason (sinfo -R).
 
     Args:
         job_id: the job.

@@ -95,7 +95,7 @@ def command_step(
 
 
 def trial_step(srun: Sequence[str], *, job: int, bundle: str, args: Sequence[str], nodes: Sequence[str]) -> list[str]:
-    """A container that isn't meant to run, once on each of the nodes: to see whether slurmstepd takes its bundle."""
+    """The command line of a container step that tries whether slurmstepd on each node takes a bundle; nothing runs."""
     where = [f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1"]
     beside = ["--job-name=scrun-try", "--overlap", "--mpi=none", "--export=NONE", *where]
     return [*srun, "-v", f"--jobid={job}", f"--container={bundle}", *beside, "--", *args]

@@ -100,7 +100,7 @@ class Spool:
             self.give(directory)
 
     def give(self, path: str) -> None:
-        """Make it the job's user's."""
+        """Give a file to the job's user."""
         if self._owner:
             os.chown(path, *self._owner, follow_symlinks=False)
 
