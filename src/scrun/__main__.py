@@ -55,7 +55,7 @@ def execute(call: Call) -> int:
     try:
         logger = dispatch.logger(call)
         status = dispatch.perform(call, logger)
-        if sys.stdout:  # None when the caller closed it
+        if sys.stdout:  # None if the caller closed stdout
             sys.stdout.flush()
     except ScrunError as error:
         logger.say("fatal", str(error))

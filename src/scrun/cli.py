@@ -43,7 +43,7 @@ def main(argv: Sequence[str], perform: Callable[[Call], int]) -> int:
 
 
 class _NothingSaid(click.UsageError):
-    """No command is named; ``help`` is what there is."""
+    """A command line without a command; ``help`` is the help text."""
 
     def __init__(self, ctx: click.Context) -> None:
         super().__init__("no command is named", ctx)
@@ -51,17 +51,17 @@ class _NothingSaid(click.UsageError):
 
 
 class _Group(click.Group):
-    """Commands of one name; who names none gets the help, on standard error. click 8.1 would call that a success."""
+    """A group of commands. Without a command it prints the help on standard error; for click 8.1 that is a success."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, or raise _NothingSaid."""
+        """Parse the words, or raise _NothingSaid."""
         if not args and not ctx.resilient_parsing:
             raise _NothingSaid(ctx)
         return super().parse_args(ctx, args)
 
 
 def program(perform: Callable[[Call], int]) -> click.Group:
-    """The click program."""
+    """Make the click program."""
     group = _Group(
         "scrun",
         help="Run OCI containers as Slurm jobs: an OCI runtime for docker, podman and the shell.",
@@ -100,9 +100,9 @@ def _group(program: click.Group, name: str) -> click.Group:
     """The click group for commands of two words, e.g. ``lua check``."""
     if name not in program.commands:
         program.add_command(_Group(name, help=_GROUPS[name], context_settings=_CONTEXT))
-    found = program.commands[name]
-    assert isinstance(found, click.Group)
-    return found
+    group = program.commands[name]
+    assert isinstance(group, click.Group)
+    return group
 
 
 def _remember_globals(verbose: int, **options: Any) -> None:

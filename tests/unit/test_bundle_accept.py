@@ -194,7 +194,7 @@ def test_what_the_specification_refuses_is_refused_by_both(path: str, right: Any
     assert not accepted(bad)
     assert not REFERENCE.is_valid(bad)
     with pytest.raises(BundleError, match=r"^config\.json: (process|linux|hooks)\.[\w.\[\]]+: (expected|is missing)"):
-        config.check(bad)
+        config.check_config(bad)
 
 
 VERSIONS = [

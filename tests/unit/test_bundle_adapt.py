@@ -38,7 +38,7 @@ def test_adapting_leaves_its_input_alone_and_twice_is_once(path: Path, job: dict
 def test_what_comes_out_is_a_valid_config_without_anything_of_the_login_node_s(path: Path, job: dict[str, Any]) -> None:
     notes: list[str] = []
     adapted = adapt(config.load_text(path.read_text(), path.name), **job, note=notes.append)
-    config.check(adapted)
+    config.check_config(adapted)
     assert all(line and "\n" not in line for line in notes)
     assert "hooks" not in adapted
     assert not {"cgroupsPath", "resources", "mountLabel"} & adapted["linux"].keys()

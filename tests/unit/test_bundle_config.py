@@ -35,7 +35,7 @@ def refusal(bundle: Path, text: str | bytes) -> str:
 
 def complaint(**changes: Any) -> str:
     with pytest.raises(BundleError) as caught:
-        config.check(MINIMAL | changes)
+        config.check_config(MINIMAL | changes)
     return str(caught.value)
 
 
@@ -119,12 +119,12 @@ def test_half_a_surrogate_pair_becomes_what_go_makes_of_it(tmp_path: Path) -> No
 
 
 def test_the_least_that_the_spec_asks_for_is_enough() -> None:
-    config.check(MINIMAL)
+    config.check_config(MINIMAL)
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.0.2-dev", "1.1.0+dev", "1.2.1-rc.1+x.y", "1.3.0"])
 def test_every_version_1_of_the_spec_is_taken(version: str) -> None:
-    config.check(MINIMAL | {"ociVersion": version})
+    config.check_config(MINIMAL | {"ociVersion": version})
 
 
 @pytest.mark.parametrize("version", ["2.0.0", "0.9.0", "1.0", "1.0.0.0", "v1.0.0", "1.01.0", "", "1.0.0\n", 1])
@@ -177,7 +177,7 @@ def test_the_outermost_complaint_comes_first_and_the_others_are_counted() -> Non
 
 def test_everything_that_is_missing_is_counted() -> None:
     with pytest.raises(BundleError) as caught:
-        config.check({})
+        config.check_config({})
     assert str(caught.value) == (
         "config.json: ociVersion: is missing, expected a version 1.x.y of the OCI runtime specification (and 2 more)"
     )
@@ -186,7 +186,7 @@ def test_everything_that_is_missing_is_counted() -> None:
 @pytest.mark.parametrize("platform", ["windows", "solaris", "zos", "freebsd", "vm"])
 def test_another_platform_s_container_is_refused_by_name(platform: str) -> None:
     assert f"of platform {platform}" in complaint(**{platform: {}})
-    config.check(MINIMAL | {platform: {}, "linux": {}})
+    config.check_config(MINIMAL | {platform: {}, "linux": {}})
 
 
 def test_a_lone_process_is_checked_under_its_own_file_s_name() -> None:
@@ -229,7 +229,7 @@ def test_a_valid_config_is_checked_without_what_is_slow_to_import() -> None:
     slow = ("jsonschema", "typing", "subprocess", "logging", "dataclasses", "pathlib", "copy")
     code = (
         "from scrun.bundle import adapt, config, executable;"
-        f"config.check({MINIMAL!r});"
+        f"config.check_config({MINIMAL!r});"
         f"print([module for module in {slow!r} if module in sys.modules])"
     )
     assert bare_interpreter(code) == "[]\n"
@@ -240,7 +240,7 @@ def test_without_jsonschema_a_wrong_config_is_refused_all_the_same() -> None:
 from scrun.bundle import config
 from scrun.errors import BundleError
 try:
-    config.check({})
+    config.check_config({})
 except BundleError as error:
     print(error)"""
     expected = "config.json isn't as the OCI runtime-spec asks: install jsonschema to learn where\n"

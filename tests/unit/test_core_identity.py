@@ -59,3 +59,14 @@ def test_a_uid_of_a_user_namespace_stands_for_the_user_outside(tmp_path: Path) -
 
 def test_containers_are_kept_in_the_users_runtime_directory() -> None:
     assert identity.default_root() == f"/run/user/{identity.real_uid()}/scrun"
+
+
+@pytest.mark.parametrize(
+    ("effective", "real", "is_root"), [(0, 0, True), (0, 1000, False), (1000, 1000, False), (1000, 0, False)]
+)
+def test_the_machines_root_is_no_root_of_a_user_namespace(
+    effective: int, real: int, is_root: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: effective)
+    monkeypatch.setattr(identity, "real_uid", lambda: real)
+    assert identity.is_machines_root() is is_root

@@ -62,8 +62,11 @@ def test_links_are_followed_inside_the_root(tmp_path: Path) -> None:
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "bin").symlink_to("/usr/bin")
     (tmp_path / "usr/up").symlink_to("../../../usr")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "usr/absolute").symlink_to("/etc")
     assert _follow(tmp_path, "/bin") == (["usr", "bin"], [])
     assert _follow(tmp_path, "//usr/./up/bin/..") == (["usr"], [])
+    assert _follow(tmp_path, "/usr/absolute/new") == (["etc", "new"], [])
     assert _follow(tmp_path, "/../..") == ([], [])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from scrun import cli
 from scrun.grammar import Call
-from scrun.lua_hooks.check import check
+from scrun.lua_hooks.check import problems_of
 from scrun.slurm import node_runtime, oci_conf
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def test_lua_loads_and_runs_without_a_problem(snippet: str, tmp_path: Path) -> N
     path = tmp_path / "snippet.lua"
     path.write_text(text)
     path.chmod(0o644)
-    assert check(str(path)) == []
+    assert problems_of(str(path)) == []
 
 
 @pytest.mark.parametrize("snippet", snippets("conf"))

@@ -140,7 +140,7 @@ def damaged_configs(draw: st.DrawFn) -> str:
 def test_a_config_is_refused_in_one_line_or_can_be_adapted(text: str) -> None:
     try:
         found = config.load_text(text, "config.json")
-        config.check(found)
+        config.check_config(found)
     except ScrunError as error:
         is_one_line(error)
         return
@@ -148,7 +148,7 @@ def test_a_config_is_refused_in_one_line_or_can_be_adapted(text: str) -> None:
     network.wanted(found)
     adapt_gpus.numbered(found)
     for uid in (0, 2000):
-        config.check(adapt(found, uid=uid, gid=uid, note=lambda _line: None))
+        config.check_config(adapt(found, uid=uid, gid=uid, note=lambda _line: None))
     try:
         job.request({}, environment, found.get("annotations"), container_limits.limits(found))
     except ScrunError as error:

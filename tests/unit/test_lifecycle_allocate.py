@@ -39,7 +39,7 @@ class Slurm:
             raise answer
         return answer
 
-    def request(self, _job: Message) -> Message:
+    def ask_for_job(self, _job: Message) -> Message:
         return dict(self._answer("request"))
 
     def look_up(self, _job_id: int, _job: Message | None = None) -> Message:
@@ -47,7 +47,7 @@ class Slurm:
 
     look_up_queued = look_up
 
-    def reason(self, _job_id: int) -> str:
+    def waiting_reason(self, _job_id: int) -> str:
         return str(self._answer("reason"))
 
     def cancel(self, job_id: int) -> None:
@@ -114,7 +114,7 @@ def test_a_job_that_has_its_nodes_is_told_with_them(asked: Ask) -> None:
 
 def test_the_job_says_which_container_it_belongs_to(asked: Ask, container: Container) -> None:
     class Remembering(Slurm):
-        def request(self, job: Message) -> Message:
+        def ask_for_job(self, job: Message) -> Message:
             self.answers["reason"] = job["descriptor"]["container_id"]
             return {**GRANTED, "nodes": ""}
 

@@ -131,7 +131,7 @@ def test_what_was_carried_is_fitted_and_can_be_sent_again(tmp_path: Path, bundle
     assert latest.renew(record, PLAN, machine=NOWHERE), "it isn't in the spool"
     ((path, data),) = latest.changed(record["staged"], latest.fit(PLAN, NOWHERE)).values()
     assert data == b"1.2.3.4\ta\n127.0.0.1\tbox\n"
-    node_directory.renew(
+    node_directory.write_again(
         step, staged.node_parent, staged.node_home, staged.node_name, {"/".join(path.split("/")[-2:]): data}
     )
     assert there.read_bytes() == data

@@ -12,7 +12,7 @@ import pytest
 from test_lua_hooks import write
 
 import scrun as scrun_package
-from scrun.lua_hooks.check import check
+from scrun.lua_hooks.check import problems_of
 
 __all__ = ["write"]
 
@@ -61,7 +61,7 @@ return slurm.SUCCESS
 
 @pytest.mark.parametrize("lua", ["5.1", "5.2", "5.3", "5.4"])
 def test_a_good_script_has_no_problems_and_runs_no_command(write: Write, lua: str) -> None:
-    assert check(write(GOOD), lua) == []
+    assert problems_of(write(GOOD), lua) == []
 
 
 @pytest.mark.parametrize("lua", ["5.1", "5.4"])
@@ -69,20 +69,20 @@ def test_commands_outside_slurm_pretend_to_succeed(write: Write, tmp_path: Path,
     text = f"""assert(os.execute('touch {tmp_path}/ran')) local p = io.popen('touch {tmp_path}/ran')
       assert(p:read('*a') == '') p:close() io.popen('cat', 'w'):write('x')
       """
-    assert check(write(text + GOOD), lua) == []
+    assert problems_of(write(text + GOOD), lua) == []
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_script_that_does_not_load_is_one_problem(write: Write, tmp_path: Path) -> None:
     path = write("x = = 1")
-    assert check(path) == [f"{path}:1: unexpected symbol near '='"]
-    assert len(check(f"{tmp_path}/none.lua")) == 1
+    assert problems_of(path) == [f"{path}:1: unexpected symbol near '='"]
+    assert len(problems_of(f"{tmp_path}/none.lua")) == 1
 
 
 def test_both_hooks_are_tried_though_the_first_fails(write: Write) -> None:
     path = write("""function slurm_scrun_stage_in() return slurm.ERROR end
       function slurm_scrun_stage_out() error("out") end""")
-    assert check(path) == [f"stage_in in {path} returned -1 (slurm.ERROR)", f"{path}:2: out"]
+    assert problems_of(path) == [f"stage_in in {path} returned -1 (slurm.ERROR)", f"{path}:2: out"]
 
 
 def test_names_that_are_not_there_are_found_where_no_hook_comes(write: Write) -> None:
@@ -93,7 +93,7 @@ def test_names_that_are_not_there_are_found_where_no_hook_comes(write: Write) ->
         GOOD.replace("return slurm.SUCCESS -- see", "if false then slurm.log_inof('x') scrun.stagein() end return 0 --")
     )
     line = 1 + GOOD[: GOOD.index("return slurm.SUCCESS -- see")].count("\n")
-    assert check(path) == [
+    assert problems_of(path) == [
         f"{path}:{line}: there is no slurm.log_inof",
         f"{path}:{line}: there is no scrun.stagein",
     ]
@@ -105,18 +105,18 @@ def test_names_in_comments_strings_and_assignments_are_no_problem(write: Write) 
       local function never() slurm.yours = 1 end slurm.mine = 1
       local x = {{slurm = {{x = 1}}}} print(x.slurm.x, 'slurm.d', "a\\"slurm.e", [[slurm.f]], slurm.mine)
       {GOOD}""")
-    assert check(path) == []
+    assert problems_of(path) == []
 
 
 def test_an_error_that_the_script_logged_is_a_problem(write: Write) -> None:
     path = write("slurm.log_error('no rsync')" + GOOD)
-    assert check(path) == [f"{path} logged the error: no rsync"]
+    assert problems_of(path) == [f"{path} logged the error: no rsync"]
 
 
 def test_functions_of_the_scrun_table_are_known_and_can_be_given(write: Write) -> None:
-    assert check(write("scrun.stage_in() scrun.stage_out()" + GOOD)) == []
+    assert problems_of(write("scrun.stage_in() scrun.stage_out()" + GOOD)) == []
     path = write("assert(scrun.more(1) == 2)" + GOOD)
-    assert check(path, extras={"more": lambda value: value + 1}) == []
+    assert problems_of(path, extras={"more": lambda value: value + 1}) == []
 
 
 def scrun(*words: str, conf: Path | None = None) -> tuple[int, str, str]:

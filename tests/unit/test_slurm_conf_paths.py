@@ -27,7 +27,7 @@ def test_what_the_environment_names_wins_though_it_is_not_there(tmp_path: Path) 
     named = {"SLURM_CONF": "/nosuch/slurm.conf"}
     assert conf_paths.slurm_conf(named) == "/nosuch/slurm.conf"
     assert conf_paths.oci_conf(named) == "/nosuch/oci.conf"
-    assert conf_paths.script(named) == "/nosuch/scrun.lua"
+    assert conf_paths.lua_script(named) == "/nosuch/scrun.lua"
 
 
 @pytest.mark.parametrize("environment", [{}, {"SLURM_CONF": ""}])
@@ -42,9 +42,9 @@ def test_the_hosts_own_wins_over_a_cache(tmp_path: Path, environment: dict[str, 
 
 def test_the_script_may_lie_in_etc_where_a_cache_has_none(tmp_path: Path) -> None:
     make(tmp_path / "run/slurm.conf")
-    assert conf_paths.script({}) == str(tmp_path / "etc/scrun.lua")
+    assert conf_paths.lua_script({}) == str(tmp_path / "etc/scrun.lua")
     cached = make(tmp_path / "run/scrun.lua")
-    assert conf_paths.script({}) == cached
+    assert conf_paths.lua_script({}) == cached
 
 
 def test_without_any_there_is_none(tmp_path: Path) -> None:

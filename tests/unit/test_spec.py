@@ -15,7 +15,7 @@ from scrun.lifecycle.operations import spec
 def test_it_is_valid_and_read_back_as_it_is(tmp_path: Path) -> None:
     spec.run(str(tmp_path), "config.json")
     read = config.load(str(tmp_path))
-    config.check(read)
+    config.check_config(read)
     assert read == spec.document()
     assert read["process"]["terminal"] is True
 

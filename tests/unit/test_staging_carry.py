@@ -204,7 +204,7 @@ def test_where_somebody_has_the_name_another_is_used(tmp_path: Path, bundle: Pat
             config = json.loads((there / "7-web/config.json").read_text())
             assert config["mounts"][0]["source"] == f"{staged.bundle}/mounts/0"
             assert config["root"]["path"].startswith(f"{staged.bundle}/root")
-        node_directory.renew(step, staged.node_parent, home, staged.node_name, {"mounts/0": b"2\0"})
+        node_directory.write_again(step, staged.node_parent, home, staged.node_name, {"mounts/0": b"2\0"})
         assert (there / "7-web/mounts/0").read_bytes() == b"2\0"
         (there / "7-web/rootfs/made").write_text(str(again))
         stage_out(container, staged, step, log=notes)

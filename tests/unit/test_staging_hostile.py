@@ -234,7 +234,7 @@ def test_what_overlayfs_noted_on_the_node_means_nothing_here(tmp_path: Path) -> 
     info.pax_headers = {"SCHILY.xattr.user.overlay.origin": "x", "SCHILY.xattr.user.mine": "y", "mtime": "1"}
     directory = os.open(tmp_path, os.O_RDONLY)
     try:
-        entries.make(b"file", directory, info, io.BytesIO(b""), None)
+        entries.make_entry(b"file", directory, info, io.BytesIO(b""), None)
     finally:
         os.close(directory)
     assert os.listxattr(tmp_path / "file") == ["user.mine"]
@@ -247,7 +247,7 @@ def test_what_is_mounted_in_a_directory_is_not_removed_with_it(tmp_path: Path) -
     try:
         (tmp_path / "tree" / "mounted" / "theirs").touch()
         with pytest.raises(OSError, match="something is mounted there"):
-            trees.remove(str(tmp_path / "tree"))
+            trees.remove_tree(str(tmp_path / "tree"))
         assert (tmp_path / "tree" / "mounted" / "theirs").exists()
     finally:
         subprocess.run(["umount", tmp_path / "tree" / "mounted"], check=True)
@@ -277,8 +277,8 @@ def test_a_path_with_a_link_in_it_is_not_held(tmp_path: Path) -> None:
     (tmp_path / "real/file").touch()
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "real/link").symlink_to("file")
-    os.close(trees.hold(f"{tmp_path}/real/file"))
-    os.close(trees.hold("/"))
+    os.close(trees.open_place(f"{tmp_path}/real/file"))
+    os.close(trees.open_place("/"))
     for path in ("link/file", "link", "real/link", "nothing"):
         with pytest.raises(OSError, match=path):
-            trees.hold(f"{tmp_path}/{path}")
+            trees.open_place(f"{tmp_path}/{path}")

@@ -17,7 +17,7 @@ from scrun.slurm import slurm_conf
 from scrun.staging.children import Children
 from scrun.staging.content import Hashing
 from scrun.staging.feed import _MOST_STRANGERS, Feed, proof
-from scrun.staging.images import Delta, ListedTree, holes, parse, scan, settled
+from scrun.staging.images import Delta, ListedTree, holes, parse_listing, scan, settled
 from scrun.staging.kept import Images
 from scrun.staging.summing import Summing
 
@@ -179,7 +179,7 @@ def copy(root: Path, images: Images, tmp_path: Path) -> Path:
     wait_a_tick()
     tree = listed(root)
     images.keep(tree)
-    images.add_sums(tree, checksums(root)(list(parse(tree.listing))))
+    images.add_sums(tree, checksums(root)(list(parse_listing(tree.listing))))
     subprocess.run(["cp", "-a", root, tmp_path / "copy"], check=True)
     wait_a_tick()
     return tmp_path / "copy"
@@ -266,7 +266,7 @@ def test_two_files_that_have_become_one_go_along(root: Path, copy: Path, images:
     shutil.copystat(root / "plain", root / "other")
     wait_a_tick()
     images.keep(base := listed(root))
-    images.add_sums(base, checksums(root)(list(parse(base.listing))))
+    images.add_sums(base, checksums(root)(list(parse_listing(base.listing))))
     os.link(copy / "plain", copy / "other")
     shutil.copystat(root, copy)
     wait_a_tick()
@@ -278,7 +278,7 @@ def test_a_file_of_no_identity_is_not_known_by_a_checksum_either(root: Path, ima
     with Children() as children:
         base = scan(children, str(root), devices=False, tick=3600)
     images.keep(base)
-    images.add_sums(base, checksums(root)(list(parse(base.listing))))
+    images.add_sums(base, checksums(root)(list(parse_listing(base.listing))))
     subprocess.run(["cp", "-a", root, tmp_path / "copy"], check=True)
     wait_a_tick()
     tree = listed(tmp_path / "copy")

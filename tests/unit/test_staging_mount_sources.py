@@ -13,7 +13,7 @@ from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_cont
 
 import scrun
 from scrun.errors import StagingError
-from scrun.staging.mount_sources import MountSource, find
+from scrun.staging.mount_sources import MountSource, find_sources
 from scrun.staging.stage_in import stage_in
 
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["bundle"]
 
-# Says what find() finds of the paths in its arguments.
+# Says what find_sources() finds of the paths in its arguments.
 _LOOK = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from scrun.staging.mount_sources import find
+from scrun.staging.mount_sources import find_sources
 binds = [{"destination": "/x", "type": "bind", "source": path} for path in sys.argv[2:]]
-print(json.dumps({path: list(source) for path, source in find({"mounts": binds}, "/").items()}))
+print(json.dumps({path: list(source) for path, source in find_sources({"mounts": binds}, "/").items()}))
 """
 
 
 def _found(script: str, *paths: Path) -> dict[str, MountSource]:
-    """What find() says of the paths after a script has mounted something."""
+    """What find_sources() says of the paths after a script has mounted something."""
     look = [sys.executable, "-c", _LOOK, os.path.dirname(os.path.dirname(scrun.__file__)), *map(str, paths)]
     line = ["unshare", "-rm", "sh", "-ec", f'{script}\nexec "$@"', "sh", *look]
     printed = subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout
@@ -77,7 +77,7 @@ def test_what_is_hidden_or_nowhere_else_has_no_other_path(tmp_path: Path) -> Non
 
 
 def test_what_stays_mounted_is_left_as_it_is() -> None:
-    assert find({"mounts": [bind("/proc", "/x"), bind("/", "/y"), bind("/nosuch", "/z")]}, "/") == {}
+    assert find_sources({"mounts": [bind("/proc", "/x"), bind("/", "/y"), bind("/nosuch", "/z")]}, "/") == {}
 
 
 @needs_mounts

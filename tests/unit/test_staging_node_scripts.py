@@ -10,7 +10,7 @@ import pytest
 
 from scrun import marks
 from scrun.staging import copy_up, node_directory, node_scripts, own_directory, place, probe, root_mounts
-from scrun.staging.node_scripts import script
+from scrun.staging.node_scripts import read_script
 
 FILES = sorted(Path(node_scripts.__file__).parent.glob("*.sh"))
 SCRIPTS = {
@@ -53,14 +53,14 @@ def test_shellcheck_has_no_complaint(name: str) -> None:
 
 def test_every_file_is_part_of_a_script() -> None:
     sent = "".join(SCRIPTS.values())
-    parts = {path.name: script(path.stem).replace("@LACKS@", node_directory.LACKS) for path in FILES}
+    parts = {path.name: read_script(path.stem).replace("@LACKS@", node_directory.LACKS) for path in FILES}
     assert [name for name, text in parts.items() if text not in sent] == []
     assert {own_directory.GO_TO, root_mounts.TRY, node_directory.LACKS} <= {*parts.values()}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_comment_above_a_script_stays_here(path: Path) -> None:
-    text = script(path.stem)
+    text = read_script(path.stem)
     assert path.read_text().startswith("# ")
     assert text.startswith("\n")
     assert not text.startswith("\n#")

@@ -126,3 +126,12 @@ def test_later_mount_on_the_same_point_counts() -> None:
     mount = table.covering("/run/x")
     assert mount is not None
     assert mount.device == "0:77"
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_memory"), [("tmpfs", True), ("ramfs", True), ("overlay", False), ("ext4", False), ("nfs4", False)]
+)
+def test_a_file_in_this_hosts_memory_is_known_by_its_file_system(kind: str, is_memory: bool) -> None:
+    table = MountTable(b"1 1 8:1 / / rw - %s x rw\n" % kind.encode())
+    assert Visibility((), table, None).is_memory("/") is is_memory
+    assert Visibility((), None, None).is_memory("/") is False

@@ -1,8 +1,8 @@
 """A fast validator for config.json: yes or no, in well under a millisecond.
 
 Importing jsonschema takes 100 ms or more, so a valid config never needs it. Only when this validator says no does
-:func:`scrun.bundle.config.check` ask jsonschema for the verdict and the error message. Both use the same schema file.
-A schema keyword that this module doesn't know raises an error, so the two validators can't drift apart.
+:func:`scrun.bundle.config.check_config` ask jsonschema for the verdict and the error message. Both use the same schema
+file. A schema keyword that this module doesn't know raises an error, so the two validators can't drift apart.
 
 This module knows exactly the keywords that config.schema.json uses. It knows ``pattern`` only for the patterns in
 :data:`_PATTERNS`, because importing ``re`` takes too long.

@@ -29,7 +29,7 @@ def load(bundle: str, name: str = "config.json", *, once: bool = False) -> dict[
     """Read BUNDLE/config.json, or another file of the bundle, without its null members.
 
     Go writes null for an absent pointer, slice or map. Null members are removed here, so that no reader has to handle
-    them. The content is not checked; :func:`check` does that.
+    them. The content is not checked; :func:`check_config` does that.
 
     Args:
         bundle: the bundle's directory.
@@ -67,7 +67,7 @@ def _where(error: ValueError) -> str:
     return f"{getattr(error, 'msg', '')} at line {line} column {column}" if line else str(error)
 
 
-def check(config: dict[str, Any]) -> None:
+def check_config(config: dict[str, Any]) -> None:
     """Check a config against the runtime-spec.
 
     Raises:
@@ -83,7 +83,7 @@ def check(config: dict[str, Any]) -> None:
 
 
 def check_process(process: Any, name: str = "process.json") -> None:
-    """Check a process object, which ``exec --process`` reads from the file ``name``; errors as for :func:`check`."""
+    """Check the process object in a file ``name`` of ``exec --process``; errors are those of :func:`check_config`."""
     rules = schema()
     if not accepts(process, rules["$defs"]["process"], rules):
         _complain(name, process, {**rules["$defs"]["process"], "$defs": rules["$defs"]})

@@ -88,7 +88,9 @@ def _refuse(name: str, mode: int | None) -> None:
     if mode < 0:
         raise ExecutableNotFound(f'exec: "{name}": stat {name}: {os.strerror(-mode).lower()}')
     if stat.S_ISDIR(mode):
-        raise ExecutableNotPermitted(f'exec: "{name}": is a directory: permission denied')  # podman reads the latter
+        raise ExecutableNotPermitted(
+            f'exec: "{name}": is a directory: permission denied'
+        )  # podman matches "permission denied"
     raise ExecutableNotPermitted(f'exec: "{name}": permission denied')
 
 

@@ -65,7 +65,7 @@ class Site:
         if not conf and os.path.exists(path := os.path.join(self._fetched, name)):
             return path
         environment = {**self.environment, "SLURM_CONF": conf} if conf and self._fetched else self.environment
-        return conf_paths.script(environment) if name == conf_paths.SCRIPT else conf_paths.oci_conf(environment)
+        return conf_paths.lua_script(environment) if name == conf_paths.SCRIPT else conf_paths.oci_conf(environment)
 
     @cached_property
     def oci(self) -> dict[str, Any] | None:

@@ -35,7 +35,9 @@ JOB_ENV = {
 OFFERED = ("stage_in", "stage_out")
 
 
-def check(path: str, lua: str | None = None, extras: Mapping[str, Callable[..., object]] | None = None) -> list[str]:
+def problems_of(
+    path: str, lua: str | None = None, extras: Mapping[str, Callable[..., object]] | None = None
+) -> list[str]:
     """Load the script, and call both hooks for a made-up job in a temporary bundle; return one line for each problem.
 
     Code that the hooks don't reach is checked only for names that the tables ``slurm`` and ``scrun`` don't have.

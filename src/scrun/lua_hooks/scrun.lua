@@ -20,8 +20,8 @@ local options = {
     -- SITE: seconds for which scrun remembers which mounts of the login host each node has; 0: ask every time.
     -- remember = 600,
 
-    -- SITE: whether the homes' server takes root for nobody (root_squash). slurmstepd can't read a bundle in a closed home
-    -- then. Unset, that is tried where homes are on a file system of the network.
+    -- SITE: whether the homes' server maps root to nobody (root_squash). slurmstepd then can't read a bundle in a home
+    -- with mode 0700. If unset, scrun tries it where homes are on a network file system.
     -- root_squash = true,
 
     -- SITE: the directory of every node that files are carried to, into a directory scrun-UID for each user. The files

@@ -78,7 +78,7 @@ cdef class Description:
 def allocate(Description description):
     """Ask for the allocation that is described.
 
-    Return slurmctld's answer, see scrun.slurm.allocation.request; ``nodes`` is empty if the job is queued.
+    Return slurmctld's answer, see scrun.slurm.allocation.ask_for_job; ``nodes`` is empty if the job is queued.
     """
     cdef slurm.resource_allocation_response_msg_t *response = NULL
     if slurm.slurm_allocate_resources(description.job, &response) or response is NULL:

@@ -52,7 +52,7 @@ def of_job(uint32_t job_id):
 
 
 def nodes_of(uint32_t job_id):
-    """The nodes that a job has, or had, as a node list; empty where it never had any."""
+    """The nodes that a job has or had, as a node list; empty if it never had any."""
     cdef slurm.job_info_msg_t *message = NULL
     if slurm.scrun_load_job(&message, job_id) or message is NULL:
         raise _control.error()
@@ -63,7 +63,7 @@ def nodes_of(uint32_t job_id):
 
 
 def out_of_service():
-    """The nodes that get no jobs, by their names, each with the reason that was given for it."""
+    """The nodes that get no jobs, by name, each with its reason."""
     cdef slurm.node_info_msg_t *message = NULL
     cdef slurm.node_info_t *node
     cdef uint32_t index

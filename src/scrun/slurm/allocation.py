@@ -15,7 +15,7 @@ except ImportError as missing:
     raise control.not_built(missing) from missing
 
 
-def request(job: dict[str, Any]) -> dict[str, Any]:
+def ask_for_job(job: dict[str, Any]) -> dict[str, Any]:
     """Ask Slurm for an interactive allocation.
 
     Args:
@@ -38,14 +38,14 @@ def request(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def look_up_queued(job_id: int, job: dict[str, Any]) -> dict[str, Any]:
-    """Look up a job that :func:`request` has asked for and that was queued then.
+    """Look up a job that :func:`ask_for_job` has asked for and that was queued then.
 
     Args:
         job_id: the job's id.
-        job: the argument of :func:`request`.
+        job: the argument of :func:`ask_for_job`.
 
     Returns:
-        The same as :func:`request`.
+        The same as :func:`ask_for_job`.
 
     Raises:
         JobRefused: the job has ended.
@@ -70,7 +70,7 @@ def _check_cluster(named: str) -> None:
         )
 
 
-def reason(job_id: int) -> str:
+def waiting_reason(job_id: int) -> str:
     """The reason why a job waits, as squeue's REASON; empty if there is none.
 
     Raises:

@@ -34,7 +34,7 @@ def oci_conf(environment: Mapping[str, str]) -> str:
     return _beside(environment, OCI_CONF)
 
 
-def script(environment: Mapping[str, str]) -> str:
+def lua_script(environment: Mapping[str, str]) -> str:
     """The site's scrun.lua: beside slurm.conf, or in /etc/slurm if a cache of slurm.conf has none (scrun(1))."""
     path = _beside(environment, SCRIPT)
     if not environment.get("SLURM_CONF") and not os.path.exists(path):

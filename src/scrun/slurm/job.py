@@ -106,7 +106,7 @@ def request(
         caller: the caller's environment.
         container: the container's environment.
         annotations: the container's annotations.
-        limits: the container's limits, as :func:`scrun.slurm.limit_variables.variables` takes them.
+        limits: the container's limits, as :func:`scrun.slurm.limit_variables.of_limits` takes them.
         directory: the directory that scrun was called in.
         shared: the job of a container that shares a namespace with this one; used unless a setting asks otherwise.
         told: fields of the job for Slurm's accounting; SCRUN_COMMENT wins over ``comment``.
@@ -128,7 +128,7 @@ def request(
         notes.append(f"the container's limits ({', '.join(limits)}) have no effect: it runs in {shared}")
     elif _parsed(settings.get(RESOURCES, Setting("use", "")), _use) and limits:
         several = any(settings[name].value != "1" for name in ("NTASKS", "NTASKS_PER_NODE") if name in settings)
-        asked = limit_variables.variables(**limits, several=several, new_job=not existing)
+        asked = limit_variables.of_limits(**limits, several=several, new_job=not existing)
         for name, value in asked.items():
             if not any(other in settings for other in _INSTEAD[name]):
                 words[name] = Setting(value, f"the container's limits: {name}")

@@ -21,7 +21,7 @@ except ImportError as missing:
 def of_user(uid: int) -> dict[int, dict[str, Any]]:
     """The user's jobs by their ids.
 
-    Each has ``state``, ``reason``, ``partition``, ``container`` (ContainerID) and ``tres`` (all that it was given:
+    Each has ``state``, ``reason``, ``partition``, ``container`` (ContainerID) and ``tres`` (all of its resources:
     ``cpu=2,mem=100M``) in squeue's words, and ``submitted`` in seconds since 1970.
 
     Raises:
@@ -35,7 +35,7 @@ def of_user(uid: int) -> dict[int, dict[str, Any]]:
 
 
 def out_of_service(job_id: int, nodes: str) -> dict[str, str]:
-    """Those of a job's nodes that Slurm has taken out of service, each with the reason (sinfo -R).
+    """The nodes of a job that Slurm has taken out of service, each with its reason (sinfo -R).
 
     Args:
         job_id: the job.

@@ -5,7 +5,6 @@ cdef extern from "scrun/slurm/_slurm.h" nogil:
     const uint32_t SLURM_VERSION_NUMBER
     const uint16_t NO_VAL16
     const uint32_t NO_VAL
-    const long SLURM_VERSION_NUMBER
     const uint16_t SHOW_ALL
     const uint32_t NODE_STATE_BASE, NODE_STATE_DOWN, NODE_STATE_DRAIN, NODE_STATE_FAIL
     const uint64_t JOB_NTASKS_SET, SPREAD_JOB, USE_MIN_NODES

@@ -5,7 +5,7 @@ from __future__ import annotations
 ALL = -1  # GPUs: all of a node's
 
 
-def variables(*, cpus: int = 0, memory: int = 0, gpus: int = 0, several: bool, new_job: bool) -> dict[str, str]:
+def of_limits(*, cpus: int = 0, memory: int = 0, gpus: int = 0, several: bool, new_job: bool) -> dict[str, str]:
     """The job's variables for a container's limits, by their names without SCRUN_.
 
     Args:

@@ -7,14 +7,10 @@ Parsers for bits of slurm.h are in :mod:`scrun.slurm.bits`.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
 UNLIMITED = 0xFFFFFFFF  # slurm.h: INFINITE
 MOST16 = 0xFFFD  # slurm.h: a uint16_t that is no NO_VAL16 and no INFINITE16
 _MOST32 = 0xFFFFFFFD
-_MOST64 = (1 << 63) - 1  # of MiB: the bit above is slurm.h's MEM_PER_CPU
+_MOST64 = (1 << 63) - 1  # MiB; the next bit is slurm.h's MEM_PER_CPU
 _MOST_IN_RANGE = 1 << 16  # nodes; Slurm's own limit (hostlist.c: MAX_RANGE)
 _SIZES = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}  # in MiB
 

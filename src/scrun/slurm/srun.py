@@ -95,7 +95,7 @@ def command_step(
 
 
 def trial_step(srun: Sequence[str], *, job: int, bundle: str, args: Sequence[str], nodes: Sequence[str]) -> list[str]:
-    """A container that isn't meant to run, once on each of the nodes: to see whether slurmstepd takes its bundle."""
+    """The command line of a container step that tries whether slurmstepd on each node takes a bundle; nothing runs."""
     where = [f"--nodelist={','.join(nodes)}", f"--nodes={len(nodes)}", "--ntasks-per-node=1"]
     beside = ["--job-name=scrun-try", "--overlap", "--mpi=none", "--export=NONE", *where]
     return [*srun, "-v", f"--jobid={job}", f"--container={bundle}", *beside, "--", *args]
@@ -148,7 +148,7 @@ class Progress:
         self.tasks: dict[str, list[int]] = {}  # task ids by node; an id's index is slurmstepd's local task id
         self.ended: set[int] = set()  # ids of ended tasks
         self.cancelled = False  # by somebody, by the job's end, or because a node failed
-        self.out_of_memory = False  # whether a task was killed for its memory limit; srun's own status is 1 then
+        self.out_of_memory = False  # whether some task was killed for want of memory; srun's own status is 1 then
         self.errors: list[str] = []  # srun's errors before the step started
         self._starting: set[str] = set()  # nodes whose tasks have not started yet
         self._step_id = ""  # JOB.STEP

@@ -179,11 +179,11 @@ class TargetDirectory:
             if info.islnk():
                 self._link(link, made, parent)
             else:
-                entries.make(made, parent, info, content, entries.owner_of(info, old, self._new_owner))
+                entries.make_entry(made, parent, info, content, entries.owner_of(info, old, self._new_owner))
             if not self._may_be_changed():
                 return
             # Renaming over a file makes ext4 write the new file's blocks first (auto_da_alloc): 1 ms a file.
-            trees.remove(os.fsdecode(last), parent)
+            trees.remove_tree(os.fsdecode(last), parent)
             os.rename(made, last, src_dir_fd=parent, dst_dir_fd=parent)
         finally:
             # After a failure the temporary file still exists.

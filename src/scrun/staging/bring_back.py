@@ -62,7 +62,7 @@ def bring_back(
     finally:
         transfer.close()
     if len(staged.nodes) > 1:
-        node_directory.remove(step, staged.node_parent, staged.node_home, staged.node_name)
+        node_directory.remove_directory(step, staged.node_parent, staged.node_home, staged.node_name)
 
 
 class _BringingBack:
@@ -189,13 +189,13 @@ class _BringingBack:
         if keep:
             place = at.node_parent, at.node_home, at.node_name
             try:
-                kept = node_directory.keep(self._step, *place, hosts=left)
+                kept = node_directory.keep_changes(self._step, *place, hosts=left)
                 where = f"{', '.join(left)}:{os.path.dirname(self._path)}/{kept}"
             except (StagingError, OSError):
                 where += ", unless the end of the job removes them there (Epilog)"
             try:
                 if done:
-                    node_directory.remove(self._step, *place, hosts=done)
+                    node_directory.remove_directory(self._step, *place, hosts=done)
             except (StagingError, OSError) as error:
                 self._log("info", f"cleaning up: {error}")
         return StagingError(

@@ -75,7 +75,7 @@ class Carrier:
     def undo(self) -> None:
         """Remove the files from the nodes; a failure is logged only."""
         try:
-            node_directory.remove(
+            node_directory.remove_directory(
                 self._step, self._parent, self.home, node_directory.node_name(self._container), seconds=20
             )
         except (StagingError, OSError) as error:

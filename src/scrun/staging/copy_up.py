@@ -14,7 +14,7 @@ from scrun.errors import StagingError
 from scrun.mount import is_covered
 from scrun.node_hooks import shell_hook
 from scrun.staging import traces
-from scrun.staging.node_scripts import script
+from scrun.staging.node_scripts import read_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     Config = dict[str, Any]
 
 _COPY_UP = "tmpcopyup"
-_ARCHIVE = script("archive")
-_UNPACK = script("unpack")
+_ARCHIVE = read_script("archive")
+_UNPACK = read_script("unpack")
 
 
-def settle(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[dict[str, Any]]:
+def prepare_tmpfs(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[dict[str, Any]]:
     """Change the config's tmpfs mounts so that the job's user can make them on a node that has this root filesystem.
 
     Returns:

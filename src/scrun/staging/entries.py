@@ -18,7 +18,7 @@ _XATTR = "SCHILY.xattr."
 _OVERLAY = _XATTR + "user.overlay."  # overlayfs's own attributes
 
 
-def make(
+def make_entry(
     name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] | None, owner: tuple[int, int] | None
 ) -> None:
     """Make a file, symbolic link, named pipe or device.
@@ -91,7 +91,7 @@ def is_opaque(info: tarfile.TarInfo) -> bool:
     return info.pax_headers.get(_OVERLAY + "opaque") == "y"
 
 
-def write(content: IO[bytes], info: tarfile.TarInfo, descriptor: int, *, is_empty: bool = True) -> None:
+def write_content(content: IO[bytes], info: tarfile.TarInfo, descriptor: int, *, is_empty: bool = True) -> None:
     """Write the content to an open file; holes stay holes in an empty file (``is_empty``)."""
     is_sparse = is_empty and bool(getattr(info, "sparse", None))
     size = 0
@@ -112,7 +112,7 @@ def _make_file(
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=parent)
     try:
-        write(content, info, descriptor)
+        write_content(content, info, descriptor)
         if owner is not None:
             with as_far_as_it_goes():
                 os.fchown(descriptor, *owner)

@@ -108,7 +108,7 @@ def settled(tree: ListedTree, again: ListedTree) -> tuple[ListedTree, list[bytes
     """
     if tree.name == again.name:
         return tree, []
-    before, now = parse(tree.listing), parse(again.listing)
+    before, now = parse_listing(tree.listing), parse_listing(again.listing)
 
     def is_same(name: bytes) -> bool:
         was, is_now = before.get(name), now.get(name)
@@ -117,7 +117,7 @@ def settled(tree: ListedTree, again: ListedTree) -> tuple[ListedTree, list[bytes
         return was[1] == is_now[1] or was[1].startswith(NOBODY)
 
     others = sorted(name for name in before.keys() | now.keys() if not is_same(name))
-    loose = {name for name in others if is_directory(before, name) and is_directory(now, name)}
+    loose = {name for name in others if has_directory(before, name) and has_directory(now, name)}
     if not loose:
         return tree, others
     fields = tree.listing.split(b"\0")
@@ -138,12 +138,12 @@ def holes(root: str, tree: ListedTree) -> int:
     return size_of_holes
 
 
-def parse(listing: bytes) -> Listing:
+def parse_listing(listing: bytes) -> Listing:
     """Parse a listing, in its order: for each name the facts that a node's file must share, and the identity here."""
     fields = listing.split(b"\0")
     return dict(zip(fields[0::3], zip(fields[1::3], fields[2::3], strict=False), strict=False))
 
 
-def is_directory(listing: Listing, name: bytes) -> bool:
+def has_directory(listing: Listing, name: bytes) -> bool:
     """Whether the tree has a directory of that name."""
     return listing.get(name, (b"",))[0][:1] == b"d"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from scrun.staging.content import SIZE
-from scrun.staging.images import NOBODY, Delta, ListedTree, is_directory, parse
+from scrun.staging.images import NOBODY, Delta, ListedTree, has_directory, parse_listing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Images:
         """
         if os.path.exists(self._file(tree.name)):
             return tree.name, Delta()
-        ours = parse(tree.listing)
+        ours = parse_listing(tree.listing)
         best, least = None, max(_LITTLE, tree.size // 4)
         for name in self._names():
             theirs = self._read(name)
@@ -82,7 +82,7 @@ class Images:
 
     def add_sums(self, tree: ListedTree, checksums: Mapping[bytes, bytes]) -> None:
         """Remember the checksums of a carried tree by name; a missing one means that the file has changed since."""
-        listing = parse(tree.listing)
+        listing = parse_listing(tree.listing)
         known = (checksums.get(name, _UNKNOWN) for name in summed(listing, listing))
         self._write(self._sums(tree.name), b"".join(known))
 
@@ -126,7 +126,7 @@ class Images:
         return difference._replace(changed=frozenset(changed), alike=difference.alike - changed)
 
     def _keep_copy(self, image: str, tree: ListedTree, theirs: Listing, difference: _Difference) -> None:
-        ours = parse(tree.listing)
+        ours = parse_listing(tree.listing)
         fields = []
         for name, facts in theirs.items():
             what, identity = ours[name] if name in ours and name not in difference.changed else facts
@@ -141,7 +141,7 @@ class Images:
     def _read(self, name: str) -> Listing:
         try:
             with open(self._file(name), "rb") as file:
-                return parse(file.read())
+                return parse_listing(file.read())
         except OSError:
             return {}
 
@@ -240,7 +240,7 @@ def _delta(ours: Listing, difference: _Difference) -> Delta:
     tops = {
         name
         for name in difference.gone
-        if os.path.dirname(name) not in difference.gone and is_directory(ours, os.path.dirname(name))
+        if os.path.dirname(name) not in difference.gone and has_directory(ours, os.path.dirname(name))
     }
     changed = {*difference.changed, *_above(difference.changed), *_above(tops)}
     return Delta(tuple(sorted(changed)), tuple(sorted(tops)), _size(ours, difference.changed))

@@ -103,14 +103,14 @@ class Known:
             self._add(dict.fromkeys((f"{node} {what}" for node in nodes), int(time.time())))
 
     def is_open_to_root(self, path: str, nodes: Sequence[str]) -> bool | None:
-        """Whether root of all the nodes was found to read what the user reads there; None where it isn't known."""
+        """Whether root on all nodes is known to read the files that the user can read at the path; None if unknown."""
         mount = self._mount(path)
         if any(f"{node} {_CLOSED} {mount}" in self._seen for node in nodes):
             return False
         return (bool(mount) and all(f"{node} {_OPEN} {mount}" in self._seen for node in nodes)) or None
 
     def learn_open_to_root(self, path: str, nodes: Sequence[str], is_open: bool) -> None:
-        """Remember whether it was; one server does the same for all of them."""
+        """Remember whether root can read the path, for all nodes, because one file server treats them alike."""
         if mount := self._mount(path):
             what = _OPEN if is_open else _CLOSED
             self._add(dict.fromkeys((f"{node} {what} {mount}" for node in nodes), int(time.time())))
@@ -139,7 +139,7 @@ class Known:
         return self._type(path) in HOST_ONLY_TYPES
 
     def is_local(self, path: str) -> bool:
-        """Whether the path is on a file system that one running kernel has to itself."""
+        """Whether the path is on a file system that belongs to one running kernel."""
         return self._type(path) in LOCAL_TYPES
 
     def _type(self, path: str) -> str:

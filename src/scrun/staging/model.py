@@ -48,7 +48,7 @@ class NodeSteps(Protocol):
         """
 
     def launches(self, bundle: str, args: Sequence[str]) -> bool | None:
-        """Whether slurmstepd takes the bundle on all nodes, whatever becomes of the container; None: it isn't known."""
+        """Whether slurmstepd accepts the bundle on all nodes, even if the container then fails; None if unknown."""
 
 
 class FitContent(Protocol):

@@ -64,7 +64,7 @@ class MountSource(NamedTuple):
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
 
-def find(config: dict[str, Any], bundle: str) -> dict[str, MountSource]:
+def find_sources(config: dict[str, Any], bundle: str) -> dict[str, MountSource]:
     """The sources of the config's mounts that an engine has mounted for this container alone, by their paths.
 
     Most containers have none, so the mount table is parsed only if it contains the name of a source.

@@ -162,7 +162,7 @@ class NodeChanges:
             descriptor = in_place.open_existing(part.source, (part.inode, part.fsid))
             try:
                 in_place.overwrite(
-                    descriptor, info.size, lambda file: entries.write(content, info, file, is_empty=False)
+                    descriptor, info.size, lambda file: entries.write_content(content, info, file, is_empty=False)
                 )
                 if os.fstat(descriptor).st_mode & 0o7777 != info.mode & 0o7777:
                     with entries.as_far_as_it_goes():

@@ -11,7 +11,7 @@ import os
 from scrun.errors import StagingError
 from scrun.marks import MARK, texts
 from scrun.staging.children import Children
-from scrun.staging.node_scripts import script
+from scrun.staging.node_scripts import read_script
 from scrun.staging.own_directory import GO_TO
 from scrun.staging.spool import short_name
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from scrun.staging.model import ContainerFiles, NodeSteps
 
 # The parts and the scripts; each file of node_scripts describes its arguments and its answers.
-LACKS = script("lacks")
-ENTER = f"\nmark={MARK}" + script("enter") + GO_TO
-SEND = ENTER + script("send")
-_RENEW = ENTER + script("renew")
-_REMOVE = ENTER + script("remove")
-_KEEP = ENTER + script("keep")
+LACKS = read_script("lacks")
+ENTER = f"\nmark={MARK}" + read_script("enter") + GO_TO
+SEND = ENTER + read_script("send")
+_RENEW = ENTER + read_script("renew")
+_REMOVE = ENTER + read_script("remove")
+_KEEP = ENTER + read_script("keep")
 
 UNCHANGED = b"unchanged\n"
 NOT_RUN = "not-run"
@@ -67,7 +67,7 @@ def bash_argv(script: str, parent: str, home: str, name: str, *arguments: str) -
     return ["sh", "-c", _BASH, script, "scrun-stage", parent, home, name, *arguments]
 
 
-def remove(
+def remove_directory(
     step: NodeSteps,
     parent: str,
     home: str,
@@ -91,10 +91,12 @@ def remove(
         )
         if not children.wait(seconds=seconds):
             raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s, files may be left")
-        check(child, child.process.wait(), hosts)
+        require_success(child, child.process.wait(), hosts)
 
 
-def keep(step: NodeSteps, parent: str, home: str, name: str, *, hosts: Sequence[str], seconds: float = 20) -> str:
+def keep_changes(
+    step: NodeSteps, parent: str, home: str, name: str, *, hosts: Sequence[str], seconds: float = 20
+) -> str:
     """Rename the container's directory on ``hosts`` so that its name doesn't begin with the job's id.
 
     Returns:
@@ -111,11 +113,11 @@ def keep(step: NodeSteps, parent: str, home: str, name: str, *, hosts: Sequence[
         )
         if not children.wait(seconds=seconds):
             raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s")
-        check(child, child.process.wait(), hosts)
+        require_success(child, child.process.wait(), hosts)
     return f"kept-{name}"
 
 
-def renew(step: NodeSteps, parent: str, home: str, name: str, files: Mapping[str, bytes]) -> None:
+def write_again(step: NodeSteps, parent: str, home: str, name: str, files: Mapping[str, bytes]) -> None:
     """Write small carried files once more on all nodes; ``files`` are contents by path.
 
     Raises:
@@ -130,10 +132,10 @@ def renew(step: NodeSteps, parent: str, home: str, name: str, files: Mapping[str
         stream.seek(0)
         child = children.step(step, "renew", script_argv(_RENEW, parent, home, name), stdin=stream.fileno())
         if children.wait_for(lambda: have_answered(child, step.nodes)):
-            check(child, 0, step.nodes)
+            require_success(child, 0, step.nodes)
             children.let_go(child)
         else:
-            check(child, child.process.wait(), step.nodes)
+            require_success(child, child.process.wait(), step.nodes)
 
 
 def runs_none(node: str, file: str) -> str:
@@ -152,7 +154,7 @@ def refusals(child: Child) -> list[str]:
     ]
 
 
-def check(child: Child, status: int, nodes: Sequence[str]) -> None:
+def require_success(child: Child, status: int, nodes: Sequence[str]) -> None:
     """Raise StagingError unless every node has answered "ok" and the step's ``status`` is 0."""
     refused = refusals(child)
     if refused:

@@ -18,7 +18,7 @@ from scrun.staging import facts, node_directory
 from scrun.staging.children import Child, Children, Interruption
 from scrun.staging.facts import Facts
 from scrun.staging.filesystems import LOCAL_MAGIC
-from scrun.staging.node_scripts import script
+from scrun.staging.node_scripts import read_script
 from scrun.staging.root_mounts import TRY
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scrun.staging.model import NodeSteps
     from scrun.staging.root_mounts import Trial
 
-_SCRIPT = SAY + TRY + script("probe").replace("@LACKS@", node_directory.LACKS)
+_SCRIPT = SAY + TRY + read_script("probe").replace("@LACKS@", node_directory.LACKS)
 
 
 def probe(

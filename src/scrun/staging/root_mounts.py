@@ -10,7 +10,7 @@ container with such a mount, and runs nothing in it. The trial takes about 20 ms
 from __future__ import annotations
 
 from scrun import fastjson
-from scrun.staging.node_scripts import script
+from scrun.staging.node_scripts import read_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,4 +54,4 @@ def trial(kind: str, runtime: str, adapt: Callable[[dict[str, Any]], dict[str, A
     return Trial(kind, runtime, fastjson.dumps({**fit, "mounts": [mount, *fit["mounts"]]}))
 
 
-TRY = script("try")
+TRY = read_script("try")

@@ -1,12 +1,11 @@
-"""Whether slurmstepd, which is root, can read what the user's job reads: a file server that squashes root may say no.
+"""Try whether slurmstepd, which is root, can read the files that the job's user can read on a node.
 
-slurmstepd reads config.json before it becomes the user, so where homes are closed to others (mode 700) and the server
-takes root for nobody, `srun --container` fails with "Unspecified error", and nothing that a user can ask on the node
-tells. So a step is tried: with a bundle that holds nothing, beside the container's own. If slurmstepd can't read that,
-the small bundle that scrun writes is carried to the node like files that the node doesn't see.
+slurmstepd reads config.json before it becomes the user. Where homes have mode 0700 and the file server maps root to
+nobody (root_squash), `srun --container` fails with "Unspecified error", and nothing on the node tells the user why. So
+scrun tries a step with an empty bundle beside the container's own. If slurmstepd can't read that bundle, the small
+bundle that scrun writes is carried to the node like files that the node doesn't see.
 
-It is tried on file systems of the network only, which takes 0.1 s, and remembered as what the nodes see is
-(:mod:`scrun.staging.known`).
+Only network file systems are tried, which takes 0.1 s. The result is remembered (:mod:`scrun.staging.known`).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from scrun.staging.stage_options import StagingOptions
 
 _NAME = "try"
-_PROGRAM = "/scrun-try"  # which is nowhere: nothing is run
+_PROGRAM = "/scrun-try"  # it doesn't exist, so nothing is run
 _CONFIG = {
     "ociVersion": "1.0.2",
     "process": {"args": [_PROGRAM], "cwd": "/", "env": []},
@@ -35,7 +34,7 @@ _CONFIG = {
 
 
 def closes(spool: Spool, step: NodeSteps, options: StagingOptions, known: Known, log: LogCall) -> bool:
-    """Whether slurmstepd on one of the nodes can't read the spool, which the job's user can read there."""
+    """Whether slurmstepd on some node can't read the spool, which the job's user can read there."""
     if isinstance(options.root_squash, bool):
         return options.root_squash
     if options.root_squash != ASK and known.is_local(spool.path):
@@ -61,4 +60,4 @@ def _try(spool: Spool, step: NodeSteps) -> bool | None:
     try:
         return step.launches(path, [_PROGRAM])
     finally:
-        trees.remove(path)
+        trees.remove_tree(path)

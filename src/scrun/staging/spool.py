@@ -39,7 +39,7 @@ class Spool:
         """Make the spool with a file of a random name (the witness); False if the bundle can't be written to."""
         try:
             # Remove the spool that a killed create of the same container has left.
-            trees.remove(self.path)
+            trees.remove_tree(self.path)
             os.mkdir(self.path, 0o700)
         except OSError:
             return False
@@ -100,7 +100,7 @@ class Spool:
             self.give(directory)
 
     def give(self, path: str) -> None:
-        """Make it the job's user's."""
+        """Give a file to the job's user."""
         if self._owner:
             os.chown(path, *self._owner, follow_symlinks=False)
 
@@ -112,7 +112,7 @@ def remove_spool(path: str) -> None:
         StagingError: the spool can't be removed.
     """
     try:
-        trees.remove(path)
+        trees.remove_tree(path)
     except OSError as error:
         raise StagingError(f"{path}: can't be removed: {error.strerror}") from error
 

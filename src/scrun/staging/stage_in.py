@@ -150,7 +150,7 @@ class _StageIn:
         if self._carrier is not None:
             self._carrier.undo()
         if self._traces and self._traces.times:
-            traces.remove(self._container.rootfs, self._traces)
+            traces.remove_traces(self._container.rootfs, self._traces)
 
     def let_go(self) -> None:
         """Close the descriptors that were held open."""
@@ -181,7 +181,7 @@ class _StageIn:
         self._is_in_place = is_in_place = self._container.rootfs in seen
         if is_in_place and mount_points.is_needed():
             hooks = self._beside is not None
-            self._hooks = copy_up.settle(self._config, self._container.rootfs, self.spool, hooks=hooks)
+            self._hooks = copy_up.prepare_tmpfs(self._config, self._container.rootfs, self.spool, hooks=hooks)
         if self._spool_mount:
             self._traces = traces.foresee(self._config, self._container.rootfs, self._spool_mount, make=is_in_place)
         if not is_in_place:
@@ -260,7 +260,7 @@ class _StageIn:
             )
         bind.use(f"{self._node_path}/{name}")
         source = os.path.realpath(bind.source)
-        self._held[name] = held = _read(source, trees.hold)
+        self._held[name] = held = _read(source, trees.open_place)
         status = os.fstat(held)
         if (status.st_dev, status.st_ino) != bind.identity:
             raise StagingError(f"mount {bind.mount.get('destination')}: {source} is being replaced by something else")

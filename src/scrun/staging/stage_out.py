@@ -80,11 +80,11 @@ def discard(staged: Staged, step: NodeSteps | None, *, log: LogCall) -> None:
         if staged.spool:
             remove_spool(staged.spool)
         if staged.traces and staged.traces.times:
-            traces.remove(staged.rootfs, staged.traces)
+            traces.remove_traces(staged.rootfs, staged.traces)
         if staged.node_parent and step is not None:
             from scrun.staging import node_directory
 
-            node_directory.remove(step, staged.node_parent, staged.node_home, staged.node_name)
+            node_directory.remove_directory(step, staged.node_parent, staged.node_home, staged.node_name)
     except (StagingError, OSError) as error:
         log("info", f"cleaning up: {error}")
 
@@ -115,7 +115,7 @@ def _leave_nodes(
         )
         return
     files_back()
-    node_directory.remove(step, staged.node_parent, staged.node_home, staged.node_name)
+    node_directory.remove_directory(step, staged.node_parent, staged.node_home, staged.node_name)
 
 
 def _bring_back_copy(container: ContainerFiles, copied: Copy) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from scrun.errors import StagingError
 from scrun.staging.children import Children
 from scrun.staging.content import Hashing
-from scrun.staging.images import parse, scan
+from scrun.staging.images import parse_listing, scan
 from scrun.staging.kept import summed
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ class Summing:
 
     def begin(self) -> None:
         """Start reading."""
-        listing = parse(self._tree.listing)
+        listing = parse_listing(self._tree.listing)
         try:
             self._hashing = Hashing(self._root, summed(listing, listing), self._xattrs)
         except OSError:
@@ -49,7 +49,7 @@ class Summing:
                 again = scan(children, self._root, devices=self._devices)
         except StagingError:
             return
-        before, now = parse(self._tree.listing), parse(again.listing)
+        before, now = parse_listing(self._tree.listing), parse_listing(again.listing)
         # A file without an identity changed while it was listed; its checksum is never needed.
         same = {name: checksum for name, checksum in hashing.checksums.items() if before.get(name) == now.get(name)}
         self._images.add_sums(self._tree, same)

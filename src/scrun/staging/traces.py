@@ -54,7 +54,7 @@ def foresee(config: dict[str, Any], rootfs: str, pattern: str, *, make: bool) ->
     return Traces(paths[-1], begun + percent + varying, tuple(missing), times)
 
 
-def remove(rootfs: str, traces: Traces, names: Sequence[str] = ()) -> None:
+def remove_traces(rootfs: str, traces: Traces, names: Sequence[str] = ()) -> None:
     """Remove ``names`` and then the directories of ``traces`` from the root filesystem, as far as they are empty."""
     above = os.path.dirname(traces.made[0]) if traces.made else ""
     try:

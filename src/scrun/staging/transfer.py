@@ -103,10 +103,10 @@ class Transfer:
         os.close(self._orders)
         self._orders = -1
         if self._children.wait_for(lambda: node_directory.have_answered(self._receiver, self._nodes)):
-            node_directory.check(self._receiver, 0, self._nodes)
+            node_directory.require_success(self._receiver, 0, self._nodes)
             self._children.let_go(self._receiver)  # all answers are here, and the step takes a while to end
         else:
-            node_directory.check(self._receiver, self._receiver.process.wait(), self._nodes)
+            node_directory.require_success(self._receiver, self._receiver.process.wait(), self._nodes)
         return mode
 
     def _start(self, parts: Sequence[Part]) -> None:
@@ -260,10 +260,10 @@ class Transfer:
         """Raise an error if the transfer can't go on; log the progress now and then."""
         # The other nodes go on reading when one node gives up.
         if node_directory.refusals(self._receiver) or self._children.has_closed(self._receiver):
-            node_directory.check(self._receiver, 1, self._nodes)
+            node_directory.require_success(self._receiver, 1, self._nodes)
         if self._feed and self._feed.failed:
             self._children.wait(seconds=1)  # for the node's own message
-            node_directory.check(self._receiver, 1, self._nodes)
+            node_directory.require_success(self._receiver, 1, self._nodes)
         now = time.monotonic()
         if self._feed and self._feed.sent and now - self._begun > _FIRST_WORD and now - self._told > _PAUSE:
             self._told = now
@@ -297,7 +297,7 @@ class Transfer:
             return all(len(said[node]) > self._heard for node in self._nodes)
 
         if not self._children.wait_for(done):
-            node_directory.check(self._receiver, self._receiver.process.wait() or 1, self._nodes)
+            node_directory.require_success(self._receiver, self._receiver.process.wait() or 1, self._nodes)
         self._heard += 1
         return {node: said[self._heard - 1].split(" ") for node, said in self._said().items()}
 

@@ -19,7 +19,7 @@ def open_directory(name: str, parent: int | None = None) -> int:
     return os.open(name, _DIRECTORY, dir_fd=parent)
 
 
-def hold(path: str) -> int:
+def open_place(path: str) -> int:
     """An O_PATH descriptor of the file at an absolute path, which may have no symbolic link.
 
     Raises:
@@ -58,7 +58,7 @@ def open_again(path: str, flags: int, known: tuple[int, int]) -> int:
     Raises:
         OSError: the file has another identity (ESTALE), or can't be opened.
     """
-    held = hold(path)
+    held = open_place(path)
     try:
         if known != (0, 0) and identity(held) != known:
             raise OSError(errno.ESTALE, "isn't what was there when the container was created", path)
@@ -67,7 +67,7 @@ def open_again(path: str, flags: int, known: tuple[int, int]) -> int:
         os.close(held)
 
 
-def remove(name: str, parent: int | None = None) -> None:
+def remove_tree(name: str, parent: int | None = None) -> None:
     """Remove a file, or a directory with its content; a missing file is no error.
 
     Raises:
@@ -89,7 +89,7 @@ def remove(name: str, parent: int | None = None) -> None:
     descriptor = open_directory(name, parent)
     try:
         for entry in os.listdir(descriptor):
-            remove(entry, descriptor)
+            remove_tree(entry, descriptor)
     finally:
         os.close(descriptor)
     os.rmdir(name, dir_fd=parent)

@@ -49,7 +49,7 @@ class _Planning:
         self.container, self.options, self.environment, self.output = container, options, environment, output
         self.bundle = os.path.abspath(options.bundle)
         self.config = bundle_config.load(self.bundle, options.config)
-        bundle_config.check(self.config)
+        bundle_config.check_config(self.config)
         self.rootfs = bundle_config.rootfs_path(self.config, self.bundle)
         self.process = self.config["process"]
         self.annotations: dict[str, str] = self.config.get("annotations") or {}
@@ -141,7 +141,7 @@ class _Planning:
     def _staging(self) -> StagingPlan:
         step = self.request.step
         steps = {**self.request.job.get("environment", {}), **step}  # in a shell of salloc's its own variables hold
-        mounted = mount_sources.find(self.config, self.bundle)
+        mounted = mount_sources.find_sources(self.config, self.bundle)
         staging: StagingPlan = {
             "config_file": os.path.join(self.bundle, self.options.config),
             "spool_dir": os.path.join(self.container.path, SPOOL),
@@ -192,9 +192,9 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
         else:
             script = os.path.join(directory, conf_paths.SCRIPT)
             return os.path.join(directory, conf_paths.OCI_CONF), (
-                script if os.path.exists(script) else conf_paths.script(environment)
+                script if os.path.exists(script) else conf_paths.lua_script(environment)
             )
-    return conf_paths.oci_conf(environment), conf_paths.script(environment)
+    return conf_paths.oci_conf(environment), conf_paths.lua_script(environment)
 
 
 def _limits(config: Message) -> Message:

@@ -22,7 +22,7 @@ def remove(record: Record) -> None:
     staged = record["staged"]
     if not staged.get("node_parent") or not any(part[0] == "rootfs" for part in staged["parts"]):
         found = traces.Traces(*staged["traces"])
-        traces.remove(record["rootfs"], found, _of_the_step(record, found))
+        traces.remove_traces(record["rootfs"], found, _of_the_step(record, found))
 
 
 def _of_the_step(record: Record, found: traces.Traces) -> list[str]:

@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 def default_script(environment: Mapping[str, str]) -> str:
-    """The script that a container here would get: see :func:`scrun.slurm.conf_paths.script`."""
+    """The script that a container here would get: see :func:`scrun.slurm.conf_paths.lua_script`."""
     from scrun.slurm import conf_paths
 
-    return conf_paths.script(environment)
+    return conf_paths.lua_script(environment)
 
 
 def shipped_script() -> bytes:
@@ -26,6 +26,6 @@ def shipped_script() -> bytes:
 
 def run(path: str, environment: Mapping[str, str]) -> list[str]:
     """One line a problem; SCRUN_LUA chooses the Lua, as for a container."""
-    from scrun.lua_hooks.check import check
+    from scrun.lua_hooks.check import problems_of
 
-    return check(path, environment.get("SCRUN_LUA"))
+    return problems_of(path, environment.get("SCRUN_LUA"))

@@ -53,7 +53,7 @@ def run(channel: int, container: Container) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         said = _printed()
         try:
-            answer = allocation.request(message["request"])
+            answer = allocation.ask_for_job(message["request"])
         except JobRefused as error:
             raise _explained(error, _printed()[len(said) :], message["request"]) from error
         finally:
@@ -131,7 +131,7 @@ def _wait(channel: int, job_id: int, message: Message) -> None:
     said = None
     until = time.monotonic() + LONGEST_WAIT
     while not _look(channel, job_id, message) and time.monotonic() < until:
-        why = allocation.reason(job_id)
+        why = allocation.waiting_reason(job_id)
         if why != said:
             said = why
             _tell(channel, {"waiting": why})
@@ -146,7 +146,7 @@ def _look(channel: int, job_id: int, message: Message) -> bool:
         ours = message.get("request")
         found = allocation.look_up_queued(job_id, ours) if ours else _theirs(job_id)
     except JobRefused:
-        allocation.reason(job_id)  # which says how it has ended, if it has
+        allocation.waiting_reason(job_id)  # which says how it has ended, if it has
         raise
     if found["nodes"]:
         _say(channel, found, message)

@@ -34,7 +34,7 @@ def run(channel: int, container: Container) -> None:
         else:
             there["/".join(path.split("/")[-2:])] = data
     if there:
-        node_directory.renew(job, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there)
+        node_directory.write_again(job, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there)
     wire.send(channel, {"renewed": sums})
     job.wait()
 

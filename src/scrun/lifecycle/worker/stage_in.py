@@ -116,7 +116,7 @@ def _stay(reader: wire.Reader, channel: int, container: Container, job: Job, lat
 def _likely_version() -> str:
     """Of Lua; the script is read before anybody says which it is."""
     try:
-        source = read_script(conf_paths.script(os.environ))
+        source = read_script(conf_paths.lua_script(os.environ))
     except HookError:
         source = b""
     return version_of(source, os.environ.get("SCRUN_LUA"))

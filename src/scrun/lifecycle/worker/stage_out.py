@@ -60,7 +60,9 @@ def _keep_on_nodes(record: Record, job: Job, error: ScrunError) -> None:
         return
     where = f"{', '.join(staged.nodes)}:{staged.node_parent}"
     try:
-        kept = node_directory.keep(job, staged.node_parent, staged.node_home, staged.node_name, hosts=staged.nodes)
+        kept = node_directory.keep_changes(
+            job, staged.node_parent, staged.node_home, staged.node_name, hosts=staged.nodes
+        )
         home = staged.node_home or f"scrun-{record['uid']}"
         error.args = (f"{error}: what the container changed is kept in {where}/{home}/{kept}",)
     except (StagingError, OSError) as failure:

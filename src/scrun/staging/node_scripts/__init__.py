@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 
-def script(name: str) -> str:
+def read_script(name: str) -> str:
     """Read NAME.sh without the comment at its beginning, so that it can stand after another part.
 
     Raises:
