@@ -333,9 +333,10 @@ class _StageIn:
         is of what lies below it, so the mount says so too; crun makes it so when all is mounted. A root filesystem that
         is in place is mounted once more where its device nodes would work otherwise.
         """
+        readonly = ["ro"] if config["root"].get("readonly") else []
         if mode != "overlay":
             path = config["root"]["path"]
-            again = {"destination": "/", "type": "bind", "source": path, "options": ["rbind", "nodev"]}
+            again = {"destination": "/", "type": "bind", "source": path, "options": ["rbind", "nodev", *readonly]}
             is_fenced = self._container.fence and self._is_in_place and self._binds_at_root
             return {**config, "mounts": [again, *config["mounts"]]} if is_fenced else config
         nodev = ["nodev"] if self._container.fence else []
@@ -344,7 +345,7 @@ class _StageIn:
             "destination": "/",
             "type": "overlay",
             "source": "overlay",
-            "options": [*(["ro"] if config["root"].get("readonly") else []), *nodev, "userxattr", *layers.split(",")],
+            "options": [*readonly, *nodev, "userxattr", *layers.split(",")],
         }
         root = {**config["root"], "path": f"{self._node_path}/root"}
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}
