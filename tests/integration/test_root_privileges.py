@@ -73,11 +73,12 @@ def test_device_nodes_of_a_root_filesystem_in_place_open_nothing(
     container: MakeContainer, root: User, readonly: bool
 ) -> None:
     # By a mount at /, or by a hook where the node's runtime makes none (crun before 1.28).
-    script = f"{LOOK} (: </fuse) && echo root filesystem; touch /w && echo written; echo end"
+    script = f"{LOOK} (: </fuse) && echo root filesystem; touch /w && echo written; touch /new/place/x; echo end"
     one = container("sh", "-c", script, user=root)
     device(one.bundle / "rootfs/fuse")
     config = json.loads((one.bundle / "config.json").read_text())
     config["root"]["readonly"] = readonly
+    config["mounts"].append({"destination": "/new/place", "type": "tmpfs", "source": "tmpfs"})
     (one.bundle / "config.json").write_text(json.dumps(config))
     one.started()
     assert one.ended() == 0

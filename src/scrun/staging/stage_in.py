@@ -339,9 +339,10 @@ class _StageIn:
         the directory below the overlay, so the mount has "ro" too; crun applies it when everything is mounted. A root
         filesystem in place is bound over itself with "nodev" if its device nodes must not work.
         """
+        readonly = ["ro"] if config["root"].get("readonly") else []
         if mode != "overlay":
             path = config["root"]["path"]
-            again = {"destination": "/", "type": "bind", "source": path, "options": ["rbind", "nodev"]}
+            again = {"destination": "/", "type": "bind", "source": path, "options": ["rbind", "nodev", *readonly]}
             is_fenced = self._container.fence and self._is_in_place and self._binds_at_root
             return {**config, "mounts": [again, *config["mounts"]]} if is_fenced else config
         nodev = ["nodev"] if self._container.fence else []
@@ -350,7 +351,7 @@ class _StageIn:
             "destination": "/",
             "type": "overlay",
             "source": "overlay",
-            "options": [*(["ro"] if config["root"].get("readonly") else []), *nodev, "userxattr", *layers.split(",")],
+            "options": [*readonly, *nodev, "userxattr", *layers.split(",")],
         }
         root = {**config["root"], "path": f"{self._node_path}/root"}
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}
