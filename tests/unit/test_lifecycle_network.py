@@ -94,13 +94,19 @@ def hooked(*args: str, path: str = f"/proc/{os.getpid()}/exe") -> dict[str, Any]
     return {"ociVersion": "1.1.0", "hooks": {"prestart": [{"path": path, "args": [*args]}]}}
 
 
+@pytest.fixture
+def dockerd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process's program passes for docker's daemon."""
+    monkeypatch.setattr(network, "_DOCKERD", os.path.basename(os.readlink("/proc/self/exe")))
+
+
+@pytest.mark.usefixtures("dockerd")
 def test_the_hook_by_which_dockers_daemon_takes_the_namespace_is_known() -> None:
     value = hooked("libnetwork-setkey", "-exec-root=/var/run/docker", "id")
     value["hooks"]["prestart"][0] |= {"env": ["A=b=c"], "timeout": 7}
     assert network.engines_hook(value, "/bundle") == {
         "path": f"/proc/{os.getpid()}/exe",
         "args": ["libnetwork-setkey", "-exec-root=/var/run/docker", "id"],
-        "env": {"A": "b=c"},
         "timeout": 7,
         "oci_version": "1.1.0",
         "bundle": "/bundle",
@@ -122,10 +128,16 @@ def test_the_hook_by_which_dockers_daemon_takes_the_namespace_is_known() -> None
         hooked("libnetwork-setkey", path="/proc/0/exe"),
     ],
 )
+@pytest.mark.usefixtures("dockerd")
 def test_no_other_hook_is_run(value: dict[str, Any]) -> None:
     assert network.engines_hook(value, "/bundle") is None
 
 
+def test_the_program_of_no_other_process_is_run() -> None:
+    assert network.engines_hook(hooked("libnetwork-setkey"), "/bundle") is None
+
+
+@pytest.mark.usefixtures("dockerd")
 def test_the_program_of_another_users_process_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
         path: str
         args: list[str]
-        env: dict[str, str]
         timeout: int  # seconds; 0: the engine says nothing
         oci_version: str  # for the state
         bundle: str
@@ -35,6 +34,7 @@ NONE = "none"
 LATER = "later"  # a new one was asked for; whether the engine leads a way out of it is seen at start
 
 _SET_KEY = "libnetwork-setkey"
+_DOCKERD = "dockerd"
 _REJECT = 0x200  # RTF_REJECT, of linux/route.h: an unreachable route
 _LOOPBACK = "lo"
 
@@ -55,18 +55,18 @@ def wanted(config: Config) -> str:
 def engines_hook(config: Config, bundle: str) -> Hook | None:
     """The hook that tells the engine of a new namespace, for it to configure; None where it finds it by itself.
 
-    docker's daemon up to release 26 has its own program called so, where later ones take the container's pid. As a
-    bundle is to make us run nothing else, it has to be the program of a process of our own user.
+    docker's daemon up to release 26 has its own program called so, where later ones take the container's pid. A bundle
+    must not make us run anything else, because another user may have written it: the program has to be dockerd's, of a
+    process of our own user, and gets no environment, by which a bundle could have a library loaded.
     """
     for hook in (config.get("hooks") or {}).get("prestart") or ():
         path, args = hook["path"], hook.get("args") or [""]
         process, exe = os.path.split(path)
         parent, pid = os.path.split(process)
-        if args[0] == _SET_KEY and (parent, exe) == ("/proc", "exe") and pid.isdecimal() and _is_by_our_user(process):
+        if args[0] == _SET_KEY and (parent, exe) == ("/proc", "exe") and pid.isdecimal() and _is_our_dockerd(process):
             return {
                 "path": path,
                 "args": args,
-                "env": dict(entry.partition("=")[::2] for entry in hook.get("env") or ()),
                 "timeout": hook.get("timeout") or 0,
                 "oci_version": config["ociVersion"],
                 "bundle": bundle,
@@ -74,9 +74,10 @@ def engines_hook(config: Config, bundle: str) -> Hook | None:
     return None
 
 
-def _is_by_our_user(process: str) -> bool:
+def _is_our_dockerd(process: str) -> bool:
     try:
-        return os.stat(process).st_uid == os.geteuid()
+        program = os.readlink(f"{process}/exe").removesuffix(" (deleted)")  # an upgrade has replaced it
+        return os.stat(process).st_uid == os.geteuid() and os.path.basename(program) == _DOCKERD
     except OSError:
         return False
 

@@ -48,7 +48,7 @@ def run(hook: Hook, container_id: str) -> str:
 
 def _execute(hook: Hook) -> int:
     try:
-        os.execve(hook["path"], hook["args"], hook["env"])
+        os.execve(hook["path"], hook["args"], {})
     except OSError as error:
         os.write(2, f"can't execute {hook['path']}: {error.strerror}\n".encode())
         return 127
