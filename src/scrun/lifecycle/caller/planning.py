@@ -22,11 +22,13 @@ from scrun.staging import mount_sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from scrun.lifecycle.caller.options import Options, Output
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.container.plan import Plan, StagingPlan
+    from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.staging_plan import StagingPlan
     from scrun.slurm.job import Request
 
 # Of the caller's environment, what later calls need and docker and podman don't give them.
@@ -77,7 +79,7 @@ class _Planning:
             "record": self._record(),
             # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
             "log_levels": (in_file, log.LEVELS[self.output.levels.syslog]),
-            "job": request.job,
+            "job": request.job,  # type: ignore[typeddict-item]  # slurm.job has made it so
             "step_environment": request.step,
             "patience": request.patience if request.patience is not None else PATIENCE,
             "args": arguments.for_srun(self.config, self.rootfs, self.bundle),
@@ -197,7 +199,7 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
     return conf_paths.oci_conf(environment), conf_paths.lua_script(environment)
 
 
-def _limits(config: Message) -> Message:
+def _limits(config: dict[str, Any]) -> dict[str, Any]:
     resources = (config.get("linux") or {}).get("resources") or {}
     return {name: value for name, value in resources.items() if value and name != "devices"}
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Required, TypedDict
 
+    from scrun.lifecycle.container.staging_plan import HookRequest
     from scrun.slurm.node_runtime import Runtime
 
     class Record(TypedDict, total=False):
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
         networked: str  # the same bundle for the node's network, where that is decided at start
         hold: bool  # whether the stand-in stays until the files are back
         stage_out_owed: bool
-        owed: dict[str, Any]  # what stage_out was to be told, where its anchor was killed
+        owed: HookRequest  # what stage_out was to be told, where its anchor was killed
         history: list[str]  # where a line is to be left when it has ended (container.history)
         lost: str  # which changes could not be brought back, and why; for a person
 

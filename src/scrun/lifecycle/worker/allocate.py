@@ -1,7 +1,7 @@
 """Get the container its job: ask Slurm for one and wait until it has nodes, or find the one that was named.
 
-Says ``{"job": …}`` as soon as the job has an id, ``{"waiting": …}`` while it is queued, ``{"nodes": …}`` at the end.
-Where nobody hears that any more the anchor was killed: then the job is cancelled, as nobody else knows of it.
+It says that there is a job as soon as that has an id. Where nobody hears it any more the anchor was killed: then the
+job is cancelled, as nobody else knows of it.
 """
 
 from __future__ import annotations
@@ -15,37 +15,36 @@ from scrun import identity
 from scrun.errors import JobRefused
 from scrun.lifecycle.container import origin
 from scrun.lifecycle.container.directory import JOB
+from scrun.lifecycle.container.worker_messages import to_allocate
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.cancel import Cancelled, cancelled
 from scrun.slurm import allocation, control, job_environment, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.worker_messages import Allocate, FromAllocate
 
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 
 
 def run(channel: int, container: Container) -> None:
-    """Serve one request.
-
-    ``{"request": …}`` for a new job, ``{"existing": job id, "environment": {…}}`` for one that is there, of which
-    ``first_node`` is all that is used; with ``look at`` for one that waits already, which is looked at once. ``step``
-    are the variables that srun will get.
-    """
-    message = wire.Reader(channel).next()
-    if not message:
+    """Serve one order."""
+    order = wire.Reader(channel).next(to_allocate)
+    if not order:
         return
-    if "look at" in message:
-        _look(channel, message["look at"], message)
+    plan = order["plan"]
+    if order["look_at"]:
+        _look(channel, order["look_at"], order)
         return
-    if "existing" in message:
-        wire.send(channel, {"job": message["existing"]})
-        _wait(channel, message["existing"], message)
+    if "existing" in plan:
+        _say(channel, {"job": plan["existing"]})
+        _wait(channel, plan["existing"], order)
         return
     root, anchor = os.path.dirname(container.path), os.getppid()
-    message["request"]["descriptor"]["container_id"] = origin.mark(container.id, root, anchor)
+    plan["request"]["descriptor"]["container_id"] = origin.mark(container.id, root, anchor)
     answer = None
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # _tell sees it
     try:
@@ -53,9 +52,9 @@ def run(channel: int, container: Container) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         said = _printed()
         try:
-            answer = allocation.ask_for_job(message["request"])
+            answer = allocation.ask_for_job(plan["request"])
         except JobRefused as error:
-            raise _explained(error, _printed()[len(said) :], message["request"]) from error
+            raise _explained(error, _printed()[len(said) :], plan["request"]) from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         _write_down(answer["job"], container)
@@ -63,9 +62,9 @@ def run(channel: int, container: Container) -> None:
         if notice := answer.get("notice"):
             _tell(channel, {"notice": notice})
         if answer["nodes"]:
-            _say(channel, answer, message)
+            _say_nodes(channel, answer, order)
         else:
-            _wait(channel, answer["job"], message)
+            _wait(channel, answer["job"], order)
     except (Cancelled, Exception):
         if answer:
             control.cancel(answer["job"])
@@ -90,7 +89,7 @@ _NAMED = {
 }
 
 
-def _explained(error: JobRefused, printed: str, wanted: Message) -> JobRefused:
+def _explained(error: JobRefused, printed: str, wanted: dict[str, Any]) -> JobRefused:
     """The error with what was asked for, and what the site's job_submit plugin told the user, which often says all.
 
     libslurm prints each line as ``PROGRAM: error: …``.
@@ -115,12 +114,16 @@ def _write_down(job_id: int, container: Container) -> None:
         pass  # a full disk: then only that moment is not covered
 
 
-def _tell(channel: int, message: Message) -> None:
-    if not wire.send(channel, message):
+def _say(channel: int, message: FromAllocate) -> bool:
+    return wire.send(channel, message)
+
+
+def _tell(channel: int, message: FromAllocate) -> None:
+    if not _say(channel, message):
         cancelled()
 
 
-def _wait(channel: int, job_id: int, message: Message) -> None:
+def _wait(channel: int, job_id: int, order: Allocate) -> None:
     """Look again and again until the job has its nodes, but not for ever: see preparation.
 
     Raises:
@@ -130,7 +133,7 @@ def _wait(channel: int, job_id: int, message: Message) -> None:
     pause = FIRST_PAUSE
     said = None
     until = time.monotonic() + LONGEST_WAIT
-    while not _look(channel, job_id, message) and time.monotonic() < until:
+    while not _look(channel, job_id, order) and time.monotonic() < until:
         why = allocation.waiting_reason(job_id)
         if why != said:
             said = why
@@ -140,20 +143,20 @@ def _wait(channel: int, job_id: int, message: Message) -> None:
         pause = min(pause * 1.2, LONGEST_PAUSE)  # a sixth of the time that it waits already
 
 
-def _look(channel: int, job_id: int, message: Message) -> bool:
+def _look(channel: int, job_id: int, order: Allocate) -> bool:
     """Whether the job has its nodes; then it is said."""
     try:
-        ours = message.get("request")
+        ours = order["plan"].get("request")
         found = allocation.look_up_queued(job_id, ours) if ours else _theirs(job_id)
     except JobRefused:
         allocation.waiting_reason(job_id)  # which says how it has ended, if it has
         raise
     if found["nodes"]:
-        _say(channel, found, message)
+        _say_nodes(channel, found, order)
     return bool(found["nodes"])
 
 
-def _theirs(job_id: int) -> Message:
+def _theirs(job_id: int) -> dict[str, Any]:
     """A job that we didn't ask for. slurmctld tells anybody of any job; srun would refuse to use it, to root as well.
 
     Raises:
@@ -165,23 +168,35 @@ def _theirs(job_id: int) -> Message:
     return found
 
 
-def _say(channel: int, found: Message, message: Message) -> None:
+def _say_nodes(channel: int, found: dict[str, Any], order: Allocate) -> None:
     """Tell of a job with nodes, with all of its environment and how many tasks the container's step will have."""
-    step = message["step"]
-    if message.get("first_node"):
+    plan, step = order["plan"], order["step"]
+    if plan.get("first_node"):
         found = {**found, "nodes": srun.expand_nodes(found["nodes"])[0], "node_count": 1}
     lines = job_environment.for_step(
         found["environment"],
         cluster=control.cluster(),
-        directory=message["directory"],
-        inherited=message.get("environment", {}),
+        directory=plan["directory"],
+        inherited=plan.get("environment", {}),
         step=step,
     )
     tasks = job_environment.tasks(dict(line.partition("=")[::2] for line in lines) | step, found["node_count"])
-    gpus = control.job_gpus(found["job"]) if message["gpu_devices"] or message["all_gpus"] else []
-    if message["all_gpus"]:  # the job asked for one and was given all of a node's; a step has what the job asked for
+    gpus = control.job_gpus(found["job"]) if plan["gpu_devices"] or plan["all_gpus"] else []
+    if plan["all_gpus"]:  # the job asked for one and was given all of a node's; a step has what the job asked for
         lines.append(f"SLURM_GRES=gpu:{len(gpus)}")
     _tell(
         channel,
-        {"nodes": {**found, "environment": lines, "tasks": tasks, "gpus": gpus, "slurm": control.slurm_release()}},
+        {
+            "nodes": {
+                "nodes": found["nodes"],
+                "uid": found["uid"],
+                "gid": found["gid"],
+                "user": found["user"],
+                "group": found["group"],
+                "environment": lines,
+                "tasks": tasks,
+                "gpus": gpus,
+                "slurm": control.slurm_release(),
+            }
+        },
     )

@@ -9,7 +9,7 @@ import os
 import time
 
 from scrun.errors import HookError, NodeRuntimeError, ScrunError, StagingError
-from scrun.lifecycle.container import latest, network
+from scrun.lifecycle.container import latest, network, worker_messages
 from scrun.lifecycle.container.directory import SPOOL
 from scrun.lifecycle.node import overlap
 from scrun.lifecycle.process import wire
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.container.plan import StagingPlan
     from scrun.lifecycle.container.record import Record
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.staging_plan import StagingPlan
+    from scrun.lifecycle.container.worker_messages import FromStageIn
+    from scrun.lifecycle.container.worker_messages import Staged as StagedMessage
     from scrun.lifecycle.worker.host import Options
     from scrun.staging.model import Staged
     from scrun.staging.summing import Summing
@@ -39,26 +40,29 @@ NETWORKED = "networked"  # the bundle within the bundle, for a container that ha
 
 
 def run(channel: int, container: Container) -> None:
-    """Serve ``{"script": …}``, which loads it, and then ``{"record": …}``, which calls the hook."""
+    """Serve two orders: the first has the script loaded, the second the hook called."""
     reader = wire.Reader(channel)
     preload(_likely_version())
-    if not (message := reader.next()):
+    if not (order := reader.next(worker_messages.to_stage_in)):
         return
-    plan = message["staging"]
+    plan = order["staging"]
 
     def log(level: str, text: str) -> None:
-        wire.send(channel, {"progress": text} if level == "progress" else {"log": level, "message": text})
+        if level == "progress":
+            _say(channel, {"progress": text})
+        else:
+            _say(channel, {"log": level, "message": text})
 
     host = Host(log)
-    hooks = Hooks.load(message["script"], host, lua=message["lua"])
-    wire.send(channel, {"loaded": message["script"]})
+    hooks = Hooks.load(order["script"], host, lua=order["lua"])
+    _say(channel, {"loaded": order["script"]})
     import subprocess  # noqa: F401  for host and staging, which run commands: now it costs nobody time
 
     from scrun.bundle import adapt  # noqa: F401  the same
     from scrun.bundle import config as bundle_config
     from scrun.staging import probe, stage_in  # noqa: F401  the same
 
-    config = bundle_config.load(message["bundle"], plan["config_file"])
+    config = bundle_config.load(order["bundle"], plan["config_file"])
     if plan.get("host_name"):  # that of the container whose uts namespace it shares
         config.setdefault("hostname", plan["host_name"])
     try:
@@ -69,8 +73,8 @@ def run(channel: int, container: Container) -> None:
     plan["keeps_apart"] = "env_exclude" not in plan and (
         plan["task_programs"] or slurm_conf.has_task_programs(os.environ)
     )
-    if message := reader.next():
-        record = message["record"]
+    if then := reader.next(worker_messages.to_stage_in_then):
+        record = then["record"]
         host.environment = variables(record, plan, container.path)
         host.memory = memory()
         host.job = Job(record, plan["srun"], host.environment)
@@ -80,12 +84,16 @@ def run(channel: int, container: Container) -> None:
             try:
                 require_containers(host.job, Known(host.memory, None))
             except StagingError as error:
-                wire.send(channel, wire.failure(error))
-                wire.send(channel, staged)  # so that stage_out is owed
+                _say(channel, wire.failure(error))
+                _say(channel, staged)  # so that stage_out is owed
                 return
-        wire.send(channel, staged)
+        _say(channel, staged)
         _stay(reader, channel, container, host.job, later)
         host.job.wait()
+
+
+def _say(channel: int, message: FromStageIn) -> None:
+    wire.send(channel, message)
 
 
 def _stay(reader: wire.Reader, channel: int, container: Container, job: Job, later: list[Summing]) -> None:
@@ -104,13 +112,13 @@ def _stay(reader: wire.Reader, channel: int, container: Container, job: Job, lat
         time.monotonic() < until or any(summing.is_busy for summing in later)
     ):
         job.reap()
-    message = reader.next() if is_asked else None
-    if is_asked and not message:
+    order = reader.next(worker_messages.to_stage_out) if is_asked else None
+    if is_asked and not order:
         return  # the anchor has gone
     for summing in later:
         summing.finish()  # before stage_out, which changes the files
-    if message:
-        ending.serve(message, reader, channel, container)
+    if order:
+        ending.serve(order, reader, channel, container)
 
 
 def _likely_version() -> str:
@@ -124,7 +132,7 @@ def _likely_version() -> str:
 
 def _stage_in(
     hooks: Hooks, host: Host, record: Record, plan: StagingPlan, config: dict[str, Any], later: list[Summing]
-) -> Message:
+) -> StagedMessage:
     from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start, withheld
     from scrun.staging import root_mounts
     from scrun.staging.model import PROGRAM, Beside, ContainerFiles

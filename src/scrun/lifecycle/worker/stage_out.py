@@ -16,20 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.container.plan import StagingPlan
     from scrun.lifecycle.container.record import Record
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.staging_plan import HookRequest, StagingPlan
     from scrun.lifecycle.worker.host import Options
 
 
 def run_hook(
     container: Container,
     record: Record,
-    owed: Message,
+    owed: HookRequest,
     log: Callable[[str, str], None],
     files_back: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run the hook: ``owed`` has ``script``, ``lua`` and ``staging``. It is repeated when whoever ran it was killed.
+    """Run the hook as ``owed`` says. It is repeated when whoever ran it was killed.
 
     Raises:
         ScrunError: what went wrong, and where what did not come back is.
