@@ -5,8 +5,9 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
+    from typing import Literal, Protocol, overload
 
+    from scrun.errors import ScrunError
     from scrun.lifecycle.anchor.creator import Creator
     from scrun.lifecycle.anchor.notices import Notices
     from scrun.lifecycle.anchor.preparation import Preparation
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.node.step import Step
     from scrun.lifecycle.process.loop import Loop
+
+    # Events of :mod:`scrun.lifecycle.anchor.life`, by what they are about: nothing, or an error.
+    Begun = Literal["recorded", "announced", "files_renewed", "program_started", "released"]
+    Due = Literal["create_overdue", "start_overdue", "delete_overdue", "directory_gone"]
+    Plain = Begun | Due
+    Failed = Literal["hopeless", "explained", "not_started", "not_released", "slurm_silent"]
 
     class Requested(Protocol):
         """What callers of the socket may ask of an anchor."""
@@ -83,8 +90,29 @@ if TYPE_CHECKING:
         def say(self) -> Callable[[str], None]:
             """Say something on the container's standard error."""
 
-        def happen(self, event: str, *about: object) -> None:
-            """Follow the table of life."""
+        # Follow the table of life: what has happened, and what that is about.
+        @overload
+        def happen(self, event: Plain) -> None: ...
+
+        @overload
+        def happen(self, event: Failed, error: ScrunError) -> None: ...
+
+        @overload
+        def happen(self, event: Literal["files_back"], error: ScrunError | None) -> None: ...
+
+        @overload
+        def happen(self, event: Literal["exited", "ran"], exit_status: int) -> None: ...
+
+        @overload
+        def happen(self, event: Literal["refused"], why: str) -> None: ...
+
+        @overload
+        def happen(self, event: Literal["paused", "resumed"], answer: Reply) -> None: ...
+
+        @overload
+        def happen(
+            self, event: Literal["half_paused", "not_paused", "not_resumed"], answer: Reply, error: ScrunError
+        ) -> None: ...
 
         def set_status(self, new: str) -> None:
             """Enter a status, and write it down."""
