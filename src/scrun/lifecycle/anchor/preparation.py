@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 # is twice the anchor's, and a job can wait for hours. Seconds.
 FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 5.0, 30.0
 
+# How far it is.
+LOADING = "the script is loaded; there is no job"
+ASKING = "the job is asked for, or watched"
+LOOKING = "the job is queued, and looked at now and then"
+STAGED = "the files are staged"
+
 
 class Preparation:
     """Get both, then call ``ready``; or ``failed`` with the reason, when nothing is under way any more.
@@ -50,11 +56,9 @@ class Preparation:
         self._save, self._tell, self._ready, self._failed = save, tell, ready, failed
         self._plan: Plan = {}  # type: ignore[typeddict-item]  # until begin
         self._failure: ScrunError | None = None
-        self._asked = False  # for a job: from then on there may be one
-        self._staged = False
+        self._phase = LOADING
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
-        self._looks_again = False
         self._allocating: Worker | None = self._allocator()
         self._staging: Worker | None = self._worker(
             "stage in", worker_messages.from_stage_in, self._staging_said, self._staging_ended
@@ -76,7 +80,7 @@ class Preparation:
         """Give it up; ``failed`` is called when both workers have tidied up and gone."""
         self._failure = self._failure or why
         self._loop.forget(self._waiting)
-        if self._allocating and not self._asked:
+        if self._allocating and self._phase == LOADING:
             self._allocating.kill()  # it may look for a slurm.conf that isn't there for a minute
         elif self._allocating:
             self._allocating.cancel()
@@ -102,7 +106,7 @@ class Preparation:
     def _allocation(self, message: FromAllocate) -> None:
         if "error" in message:
             error = wire.failed(message)
-            if self._looks_again and not isinstance(error, JobRefused):
+            if self._phase == LOOKING and not isinstance(error, JobRefused):
                 self._tell({"log": "info", "message": f"{error}: looking again later"})  # the job waits all the same
             else:
                 self._failure = self._failure or error
@@ -136,7 +140,7 @@ class Preparation:
             self.cancel(SlurmError(worker.last_words("no answer from Slurm") if worker else ""))
 
     def _look_again(self) -> None:
-        self._looks_again = True
+        self._phase = LOOKING
         self._allocating = self._allocator()
         self._ask(self._record["job"])
 
@@ -145,7 +149,7 @@ class Preparation:
             self._failure = self._failure or wire.failed(message)
         elif "loaded" in message:
             if self._allocating:
-                self._asked = True
+                self._phase = ASKING
                 self._ask()
         elif "log" in message or "progress" in message:
             self._tell(message)
@@ -159,11 +163,11 @@ class Preparation:
                 # Whoever is left when the anchor is killed brings back what the container changed.
                 self._record["owed"] = hook_request(self._plan)
             self._save()
-            self._staged = True
+            self._phase = STAGED
             if not self._failure:
                 self._ready()
 
     def _staging_ended(self) -> None:
         worker, self._staging = self._staging, None
-        if worker and (self._failure or not self._staged):
+        if worker and (self._failure or self._phase != STAGED):
             self.cancel(self._failure or ScrunError(worker.last_words("the hooks ended without an answer")))
