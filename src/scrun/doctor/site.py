@@ -13,8 +13,8 @@ from scrun import identity
 from scrun.doctor import report
 from scrun.doctor.finding import printable
 from scrun.errors import ScrunError
-from scrun.lifecycle.worker import ask_slurm
-from scrun.slurm import conf_paths, fetched, node_runtime, oci_conf
+from scrun.lifecycle.worker import ask_slurm, fetch_conf
+from scrun.slurm import conf_paths, node_runtime, oci_conf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Site:
         if path := conf_paths.slurm_conf(self.environment):
             return path
         self._fetched = tempfile.mkdtemp(prefix="scrun-doctor-")
-        return fetched.fetch(self._fetched)
+        return fetch_conf.fetch(self._fetched)
 
     def beside(self, name: str) -> str:
         """The path of oci.conf or of scrun.lua, as create finds it.

@@ -184,10 +184,10 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
         SlurmError: there is no Slurm configuration on this host.
     """
     if not conf_paths.slurm_conf(environment):
-        from scrun.slurm import fetched
+        from scrun.lifecycle.worker import fetch_conf
 
         directory = container.child("conf")
-        if conf := fetched.fetch(directory):
+        if conf := fetch_conf.fetch(directory):
             environment["SLURM_CONF"] = conf
         else:
             script = os.path.join(directory, conf_paths.SCRIPT)
