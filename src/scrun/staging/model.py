@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NamedTuple, Protocol
 
+    from scrun.oci import Config
     from scrun.staging.mount_sources import MountSource
     from scrun.staging.root_mounts import Trial
 
@@ -67,7 +68,7 @@ class Beside(NamedTuple):
 
     name: str
     content: bytes
-    tell: Callable[[dict[str, Any], str], dict[str, Any]]
+    tell: Callable[[Config, str], Config]
 
 
 PROGRAM = "task-prolog"  # the name of a bundle's only executable file
@@ -79,7 +80,7 @@ class ContainerFiles(NamedTuple):
     id: str
     bundle: str
     rootfs: str
-    config: dict[str, Any]
+    config: Config
     job_id: int
     user_id: int
     group_id: int

@@ -69,7 +69,7 @@ class Ending:
             self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
             if self._held:
                 self._keep()  # how it ended is known, whoever is killed from here on
-            self._stage_out(hook_request(plan))
+            self._stage_out({**hook_request(plan)})
         if not self._held:
             self._files_back(None)
 

@@ -24,9 +24,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.caller.options import Options, Output
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.container.plan import Plan, StagingPlan
+    from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.staging_plan import StagingPlan
+    from scrun.oci import Config, Resources
     from scrun.slurm.job import Request
 
 # Of the caller's environment, what later calls need and docker and podman don't give them.
@@ -197,9 +198,12 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
     return conf_paths.oci_conf(environment), conf_paths.lua_script(environment)
 
 
-def _limits(config: Message) -> Message:
-    resources = (config.get("linux") or {}).get("resources") or {}
-    return {name: value for name, value in resources.items() if value and name != "devices"}
+def _limits(config: Config) -> Resources:
+    """The limits of the container's cgroup, without its list of devices."""
+    resources: Resources = (config.get("linux") or {}).get("resources") or {}
+    limits = resources.copy()
+    limits.pop("devices", [])
+    return limits
 
 
 def _directory() -> str:

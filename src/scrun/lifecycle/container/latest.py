@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from scrun.lifecycle.container.plan import StagingPlan
     from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.container.staging_plan import StagingPlan
 
 
 class Fit:

@@ -4,30 +4,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any, NotRequired, TypedDict
 
     from scrun.lifecycle.container.network import Hook
     from scrun.lifecycle.container.record import Record
-
-    class StagingPlan(TypedDict):
-        """What stage_in and stage_out have to know (scrun(1), scrun.lua)."""
-
-        config_file: str  # absolute paths, as the next three are
-        spool_dir: str
-        pid_file: str
-        log_file: str
-        log_format: str  # "text" or "json"
-        oci_version: str
-        srun: list[str]  # how srun is called
-        network: str  # one of container.network's kinds
-        mpi: bool  # whether the step starts an MPI program, whose tasks share memory
-        host_name: str
-        mounted: dict[str, list[Any]]  # the true source of each mount, by its path (staging.mount_sources)
-        spool_mounts: Sequence[str]  # where slurmstepd mounts files of its own, by its release (slurm.oci_conf)
-        task_prolog: str  # a program of the caller's that slurmstepd runs before each task
-        task_programs: bool  # whether there is such a one, before or after the task
-        env_exclude: NotRequired[str]  # oci.conf's, where slurmd leaves the bundle's config alone
+    from scrun.lifecycle.container.staging_plan import HookRequest, StagingPlan
 
     class Plan(TypedDict):
         """Everything that the anchor is to do."""
@@ -52,6 +33,6 @@ if TYPE_CHECKING:
         keep: NotRequired[bool]  # of an attached one: its directory is kept at the end
 
 
-def hook_request(plan: Plan) -> dict[str, object]:
+def hook_request(plan: Plan) -> HookRequest:
     """The part of a plan that a worker needs to run one of the hooks."""
     return {"script": plan["script"], "lua": plan["lua"], "staging": plan["staging"]}

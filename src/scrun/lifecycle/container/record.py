@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Required, TypedDict
 
+    from scrun.lifecycle.container.staging_plan import HookRequest
+    from scrun.oci import Resources
     from scrun.slurm.node_runtime import Runtime
 
     class Record(TypedDict, total=False):
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
         annotations: Required[dict[str, str]]
         environment: Required[dict[str, str]]  # of create's caller: what is needed to reach Slurm
         command: list[str]  # process.args
-        resources: dict[str, Any]  # linux.resources of config.json, but for its devices
+        resources: Resources  # linux.resources of config.json, but for its devices
         config_file: str  # its name in the bundle
         host: str  # which boot of which host it belongs to (container.origin)
         asked: Mapping[str, str]  # what the job was asked for with (slurm.shared_job)
@@ -71,7 +73,7 @@ if TYPE_CHECKING:
         networked: str  # the same bundle for the node's network, where that is decided at start
         hold: bool  # whether the stand-in stays until the files are back
         stage_out_owed: bool
-        owed: dict[str, Any]  # what stage_out was to be told, where its anchor was killed
+        owed: HookRequest  # what stage_out was to be told, where its anchor was killed
         history: list[str]  # where a line is to be left when it has ended (container.history)
         lost: str  # which changes could not be brought back, and why; for a person
 

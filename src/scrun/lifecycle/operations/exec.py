@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
+    from scrun.oci import Config, Process
 
     Order = dict[str, Any]
 
@@ -126,7 +127,7 @@ def _not_running(container: Container, why: str) -> WrongStatus:
     return WrongStatus(f"cannot exec in container {container.id!r}: container not running: {why}")
 
 
-def _process(config: dict[str, Any], options: Options) -> dict[str, Any]:
+def _process(config: Config, options: Options) -> Process:
     from scrun.bundle import exec_process
 
     if options.process:
@@ -144,9 +145,7 @@ def _process(config: dict[str, Any], options: Options) -> dict[str, Any]:
     )
 
 
-def _order(
-    container: Container, config: dict[str, Any], process: dict[str, Any], wanted: str, note: Callable[[str], None]
-) -> Order:
+def _order(container: Container, config: Config, process: Process, wanted: str, note: Callable[[str], None]) -> Order:
     from scrun import fastjson
     from scrun.bundle import exec_process
 
@@ -182,7 +181,7 @@ def _node(record: Record, wanted: str) -> str:
     return wanted or nodes[0]
 
 
-def _is_there(config: dict[str, Any], process: dict[str, Any], record: Record) -> bool:
+def _is_there(config: Config, process: Process, record: Record) -> bool:
     """Whether the program and the working directory can be seen from here: then the process can be run.
 
     What can't be seen may still be on the node: the container's files change there. Then the node is asked, which costs

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.standin.mounting import Mounting
+    from scrun.oci import Mount
 
-    Mount = dict[str, Any]
 
 _COMMAND = "on-a-slurm-node"  # 15 characters are all that a command's name may have (proc_pid_comm(5))
 _MARK = "these files are on the node only, use podman exec"

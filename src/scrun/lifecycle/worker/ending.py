@@ -12,6 +12,7 @@ from scrun.lifecycle.process import wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.staging_plan import HookRequest
     from scrun.lifecycle.process.wire import Message
 
 
@@ -28,14 +29,15 @@ def serve(message: Message, reader: wire.Reader, channel: int, container: Contai
     One worker for both: most containers' ends need them one after the other. It says at once that it has begun.
     """
     wire.send(channel, {"begun": True})
-    from scrun.lifecycle.worker import stage_out  # with lupa and staging, that a release alone doesn't need
+    from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that a release alone doesn't need
 
     def log(level: str, text: str) -> None:
         wire.send(channel, {"log": level, "message": text})
 
     _die_with_anchor(channel)
-    stage_out.run_hook(
-        container, message["record"], message, log, files_back=lambda: wire.send(channel, {"files back": True})
+    request: HookRequest = {"script": message["script"], "lua": message["lua"], "staging": message["staging"]}
+    stage_out_hook.run_hook(
+        container, message["record"], request, log, files_back=lambda: wire.send(channel, {"files back": True})
     )
     wire.send(channel, {"staged out": True})
     if order := reader.next():  # empty when the job is somebody else's
@@ -74,9 +76,9 @@ def run_release(channel: int, container: Container) -> None:
     if not (message := wire.Reader(channel).next()):
         return
     if "left" in message:
-        from scrun.lifecycle.worker import stage_out  # with lupa and staging, that most releases don't need
+        from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that most releases don't need
 
-        stage_out.give_up(message["left"])
+        stage_out_hook.give_up(message["left"])
     if "job" in message:
         from scrun.lifecycle.worker import release
 
