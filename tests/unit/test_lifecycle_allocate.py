@@ -20,7 +20,13 @@ from scrun.lifecycle.recovery import recovery
 from scrun.lifecycle.worker import cancel
 
 Message = dict[str, Any]
-ASKED = {"request": {"descriptor": {}}, "step": {}, "directory": "/", "gpu_devices": False, "all_gpus": False}
+ASKED = {
+    "request": {"attributes": {}, "fields": {}},
+    "step": {},
+    "directory": "/",
+    "gpu_devices": False,
+    "all_gpus": False,
+}
 GRANTED = {"job": 7, "nodes": "n1", "node_count": 1, "environment": ["SLURM_JOB_ID=7"], "uid": 0, "gid": 0}
 
 
@@ -115,7 +121,7 @@ def test_a_job_that_has_its_nodes_is_told_with_them(asked: Ask) -> None:
 def test_the_job_says_which_container_it_belongs_to(asked: Ask, container: Container) -> None:
     class Remembering(Slurm):
         def ask_for_job(self, job: Message) -> Message:
-            self.answers["reason"] = job["descriptor"]["container_id"]
+            self.answers["reason"] = job["fields"]["container_id"]
             return {**GRANTED, "nodes": ""}
 
     slurm = Remembering(look_up={**GRANTED, "nodes": ""})

@@ -17,8 +17,9 @@ from scrun.lifecycle.standin.mounting import Mounting
 
 if TYPE_CHECKING:
     from scrun.oci import Mount
+    from scrun.staging.model import StagedData
 
-STAGED = {"seen": ["/home/alice/data", "/scratch"], "spool": "/home/alice/bundle/.scrun-box"}
+STAGED: StagedData = {"seen": ["/home/alice/data", "/scratch"], "spool": "/home/alice/bundle/.scrun-box"}
 TREE = 7
 
 
@@ -94,7 +95,7 @@ def test_what_cannot_be_mounted_is_not_shown() -> None:
 )
 def test_the_place_of_a_mount_is_what_its_source_is(mount: Any, expected: bool | None) -> None:
     parts = [["mounts/0", "/tmp/a", True, True], ["mounts/1", "/tmp/b", False, True]]
-    staged = STAGED | {"parts": parts, "node_parent": "/tmp", "node_name": "7-box"}
+    staged: StagedData = STAGED | {"parts": parts, "node_parent": "/tmp", "node_name": "7-box"}
     assert podman_view.is_directory(mount | {"destination": "/x"}, staged) is expected
 
 

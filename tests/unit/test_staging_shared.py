@@ -81,9 +81,10 @@ def test_staged_survives_the_state_file(tmp_path: Path, bundle: Path) -> None:
     step = FakeStep(tmp_path, hidden=[volume])
     container = make_container(bundle, step, mounts=[bind(volume, "/data")])
     staged = stage_in(container, step, adapt=as_it_is, log=Notes())
-    again = json.loads(json.dumps(staged.to_dict()))
+    again: Any = json.loads(json.dumps(staged.to_dict()))
     assert Staged.from_dict(again) == staged
-    assert Staged.from_dict({**again, "of another version": 1}) == staged
+    again["of another version"] = 1
+    assert Staged.from_dict(again) == staged
 
 
 def test_empty_directory_in_the_rootfs_place_is_not_taken_for_it(tmp_path: Path, bundle: Path) -> None:

@@ -13,8 +13,8 @@ import os
 from scrun.errors import StagingError
 from scrun.mount import is_covered
 from scrun.node_hooks import shell_hook
+from scrun.node_scripts import read_script
 from scrun.staging import traces
-from scrun.staging.node_scripts import read_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

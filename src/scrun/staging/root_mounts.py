@@ -10,7 +10,7 @@ container with such a mount, and runs nothing in it. The trial takes about 20 ms
 from __future__ import annotations
 
 from scrun import fastjson
-from scrun.staging.node_scripts import read_script
+from scrun.node_scripts import read_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.process.loop import Loop
     from scrun.lifecycle.process.wire import Message
+    from scrun.staging.model import StagedData
 
 
 # Seconds between two attempts to give the job back while slurmctld doesn't answer.
@@ -227,7 +228,7 @@ class Ending:
             self._released(None)
 
 
-def _has_to_come_back(staged: Message) -> bool:
+def _has_to_come_back(staged: StagedData) -> bool:
     """Whether files were carried, or the container wrote into one of the small ones that were copied for it.
 
     Each of those is opened, not only looked at: that is what makes NFS ask its server (nfs(5), close-to-open).

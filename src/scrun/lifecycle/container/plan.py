@@ -4,18 +4,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from typing import Any, NotRequired, TypedDict
+    from typing import NotRequired, TypedDict
 
     from scrun.lifecycle.container.network import Hook
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import HookRequest, StagingPlan
+    from scrun.slurm.job import JobRequest
 
     class Plan(TypedDict):
         """Everything that the anchor is to do."""
 
         record: Record  # with what is known of the container so far
         log_levels: tuple[str, str]  # of the log file, of syslog
-        job: dict[str, Any]  # what Slurm is asked for (slurm.job.Request)
+        job: JobRequest
         step_environment: dict[str, str]
         patience: float  # seconds that create waits; 0: for ever
         args: list[str]  # of the container's process, as srun's command line takes them

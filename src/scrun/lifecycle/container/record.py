@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.staging_plan import HookRequest
     from scrun.oci import Resources
     from scrun.slurm.node_runtime import Runtime
+    from scrun.staging.model import StagedData
 
     class Record(TypedDict, total=False):
         """state.json. What is required is written by create; the rest as it becomes known."""
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
         task_prolog: str
 
         # Its files on the nodes
-        staged: dict[str, Any]  # staging.model.Staged, as JSON
+        staged: StagedData
         job_bundle: str  # the bundle that the step is given, and its root filesystem
         job_rootfs: str
         networked: str  # the same bundle for the node's network, where that is decided at start

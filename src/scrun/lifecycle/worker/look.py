@@ -19,8 +19,8 @@ def run(channel: int) -> None:
     if message.get("state"):
         from scrun.slurm import jobs
 
-        found = jobs.of_user(identity.real_uid()).get(message["job"], {})
-        wire.send(channel, {"state": found.get("state", "")})
+        job = jobs.of_user(identity.real_uid()).get(message["job"])
+        wire.send(channel, {"state": job["state"] if job else ""})
         return
     if "nodes" in message:
         from scrun.slurm import jobs
