@@ -7,15 +7,16 @@ ROUNDS ?= 5
 CLUSTER := devcluster/devcluster
 IN_LOGIN := $(CLUSTER) exec --
 
-.PHONY: help demo test test-sites unit integration check format docs bench bench-staging faults dist deb install-test shell up down clean
+.PHONY: help demo test test-sites unit coverage lint integration check format docs site bench bench-staging faults dist deb install-test shell up down clean
 
 help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
 	@echo 'make test         set it up and run all tests (root)'
 	@echo 'make test-sites   smoke tests on clusters that are configured as sites are; PROFILES="noisy prolog" (root)'
-	@echo 'make check        ruff, mypy and the unit tests: 72 s on two processors'
+	@echo 'make check        ruff, mypy, the links of the documentation, and the unit tests: 72 s on two processors'
+	@echo 'make coverage     the unit tests, and which lines they leave out'
 	@echo 'make format       have ruff reformat the code'
-	@echo 'make docs         draw the pictures in docs/pictures'
+	@echo 'make docs         draw the pictures in docs/pictures, and make the site of the documentation: build/site'
 	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
 	@echo 'make bench-staging  time how 600 MB get to the nodes, beside the C scrun (root)'
 	@echo 'make faults       what each fault leaves behind, about 20 minutes; CELLS=munged, RESUME=1 (root)'
@@ -29,17 +30,23 @@ help:
 demo: up
 	@demo/demo
 
-test: check integration
+test: lint site coverage integration
 	@echo 'scrun: all tests passed'
 
-check: $(TOOLS)/.ready
+check: lint site unit
+
+lint: $(TOOLS)/.ready
 	@$(TOOLS)/bin/ruff check .
 	@$(TOOLS)/bin/ruff format --check .
 	@$(TOOLS)/bin/mypy
-	@$(MAKE) --no-print-directory unit
+
+UNIT := PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n auto --dist worksteal
 
 unit: $(TOOLS)/.ready
-	@PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n auto --dist worksteal tests/unit
+	@$(UNIT) tests/unit
+
+coverage: $(TOOLS)/.ready
+	@$(UNIT) --cov --cov-report=term tests/unit
 
 integration:
 	@tests/integration/run $(TESTS)
@@ -54,6 +61,12 @@ format: $(TOOLS)/.ready
 
 docs: $(TOOLS)/.ready
 	@$(TOOLS)/bin/python docs/pictures/draw.py docs/pictures/*.txt
+	@$(MAKE) --no-print-directory site
+
+# A link that leads nowhere is an error.
+site: $(TOOLS)/.ready
+	@docs/gather build/pages
+	@$(TOOLS)/bin/mkdocs build --strict --quiet
 
 bench: up
 	@$(IN_LOGIN) sh -c 'cd /src && /opt/scrun/bin/python -B bench/bench.py'

@@ -5,15 +5,16 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing takes 6 ms; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+
+    from scrun.oci import Mount
 
 
-def is_bind(mount: dict[str, Any]) -> bool:
+def is_bind(mount: Mount) -> bool:
     """Whether the mount shows files that already exist elsewhere (runtime-spec, config.md, Mounts)."""
     return mount.get("type") == "bind" or not {"bind", "rbind"}.isdisjoint(mount.get("options") or ())
 
 
-def copies_link(mount: dict[str, Any]) -> bool:
+def copies_link(mount: Mount) -> bool:
     """Whether a source that is a symbolic link becomes such a link in the container (crun; podman's no-dereference)."""
     return "copy-symlink" in (mount.get("options") or ())
 

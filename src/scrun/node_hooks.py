@@ -9,19 +9,18 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from typing import Any
+    from scrun.oci import Config, Hook
 
-    Config = dict[str, Any]
 
 _READ_STATE = "while read -r _; do :; done\n"  # by the shell alone, because a node may have no cat(1)
 
 
-def shell_hook(script: str, *arguments: str) -> dict[str, Any]:
+def shell_hook(script: str, *arguments: str) -> Hook:
     """A hook that runs a shell script with arguments ``$1`` and so on."""
     return {"path": "/bin/sh", "args": ["sh", "-c", _READ_STATE + script, "sh", *arguments]}
 
 
-def with_hooks(config: Config, when: str, added: list[dict[str, Any]]) -> Config:
+def with_hooks(config: Config, when: str, added: list[Hook]) -> Config:
     """Return the config with further hooks of a kind (``poststart``, ``createContainer``, …) after its own."""
     if not added:
         return config

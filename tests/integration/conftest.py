@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -27,6 +29,8 @@ from .users import User
 from .waiting import wait_until
 
 RUNTIME = os.environ.get("SCRUN_RUNTIME", "/usr/bin/scrun")
+
+LONGEST = 600  # seconds that a test has; none takes a fifth of it
 
 CLAIMS = Claims.inherited()
 
@@ -62,6 +66,20 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
 def _there() -> set[str]:
     """What there was when the last test had ended: asking squeue once a test takes time enough."""
     return leftovers.survey()
+
+
+@pytest.fixture(autouse=True)
+def not_for_ever() -> Iterator[None]:
+    """A test that hangs fails, so that the others are still run."""
+
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail(f"the test has not ended within {LONGEST} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LONGEST)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

@@ -29,9 +29,8 @@ def differences(call, *arguments, whole=True):
 wrong = {}
 for given in json.load(sys.stdin):
     environment = {f"SCRUN_{name}": value for name, _, value in (word.partition("=") for word in given.split())}
-    attributes = job.request(environment, {}, {}).job["request"]
-    fields = attributes.pop("descriptor")
-    wrong[given] = differences(description.of_new_job, attributes, fields)
+    described = job.request(environment, {}, {}).job["request"]
+    wrong[given] = differences(description.of_new_job, described["attributes"], described["fields"])
 for name, attribute in job_changes.CHANGES.items():
     for value in ([5, "UNLIMITED"] if name == "TIMELIMIT" else ["x"]):
         wrong[f"change {name}={value}"] = differences(description.of_changes, {attribute: value}, whole=False)

@@ -232,6 +232,7 @@ def test_a_copy_with_another_byte_has_that_byte(
 def test_podmans_vfs_storage_finds_its_image_at_its_second_container(alice: User) -> None:
     home = alice.mkdir(Path(f"/var/tmp/scrun-tests-{uuid.uuid4().hex[:8]}"))
     conf = f'[storage]\ndriver = "vfs"\ngraphroot = "{home}/storage"\nrunroot = "{home}/run"\n'
+    conf += f'rootless_storage_path = "{home}/storage"\n'  # podman 5.4 takes no graphroot from a file that is named
     alice.write(home / "storage.conf", conf)
     engine = Engine("podman", alice, RUNTIME, {"CONTAINERS_STORAGE_CONF": f"{home}/storage.conf", **TALKATIVE})
     try:

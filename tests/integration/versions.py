@@ -6,7 +6,12 @@ from pathlib import Path
 
 ENDS = "trap 'echo made >/made; exit 6' TERM; echo up; while :; do sleep 0.1; done"
 # What a container's end needs and its beginning doesn't: in the other version none of that can be imported.
-LATE = ("lifecycle/worker/stage_out.py", "lifecycle/worker/release.py", "staging/stage_out.py", "lua_hooks/hooks.py")
+LATE = (
+    "lifecycle/worker/stage_out_hook.py",
+    "lifecycle/worker/release.py",
+    "staging/stage_out.py",
+    "lua_hooks/hooks.py",
+)
 
 
 def make_another(package: Path) -> None:

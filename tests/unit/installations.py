@@ -18,8 +18,7 @@ class Installation:
         self.source, self.prefix, self.slurm = scratch / "source", scratch / "prefix", scratch / "slurm"
         self.program, self.hooks = self.prefix / "bin" / "scrun", self.slurm / "scrun.lua"
         self.config = scratch / "config"
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(Path(scrun.__file__).parent, self.source / "scrun", ignore=ignore)
+        shutil.copytree(Path(scrun.__file__).parent, self.source / "scrun")
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the package's command line, by a user without privileges as far as /etc is concerned."""

@@ -14,7 +14,7 @@ from bundle_samples import CONFIGS, as_root, changed, engine, kinds, minimal
 from scrun.bundle import config
 from scrun.bundle.adapt import adapt
 
-JOBS: list[dict[str, Any]] = [
+JOBS: list[Any] = [
     {"uid": 2000, "gid": 2001},
     {"uid": 2000, "gid": 2001, "keep_user": False},
     {"uid": 0, "gid": 0},
@@ -23,7 +23,7 @@ JOBS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_adapting_leaves_its_input_alone_and_twice_is_once(path: Path, job: dict[str, Any]) -> None:
+def test_adapting_leaves_its_input_alone_and_twice_is_once(path: Path, job: Any) -> None:
     value = config.load_text(path.read_text(), path.name)
     before = copy.deepcopy(value)
     once = adapt(value, **job, note=lambda line: None)
@@ -35,7 +35,7 @@ def test_adapting_leaves_its_input_alone_and_twice_is_once(path: Path, job: dict
 
 @pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_what_comes_out_is_a_valid_config_without_anything_of_the_login_node_s(path: Path, job: dict[str, Any]) -> None:
+def test_what_comes_out_is_a_valid_config_without_anything_of_the_login_node_s(path: Path, job: Any) -> None:
     notes: list[str] = []
     adapted = adapt(config.load_text(path.read_text(), path.name), **job, note=notes.append)
     config.check_config(adapted)
@@ -74,7 +74,7 @@ def test_a_config_without_a_linux_section_gets_one() -> None:
     assert "mounts" not in adapted
 
 
-GONE: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
+GONE: list[tuple[str, Callable[[Any], Any], str]] = [
     ("process.apparmorProfile", lambda c: c["process"].update(apparmorProfile="docker-default"), "docker-default"),
     ("process.selinuxLabel", lambda c: c["process"].update(selinuxLabel="a:b:c"), "a:b:c"),
     ("linux.mountLabel", lambda c: c["linux"].update(mountLabel="a:b:c"), "a:b:c"),
@@ -86,7 +86,7 @@ GONE: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("linux.timeOffsets", lambda c: c["linux"].update(timeOffsets={"boottime": {"secs": 1}}), "no time namespace"),
 ]
 
-GONE_UNPRIVILEGED: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
+GONE_UNPRIVILEGED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("process.rlimits", lambda c: c["process"].update(rlimits=[{"type": "RLIMIT_NOFILE"}]), "RLIMIT_NOFILE"),
     ("process.oomScoreAdj", lambda c: c["process"].update(oomScoreAdj=0), "oomScoreAdj 0"),
     ("process.scheduler", lambda c: c["process"].update(scheduler={"policy": "SCHED_FIFO"}), "SCHED_FIFO"),
@@ -101,7 +101,7 @@ GONE_UNPRIVILEGED: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
 
 @pytest.mark.parametrize(("place", "ask", "said"), GONE + GONE_UNPRIVILEGED)
 def test_what_an_unprivileged_job_can_not_have_is_left_out_and_said(
-    place: str, ask: Callable[[dict[str, Any]], Any], said: str
+    place: str, ask: Callable[[Any], Any], said: str
 ) -> None:
     value = minimal()
     ask(value)
@@ -113,9 +113,7 @@ def test_what_an_unprivileged_job_can_not_have_is_left_out_and_said(
 
 
 @pytest.mark.parametrize(("place", "ask", "said"), GONE)
-def test_what_no_job_can_have_is_left_out_of_root_s_too(
-    place: str, ask: Callable[[dict[str, Any]], Any], said: str
-) -> None:
+def test_what_no_job_can_have_is_left_out_of_root_s_too(place: str, ask: Callable[[Any], Any], said: str) -> None:
     value = minimal()
     ask(value)
     adapted, notes = as_root(value)
@@ -125,7 +123,7 @@ def test_what_no_job_can_have_is_left_out_of_root_s_too(
 
 
 @pytest.mark.parametrize(("place", "ask", "said"), GONE_UNPRIVILEGED)
-def test_what_takes_privilege_stays_for_root_s_job(place: str, ask: Callable[[dict[str, Any]], Any], said: str) -> None:
+def test_what_takes_privilege_stays_for_root_s_job(place: str, ask: Callable[[Any], Any], said: str) -> None:
     value = minimal()
     ask(value)
     assert as_root(value) == (value, [])

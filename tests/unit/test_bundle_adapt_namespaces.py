@@ -42,7 +42,7 @@ def test_root_s_job_keeps_a_user_namespace_that_maps_something() -> None:
 
 
 @pytest.mark.parametrize("half", [{}, {"uidMappings": [MAPPED]}, {"gidMappings": [MAPPED]}])
-def test_root_s_job_gets_no_user_namespace_that_maps_nothing(half: dict[str, Any]) -> None:
+def test_root_s_job_gets_no_user_namespace_that_maps_nothing(half: Any) -> None:
     value = minimal(**half)
     value["linux"]["namespaces"].append({"type": "user"})
     adapted, notes = as_root(value)

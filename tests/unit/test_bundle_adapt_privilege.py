@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from bundle_samples import as_root, changed, engine, minimal, mount, without
@@ -12,18 +12,21 @@ from scrun.bundle import exec_process
 from scrun.bundle.adapt import adapt, leave_engine
 from scrun.bundle.adapt_privilege import allows_all_devices
 
+if TYPE_CHECKING:
+    from scrun.oci import Process
+
 SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 FULL = ["CAP_CHOWN", "CAP_MKNOD", "CAP_NET_RAW", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]
 ALL = {"allow": True, "access": "rwm"}
 
 
-def with_capabilities(*devices: dict[str, Any]) -> dict[str, Any]:
+def with_capabilities(*devices: Any) -> Any:
     value = minimal(resources={"devices": [*devices]})
     value["process"]["capabilities"] = {key: [*FULL] for key in SETS}
     return value
 
 
-def kept(value: dict[str, Any]) -> list[str]:
+def kept(value: Any) -> list[str]:
     (found,) = {tuple(names) for names in value["process"]["capabilities"].values()}
     return [*found]
 
@@ -44,7 +47,7 @@ def kept(value: dict[str, Any]) -> list[str]:
     ],
 )
 def test_a_container_is_privileged_if_its_device_cgroup_lets_everything_through(
-    rules: list[dict[str, Any]], everything: bool
+    rules: list[Any], everything: bool
 ) -> None:
     value = with_capabilities(*rules)
     value["annotations"] = {"io.podman.annotations.privileged": "TRUE"}  # which is anybody's to say
@@ -68,7 +71,7 @@ def test_no_device_can_be_made_where_nothing_fences_devices() -> None:
 def test_the_nodes_network_is_not_the_containers_to_change_or_read() -> None:
     value = with_capabilities(ALL)
 
-    def of(config: dict[str, Any], *, nodes_network: bool) -> list[str]:
+    def of(config: Any, *, nodes_network: bool) -> list[str]:
         return kept(adapt(config, uid=0, gid=0, note=lambda _line: None, nodes_network=nodes_network))
 
     assert of(value, nodes_network=False) == FULL
@@ -97,8 +100,8 @@ def test_device_nodes_in_what_is_mounted_do_not_work() -> None:
 
 
 def test_a_further_process_gets_no_more_than_the_container_may_have() -> None:
-    def of(config: dict[str, Any], *, nodes_network: bool = False) -> dict[str, Any]:
-        process = {"args": ["sh"], "cwd": "/", "capabilities": {key: [*FULL] for key in SETS}}
+    def of(config: Any, *, nodes_network: bool = False) -> Any:
+        process: Process = {"args": ["sh"], "cwd": "/", "capabilities": {key: [*FULL] for key in SETS}}
         made = exec_process.adapted(process, config, uid=0, note=lambda _line: None, nodes_network=nodes_network)
         assert process["capabilities"] == dict.fromkeys(SETS, FULL)
         return made

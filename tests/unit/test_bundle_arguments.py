@@ -26,7 +26,7 @@ def rootfs(tmp_path: Path) -> Path:
 
 def fitted(rootfs: Path, *args: str) -> list[str]:
     process = {"args": list(args), "cwd": "/", "env": ["PATH=/bin"]}
-    config: dict[str, Any] = {"process": process}
+    config: Any = {"process": process}
     return arguments.for_srun(config, str(rootfs), "/")
 
 

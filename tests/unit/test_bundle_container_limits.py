@@ -11,7 +11,7 @@ from scrun.bundle import container_limits
 from scrun.bundle.adapt import adapt
 
 
-def config(*, env: list[str] | None = None, hooks: Any = None, **linux: Any) -> dict[str, Any]:
+def config(*, env: list[str] | None = None, hooks: Any = None, **linux: Any) -> Any:
     return {"process": {"env": env or []}, "hooks": hooks or {}, "linux": linux}
 
 
@@ -34,7 +34,7 @@ def config(*, env: list[str] | None = None, hooks: Any = None, **linux: Any) -> 
         ({"pids": {"limit": 2048}}, {}),
     ],
 )
-def test_limits_are_read(written: dict[str, Any], expected: dict[str, int]) -> None:
+def test_limits_are_read(written: Any, expected: dict[str, int]) -> None:
     assert container_limits.limits(config(resources=written)) == expected
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scrun.bundle import config, exec_process
 from scrun.errors import BundleError, UsageError
 
-OWN: dict[str, Any] = {
+if TYPE_CHECKING:
+    from scrun.oci import Process
+
+OWN: Any = {
     "args": ["sleep", "1"],
     "cwd": "/work",
     "env": ["PATH=/bin", "A=own"],
@@ -20,7 +23,7 @@ OWN: dict[str, Any] = {
     "capabilities": {"bounding": ["CAP_KILL"], "ambient": ["CAP_KILL"]},
     "consoleSize": {"height": 1, "width": 2},
 }
-NOTHING: dict[str, Any] = {
+NOTHING: Any = {
     "env": (),
     "cwd": "",
     "user": "",
@@ -31,7 +34,7 @@ NOTHING: dict[str, Any] = {
 }
 
 
-def made(*args: str, **given: Any) -> dict[str, Any]:
+def made(*args: str, **given: Any) -> Any:
     return exec_process.from_words(OWN, args, **{**NOTHING, **given})
 
 
@@ -62,7 +65,7 @@ def test_words_alone_make_the_containers_own_process_with_other_arguments() -> N
         ),
     ],
 )
-def test_each_option_changes_its_own_part(given: dict[str, Any], key: str, value: object) -> None:
+def test_each_option_changes_its_own_part(given: Any, key: str, value: object) -> None:
     assert made("ls", **given)[key] == value
 
 
@@ -87,7 +90,7 @@ def test_what_was_said_for_it_is_what_the_container_has_not_got() -> None:
     "given",
     [{"env": ("=x",)}, {"user": "nobody"}, {"user": "1:"}, {"user": "-1"}, {"user": "²"}, {"additional_gids": ("x",)}],
 )
-def test_what_cannot_be_understood_is_refused(given: dict[str, Any]) -> None:
+def test_what_cannot_be_understood_is_refused(given: Any) -> None:
     with pytest.raises(UsageError):
         made("ls", **given)
 
@@ -120,7 +123,7 @@ def test_a_process_object_may_come_through_a_pipe(tmp_path: Path) -> None:
         config.load(str(tmp_path))
 
 
-def adapted(process: dict[str, Any], uid: int) -> tuple[dict[str, Any], list[str]]:
+def adapted(process: Any, uid: int) -> tuple[Any, list[str]]:
     notes: list[str] = []
     return exec_process.adapted(process, {"process": OWN}, uid=uid, note=notes.append), notes
 
@@ -141,7 +144,7 @@ def test_another_user_than_the_one_that_is_mapped_becomes_that_one() -> None:
 
 
 def test_where_the_container_runs_as_its_root_so_does_the_process() -> None:
-    process = {"args": ["ls"], "cwd": "/", "user": {"uid": 5, "gid": 6}}
+    process: Process = {"args": ["ls"], "cwd": "/", "user": {"uid": 5, "gid": 6}}
     found = exec_process.adapted(process, {"process": OWN}, uid=2000, note=lambda _line: None, keep_user=False)
     assert found["user"] == {"uid": 0, "gid": 0}
 
@@ -152,6 +155,6 @@ def test_no_user_at_all_is_the_containers() -> None:
 
 
 @pytest.mark.parametrize("given", [{"cwd": "/\udcff"}, {"env": ("A=\udcff",)}, {}])
-def test_bytes_that_are_no_text_are_refused(given: dict[str, Any]) -> None:
+def test_bytes_that_are_no_text_are_refused(given: Any) -> None:
     with pytest.raises(UsageError, match=r"\\udcff.* is not UTF-8"):
         made(*(() if given else ("ls", "\udcff")), **given)

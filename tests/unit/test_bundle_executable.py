@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scrun.bundle import executable
 from scrun.errors import ExecutableNotFound, ExecutableNotPermitted
+
+if TYPE_CHECKING:
+    from scrun.oci import Config
 
 BUSYBOX_PATH = "PATH=/usr/local/bin:/usr/bin:/bin"
 
@@ -35,18 +38,16 @@ def program(path: Path) -> Path:
     return path
 
 
-def resolve(
-    root: Path, name: str, *mounts: dict[str, Any], cwd: str = "/", env: str = BUSYBOX_PATH, **more: Any
-) -> str:
-    config = {"process": {"args": [name], "cwd": cwd, "env": [env]}, "mounts": list(mounts)}
+def resolve(root: Path, name: str, *mounts: Any, cwd: str = "/", env: str = BUSYBOX_PATH, **more: Any) -> str:
+    config: Config = {"process": {"args": [name], "cwd": cwd, "env": [env]}, "mounts": list(mounts)}
     return executable.find_program(config, str(root), **more)
 
 
-def bind(source: Path, destination: str) -> dict[str, Any]:
+def bind(source: Path, destination: str) -> Any:
     return {"destination": destination, "source": str(source), "type": "bind", "options": ["rbind"]}
 
 
-def tmpfs(destination: str) -> dict[str, Any]:
+def tmpfs(destination: str) -> Any:
     return {"destination": destination, "type": "tmpfs", "source": "tmpfs"}
 
 
@@ -85,7 +86,7 @@ def test_relative_and_empty_path_entries_mean_the_working_directory(rootfs: Path
 
 
 def test_the_last_of_several_paths_counts(rootfs: Path) -> None:
-    config = {"process": {"args": ["sh"], "cwd": "/", "env": ["PATH=/bin", "PATH=/usr/bin"]}}
+    config: Config = {"process": {"args": ["sh"], "cwd": "/", "env": ["PATH=/bin", "PATH=/usr/bin"]}}
     with pytest.raises(ExecutableNotFound):
         executable.find_program(config, str(rootfs))
 

@@ -8,7 +8,7 @@ import pytest
 
 from scrun.bundle.adapt import leave_engine
 
-Config = dict[str, Any]
+Config = Any
 MOUNTS = [{"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro"]}]
 PING = "net.ipv4.ping_group_range"
 

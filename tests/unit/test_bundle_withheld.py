@@ -15,7 +15,7 @@ from scrun.bundle import withheld
 from scrun.slurm import slurm_conf
 
 
-def with_env(*entries: str) -> dict[str, Any]:
+def with_env(*entries: str) -> Any:
     config = minimal()
     config["process"]["env"] = [*entries]
     return config

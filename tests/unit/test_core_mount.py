@@ -23,7 +23,7 @@ from scrun import links, mount
         ({}, False),
     ],
 )
-def test_a_bind_has_the_type_or_an_option(entry: dict[str, Any], is_bind: bool) -> None:
+def test_a_bind_has_the_type_or_an_option(entry: Any, is_bind: bool) -> None:
     assert mount.is_bind(entry) is is_bind
 
 

@@ -92,31 +92,32 @@ def test_it_is_valid(environment: dict[str, str]) -> None:
 
 
 def test_the_versions_are_those_that_we_take(environment: dict[str, str]) -> None:
-    document = features.run(environment)
+    document: Any = features.run(environment)
     assert (document["ociVersionMin"], document["ociVersionMax"]) == ("1.0.0", scrun.OCI_VERSION)
 
 
 def test_what_is_left_out_of_every_config_is_not_claimed(environment: dict[str, str]) -> None:
     # bundle/adapt.py takes these out: hooks, cgroups, labels, resctrl.
-    document = features.run(environment)
+    document: Any = features.run(environment)
     assert document["hooks"] == []
     assert not any(document["linux"]["cgroup"].values())
     assert not any(document["linux"][name]["enabled"] for name in ("apparmor", "selinux", "intelRdt"))
 
 
 def test_slurms_version_is_among_the_annotations(environment: dict[str, str]) -> None:
-    annotations = features.run(environment)["annotations"]
+    document: Any = features.run(environment)
+    annotations = document["annotations"]
     assert annotations == {"org.scrun.version": scrun.__version__, "org.scrun.slurm.version": "26.05.5"}
 
 
 @pytest.mark.parametrize("text", ["exit 1", "true", "kill $$"])
 def test_an_srun_that_does_not_say_it_is_no_error(text: str, script: Callable[..., str], tmp_path: Path) -> None:
     _configure(tmp_path, script(text))
-    document = features.run({"SLURM_CONF": str(tmp_path / "slurm.conf")})
+    document: Any = features.run({"SLURM_CONF": str(tmp_path / "slurm.conf")})
     assert list(document["annotations"]) == ["org.scrun.version"]
     jsonschema.validate(document, SCHEMA)
 
 
 def test_without_slurm_it_is_valid_too(tmp_path: Path) -> None:
-    document = features.run({"SLURM_CONF": str(tmp_path / "nosuch" / "slurm.conf")})
+    document: Any = features.run({"SLURM_CONF": str(tmp_path / "nosuch" / "slurm.conf")})
     assert list(document["annotations"]) == ["org.scrun.version"]

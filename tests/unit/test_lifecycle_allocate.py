@@ -22,7 +22,7 @@ from scrun.lifecycle.worker import cancel
 
 Message = dict[str, Any]
 PLAN = {"directory": "/", "gpu_devices": False, "all_gpus": False}
-ASKED = {"plan": {"request": {"descriptor": {}}, **PLAN}, "step": {}, "look_at": 0}
+ASKED = {"plan": {"request": {"attributes": {}, "fields": {}}, **PLAN}, "step": {}, "look_at": 0}
 THERE = {**ASKED, "plan": {"existing": 7, "environment": {}, **PLAN}}
 GRANTED = {"job": 7, "nodes": "n1", "node_count": 1, "environment": ["SLURM_JOB_ID=7"], "uid": 0, "gid": 0}
 GRANTED |= {"user": "u", "group": "g"}
@@ -120,7 +120,7 @@ def test_a_job_that_has_its_nodes_is_told_with_them(asked: Ask) -> None:
 def test_the_job_says_which_container_it_belongs_to(asked: Ask, container: Container) -> None:
     class Remembering(Slurm):
         def ask_for_job(self, job: Message) -> Message:
-            self.answers["reason"] = job["descriptor"]["container_id"]
+            self.answers["reason"] = job["fields"]["container_id"]
             return {**GRANTED, "nodes": ""}
 
     slurm = Remembering(look_up={**GRANTED, "nodes": ""})

@@ -100,7 +100,7 @@ def test_a_container_that_changed_nothing_is_kept_by_nobody_and_its_job_goes_aft
 
 
 @pytest.mark.parametrize("staged", [{"node_parent": "/tmp"}, {"copies": [["/nosuch", "/etc/hosts", 1, 1]]}])
-def test_a_container_whose_files_have_to_come_back_waits_for_them(staged: Message, owing: Container) -> None:
+def test_a_container_whose_files_have_to_come_back_waits_for_them(staged: Any, owing: Container) -> None:
     owing.record["staged"] = staged
     made = Ending(owing)
     made.begin(PLAN)

@@ -6,7 +6,7 @@ import binascii
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_staging_node import FakeStep, Notes, as_it_is, bind, bundle, make_container, needs_mounts
@@ -17,6 +17,9 @@ from scrun.staging import mount_points, node_directory
 from scrun.staging.model import Staged
 from scrun.staging.stage_in import stage_in
 from scrun.staging.stage_out import stage_out
+
+if TYPE_CHECKING:
+    from scrun.oci import Config
 
 __all__ = ["bundle"]
 
@@ -140,7 +143,7 @@ def test_what_was_carried_is_fitted_and_can_be_sent_again(tmp_path: Path, bundle
 
 
 def test_a_variant_of_the_config_lies_beside_the_first(tmp_path: Path, bundle: Path) -> None:
-    def change(config: dict[str, Any]) -> Any:
+    def change(config: Any) -> Any:
         return {**config, "hostname": "other"}
 
     step = FakeStep(tmp_path)
@@ -174,7 +177,7 @@ def test_mount_points_are_made_and_no_link_is_followed(tmp_path: Path) -> None:
     (rootfs / "there").write_text("content")
     a_file = tmp_path / "file"
     a_file.touch()
-    config = {
+    config: Config = {
         "mounts": [
             {"destination": "/proc", "type": "proc"},
             {"destination": "/a/b/c", "type": "tmpfs"},

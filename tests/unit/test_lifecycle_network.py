@@ -48,12 +48,12 @@ def test_what_cannot_be_read_does_not_lead_out(tmp_path: Path) -> None:
     assert not network.leads_out(str(tmp_path))
 
 
-def config(**namespace: str) -> dict[str, Any]:
+def config(**namespace: str) -> Any:
     return {"linux": {"namespaces": [{"type": "pid"}, {"type": "network", **namespace}]}}
 
 
 def test_no_namespace_and_this_machines_own_are_the_hosts_network() -> None:
-    cases: list[dict[str, Any]] = [{}, {"linux": {}}, {"linux": {"namespaces": [{"type": "pid"}]}}]
+    cases: list[Any] = [{}, {"linux": {}}, {"linux": {"namespaces": [{"type": "pid"}]}}]
     for without in cases:
         assert network.wanted(without) == network.HOST
     assert network.wanted(config(path="/proc/self/ns/net")) == network.HOST
@@ -90,7 +90,7 @@ def test_one_with_a_path_is_seen_from_inside(namespace: subprocess.Popen[bytes])
     assert os.readlink("/proc/self/ns/net") != os.readlink(path), "only a child went there"
 
 
-def hooked(*args: str, path: str = f"/proc/{os.getpid()}/exe") -> dict[str, Any]:
+def hooked(*args: str, path: str = f"/proc/{os.getpid()}/exe") -> Any:
     return {"ociVersion": "1.1.0", "hooks": {"prestart": [{"path": path, "args": [*args]}]}}
 
 
@@ -129,7 +129,7 @@ def test_the_hook_by_which_dockers_daemon_takes_the_namespace_is_known() -> None
     ],
 )
 @pytest.mark.usefixtures("dockerd")
-def test_no_other_hook_is_run(value: dict[str, Any]) -> None:
+def test_no_other_hook_is_run(value: Any) -> None:
     assert network.engines_hook(value, "/bundle") is None
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from test_staging_node import needs_mounts
@@ -15,7 +15,11 @@ from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.standin import podman_view
 from scrun.lifecycle.standin.mounting import Mounting
 
-STAGED = {"seen": ["/home/alice/data", "/scratch"], "spool": "/home/alice/bundle/.scrun-box"}
+if TYPE_CHECKING:
+    from scrun.oci import Mount
+    from scrun.staging.model import StagedData
+
+STAGED: StagedData = {"seen": ["/home/alice/data", "/scratch"], "spool": "/home/alice/bundle/.scrun-box"}
 TREE = 7
 
 
@@ -47,13 +51,13 @@ def test_a_mount_that_is_here_too_is_shown_as_the_container_has_it(
     source: str, options: list[str], recursive: bool, read_only: bool
 ) -> None:
     noted = Noted()
-    mount = {"destination": "/x", "type": "bind", "source": source, "options": options}
+    mount: Mount = {"destination": "/x", "type": "bind", "source": source, "options": options}
     assert podman_view.tree_of_mount(noted, mount, STAGED) == TREE
     assert noted.asked == [(source, recursive, read_only)]
 
 
 def test_a_bind_mount_is_known_by_its_options_alone() -> None:
-    mount = {"destination": "/x", "source": "/scratch", "options": ["rbind"]}
+    mount: Mount = {"destination": "/x", "source": "/scratch", "options": ["rbind"]}
     assert podman_view.tree_of_mount(Noted(), mount, STAGED) == TREE
 
 
@@ -67,14 +71,14 @@ def test_a_bind_mount_is_known_by_its_options_alone() -> None:
         {"type": "overlay", "source": "/scratch"},
     ],
 )
-def test_what_may_be_another_on_the_node_is_not_shown(mount: dict[str, Any]) -> None:
+def test_what_may_be_another_on_the_node_is_not_shown(mount: Any) -> None:
     noted = Noted()
-    assert podman_view.tree_of_mount(noted, {"destination": "/x", **mount}, STAGED) == -1
+    assert podman_view.tree_of_mount(noted, mount | {"destination": "/x"}, STAGED) == -1
     assert not noted.asked
 
 
 def test_what_cannot_be_mounted_is_not_shown() -> None:
-    mount = {"destination": "/x", "type": "bind", "source": "/scratch", "options": ["bind"]}
+    mount: Mount = {"destination": "/x", "type": "bind", "source": "/scratch", "options": ["bind"]}
     assert podman_view.tree_of_mount(Noted(fails=True), mount, STAGED) == -1
 
 
@@ -89,10 +93,10 @@ def test_what_cannot_be_mounted_is_not_shown() -> None:
         ({"type": "bind", "source": "/no/such/file"}, None),
     ],
 )
-def test_the_place_of_a_mount_is_what_its_source_is(mount: dict[str, Any], expected: bool | None) -> None:
+def test_the_place_of_a_mount_is_what_its_source_is(mount: Any, expected: bool | None) -> None:
     parts = [["mounts/0", "/tmp/a", True, True], ["mounts/1", "/tmp/b", False, True]]
-    staged = STAGED | {"parts": parts, "node_parent": "/tmp", "node_name": "7-box"}
-    assert podman_view.is_directory({"destination": "/x", **mount}, staged) is expected
+    staged: StagedData = STAGED | {"parts": parts, "node_parent": "/tmp", "node_name": "7-box"}
+    assert podman_view.is_directory(mount | {"destination": "/x"}, staged) is expected
 
 
 @needs_mounts

@@ -15,7 +15,7 @@ from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.recovery import recovery
 
 TIME = "2026-01-02T03:04:05.000000006Z"
-STAGED = {"bundle": "/b", "rootfs": "/b/rootfs", "node_parent": "/tmp", "node_name": "1-box", "nodes": ["node1"]}
+STAGED: Any = {"bundle": "/b", "rootfs": "/b/rootfs", "node_parent": "/tmp", "node_name": "1-box", "nodes": ["node1"]}
 
 
 @pytest.fixture

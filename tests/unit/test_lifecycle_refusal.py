@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,10 +14,13 @@ from scrun.bundle import adapt_start
 from scrun.lifecycle.anchor import refusal
 from scrun.lifecycle.process.loop import Loop
 
+if TYPE_CHECKING:
+    from scrun.oci import Config
+
 RUNS = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'  # an srun whose nodes are this host
 
 
-def run_hook(config: dict[str, Any], state: bytes = b"{}") -> int:
+def run_hook(config: Any, state: bytes = b"{}") -> int:
     """As a runtime does, which writes the container's state and gets EPIPE when nobody reads that."""
     *_, hook = config["hooks"]["createRuntime" if config["process"].get("terminal") else "poststart"]
     with subprocess.Popen(hook["args"], executable=hook["path"], stdin=subprocess.PIPE, env={}) as process:
@@ -28,11 +31,11 @@ def run_hook(config: dict[str, Any], state: bytes = b"{}") -> int:
 
 
 @pytest.mark.parametrize(("process", "when"), [({}, "poststart"), ({"terminal": True}, "createRuntime")])
-def test_the_hook_empties_the_file_beside_the_config(process: dict[str, Any], when: str, tmp_path: Path) -> None:
+def test_the_hook_empties_the_file_beside_the_config(process: Any, when: str, tmp_path: Path) -> None:
     bundle = tmp_path / "a 'b' $c"
     bundle.mkdir()
     (bundle / adapt_start.FILE).write_bytes(adapt_start.CONTENT)
-    given = {"process": process, "hooks": {when: [{"path": "/x"}], "prestart": []}}
+    given: Config = {"process": process, "hooks": {when: [{"path": "/x"}], "prestart": []}}
     told = adapt_start.tell(given, str(bundle))
     assert told["hooks"].keys() == {when, "prestart"}
     assert told["hooks"][when][0] == {"path": "/x"}

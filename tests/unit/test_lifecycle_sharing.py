@@ -49,7 +49,7 @@ def ours(kind: str) -> tuple[str, str]:
     return kind, f"/proc/{os.getpid()}/ns/{'net' if kind == 'network' else kind}"
 
 
-def shared_job(container: Container, wanted: dict[str, Any]) -> tuple[int, str, str] | None:
+def shared_job(container: Container, wanted: Any) -> tuple[int, str, str] | None:
     found = sharing.find(container, wanted).job()
     return (found.job, found.container, found.kind) if found else None
 
@@ -84,7 +84,7 @@ def test_the_hosts_own_network_is_nobodys(container: Container, other: MakeOther
 @pytest.mark.parametrize(
     "gone", [{"status": "stopped"}, {"pid_started": 1}, {"pid": 1, "pid_started": 1}], ids=["ended", "dead", "another"]
 )
-def test_what_has_ended_is_not_shared_with(container: Container, other: MakeOther, gone: dict[str, Any]) -> None:
+def test_what_has_ended_is_not_shared_with(container: Container, other: MakeOther, gone: Any) -> None:
     other("one", **gone)
     assert shared_job(container, config(ours("network"))) is None
 

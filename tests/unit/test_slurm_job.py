@@ -16,10 +16,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def asked(caller: dict[str, str], container: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
-    """The new job's attributes, with those of the descriptor among them."""
-    found = dict(job.request(caller, container or {}, **more).job["request"])
-    fields = found.pop("descriptor")
-    return {**found, **fields}
+    """The new job's attributes and fields together."""
+    described = job.request(caller, container or {}, **more).job["request"]
+    return {**described["attributes"], **described["fields"]}
 
 
 def test_a_job_that_nobody_describes_has_only_its_name_and_directory() -> None:

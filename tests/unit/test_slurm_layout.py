@@ -13,8 +13,7 @@ NTASKS_SET, CPUS_SET = 1 << 14, 1 << 15
 
 def fields(**variables: str) -> dict[str, Any]:
     request = job.request({f"SCRUN_{name}": value for name, value in variables.items()}, {}).job["request"]
-    found: dict[str, Any] = request["descriptor"]
-    return found
+    return request["fields"]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +61,8 @@ def test_what_nobody_said_is_left_to_slurm() -> None:
 
 def test_a_hint_gives_way_to_what_is_said_outright() -> None:
     found = job.request({"SCRUN_HINT": "nomultithread", "SCRUN_THREADS_PER_CORE": "2"}, {}).job["request"]
-    assert found["threads_per_core"] == 2
-    assert "threads_per_core" not in found["descriptor"]
+    assert found["attributes"]["threads_per_core"] == 2
+    assert "threads_per_core" not in found["fields"]
 
 
 def test_all_of_the_memory_may_be_asked_for() -> None:

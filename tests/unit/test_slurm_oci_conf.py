@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scrun.errors import SlurmError
 from scrun.slurm import conf_text, oci_conf
+
+if TYPE_CHECKING:
+    from scrun.slurm.oci_conf import Settings
 
 # The names in oci.conf(5) of Slurm 26.05.
 KEYS = (
@@ -173,9 +176,7 @@ def test_a_slurm_conf_is_read_by_the_same_rules_with_what_it_includes(tmp_path: 
         ({"IgnoreFileConfigJson": True, "MountSpoolDir": "/spool"}, "", ""),
     ],
 )
-def test_where_slurmstepd_mounts_its_files_is_told(
-    tmp_path: Path, settings: dict[str, str], line: str, pattern: str
-) -> None:
+def test_where_slurmstepd_mounts_its_files_is_told(tmp_path: Path, settings: Settings, line: str, pattern: str) -> None:
     (tmp_path / "slurm.conf").write_text(f"# SlurmdSpoolDir=/no\n{line}\n")
     environment = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
     found = oci_conf.spool_mounts(settings)

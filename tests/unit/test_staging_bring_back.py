@@ -41,7 +41,7 @@ pytestmark = needs_mounts
 class Run:
     """A container that was staged to one node which doesn't see its bundle."""
 
-    def __init__(self, scratch: Path, bundle: Path, mounts: Sequence[dict[str, Any]] = (), **others: Any) -> None:
+    def __init__(self, scratch: Path, bundle: Path, mounts: Sequence[Any] = (), **others: Any) -> None:
         self.scratch, self.bundle = scratch, bundle
         hidden = [bundle, *(source for source in [scratch / "private"] if source.exists())]
         self.step = FakeStep(scratch, hidden=hidden)

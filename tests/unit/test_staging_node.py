@@ -15,6 +15,9 @@ import pytest
 from scrun.staging.model import ContainerFiles
 
 if TYPE_CHECKING:
+    from scrun.oci import Config, Mount
+
+if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Over each hidden directory an empty one is mounted, over the nodes' directory that node's own.
@@ -137,11 +140,11 @@ class Notes:
 
 
 def make_container(
-    bundle: Path, step: FakeStep, *, mounts: Sequence[dict[str, Any]] = (), readonly: bool = False
+    bundle: Path, step: FakeStep, *, mounts: Sequence[Any] = (), readonly: bool = False
 ) -> ContainerFiles:
     """A container of this user's, with its rootfs in the bundle."""
     rootfs = bundle / "rootfs"
-    config = {
+    config: Config = {
         "ociVersion": "1.2.0",
         "root": {"path": "rootfs", "readonly": readonly},
         "process": {"args": ["true"], "cwd": "/"},
@@ -152,12 +155,12 @@ def make_container(
     )
 
 
-def bind(source: Path | str, destination: str, *options: str) -> dict[str, Any]:
+def bind(source: Path | str, destination: str, *options: str) -> Mount:
     """A bind mount as docker writes it."""
     return {"destination": destination, "type": "bind", "source": str(source), "options": ["rbind", *options]}
 
 
-def as_it_is(config: dict[str, Any]) -> dict[str, Any]:
+def as_it_is(config: Config) -> Config:
     """An ``adapt`` that has nothing to do."""
     return config
 

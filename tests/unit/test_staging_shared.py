@@ -19,6 +19,9 @@ from scrun.staging.stage_in import stage_in
 from scrun.staging.stage_out import discard, stage_out
 
 if TYPE_CHECKING:
+    from scrun.oci import Config
+
+if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["bundle"]
@@ -48,16 +51,19 @@ def test_shared_bundle_is_used_where_it_is(tmp_path: Path, bundle: Path) -> None
 def test_file_beside_the_config_lies_in_the_bundle_and_every_config_knows_of_it(tmp_path: Path, bundle: Path) -> None:
     beside = Beside("note", b"text", lambda config, where: {**config, "hostname": where})
     step = FakeStep(tmp_path)
-    variants = {"other": lambda config: {**config, "domainname": "other"}}
+
+    def other(config: Config) -> Config:
+        return {**config, "domainname": "other"}
+
     container = make_container(bundle, step)
-    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), beside=beside, variants=variants)
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), beside=beside, variants={"other": other})
     with open(staged.beside, "rb") as file:
         assert file.read() == b"text"
     assert staged.beside == f"{staged.bundle}/note"
     assert config_of(staged)["hostname"] == staged.bundle
-    with open(f"{staged.bundle}/other/config.json") as file:
-        other = json.load(file)
-    assert (other["hostname"], other["domainname"]) == (staged.bundle, "other")
+    with open(f"{staged.bundle}/other/config.json") as text:
+        varied = json.load(text)
+    assert (varied["hostname"], varied["domainname"]) == (staged.bundle, "other")
 
 
 def test_given_config_is_not_changed(tmp_path: Path, bundle: Path) -> None:
@@ -75,9 +81,10 @@ def test_staged_survives_the_state_file(tmp_path: Path, bundle: Path) -> None:
     step = FakeStep(tmp_path, hidden=[volume])
     container = make_container(bundle, step, mounts=[bind(volume, "/data")])
     staged = stage_in(container, step, adapt=as_it_is, log=Notes())
-    again = json.loads(json.dumps(staged.to_dict()))
+    again: Any = json.loads(json.dumps(staged.to_dict()))
     assert Staged.from_dict(again) == staged
-    assert Staged.from_dict({**again, "of another version": 1}) == staged
+    again["of another version"] = 1
+    assert Staged.from_dict(again) == staged
 
 
 def test_empty_directory_in_the_rootfs_place_is_not_taken_for_it(tmp_path: Path, bundle: Path) -> None:
@@ -108,7 +115,7 @@ def test_of_a_declared_path_nodes_are_asked_only_once_whether_they_run_container
         assert len(step.started) == 1
 
 
-ASK: dict[str, Any] = {"root_squash": "ask"}
+ASK: Any = {"root_squash": "ask"}
 
 
 def test_where_root_is_squashed_the_bundle_is_carried_and_nothing_else(tmp_path: Path, bundle: Path) -> None:
@@ -139,9 +146,7 @@ def test_where_root_reads_the_bundle_stays(tmp_path: Path, bundle: Path, reads: 
 @pytest.mark.parametrize(
     ("options", "place"), [({}, "here"), ({"root_squash": False}, "here"), ({"root_squash": True}, "node")]
 )
-def test_what_a_site_says_of_its_servers_is_not_tried(
-    tmp_path: Path, bundle: Path, options: dict[str, Any], place: str
-) -> None:
+def test_what_a_site_says_of_its_servers_is_not_tried(tmp_path: Path, bundle: Path, options: Any, place: str) -> None:
     step = FakeStep(tmp_path)
     staged = stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes(), options=options)
     assert (staged.spool != "") == (place == "here")
@@ -164,7 +169,7 @@ class Bare(FakeStep):
 
 
 @pytest.mark.parametrize("options", [{}, {"shared": "all"}, {"remember": 0}])
-def test_a_node_without_oci_conf_gets_no_container(tmp_path: Path, bundle: Path, options: dict[str, Any]) -> None:
+def test_a_node_without_oci_conf_gets_no_container(tmp_path: Path, bundle: Path, options: Any) -> None:
     step = Bare(tmp_path)
     container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
     if "shared" in options:

@@ -16,9 +16,10 @@ from scrun.bundle import adapt_gpus, adapt_mounts, adapt_namespaces, adapt_privi
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, Literal
 
-    Config = dict[str, Any]
+    from scrun.oci import Config
+
     Rule = Callable[[Config], Iterator[str]]
 
 
@@ -113,11 +114,7 @@ def leave_engine(config: Config, original: Config, *, uid: int) -> list[str]:
         notes += adapt_namespaces.ping_groups(config)
     if config.get("hooks") and config["hooks"].items() <= original.get("hooks", {}).items():
         notes += _hooks(config)
-    for part, key in (("process", "apparmorProfile"), ("process", "selinuxLabel"), ("linux", "mountLabel")):
-        label = original.get(part, {}).get(key)
-        if label and config.get(part, {}).get(key) == label:
-            del config[part][key]
-            notes.append(f"{part}.{key} {label} left out: it is known on the machine of the engine only")
+    notes += _labels(config, original)
     if uid == 0 and "process" in config:
         nodes_network = not adapt_namespaces.has_namespace(config, "network")
         notes += adapt_privilege.capabilities(config["process"], original, nodes_network=nodes_network)
@@ -144,11 +141,22 @@ def _hooks(config: Config) -> Iterator[str]:
             yield f"{kind} hooks ({paths}) left out: they are for the machine of the engine"
 
 
-def _labels(config: Config) -> Iterator[str]:
-    # AppArmor profiles and SELinux labels are loaded on the engine's machine; runc fails where one isn't loaded.
-    for part, key in (("process", "apparmorProfile"), ("process", "selinuxLabel"), ("linux", "mountLabel")):
-        if label := config.get(part, {}).pop(key, ""):
-            yield f"{part}.{key} {label} left out: it is known on the machine of the engine only"
+def _labels(config: Config, engine: Config | None = None) -> Iterator[str]:
+    """Remove AppArmor profiles and SELinux labels; with ``engine`` only those that are in the engine's config too.
+
+    They are loaded on the engine's machine, and runc fails where one isn't loaded.
+    """
+    process, linux = config.get("process", {}), config.get("linux", {})
+    engines = engine or config
+    if (label := process.get("apparmorProfile")) and label == engines.get("process", {}).get("apparmorProfile"):
+        del process["apparmorProfile"]
+        yield f"process.apparmorProfile {label} left out: {_ELSEWHERE}"
+    if (label := process.get("selinuxLabel")) and label == engines.get("process", {}).get("selinuxLabel"):
+        del process["selinuxLabel"]
+        yield f"process.selinuxLabel {label} left out: {_ELSEWHERE}"
+    if (label := linux.get("mountLabel")) and label == engines.get("linux", {}).get("mountLabel"):
+        del linux["mountLabel"]
+        yield f"linux.mountLabel {label} left out: {_ELSEWHERE}"
 
 
 def _cgroups(config: Config) -> Iterator[str]:
@@ -158,9 +166,10 @@ def _cgroups(config: Config) -> Iterator[str]:
         yield f"linux.cgroupsPath {path} left out: the job has its own cgroup"
     if resources := linux.pop("resources", {}):
         yield f"linux.resources ({', '.join(resources)}) left out: the job's limits count"
+    key: Literal["intelRdt", "memoryPolicy"]
     for key in ("intelRdt", "memoryPolicy"):
         # These describe the login node's cache and memory nodes; crun fails without resctrl.
-        if linux.pop(key, None):
+        if linux.pop(key, {}):
             yield f"linux.{key} left out: it is for the hardware of the machine of the engine"
 
 
@@ -186,6 +195,7 @@ def _seccomp(config: Config) -> Iterator[str]:
         yield f"seccomp flag {flag} left out: there is no listener"
 
 
+_ELSEWHERE = "it is known on the machine of the engine only"
 _ENOSYS = 38
 
 _EVERY_JOB: tuple[Rule, ...] = (

@@ -9,14 +9,14 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
 
-    Config = dict[str, Any]
+    from scrun.oci import Config, Device
+
 
 _NVIDIA = "/dev/nvidia"
 
 
-def numbered(config: Config) -> list[Config]:
+def numbered(config: Config) -> list[Device]:
     """The config's device nodes for one NVIDIA GPU each; their names end in the GPU's number, as Slurm's GRES do."""
     devices = config.get("linux", {}).get("devices", [])
     return [device for device in devices if device["path"].removeprefix(_NVIDIA).isdigit()]
@@ -27,7 +27,7 @@ def renumber(config: Config, gpus: Sequence[int]) -> Iterator[str]:
     config_gpus = numbered(config)
     if not config_gpus or not gpus:
         return
-    job_gpus = [{**config_gpus[0], "path": f"{_NVIDIA}{number}", "minor": number} for number in gpus]
+    job_gpus: list[Device] = [{**config_gpus[0], "path": f"{_NVIDIA}{number}", "minor": number} for number in gpus]
     before, after = (", ".join(device["path"] for device in devices) for devices in (config_gpus, job_gpus))
     if before != after:
         others = [device for device in config["linux"]["devices"] if device not in config_gpus]

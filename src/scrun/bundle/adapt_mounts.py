@@ -13,10 +13,9 @@ from scrun.mount import is_bind
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
-    Config = dict[str, Any]
-    Mount = dict[str, Any]
+    from scrun.oci import Config, Device, Mount
+
 
 _DEFAULT_DEVICES = frozenset(
     f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")
@@ -106,7 +105,7 @@ def _devices_elsewhere(config: Config) -> Iterator[str]:
         linux["devices"] = kept
 
 
-def _place(device: dict[str, Any]) -> str:
+def _place(device: Device) -> str:
     """The path of the device with these numbers on every node; "" where paths differ between machines."""
     major, minor = device.get("major", -1), device.get("minor", -1)
     if device.get("type") not in ("c", "u") or minor < 0:

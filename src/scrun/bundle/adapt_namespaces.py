@@ -5,9 +5,10 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Literal
 
-    Config = dict[str, Any]
+    from scrun.oci import Config, IDMapping
+
 
 _IPC_SYSCTLS = ("kernel.msg", "kernel.sem", "kernel.shm", "fs.mqueue.")
 """Prefixes of the sysctls that an ipc namespace has (namespaces(7))."""
@@ -35,15 +36,16 @@ def map_user(config: Config, *, uid: int, gid: int, keep_user: bool) -> Iterator
     linux = config["linux"]
     inside = process_ids(config)
     if not keep_user and inside != (0, 0):
-        config["process"].setdefault("user", {}).update(uid=0, gid=0)
+        config["process"].setdefault("user", {}).update({"uid": 0, "gid": 0})
         yield f"user {inside[0]}:{inside[1]} becomes root of the container: the node's runtime can't map another"
         inside = (0, 0)
     if not has_namespace(config, "user"):
         linux["namespaces"].append({"type": "user"})
         yield "user namespace added: the job isn't root's"
     # An engine's mappings name ids of its user namespace, or subordinate ids, so they mean nothing on the node.
-    for key, own, on_node in zip(("uidMappings", "gidMappings"), inside, (uid, gid), strict=True):
-        mapping = [{"containerID": own, "hostID": on_node, "size": 1}]
+    key: Literal["uidMappings", "gidMappings"]
+    for key, own, on_node in (("uidMappings", inside[0], uid), ("gidMappings", inside[1], gid)):
+        mapping: list[IDMapping] = [{"containerID": own, "hostID": on_node, "size": 1}]
         if linux.get(key) != mapping:
             linux[key] = mapping
             yield f"{key}: {own} in the container is {on_node} on the node, and nothing else is mapped"
@@ -97,14 +99,15 @@ def _mappings(config: Config) -> Iterator[str]:
         linux["namespaces"] = [namespace for namespace in linux["namespaces"] if namespace["type"] != "user"]
         yield "user namespace left out: nothing is mapped in it"
     if not has_namespace(config, "user"):
+        key: Literal["uidMappings", "gidMappings"]
         for key in ("uidMappings", "gidMappings"):
-            if linux.pop(key, None):
+            if linux.pop(key, []):
                 yield f"linux.{key} left out: they were of a user namespace that isn't joined"
 
 
 def _time_offsets(config: Config) -> Iterator[str]:
     # Both runtimes refuse timeOffsets without a time namespace.
-    if not has_namespace(config, "time") and config["linux"].pop("timeOffsets", None):
+    if not has_namespace(config, "time") and config["linux"].pop("timeOffsets", {}):
         yield "linux.timeOffsets left out: the container has no time namespace"
 
 
@@ -112,6 +115,7 @@ def _host_name(config: Config) -> Iterator[str]:
     # Both runtimes refuse a host name without a uts namespace, even the host's own name, which docker writes.
     if has_namespace(config, "uts"):
         return
+    key: Literal["hostname", "domainname"]
     for key in ("hostname", "domainname"):
         if name := config.pop(key, ""):
             yield f"{key} {name} left out: the container has the node's"
@@ -125,7 +129,7 @@ def _domain_name(config: Config) -> Iterator[str]:
 
 
 def _net_devices(config: Config) -> Iterator[str]:
-    if devices := config["linux"].pop("netDevices", None):
+    if devices := config["linux"].pop("netDevices", {}):
         yield f"linux.netDevices ({', '.join(devices)}) left out: they are interfaces of the machine of the engine"
 
 

@@ -13,9 +13,9 @@ from scrun.mount import is_bind
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
-    Config = dict[str, Any]
+    from scrun.oci import Config, Process
+
 
 _DEVICES = ("CAP_MKNOD",)
 _NETWORK = ("CAP_NET_ADMIN", "CAP_NET_RAW")
@@ -34,7 +34,7 @@ def allows_all_devices(config: Config) -> bool:
     return allowed
 
 
-def capabilities(process: Config, engine: Config, *, nodes_network: bool) -> Iterator[str]:
+def capabilities(process: Process, engine: Config, *, nodes_network: bool) -> Iterator[str]:
     """Remove the capabilities of a process that only the engine's fences make harmless; yield what changed.
 
     Args:
@@ -48,7 +48,7 @@ def capabilities(process: Config, engine: Config, *, nodes_network: bool) -> Ite
         yield from _drop(process, _NETWORK, "the network is the node's")
 
 
-def _drop(process: Config, names: tuple[str, ...], why: str) -> Iterator[str]:
+def _drop(process: Process, names: tuple[str, ...], why: str) -> Iterator[str]:
     sets = process.get("capabilities", {})
     had = [name for name in names if any(name in sets.get(key, ()) for key in _SETS)]
     for key in _SETS:

@@ -7,9 +7,9 @@ from scrun.errors import BundleError
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any
 
-    Config = dict[str, Any]
+    from scrun.oci import Config
+
 
 _COMMON_POLICIES = ("SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE")
 """The scheduling policies that need no privilege (sched(7))."""

@@ -17,9 +17,8 @@ from scrun.node_hooks import shell_hook, with_hooks
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from typing import Any
+    from scrun.oci import Config
 
-    Config = dict[str, Any]
 
 FILE, CONTENT = "not-run", b"the container's process has not been run\n"
 _SCRIPT = '{ true >"$1"; } 2>/dev/null || true'

@@ -7,7 +7,7 @@ from scrun.errors import BundleError
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from typing import Any
+    from scrun.oci import Config
 
 # Bytes of one argument (Linux, MAX_ARG_STRLEN without the final zero), and of all arguments: slurmctld takes them and
 # srun's own options as one string of at most 1 MiB.
@@ -16,7 +16,7 @@ _SEPARATOR = ":"
 _SHELL = "/bin/sh"
 
 
-def for_srun(config: dict[str, Any], rootfs: str, bundle: str) -> list[str]:
+def for_srun(config: Config, rootfs: str, bundle: str) -> list[str]:
     """Return process.args of a checked config, with the program as its path in the container.
 
     Raises:
@@ -37,7 +37,7 @@ def for_srun(config: dict[str, Any], rootfs: str, bundle: str) -> list[str]:
     return args
 
 
-def _through_a_shell(args: list[str], config: dict[str, Any], rootfs: str, bundle: str) -> list[str]:
+def _through_a_shell(args: list[str], config: Config, rootfs: str, bundle: str) -> list[str]:
     """Run the program by the container's shell, with all arguments in one shell command.
 
     srun takes an argument that is a colon as the end of a job component's command, even after ``--``.

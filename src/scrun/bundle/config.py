@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scrun.bundle.accept import Schema
+    from scrun.oci import Config, Process
 
 MAX_SIZE = 10 * 1024 * 1024
 """Bytes of a config.json. Real ones have 3 to 12 KB; the limit keeps a stray file out of the login node's memory."""
@@ -25,7 +26,7 @@ MAX_SIZE = 10 * 1024 * 1024
 _PLATFORMS = ("windows", "solaris", "zos", "freebsd", "vm")
 
 
-def load(bundle: str, name: str = "config.json", *, once: bool = False) -> dict[str, Any]:
+def load(bundle: str, name: str = "config.json") -> Config:
     """Read BUNDLE/config.json, or another file of the bundle, without its null members.
 
     Go writes null for an absent pointer, slice or map. Null members are removed here, so that no reader has to handle
@@ -34,17 +35,36 @@ def load(bundle: str, name: str = "config.json", *, once: bool = False) -> dict[
     Args:
         bundle: the bundle's directory.
         name: the name of the file.
-        once: whether the file is read only once, so that it may be a pipe.
 
     Raises:
         BundleError: the file can't be read, or holds no JSON object.
     """
     path = os.path.join(bundle, name)
-    return load_text(_read(bundle, path, once=once), path)
+    return load_text(_read(bundle, path, once=False), path)
 
 
-def load_text(text: str, path: str) -> dict[str, Any]:
+def load_process(path: str) -> Process:
+    """Read the process object of ``exec --process`` as :func:`load` does a config, and check it.
+
+    Args:
+        path: the file, which is read only once: it may be a pipe (a shell's ``<(…)``).
+
+    Raises:
+        BundleError: the file can't be read, or holds no valid process object.
+    """
+    directory, name = os.path.split(os.path.abspath(path))
+    process: Process = _parse(_read(directory, os.path.join(directory, name), once=True), path)
+    check_process(process, name)
+    return process
+
+
+def load_text(text: str, path: str) -> Config:
     """Parse a text as :func:`load` does; error messages call it ``path``."""
+    config: Config = _parse(text, path)
+    return config
+
+
+def _parse(text: str, path: str) -> Any:
     try:
         config = fastjson.loads(text, object_hook=_without_nulls, parse_constant=_refuse_constant)
         if "\\u" in text:
@@ -67,7 +87,7 @@ def _where(error: ValueError) -> str:
     return f"{getattr(error, 'msg', '')} at line {line} column {column}" if line else str(error)
 
 
-def check_config(config: dict[str, Any]) -> None:
+def check_config(config: Config) -> None:
     """Check a config against the runtime-spec.
 
     Raises:
@@ -89,7 +109,7 @@ def check_process(process: Any, name: str = "process.json") -> None:
         _complain(name, process, {**rules["$defs"]["process"], "$defs": rules["$defs"]})
 
 
-def rootfs_path(config: dict[str, Any], bundle: str) -> str:
+def rootfs_path(config: Config, bundle: str) -> str:
     """The absolute path of root.path, which is relative to the bundle (runtime-spec, config.md, Root).
 
     A path that can't be looked at (EACCES) is accepted, because a node may be able to read it.

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from scrun.oci import CPU, Config, Memory
 
-    Config = dict[str, Any]
 
 ALL_GPUS = -1
 _HOOK, _VISIBLE = "nvidia-container", "NVIDIA_VISIBLE_DEVICES="
@@ -30,7 +29,7 @@ def limits(config: Config) -> dict[str, int]:
     return {name: number for name, number in numbers.items() if number}
 
 
-def _cpus(cpu: Config) -> int:
+def _cpus(cpu: CPU) -> int:
     """The number of CPUs, rounded up."""
     by_time = by_number = 0
     if cpu.get("quota", 0) > 0:
@@ -44,8 +43,8 @@ def _cpus(cpu: Config) -> int:
     return min(by_time, by_number) or by_time or by_number
 
 
-def _memory(memory: Config) -> int:
-    limit: int = memory.get("limit", 0)
+def _memory(memory: Memory) -> int:
+    limit = memory.get("limit", 0)
     return -(-limit // (1 << 20)) if limit > 0 else 0
 
 

@@ -10,10 +10,10 @@ from scrun.errors import BundleError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Literal
 
-    Process = dict[str, Any]
-    Config = dict[str, Any]
+    from scrun.oci import Config, Process, User
+
 
 _CAPABILITY_SETS = ("bounding", "effective", "permitted")
 
@@ -26,9 +26,7 @@ def from_file(path: str) -> Process:
     """
     if not os.path.exists(path):
         raise BundleError(f"the process object {path} is not there: name a file with --process")
-    process = config.load(os.path.dirname(os.path.abspath(path)), os.path.basename(path), once=True)
-    config.check_process(process, os.path.basename(path))
-    return process
+    return config.load_process(path)
 
 
 def from_words(
@@ -56,13 +54,13 @@ def from_words(
             raise UsageError(
                 f"{word!r} is not UTF-8: in JSON, as runtimes are told of a process, it has no form"
             ) from None
-    process = {**container, "args": list(args), "terminal": terminal}
+    process: Process = {**container, "args": list(args), "terminal": terminal}
     process["env"] = [*container.get("env", ()), *variables]
     if cwd:
         process["cwd"] = cwd
     if user or additional_gids:
-        process["user"] = {**container.get("user", {}), **_user(user)}
-        process["user"]["additionalGids"] = [_number(gid, "--additional-gids") for gid in additional_gids]
+        groups = [_number(gid, "--additional-gids") for gid in additional_gids]
+        process["user"] = {**container.get("user", {}), **_user(user), "additionalGids": groups}
     if no_new_privileges:
         process["noNewPrivileges"] = True
     if capabilities:
@@ -70,7 +68,8 @@ def from_words(
         before = container.get("capabilities", {})
         merged = {key: [*dict.fromkeys([*before.get(key, ()), *names])] for key in _CAPABILITY_SETS}
         process["capabilities"] = {**before, **merged}
-    process.pop("consoleSize", None)
+    if "consoleSize" in process:
+        del process["consoleSize"]
     return process
 
 
@@ -93,7 +92,8 @@ def adapted(
         keep_user: what ``adapt`` was called with for the container.
         nodes_network: whether the container uses its node's network, or may do so.
     """
-    changed = dict(process)
+    changed = process.copy()
+    key: Literal["apparmorProfile", "selinuxLabel"]
     for key in ("apparmorProfile", "selinuxLabel"):
         if label := changed.pop(key, ""):
             note(f"process.{key} {label} left out: it is known on the machine of the engine only")
@@ -137,11 +137,14 @@ def _variable(text: str) -> str:
     return f"{text}={os.environ[text]}" if text in os.environ else ""
 
 
-def _user(text: str) -> dict[str, int]:
+def _user(text: str) -> User:
     if not text:
         return {}
     uid, colon, gid = text.partition(":")
-    return {"uid": _number(uid, "--user"), **({"gid": _number(gid, "--user")} if colon else {})}
+    user: User = {"uid": _number(uid, "--user")}
+    if colon:
+        user["gid"] = _number(gid, "--user")
+    return user
 
 
 def _number(text: str, option: str) -> int:

@@ -19,15 +19,14 @@ from scrun.mount import is_bind
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+
+    from scrun.oci import Config, Mount
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The PATH of a container that has none of its own; `runc spec` and docker write the same into process.env."""
 
 
-def find_program(
-    config: dict[str, Any], rootfs: str, *, bundle: str = "/", sources: Mapping[str, str] | None = None
-) -> str:
+def find_program(config: Config, rootfs: str, *, bundle: str = "/", sources: Mapping[str, str] | None = None) -> str:
     """The absolute path in the container of process.args[0] of a checked config.
 
     Symbolic links are followed within the container only. The answer itself keeps its links, because busybox's applets
@@ -97,7 +96,7 @@ def _refuse(name: str, mode: int | None) -> None:
 class _ContainerTree:
     """The container's files with its mounts, as far as this host sees them; nothing is mounted."""
 
-    def __init__(self, config: dict[str, Any], rootfs: str, bundle: str, sources: Mapping[str, str]) -> None:
+    def __init__(self, config: Config, rootfs: str, bundle: str, sources: Mapping[str, str]) -> None:
         # The host path that is mounted at a container path (its names); None for a mount that isn't a bind.
         self._mounts: dict[tuple[str, ...], str | None] = {(): rootfs}
         for mount in config.get("mounts", []):
@@ -148,7 +147,7 @@ class _ContainerTree:
         return any(len(at) > len(place) and at[: len(place)] == tuple(place) for at in self._mounts)
 
 
-def _bind_source(mount: dict[str, Any], bundle: str, sources: Mapping[str, str]) -> str | None:
+def _bind_source(mount: Mount, bundle: str, sources: Mapping[str, str]) -> str | None:
     if not is_bind(mount):
         return None
     source = mount.get("source", "")

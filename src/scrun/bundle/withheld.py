@@ -13,9 +13,9 @@ from scrun.bundle.arguments import quoted
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
-    Config = dict[str, Any]
+    from scrun.oci import Config
+
 
 # Variables that a shell sets itself, so that a script can't tell whether they were set before.
 _SHELLS_OWN = ("IFS", "OLDPWD", "OPTIND", "PATH", "PPID", "PS1", "PS2", "PS4", "PWD", "SHLVL", "_")

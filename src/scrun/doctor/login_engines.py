@@ -178,7 +178,7 @@ def _uses_a_service() -> bool:
         return False
 
 
-def _toml(path: str) -> dict[str, Any]:
+def _toml(path: str) -> dict[str, object]:
     try:
         return tomllib.loads(_text(path))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -203,7 +203,7 @@ def _text(path: str) -> str:
         raise Unreadable(f"{path}: {error.strerror}") from error
 
 
-def _table(value: object, name: str) -> dict[str, Any]:
+def _table(value: object, name: str) -> dict[str, object]:
     """A table of a table, empty where it isn't one."""
     found = value.get(name) if isinstance(value, dict) else None
     return found if isinstance(found, dict) else {}

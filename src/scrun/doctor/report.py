@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scrun import __version__, identity, log
 from scrun.doctor.finding import BROKEN, OK, STATUSES, UNCHECKED, WARNING
@@ -40,7 +40,7 @@ def summary(findings: Sequence[Finding]) -> str:
     return ", ".join(f"{counts[status]} {status}" for status in (BROKEN, WARNING, OK, UNCHECKED))
 
 
-def document(findings: Sequence[Finding]) -> dict[str, Any]:
+def document(findings: Sequence[Finding]) -> dict[str, object]:
     """The report as JSON has it."""
     return {
         "doctor": FORM,

@@ -7,17 +7,20 @@ import shutil
 import subprocess
 import tempfile
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scrun import identity
 from scrun.doctor import report
 from scrun.doctor.finding import printable
 from scrun.errors import ScrunError
-from scrun.lifecycle.worker import ask_slurm
-from scrun.slurm import conf_paths, fetched, node_runtime, oci_conf
+from scrun.lifecycle.worker import ask_slurm, fetch_conf
+from scrun.slurm import conf_paths, node_runtime, oci_conf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from scrun.slurm.answers import JobState
+    from scrun.slurm.oci_conf import Settings
 
 _PATIENCE = 20.0  # seconds for an answer of slurmctld's
 
@@ -53,7 +56,7 @@ class Site:
         if path := conf_paths.slurm_conf(self.environment):
             return path
         self._fetched = tempfile.mkdtemp(prefix="scrun-doctor-")
-        return fetched.fetch(self._fetched)
+        return fetch_conf.fetch(self._fetched)
 
     def beside(self, name: str) -> str:
         """The path of oci.conf or of scrun.lua, as create finds it.
@@ -68,7 +71,7 @@ class Site:
         return conf_paths.lua_script(environment) if name == conf_paths.SCRIPT else conf_paths.oci_conf(environment)
 
     @cached_property
-    def oci(self) -> dict[str, Any] | None:
+    def oci(self) -> Settings | None:
         """oci.conf's settings; None where they can't be read."""
         try:
             return oci_conf.read_file(self.beside(conf_paths.OCI_CONF))
@@ -94,7 +97,7 @@ class Site:
         except KeyError:
             return self.environment.get("HOME", "/")
 
-    def jobs(self) -> dict[int, dict[str, Any]]:
+    def jobs(self) -> dict[int, JobState]:
         """The user's jobs (:func:`scrun.slurm.jobs.of_user`). Slurm is asked once, and waited for once.
 
         Raises:
@@ -106,17 +109,17 @@ class Site:
         return answer
 
     @cached_property
-    def _jobs(self) -> dict[int, dict[str, Any]] | ScrunError:
+    def _jobs(self) -> dict[int, JobState] | ScrunError:
         try:
-            found: dict[str, dict[str, Any]] = ask_slurm.ask(self._ask_for_jobs, _PATIENCE)
+            answer: dict[str, JobState] = ask_slurm.ask(self._ask_for_jobs, _PATIENCE)
         except ScrunError as error:
             return error
-        return {int(job): what for job, what in found.items()}
+        return {int(number): job for number, job in answer.items()}
 
-    def _ask_for_jobs(self) -> dict[str, dict[str, Any]]:
+    def _ask_for_jobs(self) -> dict[str, JobState]:
         from scrun.slurm import jobs
 
-        return {str(job): found for job, found in jobs.of_user(self.uid).items()}
+        return {str(number): job for number, job in jobs.of_user(self.uid).items()}
 
     def which(self, name: str) -> str:
         """The path of a program on the caller's PATH; empty where there is none."""

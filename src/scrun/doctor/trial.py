@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scrun import fastjson
 from scrun.bundle import adapt
@@ -16,6 +16,7 @@ from scrun.slurm import srun
 
 if TYPE_CHECKING:
     from scrun.doctor.site import Site
+    from scrun.oci import Config
 
 # How far a container came: its program was looked for; slurmstepd started its task; or not even that.
 OUTCOMES = NAMED, STARTED, FAILED = "named", "started", "failed"
@@ -28,7 +29,7 @@ def make_bundle(site: Site, program: str) -> str:
         OSError: there is no place for it.
     """
     path = tempfile.mkdtemp(prefix=".scrun-doctor-", dir=site.home)
-    config: dict[str, Any] = {
+    config: Config = {
         "ociVersion": "1.0.2",
         "process": {"args": [program], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/"]},
         "root": {"path": "rootfs"},

@@ -10,6 +10,13 @@ from scrun.installation.files import OURS, SHARED, File, content_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypedDict
+
+    class DaemonJson(TypedDict, total=False):
+        """docker's daemon.json; it keeps its other members."""
+
+        runtimes: dict[str, dict[str, str]]
+
     from collections.abc import Mapping
     from typing import Any
 
@@ -82,15 +89,15 @@ def _path(engine: str, environment: Mapping[str, str]) -> str:
     return os.path.join(below, name)
 
 
-def _docker(path: str) -> dict[str, Any]:
+def _docker(path: str) -> DaemonJson:
     content = content_of(path)
     try:
-        document = json.loads(content) if content and content.strip() else {}
+        document: Any = json.loads(content) if content and content.strip() else {}
     except ValueError as error:
         raise InstallationError(f"{path} is no JSON: {error}: mend it first") from error
     if not isinstance(document, dict) or not isinstance(document.get("runtimes", {}), dict):
         raise InstallationError(f'{path} is not as docker reads it ({{"runtimes": {{…}}}}): mend it first')
-    return document
+    return document  # type: ignore[return-value]  # the member that scrun uses was checked
 
 
 def _text(document: Mapping[str, Any]) -> bytes:

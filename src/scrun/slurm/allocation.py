@@ -9,17 +9,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from scrun.slurm.answers import Allocation
+    from scrun.slurm.layout import JobDescription
+
 try:
     from scrun.slurm import _allocation, _jobs  # type: ignore[attr-defined]  # built at installation
 except ImportError as missing:
     raise control.not_built(missing) from missing
 
 
-def ask_for_job(job: dict[str, Any]) -> dict[str, Any]:
+def ask_for_job(job: JobDescription) -> Allocation:
     """Ask Slurm for an interactive allocation.
 
     Args:
-        job: attributes of pyslurm.JobSubmitDescription, and under ``descriptor`` fields of Slurm's job_desc_msg_t.
+        job: what is asked for.
 
     Returns:
         The same as :func:`scrun.slurm.control.look_up`.
@@ -28,7 +31,7 @@ def ask_for_job(job: dict[str, Any]) -> dict[str, Any]:
         JobRefused: slurmctld refuses the job, an attribute has a wrong value, or the job is for another cluster.
         SlurmError: slurmctld can't be reached.
     """
-    _check_cluster(job["descriptor"].pop("clusters", ""))
+    _check_cluster(str(job["fields"].pop("clusters", "")))
     try:
         return control.with_names(_allocation.allocate(_description(job)))
     except control.Failed as error:
@@ -37,7 +40,7 @@ def ask_for_job(job: dict[str, Any]) -> dict[str, Any]:
         raise JobRefused(f"the job can't be described to Slurm: {error}") from error
 
 
-def look_up_queued(job_id: int, job: dict[str, Any]) -> dict[str, Any]:
+def look_up_queued(job_id: int, job: JobDescription) -> Allocation:
     """Look up a job that :func:`ask_for_job` has asked for and that was queued then.
 
     Args:
@@ -51,14 +54,12 @@ def look_up_queued(job_id: int, job: dict[str, Any]) -> dict[str, Any]:
         JobRefused: the job has ended.
         SlurmError: slurmctld can't be reached.
     """
-    job["descriptor"].pop("clusters", "")
+    job["fields"].pop("clusters", "")
     return control.looked_up(job_id, lambda: _allocation.look_up(job_id, _description(job)))
 
 
-def _description(job: dict[str, Any]) -> Any:
-    attributes = dict(job)
-    fields = attributes.pop("descriptor")
-    return description.of_new_job(attributes, fields)
+def _description(job: JobDescription) -> Any:
+    return description.of_new_job(job["attributes"], job["fields"])
 
 
 def _check_cluster(named: str) -> None:

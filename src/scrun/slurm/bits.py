@@ -82,7 +82,7 @@ def warning_signal(value: str) -> dict[str, int]:
     return {"warn_flags": bits, "warn_signal": int(sign), "warn_time": int(when) if at else 60}
 
 
-def mem_bind(value: str) -> dict[str, Any]:
+def mem_bind(value: str) -> dict[str, int | str]:
     """Memory binding, ``[quiet|verbose,][prefer,]TYPE[:LIST]``, as slurm.h's mem_bind_type_t and the list."""
     types = {"none": 2, "no": 2, "rank": 4, "local": 0x20}
     flags = {"quiet": 0, "q": 0, "verbose": 1, "v": 1, "sort": 0x40, "prefer": 0x80, "p": 0x80}

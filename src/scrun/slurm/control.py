@@ -16,7 +16,8 @@ from scrun.errors import JobRefused, SlurmError, SlurmMissing, SlurmUnreachable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+
+    from scrun.slurm.answers import Allocation
 
 
 def not_built(missing: ImportError) -> SlurmMissing:
@@ -41,14 +42,8 @@ Failed = _control.AllocationError
 _UNREACHABLE = (*range(1000, 2000), *range(5000, 7000))  # slurm_errno.h: errors of communication, sockets, munge
 
 
-def look_up(job_id: int) -> dict[str, Any]:
-    """Look up a job's allocation.
-
-    Returns:
-        ``job``, the id; ``nodes``, a node list, empty while the job is queued; ``node_count``, ``uid``, ``gid``,
-        ``user``, ``group`` and ``partition``; ``notice``, a job_submit plugin's message for the user; and
-        ``environment``, libslurm's part of the job's environment, as NAME=value
-        (:mod:`scrun.slurm.job_environment` adds the rest). Of a queued job only ``job`` and ``nodes``.
+def look_up(job_id: int) -> Allocation:
+    """Look up a job's allocation; :mod:`scrun.slurm.job_environment` adds the rest of the job's environment.
 
     Raises:
         JobRefused: the job doesn't exist, or has ended.
@@ -57,7 +52,7 @@ def look_up(job_id: int) -> dict[str, Any]:
     return looked_up(job_id, lambda: _control.look_up(job_id))
 
 
-def looked_up(job_id: int, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def looked_up(job_id: int, call: Callable[[], Allocation]) -> Allocation:
     """Return the result of ``call``, or raise its error, as :func:`look_up` does."""
     try:
         return with_names(call())
@@ -123,7 +118,7 @@ def cancel_step(job_id: int, step_id: int) -> None:
     _do(f"step {job_id}.{step_id} can't be cancelled", _control.cancel_step, job_id, step_id)
 
 
-def with_names(answer: dict[str, Any]) -> dict[str, Any]:
+def with_names(answer: Allocation) -> Allocation:
     """Add the names of the job's user and group to an answer.
 
     The answer's ids are used, because in a rootless podman scrun itself runs as uid 0 of a user namespace.
@@ -143,7 +138,7 @@ def translated(error: Exception, what: str) -> SlurmError:
     return JobRefused(f"{what}: {text}")
 
 
-def _do(what: str, call: Any, *arguments: int) -> None:
+def _do(what: str, call: Callable[..., object], *arguments: int) -> None:
     try:
         call(*arguments)
     except Failed as error:

@@ -25,10 +25,23 @@ from scrun.slurm.variables import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, TypedDict
 
+    from scrun.slurm.layout import JobDescription
     from scrun.slurm.shared_job import SharedJob
     from scrun.slurm.variables import Parse
+
+    class JobRequest(TypedDict, total=False):
+        """How a worker gets the job: it asks for ``request``, or looks up ``existing``."""
+
+        request: JobDescription
+        existing: int  # the id of a job that is there
+        environment: dict[str, str]  # what salloc has set in the existing job's shell
+        first_node: bool  # whether only the first node of the existing job is used
+        directory: str  # where scrun was called
+        all_gpus: bool  # whether the step has all GPUs of the job, and the job all of a node
+        gpu_devices: bool  # whether config.json names device nodes of GPUs
+
 
 NAME = "scrun"  # the default name of a job; the C scrun's too, which sites' filters know
 PATIENCE = "CREATE_TIMEOUT"  # seconds that create waits for the job's nodes; 0: for ever
@@ -78,7 +91,7 @@ class Request:
 
     def __init__(
         self,
-        job: dict[str, Any],
+        job: JobRequest,
         step: dict[str, str],
         patience: float | None,
         notes: list[str],
@@ -123,40 +136,63 @@ def request(
     existing = container.get("SLURM_JOB_ID") or caller.get("SLURM_JOB_ID")
     if existing or not (shared and _wants_to_share(shared, own, settings, notes)):
         shared = None
-    words: dict[str, Setting] = {}
-    if _parsed(settings.get(RESOURCES, Setting("use", "")), _use) and limits and shared:
-        notes.append(f"the container's limits ({', '.join(limits)}) have no effect: it runs in {shared}")
-    elif _parsed(settings.get(RESOURCES, Setting("use", "")), _use) and limits:
-        several = any(settings[name].value != "1" for name in ("NTASKS", "NTASKS_PER_NODE") if name in settings)
-        asked = limit_variables.of_limits(**limits, several=several, new_job=not existing)
-        for name, value in asked.items():
-            if not any(other in settings for other in _INSTEAD[name]):
-                words[name] = Setting(value, f"the container's limits: {name}")
-        settings = words | settings
-    patience = _parsed(settings[PATIENCE], parsers.number) if PATIENCE in settings else None
+    of_limits = _of_limits(limits or {}, settings, shared, notes, new_job=not existing)
+    settings = of_limits | settings
     parsed = {row.name: _parsed(settings[row.name], row.parse) for row in TABLE if row.name in settings}
     asked = {name: settings[name].value for name in shared_job.of_job(settings)}
+    job: JobRequest
     if shared:
         asked = dict(shared.asked)
         notes.append(f"the container runs in {shared}")
-        job: dict[str, Any] = {"existing": shared.job, "environment": dict(shared.environment), "first_node": True}
+        job = {"existing": shared.job, "environment": dict(shared.environment), "first_node": True}
         kept = _of_a_guest(settings, own)
         step = _step_there(kept, {name: parsed[name] for name in kept if name in parsed}, notes) | shared_job.ALONE
     elif existing:
-        job = {"existing": _parsed(Setting(existing, "SLURM_JOB_ID"), parsers.number)}
-        job["environment"] = job_environment.of_allocation(caller, existing)
+        number = _parsed(Setting(existing, "SLURM_JOB_ID"), parsers.number)
+        job = {"existing": number, "environment": job_environment.of_allocation(caller, existing)}
         step = _step_there(settings, parsed, notes)
     else:
-        job = {"request": layout.described({"name": NAME, "working_directory": directory}, parsed)}
-        if told:
-            theirs = {"comment"} if "COMMENT" in settings else set()
-            job["request"]["descriptor"] |= {name: told[name] for name in told.keys() - theirs}
+        job = {"request": _new_job(directory, settings, parsed, told or {})}
         step = {row.srun: _for_srun(row, settings, parsed) for row in TABLE if row.srun and _counts(row, parsed)}
-    job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in words}
+    job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in of_limits}
     if "POWER" in settings:
         notes.append(f"{settings['POWER'].called} has no effect: Slurm manages no power by job any more")
+    patience = _parsed(settings[PATIENCE], parsers.number) if PATIENCE in settings else None
     notices = bool(_parsed(settings.get(NOTICES, Setting("yes", "")), parsers.flag))
     return Request(job, step, patience, notes, asked=asked, shares=bool(shared), notices=notices)
+
+
+def _of_limits(
+    limits: Mapping[str, int],
+    settings: Mapping[str, Setting],
+    shared: SharedJob | None,
+    notes: list[str],
+    *,
+    new_job: bool,
+) -> dict[str, Setting]:
+    """The settings that the container's limits stand for, where no setting of its own says otherwise."""
+    if not _parsed(settings.get(RESOURCES, Setting("use", "")), _use) or not limits:
+        return {}
+    if shared:
+        notes.append(f"the container's limits ({', '.join(limits)}) have no effect: it runs in {shared}")
+        return {}
+    several = any(settings[name].value != "1" for name in ("NTASKS", "NTASKS_PER_NODE") if name in settings)
+    variables = limit_variables.of_limits(**limits, several=several, new_job=new_job)
+    return {
+        name: Setting(value, f"the container's limits: {name}")
+        for name, value in variables.items()
+        if not any(other in settings for other in _INSTEAD[name])
+    }
+
+
+def _new_job(
+    directory: str, settings: Mapping[str, Setting], parsed: Mapping[str, Any], told: Mapping[str, str]
+) -> JobDescription:
+    """Describe a new job; a comment that is set wins over the one for Slurm's accounting."""
+    description = layout.described(NAME, directory, parsed)
+    theirs = {"comment"} if "COMMENT" in settings else set()
+    description["fields"] |= {name: told[name] for name in told.keys() - theirs}
+    return description
 
 
 def _wants_to_share(

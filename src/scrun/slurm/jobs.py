@@ -10,7 +10,8 @@ from scrun.slurm.srun import expand_nodes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+
+    from scrun.slurm.answers import JobState
 
 try:
     from scrun.slurm import _allocation, _jobs  # type: ignore[attr-defined]  # built at installation
@@ -18,17 +19,14 @@ except ImportError as missing:
     raise control.not_built(missing) from missing
 
 
-def of_user(uid: int) -> dict[int, dict[str, Any]]:
+def of_user(uid: int) -> dict[int, JobState]:
     """The user's jobs by their ids.
-
-    Each has ``state``, ``reason``, ``partition``, ``container`` (ContainerID) and ``tres`` (all of its resources:
-    ``cpu=2,mem=100M``) in squeue's words, and ``submitted`` in seconds since 1970.
 
     Raises:
         SlurmError: slurmctld can't be reached.
     """
     try:
-        jobs: dict[int, dict[str, Any]] = _jobs.of_user(uid)
+        jobs: dict[int, JobState] = _jobs.of_user(uid)
     except control.Failed as error:
         raise control.translated(error, f"the jobs of user {uid} can't be looked up") from error
     return jobs

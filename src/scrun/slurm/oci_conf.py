@@ -12,9 +12,34 @@ from scrun.slurm import conf_paths, conf_text, node_runtime
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypedDict
 
-    Settings = dict[str, Any]
+    class Settings(TypedDict, total=False):
+        """The settings of an oci.conf, by their names in the manual page, and scrun's own (:data:`OURS`)."""
+
+        ContainerPath: str
+        MountSpoolDir: str
+        SrunPath: str
+        DebugFlags: str
+        SrunArgs: list[str]
+        RunTimeCreate: str
+        RunTimeDelete: str
+        RunTimeKill: str
+        RunTimeQuery: str
+        RunTimeRun: str
+        RunTimeStart: str
+        StdIODebug: str  # names of levels (log.LEVELS), as the next two
+        SyslogDebug: str
+        FileDebug: str
+        EnvExclude: str
+        RunTimeEnvExclude: str
+        DisableCleanup: bool
+        IgnoreFileConfigJson: bool
+        CreateEnvFile: str
+        DisableHooks: list[str]
+        NodeRuntime: str
+        NodeContainer: str
+        History: str
 
 
 def _text(value: str) -> str:
@@ -136,7 +161,7 @@ def parse(text: str, where: str = "oci.conf") -> Settings:
     Raises:
         SlurmError: a line is no setting, a setting isn't oci.conf's, or a value is wrong; with file and line.
     """
-    settings: Settings = {}
+    settings: dict[str, Any] = {}
     for place, name, value in conf_text.entries(text, where):
         if name.lower() not in _BY_LOWER:
             raise SlurmError(f"{place}: oci.conf has no {name}: see man oci.conf")
@@ -149,7 +174,7 @@ def parse(text: str, where: str = "oci.conf") -> Settings:
             settings.setdefault(proper, []).append(converted)
         else:
             settings[proper] = converted
-    return settings
+    return settings  # type: ignore[return-value]  # _BY_LOWER has no other names
 
 
 def spool_mounts(settings: Settings) -> tuple[str, str]:
@@ -161,7 +186,7 @@ def spool_mounts(settings: Settings) -> tuple[str, str]:
     if settings.get("IgnoreFileConfigJson"):
         return "", ""
     if named := settings.get("MountSpoolDir"):
-        return str(named), str(named)
+        return named, named
     return f"{settings.get('ContainerPath', '%m')}/{node_runtime.STEP_DIRECTORY}", "/var/run/slurm/"
 
 

@@ -13,30 +13,29 @@ import os
 from scrun.errors import StagingError
 from scrun.mount import is_covered
 from scrun.node_hooks import shell_hook
+from scrun.node_scripts import read_script
 from scrun.staging import traces
-from scrun.staging.node_scripts import read_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
+    from scrun.oci import Config, Hook
     from scrun.staging.spool import Spool
 
-    Config = dict[str, Any]
 
 _COPY_UP = "tmpcopyup"
 _ARCHIVE = read_script("archive")
 _UNPACK = read_script("unpack")
 
 
-def prepare_tmpfs(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[dict[str, Any]]:
+def prepare_tmpfs(config: Config, rootfs: str, spool: Spool, *, hooks: bool) -> list[Hook]:
     """Change the config's tmpfs mounts so that the job's user can make them on a node that has this root filesystem.
 
     Returns:
         createContainer hooks that the container needs; empty where the node's runtime runs no hooks (``hooks``).
     """
-    needed: list[dict[str, Any]] = []
+    needed: list[Hook] = []
     before: list[str] = []
     for mount in config.get("mounts") or ():
         destination = mount["destination"]

@@ -8,10 +8,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, NamedTuple, Protocol
+    from typing import Any, NamedTuple, Protocol, TypedDict
 
+    from scrun.oci import Config
     from scrun.staging.mount_sources import MountSource
     from scrun.staging.root_mounts import Trial
+
+    class StagedData(TypedDict, total=False):
+        """A :class:`Staged` as JSON, in the container's record: tuples are lists."""
+
+        bundle: str
+        rootfs: str
+        spool: str
+        node_parent: str
+        node_home: str
+        node_name: str
+        nodes: list[str]
+        parts: list[list[Any]]  # Part
+        copies: list[list[Any]]  # Copy
+        texts: list[list[Any]]  # Text
+        beside: str
+        seen: list[str]
+        traces: list[Any]  # Traces, or empty
 
     # (level, message): one of scrun's level names, "error", "info", "verbose", "debug".
     LogCall = Callable[[str, str], None]
@@ -67,7 +85,7 @@ class Beside(NamedTuple):
 
     name: str
     content: bytes
-    tell: Callable[[dict[str, Any], str], dict[str, Any]]
+    tell: Callable[[Config, str], Config]
 
 
 PROGRAM = "task-prolog"  # the name of a bundle's only executable file
@@ -79,7 +97,7 @@ class ContainerFiles(NamedTuple):
     id: str
     bundle: str
     rootfs: str
-    config: dict[str, Any]
+    config: Config
     job_id: int
     user_id: int
     group_id: int
@@ -139,25 +157,39 @@ class Staged(NamedTuple):
     seen: tuple[str, ...] = ()  # sources of bind mounts that the nodes see
     traces: Traces | None = None  # the directories that Slurm leaves in the root filesystem
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for the state file."""
-        return self._asdict() | {
+    def to_dict(self) -> StagedData:
+        """Plain data for the container's record."""
+        return {
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "spool": self.spool,
+            "node_parent": self.node_parent,
+            "node_home": self.node_home,
+            "node_name": self.node_name,
             "nodes": list(self.nodes),
             "parts": [list(part) for part in self.parts],
             "copies": [list(copy) for copy in self.copies],
             "texts": [list(text) for text in self.texts],
+            "beside": self.beside,
             "seen": list(self.seen),
             "traces": list(self.traces or ()),
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Staged:
+    def from_dict(cls, data: StagedData) -> Staged:
         """Parse the result of :meth:`to_dict`; keys of other versions are ignored."""
-        known = {key: value for key, value in data.items() if key in cls._fields}
-        known["nodes"] = tuple(known.get("nodes", ()))
-        known["parts"] = tuple(Part(*part) for part in known.get("parts", ()))
-        known["copies"] = tuple(Copy(*copy) for copy in known.get("copies", ()))
-        known["texts"] = tuple(Text(*text) for text in known.get("texts", ()))
-        known["seen"] = tuple(known.get("seen", ()))
-        known["traces"] = Traces(*known["traces"]) if known.get("traces") else None
-        return cls(**known)
+        return cls(
+            bundle=data["bundle"],
+            rootfs=data["rootfs"],
+            spool=data.get("spool", ""),
+            node_parent=data.get("node_parent", ""),
+            node_home=data.get("node_home", ""),
+            node_name=data.get("node_name", ""),
+            nodes=tuple(data.get("nodes", ())),
+            parts=tuple(Part(*part) for part in data.get("parts", ())),
+            copies=tuple(Copy(*copy) for copy in data.get("copies", ())),
+            texts=tuple(Text(*text) for text in data.get("texts", ())),
+            beside=data.get("beside", ""),
+            seen=tuple(data.get("seen", ())),
+            traces=Traces(*data["traces"]) if data.get("traces") else None,
+        )

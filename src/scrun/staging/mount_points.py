@@ -13,12 +13,12 @@ from scrun.mount import copies_link, is_bind, is_covered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from scrun.oci import Config, Mount
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def make_missing(config: dict[str, Any], rootfs: str) -> None:
+def make_missing(config: Config, rootfs: str) -> None:
     """Make the mount point of each mount: a directory, or a file where a file is bound.
 
     A mount inside another mount has its mount point there, so it is skipped. Paths with symbolic links, and mount
@@ -46,7 +46,7 @@ def is_needed() -> bool:
     return os.geteuid() == 0 and real_uid() != 0
 
 
-def _binds_a_file(mount: dict[str, Any]) -> bool:
+def _binds_a_file(mount: Mount) -> bool:
     return is_bind(mount) and not stat.S_ISDIR(os.stat(mount["source"]).st_mode)
 
 

@@ -17,7 +17,9 @@ from scrun.staging.mountinfo import MountTable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, NamedTuple
+    from typing import NamedTuple
+
+    from scrun.oci import Config, Mount
 else:
     from scrun.named_tuple import NamedTuple
 
@@ -64,7 +66,7 @@ class MountSource(NamedTuple):
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
 
-def find_sources(config: dict[str, Any], bundle: str) -> dict[str, MountSource]:
+def find_sources(config: Config, bundle: str) -> dict[str, MountSource]:
     """The sources of the config's mounts that an engine has mounted for this container alone, by their paths.
 
     Most containers have none, so the mount table is parsed only if it contains the name of a source.
@@ -82,12 +84,12 @@ def find_sources(config: dict[str, Any], bundle: str) -> dict[str, MountSource]:
     return {path: source for path in named if (source := _look(path, ours, others))}
 
 
-def source_of(mount: dict[str, Any], bundle: str) -> str:
+def source_of(mount: Mount, bundle: str) -> str:
     """A bind's source as an absolute path; a relative one is relative to the bundle (runtime-spec, config.md)."""
     return os.path.normpath(os.path.join(bundle, mount.get("source", "")))
 
 
-def layers_of(mount: dict[str, Any]) -> list[tuple[str, str]]:
+def layers_of(mount: Mount) -> list[tuple[str, str]]:
     """The directories of an overlay (podman's ``:O`` and images), each with the name of its option.
 
     Empty if a name has a comma or a colon, because such names are escaped in a way that isn't understood here.
@@ -99,7 +101,7 @@ def layers_of(mount: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, path) for name, _, paths in named for path in paths.split(":") if path.startswith("/")]
 
 
-def _paths(mount: dict[str, Any], bundle: str) -> list[str]:
+def _paths(mount: Mount, bundle: str) -> list[str]:
     if is_bind(mount):
         return [source_of(mount, bundle)] if mount.get("destination") != _SHM else []
     return [path for _, path in layers_of(mount)]

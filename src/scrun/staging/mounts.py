@@ -13,8 +13,8 @@ from scrun.staging.mount_sources import layers_of, source_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from typing import Any
 
+    from scrun.oci import Config, Mount
     from scrun.staging.mount_sources import MountSource
 
 # A container should see its node's own files in these directories.
@@ -31,7 +31,7 @@ class Bind:
     ``source`` is the path; ``asked`` are paths at which a node may have the same file.
     """
 
-    def __init__(self, mount: dict[str, Any], source: str, one: MountSource | None = None, layer: str = "") -> None:
+    def __init__(self, mount: Mount, source: str, one: MountSource | None = None, layer: str = "") -> None:
         """Look at the source of a mount.
 
         Args:
@@ -93,9 +93,7 @@ class Bind:
         self.use(self.source)
 
 
-def binds(
-    config: dict[str, Any], bundle: str, on_nodes: Sequence[str], mounted: Mapping[str, MountSource]
-) -> list[Bind]:
+def binds(config: Config, bundle: str, on_nodes: Sequence[str], mounted: Mapping[str, MountSource]) -> list[Bind]:
     """The mounts of this host's files that nodes may not have.
 
     Left out are the nodes' own paths (``on_nodes``), the kernel's file systems, and sources that don't exist here: the

@@ -10,8 +10,8 @@ import os
 
 from scrun.errors import StagingError
 from scrun.marks import MARK, texts
+from scrun.node_scripts import read_script
 from scrun.staging.children import Children
-from scrun.staging.node_scripts import read_script
 from scrun.staging.own_directory import GO_TO
 from scrun.staging.spool import short_name
 

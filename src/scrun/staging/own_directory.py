@@ -7,6 +7,6 @@ change because the directory above is sticky. If another user has taken the name
 
 from __future__ import annotations
 
-from scrun.staging.node_scripts import read_script
+from scrun.node_scripts import read_script
 
 GO_TO = read_script("go_to")

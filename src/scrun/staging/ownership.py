@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from scrun.oci import IDMapping, User
     from scrun.staging.model import ContainerFiles
 
 
@@ -45,7 +46,7 @@ def new_owner(container: ContainerFiles) -> tuple[int, int] | None:
     """
     if _job_is_roots(container):
         return None
-    user = (container.config.get("process") or {}).get("user") or {}
+    user: User = (container.config.get("process") or {}).get("user") or {}
     linux = container.config.get("linux") or {}
     return (
         _outside(user.get("uid", 0), linux.get("uidMappings")),
@@ -64,7 +65,7 @@ def _job_is_roots(container: ContainerFiles) -> bool:
     return container.user_id == 0 and real_uid() == 0
 
 
-def _outside(number: int, mappings: list[dict[str, int]] | None) -> int:
+def _outside(number: int, mappings: list[IDMapping] | None) -> int:
     for mapping in mappings or []:
         offset = number - mapping["containerID"]
         if 0 <= offset < mapping["size"]:

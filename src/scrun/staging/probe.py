@@ -14,11 +14,11 @@ import stat
 
 from scrun.errors import StagingError
 from scrun.marks import SAY, texts
+from scrun.node_scripts import read_script
 from scrun.staging import facts, node_directory
 from scrun.staging.children import Child, Children, Interruption
 from scrun.staging.facts import Facts
 from scrun.staging.filesystems import LOCAL_MAGIC
-from scrun.staging.node_scripts import read_script
 from scrun.staging.root_mounts import TRY
 
 TYPE_CHECKING = False

@@ -10,12 +10,14 @@ container with such a mount, and runs nothing in it. The trial takes about 20 ms
 from __future__ import annotations
 
 from scrun import fastjson
-from scrun.staging.node_scripts import read_script
+from scrun.node_scripts import read_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, NamedTuple
+    from typing import NamedTuple
+
+    from scrun.oci import Config, Mount
 else:
     from scrun.named_tuple import NamedTuple
 
@@ -30,7 +32,7 @@ class Trial(NamedTuple):
     config: str
 
 
-def trial(kind: str, runtime: str, adapt: Callable[[dict[str, Any]], dict[str, Any]]) -> Trial:
+def trial(kind: str, runtime: str, adapt: Callable[[Config], Config]) -> Trial:
     """Describe the trial of a mount at ``/``.
 
     Args:
@@ -39,11 +41,11 @@ def trial(kind: str, runtime: str, adapt: Callable[[dict[str, Any]], dict[str, A
         adapt: adapts a config to the job's user, as it does the container's.
     """
     layers = ["lowerdir=@DIR@/tree", "upperdir=@DIR@/upper", "workdir=@DIR@/work"]
-    mount = {
+    mounts: dict[str, Mount] = {
         BIND: {"destination": "/", "type": "bind", "source": "@DIR@/tree", "options": ["rbind", "nodev"]},
         OVERLAY: {"destination": "/", "type": "overlay", "source": "overlay", "options": ["userxattr", *layers]},
-    }[kind]
-    config = {
+    }
+    config: Config = {
         "ociVersion": "1.0.2",
         "process": {"args": ["/nothing"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/"]},
         "root": {"path": "@DIR@/root"},
@@ -51,7 +53,7 @@ def trial(kind: str, runtime: str, adapt: Callable[[dict[str, Any]], dict[str, A
         "linux": {"namespaces": [{"type": "mount"}, {"type": "pid"}]},
     }
     fit = adapt(config)
-    return Trial(kind, runtime, fastjson.dumps({**fit, "mounts": [mount, *fit["mounts"]]}))
+    return Trial(kind, runtime, fastjson.dumps({**fit, "mounts": [mounts[kind], *fit["mounts"]]}))
 
 
 TRY = read_script("try")

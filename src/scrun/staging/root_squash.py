@@ -18,6 +18,7 @@ from scrun.staging.stage_options import ASK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from scrun.oci import Config
     from scrun.staging.known import Known
     from scrun.staging.model import LogCall, NodeSteps
     from scrun.staging.spool import Spool
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _NAME = "try"
 _PROGRAM = "/scrun-try"  # it doesn't exist, so nothing is run
-_CONFIG = {
+_CONFIG: Config = {
     "ociVersion": "1.0.2",
     "process": {"args": [_PROGRAM], "cwd": "/", "env": []},
     "root": {"path": "root"},

@@ -12,8 +12,8 @@ from scrun.staging.model import PROGRAM, Copy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
+    from scrun.oci import Config
     from scrun.staging.model import ContainerFiles
 
 
@@ -117,7 +117,7 @@ def remove_spool(path: str) -> None:
         raise StagingError(f"{path}: can't be removed: {error.strerror}") from error
 
 
-def encode(config: dict[str, Any]) -> bytes:
+def encode(config: Config) -> bytes:
     """A config as the bytes of config.json."""
     from scrun import fastjson
 

@@ -20,8 +20,9 @@ from scrun.staging.stage_options import StagingOptions
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, TypeVar
+    from typing import TypeVar
 
+    from scrun.oci import Config, Hook, Mount, Root
     from scrun.staging.carry import Carrier
     from scrun.staging.model import Beside, ContainerFiles, FitContent, LogCall, NodeSteps
     from scrun.staging.mounts import Bind
@@ -35,10 +36,10 @@ def stage_in(
     container: ContainerFiles,
     step: NodeSteps,
     *,
-    adapt: Callable[[dict[str, Any]], dict[str, Any]],
+    adapt: Callable[[Config], Config],
     log: LogCall,
-    options: dict[str, Any] | None = None,
-    variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] | None = None,
+    options: object = None,
+    variants: Mapping[str, Callable[[Config], Config]] | None = None,
     fit: FitContent | None = None,
     spool_mount: str = "",
     beside: Beside | None = None,
@@ -99,10 +100,10 @@ class _StageIn:
         container: ContainerFiles,
         step: NodeSteps,
         options: StagingOptions,
-        config: dict[str, Any],
+        config: Config,
         log: LogCall,
         interruption: Interruption,
-        variants: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]],
+        variants: Mapping[str, Callable[[Config], Config]],
         fit: FitContent | None,
         spool_mount: str,
         beside: Beside | None,
@@ -133,7 +134,7 @@ class _StageIn:
         self._fitted: dict[str, bytes] = {}  # new contents of parts, by name
         self._parts: list[Part] = []
         self._held: dict[str, int] = {}  # descriptors of the parts that are mounts, by name
-        self._hooks: list[dict[str, Any]] = []  # createContainer hooks of the container
+        self._hooks: list[Hook] = []  # createContainer hooks of the container
         self._carrier: Carrier | None = None
 
     @property
@@ -332,7 +333,7 @@ class _StageIn:
         options = "remount,bind,nodev" + (",ro" if root.pop("readonly", False) else "")
         self._hooks.append(shell_hook(_REMOUNT, options, root["path"]))
 
-    def _over_image(self, mode: str, config: dict[str, Any]) -> dict[str, Any]:
+    def _over_image(self, mode: str, config: Config) -> Config:
         """The config with an overlay as its root filesystem if the nodes have an image of it.
 
         The runtime mounts the overlay first, in the container's user namespace (Linux 5.11). root.readonly applies to
@@ -342,18 +343,23 @@ class _StageIn:
         readonly = ["ro"] if config["root"].get("readonly") else []
         if mode != "overlay":
             path = config["root"]["path"]
-            again = {"destination": "/", "type": "bind", "source": path, "options": ["rbind", "nodev", *readonly]}
+            again: Mount = {
+                "destination": "/",
+                "type": "bind",
+                "source": path,
+                "options": ["rbind", "nodev", *readonly],
+            }
             is_fenced = self._container.fence and self._is_in_place and self._binds_at_root
             return {**config, "mounts": [again, *config["mounts"]]} if is_fenced else config
         nodev = ["nodev"] if self._container.fence else []
         layers = f"lowerdir={self._node_path}/lower,upperdir={self._node_path}/rootfs,workdir={self._node_path}/work"
-        over = {
+        over: Mount = {
             "destination": "/",
             "type": "overlay",
             "source": "overlay",
             "options": [*readonly, *nodev, "userxattr", *layers.split(",")],
         }
-        root = {**config["root"], "path": f"{self._node_path}/root"}
+        root: Root = {**config["root"], "path": f"{self._node_path}/root"}
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}
 
     def _move(self, home: str) -> None:

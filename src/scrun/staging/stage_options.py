@@ -8,6 +8,8 @@ from scrun.staging.known import SECONDS
 TYPE_CHECKING = False  # importing typing would double what this costs (scrun.named_tuple)
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
+
+    from scrun.oci import Mount
 else:
     from scrun.named_tuple import NamedTuple
 
@@ -21,7 +23,7 @@ class StagingOptions(NamedTuple):
     shared: tuple[str, ...] = ()
     on_nodes: tuple[str, ...] = ()
     node_dir: str = ""
-    mounts: tuple[dict[str, Any], ...] = ()
+    mounts: tuple[Mount, ...] = ()
     bring_back: bool = True
     remember: int = SECONDS
     root_squash: bool | str = ""  # "ask" or "": see root_squash.py
@@ -32,25 +34,25 @@ class StagingOptions(NamedTuple):
     overlay: bool = True
 
     @classmethod
-    def for_stage_in(cls, options: dict[str, Any] | None) -> StagingOptions:
+    def for_stage_in(cls, options: object) -> StagingOptions:
         """Check the options of stage_in."""
         return cls._of("scrun.stage_in", options, _OF_STAGE_IN)
 
     @classmethod
-    def for_stage_out(cls, options: dict[str, Any] | None) -> StagingOptions:
+    def for_stage_out(cls, options: object) -> StagingOptions:
         """Check the options of stage_out."""
         return cls._of("scrun.stage_out", options, ("bring_back",))
 
     @classmethod
-    def _of(cls, call: str, options: dict[str, Any] | None, known: tuple[str, ...]) -> StagingOptions:
+    def _of(cls, call: str, options: object, known: tuple[str, ...]) -> StagingOptions:
         if options is not None and not isinstance(options, dict):
             raise StagingError(f"{call}: it takes a table of {', '.join(known)}")
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for name, value in (options or {}).items():
             if name not in known:
                 raise StagingError(f"{call}: unknown option {name!r}: it takes {', '.join(known)}")
             values[name] = _CHECKS[name](f"{call}: {name}", value)
-        return cls(**values)
+        return cls(**values)  # type: ignore[arg-type]  # _CHECKS has checked the types
 
 
 def _path(where: str, value: Any) -> str:
@@ -72,8 +74,8 @@ def _paths(where: str, value: Any) -> tuple[str, ...]:
     return tuple(_path(where, path) for path in _list(where, value))
 
 
-def _mounts(where: str, value: Any) -> tuple[dict[str, Any], ...]:
-    mounts = []
+def _mounts(where: str, value: Any) -> tuple[Mount, ...]:
+    mounts: list[Mount] = []
     for mount in _list(where, value):
         if not isinstance(mount, dict) or not {"source", "destination"} <= set(mount) <= _MOUNT_KEYS:
             raise StagingError(f"{where}: {mount!r} needs source and destination, and may have options")

@@ -15,7 +15,6 @@ from scrun.staging.stage_options import StagingOptions
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from scrun.staging.model import ContainerFiles, Copy, LogCall, NodeSteps, Staged
 
@@ -28,7 +27,7 @@ def stage_out(
     step: NodeSteps,
     *,
     log: LogCall,
-    options: dict[str, Any] | None = None,
+    options: object = None,
     files_back: Callable[[], None] = lambda: None,
     left: Sequence[str] = (),
     must_have_run: bool = False,

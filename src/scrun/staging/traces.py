@@ -16,7 +16,9 @@ from scrun.staging import trees
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, NamedTuple
+    from typing import NamedTuple
+
+    from scrun.oci import Config
 else:
     from scrun.named_tuple import NamedTuple
 
@@ -35,7 +37,7 @@ class Traces(NamedTuple):
     times: tuple[int, ...] = ()
 
 
-def foresee(config: dict[str, Any], rootfs: str, pattern: str, *, make: bool) -> Traces | None:
+def foresee(config: Config, rootfs: str, pattern: str, *, make: bool) -> Traces | None:
     """Foresee the directories that slurmstepd's mount at ``pattern`` needs; None if they aren't in the root filesystem.
 
     With ``make`` the container runs on this very directory, so missing directories are made now. A node would make them

@@ -9,9 +9,8 @@ from scrun.lifecycle.operations import events
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from scrun.grammar import Call
+    from scrun.lifecycle.operations.events import Event
     from scrun.log import Log
 
 
@@ -21,6 +20,6 @@ def perform(call: Call, _logger: Log) -> None:
     events.run(verbs.container(call), None if call.options["stats"] else interval, _tell)
 
 
-def _tell(event: dict[str, Any]) -> None:
+def _tell(event: Event) -> None:
     sys.stdout.write(fastjson.dumps(event) + "\n")
     sys.stdout.flush()

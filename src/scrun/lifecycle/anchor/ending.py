@@ -13,7 +13,6 @@ from scrun.lifecycle.process import wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.plan import Plan
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.staging_plan import HookRequest
     from scrun.lifecycle.container.worker_messages import FromEnding, GiveBack, Release, StageOut, ToEnding
     from scrun.lifecycle.process.loop import Loop
+    from scrun.staging.model import StagedData
 
 
 # Seconds between two attempts to give the job back while slurmctld doesn't answer.
@@ -73,7 +73,7 @@ class Ending:
             self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
             if self._held:
                 self._keep()  # how it ended is known, whoever is killed from here on
-            self._stage_out(hook_request(plan))
+            self._stage_out({**hook_request(plan)})
         if not self._held:
             self._files_back(None)
 
@@ -237,7 +237,7 @@ class Ending:
             self._released(None)
 
 
-def _has_to_come_back(staged: dict[str, Any]) -> bool:
+def _has_to_come_back(staged: StagedData) -> bool:
     """Whether files were carried, or the container wrote into one of the small ones that were copied for it.
 
     Each of those is opened, not only looked at: that is what makes NFS ask its server (nfs(5), close-to-open).

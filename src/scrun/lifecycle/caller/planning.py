@@ -22,13 +22,12 @@ from scrun.staging import mount_sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from scrun.lifecycle.caller.options import Options, Output
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import StagingPlan
+    from scrun.oci import Config, Resources
     from scrun.slurm.job import Request
 
 # Of the caller's environment, what later calls need and docker and podman don't give them.
@@ -79,7 +78,7 @@ class _Planning:
             "record": self._record(),
             # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
             "log_levels": (in_file, log.LEVELS[self.output.levels.syslog]),
-            "job": request.job,  # type: ignore[typeddict-item]  # slurm.job has made it so
+            "job": request.job,
             "step_environment": request.step,
             "patience": request.patience if request.patience is not None else PATIENCE,
             "args": arguments.for_srun(self.config, self.rootfs, self.bundle),
@@ -186,10 +185,10 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
         SlurmError: there is no Slurm configuration on this host.
     """
     if not conf_paths.slurm_conf(environment):
-        from scrun.slurm import fetched
+        from scrun.lifecycle.worker import fetch_conf
 
         directory = container.child("conf")
-        if conf := fetched.fetch(directory):
+        if conf := fetch_conf.fetch(directory):
             environment["SLURM_CONF"] = conf
         else:
             script = os.path.join(directory, conf_paths.SCRIPT)
@@ -199,9 +198,12 @@ def _configuration(container: Container, environment: os._Environ[str]) -> tuple
     return conf_paths.oci_conf(environment), conf_paths.lua_script(environment)
 
 
-def _limits(config: dict[str, Any]) -> dict[str, Any]:
-    resources = (config.get("linux") or {}).get("resources") or {}
-    return {name: value for name, value in resources.items() if value and name != "devices"}
+def _limits(config: Config) -> Resources:
+    """The limits of the container's cgroup, without its list of devices."""
+    resources: Resources = (config.get("linux") or {}).get("resources") or {}
+    limits = resources.copy()
+    limits.pop("devices", [])
+    return limits
 
 
 def _directory() -> str:

@@ -22,12 +22,11 @@ from scrun.slurm.shared_job import SharedJob
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
     from scrun.lifecycle.container.record import Record
+    from scrun.oci import Config
     from scrun.slurm.job import Request
 
-    Config = dict[str, Any]
 
 _FILE = "network_namespace"  # the record's name for a namespace's file
 _FIRST = ("network", "ipc", "uts", "pid")  # where the kinds are different containers', the first of these counts

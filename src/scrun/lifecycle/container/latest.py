@@ -17,10 +17,10 @@ from scrun.mount import is_below
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import StagingPlan
+    from scrun.staging.model import StagedData
 
 
 class Fit:
@@ -70,7 +70,7 @@ def renew(record: Record, plan: StagingPlan, *, write: bool = True, machine: str
     return left
 
 
-def changed(staged: dict[str, Any], fitted: Fit | None) -> dict[int, tuple[str, bytes]]:
+def changed(staged: StagedData, fitted: Fit | None) -> dict[int, tuple[str, bytes]]:
     """Of the texts that are other than they were when they were copied: index, where the copy is, what is to be in it.
 
     What can't be read any more stays as it was copied.

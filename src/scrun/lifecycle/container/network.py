@@ -14,9 +14,9 @@ from scrun.lifecycle.process import fork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypedDict
+    from typing import TypedDict
 
-    Config = dict[str, Any]
+    from scrun.oci import Config
 
     class Hook(TypedDict):
         """A program of the engine's that is to be run with the state of the container."""

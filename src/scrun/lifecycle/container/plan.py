@@ -4,29 +4,19 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from typing import Any, NotRequired, TypedDict
+    from typing import NotRequired, TypedDict
 
     from scrun.lifecycle.container.network import Hook
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import HookRequest, StagingPlan
-
-    class JobPlan(TypedDict):
-        """Which job the container gets (slurm.job.Request): a new one or, with ``existing``, one that is there."""
-
-        request: NotRequired[dict[str, Any]]  # what Slurm is asked for (slurm.layout)
-        existing: NotRequired[int]
-        environment: NotRequired[dict[str, str]]  # of an existing one, as its allocation has it
-        first_node: NotRequired[bool]  # whether the first of its nodes is all that is used
-        directory: str
-        gpu_devices: bool  # whether the config names a GPU's device
-        all_gpus: bool
+    from scrun.slurm.job import JobRequest
 
     class Plan(TypedDict):
         """Everything that the anchor is to do."""
 
         record: Record  # with what is known of the container so far
         log_levels: tuple[str, str]  # of the log file, of syslog
-        job: JobPlan
+        job: JobRequest
         step_environment: dict[str, str]
         patience: float  # seconds that create waits; 0: for ever
         args: list[str]  # of the container's process, as srun's command line takes them
@@ -45,5 +35,5 @@ if TYPE_CHECKING:
 
 
 def hook_request(plan: Plan) -> HookRequest:
-    """What a worker needs of the plan to run one of the hooks."""
+    """The part of a plan that a worker needs to run one of the hooks."""
     return {"script": plan["script"], "lua": plan["lua"], "staging": plan["staging"]}

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from typing import Any, Required, TypedDict
 
     from scrun.lifecycle.container.staging_plan import HookRequest
+    from scrun.oci import Resources
     from scrun.slurm.node_runtime import Runtime
+    from scrun.staging.model import StagedData
 
     class Record(TypedDict, total=False):
         """state.json. What is required is written by create; the rest as it becomes known."""
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
         annotations: Required[dict[str, str]]
         environment: Required[dict[str, str]]  # of create's caller: what is needed to reach Slurm
         command: list[str]  # process.args
-        resources: dict[str, Any]  # linux.resources of config.json, but for its devices
+        resources: Resources  # linux.resources of config.json, but for its devices
         config_file: str  # its name in the bundle
         host: str  # which boot of which host it belongs to (container.origin)
         asked: Mapping[str, str]  # what the job was asked for with (slurm.shared_job)
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
         task_prolog: str
 
         # Its files on the nodes
-        staged: dict[str, Any]  # staging.model.Staged, as JSON
+        staged: StagedData
         job_bundle: str  # the bundle that the step is given, and its root filesystem
         job_rootfs: str
         networked: str  # the same bundle for the node's network, where that is decided at start

@@ -1,4 +1,4 @@
-"""What a site's hooks are run with: the part of a plan that stage_in and stage_out need."""
+"""The part of a container's plan that its hooks need: stage_in when the job has nodes, stage_out at the end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
         spool_mounts: Sequence[str]  # where slurmstepd mounts files of its own, by its release (slurm.oci_conf)
         task_prolog: str  # a program of the caller's that slurmstepd runs before each task
         task_programs: bool  # whether there is such a one, before or after the task
-        keeps_apart: NotRequired[bool]  # stage_in adds it: whether the container's variables go by a program of theirs
         env_exclude: NotRequired[str]  # oci.conf's, where slurmd leaves the bundle's config alone
 
     class HookRequest(TypedDict):
-        """The part of a plan that a worker needs to run one of the hooks."""
+        """What a worker needs to load scrun.lua and call one of its hooks."""
 
-        script: str  # path of scrun.lua
-        lua: str  # which version of Lua is wanted; empty where nobody says
+        script: str  # the path of scrun.lua
+        lua: str  # the version of Lua that the caller wants; empty for the script's own choice
         staging: StagingPlan

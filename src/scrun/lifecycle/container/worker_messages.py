@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from typing import Any, Literal, NotRequired, TypedDict, final
 
     from scrun.lifecycle.container.messages import Log, Notice, Progress
-    from scrun.lifecycle.container.plan import JobPlan, Plan
+    from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import HookRequest
     from scrun.lifecycle.process.wire import Failure
+    from scrun.slurm.job import JobRequest
+    from scrun.staging.model import StagedData
 
     @final
     class Allocate(TypedDict):
         """The order to an ``allocate`` worker: ask for the job, or find it, and wait until it has nodes."""
 
-        plan: JobPlan
+        plan: JobRequest
         step: dict[str, str]  # variables that srun will get
         look_at: int  # a job that was asked for already and is looked at once; 0: there is none
 
@@ -82,7 +84,7 @@ if TYPE_CHECKING:
     class Staged(TypedDict):
         """From ``stage in``, last: the files are where the nodes see them."""
 
-        staged: dict[str, Any]  # staging.model.Staged, as JSON
+        staged: StagedData
         bundle: str  # the bundle that the step is given, and its root filesystem
         rootfs: str
         networked: str  # the same bundle for the node's network, where that is decided at start

@@ -10,6 +10,7 @@ from __future__ import annotations
 from scrun.errors import NodeRuntimeError, WrongStatus
 from scrun.lifecycle.node import overlap
 from scrun.marks import MARK, texts
+from scrun.node_scripts import read_script
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
@@ -21,64 +22,8 @@ if TYPE_CHECKING:
 else:
     from scrun.named_tuple import NamedTuple
 
-# `[ a -ef b ]` is the shell's own in dash, bash and busybox: nothing is forked for a process that is looked at.
-_MEMBERS = r"""
-find_here() {  # the job's containers that are on this node, into $here, and their first processes, into $inits
-    inits= here=
-    for task in @TASKS@; do
-        state=$(@PROGRAM@ state "@NAME@" 2>/dev/null) || continue
-        pid=${state#*'"pid":'}
-        for pid in ${pid%%[!0-9 ]*}; do
-            [ "$pid" = 0 ] || inits="$inits $pid" here="$here $task"
-        done
-    done
-}
-find_here
-
-each() {  # the node's runtime, for each of the job's containers that is here
-    failed=
-    for task in $here; do
-        @PROGRAM@ "$1" "@NAME@" >/dev/null 2>&1 || failed=1
-    done
-    [ -z "$failed" ]
-}
-
-add() {
-    case "$members " in *" $1 "*) ;; *) members="$members $1" ;; esac
-}
-
-find_members() {  # their pids, into $members
-    members=
-    for init in $inits; do
-        [ ! -d "/proc/$init" ] || add "$init"
-        for kind in pid mnt; do
-            [ "/proc/$init/ns/$kind" -ef "/proc/$$/ns/$kind" ] || for process in /proc/[0-9]*; do
-                [ ! "$process/ns/$kind" -ef "/proc/$init/ns/$kind" ] || add "${process#/proc/}"
-            done
-        done
-    done
-    parents=$(grep -H '^PPid:' /proc/[0-9]*/status 2>/dev/null)
-    before=
-    while [ "$members" != "$before" ]; do
-        before=$members
-        while read -r process parent; do
-            case "$members " in *" $parent "*) process=${process#/proc/}; add "${process%%/*}" ;; esac
-        done <<PARENTS
-$parents
-PARENTS
-    done
-}
-"""
-
-# A node's answer, in lines that srun keeps whole (it cuts those of 1024 bytes and more), each with the mark and the
-# node's name.
-_ANSWER = f"""
-mark={MARK}
-said=$(answer "$@" 2>&1)
-answered=$?
-echo
-printf '%s\\n' "$answered" "$said" | base64 -w 900 | sed "s/^/$mark> $SLURMD_NODENAME /"
-"""
+_MEMBERS = read_script("members")
+_ANSWER = f"mark={MARK}{read_script('answer')}"
 
 
 class Answer(NamedTuple):

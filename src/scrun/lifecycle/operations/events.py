@@ -1,6 +1,6 @@
-"""events: what a container uses, from the nodes' /proc, and what Slurm says of its job.
+"""events: what a container uses, by its nodes' /proc, and what Slurm says of its job.
 
-Not from Slurm's accounting (sstat), which many a cluster doesn't keep for a job that runs.
+Slurm's accounting (sstat) is not used, because many clusters don't keep it for a job that runs.
 """
 
 from __future__ import annotations
@@ -17,55 +17,89 @@ from scrun.lifecycle.node import members
 from scrun.lifecycle.operations.list import seconds
 from scrun.lifecycle.process import processes
 from scrun.lifecycle.worker import ask_slurm
+from scrun.node_scripts import read_script
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import NotRequired, TypedDict
 
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
+    from scrun.slurm.answers import JobState
 
-    Stats = dict[str, Any]
+    class Cpu(TypedDict):
+        """Processor time, in nanoseconds."""
 
-_PATIENCE = 5.0  # seconds, for what Slurm says of the job; it isn't told where Slurm doesn't answer
+        total: int
+        kernel: int
+        user: int
+
+    class CpuStats(TypedDict):
+        usage: Cpu
+
+    class Memory(TypedDict):
+        """Resident memory, in bytes."""
+
+        usage: int
+        limit: NotRequired[int]  # what the job has; 0 if Slurm doesn't tell
+
+    class MemoryStats(TypedDict):
+        usage: Memory
+
+    class Pids(TypedDict):
+        current: int
+
+    class Usage(TypedDict):
+        """What a container's processes use, on one node or on all."""
+
+        cpu: CpuStats
+        memory: MemoryStats
+        pids: Pids
+
+    class JobStats(TypedDict):
+        """The container's job."""
+
+        id: int | None
+        state: str  # squeue's words; empty if Slurm doesn't answer, as the next
+        reason: str
+        partition: str
+        nodes: list[str]
+        elapsed: int  # seconds since the container's start
+
+    class Data(Usage):
+        job: JobStats
+        nodes: NotRequired[dict[str, Usage]]  # by node, if there are several
+
+    class Event(TypedDict):
+        """An event in runc's form, with more in ``data``."""
+
+        type: str
+        id: str
+        data: Data
+
+
+_PATIENCE = 5.0  # seconds that Slurm has to answer; after that its part stays empty
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_SIZES = " KMGTP"  # of memory; by their places powers of 1024
+_SIZES = " KMGTP"  # units of memory: the letter at place n stands for the n-th power of 1024
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 
-# The two units that /proc counts in, and each process's stat on one line. A small system has no getconf(1): USER_HZ is
-# 100 wherever Slurm runs, and the size of a page is in smaps.
-_STAT = r"""
-exec 2>/dev/null
-ticks=$(getconf CLK_TCK) page=$(getconf PAGESIZE)
-[ -n "$page" ] || while read -r key size rest; do
-    [ "$key" != KernelPageSize: ] || { page=$((size * 1024)); break; }
-done </proc/self/smaps
-echo "${ticks:-100} ${page:-4096}"
-find_members
-for pid in $members; do
-    stat=
-    while IFS= read -r line || [ -n "$line" ]; do
-        stat="$stat $line"
-    done 2>/dev/null <"/proc/$pid/stat"
-    [ -z "$stat" ] || printf '%s\n' "$stat"
-done
-"""
+_STAT = read_script("process_stats")
 _UTIME, _STIME, _CUTIME, _CSTIME, _RSS = 11, 12, 13, 14, 21  # proc_pid_stat(5), counted behind the command
 
 
-def run(container: Container, interval: float | None, tell: Callable[[Stats], None]) -> None:
+def run(container: Container, interval: float | None, tell: Callable[[Event], None]) -> None:
     """Tell what the container uses, again and again until it has ended, or once.
 
     Args:
-        container: one that hasn't ended.
-        interval: seconds between; None for once.
-        tell: takes each event.
+        container: a container that hasn't ended.
+        interval: seconds between two events; None for one event.
+        tell: is called with each event.
 
     Raises:
-        WrongStatus: it has ended, or is only being made.
-        NodeRuntimeError: its nodes can't be asked.
+        WrongStatus: the container has ended, or is only being made.
+        NodeRuntimeError: the container's nodes can't be asked.
     """
     if not status.can_watch(container.status()):
         raise WrongStatus(f"container {container.id!r} is not running: it is {container.status()}")
@@ -87,25 +121,29 @@ def run(container: Container, interval: float | None, tell: Callable[[Stats], No
         os.close(process)
 
 
-def event(container: Container) -> Stats:
-    """One event in runc's form; ``data`` has the job as well, and of several nodes what is used on each."""
+def event(container: Container) -> Event:
+    """Ask the container's nodes and Slurm once.
+
+    Raises:
+        NodeRuntimeError: the nodes can't be asked.
+    """
     record = container.record
     nodes = {}
     if record.get("step"):
         nodes = {name: usage(answer.text) for name, answer in members.ask(record, "events", _STAT).items()}
-    data = total(list(nodes.values()))
-    known = _ask(record)
-    data["memory"]["usage"]["limit"] = limit(record, max(1, len(nodes)), known.get("tres", ""))
-    data["job"] = _job(record, known)
+    of_all = total(list(nodes.values()))
+    job = _look_up_job(record)
+    of_all["memory"]["usage"]["limit"] = limit(record, max(1, len(nodes)), job["tres"] if job else "")
+    data: Data = {**of_all, "job": _job_stats(record, job)}  # type: ignore[typeddict-item]  # "nodes" may come later
     if len(nodes) > 1:
         data["nodes"] = nodes
     return {"type": "stats", "id": container.id, "data": data}
 
 
-def usage(printed: str) -> Stats:
-    """What the processes of one node use: processor time in nanoseconds, memory (resident) in bytes.
+def usage(printed: str) -> Usage:
+    """What the container's processes use on one node, by what node_scripts/process_stats.sh has printed there.
 
-    The time of children that have ended is in that of the process that waited for them.
+    A process's time includes that of its children that have ended and that it has waited for.
     """
     units, *lines = printed.splitlines() or [""]
     words = units.split()
@@ -120,7 +158,7 @@ def usage(printed: str) -> Stats:
     return _stats(user * second, kernel * second, memory, len(lines))
 
 
-def total(each: list[Stats]) -> Stats:
+def total(each: list[Usage]) -> Usage:
     """The sum over nodes."""
     cpus = [stats["cpu"]["usage"] for stats in each]
     return _stats(
@@ -131,7 +169,7 @@ def total(each: list[Stats]) -> Stats:
     )
 
 
-def _stats(user: int, kernel: int, memory: int, pids: int) -> Stats:
+def _stats(user: int, kernel: int, memory: int, pids: int) -> Usage:
     return {
         "cpu": {"usage": {"total": user + kernel, "kernel": kernel, "user": user}},
         "memory": {"usage": {"usage": memory}},
@@ -140,10 +178,13 @@ def _stats(user: int, kernel: int, memory: int, pids: int) -> Stats:
 
 
 def limit(record: Record, count: int, tres: str = "") -> int:
-    """The memory in bytes that the job has of its first ``count`` nodes; 0 where Slurm says of none.
+    """The memory in bytes that the job has on its first ``count`` nodes; 0 if Slurm doesn't tell.
 
-    ``tres`` is what it was given of all its nodes, which counts where its environment doesn't tell: a partition's
-    default isn't in there.
+    Args:
+        record: the container's.
+        count: the number of nodes.
+        tres: the resources that the job was given on all its nodes, as squeue writes them. They count if the job's
+            environment has no number, because a partition's default isn't in the environment.
     """
     variables = dict(entry.partition("=")[::2] for entry in record.get("job_environment", ()))
     per_node, per_cpu = (variables.get(f"SLURM_MEM_PER_{what}", "") for what in ("NODE", "CPU"))
@@ -151,62 +192,64 @@ def limit(record: Record, count: int, tres: str = "") -> int:
         return (int(per_node) << 20) * count
     if per_cpu.isdigit():
         return (int(per_cpu) << 20) * sum(_each(variables.get("SLURM_JOB_CPUS_PER_NODE", ""))[:count])
-    given = dict(part.partition("=")[::2] for part in tres.split(",")).get("mem", "")
-    number, unit = given.rstrip("KMGTP"), given[-1:]
+    memory = dict(part.partition("=")[::2] for part in tres.split(",")).get("mem", "")
+    number, unit = memory.rstrip("KMGTP"), memory[-1:]
     power = _SIZES.find(unit) if unit else -1
     return int(float(number) * 1024**power) if number.replace(".", "", 1).isdigit() and power > 0 else 0
 
 
 def _each(counts: str) -> list[int]:
-    """The numbers of ``2(x3),1``, as Slurm writes what several nodes have: 2, 2, 2, 1."""
-    found = []
+    """The numbers in ``2(x3),1``, as Slurm writes the CPUs of several nodes: 2, 2, 2, 1."""
+    numbers = []
     for part in filter(None, counts.split(",")):
         number, _, times = part.rstrip(")").partition("(x")
-        found += [int(number)] * int(times or 1)
-    return found
+        numbers += [int(number)] * int(times or 1)
+    return numbers
 
 
-def _ask(record: Record) -> Stats:
-    """What Slurm says of the job; nothing where it doesn't answer."""
+def _look_up_job(record: Record) -> JobState | None:
+    """The container's job as Slurm shows it; None if there is no job, or Slurm doesn't answer."""
 
-    def question() -> Stats:
+    def question() -> JobState | None:
         os.environ.update(record["environment"])
         from scrun.slurm import jobs
 
-        return jobs.of_user(real_uid()).get(record["job"], {})
+        return jobs.of_user(real_uid()).get(record["job"])
 
+    if not record.get("job"):
+        return None
     try:
-        return ask_slurm.ask(question, _PATIENCE) if record.get("job") else {}
+        job: JobState | None = ask_slurm.ask(question, _PATIENCE)
     except ScrunError:
-        return {}
+        return None
+    return job
 
 
-def _job(record: Record, known: Stats) -> Stats:
-    """The job: ``state`` and ``reason`` are Slurm's words, empty where it doesn't answer; ``elapsed`` in seconds."""
+def _job_stats(record: Record, job: JobState | None) -> JobStats:
     since = record.get("started")
     return {
         "id": record.get("job"),
-        "state": known.get("state", ""),
-        "reason": "" if record.get("nodes") else known.get("reason", ""),
-        "partition": known.get("partition", ""),
+        "state": job["state"] if job else "",
+        "reason": job["reason"] if job and not record.get("nodes") else "",
+        "partition": job["partition"] if job else "",
         "nodes": srun.expand_nodes(record.get("nodes", "")),
         "elapsed": int(datetime.now(UTC).timestamp() - seconds(since)) if since else 0,
     }
 
 
 def interval(text: str) -> float:
-    """Seconds of a duration as Go writes it (5s, 1m30s, 500ms), or of a plain number of seconds.
+    """The number of seconds of a duration as Go writes it (5s, 1m30s, 500ms), or of a plain number.
 
     Raises:
-        UsageError: it is neither, or nothing.
+        UsageError: the text is neither of the two, or isn't greater than 0.
     """
     try:
-        found = float(text)
+        duration = float(text)
     except ValueError:
         pieces = _DURATION.findall(text)
         if "".join(number + unit for number, unit in pieces) != text:
             raise UsageError(f"interval {text!r} is no time: use e.g. 10, 10s or 1m30s") from None
-        found = sum(float(number) * _UNITS[unit] for number, unit in pieces)
-    if not 0 < found < 1e9:  # beyond that select(2) takes it for no time either; NaN is neither
+        duration = sum(float(number) * _UNITS[unit] for number, unit in pieces)
+    if not 0 < duration < 1e9:  # select(2) refuses larger numbers; NaN fails both comparisons
         raise UsageError(f"interval {text!r} is no time: it must be greater than 0")
-    return found
+    return duration

@@ -21,11 +21,11 @@ from scrun.slurm import srun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.exec.session import Order
+    from scrun.oci import Config, Process
 
 NODE = "SCRUN_NODE"  # names the node where the command line has no place for it: docker exec --env
 STARTING = 20.0  # seconds; start has no longer for it
@@ -124,7 +124,7 @@ def _not_running(container: Container, why: str) -> WrongStatus:
     return WrongStatus(f"cannot exec in container {container.id!r}: container not running: {why}")
 
 
-def _process(config: dict[str, Any], options: Options) -> dict[str, Any]:
+def _process(config: Config, options: Options) -> Process:
     from scrun.bundle import exec_process
 
     if options.process:
@@ -144,8 +144,8 @@ def _process(config: dict[str, Any], options: Options) -> dict[str, Any]:
 
 def _order(
     container: Container,
-    config: dict[str, Any],
-    process: dict[str, Any],
+    config: Config,
+    process: Process,
     options: Options,
     *,
     watch: bool,
@@ -189,7 +189,7 @@ def _node(record: Record, wanted: str) -> str:
     return wanted or nodes[0]
 
 
-def _is_there(config: dict[str, Any], process: dict[str, Any], record: Record) -> bool:
+def _is_there(config: Config, process: Process, record: Record) -> bool:
     """Whether the program and the working directory can be seen from here: then the process can be run.
 
     What can't be seen may still be on the node: the container's files change there. Then the node is asked, which costs

@@ -11,10 +11,9 @@ from scrun.slurm import oci_conf, srun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
 _NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
-# What crun and runc both take. docker asks for "rro" where it is among them: read-only with all that is mounted below.
+# Options that crun and runc both know. If "rro" is among them docker uses it: read-only, with all mounts below.
 _MOUNT_OPTIONS = (
     *("async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "mand", "noatime", "nodev"),
     *("nodiratime", "noexec", "nomand", "norelatime", "nostrictatime", "nosuid", "private", "rbind", "relatime"),
@@ -25,10 +24,10 @@ _MOUNT_OPTIONS = (
 )
 
 
-def run(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The features document: what the nodes' crun or runc does for every container, less what is adapted away.
+def run(environment: Mapping[str, str]) -> dict[str, object]:
+    """Return the features document: what the nodes' crun and runc do for every container and scrun doesn't remove.
 
-    docker asks for it when it starts, so whatever is wrong with Slurm is no error here: its version is left out then.
+    docker reads it when it starts. So an error of Slurm's is no error here; then Slurm's version is left out.
     """
     annotations = {"org.scrun.version": __version__, "org.scrun.slurm.version": slurm_version(environment)}
     return {
@@ -51,7 +50,7 @@ def run(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _seccomp() -> dict[str, list[str]]:
-    """The words of linux.seccomp that config.json may have: those of our schema."""
+    """The words that linux.seccomp in config.json may have, by our schema."""
     from scrun.bundle import config
 
     schema = config.schema()["$defs"]
@@ -59,10 +58,10 @@ def _seccomp() -> dict[str, list[str]]:
 
 
 def slurm_version(environment: Mapping[str, str]) -> str:
-    """What srun says of itself, e.g. ``26.05.5``; empty when there is none that can be asked."""
+    """The version that srun prints, for example ``26.05.5``; empty if srun can't be run."""
     try:
         command = srun.srun_command(oci_conf.read(environment), environment)[0]
-        said = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
+        printed = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
     except (ScrunError, OSError, subprocess.SubprocessError):
         return ""
-    return said.split()[-1] if said.split() else ""
+    return printed.split()[-1] if printed.split() else ""

@@ -1,4 +1,4 @@
-"""list: the containers of a root directory, from their records, and what Slurm says of the jobs of those that live."""
+"""list: the containers of a root directory, from their records, and what Slurm says of their jobs."""
 
 from __future__ import annotations
 
@@ -16,16 +16,42 @@ from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
+    from collections.abc import Sequence
+    from typing import NotRequired, TypedDict
 
-    Entry = dict[str, Any]
+    from scrun.lifecycle.operations.state import State
+    from scrun.slurm.answers import JobState
 
-DAMAGED = "damaged"  # in the place of a status, where the record can't be read
-# Seconds, for what Slurm says of queued jobs, or of others alone; the list is shown without it then.
+    class Queued(TypedDict):
+        """Why and since when a container's job waits."""
+
+        reason: str  # squeue's word; empty if Slurm wasn't asked, or doesn't answer
+        since: str  # RFC 3339
+
+    class Entry(State):
+        """A container in the list. If its record is damaged, it has ``error``, and the other members are empty."""
+
+        job: int | None  # None if there is none yet
+        nodes: list[str]
+        partition: str
+        queued: Queued | None  # None if the job has nodes
+        suspended: bool  # whether Slurm has suspended the job; the status is "running" all the same
+        changes: str  # empty, COMING_BACK, or which changes are lost and where they are
+        started: str  # RFC 3339, or empty, as the next
+        finished: str
+        elapsed: int  # seconds since the start, or in the queue
+        exitStatus: int | None  # None until the container has ended
+        image: str
+        command: list[str]
+        error: NotRequired[str]
+
+
+DAMAGED = "damaged"  # instead of a status, if the record can't be read
+COMING_BACK = "coming back"
+# Seconds to wait for Slurm, if some job is queued, and otherwise. Then the list is shown without Slurm's answer.
 _PATIENCE, _SHORT_PATIENCE = 5.0, 1.0
-# Where engines and their users put the image's name, if they do: cri-o and podman kube play, containerd's cri, and the
-# image-spec's own (annotations.md).
+# Annotations with the image's name: of cri-o and podman kube play, of containerd's cri, and the image-spec's own
+# (annotations.md).
 _IMAGE = (
     "io.kubernetes.cri-o.ImageName",
     "io.kubernetes.cri.image-name",
@@ -36,14 +62,14 @@ _TITLES = ("ID", "STATUS", "JOB", "NODES (REASON)", "PARTITION", "ELAPSED", "IMA
 
 
 def run(root: str, *, briefly: bool = False) -> list[Entry]:
-    """What there is, the youngest first: runc's fields of each (see :func:`state.run`), and these.
+    """List the containers, the youngest first.
 
-    ``job`` (None where there is none yet), ``nodes`` (their names), ``partition``, ``queued`` (None, or with Slurm's
-    ``reason`` and ``since`` when), ``suspended`` (whether Slurm has suspended its job; the status is ``running`` all
-    the same, as ``paused`` is what somebody has paused through the runtime), ``changes`` (empty, "coming back", or what
-    of them is lost and where it is), ``started`` and ``finished`` (RFC 3339, or empty), ``elapsed`` (seconds since the
-    start, or in the queue), ``exitStatus`` (None until it has ended), ``image`` and ``command``. One with a damaged
-    record has the fields empty and an ``error``. ``briefly``: without asking Slurm.
+    Args:
+        root: the directory of the containers.
+        briefly: whether Slurm is not asked.
+
+    Raises:
+        ScrunError: the directory can't be read.
     """
     try:
         names = os.listdir(root)
@@ -52,24 +78,25 @@ def run(root: str, *, briefly: bool = False) -> list[Entry]:
     except OSError as error:
         raise ScrunError(f"can't read {root}: {error.strerror}") from error
     now = datetime.now(UTC).timestamp()
-    entries = [found for found in (_entry(root, name, now) for name in names) if found]
-    if not briefly and (alive := [found for found in entries if found["job"] and found["exitStatus"] is None]):
-        _ask_slurm(alive, now)
-    return sorted(entries, key=lambda found: (found["created"], found["id"]), reverse=True)
+    entries = [entry for entry in (_entry(root, name, now) for name in names) if entry]
+    if not briefly and (alive := [entry for entry in entries if entry["job"] and entry["exitStatus"] is None]):
+        _add_job_states(alive, now)
+    return sorted(entries, key=lambda entry: (entry["created"], entry["id"]), reverse=True)
 
 
 def _entry(root: str, name: str, now: float) -> Entry | None:
+    """The entry of a directory; None if there is no container in it, because it is being made or removed."""
     try:
         container = Container.open(root, name, deleted=True, anybodys=True)
     except DamagedRecord as error:
         return _damaged(root, name, str(error))
-    except (ContainerNotFound, InvalidId):  # only being made, just removed, or no container's directory
+    except (ContainerNotFound, InvalidId):
         return None
     except ScrunError as error:
         return _damaged(root, name, str(error))
     try:
         return _of_record(container, now)
-    except ValueError as error:  # nodes or a time that can't be read
+    except ValueError as error:  # a node list or a time that can't be parsed
         return _damaged(root, name, str(DamagedRecord(name, f"{container.path}/{STATE}", str(error))))
     finally:
         os.close(container.descriptor)
@@ -82,13 +109,13 @@ def _of_record(container: Container, now: float) -> Entry:
     ended = document["status"] == status.STOPPED
     until = seconds(finished) if ended and finished else None if ended else now
     return {
-        **document,
+        **document,  # type: ignore[typeddict-item]  # "error" stays away
         "job": record.get("job"),
         "nodes": srun.expand_nodes(record.get("nodes", "")),
         "partition": variables.get("SLURM_JOB_PARTITION", ""),
         "queued": None if ended or record.get("nodes") else {"reason": "", "since": document["created"]},
         "suspended": False,
-        "changes": "coming back" if ended and owed.is_owed(container) else record.get("lost", ""),
+        "changes": COMING_BACK if ended and owed.is_owed(container) else record.get("lost", ""),
         "started": started,
         "finished": finished,
         "elapsed": int(until - seconds(started)) if started and until else 0,
@@ -99,50 +126,57 @@ def _of_record(container: Container, now: float) -> Entry:
 
 
 def _damaged(root: str, name: str, why: str) -> Entry:
-    empty = dict.fromkeys(
-        ("changes", "bundle", "rootfs", "created", "owner", "partition", "started", "finished", "image"), ""
-    )
     return {
         "ociVersion": OCI_VERSION,
         "id": name,
         "pid": 0,
         "status": DAMAGED,
-        **empty,
-        "created": _changed(os.path.join(root, name)),
+        "bundle": "",
+        "rootfs": "",
+        "created": _changed_at(os.path.join(root, name)),
+        "owner": "",
         "annotations": {},
         "job": None,
         "nodes": [],
+        "partition": "",
         "queued": None,
         "suspended": False,
+        "changes": "",
+        "started": "",
+        "finished": "",
         "elapsed": 0,
         "exitStatus": None,
+        "image": "",
         "command": [],
         "error": why,
     }
 
 
-def _changed(path: str) -> str:
+def _changed_at(path: str) -> str:
+    """When the directory was last changed (RFC 3339); empty if it is gone."""
     try:
         return datetime.fromtimestamp(os.stat(path).st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
     except OSError:
         return ""
 
 
-def _ask_slurm(alive: Sequence[Entry], now: float) -> None:
-    """Say of those that wait why and since when, and which are suspended, as far as Slurm can be asked."""
+def _add_job_states(alive: Sequence[Entry], now: float) -> None:
+    """Ask Slurm why and since when jobs wait, and which are suspended; nothing is added if Slurm doesn't answer."""
 
-    def question() -> Entry:
+    def question() -> dict[str, JobState]:
         from scrun.slurm import jobs
 
-        return {str(job): found for job, found in jobs.of_user(real_uid()).items()}
+        return {str(number): job for number, job in jobs.of_user(real_uid()).items()}
 
     try:
-        known = ask_slurm.ask(question, _PATIENCE if any(entry["queued"] for entry in alive) else _SHORT_PATIENCE)
+        jobs: dict[str, JobState] = ask_slurm.ask(
+            question, _PATIENCE if any(entry["queued"] for entry in alive) else _SHORT_PATIENCE
+        )
     except ScrunError:
-        known = {}
+        return
     for entry in alive:
-        job = known.get(str(entry["job"]), {})
-        entry["suspended"] = job.get("state") == status.SUSPENDED
+        job = jobs.get(str(entry["job"]))
+        entry["suspended"] = job is not None and job["state"] == status.SUSPENDED
         if job and entry["queued"]:
             since = datetime.fromtimestamp(job["submitted"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             entry["queued"] = {"reason": job["reason"], "since": since}
@@ -151,12 +185,21 @@ def _ask_slurm(alive: Sequence[Entry], now: float) -> None:
 
 
 def seconds(timestamp: str) -> float:
-    """Seconds since 1970 of an RFC 3339 timestamp."""
+    """Seconds since 1970 of an RFC 3339 timestamp.
+
+    Raises:
+        ValueError: it is no such timestamp.
+    """
     return datetime.fromisoformat(timestamp).timestamp()
 
 
 def table(entries: Sequence[Entry], width: int = 0) -> str:
-    """The entries as people read them, in aligned columns; lines are cut to the width, if there is one."""
+    """The entries as people read them, in aligned columns.
+
+    Args:
+        entries: the result of :func:`run`.
+        width: the number of characters to which lines are cut; 0 for no limit.
+    """
     rows = [_TITLES, *(_row(entry) for entry in entries)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES) - 1)]
     lines = ["  ".join((*(cell.ljust(wide) for cell, wide in zip(row, widths, strict=False)), row[-1])) for row in rows]
@@ -175,10 +218,10 @@ def _row(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _status(entry: Mapping[str, Any]) -> str:
+def _status(entry: Entry) -> str:
     if entry["exitStatus"] is not None:
-        left = {"": "", "coming back": ", coming back"}.get(entry["changes"], ", not all is back")
-        return f"{entry['status']} ({entry['exitStatus']}){left}"
+        changes = {"": "", COMING_BACK: f", {COMING_BACK}"}.get(entry["changes"], ", not all is back")
+        return f"{entry['status']} ({entry['exitStatus']}){changes}"
     return f"{entry['status']}{', queued' if entry['queued'] else ', suspended' if entry['suspended'] else ''}"
 
 
@@ -187,12 +230,12 @@ def _short(nodes: Sequence[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """On one line, without what a terminal would obey."""
+    """The text on one line, without control characters, which a terminal would obey."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def clock(elapsed: int) -> str:
-    """Seconds as squeue writes them: [days-][hours:]minutes:seconds."""
+    """A number of seconds as squeue writes it: [days-][hours:]minutes:seconds."""
     minutes, second = divmod(elapsed, 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)

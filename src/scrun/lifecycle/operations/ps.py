@@ -5,6 +5,7 @@ from __future__ import annotations
 from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
 from scrun.lifecycle.container import status
 from scrun.lifecycle.node import members
+from scrun.node_scripts import read_script
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,26 +16,7 @@ if TYPE_CHECKING:
 _OPTIONS = ("-ef",)  # runc's
 
 _PIDS = 'find_members; echo "$members"'
-# By the node's ps(1), with all its options, of which those lines are shown that are the container's; where a node has
-# none, from /proc.
-_TABLE = r"""
-find_members
-echo "$members"
-if command -v ps >/dev/null; then
-    ps "$@"
-else
-    echo "PID PPID S CMD"
-    for pid in $members; do
-        ppid= state= command=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")
-        while read -r key value rest; do
-            case $key in Name:) name=$value ;; State:) state=$value ;; PPid:) ppid=$value ;; esac
-        done 2>/dev/null <"/proc/$pid/status"
-        [ -n "$state" ] || continue
-        command=${command% }
-        echo "$pid $ppid $state ${command:-[$name]}"
-    done
-fi
-"""
+_TABLE = read_script("process_table")
 
 
 def pids(container: Container) -> list[int]:

@@ -10,7 +10,7 @@ from scrun.errors import BundleError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from scrun.oci import Config, Mount
 
 _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 _SAFE = ("nosuid", "noexec", "nodev")
@@ -33,7 +33,7 @@ def run(bundle: str, file: str) -> None:
         config.write(json.dumps(document(), indent=2) + "\n")
 
 
-def document() -> dict[str, Any]:
+def document() -> Config:
     """A shell at a terminal, in the directory rootfs: runc's example, less what a node would only leave out.
 
     That is limits, cgroups, device rules and a network of its own: the job has its limits, and the node its network.
@@ -70,5 +70,5 @@ def document() -> dict[str, Any]:
     }
 
 
-def _mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
+def _mount(destination: str, kind: str, source: str, *options: str) -> Mount:
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}

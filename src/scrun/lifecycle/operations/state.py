@@ -7,16 +7,26 @@ from scrun.lifecycle.container import status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import TypedDict
 
     from scrun.lifecycle.container.directory import Container
 
+    class State(TypedDict):
+        """The state of a container as `state` prints it: the specification's members, and some of runc's."""
 
-def run(container: Container) -> dict[str, Any]:
-    """The document that `state` prints, with runc's additions to the specification's.
+        ociVersion: str
+        id: str
+        pid: int  # 0 if the container is stopped
+        status: str
+        bundle: str
+        rootfs: str
+        created: str  # RFC 3339, in UTC with nanoseconds
+        owner: str  # the name of the user who created the container
+        annotations: dict[str, str]
 
-    ``pid`` is 0 for a container that is stopped; ``created`` is RFC 3339 in UTC with nanoseconds.
-    """
+
+def run(container: Container) -> State:
+    """Return the container's state."""
     record, now = container.record, container.status()
     return {
         "ociVersion": OCI_VERSION,

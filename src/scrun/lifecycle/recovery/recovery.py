@@ -76,7 +76,7 @@ def end(container: Container) -> None:
 
 def _bring_back(container: Container) -> None:
     """Bring the container's changes back, as its anchor would have done; what can't be is said in the record."""
-    from scrun.lifecycle.worker import stage_out
+    from scrun.lifecycle.worker import stage_out_hook
 
     record = container.record
     if record.get("owed"):
@@ -86,13 +86,13 @@ def _bring_back(container: Container) -> None:
 
             control.cancel_step(record["job"], int(record["step"]))
         try:
-            stage_out.run_hook(container, record, record["owed"], _log(container))
+            stage_out_hook.run_hook(container, record, record["owed"], _log(container))
         except ScrunError as error:
             _log(container)("error", str(error))
             record["lost"] = str(error)
             record["exit_status"] = record.get("exit_status", status.KILLED) or NOT_BACK
     else:
-        stage_out.give_up(record)
+        stage_out_hook.give_up(record)
     record["stage_out_owed"] = False
     _save(container)
 

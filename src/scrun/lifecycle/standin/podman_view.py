@@ -26,12 +26,11 @@ from scrun.mount import is_bind, is_within, is_within_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.standin.mounting import Mounting
+    from scrun.oci import Mount
+    from scrun.staging.model import StagedData
 
-    Mount = dict[str, Any]
 
 _COMMAND = "on-a-slurm-node"  # 15 characters are all that a command's name may have (proc_pid_comm(5))
 _MARK = "these files are on the node only, use podman exec"
@@ -185,7 +184,7 @@ def _make_missing(path: str, *, is_directory: bool | None) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
 
 
-def tree_of_mount(mounting: Mounting, mount: Mount, staged: dict[str, Any]) -> int:
+def tree_of_mount(mounting: Mounting, mount: Mount, staged: StagedData) -> int:
     """What is mounted there, if it is here as well; otherwise -1."""
     options = mount.get("options") or ()
     if not is_bind(mount):
@@ -199,7 +198,7 @@ def tree_of_mount(mounting: Mounting, mount: Mount, staged: dict[str, Any]) -> i
         return -1
 
 
-def is_directory(mount: Mount, staged: dict[str, Any]) -> bool | None:
+def is_directory(mount: Mount, staged: StagedData) -> bool | None:
     """Whether a directory is mounted there; None where that isn't known here, as the source is the node's own."""
     if not is_bind(mount):
         return True

@@ -1,7 +1,7 @@
-"""Get the container its job: ask Slurm for one and wait until it has nodes, or find the one that was named.
+"""Get the container its job: ask Slurm for a new one and wait until it has nodes, or look up an existing one.
 
-It says that there is a job as soon as that has an id. Where nobody hears it any more the anchor was killed: then the
-job is cancelled, as nobody else knows of it.
+The worker tells the job's id as soon as there is one. If the anchor is gone by then, it was killed, and nothing else
+knows of the new job. So the worker cancels the job.
 """
 
 from __future__ import annotations
@@ -22,39 +22,43 @@ from scrun.slurm import allocation, control, job_environment, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.worker_messages import Allocate, FromAllocate
+    from scrun.slurm.answers import Allocation
 
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 
 
 def run(channel: int, container: Container) -> None:
-    """Serve one order."""
+    """Serve one order.
+
+    Raises:
+        JobRefused: Slurm refuses the job, the job has ended, or it is another user's.
+        SlurmError: slurmctld can't be reached.
+    """
     order = wire.Reader(channel).next(to_allocate)
     if not order:
         return
     plan = order["plan"]
     if order["look_at"]:
-        _look(channel, order["look_at"], order)
+        _tell_if_granted(channel, order["look_at"], order)
         return
     if "existing" in plan:
         _say(channel, {"job": plan["existing"]})
         _wait(channel, plan["existing"], order)
         return
     root, anchor = os.path.dirname(container.path), os.getppid()
-    plan["request"]["descriptor"]["container_id"] = origin.mark(container.id, root, anchor)
+    plan["request"]["fields"]["container_id"] = origin.mark(container.id, root, anchor)
     answer = None
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # _tell sees it
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # _tell notices when the anchor is gone
     try:
-        # A SIGTERM that came while Slurm was asked would be raised before the answer is kept, and its job be lost.
+        # A SIGTERM while Slurm is asked would be raised before the answer is kept, and its job would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        said = _printed()
+        printed = _read_printed()
         try:
             answer = allocation.ask_for_job(plan["request"])
         except JobRefused as error:
-            raise _explained(error, _printed()[len(said) :], plan["request"]) from error
+            raise _explained(error, _read_printed()[len(printed) :], plan["request"]["attributes"]) from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         _write_down(answer["job"], container)
@@ -62,7 +66,7 @@ def run(channel: int, container: Container) -> None:
         if notice := answer.get("notice"):
             _tell(channel, {"notice": notice})
         if answer["nodes"]:
-            _say_nodes(channel, answer, order)
+            _tell_nodes(channel, answer, order)
         else:
             _wait(channel, answer["job"], order)
     except (Cancelled, Exception):
@@ -71,15 +75,15 @@ def run(channel: int, container: Container) -> None:
         raise
 
 
-def _printed() -> str:
-    """What libslurm has printed in this worker: it has no other way to pass on the words that go with an error."""
+def _read_printed() -> str:
+    """What libslurm has printed in this worker: a plugin's words to the user are in no other place."""
     try:
         return os.pread(2, 1 << 16, 0).decode("utf-8", "replace")
     except OSError:  # not in a worker
         return ""
 
 
-# What a refusal may be about, in the names of variables; Slurm's own words don't name it.
+# Attributes that a refusal may be about, and what a person calls them; Slurm's own words don't name them.
 _NAMED = {
     "account": "account",
     "partitions": "partition",
@@ -89,10 +93,13 @@ _NAMED = {
 }
 
 
-def _explained(error: JobRefused, printed: str, wanted: dict[str, Any]) -> JobRefused:
-    """The error with what was asked for, and what the site's job_submit plugin told the user, which often says all.
+def _explained(error: JobRefused, printed: str, attributes: dict[str, object]) -> JobRefused:
+    """The error with what was asked for, and with the words of the site's job_submit plugin, which often say it all.
 
-    libslurm prints each line as ``PROGRAM: error: …``.
+    Args:
+        error: Slurm's.
+        printed: what libslurm printed; each line of a plugin's is ``PROGRAM: error: …``.
+        attributes: the job's.
     """
     words = "; ".join(
         line.partition(": error: ")[2].rstrip(":") for line in printed.splitlines() if ": error: " in line
@@ -100,18 +107,18 @@ def _explained(error: JobRefused, printed: str, wanted: dict[str, Any]) -> JobRe
     text = str(error)
     if words:
         text = f"{text.removesuffix('Unspecified error').removesuffix(': ')}: {words}"
-    named = ", ".join(f"{word} {wanted[name]}" for name, word in _NAMED.items() if wanted.get(name))
+    named = ", ".join(f"{word} {attributes[name]}" for name, word in _NAMED.items() if attributes.get(name))
     return JobRefused(f"{text} (asked for: {named})" if named else text)
 
 
 def _write_down(job_id: int, container: Container) -> None:
-    """For recovery: the anchor may be killed after it was told, and before its record says it."""
+    """Write the job's id down for recovery: the anchor may be killed before its record has the id."""
     try:
         file = os.open(JOB, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=container.descriptor)
         os.write(file, b"%d\n" % job_id)
         os.close(file)
     except OSError:
-        pass  # a full disk: then only that moment is not covered
+        pass  # the disk is full; then only that moment isn't covered
 
 
 def _say(channel: int, message: FromAllocate) -> bool:
@@ -119,80 +126,89 @@ def _say(channel: int, message: FromAllocate) -> bool:
 
 
 def _tell(channel: int, message: FromAllocate) -> None:
+    """Send a message to the anchor.
+
+    Raises:
+        Cancelled: the anchor is gone.
+    """
     if not _say(channel, message):
         cancelled()
 
 
 def _wait(channel: int, job_id: int, order: Allocate) -> None:
-    """Look again and again until the job has its nodes, but not for ever: see preparation.
+    """Look up the job again and again until it has nodes, for at most :data:`LONGEST_WAIT`.
+
+    After that the anchor begins a new worker now and then (:mod:`scrun.lifecycle.anchor.preparation`).
 
     Raises:
-        JobRefused: it ended instead.
-        Cancelled: nobody waits for it any more.
+        JobRefused: the job has ended.
+        Cancelled: the anchor is gone.
     """
     pause = FIRST_PAUSE
-    said = None
+    told = None
     until = time.monotonic() + LONGEST_WAIT
-    while not _look(channel, job_id, order) and time.monotonic() < until:
+    while not _tell_if_granted(channel, job_id, order) and time.monotonic() < until:
         why = allocation.waiting_reason(job_id)
-        if why != said:
-            said = why
+        if why != told:
+            told = why
             _tell(channel, {"waiting": why})
         if select.select([channel], [], [], pause)[0]:
-            cancelled()  # nothing else is said to us: it is the anchor's end
-        pause = min(pause * 1.2, LONGEST_PAUSE)  # a sixth of the time that it waits already
+            cancelled()  # the anchor sends nothing here, so this is its end
+        pause = min(pause * 1.2, LONGEST_PAUSE)  # a sixth of the time that the job has waited
 
 
-def _look(channel: int, job_id: int, order: Allocate) -> bool:
-    """Whether the job has its nodes; then it is said."""
+def _tell_if_granted(channel: int, job_id: int, order: Allocate) -> bool:
+    """Look up the job; if it has nodes, tell the anchor and return True."""
     try:
         ours = order["plan"].get("request")
-        found = allocation.look_up_queued(job_id, ours) if ours else _theirs(job_id)
+        job = allocation.look_up_queued(job_id, ours) if ours else _look_up_existing(job_id)
     except JobRefused:
-        allocation.waiting_reason(job_id)  # which says how it has ended, if it has
+        allocation.waiting_reason(job_id)  # if the job has ended, this error tells how
         raise
-    if found["nodes"]:
-        _say_nodes(channel, found, order)
-    return bool(found["nodes"])
+    if job["nodes"]:
+        _tell_nodes(channel, job, order)
+    return bool(job["nodes"])
 
 
-def _theirs(job_id: int) -> dict[str, Any]:
-    """A job that we didn't ask for. slurmctld tells anybody of any job; srun would refuse to use it, to root as well.
+def _look_up_existing(job_id: int) -> Allocation:
+    """Look up a job that scrun didn't ask for; slurmctld tells anybody about any job.
 
     Raises:
-        JobRefused: it belongs to another user.
+        JobRefused: the job is another user's; srun would refuse to use it, for root too.
     """
-    found = control.look_up(job_id)
-    if found["nodes"] and found["uid"] != identity.real_uid():
-        raise JobRefused(f"job {job_id} can't be used: it is {found['user']}'s: name one of yours in SLURM_JOB_ID")
-    return found
+    job = control.look_up(job_id)
+    if job["nodes"] and job["uid"] != identity.real_uid():
+        raise JobRefused(f"job {job_id} can't be used: it is {job['user']}'s: name one of yours in SLURM_JOB_ID")
+    return job
 
 
-def _say_nodes(channel: int, found: dict[str, Any], order: Allocate) -> None:
-    """Tell of a job with nodes, with all of its environment and how many tasks the container's step will have."""
+def _tell_nodes(channel: int, job: Allocation, order: Allocate) -> None:
+    """Tell the anchor about a job with nodes: its environment, and how many tasks the container's step will have."""
     plan, step = order["plan"], order["step"]
     if plan.get("first_node"):
-        found = {**found, "nodes": srun.expand_nodes(found["nodes"])[0], "node_count": 1}
+        job = {**job, "nodes": srun.expand_nodes(job["nodes"])[0], "node_count": 1}
     lines = job_environment.for_step(
-        found["environment"],
+        job["environment"],
         cluster=control.cluster(),
         directory=plan["directory"],
         inherited=plan.get("environment", {}),
         step=step,
     )
-    tasks = job_environment.tasks(dict(line.partition("=")[::2] for line in lines) | step, found["node_count"])
-    gpus = control.job_gpus(found["job"]) if plan["gpu_devices"] or plan["all_gpus"] else []
-    if plan["all_gpus"]:  # the job asked for one and was given all of a node's; a step has what the job asked for
+    tasks = job_environment.tasks(dict(line.partition("=")[::2] for line in lines) | step, job["node_count"])
+    gpus = control.job_gpus(job["job"]) if plan["gpu_devices"] or plan["all_gpus"] else []
+    if plan[
+        "all_gpus"
+    ]:  # the job asked for one GPU and was given all of a node, but a step gets what the job asked for
         lines.append(f"SLURM_GRES=gpu:{len(gpus)}")
     _tell(
         channel,
         {
             "nodes": {
-                "nodes": found["nodes"],
-                "uid": found["uid"],
-                "gid": found["gid"],
-                "user": found["user"],
-                "group": found["group"],
+                "nodes": job["nodes"],
+                "uid": job["uid"],
+                "gid": job["gid"],
+                "user": job["user"],
+                "group": job["group"],
                 "environment": lines,
                 "tasks": tasks,
                 "gpus": gpus,

@@ -1,7 +1,7 @@
-"""A question to Slurm from a command of a person's, in a child of its own.
+"""Ask Slurm a question in a child process.
 
-libslurm ends the process that loads it where it finds no slurm.conf, prints what it likes, and waits a minute for a
-slurmctld that is down; none of that may happen to the one who asks.
+libslurm ends the process that loads it if it finds no slurm.conf, prints what it likes, and waits a minute for a
+slurmctld that is down. None of that may happen to the process that asks.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+_MOST_PRINTED = 64 << 10  # bytes of the child's output, whose last line is an error's text
+
 
 def ask(question: Callable[[], Any], patience: float) -> Any:
-    """What the function returns, which has to be JSON, when it is called in a child.
+    """Call ``question`` in a child process and return what it returns.
 
     Args:
-        question: it imports what it needs by itself.
-        patience: seconds.
+        question: returns plain data that JSON can hold; imports by itself what it needs.
+        patience: seconds that the child has.
 
     Raises:
-        ScrunError: the one that it raised.
-        SlurmError: it ended without an answer, or takes too long.
+        ScrunError: the error that ``question`` raised.
+        SlurmError: the child ended without an answer, or took too long.
     """
     channel, theirs = wire.pair()
-    printed = os.memfd_create("aside")
+    printed = os.memfd_create("ask-slurm")
     stdio = (0, printed, printed)
     pid = fork.child(lambda: _answer(question, theirs), stdio=stdio)
     os.close(theirs)
@@ -45,9 +47,9 @@ def ask(question: Callable[[], Any], patience: float) -> Any:
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         if not in_time:
-            raise SlurmError(f"slurmctld doesn't answer within {patience:.0f} s: is it up (scontrol ping)?")
+            raise SlurmError(f"slurmctld doesn't answer within {patience:.0f} s: scontrol ping tells whether it is up")
         if answer is None:
-            words = os.pread(printed, 65536, 0).decode("utf-8", "replace")
+            words = os.pread(printed, _MOST_PRINTED, 0).decode("utf-8", "replace")
             raise SlurmError(last_words(words, "no answer from Slurm"))
     finally:
         os.close(channel)
@@ -58,6 +60,7 @@ def ask(question: Callable[[], Any], patience: float) -> Any:
 
 
 def _answer(question: Callable[[], Any], channel: int) -> None:
+    """Send the child's answer or error."""
     try:
         wire.send(channel, {"answer": question()})
     except ScrunError as error:

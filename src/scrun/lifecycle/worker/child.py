@@ -66,9 +66,9 @@ def run(work: str, channel: int, container: Container) -> None:
 
         ending.run_release(channel, container)
     elif work == "stage in":
-        from scrun.lifecycle.worker import stage_in
+        from scrun.lifecycle.worker import stage_in_hook
 
-        stage_in.run(channel, container)
+        stage_in_hook.run(channel, container)
     elif work == "look":
         from scrun.lifecycle.worker import look
 

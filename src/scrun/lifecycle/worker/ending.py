@@ -29,13 +29,13 @@ def serve(order: StageOut, reader: wire.Reader, channel: int, container: Contain
     One worker for both: most containers' ends need them one after the other. It says at once that it has begun.
     """
     _say(channel, {"begun": True})
-    from scrun.lifecycle.worker import stage_out  # with lupa and staging, that a release alone doesn't need
+    from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that a release alone doesn't need
 
     def log(level: str, text: str) -> None:
         _say(channel, {"log": level, "message": text})
 
     _die_with_anchor(channel)
-    stage_out.run_hook(
+    stage_out_hook.run_hook(
         *(container, order["record"], order, log), files_back=lambda: _say(channel, {"files_back": True})
     )
     _say(channel, {"staged_out": True})
@@ -77,9 +77,9 @@ def run_release(channel: int, container: Container) -> None:
     if not (order := wire.Reader(channel).next(worker_messages.to_release)):
         return
     if order["left"]:
-        from scrun.lifecycle.worker import stage_out  # with lupa and staging, that most releases don't need
+        from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that most releases don't need
 
-        stage_out.give_up(order["left"])
+        stage_out_hook.give_up(order["left"])
     if order["job"]:
         from scrun.lifecycle.worker import release
 

@@ -20,8 +20,8 @@ def run(channel: int) -> None:
     if order.get("state"):
         from scrun.slurm import jobs
 
-        found = jobs.of_user(identity.real_uid()).get(order["job"], {})
-        _say(channel, {"state": found.get("state", "")})
+        job = jobs.of_user(identity.real_uid()).get(order["job"])
+        _say(channel, {"state": job["state"] if job else ""})
         return
     if "nodes" in order:
         from scrun.slurm import jobs

@@ -9,7 +9,8 @@ from scrun.errors import StagingError
 from scrun.lifecycle.container import latest
 from scrun.lifecycle.container.worker_messages import to_renew
 from scrun.lifecycle.process import wire
-from scrun.lifecycle.worker.host import Job, variables
+from scrun.lifecycle.worker.host import variables
+from scrun.lifecycle.worker.job_steps import JobSteps
 from scrun.mount import is_below
 from scrun.staging import in_place, node_directory
 from scrun.staging.model import ContainerFiles
@@ -29,7 +30,7 @@ def run(channel: int, container: Container) -> None:
     record, plan = order["record"], order["plan"]
     staged = record["staged"]
     sums: Renewed = {"renewed": {}}
-    job = Job(record, plan["staging"]["srun"], variables(record, plan["staging"], container.path))
+    steps = JobSteps(record, plan["staging"]["srun"], variables(record, plan["staging"], container.path))
     there: dict[str, bytes] = {}
     for index, (path, data) in latest.changed(staged, latest.fit(plan["staging"])).items():
         sums["renewed"][str(index)] = binascii.crc32(data)
@@ -38,9 +39,11 @@ def run(channel: int, container: Container) -> None:
         else:
             there["/".join(path.split("/")[-2:])] = data
     if there:
-        node_directory.write_again(job, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there)
+        node_directory.write_again(
+            steps, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there
+        )
     wire.send(channel, sums)
-    job.wait()
+    steps.wait()
 
 
 def _write(record: Record, path: str, data: bytes) -> None:

@@ -17,8 +17,9 @@ from test_staging_node import FakeStep, bundle, make_container, needs_mounts, on
 from scrun.lifecycle.container import network
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
-from scrun.lifecycle.worker import ending, stage_in
+from scrun.lifecycle.worker import ending, stage_in_hook
 from scrun.lifecycle.worker.host import Host
+from scrun.lifecycle.worker.stage_in_call import StageIn
 from scrun.lua_hooks import Paths, StageInCall
 
 __all__ = ["bundle"]
@@ -94,7 +95,12 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
         "mpi": False,
     }
     options = {"node_dir": str(step.node_dir), "cache_dir": str(step.node_dir)}
-    stage_in._stage_in(Hooks(host, options), host, record, plan, described.config, [])  # type: ignore[arg-type]
+
+    def stage() -> None:
+        hooks: Any = Hooks(host, options)
+        StageIn(hooks, host, record, plan, described.config, keeps_apart=False, later=[]).run()  # type: ignore[arg-type]
+
+    stage()
 
     def runs_over_it() -> set[bool]:
         found = set()
@@ -109,7 +115,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     calls = (tmp_path / "calls").read_text().split("\n") if tasks <= len(nodes) else []
     assert sorted({call.partition(" create")[0] for call in calls if " create" in call}) == (nodes if calls else [])
     for _ in range(2):  # what was found is remembered
-        stage_in._stage_in(Hooks(host, options), host, record, plan, described.config, [])  # type: ignore[arg-type]
+        stage()
         assert runs_over_it() == {overlay}
     assert not calls or (tmp_path / "calls").read_text().split("\n") == calls
 
@@ -144,8 +150,8 @@ class Job:
 def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """What a worker does that has staged: with a message for it, with nobody there, or with nothing said."""
     monkeypatch.setitem(sys.modules, "scrun.lifecycle.worker.release", types.SimpleNamespace())
-    monkeypatch.setattr(stage_in, "_LOOK_AGAIN", 0.01)
-    monkeypatch.setattr(stage_in, "STAY", 0)
+    monkeypatch.setattr(stage_in_hook, "_LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(stage_in_hook, "STAY", 0)
 
     def run(message: dict[str, Any] | None, *, there: bool = True, busy: int = 0) -> list[str]:
         did: list[str] = []
@@ -155,7 +161,7 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             wire.send(anchor, message)
         if not there:
             os.close(anchor)
-        stage_in._stay(wire.Reader(here), here, container, Job(did), [Later(did, busy)])  # type: ignore[arg-type, list-item]
+        stage_in_hook._stay(wire.Reader(here), here, container, Job(did), [Later(did, busy)])  # type: ignore[arg-type, list-item]
         os.close(here)
         if there:
             os.close(anchor)

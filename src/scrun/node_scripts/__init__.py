@@ -1,7 +1,7 @@
 """The shell scripts that run on a node, each in a file of its own, which sh(1) and shellcheck can read.
 
 Most of the files are parts: a script that a node gets is put together from several of them, with a random mark
-(:mod:`scrun.marks`), by the module that starts it.
+(:mod:`scrun.marks`), by the module that starts it. A word like ``@NAME@`` is replaced by that module.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ from __future__ import annotations
 from scrun.errors import ScrunError, StagingError
 from scrun.lifecycle.container import left_by_slurm, owed
 from scrun.lifecycle.container.directory import BACK
-from scrun.lifecycle.worker.host import Host, Job, variables
+from scrun.lifecycle.worker.host import Host, variables
+from scrun.lifecycle.worker.job_steps import JobSteps
 from scrun.lua_hooks import Hooks, StageOutCall
 from scrun.staging import node_directory
 from scrun.staging.model import ContainerFiles, Staged
@@ -18,49 +19,56 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import HookRequest, StagingPlan
-    from scrun.lifecycle.worker.host import Options
+    from scrun.oci import Config
 
 
 def run_hook(
     container: Container,
     record: Record,
-    owed: HookRequest,
+    request: HookRequest,
     log: Callable[[str, str], None],
     files_back: Callable[[], object] = lambda: None,
 ) -> None:
-    """Run the hook as ``owed`` says. It is repeated when whoever ran it was killed.
+    """Run slurm_scrun_stage_out. If the process that runs it is killed, another one runs it again.
+
+    Args:
+        container: the container.
+        record: the container's record, as it is after stage_in.
+        request: the script, and what it is told.
+        log: is called with a level and a message.
+        files_back: is called when all files are back, before the nodes remove their copies.
 
     Raises:
-        ScrunError: what went wrong, and where what did not come back is.
+        ScrunError: what went wrong, and where the changes are that did not come back.
     """
     host = Host(log)
-    host.environment = variables(record, owed["staging"], container.path)
-    host.job = Job(record, owed["staging"]["srun"], host.environment)
+    host.environment = variables(record, request["staging"], container.path)
+    host.job = JobSteps(record, request["staging"]["srun"], host.environment)
 
     def are_back() -> None:
-        container.mark(BACK)  # before the nodes remove theirs
+        container.mark(BACK)  # before the nodes remove their copies
         files_back()
 
-    begun: list[bool] = []  # whether the script has had files brought back
+    begun: list[bool] = []  # not empty if the script has called scrun.stage_out
     try:
-        hooks = Hooks.load(owed["script"], host, lua=owed["lua"])
-        _stage_out(hooks, host, container, record, owed["staging"], are_back, lambda: begun.append(True))
+        hooks = Hooks.load(request["script"], host, lua=request["lua"])
+        _stage_out(hooks, host, container, record, request["staging"], are_back, lambda: begun.append(True))
     except BaseException as error:
         if isinstance(error, ScrunError) and not begun and not container.is_marked(BACK):
             _keep_on_nodes(record, host.job, error)
-        give_up(record)  # here; what could not be brought back stays on the node, where the message says
+        give_up(record)  # what could not be brought back stays on the node; the message says where
         raise
 
 
-def _keep_on_nodes(record: Record, job: Job, error: ScrunError) -> None:
-    """Have the nodes keep what was carried to them, where no Epilog removes it, and add to the error where that is."""
+def _keep_on_nodes(record: Record, steps: JobSteps, error: ScrunError) -> None:
+    """Keep the changes on the nodes, in a place that no Epilog cleans, and add the place to the error's message."""
     staged = Staged.from_dict(record["staged"]) if record["staged"] else None
     if not staged or not staged.node_parent:
         return
     where = f"{', '.join(staged.nodes)}:{staged.node_parent}"
     try:
         kept = node_directory.keep_changes(
-            job, staged.node_parent, staged.node_home, staged.node_name, hosts=staged.nodes
+            steps, staged.node_parent, staged.node_home, staged.node_name, hosts=staged.nodes
         )
         home = staged.node_home or f"scrun-{record['uid']}"
         error.args = (f"{error}: what the container changed is kept in {where}/{home}/{kept}",)
@@ -79,16 +87,16 @@ def _stage_out(
 ) -> None:
     staged = Staged.from_dict(record["staged"]) if record["staged"] else None
 
-    def stage(options: Options) -> None:
+    def stage(options: object) -> None:
         begin()
         if not staged:
             return
-        if container.is_marked(BACK):  # all but the cleaning up was done
+        if container.is_marked(BACK):  # only the clean-up is left to do
             options = {"bring_back": False}
         stage_out(
             _container(record, plan, staged),
             staged,
-            host.step,
+            host.steps,
             log=host.log,
             options=options or None,
             files_back=files_back,
@@ -115,8 +123,8 @@ def _stage_out(
 
 
 def _container(record: Record, plan: StagingPlan, staged: Staged) -> ContainerFiles:
-    config = {}
-    if staged.node_parent or staged.copies:  # else nothing comes back, and nobody asks whose it would be
+    config: Config = {}
+    if staged.node_parent or staged.copies:  # otherwise nothing comes back, and nothing asks for its owner
         from scrun.bundle import config as bundle_config
 
         config = bundle_config.load(record["bundle"], plan["config_file"])
@@ -126,6 +134,6 @@ def _container(record: Record, plan: StagingPlan, staged: Staged) -> ContainerFi
 
 
 def give_up(record: Record) -> None:
-    """Clean up here what stage_in left, when nobody is there to run the hook: nothing is brought back."""
+    """Remove what stage_in made on this host, without bringing anything back."""
     if record.get("staged"):
         discard(Staged.from_dict(record["staged"]), None, log=lambda _level, _text: None)

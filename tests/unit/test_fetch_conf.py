@@ -1,4 +1,4 @@
-"""What libslurm knows where there is no slurm.conf, asked by a child."""
+"""Slurm's configuration from libslurm, if no slurm.conf is here."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 
 from scrun.errors import SlurmError
-from scrun.slurm import fetched
+from scrun.lifecycle.worker import fetch_conf
 
 
 def test_the_path_that_libslurm_knows_is_the_answer(tmp_path: Path) -> None:
-    assert fetched.fetch(str(tmp_path / "conf"), lambda: {"slurm.conf": "/opt/slurm.conf"}) == "/opt/slurm.conf"
+    assert fetch_conf.fetch(str(tmp_path / "conf"), lambda: {"slurm.conf": "/opt/slurm.conf"}) == "/opt/slurm.conf"
     assert not (tmp_path / "conf").exists()
 
 
 def test_what_it_has_in_memory_is_written_down_for_its_user_alone(tmp_path: Path) -> None:
     found = {"slurm.conf": "", "oci.conf": "x" * (1 << 20), "scrun.lua": None}
-    assert fetched.fetch(str(tmp_path / "conf"), lambda: found) == ""
+    assert fetch_conf.fetch(str(tmp_path / "conf"), lambda: found) == ""
     (file,) = (tmp_path / "conf").iterdir()
     assert (file.name, file.stat().st_mode & 0o777) == ("oci.conf", 0o600)
     assert file.read_text() == found["oci.conf"]
@@ -46,16 +46,16 @@ def _waits() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("find", "patience", "why"),
     [
-        (_dies, 30.0, "Could not establish a configuration source"),
+        (_dies, 30.0, "Slurm: Could not establish a configuration source"),
         (_fails, 30.0, "not built"),
-        (_waits, 0.1, "libslurm found none within 0 s"),
+        (_waits, 0.1, "slurmctld doesn't answer within 0 s: scontrol ping tells whether it is up"),
     ],
 )
 def test_where_it_finds_none_the_error_says_why(
     tmp_path: Path, find: Callable[[], dict[str, Any]], patience: float, why: str
 ) -> None:
     with pytest.raises(SlurmError, match=f"no slurm.conf is here: {why}: name one"):
-        fetched.fetch(str(tmp_path), find, patience)
+        fetch_conf.fetch(str(tmp_path), find, patience)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, 0)
 
@@ -68,7 +68,7 @@ def _libslurm(monkeypatch: pytest.MonkeyPatch, conf_path: Callable[[str], str]) 
 def test_a_file_that_libslurm_names_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "slurm.conf").touch()
     _libslurm(monkeypatch, lambda name: f"{tmp_path}/{name}")
-    assert fetched.fetch(str(tmp_path / "conf")) == f"{tmp_path}/slurm.conf"
+    assert fetch_conf.fetch(str(tmp_path / "conf")) == f"{tmp_path}/slurm.conf"
 
 
 @pytest.mark.parametrize("slurm_conf", ["/proc/self/fd/{}", "/nosuch/slurm.conf"])
@@ -79,7 +79,7 @@ def test_what_libslurm_holds_in_its_own_memory_is_read_before_it_ends(
     os.write(held["oci.conf"], b"RunTimeRun=x")
     paths = {"slurm.conf": slurm_conf.format(held["slurm.conf"]), "oci.conf": f"/proc/self/fd/{held['oci.conf']}"}
     _libslurm(monkeypatch, lambda name: paths.get(name, "/nosuch"))
-    assert fetched.fetch(str(tmp_path / "conf")) == ""
+    assert fetch_conf.fetch(str(tmp_path / "conf")) == ""
     assert {file.name: file.read_text() for file in (tmp_path / "conf").iterdir()} == {"oci.conf": "RunTimeRun=x"}
     for descriptor in held.values():
         os.close(descriptor)

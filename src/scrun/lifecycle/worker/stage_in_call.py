@@ -1,0 +1,224 @@
+"""Call slurm_scrun_stage_in, and do what it asks of scrun.stage_in.
+
+The worker imports this module while Slurm is asked for the job, because it needs most of staging.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scrun import fastjson
+from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start, withheld
+from scrun.bundle import config as bundle_config
+from scrun.errors import BundleError, NodeRuntimeError
+from scrun.lifecycle.container import latest, network
+from scrun.lifecycle.node import overlap
+from scrun.lua_hooks import StageInCall
+from scrun.slurm import oci_conf
+from scrun.staging import root_mounts
+from scrun.staging.model import PROGRAM, Beside, ContainerFiles
+from scrun.staging.mount_sources import MountSource
+from scrun.staging.stage_in import stage_in
+from scrun.staging.stage_options import StagingOptions
+from scrun.staging.stage_out import discard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.container.staging_plan import StagingPlan
+    from scrun.lifecycle.container.worker_messages import Staged as StagedMessage
+    from scrun.lifecycle.worker.host import Host
+    from scrun.lua_hooks import Hooks
+    from scrun.lua_hooks.calls import Paths
+    from scrun.oci import Config
+    from scrun.staging.model import Staged
+    from scrun.staging.root_mounts import Trial
+    from scrun.staging.summing import Summing
+
+NETWORKED = "networked"  # the bundle within the bundle, for a container that has the node's network after all
+
+
+class StageIn:
+    """One call of the site's slurm_scrun_stage_in, and the scrun.stage_in that the site's script calls in it.
+
+    Args:
+        hooks: the script.
+        host: what the script can reach; it has the job's steps by now.
+        record, plan: the container's.
+        config: the container's config, as the engine wrote it.
+        keeps_apart: whether the container's variables are kept out of config.json (:mod:`scrun.bundle.withheld`).
+        later: gets the checksums that are taken while the container runs.
+    """
+
+    def __init__(
+        self,
+        hooks: Hooks,
+        host: Host,
+        record: Record,
+        plan: StagingPlan,
+        config: Config,
+        *,
+        keeps_apart: bool,
+        later: list[Summing],
+    ) -> None:
+        self._hooks, self._host, self._record, self._plan, self._config = hooks, host, record, plan, config
+        self._keeps_apart, self._later = keeps_apart, later
+        self._steps = host.steps
+        self._uid, self._gid = record["uid"], record["gid"]
+        self._job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
+        # A container may get its node's network only when it is started: then it needs a second config for that.
+        self._has_variant = plan["network"] == network.LATER
+        self._made: list[Staged] = []  # what each call of scrun.stage_in has made
+        self._holds = False  # whether the script asked for one call to be waited for at the container's end
+        self._kept_apart: list[str] = []  # the container's variables, NAME=VALUE
+
+    def run(self) -> StagedMessage:
+        """Call the hook; return the message for the anchor that says where the container's files are.
+
+        Raises:
+            ScrunError: the hook failed; what it had staged is removed.
+        """
+        record = self._record
+        self._host.stage_in = self._stage
+        call = StageInCall(
+            id=record["id"],
+            bundle=record["bundle"],
+            spool_dir=self._plan["spool_dir"],
+            config_file=self._plan["config_file"],
+            job_id=record["job"],
+            user_id=self._uid,
+            group_id=self._gid,
+            job_env=self._job_env | self._host.environment,
+        )
+        try:
+            paths = self._hooks.stage_in(call)
+        except BaseException:
+            for staged in self._made:
+                discard(staged, self._steps, log=self._host.log)
+            raise
+        return self._answer(paths)
+
+    def _answer(self, paths: Paths) -> StagedMessage:
+        """The message for the anchor, given the paths that the script has set."""
+        record, made = self._record, self._made
+        is_ours = bool(made) and paths.bundle == record["bundle"]  # whether the bundle is the one that staging made
+        if is_ours:
+            bundle, rootfs = made[-1].bundle, made[-1].rootfs
+        else:
+            bundle, rootfs = paths.bundle, paths.root_path or record["rootfs"]
+        if not is_ours and bundle != record["bundle"]:
+            _leave_engine(bundle, self._config, self._host, self._uid)
+        return {
+            "staged": made[-1].to_dict() if made else {},
+            "bundle": bundle,
+            "networked": f"{bundle}/{NETWORKED}" if is_ours and self._has_variant else "",
+            "task_prolog": f"{bundle}/{PROGRAM}" if is_ours and self._kept_apart else "",
+            "rootfs": rootfs,
+            # The end waits for stage_out also if the script made the bundle, because it is unknown what comes back.
+            "hold": not is_ours or self._holds,
+        }
+
+    def _stage(self, options: object) -> None:
+        """Do what ``scrun.stage_in{…}`` asks for."""
+        self._holds = StagingOptions.for_stage_in(options).hold or self._holds
+        has_hooks = self._record["runtime"].get("hooks")
+        staged = stage_in(
+            self._container(),
+            self._steps,
+            adapt=self._adapt_first,
+            log=self._host.log,
+            options=options,
+            variants={NETWORKED: self._adapt_networked} if self._has_variant else {},
+            fit=latest.fit(self._plan),
+            later=self._later.append,
+            beside=Beside(adapt_start.FILE, adapt_start.CONTENT, adapt_start.tell) if has_hooks else None,
+            spool_mount=oci_conf.spool_mount(self._plan["spool_mounts"], self._record["slurm"], os.environ),
+            programs=self._programs,
+        )
+        self._made.append(staged)
+
+    def _container(self) -> ContainerFiles:
+        record, memory = self._record, self._host.memory
+        devices = self._uid == 0 and adapt_privilege.allows_all_devices(self._config)
+        return ContainerFiles(
+            *(record["id"], record["bundle"], record["rootfs"], self._config, record["job"], self._uid, self._gid),
+            memory=memory,
+            images=os.path.join(os.path.dirname(memory), ".images") if memory else "",
+            # Several tasks on a node can't have one upper directory.
+            overlay=self._trial(root_mounts.OVERLAY) if record["tasks"] <= len(self._steps.nodes) else None,
+            devices=devices,
+            fence=self._trial(root_mounts.BIND) if self._uid == 0 and not devices else None,
+            mounted={path: MountSource(*source) for path, source in self._plan["mounted"].items()},
+        )
+
+    def _trial(self, mount: str) -> Trial | None:
+        """The trial of a mount at ``/``; None if it isn't known how the node's runtime is called."""
+        try:
+            runtime, _ = overlap.runtime(self._record)
+        except NodeRuntimeError:
+            return None
+        uid, gid = self._uid, self._gid
+        return root_mounts.trial(
+            mount, runtime, lambda config: adapt.adapt(config, uid=uid, gid=gid, note=lambda _note: None)
+        )
+
+    def _adapt_first(self, config: Config) -> Config:
+        """Adapt the config of the bundle that staging makes. A container has no network as long as that is in doubt."""
+        kind = self._plan["network"]
+        fit = self._adapt(config, None if kind == network.HOST else kind == network.NODE)
+        if self._keeps_apart:
+            self._kept_apart, lost = withheld.take(fit)
+            if lost:
+                self._host.log(
+                    "info", f"{', '.join(lost)} left out: they have several lines, which no task prolog can set"
+                )
+        return fit
+
+    def _adapt_networked(self, config: Config) -> Config:
+        """Adapt the further config, for a container that has its node's network after all."""
+        return self._adapt(config, nodes_network=True)
+
+    def _adapt(self, config: Config, nodes_network: bool | None) -> Config:
+        record, plan = self._record, self._plan
+        fit = adapt.adapt(
+            config,
+            uid=self._uid,
+            gid=self._gid,
+            note=lambda text: self._host.log("debug", text),
+            engine=self._config,
+            # Only crun can make a user namespace without a user 0. A runtime that isn't known is assumed unable.
+            keep_user=record["runtime"]["kind"] == "crun",
+            gpus=record.get("gpus", ()),
+            nodes_network=nodes_network,
+            shared_memory=plan["mpi"] and record["tasks"] > len(self._steps.nodes),
+        )
+        if "env_exclude" in plan:  # slurmd doesn't change the config
+            adapt_process.own_environment(fit, self._job_env | self._host.environment, plan["env_exclude"])
+        return fit
+
+    def _programs(self) -> dict[str, bytes]:
+        """Further files of the bundle, by name: the task prolog that sets the variables that were kept apart."""
+        if not self._kept_apart:
+            return {}
+        return {PROGRAM: withheld.prolog(self._kept_apart, self._plan["task_prolog"])}
+
+
+def _leave_engine(bundle: str, original: Config, host: Host, uid: int) -> None:
+    """Remove the engine's settings that no node can use from a bundle that the script has made."""
+    try:
+        config = bundle_config.load(bundle)
+    except BundleError:
+        return  # for example it is on the nodes only; the node's runtime will tell what is wrong with it
+    if not (notes := adapt.leave_engine(config, original, uid=uid)):
+        return
+    for note in notes:
+        host.log("debug", note)
+    path = os.path.join(bundle, "config.json")
+    fresh = os.path.join(bundle, f".config.json.{os.getpid()}")
+    try:
+        with open(fresh, "x", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
+            file.write(fastjson.dumps(config))
+        os.rename(fresh, path)
+    except OSError as error:  # another user owns it
+        host.log("info", f"{path} is left as it is: {error.strerror}: it has what no node can use")
