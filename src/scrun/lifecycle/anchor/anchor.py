@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 class Anchor:
     """One container's life; everything in it happens in the one loop.
 
-    ``state`` is where it is in the table. The rest is no state but what is known: ``plan``; ``forced``, the exit status
-    that something else than the program decided; ``stager``, the worker that has staged the files and may still be
-    there; ``step``, None until there is one.
+    ``state`` is the container's state in the table. The other attributes are data: ``plan``; ``forced``, the exit
+    status if something else than the program decided it; ``stager``, the worker that has staged the files and may still
+    be there; ``step``, None until there is one.
     """
 
     def __init__(self, loop: Loop, container: Container, creator: int, standin: int, standin_pid: int) -> None:
@@ -46,7 +46,7 @@ class Anchor:
         self.forced: int | None = None
         self.stager: Worker | None = None
         self.step: Step | None = None
-        self._events: list[tuple[str, tuple[object, ...]]] = []  # which effects have brought about
+        self._events: list[tuple[str, tuple[object, ...]]] = []  # the event that is followed, and those that came of it
         self._unsaved = False  # said already
         self.stdio = Stdio(container)
         self.log, self.say = self.stdio.log, self.stdio.say

@@ -1,7 +1,7 @@
 """What the anchor does: a method for each effect that the table of :mod:`scrun.lifecycle.anchor.life` names.
 
-A method gets what the event is about: an error, a signal's number and how its sender is answered, an exit status. What
-it brings about at once is another event, which is dealt with when all effects of this one are carried out.
+A method gets what the event is about: an error, an exit status, or a signal's number and the function that answers its
+sender. A method may tell the anchor of another event; that is followed when all effects of this event are carried out.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class Effects(EndEffects):
         removal.watch(self._anchor)
 
     def limit_create(self) -> None:
-        """Have create wait no longer than it may."""
+        """Limit the time that create waits, if the plan does."""
         if patience := self._anchor.plan["patience"]:
             self._create_limit = self._loop.after(patience, lambda: self._anchor.happen("create_overdue"))
 
     def end_limit(self) -> None:
-        """What create waits for is done."""
+        """Drop the limit on the time that create waits."""
         self._loop.forget(self._create_limit)
 
     def move_standin(self) -> None:
-        """Have the stand-in be in the namespaces that it shall be in."""
+        """Have the stand-in enter the namespaces that the plan names."""
         plan = self._anchor.plan
         self._anchor.standin.move(
             pid=self._is_podmans(), network=plan["new_network_namespace"], hook=plan["network_hook"]
@@ -79,7 +79,7 @@ class Effects(EndEffects):
         self._anchor.preparation.begin(self._anchor.plan)
 
     def announce(self, _pid: int = 0) -> None:
-        """Make what the caller of create finds when it is done; the job may still be queued."""
+        """Make the terminal and the pid file that create's caller finds; the job may still be queued."""
         anchor, plan = self._anchor, self._anchor.plan
         try:
             if plan["terminal"]:
@@ -118,7 +118,7 @@ class Effects(EndEffects):
     # --- start
 
     def set_running(self, *_about: object) -> None:
-        """It was started, or goes on."""
+        """Record the status "running"."""
         self._anchor.set_status(status.RUNNING)
 
     def await_start(self, answer: Reply) -> None:
@@ -127,7 +127,7 @@ class Effects(EndEffects):
         self._loop.after(START_LIMIT, lambda: self._anchor.happen("start_overdue"))
 
     def answer_started(self, answer: Reply) -> None:
-        """Start has done all that it can."""
+        """Answer start."""
         answer({"started": True})
 
     def start_in_vain(self, answer: Reply) -> None:
@@ -139,12 +139,12 @@ class Effects(EndEffects):
             self.refuse_start(answer)
 
     def refuse_start(self, answer: Reply) -> None:
-        """It can't be started."""
+        """Answer that the container can't be started in its status."""
         container = self._anchor.container
         answer(wire.failure(WrongStatus(f"cannot start container {container.id!r}: it is {container.phase()}")))
 
     def say_queued(self, _answer: Reply) -> None:
-        """Tell who reads the container's standard error that its job waits."""
+        """Say on the container's standard error that the job waits."""
         self._anchor.notices.started()
 
     def launch(self, *_about: object) -> None:
@@ -202,59 +202,59 @@ class Effects(EndEffects):
     # --- signals, pause and resume
 
     def answer_sent(self, number: int, answer: Reply) -> None:
-        """The signal has done what it can."""
+        """Answer that the signal was sent."""
         answer({"sent": number})
 
     def refuse_signal(self, _number: int, answer: Reply) -> None:
-        """There is no process for a signal."""
+        """Answer that the container has no process for a signal."""
         signals.refuse(self._anchor, answer)
 
     def send_signal(self, number: int, answer: Reply) -> None:
-        """Send it on the node."""
+        """Send the signal on the nodes."""
         signals.deliver(self._anchor, number, answer)
 
     def pause(self, answer: Reply) -> None:
-        """Have all processes stop."""
+        """Have all processes of the container stop."""
         from scrun.lifecycle.anchor import freeze  # seldom asked for, and not kept in every anchor's memory
 
         freeze.pause(self._anchor, answer)
 
     def undo_pause(self, answer: Reply, error: ScrunError) -> None:
-        """Have those go on that were stopped; not all could be."""
+        """Have the processes go on that were stopped: not all could be."""
         from scrun.lifecycle.anchor import freeze
 
         freeze.undo(self._anchor, answer, error)
 
     def refuse_pause(self, answer: Reply, *_error: object) -> None:
-        """It can't be paused."""
+        """Answer why the container can't be paused."""
         from scrun.lifecycle.anchor import freeze
 
         freeze.refuse_pause(self._anchor, answer)
 
     def resume(self, answer: Reply) -> None:
-        """Have all processes go on."""
+        """Have all processes of the container go on."""
         from scrun.lifecycle.anchor import freeze
 
         freeze.resume(self._anchor, answer)
 
     def refuse_resume(self, answer: Reply) -> None:
-        """It can't be resumed."""
+        """Answer why the container can't be resumed."""
         from scrun.lifecycle.anchor import freeze
 
         freeze.refuse_resume(self._anchor, answer)
 
     def set_paused(self, _answer: Reply) -> None:
-        """All processes have stopped."""
+        """Record the status "paused"."""
         self._anchor.set_status(status.PAUSED)
 
     def answer_paused(self, answer: Reply) -> None:
-        """The same, for who asked for it."""
+        """Answer that all processes have stopped."""
         answer({"paused": True})
 
     def answer_resumed(self, answer: Reply, *_error: object) -> None:
-        """All processes go on, or have ended."""
+        """Answer that the processes go on, or have ended."""
         answer({"resumed": True})
 
     def answer_error(self, answer: Reply, error: ScrunError) -> None:
-        """What was asked for could not be done."""
+        """Answer with the error."""
         answer(wire.failure(error))

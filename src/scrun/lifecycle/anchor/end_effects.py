@@ -46,7 +46,7 @@ class EndEffects:
         trouble.explain(self._loop, self._anchor.container, error, lambda why: self._anchor.happen("explained", why))
 
     def explain_killed(self, *_about: object) -> None:
-        """The reason is that the container was killed."""
+        """Do the same where the container was killed."""
         self.explain(ScrunError(KILLED))
 
     def withdraw(self, error: ScrunError) -> None:
@@ -65,11 +65,11 @@ class EndEffects:
         self._anchor.creator.tell(wire.failure(self._failure or ScrunError("create failed")))
 
     def say_why(self, error: ScrunError) -> None:
-        """Tell who reads the container's standard error."""
+        """Say the reason on the container's standard error."""
         self._anchor.say(str(error))
 
     def answer_starts(self) -> None:
-        """The same, for a start that has waited."""
+        """Answer the callers whose start has waited."""
         self._answer_starts({"started": True})
 
     def _answer_starts(self, message: Answer) -> None:
@@ -79,11 +79,11 @@ class EndEffects:
     # --- kill
 
     def force(self, *_about: object) -> None:
-        """It ends as SIGKILL ends a process, and nothing is begun in it any more."""
+        """Decide the exit status, as that of SIGKILL: nothing is begun in the container any more."""
         self._force(status.KILLED)
 
     def force_by_signal(self, number: int, _answer: Reply) -> None:
-        """It ends as the signal would have ended its process."""
+        """Decide the exit status, as that of the signal: nothing is begun in the container any more."""
         self._force(128 + number)
 
     def _force(self, exit_status: int) -> None:
@@ -92,20 +92,20 @@ class EndEffects:
         self._anchor.save()  # before whoever asked for it is answered: the record is what exec looks at
 
     def kill_step(self, *_about: object) -> None:
-        """End the process by SIGKILL, and the step if that doesn't do."""
+        """End the process by SIGKILL, and the step if that doesn't help."""
         if self._anchor.step:
             signals.force(self._anchor, self._anchor.step)
 
     def kill_late(self) -> None:
-        """It is there only now."""
+        """Send SIGKILL to a process that began although the container had been killed."""
         signals.force_late(self._anchor)
 
     def hasten(self, *_about: object) -> None:
-        """Engines' patience ends soon: the stand-in ends soon after the process, with or without files."""
+        """Have the stand-in end soon after the process, with or without files: the patience of engines ends."""
         self._hasten(owed.LET_GO)
 
     def hasten_now(self) -> None:
-        """Nobody waits for the files."""
+        """Have nothing wait for the files: the stand-in, for whose parent they were, is gone."""
         self._hasten(0.0)
 
     def _hasten(self, seconds: float) -> None:
@@ -115,7 +115,7 @@ class EndEffects:
                 self._ending.hasten(let_go=seconds)
 
     def say_directory_gone(self) -> None:
-        """Tell who reads the container's standard error why it ends."""
+        """Say that the container ends because its directory was removed."""
         self._anchor.say(
             f"{self._anchor.container.path} was removed, so that nobody could find the container any more: it ends. A "
             "logout does that unless its user may linger (loginctl enable-linger)"
@@ -124,7 +124,7 @@ class EndEffects:
     # --- the end of the step
 
     def judge(self, exit_status: int) -> None:
-        """Look up whether the process was run that has ended so; the status alone doesn't tell."""
+        """Look up whether the node's runtime has run the process; the exit status alone doesn't tell."""
         anchor = self._anchor
 
         def found(refused: str) -> None:
@@ -141,7 +141,7 @@ class EndEffects:
         refusal.find(anchor.loop, anchor.record, anchor.plan["environment"], exit_status, found)
 
     def say_refused(self, why: str) -> None:
-        """The node's runtime has not run it."""
+        """Say why the node's runtime has not run the process."""
         launch.forget_what_nodes_see()
         self._anchor.say(why)
 
@@ -155,11 +155,11 @@ class EndEffects:
         self._answer_starts(wire.failure(error))
 
     def finish(self, *about: object) -> None:
-        """The exit status is decided: by a kill, or it is the program's. Bring back what the container changed."""
+        """Record the exit status, a kill's or else the program's, and bring back what the container changed."""
         self._finish(*about[:1])
 
     def finish_not_run(self, *_about: object) -> None:
-        """The same for a process that was not run."""
+        """Do the same for a process that was not run."""
         self._finish(NOT_RUN)
 
     def _finish(self, exit_status: object = None) -> None:
@@ -194,7 +194,7 @@ class EndEffects:
             self._anchor.happen("slurm_silent" if isinstance(error, SlurmUnreachable) else "not_released", error)
 
     def stop(self, error: ScrunError | None) -> None:
-        """Let everybody know that the container has stopped."""
+        """Record the status "stopped", and let the stand-in end."""
         anchor = self._anchor
         if error:
             anchor.say(str(error))
@@ -218,14 +218,14 @@ class EndEffects:
         self._loop.after(owed.DELETE, lambda: self._anchor.happen("delete_overdue"))
 
     def await_end(self, answer: Reply) -> None:
-        """Answer delete at the end of all."""
+        """Keep delete waiting for the end."""
         self._waiting.add(answer)
         self._delete_soon()
         if self._ending:
             self._ending.hurry()
 
     def answer_early(self) -> None:
-        """Have delete not wait for the files."""
+        """Answer delete although the files are not back."""
         if self._ending and self._ending.is_staging_out:
             self._waiting.answer_early()
 
@@ -234,7 +234,7 @@ class EndEffects:
         return self._ending.waits_for() if self._ending else ""
 
     def log_owed(self, error: ScrunError) -> None:
-        """The job could not be given back."""
+        """Log that the job could not be given back."""
         self._anchor.log("debug" if self._end().is_repeated else "error", str(error))
 
     def owe(self, error: ScrunError) -> None:
@@ -260,13 +260,13 @@ class EndEffects:
             anchor.container.mark(PAID)
 
     def leave(self, *_about: object) -> None:
-        """The last thing: answer whoever still waits."""
+        """Answer all who still wait, and end the loop."""
         self._waiting.answer(self._ended())
         self._anchor.requests.answer_rest()
         self._loop.stop()
 
     def answer_ended(self, answer: Reply) -> None:
-        """It has ended already."""
+        """Answer that the container has ended."""
         answer(self._ended())
 
     def _ended(self) -> Answer:

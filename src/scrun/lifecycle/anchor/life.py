@@ -1,17 +1,16 @@
-"""A container's life as a table: in this state, when that happens, which state follows and what the anchor has to do.
+"""A container's life as a table: for a state and an event, the next state and the effects.
 
-The table does nothing itself: no import but itself, no input, no output. :mod:`scrun.lifecycle.anchor.anchor` looks up
-what has happened, enters the next state, and carries out the effects in their order (:mod:`effects` has a method for
-each). docs/architecture.md draws the states. What isn't in the table can't happen: :class:`Illegal`.
-
-An event of a caller's, and each that ends a container, is in the table for every state that the anchor waits in.
+The module is pure: it imports nothing, and does no input or output. :mod:`scrun.lifecycle.anchor.anchor` tells it each
+event, enters the next state, and carries out the effects in their order; :mod:`scrun.lifecycle.anchor.effects` has a
+method for each effect. docs/architecture.md draws the states. A pair that isn't in the table is an error,
+:class:`Illegal`. The requests of callers are in the table for every state.
 """
 
 from __future__ import annotations
 
 # While create waits. The OCI status is "creating".
 NEW = "create reads the config"
-RECORDING = "the plan is written down"  # a state for no longer than its effects take, as the other two *ING below
+RECORDING = "the plan is written down"
 PREPARING = "the job is prepared, the stand-in moves"
 OVERDUE = "the job is prepared, the stand-in moves, create waits no longer"
 PREPARED = "the job is ready, the stand-in moves"
@@ -48,17 +47,19 @@ RELEASING = "its job is given back"
 OWING = "its job can't be given back"
 GONE = "gone"
 
-_UNDER_WAY = (NEW, PREPARING, OVERDUE, AWAITING)  # of those in which create waits: the preparation has to be cancelled
+# While create waits, and the preparation is under way: to give the container up, it has to be cancelled.
+_UNDER_WAY = (NEW, PREPARING, OVERDUE, AWAITING)
 _WITHDRAWN = (WITHDRAWING, WITHDRAWAL, WITHDRAWN, WITHDRAWN_OWING)
 CREATING = (*_UNDER_WAY, RECORDING, PREPARED, ANNOUNCING, ANNOUNCING_QUEUED, *_WITHDRAWN)
 _NO_STEP = (QUEUED, CREATED, STARTED, GIVING_UP, EXPLAINING, QUITTING, LAUNCHING)
 TURNING = (PAUSING, UNDOING, RESUMING)
 _STEP = (STARTING, RUNNING, PAUSED, *TURNING)
-ENDED = (JUDGING, BRINGING_BACK, RELEASING, OWING, GONE)  # its process has
+ENDED = (JUDGING, BRINGING_BACK, RELEASING, OWING, GONE)  # the container's process has ended
 _STOPPED = (RELEASING, OWING, GONE)
 _AFTER = (BRINGING_BACK, *_STOPPED)
 STATES = (*CREATING, *_NO_STEP, *_STEP, KILLING, *ENDED)
-MOMENTARY = (RECORDING, ANNOUNCING, ANNOUNCING_QUEUED)  # what ends them is among their own effects
+# Each of these lasts only as long as the effects that lead into it, because one of them brings about the next event.
+MOMENTARY = (RECORDING, ANNOUNCING, ANNOUNCING_QUEUED)
 WAITS = tuple(state for state in STATES if state not in MOMENTARY)
 
 SAME = ""  # the state stays
@@ -70,15 +71,15 @@ if TYPE_CHECKING:
 
 
 class Illegal(Exception):
-    """What can't happen in the state has happened."""
+    """An event that can't happen in the state."""
 
     def __init__(self, state: str, event: str) -> None:
         super().__init__(f"internal error: {event} can't be where {state}")
         self.state, self.event = state, event
 
 
-def _ended(states: tuple[str, ...], then: str, effects: str) -> tuple[Rule, ...]:
-    """The rules for whatever ends a container that was created, at once and by SIGKILL."""
+def _kills(states: tuple[str, ...], then: str, effects: str) -> tuple[Rule, ...]:
+    """The rules for the five events that end a created container at once, as SIGKILL does."""
     return (
         (states, "delete", then, f"await_end {effects}"),
         (states, "sigkill", then, f"hasten {effects} answer_sent"),
@@ -172,11 +173,11 @@ RULES: tuple[Rule, ...] = (
     ((*_STEP, KILLING, JUDGING), "signal", SAME, "send_signal"),
     ((*_STEP, KILLING, JUDGING), "harmless_signal", SAME, "send_signal"),
     # kill
-    *_ended((QUEUED, STARTED), QUITTING, "force cancel_killed"),
-    *_ended((GIVING_UP,), QUITTING, "force"),
-    *_ended((CREATED, LAUNCHING, EXPLAINING), BRINGING_BACK, "force finish"),
-    *_ended((*_STEP, JUDGING), KILLING, "force kill_step"),
-    *_ended((QUITTING, KILLING, BRINGING_BACK), SAME, ""),
+    *_kills((QUEUED, STARTED), QUITTING, "force cancel_killed"),
+    *_kills((GIVING_UP,), QUITTING, "force"),
+    *_kills((CREATED, LAUNCHING, EXPLAINING), BRINGING_BACK, "force finish"),
+    *_kills((*_STEP, JUDGING), KILLING, "force kill_step"),
+    *_kills((QUITTING, KILLING, BRINGING_BACK), SAME, ""),
     ((QUITTING,), "not_prepared", BRINGING_BACK, "finish"),
     ((KILLING,), "program_started", SAME, "record_step kill_late answer_starts"),
     # the end of the step
@@ -196,7 +197,7 @@ RULES: tuple[Rule, ...] = (
     ((GONE,), "delete", SAME, "answer_ended"),
     ((RELEASING,), "delete_overdue", SAME, "answer_early"),
     (_STOPPED, "directory_gone", SAME, "say_directory_gone"),
-    # what comes when it doesn't matter any more: timers, answers of workers, ends that were expected
+    # events that come too late to matter: of timers, of workers
     (_WITHDRAWN, "plan", SAME, ""),
     (_WITHDRAWN, "hopeless", SAME, ""),
     ((*_WITHDRAWN, *_STOPPED), "creator_gone", SAME, ""),
@@ -222,5 +223,5 @@ def follow(state: str, event: str) -> tuple[str, list[str]]:
         if known == event and state in states:
             return then or state, effects.split()
     if state == GONE:
-        return GONE, []  # the loop ends, with what it had still to tell
+        return GONE, []  # the loop ends; what it still had to tell doesn't matter
     raise Illegal(state, event)
