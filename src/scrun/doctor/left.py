@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def check(site: Site) -> Result:
     """See what there is of containers and of their jobs, and which of them nobody looks after any more."""
-    entries = listing.run(site.root, briefly=True)
+    entries = listing.list_containers(site.root, briefly=True)
     damaged = [entry["id"] for entry in entries if entry["status"] == listing.DAMAGED]
     if damaged:
         return warning(

@@ -93,7 +93,7 @@ def _release(text: str) -> list[int]:
 
 def job_description(site: Site) -> Result:
     """What describes a job to Slurm: pyslurm, or scrun itself."""
-    return ok(version.through(site.environment))
+    return ok(version.describe_bridge(site.environment))
 
 
 def configuration(site: Site) -> Result:
@@ -186,7 +186,7 @@ def oci_configuration(site: Site) -> Result:
 def script(site: Site) -> Result:
     """scrun.lua: whether it loads, and its hooks run for a made-up job."""
     path = site.beside(conf_paths.SCRIPT)
-    problems = ask_slurm.ask(lambda: lua_check.run(path, site.environment), _PATIENCE)
+    problems = ask_slurm.ask(lambda: lua_check.problems_in(path, site.environment), _PATIENCE)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return broken(f"{problems[0]}{more}", f"scrun lua check {path}")

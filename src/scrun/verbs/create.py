@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def perform(call: Call, logger: Log) -> None:
     """Create the container."""
-    create.run(verbs.root(call), call.arguments[0], options(call, logger), output(call, logger))
+    create.create_container(verbs.root(call), call.arguments[0], options(call, logger), output(call, logger))
 
 
 def options(call: Call, logger: Log) -> Options:

@@ -21,12 +21,12 @@ def perform(call: Call, logger: Log) -> int:
     given = call.options
     handed_on.say(given, os.environ, logger)
     others = handed_on.names()
-    options = lifecycle_exec.Options(
+    options = lifecycle_exec.ExecOptions(
         words=call.arguments[1:],
         **{name: value for name, value in given.items() if name not in others},
     )
     try:
-        return lifecycle_exec.run(verbs.container(call), options, logger.debug)
+        return lifecycle_exec.run_in_container(verbs.container(call), options, logger.debug)
     except ScrunError as error:
         error.exit_code = exec_script.CODE
         raise

@@ -16,4 +16,4 @@ if TYPE_CHECKING:
 
 def perform(_call: Call, _logger: Log) -> None:
     """Print the document."""
-    sys.stdout.write(json.dumps(features.run(os.environ), indent=2) + "\n")
+    sys.stdout.write(json.dumps(features.features_document(os.environ), indent=2) + "\n")

@@ -18,6 +18,6 @@ def perform(call: Call, logger: Log) -> None:
     is_for_all = bool(call.options["all"])
 
     def send(container_id: str) -> None:
-        kill.run(Container.open(verbs.root(call), container_id), number, is_for_all=is_for_all)
+        kill.send_signal(Container.open(verbs.root(call), container_id), number, is_for_all=is_for_all)
 
     verbs.each(call, logger, send)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def perform(call: Call, logger: Log) -> None:
     """Run the container, and end as it does."""
     raise SystemExit(
-        run.run(
+        run.run_container(
             verbs.root(call),
             call.arguments[0],
             create.options(call, logger),

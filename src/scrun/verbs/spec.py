@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 def perform(call: Call, _logger: Log) -> None:
     """Write the configuration; --rootless makes no difference, since on the node it always is."""
-    spec.run(call.options["bundle"] or ".", call.options["file"] or "config.json")
+    spec.write_config(call.options["bundle"] or ".", call.options["file"] or "config.json")

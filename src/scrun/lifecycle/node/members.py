@@ -44,7 +44,7 @@ def script(record: Record, rest: str) -> str:
     return text.replace("@TASKS@", overlap.tasks(record)).replace("@PROGRAM@", program).replace("@NAME@", name)
 
 
-def ask(record: Record, step: str, answer: str, *words: str) -> dict[str, Answer]:
+def ask_nodes(record: Record, step: str, answer: str, *words: str) -> dict[str, Answer]:
     """Have each node of the job answer; the answers by the nodes' names, in the order of the names.
 
     Args:

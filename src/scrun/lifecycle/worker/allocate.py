@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 
 
-def run(channel: int, container: Container) -> None:
+def serve(channel: int, container: Container) -> None:
     """Serve one request: a :class:`scrun.slurm.job.JobRequest`, with more.
 
     The request also has ``step``, the variables for srun, and perhaps ``look at``, the id of a queued job that was

@@ -1,4 +1,4 @@
-"""The work at a container's end: stage_out, and giving the job back, in one worker or in one each."""
+"""The work at a container's end: stage_out, and giving the job back, in one worker or in two."""
 
 from __future__ import annotations
 
@@ -16,17 +16,28 @@ if TYPE_CHECKING:
     from scrun.lifecycle.process.wire import Message
 
 
-def run_stage_out(channel: int, container: Container) -> None:
-    """Serve one request, see :func:`serve`."""
+def serve_stage_out(channel: int, container: Container) -> None:
+    """Serve one request, see :func:`stage_out_and_release`."""
     reader = wire.Reader(channel)
     if message := reader.next():
-        serve(message, reader, channel, container)
+        stage_out_and_release(message, reader, channel, container)
 
 
-def serve(message: Message, reader: wire.Reader, channel: int, container: Container) -> None:
-    """Serve ``{"script": …, "lua": …, "record": …, "staging": …}``, and then what release does.
+def stage_out_and_release(message: Message, reader: wire.Reader, channel: int, container: Container) -> None:
+    """Run stage_out for the request ``message``, and give the job back when the anchor asks for that.
 
-    One worker for both: most containers' ends need them one after the other. It says at once that it has begun.
+    One worker does both, because most containers need them one after the other. The worker answers ``{"begun": …}`` at
+    once, ``{"files back": …}`` when all files are here, and ``{"staged out": …}`` when the hook has run.
+
+    Args:
+        message: ``script``, ``lua`` and ``staging`` of a :class:`~scrun.lifecycle.container.staging_plan.HookRequest`,
+            and the ``record``.
+        reader: reads the anchor's further messages.
+        channel: the connection to the anchor.
+        container: the container.
+
+    Raises:
+        ScrunError: the hook failed, or the job can't be given back.
     """
     wire.send(channel, {"begun": True})
     from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that a release alone doesn't need
@@ -36,23 +47,26 @@ def serve(message: Message, reader: wire.Reader, channel: int, container: Contai
 
     _die_with_anchor(channel)
     request: HookRequest = {"script": message["script"], "lua": message["lua"], "staging": message["staging"]}
-    stage_out_hook.run_hook(
+    stage_out_hook.run_stage_out(
         container, message["record"], request, log, files_back=lambda: wire.send(channel, {"files back": True})
     )
     wire.send(channel, {"staged out": True})
-    if order := reader.next():  # empty when the job is somebody else's
+    if order := reader.next():  # empty if the job isn't to be given back
         from scrun.lifecycle.worker import release
 
         release.give_back(channel, container, order)
 
 
 def _die_with_anchor(channel: int) -> None:
-    """End this worker, with what it has started, when its anchor is killed: whoever is left does the work again."""
+    """End this worker, with all that it has started, when the anchor is killed: another process does the work again.
+
+    The kernel sends SIGIO when the connection is closed (fcntl(2), O_ASYNC).
+    """
     connection = _socket.socket(fileno=os.dup(channel))
 
     def look(_number: int = 0, _frame: object = None) -> None:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
-            return  # it was cancelled, and tidies up: that is the other thing that closes the channel
+            return  # the worker was cancelled and cleans up; the anchor closes the connection then too
         try:
             is_over = not connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -68,10 +82,10 @@ def _die_with_anchor(channel: int) -> None:
     look()
 
 
-def run_release(channel: int, container: Container) -> None:
-    """Serve one request, see :func:`scrun.lifecycle.worker.release.give_back`.
+def serve_release(channel: int, container: Container) -> None:
+    """Serve one request: ``job`` and ``status`` as :func:`scrun.lifecycle.worker.release.give_back` has them.
 
-    Its ``left`` is the record of a container whose stage_out was killed.
+    The request may have ``left``, the record of a container whose stage_out was killed.
     """
     if not (message := wire.Reader(channel).next()):
         return

@@ -1,4 +1,4 @@
-"""Look whether a job is still there, in which state it is, or what is wrong with its nodes."""
+"""Look up a job: whether it is there, its state, or which of its nodes are out of service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scrun.lifecycle.process import wire
 from scrun.slurm import control
 
 
-def run(channel: int) -> None:
+def serve(channel: int) -> None:
     """Serve one request.
 
     The answer to ``{"job": id}`` is ``{"gone": …}``; with ``state`` it is ``{"state": …}``, squeue's word or nothing;

@@ -1,4 +1,4 @@
-"""Give the job back: completed with the container's exit status, or cancelled. Its other containers end first."""
+"""Give the job back: complete it with the container's exit status, or cancel it. The guests in the job end first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
 
 def give_back(channel: int, container: Container, message: Message) -> None:
-    """``{"job": id, "status": exit status or None}``; without a status the job is cancelled."""
+    """Give a job back; answer ``{"released": job id}``.
+
+    Args:
+        channel: the connection to the anchor.
+        container: the container.
+        message: ``job``, the id, and ``status``, the exit status; None to cancel the job.
+
+    Raises:
+        SlurmError: slurmctld can't be reached.
+    """
     end_guests(container, message["job"])
     if message["status"] is None:
         control.cancel(message["job"])
@@ -24,7 +33,7 @@ def give_back(channel: int, container: Container, message: Message) -> None:
 
 
 def end_guests(container: Container, job: int) -> None:
-    """End the other containers that are steps of this one's job. (Its record may be older than that, in a worker.)"""
+    """End the container's guests in that job; a worker's copy of the record may be too old to have the job's id."""
     if os.path.isdir(container.child("guests")):
         from scrun.lifecycle.container import guests
 

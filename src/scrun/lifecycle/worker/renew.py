@@ -1,4 +1,4 @@
-"""Send small files that have changed since create to the nodes once more (:mod:`scrun.lifecycle.container.latest`)."""
+"""Send small files to the nodes again that have changed since create (:mod:`scrun.lifecycle.container.latest`)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
 
 
-def run(channel: int, container: Container) -> None:
-    """Serve one request, ``{"record": …, "plan": …}``; the answer has the new checksums, by index."""
+def serve(channel: int, container: Container) -> None:
+    """Serve one request, ``{"record": …, "plan": …}``; answer the new checksums, by the files' indices in ``texts``.
+
+    Raises:
+        StagingError: a file can't be written.
+    """
     if not (message := wire.Reader(channel).next()):
         return
     record, plan = message["record"], message["plan"]
@@ -43,7 +47,7 @@ def run(channel: int, container: Container) -> None:
 
 
 def _write(record: dict[str, object], path: str, data: bytes) -> None:
-    """Into a spool that the job's user can change meanwhile, and we are root: with no more rights than he has."""
+    """Write a file in the spool with the rights of the job's user, because he may change the spool meanwhile."""
     uid, gid = record["uid"], record["gid"]
     assert isinstance(uid, int)
     assert isinstance(gid, int)

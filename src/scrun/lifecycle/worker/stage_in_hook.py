@@ -32,7 +32,7 @@ STAY = 10.0  # seconds; the worker has twice the anchor's memory
 _LOOK_AGAIN = 0.5  # seconds
 
 
-def run(channel: int, container: Container) -> None:
+def serve(channel: int, container: Container) -> None:
     """Serve ``{"script": …}``, which loads the script, and then ``{"record": …}``, which calls its hook.
 
     Raises:
@@ -123,7 +123,7 @@ def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSte
     for summing in later:
         summing.finish()  # before stage_out, which changes the files
     if message:
-        ending.serve(message, reader, channel, container)
+        ending.stage_out_and_release(message, reader, channel, container)
 
 
 def _likely_version() -> str:
