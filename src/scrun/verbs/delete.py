@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, logger: Log) -> None:
-    """Delete the container, or all that fit."""
+    """Delete a container, or all that match."""
 
     def forget(container_id: str) -> None:
         try:

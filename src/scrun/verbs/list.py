@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, logger: Log) -> None:
-    """Print what containers there are."""
+    """Print the list of containers."""
     form = verbs.form(call)
     root = verbs.root(call)
     if not call.options["quiet"]:
