@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.messages import Answer
 
 # Seconds that the anchor has to answer a ping before it is killed. Killing it loses the container's changes, so this is
 # long enough for a file server that hangs for a while.
@@ -81,7 +81,7 @@ def end_forgotten_job(root: str, container_id: str, say: Callable[[str, str], No
     return sweep.is_due(root) and container_id in sweep.sweep_now(root, say, make=True)
 
 
-def _ask(container: Container, say: Callable[[str, str], None]) -> Message | None:
+def _ask(container: Container, say: Callable[[str, str], None]) -> Answer | None:
     """Ask the anchor to end the container; return its answer, or None if there is no anchor.
 
     With an answer, the anchor has done everything, or goes on with it (``later``).

@@ -11,7 +11,7 @@ import signal
 import time
 
 from scrun.errors import BundleError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle.container import network, status
+from scrun.lifecycle.container import messages, network, status
 from scrun.lifecycle.exec import exec_script
 from scrun.lifecycle.node import overlap
 from scrun.lifecycle.process import fork, installed, wire
@@ -94,8 +94,7 @@ def run_in_container(container: Container, options: ExecOptions, note: Callable[
             "--detach and --console-socket"
         )
     watch = options.detach and not _is_there(config, process, container.record)
-    order = _order(container, config, process, options, note)
-    order["watch"] = watch
+    order = _order(container, config, process, options, watch=watch, note=note)
     stdio = [0, 1, 2]
     if options.console_socket:
         size = process.get("consoleSize")
@@ -156,7 +155,13 @@ def _process(config: Config, options: ExecOptions) -> Process:
 
 
 def _order(
-    container: Container, config: Config, process: Process, options: ExecOptions, note: Callable[[str], None]
+    container: Container,
+    config: Config,
+    process: Process,
+    options: ExecOptions,
+    *,
+    watch: bool,
+    note: Callable[[str], None],
 ) -> Order:
     from scrun import fastjson
     from scrun.bundle import exec_process
@@ -183,7 +188,7 @@ def _order(
         "token": os.urandom(16).hex(),
         "node": where,
         "environment": {**overlap.environment(record), **exec_script.variables(text, changed | missing)},
-        "watch": False,
+        "watch": watch,
         "terminal": bool(process.get("terminal")),
         "own_terminal": bool(options.console_socket),
     }
@@ -227,7 +232,7 @@ def _detached(container: Container, order: Order, stdio: list[int], options: Exe
     here, there = wire.pair()
     pid = fork.child(lambda: _be_stand_in(container, order, stdio, there), session=True)
     os.close(there)
-    message = wire.Reader(here).next()
+    message = wire.Reader(here).next(messages.to_exec_caller)
     if message is None:
         raise ScrunError(f"internal error: the session ended without an answer: see {container.path}/anchor.log")
     wire.raise_failure(message)

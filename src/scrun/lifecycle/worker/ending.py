@@ -7,31 +7,30 @@ import fcntl
 import os
 import signal
 
+from scrun.lifecycle.container import worker_messages
 from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.container.staging_plan import HookRequest
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.worker_messages import FromEnding, StageOut
 
 
 def serve_stage_out(channel: int, container: Container) -> None:
-    """Serve one request, see :func:`stage_out_and_release`."""
+    """Serve one order, see :func:`stage_out_and_release`."""
     reader = wire.Reader(channel)
-    if message := reader.next():
-        stage_out_and_release(message, reader, channel, container)
+    if order := reader.next(worker_messages.to_stage_out):
+        stage_out_and_release(order, reader, channel, container)
 
 
-def stage_out_and_release(message: Message, reader: wire.Reader, channel: int, container: Container) -> None:
-    """Run stage_out for the request ``message``, and give the job back when the anchor asks for that.
+def stage_out_and_release(order: StageOut, reader: wire.Reader, channel: int, container: Container) -> None:
+    """Run stage_out, and give the job back when the anchor asks for that.
 
-    One worker does both, because most containers need them one after the other. The worker answers ``{"begun": …}`` at
-    once, ``{"files back": …}`` when all files are here, and ``{"staged out": …}`` when the hook has run.
+    One worker does both, because most containers need them one after the other. The worker tells at once that it has
+    begun, then that all files are back, and then that the hook has run.
 
     Args:
-        message: ``script``, ``lua`` and ``staging`` of a :class:`~scrun.lifecycle.container.staging_plan.HookRequest`,
-            and the ``record``.
+        order: the script, what it is told, and the record.
         reader: reads the anchor's further messages.
         channel: the connection to the anchor.
         container: the container.
@@ -39,22 +38,26 @@ def stage_out_and_release(message: Message, reader: wire.Reader, channel: int, c
     Raises:
         ScrunError: the hook failed, or the job can't be given back.
     """
-    wire.send(channel, {"begun": True})
+    _say(channel, {"begun": True})
     from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that a release alone doesn't need
 
     def log(level: str, text: str) -> None:
-        wire.send(channel, {"log": level, "message": text})
+        _say(channel, {"log": level, "message": text})
 
     _die_with_anchor(channel)
-    request: HookRequest = {"script": message["script"], "lua": message["lua"], "staging": message["staging"]}
     stage_out_hook.run_stage_out(
-        container, message["record"], request, log, files_back=lambda: wire.send(channel, {"files back": True})
+        *(container, order["record"], order, log), files_back=lambda: _say(channel, {"files_back": True})
     )
-    wire.send(channel, {"staged out": True})
-    if order := reader.next():  # empty if the job isn't to be given back
+    _say(channel, {"staged_out": True})
+    then = reader.next(worker_messages.to_ending)
+    if then and "job" in then:  # otherwise the job isn't to be given back
         from scrun.lifecycle.worker import release
 
-        release.give_back(channel, container, order)
+        release.give_back(channel, container, then)
+
+
+def _say(channel: int, message: FromEnding) -> None:
+    wire.send(channel, message)
 
 
 def _die_with_anchor(channel: int) -> None:
@@ -83,17 +86,14 @@ def _die_with_anchor(channel: int) -> None:
 
 
 def serve_release(channel: int, container: Container) -> None:
-    """Serve one request: ``job`` and ``status`` as :func:`scrun.lifecycle.worker.release.give_back` has them.
-
-    The request may have ``left``, the record of a container whose stage_out was killed.
-    """
-    if not (message := wire.Reader(channel).next()):
+    """Serve one order; it may have ``left``, the record of a container whose stage_out was killed."""
+    if not (order := wire.Reader(channel).next(worker_messages.to_release)):
         return
-    if "left" in message:
+    if order["left"]:
         from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that most releases don't need
 
-        stage_out_hook.give_up(message["left"])
-    if "job" in message:
+        stage_out_hook.give_up(order["left"])
+    if order["job"]:
         from scrun.lifecycle.worker import release
 
-        release.give_back(channel, container, message)
+        release.give_back(channel, container, order["job"])

@@ -10,26 +10,22 @@ from scrun.slurm import control
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.worker_messages import GiveBack, Released
 
 
-def give_back(channel: int, container: Container, message: Message) -> None:
-    """Give a job back; answer ``{"released": job id}``.
-
-    Args:
-        channel: the connection to the anchor.
-        container: the container.
-        message: ``job``, the id, and ``status``, the exit status; None to cancel the job.
+def give_back(channel: int, container: Container, order: GiveBack) -> None:
+    """Complete the job with the container's exit status, or cancel it, and tell the anchor.
 
     Raises:
         SlurmError: slurmctld can't be reached.
     """
-    end_guests(container, message["job"])
-    if message["status"] is None:
-        control.cancel(message["job"])
+    end_guests(container, order["job"])
+    if order["status"] is None:
+        control.cancel(order["job"])
     else:
-        control.complete(message["job"], message["status"])
-    wire.send(channel, {"released": message["job"]})
+        control.complete(order["job"], order["status"])
+    released: Released = {"released": order["job"]}
+    wire.send(channel, released)
 
 
 def end_guests(container: Container, job: int) -> None:
