@@ -177,6 +177,15 @@ def test_oci_conf_of_a_node(tmp_path: Path, lines: list[str], status: str, words
     assert words in found.found
 
 
+def test_a_nodes_oci_conf_has_no_file_of_this_host_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("password\n")
+    lines = oci_lines(f"{OCI}Include {tmp_path}/secret\n")
+    found = node_checks.configuration(Elsewhere(tmp_path), asked(*lines))
+    assert found.status == UNCHECKED
+    assert f"includes {tmp_path}/secret" in found.found
+    assert "password" not in found.found
+
+
 NodeCheck = Callable[[Site, Asked], Result]
 
 
