@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unchecked import anything
 
 import scrun.slurm
 from scrun.errors import JobRefused, SlurmError
@@ -20,14 +21,11 @@ from scrun.lifecycle.recovery import recovery
 from scrun.lifecycle.worker import cancel
 
 Message = dict[str, Any]
-ASKED = {
-    "request": {"attributes": {}, "fields": {}},
-    "step": {},
-    "directory": "/",
-    "gpu_devices": False,
-    "all_gpus": False,
-}
+PLAN = {"directory": "/", "gpu_devices": False, "all_gpus": False}
+ASKED = {"plan": {"request": {"attributes": {}, "fields": {}}, **PLAN}, "step": {}, "look_at": 0}
+THERE = {**ASKED, "plan": {"existing": 7, "environment": {}, **PLAN}}
 GRANTED = {"job": 7, "nodes": "n1", "node_count": 1, "environment": ["SLURM_JOB_ID=7"], "uid": 0, "gid": 0}
+GRANTED |= {"user": "u", "group": "g"}
 
 
 class Slurm:
@@ -100,8 +98,9 @@ def asked(
         pid = fork(serve)
         for descriptor in {there, tell}:
             os.close(descriptor)
-        reader, said = wire.Reader(told), []
-        while one := reader.next():
+        reader = wire.Reader(told)
+        said: list[Message] = []
+        while one := reader.next(anything):
             said.append(one)
         os.close(told)
         assert exit_code(pid) == 0
@@ -164,7 +163,7 @@ def test_a_job_is_written_down_before_the_anchor_is_told(asked: Ask, container: 
 
 
 def test_a_job_that_was_there_before_is_not_written_down(asked: Ask, container: Container) -> None:
-    asked(Slurm(), {**ASKED, "request": None, "existing": 7})
+    asked(Slurm(), THERE)
     assert recovery.read_job(container) == 0
 
 
@@ -174,26 +173,26 @@ def test_a_new_job_that_can_not_be_looked_up_is_cancelled(error: SlurmError, ask
     assert (said, cancelled) == ([{"job": 7}, wire.failure(error)], [7])
 
 
-@pytest.mark.parametrize("asks", [{"look at": 7}, {"existing": 7, "environment": {}}])
+@pytest.mark.parametrize("asks", [{**ASKED, "look_at": 7}, THERE])
 def test_a_job_that_was_there_before_is_not_cancelled(asks: Message, asked: Ask) -> None:
     error = SlurmError("slurmctld can't be reached")
-    said, cancelled = asked(Slurm(look_up=error), {**ASKED, **asks})
+    said, cancelled = asked(Slurm(look_up=error), asks)
     assert (said[-1], cancelled) == (wire.failure(error), [])
 
 
 def test_one_that_still_waits_when_it_is_looked_at_again_is_no_error(asked: Ask) -> None:
-    assert asked(Slurm(look_up={**GRANTED, "nodes": ""}), {**ASKED, "look at": 7}) == ([], [])
+    assert asked(Slurm(look_up={**GRANTED, "nodes": ""}), {**ASKED, "look_at": 7}) == ([], [])
 
 
 def test_how_a_job_ended_is_told_rather_than_that_it_is_gone(asked: Ask) -> None:
     how = JobRefused("job 7 ended before the container could run: it was cancelled")
-    said, _ = asked(Slurm(look_up=JobRefused("invalid job id"), reason=how), {**ASKED, "look at": 7})
+    said, _ = asked(Slurm(look_up=JobRefused("invalid job id"), reason=how), {**ASKED, "look_at": 7})
     assert said == [wire.failure(how)]
 
 
 def test_a_job_of_another_users_is_refused(asked: Ask) -> None:
     theirs = {**GRANTED, "uid": os.getuid() + 1, "user": "bob"}
-    said, cancelled = asked(Slurm(look_up=theirs), {**ASKED, "request": None, "existing": 7})
+    said, cancelled = asked(Slurm(look_up=theirs), THERE)
     assert said[-1]["error"] == "JobRefused"
     assert (said[-1]["message"], cancelled) == (
         "job 7 can't be used: it is bob's: name one of yours in SLURM_JOB_ID",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unchecked import anything
 
 from scrun.errors import ScrunError, SlurmError
 from scrun.lifecycle.anchor import anchor, running
@@ -21,7 +22,7 @@ from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.process.loop import Loop
 
-Message = dict[str, Any]
+Message = Any  # as a test makes it
 STARTED = 'echo "srun: launching StepId=42.3 on host n1, 1 tasks: 0" >&2; echo "srun: Node n1, 1 tasks started" >&2'
 READY = {"nodes": "n1", "uid": 0, "tasks": 1, "job_environment": [], "staged": {}, "job_bundle": "/spool"}
 READY |= {"job_rootfs": "/bundle/rootfs", "hold": False, "job": 42, "user": "root"}
@@ -44,7 +45,7 @@ class Preparation:
         self._callbacks["failed"](why)
 
     def _cue(self) -> None:
-        for cue in self.cues.read() or ():
+        for cue in self.cues.read(anything) or ():
             if "ready" in cue:
                 self._record.update(cue["ready"])
                 self._callbacks["ready"]()
@@ -89,7 +90,6 @@ class Rehearsed:
         """Send the plan."""
         record = {**self.container.record, "status": "creating", "srun": [self._srun]}
         plan = {
-            "do": "create",
             "record": {name: value for name, value in record.items() if not name.startswith("pid")},
             "attached": False,
             "keep": False,
@@ -105,7 +105,7 @@ class Rehearsed:
             "args": ["/bin/true"],
             "staging": {"network": "host"},
         }
-        wire.send(self.creator, plan | changes)
+        wire.send(self.creator, {"do": "create", "plan": plan | changes})
 
     def cue(self, message: Message) -> None:
         wire.send(self.cues, message)
@@ -114,14 +114,14 @@ class Rehearsed:
         """Have it created, and ready to run."""
         self.create()
         self.cue({"ready": READY})
-        assert self.from_creator.next() == {"created": True}
+        assert self.from_creator.next(anything) == {"created": True}
 
     def start(self) -> Message | None:
         return client.ask(self.container, {"do": "start"})
 
     def status(self) -> int:
         """The exit status that the stand-in is told."""
-        message = self.from_standin.next()
+        message = self.from_standin.next(anything)
         assert message
         assert message["do"] == "exit"
         return int(message["status"])
@@ -182,7 +182,7 @@ def test_a_start_that_fails_soon_is_told_to_who_called_it_and_to_nobody_else(reh
 def test_a_container_whose_job_waits_longer_than_create_is_there_and_runs_when_the_job_does(rehearse: Rehearse) -> None:
     made = rehearse(f"{STARTED}; exit 0")
     made.create(patience=0.05)
-    assert made.from_creator.next() == {"created": True}
+    assert made.from_creator.next(anything) == {"created": True}
     assert made.start() == {"started": True}
     made.cue({"ready": READY})
     assert made.status() == 0
@@ -193,14 +193,17 @@ def test_without_a_limit_create_waits_for_the_job(rehearse: Rehearse) -> None:
     made.create(patience=0)
     made.cue({"waiting": "Resources"})
     made.cue({"ready": READY})
-    assert [made.from_creator.next(), made.from_creator.next()] == [{"waiting": "Resources"}, {"created": True}]
+    assert [made.from_creator.next(anything), made.from_creator.next(anything)] == [
+        {"waiting": "Resources"},
+        {"created": True},
+    ]
 
 
 def test_what_fails_while_create_waits_is_its_error_and_nothing_is_left(rehearse: Rehearse, exit_code: Wait) -> None:
     made = rehearse("exit 0")
     made.create()
     made.cue({"failed": "the job was cancelled"})
-    assert made.from_creator.next() == wire.failure(SlurmError("the job was cancelled"))
+    assert made.from_creator.next(anything) == wire.failure(SlurmError("the job was cancelled"))
     assert exit_code(made.pid) == 0
     assert (made.status(), made.stderr.read_text()) == (1, "")
     assert not os.path.exists(made.container.path)
@@ -211,7 +214,7 @@ def test_what_fails_when_create_has_returned_ends_the_container_with_a_line_on_i
 ) -> None:
     made = rehearse("exit 0")
     made.create(patience=0.05)
-    assert made.from_creator.next() == {"created": True}
+    assert made.from_creator.next(anything) == {"created": True}
     assert made.start() == {"started": True}
     made.cue({"failed": "the job was cancelled"})
     assert made.status() == 125
@@ -229,7 +232,7 @@ def test_a_create_that_is_killed_leaves_nothing(rehearse: Rehearse, exit_code: W
 def test_a_container_that_is_killed_while_its_job_waits_has_that_status_and_says_nothing(rehearse: Rehearse) -> None:
     made = rehearse("exit 0")
     made.create(patience=0.05)
-    assert made.from_creator.next() == {"created": True}
+    assert made.from_creator.next(anything) == {"created": True}
     made.start()
     assert client.ask(made.container, {"do": "kill", "signal": 9})
     assert (made.status(), made.stderr.read_text()) == (137, "")
@@ -258,7 +261,7 @@ def test_a_kill_that_srun_forgets_because_its_step_is_only_starting_reaches_the_
     made = rehearse(f'case "$*" in *--overlap*) {beside} ;; esac; {srun}')
     made.create()
     made.cue({"ready": {**READY, "runtime": {"kind": "crun", "command": runtime, "name": "%j.%s.%t"}}})
-    assert made.from_creator.next() == {"created": True}
+    assert made.from_creator.next(anything) == {"created": True}
     starting = fork(lambda: made.start() != {"started": True})
     while not (tmp_path / "deaf").exists():
         pass
@@ -273,7 +276,7 @@ def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse
     made = rehearse("exit 0")
     made.create(terminal=True, console_socket="/nosuch", console_size=None)
     made.cue({"ready": {**READY, "tasks": 2}})
-    message = made.from_creator.next()
+    message = made.from_creator.next(anything)
     assert message
     assert message["error"] == "UsageError"
     assert message["message"].startswith("a terminal can't be shared by 2 tasks")
@@ -285,7 +288,7 @@ def test_a_container_whose_directory_is_removed_ends_and_says_why(rehearse: Rehe
     Path(anchor.container.path, "anchor.log").unlink(missing_ok=True)
     Path(anchor.container.path, "another").touch()
     Path(anchor.container.path, "another").unlink()
-    assert client.ask(anchor.container, {"do": "ping"}) == {"waits for": ""}, "its record is there"
+    assert client.ask(anchor.container, {"do": "ping"}) == {"waits_for": ""}, "its record is there"
     shutil.rmtree(anchor.container.path)
     assert anchor.status() == 137
     assert exit_code(anchor.pid) == 0

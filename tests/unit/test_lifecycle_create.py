@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TypeVar
+
+from unchecked import anything
 
 from scrun.lifecycle.caller.options import Output
 from scrun.lifecycle.operations import create
@@ -18,7 +21,7 @@ def test_a_message_that_comes_in_pieces_is_waited_for(
 
     def anchor() -> None:
         os.write(there, b'{"log": "debug", ')
-        wire.Reader(there).next()
+        wire.Reader(there).next(anything)
         os.write(there, b'"message": "x"}\n{"created": true}\n')
 
     pid = fork(anchor)
@@ -30,13 +33,16 @@ def test_a_message_that_comes_in_pieces_is_waited_for(
     os.close(here)
 
 
+M = TypeVar("M")
+
+
 class Heard(wire.Reader):
     """One that tells the other side when it has got half of a message."""
 
     empty = 0
 
-    def read(self) -> list[wire.Message] | None:
-        messages = super().read()
+    def read(self, check: Callable[[object], M]) -> list[M] | None:
+        messages = super().read(check)
         if messages == []:
             self.empty += 1
             wire.send(self.descriptor, {})

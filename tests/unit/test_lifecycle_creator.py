@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from unchecked import anything
+
 from scrun.lifecycle.anchor.creator import Creator
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.process.loop import Loop
@@ -18,7 +20,7 @@ def test_who_reads_nothing_misses_what_is_shown_and_nothing_that_matters(loop: L
     creator.created()
     reader = wire.Reader(theirs)
     heard: list[dict[str, Any]] = []
-    while message := reader.next():
+    while message := reader.next(anything):
         heard.append(message)
     assert heard[-2:] == [{"error": "ScrunError", "message": "why"}, {"created": True}]
     assert 0 < len(heard) < 5000

@@ -15,7 +15,7 @@ from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.process.loop import Loop
 
-Message = dict[str, Any]
+Message = Any  # as a test makes it
 PLAN: Any = {"script": "s", "lua": "", "staging": {}, "more": "that stage_out has no use for"}
 GONE_WRONG = wire.failure(ScrunError("the hook failed"))
 
@@ -30,7 +30,7 @@ class FakeWorker:
         self.says: Callable[[Message], None]
         self.ends: Callable[[], None]
 
-    def hand_over(self, said: Callable[[Message], None], ended: Callable[[], None]) -> None:
+    def hand_over(self, _check: Any, said: Callable[[Message], None], ended: Callable[[], None]) -> None:
         self.says, self.ends = said, ended
 
     def send(self, message: Message) -> None:
@@ -61,7 +61,7 @@ class Ending(ending.Ending):
 
     def _start(self, work: str, request: Message) -> None:
         made: Any = FakeWorker(work)
-        made.hand_over(self._said, self._ended)
+        made.hand_over(None, self._said, self._ended)
         self.made.append(made)
         self._worker = made
         made.send(request)
@@ -92,7 +92,7 @@ def test_a_container_that_changed_nothing_is_kept_by_nobody_and_its_job_goes_aft
     assert (worker.work, made.happened) == ("stage out", [BACK])
     made.release(3)
     assert worker.told[1:] == [{"job": 7, "status": 3}]
-    for message in ({"begun": True}, {"staged out": True}, {"released": 7}):
+    for message in ({"begun": True}, {"staged_out": True}, {"released": 7}):
         worker.says(message)
     worker.ends()
     assert made.happened == [BACK, RELEASED]
@@ -105,9 +105,9 @@ def test_a_container_whose_files_have_to_come_back_waits_for_them(staged: Any, o
     made = Ending(owing)
     made.begin(PLAN)
     assert made.happened == []
-    made.made[0].says({"files back": True})
+    made.made[0].says({"files_back": True})
     assert made.happened == [BACK]
-    made.made[0].says({"staged out": True})
+    made.made[0].says({"staged_out": True})
     assert made.happened == [BACK], "that is said once"
 
 
@@ -115,9 +115,9 @@ def test_a_bundle_of_the_scripts_own_is_back_only_when_the_script_has_ended(owin
     owing.record["hold"] = True
     made = Ending(owing)
     made.begin(PLAN)
-    made.made[0].says({"files back": True})
+    made.made[0].says({"files_back": True})
     assert made.happened == []
-    made.made[0].says({"staged out": True})
+    made.made[0].says({"staged_out": True})
     assert made.happened == [BACK]
 
 
@@ -143,8 +143,8 @@ def test_a_job_of_somebody_elses_is_not_given_back(owing: Container) -> None:
     made.begin(PLAN)
     made.release(0)
     (worker,) = made.made
-    assert worker.told[1:] == [{}]
-    worker.says({"staged out": True})
+    assert worker.told[1:] == [{"keep_job": True}]
+    worker.says({"staged_out": True})
     worker.ends()
     assert made.happened == [BACK, RELEASED]
 
@@ -158,7 +158,9 @@ def test_a_hook_that_fails_is_told_and_the_job_given_back_by_another(owing: Cont
     made.made[0].ends()
     assert made.happened == [("files back", "the hook failed")]
     made.release(125)
-    assert [(worker.work, worker.told) for worker in made.made[1:]] == [("release", [{"job": 7, "status": 125}])]
+    assert [(worker.work, worker.told) for worker in made.made[1:]] == [
+        ("release", [{"left": None, "job": {"job": 7, "status": 125}}])
+    ]
     made.made[1].says({"released": 7})
     made.made[1].ends()
     assert made.happened[1:] == [RELEASED]
@@ -187,14 +189,14 @@ def test_a_hook_that_fails_when_the_container_is_gone_already_is_logged(owing: C
     made.made[0].says(GONE_WRONG)
     made.made[0].ends()
     assert made.happened == [BACK, ("error", "the hook failed")]
-    assert (made.made[1].work, made.made[1].told) == ("release", [{"job": 7, "status": 0}])
+    assert (made.made[1].work, made.made[1].told) == ("release", [{"left": None, "job": {"job": 7, "status": 0}}])
 
 
 def test_a_job_that_can_not_be_given_back_is_still_owed(owing: Container) -> None:
     made = Ending(owing)
     made.begin(PLAN)
     made.release(0)
-    made.made[0].says({"staged out": True})
+    made.made[0].says({"staged_out": True})
     made.made[0].says(wire.failure(ScrunError("slurmctld can't be reached")))
     made.made[0].ends()
     assert made.happened == [BACK, ("released", "slurmctld can't be reached")]
@@ -214,7 +216,7 @@ def test_who_staged_the_files_is_asked_to_bring_them_back(owing: Container) -> N
         {"script": "s", "lua": "", "staging": {}, "record": owing.record},
         {"job": 7, "status": 0},
     ]
-    for message in ({"begun": True}, {"staged out": True}, {"released": 7}):
+    for message in ({"begun": True}, {"staged_out": True}, {"released": 7}):
         stager.says(message)
     stager.ends()
     assert made.happened == [BACK, RELEASED]
@@ -237,7 +239,7 @@ def test_one_that_went_just_when_he_was_asked_is_replaced_by_another_who_gets_it
     stager.ends()
     (worker,) = made.made
     assert (worker.work, worker.told) == ("stage out", stager.told)
-    for message in ({"begun": True}, {"staged out": True}, {"released": 7}):
+    for message in ({"begun": True}, {"staged_out": True}, {"released": 7}):
         worker.says(message)
     worker.ends()
     assert made.happened == [BACK, RELEASED]
@@ -251,7 +253,7 @@ def test_one_that_went_before_the_order_for_the_job_came_leaves_it_to_his_replac
     stager.ends()
     (worker,) = made.made
     assert worker.told == stager.told
-    worker.says({"staged out": True})
+    worker.says({"staged_out": True})
     made.release(0)
     assert worker.told[1:] == [{"job": 7, "status": 0}]
 
@@ -295,7 +297,7 @@ def test_a_stage_out_that_is_waited_for_is_given_up_and_what_it_leaves_removed(
     error = "stage_out was given up, since job 7 has ended: what it had to do isn't done"
     assert (made.happened, is_over(), made.waits_for()) == ([("files back", error)], True, "")
     made.release(None)
-    order = {"left": owing.record, **({"job": 7, "status": None} if job_owned else {})}
+    order = {"left": owing.record, "job": {"job": 7, "status": None} if job_owned else None}
     assert [(worker.work, worker.told) for worker in made.made[1:]] == [("release", [order])]
     made.made[1].says({"released": 7})
     made.made[1].ends()
@@ -321,7 +323,9 @@ def test_it_is_given_up_when_its_job_has_ended_and_not_before(
     left = [*answers]
 
     class Look(FakeWorker):
-        def __init__(self, _loop: Loop, _container: Container, work: str, **callbacks: Callable[..., None]) -> None:
+        def __init__(
+            self, _loop: Loop, _container: Container, work: str, _check: Any, **callbacks: Callable[..., None]
+        ) -> None:
             super().__init__(work)
             self.callbacks = callbacks
 

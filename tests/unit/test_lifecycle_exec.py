@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unchecked import anything
 
 from scrun import marks
 from scrun.errors import SlurmError, UsageError, WrongStatus
@@ -497,8 +498,8 @@ def test_who_waits_for_a_process_whose_step_does_not_start_is_told_why(
 ) -> None:
     _pid, channel = session_of("echo 'srun: error: Node node1 is down' >&2; exit 1")
     reader = wire.Reader(channel)
-    assert (reader.next() or {})["do"] == "step"
-    failure = reader.next()
+    assert (reader.next(anything) or {})["do"] == "step"
+    failure = reader.next(anything)
     assert failure
     with pytest.raises(SlurmError, match="did not start: Node node1 is down"):
         wire.raise_failure(failure)
@@ -524,7 +525,7 @@ def test_when_the_stand_in_is_killed_the_session_ends_its_step_and_itself(
 ) -> None:
     beside = 'case "$*" in *--quiet*) exit 0;; esac; '  # the step that sends the signal
     pid, channel = session_of(f"{beside}trap 'exit 0' TERM; sleep 1000 & wait")
-    assert (wire.Reader(channel).next() or {})["do"] == "step"
+    assert (wire.Reader(channel).next(anything) or {})["do"] == "step"
     os.close(channel)
     assert exit_code(pid) == 0
 

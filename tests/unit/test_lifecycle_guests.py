@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from unchecked import anything
 
 from scrun.lifecycle.container import guests
 from scrun.lifecycle.container.directory import Container
@@ -60,7 +61,7 @@ def _be_anchor(one: Container, listening: int, ends_at: tuple[int, ...]) -> int:
     server = _socket.socket(fileno=listening)
     while True:
         descriptor, _address = server._accept()  # type: ignore[attr-defined]  # as scrun.lifecycle.container.client does
-        message = wire.Reader(descriptor).next()
+        message = wire.Reader(descriptor).next(anything)
         assert message
         with open(f"{one.path}/signals", "a") as file:
             file.write(f"{message['signal']}\n")

@@ -17,7 +17,7 @@ from scrun.lifecycle.process import wire
 from scrun.lifecycle.process.loop import Loop
 from scrun.lifecycle.worker import child
 
-Message = dict[str, Any]
+Message = Any  # as a test makes it
 PLAN: Any = {"staging": {"network": network.HOST}}
 NEW, OLD = 907060870, 1  # CRC-32 of "hello", and of something else
 

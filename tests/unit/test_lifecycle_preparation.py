@@ -12,7 +12,7 @@ from scrun.lifecycle.anchor.preparation import LONGEST_LOOK_AGAIN, Preparation
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
 
-Message = dict[str, Any]
+Message = Any  # as a test makes it
 PLAN: Any = {
     "script": "s",
     "lua": "",
@@ -23,7 +23,7 @@ PLAN: Any = {
 }
 NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 1, "environment": [], "gpus": []}
 NODES |= {"slurm": [26, 5]}
-STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False}
+STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False, "task_prolog": ""}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 
 
@@ -78,7 +78,7 @@ class Rehearsed(Preparation):
         self.made: list[FakeWorker] = []
         super().__init__(*arguments, **callbacks)
 
-    def _worker(self, work: str, said: Callable[[Message], None], ended: Callable[[], None]) -> Any:
+    def _worker(self, work: str, _check: Any, said: Callable[[Message], None], ended: Callable[[], None]) -> Any:
         self.made.append(FakeWorker(work, said, ended))
         return self.made[-1]
 
@@ -138,7 +138,7 @@ def test_no_job_is_asked_for_before_the_script_is_loaded(stage: Stage) -> None:
         [],
     )
     stage.staging.says({"loaded": "s"})
-    assert stage.allocating.told == [{"request": {"name": "scrun"}, "step": {"SLURM_OVERLAP": "1"}}]
+    assert stage.allocating.told == [{"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 0}]
 
 
 def test_a_script_that_can_not_be_loaded_costs_no_job(stage: Stage) -> None:
@@ -167,7 +167,7 @@ def test_a_queued_job_is_looked_at_by_a_new_worker_less_and_less_often(queued: S
     pauses = []
     for _ in range(8):
         pauses.append(queued.loop.go_off())
-        request = {"request": {"name": "scrun"}, "look at": 7, "step": {"SLURM_OVERLAP": "1"}}
+        request = {"plan": PLAN["job"], "look_at": 7, "step": {"SLURM_OVERLAP": "1"}}
         assert queued.allocating.told == [request]
         queued.allocating.ends()
     assert pauses[:3] == [5.0, 7.5, 11.25]

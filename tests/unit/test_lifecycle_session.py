@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from test_lifecycle_exec import RECORD
+from unchecked import anything
 
 from scrun.errors import NodeRuntimeError
 from scrun.lifecycle.container.directory import Container
@@ -61,7 +62,7 @@ def told(
 
 def _all(channel: int) -> list[Message]:
     reader, found = wire.Reader(channel), []
-    while message := reader.next():
+    while message := reader.next(anything):
         found.append(message)
     os.close(channel)
     return found

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unchecked import anything
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.container.directory import Container
@@ -55,6 +56,7 @@ def _plan(**changed: Any) -> dict[str, Any]:
         "new_network_namespace": False,
         "network_hook": None,
         "job": {},
+        "step_environment": {},
         "script": "/nosuch/scrun.lua",
     }
     return plan | {"lua": "5.4", "staging": {}} | changed
@@ -63,10 +65,10 @@ def _plan(**changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("new_network_namespace", [False, True])
 def test_a_create_that_fails_tells_why_and_leaves_nothing(new_network_namespace: bool, claimed: Container) -> None:
     anchor = spawn(claimed)
-    wire.send(anchor, {"do": "create", **_plan(new_network_namespace=new_network_namespace)})
+    wire.send(anchor, {"do": "create", "plan": _plan(new_network_namespace=new_network_namespace)})
     reader = wire.Reader(anchor)
     answers = []
-    while (message := reader.next()) is not None:
+    while (message := reader.next(anything)) is not None:
         answers.append(message)
     os.close(anchor)
     with pytest.raises(ScrunError, match=r"scrun\.lua|pyslurm|libslurm"):
@@ -85,7 +87,7 @@ def test_a_create_that_is_killed_or_interrupted_leaves_nothing(
             wire.send(anchor, message)
         else:
             creator.shutdown(socket.SHUT_WR)  # what the anchor sees of a create that is killed
-        while wire.Reader(anchor).next() is not None:
+        while wire.Reader(anchor).next(anything) is not None:
             pass
     assert _standin_status() == 1
     assert not Path(claimed.path).exists()

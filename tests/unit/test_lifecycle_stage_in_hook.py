@@ -173,7 +173,8 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 def test_who_has_staged_runs_stage_out_when_that_is_asked_for_and_what_was_left_for_later_is_done_then(
     stays: Callable[..., list[str]],
 ) -> None:
-    assert stays({"a": 1}) == ["begin", "finish", "serve {'a': 1}"]
+    order: dict[str, Any] = {"script": "", "lua": "", "staging": {}, "record": {}}
+    assert stays(order) == ["begin", "finish", f"serve {order}"]
 
 
 def test_who_has_staged_goes_with_the_anchor_and_finishes_nothing(stays: Callable[..., list[str]]) -> None:

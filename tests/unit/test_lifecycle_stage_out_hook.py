@@ -10,9 +10,10 @@ import pytest
 
 from scrun.lifecycle.anchor.worker import Worker
 from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.container.worker_messages import from_ending
 from scrun.lifecycle.process.loop import Loop
 
-Message = dict[str, Any]
+Message = Any  # as a test makes it
 HOOKS = """
 function slurm_scrun_stage_in() return slurm.SUCCESS end
 function slurm_scrun_stage_out(id, bundle, orig_bundle, root_path, orig_root_path, spool_dir, config_file, job_id)
@@ -34,9 +35,10 @@ def told(loop: Loop, container: Container, tmp_path: Path) -> Callable[[str], li
     def run(body: str) -> list[Message]:
         (tmp_path / "scrun.lua").write_text(HOOKS % body)
         said: list[Message] = []
-        worker = Worker(loop, container, "stage out", said=said.append, ended=loop.stop)
-        worker.send({"script": str(tmp_path / "scrun.lua"), "lua": "5.4", "record": record, "staging": plan})
-        worker.send({})
+        worker = Worker(loop, container, "stage out", from_ending, said=said.append, ended=loop.stop)
+        order: Message = {"script": str(tmp_path / "scrun.lua"), "lua": "5.4", "record": record, "staging": plan}
+        worker.send(order)
+        worker.send({"keep_job": True})
         loop.run()
         return said
 
@@ -50,12 +52,12 @@ def test_it_says_that_it_has_begun_before_the_script_is_run_and_when_that_has_en
     assert told("slurm.log_info(bundle) return slurm.SUCCESS") == [
         {"begun": True},
         {"log": "info", "message": "/new"},
-        {"staged out": True},
+        {"staged_out": True},
     ]
 
 
 def test_the_script_has_scruns_own_removed_here_when_it_says_so(told: Told, tmp_path: Path) -> None:
-    assert told("scrun.stage_out() return slurm.SUCCESS")[-1] == {"staged out": True}
+    assert told("scrun.stage_out() return slurm.SUCCESS")[-1] == {"staged_out": True}
     assert not (tmp_path / "spool").exists()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unchecked import anything
 
 import scrun.slurm
 from scrun.errors import SlurmUnreachable
@@ -76,7 +77,7 @@ def ready(request: pytest.FixtureRequest, fork: Fork, container: Container, subr
 
 def _move(standin: Rehearsed, *, pid: bool = False, network: bool = True) -> None:
     standin.tell({"do": "new namespaces", "pid": pid, "network": network, "hook": None})
-    answer = standin.reader.next()
+    answer = standin.reader.next(anything)
     assert answer is not None
     assert answer["answer"] == "" or "network namespace" in answer["answer"]
     assert pid or answer["pid"] == 0
@@ -121,7 +122,7 @@ def hook(script: str, timeout: int = 0) -> dict[str, Any]:
 
 def run_hook(made: Rehearsed, hook: dict[str, Any]) -> str:
     made.tell({"do": "new namespaces", "pid": False, "network": True, "hook": hook})
-    message = made.reader.next()
+    message = made.reader.next(anything)
     assert message
     return str(message["answer"])
 
@@ -184,7 +185,7 @@ PASSED_ON = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, sig
 def test_every_signal_is_passed_on_to_the_container(ready: Rehearsed, exit_code: Wait) -> None:
     for number in PASSED_ON:
         os.kill(ready.pid, number)
-        assert ready.reader.next() == {"do": "kill", "signal": number}
+        assert ready.reader.next(anything) == {"do": "kill", "signal": number}
     ready.tell({"do": "exit", "status": 3})
     assert exit_code(ready.pid) == 3
 
@@ -193,7 +194,7 @@ def test_every_signal_is_passed_on_to_the_container(ready: Rehearsed, exit_code:
 def test_a_signal_that_concerns_only_itself_is_kept(number: signal.Signals, ready: Rehearsed, exit_code: Wait) -> None:
     os.kill(ready.pid, number)
     os.kill(ready.pid, signal.SIGTERM)
-    assert ready.reader.next() == {"do": "kill", "signal": signal.SIGTERM}
+    assert ready.reader.next(anything) == {"do": "kill", "signal": signal.SIGTERM}
     ready.tell({"do": "exit", "status": 0})
     assert exit_code(ready.pid) == 0
 

@@ -25,7 +25,14 @@ def anchor(loop: Loop, states: list[dict[str, Any]], monkeypatch: pytest.MonkeyP
         """Says the next of the states, and ends."""
 
         def __init__(
-            self, _loop: Loop, _container: object, work: str, *, said: Callable[[Any], None], ended: Callable[[], None]
+            self,
+            _loop: Loop,
+            _container: object,
+            work: str,
+            _check: Any,
+            *,
+            said: Callable[[Any], None],
+            ended: Callable[[], None],
         ) -> None:
             assert work == "look"
             self._said, self._ended = said, ended

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from unchecked import anything
 
 from scrun import errors
 from scrun.lifecycle.process import wire
@@ -35,22 +36,22 @@ def test_the_ends_of_a_pair_are_not_inherited(ends: tuple[int, int]) -> None:
 @pytest.mark.parametrize("message", [{}, {"a": 1}, {"text": "two\nlines ☃ \udcff"}, {"deep": [{"er": None}]}])
 def test_a_message_arrives_as_it_was_sent(message: dict[str, Any], ends: tuple[int, int]) -> None:
     assert wire.send(ends[0], message)
-    assert wire.Reader(ends[1]).next() == message
+    assert wire.Reader(ends[1]).next(anything) == message
 
 
 def test_messages_that_arrive_together_are_given_out_one_by_one(ends: tuple[int, int]) -> None:
     for number in range(3):
         wire.send(ends[0], {"number": number})
     reader = wire.Reader(ends[1])
-    assert [reader.next() for _ in range(3)] == [{"number": 0}, {"number": 1}, {"number": 2}]
+    assert [reader.next(anything) for _ in range(3)] == [{"number": 0}, {"number": 1}, {"number": 2}]
 
 
 def test_one_read_gives_all_that_it_completed(ends: tuple[int, int]) -> None:
     os.write(ends[0], b'{"a": 1}\n{"b": 2}\n{"c"')
     reader = wire.Reader(ends[1])
-    assert reader.read() == [{"a": 1}, {"b": 2}]
+    assert reader.read(anything) == [{"a": 1}, {"b": 2}]
     os.write(ends[0], b": 3}\n")
-    assert reader.read() == [{"c": 3}]
+    assert reader.read(anything) == [{"c": 3}]
 
 
 def test_a_message_may_arrive_a_byte_at_a_time(ends: tuple[int, int]) -> None:
@@ -58,7 +59,7 @@ def test_a_message_may_arrive_a_byte_at_a_time(ends: tuple[int, int]) -> None:
     got: list[Any] = []
     for byte in b'{"a": "b"}\n':
         os.write(ends[0], bytes([byte]))
-        got += reader.read() or []
+        got += reader.read(anything) or []
     assert got == [{"a": "b"}]
 
 
@@ -67,7 +68,7 @@ def test_a_message_larger_than_the_sockets_buffer_arrives(
 ) -> None:
     message = {"large": "x" * (4 << 20)}
     pid = fork(lambda: int(wire.send(ends[0], message)))
-    assert wire.Reader(ends[1]).next() == message
+    assert wire.Reader(ends[1]).next(anything) == message
     assert exit_code(pid) == 1
 
 
@@ -85,7 +86,7 @@ def test_the_pieces_of_a_large_message_are_not_looked_at_again_with_each_that_co
 
     sys.setprofile(count)
     try:
-        message = wire.Reader(ends[1]).next()
+        message = wire.Reader(ends[1]).next(anything)
     finally:
         sys.setprofile(None)
     assert message
@@ -102,22 +103,22 @@ class Small(wire.Reader):
 def test_what_is_larger_than_any_message_is_not_collected_for_ever(ends: tuple[int, int]) -> None:
     reader = Small(ends[1])
     os.write(ends[0], b"x" * 1001)
-    assert reader.read() == []
+    assert reader.read(anything) == []
     os.write(ends[0], b"x")
-    assert reader.read() is None, "whoever sends it is hung up on"
+    assert reader.read(anything) is None, "whoever sends it is hung up on"
 
 
 def test_many_messages_are_more_than_the_largest_together(ends: tuple[int, int]) -> None:
     reader = Small(ends[1])
     for _ in range(3):
         os.write(ends[0], b"{}\n" * 500)
-        assert reader.read() == [{}] * 500
+        assert reader.read(anything) == [{}] * 500
 
 
 def test_the_end_of_the_stream_is_none_even_behind_half_a_message(ends: tuple[int, int]) -> None:
     os.write(ends[0], b'{"a": ')
     os.close(ends[0])
-    assert wire.Reader(ends[1]).next() is None
+    assert wire.Reader(ends[1]).next(anything) is None
 
 
 def test_sending_to_nobody_is_false(ends: tuple[int, int]) -> None:
@@ -128,7 +129,7 @@ def test_sending_to_nobody_is_false(ends: tuple[int, int]) -> None:
 def test_what_is_no_message_is_an_error(ends: tuple[int, int]) -> None:
     os.write(ends[0], b"garbage\n")
     with pytest.raises(ValueError, match="Expecting value"):
-        wire.Reader(ends[1]).read()
+        wire.Reader(ends[1]).read(anything)
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -137,7 +138,7 @@ def test_an_error_is_the_same_on_the_other_side(kind: type[errors.ScrunError], e
     error = kind(*["c1"] * taken)  # of some it is the container's id, and the message is made of it
     wire.send(ends[0], wire.failure(error))
     with pytest.raises(errors.ScrunError) as raised:
-        wire.raise_failure(wire.Reader(ends[1]).next() or {})
+        wire.raise_failure(wire.Reader(ends[1]).next(anything) or {})
     assert type(raised.value) is kind
     assert (str(raised.value), raised.value.exit_code) == (str(error), error.exit_code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unchecked import anything
 
 import scrun
 from scrun.lifecycle.anchor.worker import Worker
@@ -18,7 +20,7 @@ from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.process.loop import Loop
 from scrun.lifecycle.worker import child
 
-Message = dict[str, Any]
+Message = Any  # as a test makes it
 HOOKS = """
 function slurm_scrun_stage_in() return slurm.SUCCESS end
 function slurm_scrun_stage_out() return slurm.SUCCESS end
@@ -49,7 +51,7 @@ class Watched:
         self.said: list[Message] = []
         self.ends = 0
         self._loop = loop
-        self.worker = Worker(loop, container, work, said=self.hear, ended=self.end)
+        self.worker = Worker(loop, container, work, anything, said=self.hear, ended=self.end)
 
     def hear(self, message: Message) -> None:
         self.said.append(message)
@@ -161,7 +163,8 @@ def test_many_workers_at_once_each_end_once(loop: Loop, container: Container) ->
             loop.stop()
 
     for number in range(20):
-        Worker(loop, container, "nosuchwork", said=lambda message: None, ended=lambda number=number: end(number))  # type: ignore[misc]
+        said: list[Message] = []
+        Worker(loop, container, "nosuchwork", anything, said=said.append, ended=functools.partial(end, number))
     loop.run()
     assert sorted(ended) == list(range(20))
 

@@ -34,12 +34,10 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.anchor.worker import Worker
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.messages import Reply, ToCreator
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.node.step import Step
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
-
-    Answer = Callable[[Message], None]
 
 
 class Anchor:
@@ -102,7 +100,7 @@ class Anchor:
         if self._preparation:
             self._preparation.begin(plan)
 
-    def _tell(self, message: Message) -> None:
+    def _tell(self, message: ToCreator) -> None:
         """What the workers have to say: to the log, and to create's caller while there is one."""
         self._notices.hear(message)
         self.stdio.note(message)
@@ -202,7 +200,7 @@ class Anchor:
         """The container's step; None until there is one."""
         return self._running.step
 
-    def start(self, answer: Answer) -> None:
+    def start(self, answer: Reply) -> None:
         """Run the container's process; the answer comes when it runs or has failed to, at once while the job waits."""
         now = self.container.phase()
         if not status.can_start(now):
@@ -218,7 +216,7 @@ class Anchor:
 
     # --- kill, and the end
 
-    def kill(self, number: int, answer: Answer) -> None:
+    def kill(self, number: int, answer: Reply) -> None:
         """Send a signal to the container's process."""
         signals.deliver(self, number, answer)
 
@@ -247,7 +245,7 @@ class Anchor:
         self.hurry(0.0)
         self.end(status.KILLED)
 
-    def at_end(self, answer: Answer) -> None:
+    def at_end(self, answer: Reply) -> None:
         """Answer when the container has ended and its job is given back, or that can't be done now.
 
         Where the stand-in has ended before the files are back, that takes :data:`owed.DELETE` seconds at most.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import select
 
 from scrun.errors import ScrunError
+from scrun.lifecycle.container import messages
 from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scrun.lifecycle.container.messages import ToCreator
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
 
 
 _MATTERS = {"created", "error"}
@@ -40,7 +41,7 @@ class Creator:
         self._create, self._abort, self._left = create, abort, left
         loop.watch(descriptor, self._read)
 
-    def tell(self, message: Message) -> None:
+    def tell(self, message: ToCreator) -> None:
         """Send the message, to one who is still there.
 
         One who was stopped reads nothing: it misses what is only shown, as that would fill the socket and stop us too.
@@ -67,15 +68,15 @@ class Creator:
             self.is_there = False
 
     def _read(self) -> None:
-        messages = self._reader.read()
-        if messages is None:
+        said = self._reader.read(messages.from_creator)
+        if said is None:
             self.drop()
             self._abort(ScrunError("create was killed"))
             return
-        for message in messages:
+        for message in said:
             if message["do"] == "create":
-                self.is_attached = message["attached"]
-                self._create(message)  # type: ignore[arg-type]  # create made it of a plan
+                self.is_attached = message["plan"]["attached"]
+                self._create(message["plan"])
             elif message["do"] == "abort":
                 self._abort(ScrunError("create was interrupted"))
             elif message["do"] == "leave alone":

@@ -7,6 +7,7 @@ import os
 from scrun.errors import ScrunError
 from scrun.lifecycle.anchor.worker import Worker
 from scrun.lifecycle.container.plan import hook_request
+from scrun.lifecycle.container.worker_messages import from_ending
 from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.container.staging_plan import HookRequest
+    from scrun.lifecycle.container.worker_messages import FromEnding, GiveBack, Release, StageOut, ToEnding
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
     from scrun.staging.model import StagedData
 
 
@@ -52,12 +55,12 @@ class Ending:
         self._held = False
         self._failure: ScrunError | None = None
         self._worker: Worker | None = None
-        self._order: Message | None = None  # for the job, once it is known how it ended
+        self._order: GiveBack | None = None  # for the job, once it is known how it ended
         self._timer, self._pause = 0, _FIRST_PAUSE
         self._is_watched = False  # whether stage_out's job has ended
         self._given_up: ScrunError | None = None
-        self._left: Message = {}  # what a stage_out that was killed has left
-        self._request: Message = {}
+        self._left: Record | None = None  # of one whose stage_out was killed: what that has left is removed
+        self._request: StageOut | None = None
         self.is_late = False  # nobody waits for the files any more
 
     def begin(self, plan: Plan) -> None:
@@ -79,13 +82,11 @@ class Ending:
 
         It comes after stage_out, whose commands run in it.
         """
-        self._order = {"job": self._record.get("job"), "status": exit_status}
+        self._order = {"job": self._record.get("job", 0), "status": exit_status}
         if not self._worker:
             self._release()
-        elif self._is_owed():
-            self._worker.send(self._order)
         else:
-            self._worker.send({})
+            self._worker.send(self._for_the_job(self._order))
 
     @property
     def is_repeated(self) -> bool:
@@ -148,46 +149,53 @@ class Ending:
         self._release()
 
     def _release(self) -> None:
-        order, self._left = self._left, {}
-        if self._is_owed() and self._order:
-            order = {**order, **self._order}
-        if order:
+        order: Release = {"left": self._left, "job": self._order if self._is_owed() else None}
+        self._left = None
+        if order["left"] or order["job"]:
             self._start("release", order)
         else:
             self._released(None)
 
+    def _for_the_job(self, order: GiveBack) -> ToEnding:
+        if self._is_owed():
+            return order
+        return {"keep_job": True}
+
     def _is_owed(self) -> bool:
         return bool(self._record.get("job_owned") and not self._record.get("released"))
 
-    def _stage_out(self, request: Message) -> None:
-        request = self._request = {**request, "record": self._record}
+    def _stage_out(self, hook: HookRequest) -> None:
+        request: StageOut = {**hook, "record": self._record}
+        self._request = request
         stager, self._stager = self._stager, None
         if stager and stager.is_there:
             self._worker = stager
-            stager.hand_over(self._said, lambda: self._ended() if self._has_begun else self._start_late(request))
+            stager.hand_over(
+                from_ending, self._said, lambda: self._ended() if self._has_begun else self._start_late(request)
+            )
             stager.send(request)
         else:
             self._start("stage out", request)
 
-    def _start_late(self, request: Message) -> None:
+    def _start_late(self, request: StageOut) -> None:
         """The stager went when he was asked, or whoever ran it was killed."""
         self._start("stage out", request)
         if self._worker and self._order:
-            self._worker.send(self._order if self._is_owed() else {})
+            self._worker.send(self._for_the_job(self._order))
 
-    def _start(self, work: str, request: Message) -> None:
-        self._worker = Worker(self._loop, self._container, work, said=self._said, ended=self._ended)
+    def _start(self, work: str, request: StageOut | Release) -> None:
+        self._worker = Worker(self._loop, self._container, work, from_ending, said=self._said, ended=self._ended)
         self._worker.send(request)
 
-    def _said(self, message: Message) -> None:
+    def _said(self, message: FromEnding) -> None:
         if "log" in message:
             self._log(message["log"], message["message"])
         elif "begun" in message:
             self._has_begun = True
-        elif "files back" in message:
+        elif "files_back" in message:
             if not self._record["hold"]:
                 self._let_go(None)
-        elif "staged out" in message:
+        elif "staged_out" in message:
             self._record["stage_out_owed"] = False
             self._let_go(None)
         elif "released" in message:
@@ -210,13 +218,14 @@ class Ending:
         error, self._failure = self._failure, None
         if worker and self._may_be_repeated() and not error:
             self._log("info", f"{worker.last_words('stage_out was killed')}: it is run again")
-            request, self._request = self._request, {}
-            self._start_late(request)
+            request, self._request = self._request, None
+            if request:
+                self._start_late(request)
             return
         if self._record.get("stage_out_owed") and worker:
             # The hook failed, and its worker is gone before it could give the job back.
             self._record["stage_out_owed"] = False
-            self._left = {} if error else {"left": self._record}
+            self._left = None if error else self._record
             error = self._given_up or error
             was_held = self._held
             self._let_go(error or ScrunError(worker.last_words("stage_out ended without an answer")))

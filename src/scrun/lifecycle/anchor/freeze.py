@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.anchor.view import Anchor
-    from scrun.lifecycle.process.wire import Message
-
-    Answer = Callable[[Message], None]
+    from scrun.lifecycle.container.messages import Reply
 
 
-def pause(anchor: Anchor, answer: Answer) -> None:
+def pause(anchor: Anchor, answer: Reply) -> None:
     """The anchor's side of it."""
     container, record = anchor.container, anchor.record
     now = container.phase()
@@ -81,7 +79,7 @@ def go_on(anchor: Anchor, done: Callable[[int, str], None]) -> None:
     turn(anchor, pause_script.CONTINUE, done)
 
 
-def resume(anchor: Anchor, answer: Answer) -> None:
+def resume(anchor: Anchor, answer: Reply) -> None:
     """The anchor's side of it."""
     container = anchor.container
     now = container.phase()

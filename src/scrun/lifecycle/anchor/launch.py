@@ -5,6 +5,7 @@ from __future__ import annotations
 from scrun import identity
 from scrun.errors import SlurmError, UsageError
 from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.worker_messages import from_renew
 from scrun.lifecycle.node.step import Step
 from scrun.lifecycle.terminal.console import set_console_size
 from scrun.slurm import srun
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.container.worker_messages import FromRenew
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
 
     Say = Callable[[str, str], None]
 
@@ -69,22 +70,23 @@ def renew_files(loop: Loop, container: Container, plan: Plan, *, log: Say, done:
         return
     answered = False
 
-    def said(message: Message) -> None:
+    def said(message: FromRenew) -> None:
         nonlocal answered
         if answered:
             return
         answered = True
         if "error" in message:
             log("info", f"files that have changed since create stay as they were: {message['message']}")
-        for index, crc in message.get("renewed", {}).items():
-            record["staged"]["texts"][int(index)][3] = crc
+        else:
+            for index, crc in message["renewed"].items():
+                record["staged"]["texts"][int(index)][3] = crc
         done()
 
     def ended() -> None:
         if not answered:
             done()
 
-    Worker(loop, container, "renew", said=said, ended=ended).send({"record": record, "plan": plan})
+    Worker(loop, container, "renew", from_renew, said=said, ended=ended).send({"record": record, "plan": plan})
 
 
 def step(

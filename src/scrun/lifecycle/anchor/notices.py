@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.messages import ToCreator
 
 
 class Notices:
@@ -21,7 +21,7 @@ class Notices:
         self._record, self._say = container.record, say
         self._waits, self._is_queued, self._why = False, False, ""
 
-    def hear(self, message: Message) -> None:
+    def hear(self, message: ToCreator) -> None:
         """What a worker has to say of the job."""
         if "notice" in message and self._record.get("notices"):
             for line in message["notice"].splitlines():

@@ -8,14 +8,15 @@ after the job. Who wants it to end sooner cancels the job.
 from __future__ import annotations
 
 from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.worker_messages import from_look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.worker_messages import FromLook
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
 
 # Seconds between two looks at the job, and those that stage_out has when it has ended: as many as Slurm's KillWait.
 LOOK, GRACE = 5.0, 30.0
@@ -27,11 +28,11 @@ def watch(loop: Loop, container: Container, is_over: Callable[[], bool], give_up
 
     def look() -> None:
         if not is_over():
-            Worker(loop, container, "look", said=said, ended=again).send({"job": container.record["job"]})
+            Worker(loop, container, "look", from_look, said=said, ended=again).send({"job": container.record["job"]})
 
-    def said(message: Message) -> None:
+    def said(message: FromLook) -> None:
         nonlocal gone
-        gone = message.get("gone", False)  # an error is that slurmctld doesn't answer
+        gone = "gone" in message and message["gone"]  # an error is that slurmctld doesn't answer
 
     def again() -> None:
         loop.after(GRACE, end) if gone else loop.after(LOOK, look)

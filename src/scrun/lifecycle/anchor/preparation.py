@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from scrun.errors import JobRefused, ScrunError, SlurmError
 from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container import worker_messages
 from scrun.lifecycle.container.plan import hook_request
 from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeVar
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.messages import ToCreator
     from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.worker_messages import Allocate, FromAllocate, FromStageIn, LoadScript
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
+
+    M = TypeVar("M")
 
 # A queued job is looked at by a worker that stays for a while, and then by a new one now and then: a worker's memory
 # is twice the anchor's, and a job can wait for hours. Seconds.
@@ -37,7 +42,7 @@ class Preparation:
         container: Container,
         *,
         save: Callable[[], object],
-        tell: Callable[[Message], None],
+        tell: Callable[[ToCreator], None],
         ready: Callable[[], None],
         failed: Callable[[ScrunError], None],
     ) -> None:
@@ -50,8 +55,10 @@ class Preparation:
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
         self._looks_again = False
-        self._allocating: Worker | None = self._worker("allocate", self._allocation, self._allocation_ended)
-        self._staging: Worker | None = self._worker("stage in", self._staging_said, self._staging_ended)
+        self._allocating: Worker | None = self._allocator()
+        self._staging: Worker | None = self._worker(
+            "stage in", worker_messages.from_stage_in, self._staging_said, self._staging_ended
+        )
 
     @property
     def stager(self) -> Worker | None:
@@ -62,7 +69,8 @@ class Preparation:
         """Everything local has been checked."""
         self._plan = plan
         if self._staging:
-            self._staging.send({**hook_request(plan), "bundle": plan["record"]["bundle"]})
+            order: LoadScript = {**hook_request(plan), "bundle": plan["record"]["bundle"]}
+            self._staging.send(order)
 
     def cancel(self, why: ScrunError) -> None:
         """Give it up; ``failed`` is called when both workers have tidied up and gone."""
@@ -77,10 +85,21 @@ class Preparation:
         if not self._allocating and not self._staging:
             self._failed(self._failure)
 
-    def _worker(self, work: str, said: Callable[[Message], None], ended: Callable[[], None]) -> Worker:
-        return Worker(self._loop, self._container, work, said=said, ended=ended)
+    def _allocator(self) -> Worker:
+        return self._worker("allocate", worker_messages.from_allocate, self._allocation, self._allocation_ended)
 
-    def _allocation(self, message: Message) -> None:
+    def _worker(
+        self, work: str, check: Callable[[object], M], said: Callable[[M], None], ended: Callable[[], None]
+    ) -> Worker:
+        return Worker(self._loop, self._container, work, check, said=said, ended=ended)
+
+    def _ask(self, look_at: int = 0) -> None:
+        """Have the job asked for, or looked at where it is queued."""
+        if self._allocating:
+            order: Allocate = {"plan": self._plan["job"], "step": self._plan["step_environment"], "look_at": look_at}
+            self._allocating.send(order)
+
+    def _allocation(self, message: FromAllocate) -> None:
         if "error" in message:
             error = wire.failed(message)
             if self._looks_again and not isinstance(error, JobRefused):
@@ -118,17 +137,16 @@ class Preparation:
 
     def _look_again(self) -> None:
         self._looks_again = True
-        self._allocating = self._worker("allocate", self._allocation, self._allocation_ended)
-        look_at = {"look at": self._record["job"], "step": self._plan["step_environment"]}
-        self._allocating.send({**self._plan["job"], **look_at})
+        self._allocating = self._allocator()
+        self._ask(self._record["job"])
 
-    def _staging_said(self, message: Message) -> None:
+    def _staging_said(self, message: FromStageIn) -> None:
         if "error" in message:
             self._failure = self._failure or wire.failed(message)
         elif "loaded" in message:
             if self._allocating:
                 self._asked = True
-                self._allocating.send({**self._plan["job"], "step": self._plan["step_environment"]})
+                self._ask()
         elif "log" in message or "progress" in message:
             self._tell(message)
         elif "staged" in message:
@@ -136,7 +154,7 @@ class Preparation:
                 {"staged": message["staged"], "job_bundle": message["bundle"], "job_rootfs": message["rootfs"]}
             )
             self._record.update({"networked": message["networked"], "hold": message["hold"], "stage_out_owed": True})
-            self._record.update({"task_prolog": message.get("task_prolog", "")})
+            self._record.update({"task_prolog": message["task_prolog"]})
             if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
                 # Whoever is left when the anchor is killed brings back what the container changed.
                 self._record["owed"] = hook_request(self._plan)

@@ -11,14 +11,11 @@ from scrun.lifecycle.terminal.console import Nudge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scrun.errors import SlurmError
     from scrun.lifecycle.anchor.view import Anchor
+    from scrun.lifecycle.container.messages import Answer, Reply
     from scrun.lifecycle.node.step import Step
-    from scrun.lifecycle.process.wire import Message
 
-    Answer = Callable[[Message], None]
 
 # Seconds that start waits for the process to run (a site's prolog can be slow): meanwhile docker and podman hold the
 # container's lock.
@@ -32,10 +29,10 @@ class Running:
     def __init__(self, anchor: Anchor) -> None:
         self.step: Step | None = None
         self._anchor = anchor
-        self._answer: Answer | None = None
+        self._answer: Reply | None = None
         self._error: SlurmError | None = None
 
-    def answer_later(self, answer: Answer) -> None:
+    def answer_later(self, answer: Reply) -> None:
         """Answer start when the process runs or has failed to, or when that takes longer than engines wait."""
         self._answer = answer
         self._anchor.loop.after(START_LIMIT, lambda: self.answer(None))
@@ -48,7 +45,8 @@ class Running:
     def answer(self, error: ScrunError | None) -> None:
         """Answer whoever called start, once; what goes wrong later is said on the container's standard error."""
         if self._answer:
-            self._answer(wire.failure(error) if error else {"started": True})
+            started: Answer = {"started": True}
+            self._answer(wire.failure(error) if error else started)
             self._answer = None
 
     def _run(self) -> None:

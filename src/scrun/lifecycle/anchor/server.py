@@ -11,7 +11,7 @@ import os
 import sys
 
 from scrun.errors import ScrunError, UsageError, WrongStatus
-from scrun.lifecycle.container import status
+from scrun.lifecycle.container import messages, status
 from scrun.lifecycle.container.directory import SOCKET
 from scrun.lifecycle.process import wire
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.anchor.view import Anchor
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.messages import Answer, FromCaller
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
 
 _PID_UID_GID = 12  # bytes of a struct ucred (unix(7)), three int
 _LARGEST = 1 << 16  # bytes of a request; one has some twenty
@@ -93,7 +93,7 @@ class _Connection:
         """Whether nothing was asked yet."""
         return not self._asked
 
-    def answer(self, message: Message) -> None:
+    def answer(self, message: Answer) -> None:
         """Answer, and hang up; a caller who has gone already is no error."""
         if self._open:
             wire.send(self._reader.descriptor, message)
@@ -114,61 +114,49 @@ class _Connection:
             self._loop.unwatch(self._reader.descriptor)
 
     def _readable(self) -> None:
+        requests: list[object] | None
         try:
-            messages = self._reader.read()
+            requests = self._reader.read(lambda message: message)
         except (ValueError, RecursionError):
-            messages = [{}]
-        if messages is None:
+            requests = [None]
+        if requests is None:
             self.close()
-        elif messages and (self._asked or len(messages) > 1):
+        elif requests and (self._asked or len(requests) > 1):
             self._refuse("one connection is for one request")
-        elif messages:
-            self._serve(messages[0])
+        elif requests:
+            self._serve(requests[0])
 
     def _refuse(self, why: str) -> None:
         self.answer(wire.failure(UsageError(f"the anchor can't read that request: {why}")))
 
     def _serve(self, message: object) -> None:
         """Do what a request says, which has come from outside: everything in it is looked at first."""
-        what = message.get("do") if isinstance(message, dict) else None
-        if not isinstance(message, dict) or not isinstance(what, str):
-            self._refuse("it is an object whose member do is a word")
-        elif what not in _REQUESTS:
-            self._refuse(f"it knows no {what[:20]!r}")
-        elif what == "kill" and not _is_signal(message.get("signal")):
-            self._refuse("its signal is the number of one, or 0")
-        else:
-            self._asked = what
-            try:
-                self._perform(message)
-            except (AttributeError, KeyError, TypeError, ValueError):  # of a container whose record isn't made yet
-                self._refuse("it comes too early")
+        try:
+            request = messages.request(message)
+        except ValueError as error:
+            self._refuse(str(error))
+            return
+        self._asked = request["do"]
+        try:
+            self._perform(request)
+        except (AttributeError, KeyError, TypeError, ValueError):  # of a container whose record isn't made yet
+            self._refuse("it comes too early")
 
-    def _perform(self, message: Message) -> None:
-        if self._asked == "start":
+    def _perform(self, request: FromCaller) -> None:
+        if request["do"] == "kill":
+            self._anchor.kill(request["signal"], self.answer)
+        elif request["do"] == "start":
             self._anchor.start(self.answer)
-        elif self._asked == "ping":
-            self.answer({"waits for": self._anchor.waits_for()})
-        elif self._asked == "kill":
-            self._anchor.kill(message["signal"], self.answer)
-        elif self._asked == "pause":
+        elif request["do"] == "ping":
+            self.answer({"waits_for": self._anchor.waits_for()})
+        elif request["do"] == "pause":
             from scrun.lifecycle.anchor import freeze  # seldom asked for, and not kept in every anchor's memory
 
             freeze.pause(self._anchor, self.answer)
-        elif self._asked == "resume":
+        elif request["do"] == "resume":
             from scrun.lifecycle.anchor import freeze
 
             freeze.resume(self._anchor, self.answer)
         else:
             self._anchor.at_end(self.answer)
             self._anchor.end(status.KILLED)
-
-
-_REQUESTS = ("start", "ping", "kill", "pause", "resume", "delete")
-
-
-def _is_signal(value: object) -> bool:
-    """Whether it is the number of a signal, or 0; JSON's true is 1 to Python."""
-    import signal  # which the anchor has, and a call of start doesn't need
-
-    return type(value) is int and 0 <= value < signal.NSIG

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.anchor.view import Anchor
+    from scrun.lifecycle.container.messages import Reply
     from scrun.lifecycle.node.step import Step
-    from scrun.lifecycle.process.wire import Message
 
-    Answer = Callable[[Message], None]
 
 # What a process that has no handler for it survives (signal(7)); of a container that isn't started no process has one.
 _HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
@@ -34,7 +33,7 @@ _GONE = ("not running", "no such process", "does not exist", "No such file")
 _END_IS_HEARD = 50  # tries, as above: srun tells of a process's end later than the node's runtime knows it
 
 
-def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
+def deliver(anchor: Anchor, number: int, answer: Reply) -> None:
     """The anchor's side of it."""
     if not status.can_kill(anchor.status):
         answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
@@ -52,7 +51,7 @@ def deliver(anchor: Anchor, number: int, answer: Answer) -> None:
         _deliver_on_node(anchor, number, answer)
 
 
-def _deliver_on_node(anchor: Anchor, number: int, answer: Answer, tries: int = signal_script.TRIES) -> None:
+def _deliver_on_node(anchor: Anchor, number: int, answer: Reply, tries: int = signal_script.TRIES) -> None:
     container = anchor.container.id
     is_done, sender = False, 0
 
@@ -108,7 +107,7 @@ def deliver_later(anchor: Anchor, number: int) -> None:
     suspended.when_it_goes_on(anchor, send)
 
 
-def _answer_at_the_end(anchor: Anchor, number: int, answer: Answer, tries: int = _END_IS_HEARD) -> None:
+def _answer_at_the_end(anchor: Anchor, number: int, answer: Reply, tries: int = _END_IS_HEARD) -> None:
     """The process has ended, and the container hasn't: a signal counts as sent, as one to a process nobody has reaped.
 
     The second Ctrl-C at a podman run comes here. An error would have podman end without the container's exit status.

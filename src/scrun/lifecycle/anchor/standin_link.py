@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from scrun.errors import ScrunError
+from scrun.lifecycle.container import messages
 from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scrun.lifecycle.container.messages import ToStandin
     from scrun.lifecycle.container.network import Hook
     from scrun.lifecycle.process.loop import Loop
 
@@ -40,33 +42,36 @@ class StandinLink:
     def move(self, *, pid: bool, network: bool, hook: Hook | None) -> None:
         """Have it be in new namespaces of these kinds, if any, and the hook run that tells the engine so."""
         if pid or network:
-            wire.send(self._descriptor, {"do": "new namespaces", "pid": pid, "network": network, "hook": hook})
+            self._send({"do": "new namespaces", "pid": pid, "network": network, "hook": hook})
         else:
             self.is_ready = True
 
     def show_podman(self, *, rootfs: bool) -> None:
         """Have it be ready for podman's looks, with the container's files where they are here."""
         if self._is_there:
-            wire.send(self._descriptor, {"do": "show podman", "rootfs": rootfs})
+            self._send({"do": "show podman", "rootfs": rootfs})
 
     def let_exit(self, exit_status: int) -> None:
         """Have it end with that status."""
         if self._is_there:
-            wire.send(self._descriptor, {"do": "exit", "status": exit_status})
+            self._send({"do": "exit", "status": exit_status})
             self._close()
+
+    def _send(self, message: ToStandin) -> None:
+        wire.send(self._descriptor, message)
 
     def _close(self) -> None:
         self._is_there = False
         self._loop.unwatch(self._descriptor)
 
     def _read(self) -> None:
-        messages = self._reader.read()
-        if messages is None:
+        said = self._reader.read(messages.from_standin)
+        if said is None:
             self._close()
             self._gone()
             return
-        for message in messages:
-            if message.get("do") == "kill":
+        for message in said:
+            if "signal" in message:
                 self._kill(message["signal"])
             elif message["answer"]:
                 self._failed(ScrunError(message["answer"]))

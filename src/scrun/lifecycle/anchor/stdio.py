@@ -13,7 +13,7 @@ from scrun.lifecycle.process import fork
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.messages import ToCreator
 
 
 _PTMX = os.makedev(5, 2)
@@ -50,7 +50,7 @@ class Stdio:
         if system and log.rank(level) <= log.rank(in_syslog):
             log.to_syslog(level, f"container {self._container.id}: {message}", log.DAEMON)
 
-    def note(self, message: Message) -> None:
+    def note(self, message: ToCreator) -> None:
         """Write what a worker has to say to the log, if it is for that."""
         if "log" in message:
             self.log(message["log"], message["message"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from scrun.lifecycle.anchor.worker import Worker
 from scrun.lifecycle.container.status import SUSPENDED
+from scrun.lifecycle.container.worker_messages import from_look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.anchor.view import Anchor
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.worker_messages import FromLook
 
 _FIRST_LOOK_AGAIN, _LONGEST_LOOK_AGAIN = 2.0, 30.0  # seconds between two looks at a suspended job
 
@@ -19,12 +20,14 @@ def ask(anchor: Anchor, told: Callable[[str], None]) -> None:
     """Ask Slurm, in a worker, for the state of the container's job; ``told`` gets nothing where it doesn't answer."""
     state = ""
 
-    def said(message: Message) -> None:
+    def said(message: FromLook) -> None:
         nonlocal state
-        state = message.get("state", "")
+        if "state" in message:
+            state = message["state"]
 
-    look_at = {"job": anchor.record["job"], "state": True}
-    Worker(anchor.loop, anchor.container, "look", said=said, ended=lambda: told(state)).send(look_at)
+    Worker(anchor.loop, anchor.container, "look", from_look, said=said, ended=lambda: told(state)).send(
+        {"job": anchor.record["job"], "state": True}
+    )
 
 
 def when_it_goes_on(anchor: Anchor, act: Callable[[], None]) -> None:

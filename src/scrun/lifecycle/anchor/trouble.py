@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from scrun.errors import HookError, SlurmError, SlurmUnreachable, StagingError
 from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.worker_messages import from_look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
     from scrun.errors import ScrunError
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.worker_messages import FromLook
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
 
 _PATIENCE = 3.0  # seconds; libslurm waits longer for a slurmctld that has gone
 _MOST_NAMED = 5  # of the nodes
@@ -39,11 +40,12 @@ def explain(loop: Loop, container: Container, error: ScrunError, told: Callable[
         loop.forget(timer)
         told(type(error)(f"{error}: {_words(found)}") if found else error)
 
-    def said(message: Message) -> None:
-        answer(message.get("out_of_service", {}))
+    def said(message: FromLook) -> None:
+        if "out_of_service" in message:
+            answer(message["out_of_service"])
 
     timer = loop.after(_PATIENCE, lambda: answer({}))
-    worker = Worker(loop, container, "look", said=said, ended=lambda: answer({}))
+    worker = Worker(loop, container, "look", from_look, said=said, ended=lambda: answer({}))
     worker.send({"job": record["job"], "nodes": record.get("nodes", "")})
 
 

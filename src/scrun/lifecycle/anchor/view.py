@@ -10,13 +10,11 @@ if TYPE_CHECKING:
     from scrun.errors import ScrunError
     from scrun.lifecycle.anchor.stdio import Stdio
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.messages import Reply
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.node.step import Step
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
-
-    Answer = Callable[[Message], None]
 
     class Anchor(Protocol):
         """:class:`scrun.lifecycle.anchor.anchor.Anchor`."""
@@ -42,10 +40,10 @@ if TYPE_CHECKING:
         def say(self) -> Callable[[str], None]:
             """Say something on the container's standard error."""
 
-        def start(self, answer: Answer) -> None:
+        def start(self, answer: Reply) -> None:
             """Run the container's process."""
 
-        def kill(self, number: int, answer: Answer) -> None:
+        def kill(self, number: int, answer: Reply) -> None:
             """Send a signal to the container's process."""
 
         def end(self, exit_status: int) -> None:
@@ -54,7 +52,7 @@ if TYPE_CHECKING:
         def hurry(self, seconds: float) -> None:
             """Have the stand-in end that long after the process."""
 
-        def at_end(self, answer: Answer) -> None:
+        def at_end(self, answer: Reply) -> None:
             """Answer when the container has ended."""
 
         def give_up(self, error: ScrunError) -> None:

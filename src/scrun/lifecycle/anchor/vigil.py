@@ -5,11 +5,12 @@ from __future__ import annotations
 from scrun.errors import JobRefused
 from scrun.lifecycle.anchor.worker import Worker
 from scrun.lifecycle.container import status
+from scrun.lifecycle.container.worker_messages import from_look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.anchor.view import Anchor
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.worker_messages import FromLook
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 30.0  # seconds between two looks, each a worker's
 
@@ -20,11 +21,13 @@ def keep(anchor: Anchor) -> None:
 
     def look() -> None:
         if anchor.status == status.CREATED and "exit_status" not in anchor.record:
-            Worker(anchor.loop, anchor.container, "look", said=said, ended=ended).send({"job": anchor.record["job"]})
+            Worker(anchor.loop, anchor.container, "look", from_look, said=said, ended=ended).send(
+                {"job": anchor.record["job"]}
+            )
 
-    def said(message: Message) -> None:
+    def said(message: FromLook) -> None:
         nonlocal gone
-        gone = message.get("gone", False)  # an error is that slurmctld doesn't answer
+        gone = "gone" in message and message["gone"]  # an error is that slurmctld doesn't answer
 
     def ended() -> None:
         nonlocal pause

@@ -8,11 +8,7 @@ from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from scrun.lifecycle.process.wire import Message
-
-    Answer = Callable[[Message], None]
+    from scrun.lifecycle.container.messages import Answer, Reply
 
 
 class Waiting:
@@ -21,17 +17,17 @@ class Waiting:
     def __init__(self, container: Container) -> None:
         self.is_unwanted = False  # the container's directory goes when nothing is owed any more
         self._container = container
-        self._answers: list[Answer] = []
+        self._answers: list[Reply] = []
 
     def __bool__(self) -> bool:
         return bool(self._answers)
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Reply) -> None:
         """One more; an engine takes the container for removed then, whatever we say."""
         self.is_unwanted = True
         self._answers.append(answer)
 
-    def answer(self, message: Message) -> None:
+    def answer(self, message: Answer) -> None:
         """Answer all of them."""
         for answer in self._answers:
             answer(message)

@@ -19,10 +19,13 @@ from scrun.lifecycle.worker import child
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.worker_messages import Order
     from scrun.lifecycle.process.loop import Loop
-    from scrun.lifecycle.process.wire import Message
+
+    M = TypeVar("M")
 
 # Seconds that a cancelled worker has: to hear of it, which one that runs in Lua or libslurm doesn't; then to tidy up.
 _HEARS, _TIDIES = 3.0, 60.0
@@ -31,15 +34,24 @@ _HEARS, _TIDIES = 3.0, 60.0
 class Worker:
     """One such child, as the anchor sees it.
 
-    ``said`` is called with each message, ``ended`` once, when the child is gone; what it printed is in ``output`` then.
+    ``said`` is called with each message that ``check`` has let through, ``ended`` once, when the child is gone; what it
+    printed is in ``output`` then.
     """
 
     def __init__(
-        self, loop: Loop, container: Container, work: str, *, said: Callable[[Message], None], ended: Callable[[], None]
+        self,
+        loop: Loop,
+        container: Container,
+        work: str,
+        check: Callable[[object], M],
+        *,
+        said: Callable[[M], None],
+        ended: Callable[[], None],
     ) -> None:
         self.work = work
         self.output = ""
-        self._loop, self._said, self._ended = loop, said, ended
+        self._loop = loop
+        self.hand_over(check, said, ended)
         self._printed = os.memfd_create(work)
         self._channel, theirs = wire.pair()
         self._reader = wire.Reader(self._channel)
@@ -59,11 +71,13 @@ class Worker:
         """Whether it may still do something."""
         return self._open and not self._gone
 
-    def hand_over(self, said: Callable[[Message], None], ended: Callable[[], None]) -> None:
+    def hand_over(self, check: Callable[[object], M], said: Callable[[M], None], ended: Callable[[], None]) -> None:
         """Have others called from now on."""
-        self._said, self._ended = said, ended
+        self._check: Callable[[object], Any] = check
+        self._said: Callable[[Any], None] = said
+        self._ended = ended
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Order) -> None:
         """Give the worker something to do; one that has gone says so by its end."""
         if self._open:
             wire.send(self._channel, message)
@@ -107,7 +121,7 @@ class Worker:
             self.kill()
 
     def _readable(self) -> None:
-        messages = self._reader.read()
+        messages = self._reader.read(self._check)
         if messages is None:
             self._loop.unwatch(self._channel)
             self._open = False

@@ -12,6 +12,7 @@ import _socket
 import sys
 
 from scrun.errors import AnchorSilent, ScrunError
+from scrun.lifecycle.container import messages
 from scrun.lifecycle.container.directory import SOCKET
 from scrun.lifecycle.process import wire
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.messages import Answer, FromCaller
 
 PATIENCE = 5.0  # seconds without an answer until the anchor is pinged
 SILENCE = 10.0  # seconds that it has to answer that
@@ -29,12 +30,12 @@ _LONG = 8 if sys.maxsize > 1 << 32 else 4  # bytes of a long, of which a struct 
 
 def ask(
     container: Container,
-    message: Message,
+    request: FromCaller,
     *,
     patience: float = PATIENCE,
     silence: float = SILENCE,
     waits: Callable[[str], None] = lambda _what: None,
-) -> Message | None:
+) -> Answer | None:
     """Send the anchor a request and wait for its answer; None when there is no anchor, or it went away.
 
     An anchor that was stopped (SIGSTOP) goes on when it is asked for something. ``waits`` is called with what
@@ -48,11 +49,11 @@ def ask(
     if not connection:
         return None
     try:
-        wire.send(connection.fileno(), message)
+        wire.send(connection.fileno(), request)
         reader = wire.Reader(connection.fileno())
         while True:
             try:
-                answer = reader.next()
+                answer = reader.next(messages.answer)
                 break
             except BlockingIOError:
                 from scrun.lifecycle.container import holders
@@ -79,13 +80,15 @@ def _ping(container: Container, patience: float) -> str:
         return ""
     try:
         wire.send(connection.fileno(), {"do": "ping"})
-        answer = wire.Reader(connection.fileno()).next()
+        answer = wire.Reader(connection.fileno()).next(messages.answer)
     except BlockingIOError:
         raise AnchorSilent(container.id) from None
+    except ValueError:  # an older scrun's answer
+        return ""
     finally:
         connection.close()
-    # None when it has gone, which the caller's own connection tells; that of an older scrun knows no ping.
-    return str(answer.get("waits for", "")) if answer else ""
+    # None when it has gone, which the caller's own connection tells; an older scrun's anchor may know no ping.
+    return answer["waits_for"] if answer and "waits_for" in answer else ""
 
 
 def _connect(container: Container, patience: float) -> _socket.socket | None:

@@ -12,7 +12,7 @@ import signal
 
 from scrun import log
 from scrun.errors import NodeRuntimeError, SlurmError
-from scrun.lifecycle.container import status
+from scrun.lifecycle.container import messages, status
 from scrun.lifecycle.exec import exec_script
 from scrun.lifecycle.node import overlap
 from scrun.lifecycle.node.step import Step
@@ -23,12 +23,23 @@ from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import TypedDict
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.messages import FromSession, ToExecCaller
     from scrun.lifecycle.process.loop import Loop
 
-    Order = dict[str, Any]
+    class Order(TypedDict):
+        """What the session is to do; it has it by fork."""
+
+        token: str  # by which the process is found on the node
+        node: str
+        environment: dict[str, str]  # srun's
+        watch: bool  # whether the node has to tell that the process could be run
+        terminal: bool
+        own_terminal: bool  # it is the process's, made for it, and not the caller's
+
 
 _GRACE = 5.0  # seconds that the node's runtime has to end a process before its step is ended
 
@@ -43,10 +54,11 @@ def stand_in(channel: int) -> int:
     signal.signal(signal.SIGWINCH, signal.SIG_IGN)  # srun sees to that, without a step for each
     reader = wire.Reader(channel)
     step = (0, 0)
-    while message := reader.next():
-        wire.raise_failure(message)
+    while message := reader.next(messages.from_session):
+        if "error" in message:
+            raise wire.failed(message)
         if message["do"] == "exit":
-            return int(message["status"])
+            return message["status"]
         step = (message["pid"], message["started"])
     processes.signal_if_alive(*step, signal.SIGTERM)  # srun ends the step
     return status.KILLED
@@ -57,9 +69,6 @@ class Session:
 
     The caller, if there is one to wait, is told ``{"started": …}`` or the error; the stand-in the exit status, or the
     error.
-
-    ``order`` holds ``token``, ``node``, ``environment`` (srun's), ``watch`` (whether the node has to tell that the
-    process could be run), ``terminal`` and ``own_terminal`` (it is the container's, made for it, and not the caller's).
     """
 
     def __init__(
@@ -71,7 +80,7 @@ class Session:
         self._reader = wire.Reader(stand_in)
         self._stdio = stdio
         self._status: int | None = None
-        self._watching = bool(order["watch"])
+        self._watching = order["watch"]
         self._failure: SlurmError | None = None
         record, token = container.record, order["token"]
         script = exec_script.run(record, token, watched=self._watching)
@@ -99,7 +108,7 @@ class Session:
             failed=lambda _line: None,  # it is one task
         )
         self._let_go_of_stdio()
-        wire.send(stand_in, {"do": "step", "pid": self.step.pid, "started": processes.start_time(self.step.pid)})
+        self._tell_stand_in({"do": "step", "pid": self.step.pid, "started": processes.start_time(self.step.pid)})
         loop.watch(stand_in, self._from_stand_in)
         if self._watching:
             self._watch()
@@ -136,7 +145,9 @@ class Session:
     def _answer(self) -> None:
         """Tell the caller, once."""
         if self._caller is not None:
-            wire.send(self._caller, wire.failure(self._failure) if self._failure else {"started": True})
+            started: ToExecCaller = {"started": True}
+            said = wire.failure(self._failure) if self._failure else started
+            wire.send(self._caller, said)
             os.close(self._caller)
             self._caller = None
 
@@ -147,20 +158,23 @@ class Session:
     def _finish(self) -> None:
         if self._status is not None and not self._watching:
             self._answer()
-            if self._stand_in is not None:
-                failed = wire.failure(self._failure) if self._failure else {"do": "exit", "status": self._status}
-                wire.send(self._stand_in, failed)
+            how: FromSession = {"do": "exit", "status": self._status}
+            self._tell_stand_in(wire.failure(self._failure) if self._failure else how)
             self._loop.stop()
 
+    def _tell_stand_in(self, message: FromSession) -> None:
+        if self._stand_in is not None:
+            wire.send(self._stand_in, message)
+
     def _from_stand_in(self) -> None:
-        messages = self._reader.read()
-        if messages is None:
+        said = self._reader.read(messages.from_exec_standin)
+        if said is None:
             self._loop.unwatch(self._reader.descriptor)
             self._stand_in = None
             self.signal(signal.SIGKILL)
             self._loop.after(_GRACE, self.step.terminate)
             return
-        for message in messages:
+        for message in said:
             self.signal(message["signal"])
 
     def signal(self, number: int) -> None:
@@ -171,7 +185,7 @@ class Session:
 
         self._beside("kill", exec_script.send(self._container.record, self._order["token"], number), done)
 
-    def _beside(self, name: str, script: str, done: Any) -> None:
+    def _beside(self, name: str, script: str, done: Callable[[int, str], None]) -> None:
         command = overlap.argv(self._container.record, name, script, nodes=[self._order["node"]])
         environment = {**self._order["environment"]}
         del environment[exec_script.PROCESS]

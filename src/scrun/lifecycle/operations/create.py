@@ -8,17 +8,17 @@ import time
 
 from scrun.errors import ContainerExists, ScrunError
 from scrun.lifecycle.caller.options import Options, Output
+from scrun.lifecycle.container import messages
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.spawn import spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Self
 
+    from scrun.lifecycle.container.messages import FromCreator, Log, Waiting
     from scrun.lifecycle.container.plan import Plan
-
-    Message = dict[str, Any]
 
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -65,7 +65,7 @@ class Creation:
             return
         for number in _INTERRUPTS:
             signal.signal(number, signal.SIG_IGN)  # what follows is the clean-up
-        wire.send(self._anchor, {"do": "abort"})
+        self._send({"do": "abort"})
         self.wait_for_the_end()
         if isinstance(error, Interrupted):
             raise SystemExit(128 + error.args[0]) from None
@@ -79,7 +79,7 @@ class Creation:
 
     def carry_out(self, plan: Plan) -> None:
         """Have the anchor do what the plan says."""
-        wire.send(self._anchor, {"do": "create", **plan})
+        self._send({"do": "create", "plan": plan})
 
     def wait(self, output: Output) -> None:
         """Until the anchor says that the container is created.
@@ -104,12 +104,15 @@ class Creation:
 
     def leave_it_alone(self) -> None:
         """An attached container is nobody's from here on: it outlives whoever created it."""
-        wire.send(self._anchor, {"do": "leave alone"})
+        self._send({"do": "leave alone"})
 
     def wait_for_the_end(self) -> None:
         """Until the anchor has ended; all that it owed is paid then."""
-        while self._reader.read() is not None:
+        while self._reader.read(messages.to_creator) is not None:
             pass
+
+    def _send(self, message: FromCreator) -> None:
+        wire.send(self._anchor, message)
 
 
 def _claim(root: str, container_id: str) -> Container:
@@ -138,8 +141,8 @@ def _interrupt(number: int, _frame: object) -> None:
 
 def _wait(reader: wire.Reader, output: Output) -> None:
     queued_at = 0.0
-    while (messages := reader.read()) is not None:
-        for message in messages:
+    while (said := reader.read(messages.to_creator)) is not None:
+        for message in said:
             wire.raise_failure(message)
             if "created" in message:
                 return
@@ -155,7 +158,7 @@ def _wait(reader: wire.Reader, output: Output) -> None:
     raise ScrunError("internal error: the anchor ended without an answer")
 
 
-def _say_queued(message: Message, output: Output, queued_at: float) -> None:
+def _say_queued(message: Waiting, output: Output, queued_at: float) -> None:
     text = f"job {message['job']} is queued{f' ({why})' if (why := message['waiting']) else ''}"
     if output.live:
         output.live.show(text, queued_at)
@@ -171,7 +174,7 @@ def _say_progress(text: str, output: Output) -> None:
         output.say("debug", text)
 
 
-def _pass_on(message: Message, output: Output) -> None:
+def _pass_on(message: Log, output: Output) -> None:
     if output.live:
         output.live.clear()
     output.say(message["log"], message["message"], system=False)  # the anchor does that

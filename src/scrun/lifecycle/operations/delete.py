@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.messages import Answer
 
 # Seconds that the anchor has to answer a ping until it is killed: long enough for a file server that hangs for a while,
 # since what the container changed is lost then.
@@ -78,7 +78,7 @@ def forgotten(root: str, container_id: str, say: Callable[[str, str], None]) -> 
     return sweep.is_due(root) and container_id in sweep.run(root, say, make=True)
 
 
-def _ask(container: Container, say: Callable[[str, str], None]) -> Message | None:
+def _ask(container: Container, say: Callable[[str, str], None]) -> Answer | None:
     """What its anchor has answered, if it was there to be asked; it has done what is to be done then, or goes on."""
     waits = lambda what: say("info", f"{container.id}: {what}")  # noqa: E731
     return ask(container, {"do": "delete"}, silence=SILENCE, waits=waits)

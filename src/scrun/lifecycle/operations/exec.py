@@ -10,7 +10,7 @@ import signal
 import time
 
 from scrun.errors import BundleError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle.container import network, status
+from scrun.lifecycle.container import messages, network, status
 from scrun.lifecycle.exec import exec_script
 from scrun.lifecycle.node import overlap
 from scrun.lifecycle.process import fork, installed, wire
@@ -21,13 +21,11 @@ from scrun.slurm import srun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.exec.session import Order
     from scrun.oci import Config, Process
-
-    Order = dict[str, Any]
 
 NODE = "SCRUN_NODE"  # names the node where the command line has no place for it: docker exec --env
 STARTING = 20.0  # seconds; start has no longer for it
@@ -92,8 +90,7 @@ def run(container: Container, options: Options, note: Callable[[str], None]) -> 
             "--detach and --console-socket"
         )
     watch = options.detach and not _is_there(config, process, container.record)
-    order = {**_order(container, config, process, options.node, note), "watch": watch}
-    order.update(terminal=terminal, own_terminal=bool(options.console_socket))
+    order = _order(container, config, process, options, watch=watch, note=note)
     stdio = [0, 1, 2]
     if options.console_socket:
         size = process.get("consoleSize")
@@ -145,7 +142,15 @@ def _process(config: Config, options: Options) -> Process:
     )
 
 
-def _order(container: Container, config: Config, process: Process, wanted: str, note: Callable[[str], None]) -> Order:
+def _order(
+    container: Container,
+    config: Config,
+    process: Process,
+    options: Options,
+    *,
+    watch: bool,
+    note: Callable[[str], None],
+) -> Order:
     from scrun import fastjson
     from scrun.bundle import exec_process
 
@@ -159,7 +164,7 @@ def _order(container: Container, config: Config, process: Process, wanted: str, 
         nodes_network=record.get("network") in (network.NODE, network.LATER),
     )
     env = made.pop("env", [])
-    where = _node(record, wanted or dict(entry.partition("=")[::2] for entry in env).get(NODE, ""))
+    where = _node(record, options.node or dict(entry.partition("=")[::2] for entry in env).get(NODE, ""))
     said, missing = exec_process.differs(env, config["process"].get("env", ()))
     # Where a name is there twice the last entry counts, with crun and runc; the node adds the task's own behind these.
     jobs = (*record["job_environment"], f"SLURMD_NODENAME={where}")  # the last is what slurmstepd adds
@@ -171,6 +176,9 @@ def _order(container: Container, config: Config, process: Process, wanted: str, 
         "token": os.urandom(16).hex(),
         "node": where,
         "environment": {**overlap.environment(record), **exec_script.variables(text, said | missing)},
+        "watch": watch,
+        "terminal": bool(process.get("terminal")),
+        "own_terminal": bool(options.console_socket),
     }
 
 
@@ -213,7 +221,7 @@ def _detached(container: Container, order: Order, stdio: list[int], options: Opt
     here, there = wire.pair()
     pid = fork.child(lambda: _be_stand_in(container, order, stdio, there), session=True)
     os.close(there)
-    message = wire.Reader(here).next()
+    message = wire.Reader(here).next(messages.to_exec_caller)
     if message is None:
         raise ScrunError(f"internal error: the session ended without an answer: see {container.path}/anchor.log")
     wire.raise_failure(message)

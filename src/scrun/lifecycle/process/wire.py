@@ -9,9 +9,55 @@ from scrun import errors, fastjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypedDict, TypeVar, final
 
-    Message = dict[str, Any]
+    M = TypeVar("M")
+    # What a message must have, so that it is one of a kind: of each member a type that the value has, several of which
+    # it has one, or the value itself.
+    Form = Mapping[str, Any]
+
+    @final
+    class Failure(TypedDict):
+        """An error, as any process may send it in the place of what was asked for."""
+
+        error: str  # name of a class in scrun.errors
+        message: str
+
+
+FAILURE: Form = {"error": str, "message": str}
+
+
+class Check:
+    """The one entry of messages that were read: returns one that has any of the forms, as it is.
+
+    Its declared type says which messages a reader may get: ``check: Callable[[object], ToStandin] = Check(…)``.
+    """
+
+    __slots__ = ("forms",)
+
+    def __init__(self, *forms: Form) -> None:
+        self.forms = forms
+
+    def __call__(self, message: object) -> Any:
+        """Return the message.
+
+        Raises:
+            ValueError: it has none of the forms.
+        """
+        if isinstance(message, dict):
+            for form in self.forms:
+                if all(name in message and _is(message[name], wanted) for name, wanted in form.items()):
+                    return message
+        members = ", ".join(message) if isinstance(message, dict) else type(message).__name__
+        raise ValueError(f"no message of this connection: {members[:200]}")
+
+
+def _is(value: object, wanted: Any) -> bool:
+    """JSON's true is no number here."""
+    if isinstance(wanted, type):
+        return type(value) is wanted
+    return type(value) in wanted if isinstance(wanted, tuple) else value == wanted
 
 
 def pair() -> tuple[int, int]:
@@ -20,7 +66,7 @@ def pair() -> tuple[int, int]:
     return here.detach(), there.detach()
 
 
-def send(descriptor: int, message: Message) -> bool:
+def send(descriptor: int, message: Mapping[str, object]) -> bool:
     """Write a message; False when nobody is there to read it any more."""
     data = fastjson.dumps(message).encode("ascii") + b"\n"
     try:
@@ -40,13 +86,13 @@ class Reader:
         self.descriptor, self._largest = descriptor, largest or self.LARGEST
         self._begun: list[bytes] = []  # of a message; joined once, when the rest of it has come
         self._length = 0
-        self._left: list[Message] = []
+        self._left: list[Any] = []
 
-    def read(self) -> list[Message] | None:
-        """The messages that one read(2) completed; None at the end of the stream.
+    def read(self, check: Callable[[object], M]) -> list[M] | None:
+        """The messages that one read(2) completed, each as ``check`` returns it; None at the end of the stream.
 
         Raises:
-            ValueError, RecursionError: what arrived is no JSON, or nested too deeply.
+            ValueError, RecursionError: what arrived is no JSON, nested too deeply, or no message that may come here.
         """
         try:
             data = os.read(self.descriptor, 65536)
@@ -60,24 +106,32 @@ class Reader:
             return []
         *lines, rest = b"".join(self._begun).split(b"\n")
         self._begun, self._length = [rest], len(rest)
-        return [fastjson.loads(line.decode("ascii")) for line in lines]
+        return [check(fastjson.loads(line.decode("ascii"))) for line in lines]
 
-    def next(self) -> Message | None:
-        """Wait for the next message; None at the end of the stream."""
+    def next(self, check: Callable[[object], M]) -> M | None:
+        """Wait for the next message, as ``check`` returns it; None at the end of the stream.
+
+        Raises:
+            ValueError, RecursionError: as of :meth:`read`.
+        """
         while not self._left:
-            messages = self.read()
+            messages = self.read(_unchecked)
             if messages is None:
                 return None
             self._left = messages
-        return self._left.pop(0)
+        return check(self._left.pop(0))
 
 
-def failure(error: Exception) -> Message:
+def _unchecked(message: object) -> object:
+    return message
+
+
+def failure(error: Exception) -> Failure:
     """An error as a message."""
     return {"error": type(error).__name__, "message": str(error)}
 
 
-def failed(message: Message) -> errors.ScrunError:
+def failed(message: Failure) -> errors.ScrunError:
     """The error that a message carries."""
     kind = getattr(errors, message["error"], errors.ScrunError)
     error: errors.ScrunError = errors.ScrunError.__new__(kind)
@@ -85,7 +139,7 @@ def failed(message: Message) -> errors.ScrunError:
     return error
 
 
-def raise_failure(message: Message) -> None:
-    """Raise the error that a message carries, if it does."""
+def raise_failure(message: Mapping[str, object]) -> None:
+    """Raise the error that a message carries, if it is a :class:`Failure`."""
     if "error" in message:
-        raise failed(message)
+        raise failed({"error": str(message["error"]), "message": str(message["message"])})

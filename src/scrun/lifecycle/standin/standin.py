@@ -15,13 +15,13 @@ import select
 import signal
 
 from scrun.errors import ScrunError
-from scrun.lifecycle.container import status
+from scrun.lifecycle.container import messages, status
 from scrun.lifecycle.process import fork, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.messages import FromStandin, Moved
 
 _LOOK = 0.05  # seconds between two looks at the record
 
@@ -40,7 +40,7 @@ def run(channel: int, container: Container, anchor: int) -> int:
     forward_signals(channel)
     guard = 0
     reader = wire.Reader(channel)
-    while message := reader.next():
+    while message := reader.next(messages.to_standin):
         if message["do"] == "new namespaces":
             if message["network"]:
                 guard = _fork_guard(anchor, container)  # before: from the new namespace slurmctld can't be reached
@@ -49,13 +49,13 @@ def run(channel: int, container: Container, anchor: int) -> int:
                 from scrun.lifecycle.standin import engine_hook
 
                 answer["answer"] = engine_hook.run(message["hook"], container.id)
-            wire.send(channel, answer)
+            _send(channel, answer)
         elif message["do"] == "show podman":
             from scrun.lifecycle.standin import podman_view  # its containers alone need it
 
             podman_view.show(container, rootfs=message["rootfs"])
         elif message["do"] == "exit":
-            return int(message["status"])
+            return message["status"]
     if guard:
         select.select([guard], [], [])
     else:
@@ -67,13 +67,17 @@ def forward_signals(channel: int) -> None:
     """Send each signal that arrives here to the container, through the anchor."""
 
     def forward(number: int, _frame: object) -> None:
-        wire.send(channel, {"do": "kill", "signal": number})
+        _send(channel, {"do": "kill", "signal": number})
 
     for number in signal.valid_signals() - set(_KEPT):
         signal.signal(number, forward)
 
 
-def _move(*, pid: bool, network: bool) -> Message:
+def _send(channel: int, message: FromStandin) -> None:
+    wire.send(channel, message)
+
+
+def _move(*, pid: bool, network: bool) -> Moved:
     """Be in new namespaces. The answer is empty or says why not; ``pid`` is this process's new one, or 0.
 
     A pid namespace is for podman to find, where it may be made; without a network namespace docker would configure

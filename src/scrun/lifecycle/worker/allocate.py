@@ -1,8 +1,7 @@
 """Get the container its job: ask Slurm for a new one and wait until it has nodes, or look up an existing one.
 
-The worker sends ``{"job": …}`` as soon as the job has an id, ``{"waiting": …}`` while the job is queued, and
-``{"nodes": …}`` at the end. If the anchor is gone by then, it was killed, and nothing else knows of the new job. So the
-worker cancels the job.
+The worker tells the job's id as soon as there is one. If the anchor is gone by then, it was killed, and nothing else
+knows of the new job. So the worker cancels the job.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from scrun import identity
 from scrun.errors import JobRefused
 from scrun.lifecycle.container import origin
 from scrun.lifecycle.container.directory import JOB
+from scrun.lifecycle.container.worker_messages import to_allocate
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.cancel import Cancelled, cancelled
 from scrun.slurm import allocation, control, job_environment, srun
@@ -23,34 +23,32 @@ from scrun.slurm import allocation, control, job_environment, srun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.worker_messages import Allocate, FromAllocate
     from scrun.slurm.answers import Allocation
 
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 
 
 def run(channel: int, container: Container) -> None:
-    """Serve one request: a :class:`scrun.slurm.job.JobRequest`, with more.
-
-    The request also has ``step``, the variables for srun, and perhaps ``look at``, the id of a queued job that was
-    asked for before. That job is only looked up, once.
+    """Serve one order.
 
     Raises:
         JobRefused: Slurm refuses the job, the job has ended, or it is another user's.
         SlurmError: slurmctld can't be reached.
     """
-    message = wire.Reader(channel).next()
-    if not message:
+    order = wire.Reader(channel).next(to_allocate)
+    if not order:
         return
-    if "look at" in message:
-        _tell_if_granted(channel, message["look at"], message)
+    plan = order["plan"]
+    if order["look_at"]:
+        _tell_if_granted(channel, order["look_at"], order)
         return
-    if "existing" in message:
-        wire.send(channel, {"job": message["existing"]})
-        _wait(channel, message["existing"], message)
+    if "existing" in plan:
+        _say(channel, {"job": plan["existing"]})
+        _wait(channel, plan["existing"], order)
         return
     root, anchor = os.path.dirname(container.path), os.getppid()
-    message["request"]["fields"]["container_id"] = origin.mark(container.id, root, anchor)
+    plan["request"]["fields"]["container_id"] = origin.mark(container.id, root, anchor)
     answer = None
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # _tell notices when the anchor is gone
     try:
@@ -58,9 +56,9 @@ def run(channel: int, container: Container) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         printed = _read_printed()
         try:
-            answer = allocation.ask_for_job(message["request"])
+            answer = allocation.ask_for_job(plan["request"])
         except JobRefused as error:
-            raise _explained(error, _read_printed()[len(printed) :], message["request"]["attributes"]) from error
+            raise _explained(error, _read_printed()[len(printed) :], plan["request"]["attributes"]) from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         _write_down(answer["job"], container)
@@ -68,9 +66,9 @@ def run(channel: int, container: Container) -> None:
         if notice := answer.get("notice"):
             _tell(channel, {"notice": notice})
         if answer["nodes"]:
-            _tell_nodes(channel, answer, message)
+            _tell_nodes(channel, answer, order)
         else:
-            _wait(channel, answer["job"], message)
+            _wait(channel, answer["job"], order)
     except (Cancelled, Exception):
         if answer:
             control.cancel(answer["job"])
@@ -123,17 +121,21 @@ def _write_down(job_id: int, container: Container) -> None:
         pass  # the disk is full; then only that moment isn't covered
 
 
-def _tell(channel: int, message: Message) -> None:
+def _say(channel: int, message: FromAllocate) -> bool:
+    return wire.send(channel, message)
+
+
+def _tell(channel: int, message: FromAllocate) -> None:
     """Send a message to the anchor.
 
     Raises:
         Cancelled: the anchor is gone.
     """
-    if not wire.send(channel, message):
+    if not _say(channel, message):
         cancelled()
 
 
-def _wait(channel: int, job_id: int, message: Message) -> None:
+def _wait(channel: int, job_id: int, order: Allocate) -> None:
     """Look up the job again and again until it has nodes, for at most :data:`LONGEST_WAIT`.
 
     After that the anchor begins a new worker now and then (:mod:`scrun.lifecycle.anchor.preparation`).
@@ -145,7 +147,7 @@ def _wait(channel: int, job_id: int, message: Message) -> None:
     pause = FIRST_PAUSE
     told = None
     until = time.monotonic() + LONGEST_WAIT
-    while not _tell_if_granted(channel, job_id, message) and time.monotonic() < until:
+    while not _tell_if_granted(channel, job_id, order) and time.monotonic() < until:
         why = allocation.waiting_reason(job_id)
         if why != told:
             told = why
@@ -155,16 +157,16 @@ def _wait(channel: int, job_id: int, message: Message) -> None:
         pause = min(pause * 1.2, LONGEST_PAUSE)  # a sixth of the time that the job has waited
 
 
-def _tell_if_granted(channel: int, job_id: int, message: Message) -> bool:
+def _tell_if_granted(channel: int, job_id: int, order: Allocate) -> bool:
     """Look up the job; if it has nodes, tell the anchor and return True."""
     try:
-        ours = message.get("request")
+        ours = order["plan"].get("request")
         job = allocation.look_up_queued(job_id, ours) if ours else _look_up_existing(job_id)
     except JobRefused:
         allocation.waiting_reason(job_id)  # if the job has ended, this error tells how
         raise
     if job["nodes"]:
-        _tell_nodes(channel, job, message)
+        _tell_nodes(channel, job, order)
     return bool(job["nodes"])
 
 
@@ -180,25 +182,37 @@ def _look_up_existing(job_id: int) -> Allocation:
     return job
 
 
-def _tell_nodes(channel: int, job: Allocation, message: Message) -> None:
+def _tell_nodes(channel: int, job: Allocation, order: Allocate) -> None:
     """Tell the anchor about a job with nodes: its environment, and how many tasks the container's step will have."""
-    step = message["step"]
-    if message.get("first_node"):
+    plan, step = order["plan"], order["step"]
+    if plan.get("first_node"):
         job = {**job, "nodes": srun.expand_nodes(job["nodes"])[0], "node_count": 1}
     lines = job_environment.for_step(
         job["environment"],
         cluster=control.cluster(),
-        directory=message["directory"],
-        inherited=message.get("environment", {}),
+        directory=plan["directory"],
+        inherited=plan.get("environment", {}),
         step=step,
     )
     tasks = job_environment.tasks(dict(line.partition("=")[::2] for line in lines) | step, job["node_count"])
-    gpus = control.job_gpus(job["job"]) if message["gpu_devices"] or message["all_gpus"] else []
-    if message[
+    gpus = control.job_gpus(job["job"]) if plan["gpu_devices"] or plan["all_gpus"] else []
+    if plan[
         "all_gpus"
     ]:  # the job asked for one GPU and was given all of a node, but a step gets what the job asked for
         lines.append(f"SLURM_GRES=gpu:{len(gpus)}")
     _tell(
         channel,
-        {"nodes": {**job, "environment": lines, "tasks": tasks, "gpus": gpus, "slurm": control.slurm_release()}},
+        {
+            "nodes": {
+                "nodes": job["nodes"],
+                "uid": job["uid"],
+                "gid": job["gid"],
+                "user": job["user"],
+                "group": job["group"],
+                "environment": lines,
+                "tasks": tasks,
+                "gpus": gpus,
+                "slurm": control.slurm_release(),
+            }
+        },
     )

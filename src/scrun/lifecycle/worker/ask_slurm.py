@@ -11,6 +11,7 @@ import select
 import signal
 
 from scrun.errors import ScrunError, SlurmError
+from scrun.lifecycle.container.worker_messages import from_asked
 from scrun.lifecycle.process import fork, wire
 from scrun.lifecycle.process.last_words import last_words
 
@@ -41,7 +42,7 @@ def ask(question: Callable[[], Any], patience: float) -> Any:
     reader = wire.Reader(channel)
     try:
         in_time, _, _ = select.select([channel], [], [], patience)
-        answer = reader.next() if in_time else None  # libslurm's own child may still hold the other end
+        answer = reader.next(from_asked) if in_time else None
         if not in_time:
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -53,7 +54,8 @@ def ask(question: Callable[[], Any], patience: float) -> Any:
     finally:
         os.close(channel)
         os.close(printed)
-    wire.raise_failure(answer)
+    if "error" in answer:
+        raise wire.failed(answer)
     return answer["answer"]
 
 

@@ -7,43 +7,47 @@ import fcntl
 import os
 import signal
 
+from scrun.lifecycle.container import worker_messages
 from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.container.staging_plan import HookRequest
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.worker_messages import FromEnding, StageOut
 
 
 def run_stage_out(channel: int, container: Container) -> None:
-    """Serve one request, see :func:`serve`."""
+    """Serve one order, see :func:`serve`."""
     reader = wire.Reader(channel)
-    if message := reader.next():
-        serve(message, reader, channel, container)
+    if order := reader.next(worker_messages.to_stage_out):
+        serve(order, reader, channel, container)
 
 
-def serve(message: Message, reader: wire.Reader, channel: int, container: Container) -> None:
-    """Serve ``{"script": …, "lua": …, "record": …, "staging": …}``, and then what release does.
+def serve(order: StageOut, reader: wire.Reader, channel: int, container: Container) -> None:
+    """Run stage_out, and then do what release does.
 
     One worker for both: most containers' ends need them one after the other. It says at once that it has begun.
     """
-    wire.send(channel, {"begun": True})
+    _say(channel, {"begun": True})
     from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that a release alone doesn't need
 
     def log(level: str, text: str) -> None:
-        wire.send(channel, {"log": level, "message": text})
+        _say(channel, {"log": level, "message": text})
 
     _die_with_anchor(channel)
-    request: HookRequest = {"script": message["script"], "lua": message["lua"], "staging": message["staging"]}
     stage_out_hook.run_hook(
-        container, message["record"], request, log, files_back=lambda: wire.send(channel, {"files back": True})
+        *(container, order["record"], order, log), files_back=lambda: _say(channel, {"files_back": True})
     )
-    wire.send(channel, {"staged out": True})
-    if order := reader.next():  # empty when the job is somebody else's
+    _say(channel, {"staged_out": True})
+    then = reader.next(worker_messages.to_ending)
+    if then and "job" in then:
         from scrun.lifecycle.worker import release
 
-        release.give_back(channel, container, order)
+        release.give_back(channel, container, then)
+
+
+def _say(channel: int, message: FromEnding) -> None:
+    wire.send(channel, message)
 
 
 def _die_with_anchor(channel: int) -> None:
@@ -69,17 +73,14 @@ def _die_with_anchor(channel: int) -> None:
 
 
 def run_release(channel: int, container: Container) -> None:
-    """Serve one request, see :func:`scrun.lifecycle.worker.release.give_back`.
-
-    Its ``left`` is the record of a container whose stage_out was killed.
-    """
-    if not (message := wire.Reader(channel).next()):
+    """Serve one order."""
+    if not (order := wire.Reader(channel).next(worker_messages.to_release)):
         return
-    if "left" in message:
+    if order["left"]:
         from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that most releases don't need
 
-        stage_out_hook.give_up(message["left"])
-    if "job" in message:
+        stage_out_hook.give_up(order["left"])
+    if order["job"]:
         from scrun.lifecycle.worker import release
 
-        release.give_back(channel, container, message)
+        release.give_back(channel, container, order["job"])

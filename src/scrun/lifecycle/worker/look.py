@@ -4,32 +4,37 @@ from __future__ import annotations
 
 from scrun import identity
 from scrun.errors import JobRefused
+from scrun.lifecycle.container.worker_messages import to_look
 from scrun.lifecycle.process import wire
 from scrun.slurm import control
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container.worker_messages import FromLook
+
 
 def run(channel: int) -> None:
-    """Serve one request.
-
-    The answer to ``{"job": id}`` is ``{"gone": …}``; with ``state`` it is ``{"state": …}``, squeue's word or nothing;
-    with ``nodes``, a node list or nothing, ``{"out_of_service": {node: reason}}``.
-    """
-    if not (message := wire.Reader(channel).next()):
+    """Serve one order."""
+    if not (order := wire.Reader(channel).next(to_look)):
         return
-    if message.get("state"):
+    if order.get("state"):
         from scrun.slurm import jobs
 
-        job = jobs.of_user(identity.real_uid()).get(message["job"])
-        wire.send(channel, {"state": job["state"] if job else ""})
+        job = jobs.of_user(identity.real_uid()).get(order["job"])
+        _say(channel, {"state": job["state"] if job else ""})
         return
-    if "nodes" in message:
+    if "nodes" in order:
         from scrun.slurm import jobs
 
-        wire.send(channel, {"out_of_service": jobs.out_of_service(message["job"], message["nodes"])})
+        _say(channel, {"out_of_service": jobs.out_of_service(order["job"], order["nodes"])})
         return
     try:
-        control.look_up(message["job"])
+        control.look_up(order["job"])
     except JobRefused:
-        wire.send(channel, {"gone": True})
+        _say(channel, {"gone": True})
     else:
-        wire.send(channel, {"gone": False})
+        _say(channel, {"gone": False})
+
+
+def _say(channel: int, message: FromLook) -> None:
+    wire.send(channel, message)

@@ -10,17 +10,18 @@ from scrun.slurm import control
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.worker_messages import GiveBack, Released
 
 
-def give_back(channel: int, container: Container, message: Message) -> None:
-    """``{"job": id, "status": exit status or None}``; without a status the job is cancelled."""
-    end_guests(container, message["job"])
-    if message["status"] is None:
-        control.cancel(message["job"])
+def give_back(channel: int, container: Container, order: GiveBack) -> None:
+    """Complete the job with the status, or cancel it, and say so."""
+    end_guests(container, order["job"])
+    if order["status"] is None:
+        control.cancel(order["job"])
     else:
-        control.complete(message["job"], message["status"])
-    wire.send(channel, {"released": message["job"]})
+        control.complete(order["job"], order["status"])
+    released: Released = {"released": order["job"]}
+    wire.send(channel, released)
 
 
 def end_guests(container: Container, job: int) -> None:

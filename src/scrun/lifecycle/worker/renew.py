@@ -7,6 +7,7 @@ import os
 
 from scrun.errors import StagingError
 from scrun.lifecycle.container import latest
+from scrun.lifecycle.container.worker_messages import to_renew
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.host import variables
 from scrun.lifecycle.worker.job_steps import JobSteps
@@ -18,18 +19,21 @@ from scrun.staging.ownership import acting_as
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.container.worker_messages import Renewed
 
 
 def run(channel: int, container: Container) -> None:
-    """Serve one request, ``{"record": …, "plan": …}``; the answer has the new checksums, by index."""
-    if not (message := wire.Reader(channel).next()):
+    """Serve one order."""
+    if not (order := wire.Reader(channel).next(to_renew)):
         return
-    record, plan = message["record"], message["plan"]
-    staged, sums = record["staged"], {}
+    record, plan = order["record"], order["plan"]
+    staged = record["staged"]
+    sums: Renewed = {"renewed": {}}
     steps = JobSteps(record, plan["staging"]["srun"], variables(record, plan["staging"], container.path))
     there: dict[str, bytes] = {}
     for index, (path, data) in latest.changed(staged, latest.fit(plan["staging"])).items():
-        sums[str(index)] = binascii.crc32(data)
+        sums["renewed"][str(index)] = binascii.crc32(data)
         if staged.get("spool") and is_below(path, staged["spool"]):
             _write(record, path, data)
         else:
@@ -38,15 +42,13 @@ def run(channel: int, container: Container) -> None:
         node_directory.write_again(
             steps, staged["node_parent"], staged.get("node_home", ""), staged["node_name"], there
         )
-    wire.send(channel, {"renewed": sums})
+    wire.send(channel, sums)
     steps.wait()
 
 
-def _write(record: dict[str, object], path: str, data: bytes) -> None:
+def _write(record: Record, path: str, data: bytes) -> None:
     """Into a spool that the job's user can change meanwhile, and we are root: with no more rights than he has."""
     uid, gid = record["uid"], record["gid"]
-    assert isinstance(uid, int)
-    assert isinstance(gid, int)
     try:
         with acting_as(ContainerFiles("", "", "", {}, 0, uid, gid)):
             descriptor = in_place.open_existing(path, directory_is_ours=True)

@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import StagingPlan
-    from scrun.lifecycle.process.wire import Message
+    from scrun.lifecycle.container.worker_messages import Staged as StagedMessage
     from scrun.lifecycle.worker.host import Host
     from scrun.lua_hooks import Hooks
     from scrun.lua_hooks.calls import Paths
@@ -72,7 +72,7 @@ class StageIn:
         self._holds = False  # whether the script asked for one call to be waited for at the container's end
         self._kept_apart: list[str] = []  # the container's variables, NAME=VALUE
 
-    def run(self) -> Message:
+    def run(self) -> StagedMessage:
         """Call the hook; return the message for the anchor that says where the container's files are.
 
         Raises:
@@ -98,7 +98,7 @@ class StageIn:
             raise
         return self._answer(paths)
 
-    def _answer(self, paths: Paths) -> Message:
+    def _answer(self, paths: Paths) -> StagedMessage:
         """The message for the anchor, given the paths that the script has set."""
         record, made = self._record, self._made
         is_ours = bool(made) and paths.bundle == record["bundle"]  # whether the bundle is the one that staging made

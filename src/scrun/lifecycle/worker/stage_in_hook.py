@@ -9,6 +9,7 @@ import os
 import time
 
 from scrun.errors import HookError, ScrunError, StagingError
+from scrun.lifecycle.container import worker_messages
 from scrun.lifecycle.container.directory import SPOOL
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.host import Host, variables
@@ -22,8 +23,8 @@ from scrun.staging.known import Known, memory, require_containers
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import StagingPlan
+    from scrun.lifecycle.container.worker_messages import FromStageIn
     from scrun.oci import Config
     from scrun.staging.summing import Summing
 
@@ -33,29 +34,32 @@ _LOOK_AGAIN = 0.5  # seconds
 
 
 def run(channel: int, container: Container) -> None:
-    """Serve ``{"script": …}``, which loads the script, and then ``{"record": …}``, which calls its hook.
+    """Serve two orders: the first has the script loaded, the second has its hook called.
 
     Raises:
         ScrunError: what went wrong; :mod:`scrun.lifecycle.worker.child` sends it to the anchor.
     """
     reader = wire.Reader(channel)
     preload(_likely_version())
-    if not (message := reader.next()):
+    if not (order := reader.next(worker_messages.to_stage_in)):
         return
 
     def log(level: str, text: str) -> None:
-        wire.send(channel, {"progress": text} if level == "progress" else {"log": level, "message": text})
+        if level == "progress":
+            _tell(channel, {"progress": text})
+        else:
+            _tell(channel, {"log": level, "message": text})
 
     host = Host(log)
-    hooks = Hooks.load(message["script"], host, lua=message["lua"])
-    wire.send(channel, {"loaded": message["script"]})
-    plan: StagingPlan = message["staging"]
-    config, keeps_apart = _prepare(container, plan, message["bundle"])
-    if not (message := reader.next()):
+    hooks = Hooks.load(order["script"], host, lua=order["lua"])
+    _tell(channel, {"loaded": order["script"]})
+    plan = order["staging"]
+    config, keeps_apart = _prepare(container, plan, order["bundle"])
+    if not (then := reader.next(worker_messages.to_stage_in_then)):
         return
     from scrun.lifecycle.worker.stage_in_call import StageIn
 
-    record: Record = message["record"]
+    record = then["record"]
     host.environment = variables(record, plan, container.path)
     host.memory = memory()
     steps = host.job = JobSteps(record, plan["srun"], host.environment)
@@ -65,12 +69,16 @@ def run(channel: int, container: Container) -> None:
         try:
             require_containers(steps, Known(host.memory, None))
         except StagingError as error:
-            wire.send(channel, wire.failure(error))
-            wire.send(channel, answer)  # so that stage_out is owed
+            _tell(channel, wire.failure(error))
+            _tell(channel, answer)  # so that stage_out is owed
             return
-    wire.send(channel, answer)
+    _tell(channel, answer)
     _stay(reader, channel, container, steps, later)
     steps.wait()
+
+
+def _tell(channel: int, message: FromStageIn) -> None:
+    wire.send(channel, message)
 
 
 def _prepare(container: Container, plan: StagingPlan, bundle: str) -> tuple[Config, bool]:
@@ -117,13 +125,13 @@ def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSte
         time.monotonic() < until or any(summing.is_busy for summing in later)
     ):
         steps.reap()
-    message = reader.next() if is_asked else None
-    if is_asked and not message:
+    order = reader.next(worker_messages.to_stage_out) if is_asked else None
+    if is_asked and not order:
         return  # the anchor has gone
     for summing in later:
         summing.finish()  # before stage_out, which changes the files
-    if message:
-        ending.serve(message, reader, channel, container)
+    if order:
+        ending.serve(order, reader, channel, container)
 
 
 def _likely_version() -> str:

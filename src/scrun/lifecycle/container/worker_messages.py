@@ -1,0 +1,229 @@
+"""The messages between a process and its workers: see :mod:`scrun.lifecycle.container.messages`.
+
+Each worker (:mod:`scrun.lifecycle.worker`) gets one order, of stage_in and stage_out also what comes after it. It may
+say a Failure in the place of any other report, and ends then.
+"""
+
+from __future__ import annotations
+
+from scrun.lifecycle.process import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal, NotRequired, TypedDict, final
+
+    from scrun.lifecycle.container.messages import Log, Notice, Progress
+    from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.container.staging_plan import HookRequest
+    from scrun.lifecycle.process.wire import Failure
+    from scrun.slurm.job import JobRequest
+    from scrun.staging.model import StagedData
+
+    @final
+    class Allocate(TypedDict):
+        """The order to an ``allocate`` worker: ask for the job, or find it, and wait until it has nodes."""
+
+        plan: JobRequest
+        step: dict[str, str]  # variables that srun will get
+        look_at: int  # a job that was asked for already and is looked at once; 0: there is none
+
+    @final
+    class Job(TypedDict):
+        """From ``allocate``, first: the job has an id, and has to be given back from now on."""
+
+        job: int
+
+    @final
+    class Queued(TypedDict):
+        """From ``allocate``, whenever the reason changes."""
+
+        waiting: str  # Slurm's reason
+
+    class Allocation(TypedDict):
+        """What is known of a job that has nodes (scrun.slurm.control.look_up), and what a step of it will have."""
+
+        nodes: str  # as Slurm writes them
+        uid: int
+        gid: int
+        user: str
+        group: str
+        environment: list[str]  # NAME=value
+        tasks: int
+        gpus: list[int]
+        slurm: list[int]  # Slurm's release: major and minor number
+
+    @final
+    class Allocated(TypedDict):
+        """From ``allocate``, last: the job has its nodes. Without it the job is still queued."""
+
+        nodes: Allocation
+
+    FromAllocate = Job | Notice | Queued | Allocated | Failure
+
+    @final
+    class LoadScript(HookRequest):
+        """The first order to a ``stage in`` worker."""
+
+        bundle: str
+
+    @final
+    class StageIn(TypedDict):
+        """The second one, when the job has its nodes."""
+
+        record: Record
+
+    @final
+    class Loaded(TypedDict):
+        """From ``stage in``: the script is good, so a job may be asked for."""
+
+        loaded: str  # the script's path
+
+    @final
+    class Staged(TypedDict):
+        """From ``stage in``, last: the files are where the nodes see them."""
+
+        staged: StagedData
+        bundle: str  # the bundle that the step is given, and its root filesystem
+        rootfs: str
+        networked: str  # the same bundle for the node's network, where that is decided at start
+        task_prolog: str
+        hold: bool  # whether the container's end has to wait for stage_out
+
+    @final
+    class StageOut(HookRequest):
+        """The order to a ``stage out`` worker, or to the ``stage in`` worker that is still there."""
+
+        record: Record
+
+    @final
+    class GiveBack(TypedDict):
+        """What a ``stage out`` worker gets next, and a ``release`` worker first: give the job back."""
+
+        job: int
+        status: int | None  # the container's exit status; None: the job is cancelled
+
+    @final
+    class KeepJob(TypedDict):
+        """In the place of :class:`GiveBack`: the job is somebody else's."""
+
+        keep_job: Literal[True]
+
+    @final
+    class Release(TypedDict):
+        """The order to a ``release`` worker."""
+
+        left: Record | None  # of a container whose stage_out was killed: tidy up what that has left
+        job: GiveBack | None
+
+    @final
+    class Begun(TypedDict):
+        """From ``stage out``, at once: from here on nobody else may do the same."""
+
+        begun: Literal[True]
+
+    @final
+    class FilesBack(TypedDict):
+        """From ``stage out``: the changes are here; the nodes' copies may still have to be removed."""
+
+        files_back: Literal[True]
+
+    @final
+    class StagedOut(TypedDict):
+        """From ``stage out``: the script has ended, too."""
+
+        staged_out: Literal[True]
+
+    @final
+    class Released(TypedDict):
+        """From ``release`` and ``stage out``, last: Slurm has the job back."""
+
+        released: int  # the job
+
+    FromStageIn = Loaded | Staged | Progress | Log | Failure
+    FromEnding = Begun | FilesBack | StagedOut | Released | Log | Failure
+
+    @final
+    class Look(TypedDict):
+        """The order to a ``look`` worker. Without the last two it looks whether the job is still there."""
+
+        job: int
+        state: NotRequired[bool]  # in which state it is
+        nodes: NotRequired[str]  # which of these is out of service; empty: of the job's
+
+    @final
+    class Gone(TypedDict):
+        """From ``look``."""
+
+        gone: bool  # whether the job has ended
+
+    @final
+    class State(TypedDict):
+        """From ``look``."""
+
+        state: str  # squeue's word; empty where the job isn't there
+
+    @final
+    class OutOfService(TypedDict):
+        """From ``look``."""
+
+        out_of_service: dict[str, str]  # why, by the node's name
+
+    FromLook = Gone | State | OutOfService | Failure
+
+    @final
+    class Renew(TypedDict):
+        """The order to a ``renew`` worker: send small files that have changed since create once more."""
+
+        record: Record
+        plan: Plan
+
+    @final
+    class Renewed(TypedDict):
+        """From ``renew``."""
+
+        renewed: dict[str, int]  # the new checksums, by the number of the text in ``staged``
+
+    FromRenew = Renewed | Failure
+    ToEnding = GiveBack | KeepJob
+    Order = Allocate | LoadScript | StageIn | StageOut | ToEnding | Release | Look | Renew
+
+    # --- a command and the child that asks Slurm for it
+
+    @final
+    class Answered(TypedDict):
+        """What the question returned."""
+
+        answer: Any
+
+    FromAsked = Answered | Failure
+
+
+_LOG, _PROGRESS, _NOTICE = {"log": str, "message": str}, {"progress": str}, {"notice": str}
+_STAGED = {"staged": dict, "bundle": str, "rootfs": str, "networked": str, "task_prolog": str, "hold": bool}
+_JSON = (dict, list, str, int, float, bool, type(None))
+
+_OR_NONE = (dict, type(None))
+_HOOK = {"script": str, "lua": str, "staging": dict}
+
+to_allocate: Callable[[object], Allocate] = wire.Check({"plan": dict, "step": dict, "look_at": int})
+from_allocate: Callable[[object], FromAllocate] = wire.Check(
+    {"job": int}, _NOTICE, {"waiting": str}, {"nodes": dict}, wire.FAILURE
+)
+to_stage_in: Callable[[object], LoadScript] = wire.Check({**_HOOK, "bundle": str})
+to_stage_in_then: Callable[[object], StageIn] = wire.Check({"record": dict})
+from_stage_in: Callable[[object], FromStageIn] = wire.Check({"loaded": str}, _STAGED, _PROGRESS, _LOG, wire.FAILURE)
+to_stage_out: Callable[[object], StageOut] = wire.Check({**_HOOK, "record": dict})
+to_ending: Callable[[object], ToEnding] = wire.Check({"job": int, "status": (int, type(None))}, {"keep_job": True})
+to_release: Callable[[object], Release] = wire.Check({"left": _OR_NONE, "job": _OR_NONE})
+from_ending: Callable[[object], FromEnding] = wire.Check(
+    *({"begun": True}, {"files_back": True}, {"staged_out": True}, {"released": int}, _LOG, wire.FAILURE)
+)
+to_look: Callable[[object], Look] = wire.Check({"job": int})
+from_look: Callable[[object], FromLook] = wire.Check(
+    {"gone": bool}, {"state": str}, {"out_of_service": dict}, wire.FAILURE
+)
+to_renew: Callable[[object], Renew] = wire.Check({"record": dict, "plan": dict})
+from_renew: Callable[[object], FromRenew] = wire.Check({"renewed": dict}, wire.FAILURE)
+from_asked: Callable[[object], FromAsked] = wire.Check({"answer": _JSON}, wire.FAILURE)
