@@ -155,17 +155,21 @@ def _is_used(path: str) -> bool:
         return False  # an installation that was interrupted
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _is_open_elsewhere(os.path.join(os.path.basename(path), LOCK))
+        return _is_open_elsewhere(os.path.join(os.path.basename(path), LOCK), os.fstat(descriptor))
     except OSError:  # a process holds it, or the file server has no locks
         return True
     finally:
         os.close(descriptor)
 
 
-def _is_open_elsewhere(name: str) -> bool:
-    """Whether another process of this host has a file of that name open, as far as we may look (proc_pid_fd(5)).
+def _is_open_elsewhere(name: str, lock: os.stat_result) -> bool:
+    """Whether another process of this host has the file open, as far as we may look (proc_pid_fd(5)).
 
-    Only the links are read: a file that such a link leads to may be on a server that doesn't answer.
+    Other names are not looked at closer: the file that such a link leads to may be on a server that doesn't answer.
+
+    Args:
+        name: the end of its path.
+        lock: what stat(2) says of it.
     """
     for process in filter(str.isdigit, os.listdir("/proc")):
         if process == str(os.getpid()):
@@ -176,7 +180,8 @@ def _is_open_elsewhere(name: str) -> bool:
             continue  # another user's, or ended
         for descriptor in descriptors:
             try:
-                if os.readlink(f"/proc/{process}/fd/{descriptor}").endswith(f"/{name}"):
+                opened = f"/proc/{process}/fd/{descriptor}"
+                if os.readlink(opened).endswith(f"/{name}") and os.path.samestat(os.stat(opened), lock):
                     return True
             except OSError:
                 pass  # closed meanwhile
