@@ -195,7 +195,7 @@ def test_a_damaged_record_is_one_clear_error_and_no_others_harm(
         os.close(good.descriptor)
     record = {name: value for name, value in FULL.items() if name not in changes} if left_out else {**FULL, **changes}
     (Path(container.path) / "state.json").write_text(json.dumps(record))
-    found = {entry["id"]: entry for entry in listing.run(root, briefly=True)}
+    found = {entry["id"]: entry for entry in listing.list_containers(root, briefly=True)}
     assert found["good"]["status"] == "stopped"
     listing.table([*found.values()])
     json.dumps([*found.values()])
@@ -205,7 +205,7 @@ def test_a_damaged_record_is_one_clear_error_and_no_others_harm(
         is_one_line(error)
         assert found["box"]["status"] == "damaged"
         return
-    state.run(opened)
+    state.state_of(opened)
     os.close(opened.descriptor)
 
 

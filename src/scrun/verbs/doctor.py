@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> int:
-    """Print what is found, a line a check as soon as it is made; the exit status is 1 when something is broken."""
+    """Print one line for each check, as soon as it is made; return 1 if something is broken."""
     from scrun.doctor import cluster, examine, report
     from scrun.doctor.finding import BROKEN
     from scrun.doctor.site import Site
@@ -27,7 +27,9 @@ def perform(call: Call, _logger: Log) -> int:
     wanted = cluster.wanted(call.options["node"])
     if wanted and call.options["all_nodes"]:
         raise UsageError("--node and --all-nodes exclude each other: name some, or ask all")
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's
+            signal.signal(number, _end)
     host = os.uname().nodename
     names, hosts = max(map(len, examine.NAMES)), max(map(len, (host, *wanted)))
     found: list[Finding] = []
@@ -60,6 +62,7 @@ def _seconds(text: str | None) -> float:
     return float(text)
 
 
-def _end(_number: int, _frame: object) -> None:
-    """Leave in order, so that no job stays."""
-    sys.exit(143)
+def _end(number: int, _frame: object) -> None:
+    """Leave in order, so that no job and no directory stays; what follows is the clean-up."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
