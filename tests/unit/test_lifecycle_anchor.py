@@ -18,10 +18,11 @@ from unchecked import anything
 from scrun.errors import ScrunError, SlurmError, WrongStatus
 from scrun.lifecycle.anchor import anchor, effects
 from scrun.lifecycle.anchor.end_effects import NOT_RUN
-from scrun.lifecycle.container import client
+from scrun.lifecycle.container import client, owed
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.process.loop import Loop
+from scrun.lifecycle.worker import child
 
 Message = Any  # as a test makes it
 STARTED = 'echo "srun: launching StepId=42.3 on host n1, 1 tasks: 0" >&2; echo "srun: Node n1, 1 tasks started" >&2'
@@ -296,6 +297,35 @@ def test_when_the_stand_in_is_killed_the_container_ends(rehearse: Rehearse, exit
     made.container.load()
     assert (made.container.record["status"], made.container.record["exit_status"]) == ("stopped", 137)
     assert processes.start_time(step) == 0
+
+
+def _stage_out_for_ever(_work: str, channel: int, _container: Container) -> None:
+    while os.read(channel, 65536):
+        pass
+
+
+@pytest.mark.parametrize("kills", ["", "the stand-in", "the container", "it at once"])
+def test_the_stand_in_waits_for_the_files_unless_a_kill_is_waited_for(
+    kills: str, rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "do_work", _stage_out_for_ever)
+    monkeypatch.setattr(owed, "LET_GO", 0.05)
+    made = rehearse("exit 0")
+    made.create(script="", lua="")
+    made.cue({"ready": {**READY, "hold": True, "stage_out_owed": True}})
+    assert made.from_creator.next(anything) == {"created": True}
+    for number in {"": (15,), "the stand-in": (15,), "the container": (15, 9), "it at once": (9,)}[kills]:
+        request: Message = {"do": "kill", "signal": number}
+        assert client.ask(made.container, request) == {"sent": number}
+    if kills == "the stand-in":
+        os.close(made.standin)
+    elif kills:
+        assert made.status() == (137 if kills == "it at once" else 143)
+    made.container.load()
+    while made.container.record["status"] != ("stopped" if kills else "created"):
+        made.container.load()
+    assert made.container.record["stage_out_owed"]
+    assert "stage_out goes on" in str(client.ask(made.container, {"do": "ping"}))
 
 
 def test_a_kill_that_srun_forgets_because_its_step_is_only_starting_reaches_the_container_once_that_runs(

@@ -95,7 +95,7 @@ def test_a_container_that_changed_nothing_is_kept_by_nobody_and_its_job_goes_aft
     for message in ({"begun": True}, {"staged_out": True}, {"released": 7}):
         worker.says(message)
     worker.ends()
-    assert made.happened == [BACK, RELEASED]
+    assert made.happened == [BACK, BACK, RELEASED]
     assert (owing.record["stage_out_owed"], owing.record["released"]) == (False, True)
 
 
@@ -108,7 +108,7 @@ def test_a_container_whose_files_have_to_come_back_waits_for_them(staged: Any, o
     made.made[0].says({"files_back": True})
     assert made.happened == [BACK]
     made.made[0].says({"staged_out": True})
-    assert made.happened == [BACK], "that is said once"
+    assert made.happened == [BACK, BACK], "and when the script has ended, too"
 
 
 def test_a_bundle_of_the_scripts_own_is_back_only_when_the_script_has_ended(owing: Container) -> None:
@@ -146,7 +146,7 @@ def test_a_job_of_somebody_elses_is_not_given_back(owing: Container) -> None:
     assert worker.told[1:] == [{"keep_job": True}]
     worker.says({"staged_out": True})
     worker.ends()
-    assert made.happened == [BACK, RELEASED]
+    assert made.happened == [BACK, BACK, RELEASED]
 
 
 def test_a_hook_that_fails_is_told_and_the_job_given_back_by_another(owing: Container) -> None:
@@ -188,7 +188,7 @@ def test_a_hook_that_fails_when_the_container_is_gone_already_is_logged(owing: C
     made.release(0)
     made.made[0].says(GONE_WRONG)
     made.made[0].ends()
-    assert made.happened == [BACK, ("error", "the hook failed")]
+    assert made.happened == [BACK, ("files back", "the hook failed")]
     assert (made.made[1].work, made.made[1].told) == ("release", [{"left": None, "job": {"job": 7, "status": 0}}])
 
 
@@ -199,7 +199,7 @@ def test_a_job_that_can_not_be_given_back_is_still_owed(owing: Container) -> Non
     made.made[0].says({"staged_out": True})
     made.made[0].says(wire.failure(ScrunError("slurmctld can't be reached")))
     made.made[0].ends()
-    assert made.happened == [BACK, ("released", "slurmctld can't be reached")]
+    assert made.happened == [BACK, BACK, ("released", "slurmctld can't be reached")]
     assert not owing.record.get("released")
 
 
@@ -219,7 +219,7 @@ def test_who_staged_the_files_is_asked_to_bring_them_back(owing: Container) -> N
     for message in ({"begun": True}, {"staged_out": True}, {"released": 7}):
         stager.says(message)
     stager.ends()
-    assert made.happened == [BACK, RELEASED]
+    assert made.happened == [BACK, BACK, RELEASED]
 
 
 def test_one_that_has_gone_is_not_asked(owing: Container) -> None:
@@ -242,7 +242,7 @@ def test_one_that_went_just_when_he_was_asked_is_replaced_by_another_who_gets_it
     for message in ({"begun": True}, {"staged_out": True}, {"released": 7}):
         worker.says(message)
     worker.ends()
-    assert made.happened == [BACK, RELEASED]
+    assert made.happened == [BACK, BACK, RELEASED]
 
 
 def test_one_that_went_before_the_order_for_the_job_came_leaves_it_to_his_replacement(owing: Container) -> None:

@@ -65,9 +65,10 @@ def test_what_is_gone_stays_so() -> None:
     assert {life.follow(life.GONE, event)[0] for event in life.EVENTS} == {life.GONE}
 
 
+WITHDRAWN = {life.WITHDRAWN, life.WITHDRAWN_RELEASING, life.WITHDRAWN_OWING}
 # What can't be, by the event that can't: in all states but these.
 ONLY_IN = {
-    "plan": {life.NEW, life.WITHDRAWING, life.WITHDRAWAL, life.WITHDRAWN, life.WITHDRAWN_OWING},
+    "plan": {life.NEW, life.WITHDRAWING, life.WITHDRAWAL, *WITHDRAWN},
     "recorded": {life.RECORDING},
     "announced": {life.ANNOUNCING, life.ANNOUNCING_QUEUED},
     "prepared": {life.PREPARING, life.OVERDUE, life.AWAITING, life.QUEUED, life.STARTED},
@@ -77,9 +78,9 @@ ONLY_IN = {
     "exited": {life.RUNNING, life.PAUSED, *life.TURNING, life.KILLING},
     "ran": {life.JUDGING, life.KILLING},
     "refused": {life.JUDGING, life.KILLING},
-    "files_back": {life.BRINGING_BACK, life.WITHDRAWN},
-    "released": {life.RELEASING, life.OWING, life.WITHDRAWN, life.WITHDRAWN_OWING},
-    "slurm_silent": {life.RELEASING, life.OWING, life.WITHDRAWN, life.WITHDRAWN_OWING},
+    "files_back": {life.BRINGING_BACK, life.RELEASING, life.WITHDRAWN, life.WITHDRAWN_RELEASING},
+    "released": {life.RELEASING, life.OWING, life.WITHDRAWN_RELEASING, life.WITHDRAWN_OWING},
+    "slurm_silent": {life.RELEASING, life.OWING, life.WITHDRAWN_RELEASING, life.WITHDRAWN_OWING},
 }
 
 
@@ -129,7 +130,7 @@ ABOUT = {
     "standin_ready": ("pid",),
     "refused": ("why",),
     **dict.fromkeys(("recorded", "announced", "create_overdue", "prepared", "standin_gone", "directory_gone"), ()),
-    **dict.fromkeys(("files_renewed", "program_started", "start_overdue", "released", "delete_overdue"), ()),
+    **dict.fromkeys(("files_renewed", "program_started", "start_overdue", "released", "delete_overdue", "let_go"), ()),
 }
 
 
@@ -185,7 +186,10 @@ class World:
     def ends(self) -> list[str]:
         """What may come of what is under way."""
         disk_full = ["hopeless"] if self.state in life.CREATING else []
-        return [*(event for events in self.may.values() for event in events), *disk_full]
+        # One worker gives the job back when stage_out has ended.
+        is_staging_out = bool({"files", "stage_out"} & {*self.may})
+        under_way = (self.may[what] for what in self.may if what != "release" or not is_staging_out)
+        return [*(event for events in under_way for event in events), *disk_full]
 
     def happen(self, event: str) -> None:
         """An event from outside, with all that it brings about at once."""
@@ -232,7 +236,20 @@ class World:
 
     def finish(self) -> None:
         self.answer(self.starts)
+        self.begin_end()
+
+    def begin_end(self) -> None:
         self.may["files"] = ("files_back",)
+        if "hasten" in self.done or "hasten_now" in self.done:
+            self.may["let_go"] = ("let_go",)
+
+    def hasten(self) -> None:
+        if {"finish", "finish_not_run", "withdraw"} & {*self.done}:
+            self.may["let_go"] = ("let_go",)
+
+    def stop(self) -> None:
+        self.forget("standin", "look")
+        self.may["stage_out"] = ("files_back",)  # its end is told, too
 
     def answer(self, waiting: list[int]) -> None:
         self.answers.update(waiting)
@@ -277,7 +294,6 @@ UNDER_WAY: dict[str, dict[str, tuple[str, ...]]] = {
     "cancel_job": {"release": ("released", "not_released", "slurm_silent")},
     "release": {"release": ("released", "not_released", "slurm_silent")},
     "owe": {"release": ("released", "not_released", "slurm_silent")},
-    "withdraw": {"files": ("files_back",)},
 }
 OTHERS: dict[str, Callable[[World, int], None]] = {
     "record_plan": lambda world, _who: world.later("recorded"),
@@ -295,7 +311,10 @@ OTHERS: dict[str, Callable[[World, int], None]] = {
     "owe": lambda world, _who: world.answer(world.deletes),
     "finish": lambda world, _who: world.finish(),
     "finish_not_run": lambda world, _who: world.finish(),
-    "stop": lambda world, _who: world.forget("standin", "look"),
+    "stop": lambda world, _who: world.stop(),
+    "hasten": lambda world, _who: world.hasten(),
+    "hasten_now": lambda world, _who: world.hasten(),
+    "withdraw": lambda world, _who: world.begin_end(),
     "fail_create": lambda world, _who: world.forget("standin"),
     "leave": lambda world, _who: world.leave(),
 }
@@ -383,7 +402,8 @@ UNDER_WAY_IN = {
     **dict.fromkeys((life.AWAITING, life.QUEUED, life.STARTED, life.QUITTING, life.GIVING_UP), PREPARING),
     life.WITHDRAWING: PREPARING,
     life.WITHDRAWAL: {"explained"},
-    life.WITHDRAWN: {"files", "release"},
+    life.WITHDRAWN: {"files"},
+    life.WITHDRAWN_RELEASING: {"release"},
     life.WITHDRAWN_OWING: {"release"},
     life.CREATED: {"look"},
     life.EXPLAINING: {"explained"},

@@ -30,6 +30,7 @@ class EndEffects:
         self._failure: ScrunError | None = None  # create's
         self._let_go: float | None = None  # the stand-in ends so many seconds after the process, with or without files
         self._ending: Ending | None = None
+        self._is_late = False  # the container stopped before its files were back
 
     # --- a container that can't run
 
@@ -55,7 +56,7 @@ class EndEffects:
         self._anchor.stdio.log("error", str(error), system=not self._anchor.creator.is_there)
         self._end().begin(self._anchor.plan)
 
-    def cancel_job(self, _error: ScrunError | None) -> None:
+    def cancel_job(self, _error: ScrunError | None = None) -> None:
         """Give its job back, in which nothing has run."""
         self._end().release(None)
 
@@ -112,7 +113,10 @@ class EndEffects:
         if not self._anchor.creator.is_attached and self._let_go is None:
             self._let_go = seconds
             if self._ending:
-                self._ending.hasten(let_go=seconds)
+                self._let_go_later(seconds)
+
+    def _let_go_later(self, seconds: float) -> None:
+        self._loop.after(seconds, lambda: self._anchor.happen("let_go"))
 
     def say_directory_gone(self) -> None:
         """Say that the container ends because its directory was removed."""
@@ -169,7 +173,10 @@ class EndEffects:
         assert isinstance(exit_status, int)
         self._record["exit_status"] = exit_status
         self._end().begin(self._anchor.plan)
-        self._end().hasten(waited_for=bool(self._waiting), let_go=self._let_go)
+        if self._waiting:
+            self._end().hurry()
+        if self._let_go is not None:
+            self._let_go_later(self._let_go)
 
     # --- the end
 
@@ -193,7 +200,7 @@ class EndEffects:
         else:
             self._anchor.happen("slurm_silent" if isinstance(error, SlurmUnreachable) else "not_released", error)
 
-    def stop(self, error: ScrunError | None) -> None:
+    def stop(self, error: ScrunError | None = None) -> None:
         """Record the status "stopped", and let the stand-in end."""
         anchor = self._anchor
         if error:
@@ -209,10 +216,20 @@ class EndEffects:
             history.leave(anchor.container)
         anchor.standin.let_exit(self._record["exit_status"])
 
-    def release(self, _error: ScrunError | None) -> None:
+    def release(self, _error: ScrunError | None = None) -> None:
         """Give the job back, as ended with the status, or cancelled where the program didn't decide that."""
         self._end().release(self._record["exit_status"] if self._anchor.forced is None else None)
         self._delete_soon()
+
+    def go_late(self) -> None:
+        """Don't wait for the files any more, nor for a stage_out that outlives its job."""
+        self._is_late = True
+        self._end().hurry()
+
+    def log_lost(self, error: ScrunError | None) -> None:
+        """Say which changes of a container that has stopped did not come back, if any."""
+        if error:
+            self._anchor.stdio.tell("error", str(error))
 
     def _delete_soon(self) -> None:
         self._loop.after(owed.DELETE, lambda: self._anchor.happen("delete_overdue"))
@@ -253,7 +270,7 @@ class EndEffects:
         anchor = self._anchor
         is_creating = anchor.status == status.CREATING
         is_attached = anchor.creator.is_attached and not anchor.plan.get("keep")
-        is_kept = self._end().is_late and bool(self._record.get("lost"))
+        is_kept = self._is_late and bool(self._record.get("lost"))
         if (self._waiting.is_unwanted or is_creating or is_attached) and not is_kept and (is_creating or not error):
             anchor.container.remove()
         elif not anchor.save():

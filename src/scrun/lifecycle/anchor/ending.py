@@ -30,8 +30,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 class Ending:
     """Run stage_out, then give the job back; one worker does both.
 
-    ``files_back`` is called once, when the files are back, with the error if they aren't. Where nothing has to come
-    back that is at once: stage_out, which then only tidies up, keeps nobody waiting but delete. ``released`` is called
+    ``files_back`` is called when the files are back, and when stage_out has ended, with the error if it failed. Where
+    nothing has to come back it is called at once, too, because stage_out then only tidies up. ``released`` is called
     when the job is given back, with the error if it couldn't be: then :meth:`try_later`. ``stager`` is a worker that
     may still be there to run stage_out. ``keep`` writes the record down.
     """
@@ -52,7 +52,6 @@ class Ending:
         self._log, self._files_back, self._released = log, files_back, released
         self._stager = stager
         self._has_begun = False
-        self._held = False
         self._failure: ScrunError | None = None
         self._worker: Worker | None = None
         self._order: GiveBack | None = None  # for the job, once it is known how it ended
@@ -61,7 +60,6 @@ class Ending:
         self._given_up: ScrunError | None = None
         self._left: Record | None = None  # of one whose stage_out was killed: what that has left is removed
         self._request: StageOut | None = None
-        self.is_late = False  # nobody waits for the files any more
 
     def begin(self, plan: Plan) -> None:
         """Bring back what the container changed, if stage_in has run."""
@@ -69,12 +67,13 @@ class Ending:
             from scrun.lifecycle.container import left_by_slurm
 
             left_by_slurm.remove(self._record)
+        have_to_come_back = False
         if self._record.get("stage_out_owed"):
-            self._held = self._record["hold"] or _has_to_come_back(self._record["staged"])
-            if self._held:
+            have_to_come_back = self._record["hold"] or _has_to_come_back(self._record["staged"])
+            if have_to_come_back:
                 self._keep()  # how it ended is known, whoever is killed from here on
             self._stage_out({**hook_request(plan)})
-        if not self._held:
+        if not have_to_come_back:
             self._files_back(None)
 
     def release(self, exit_status: int | None) -> None:
@@ -107,19 +106,6 @@ class Ending:
 
             self._is_watched = True
             overtime.watch(self._loop, self._container, lambda: not self.is_staging_out, self._give_up)
-
-    def hasten(self, *, waited_for: bool = False, let_go: float | None = None) -> None:
-        """Somebody waits for the end; the container is to end in so many seconds, though its files aren't back then."""
-        if waited_for:
-            self.hurry()
-        if let_go is not None:
-            self._loop.after(let_go, self._let_go_early)
-
-    def _let_go_early(self) -> None:
-        if self._held:
-            self._held, self.is_late = False, True
-            self._files_back(None)
-            self.hurry()
 
     def waits_for(self) -> str:
         """What keeps who waits for the end waiting, for a person; empty where it is nothing to speak of."""
@@ -194,24 +180,14 @@ class Ending:
             self._has_begun = True
         elif "files_back" in message:
             if not self._record["hold"]:
-                self._let_go(None)
+                self._files_back(None)
         elif "staged_out" in message:
             self._record["stage_out_owed"] = False
-            self._let_go(None)
+            self._files_back(None)
         elif "released" in message:
             self._record["released"] = True
         elif "error" in message:
             self._failure = wire.failed(message)
-
-    def _let_go(self, error: ScrunError | None) -> None:
-        """stage_out has ended: the container may, if it was waiting for it."""
-        if error:
-            self._record["lost"] = str(error)
-        if self._held:
-            self._held = False
-            self._files_back(error)
-        elif error:
-            self._log("error", str(error))
 
     def _ended(self) -> None:
         worker, self._worker = self._worker, None
@@ -226,10 +202,11 @@ class Ending:
             # The hook failed, and its worker is gone before it could give the job back.
             self._record["stage_out_owed"] = False
             self._left = None if error else self._record
-            error = self._given_up or error
-            was_held = self._held
-            self._let_go(error or ScrunError(worker.last_words("stage_out ended without an answer")))
-            if self._order and not was_held and not self._worker:  # who was held has asked for the release by now
+            error = self._given_up or error or ScrunError(worker.last_words("stage_out ended without an answer"))
+            self._record["lost"] = str(error)
+            is_to_release = bool(self._order)  # already; else that comes of telling
+            self._files_back(error)
+            if is_to_release and not self._worker:
                 self._release()
         elif self._is_owed() and worker:
             self._released(error or ScrunError(worker.last_words("giving the job back ended without an answer")))

@@ -19,7 +19,8 @@ ANNOUNCING = "the container is announced"
 ANNOUNCING_QUEUED = "the container is announced, its job is prepared"
 WITHDRAWING = "it is given up before it was created"
 WITHDRAWAL = "why it is given up is looked up"
-WITHDRAWN = "what was prepared is given back"
+WITHDRAWN = "it was never created, and its changes come back"
+WITHDRAWN_RELEASING = "it was never created, and its job is given back"
 WITHDRAWN_OWING = "it was never created, and its job can't be given back"
 
 # Created, until there is a step: "created" or, when it was started, "running".
@@ -49,7 +50,7 @@ GONE = "gone"
 
 # While create waits, and the preparation is under way: to give the container up, it has to be cancelled.
 _UNDER_WAY = (NEW, PREPARING, OVERDUE, AWAITING)
-_WITHDRAWN = (WITHDRAWING, WITHDRAWAL, WITHDRAWN, WITHDRAWN_OWING)
+_WITHDRAWN = (WITHDRAWING, WITHDRAWAL, WITHDRAWN, WITHDRAWN_RELEASING, WITHDRAWN_OWING)
 CREATING = (*_UNDER_WAY, RECORDING, PREPARED, ANNOUNCING, ANNOUNCING_QUEUED, *_WITHDRAWN)
 _NO_STEP = (QUEUED, CREATED, STARTED, GIVING_UP, EXPLAINING, QUITTING, LAUNCHING)
 TURNING = (PAUSING, UNDOING, RESUMING)
@@ -118,10 +119,12 @@ RULES: tuple[Rule, ...] = (
     ((PREPARING, OVERDUE, AWAITING), "unfit", WITHDRAWAL, "explain"),
     ((*_UNDER_WAY, WITHDRAWING), "not_prepared", WITHDRAWAL, "explain"),
     ((WITHDRAWAL,), "explained", WITHDRAWN, "withdraw"),
-    ((WITHDRAWN,), "files_back", SAME, "cancel_job"),
-    ((WITHDRAWN,), "released", GONE, "settle fail_create leave"),
-    ((WITHDRAWN,), "not_released", GONE, "log_owed settle fail_create leave"),
-    ((WITHDRAWN,), "slurm_silent", WITHDRAWN_OWING, "log_owed fail_create owe"),
+    ((WITHDRAWN,), "files_back", WITHDRAWN_RELEASING, "cancel_job"),
+    ((WITHDRAWN,), "let_go", WITHDRAWN_RELEASING, "cancel_job go_late"),
+    ((WITHDRAWN_RELEASING,), "files_back", SAME, "log_lost"),
+    ((WITHDRAWN_RELEASING,), "released", GONE, "settle fail_create leave"),
+    ((WITHDRAWN_RELEASING,), "not_released", GONE, "log_owed settle fail_create leave"),
+    ((WITHDRAWN_RELEASING,), "slurm_silent", WITHDRAWN_OWING, "log_owed fail_create owe"),
     ((WITHDRAWN_OWING,), "slurm_silent", SAME, "log_owed owe"),
     ((WITHDRAWN_OWING,), "released", GONE, "settle leave"),
     ((WITHDRAWN_OWING,), "not_released", GONE, "log_owed settle leave"),
@@ -190,6 +193,8 @@ RULES: tuple[Rule, ...] = (
     ((KILLING,), "refused", BRINGING_BACK, "finish"),
     # the end
     ((BRINGING_BACK,), "files_back", RELEASING, "stop release"),
+    ((BRINGING_BACK,), "let_go", RELEASING, "stop release go_late"),
+    ((RELEASING,), "files_back", SAME, "log_lost"),
     ((RELEASING, OWING), "released", GONE, "settle leave"),
     ((RELEASING, OWING), "not_released", GONE, "log_owed settle leave"),
     ((RELEASING, OWING), "slurm_silent", OWING, "log_owed owe"),
@@ -204,6 +209,7 @@ RULES: tuple[Rule, ...] = (
     (_WITHDRAWN, "standin_ready", SAME, ""),
     (_WITHDRAWN, "create_overdue", SAME, ""),
     ((QUITTING, GIVING_UP, EXPLAINING, BRINGING_BACK, *_STOPPED), "hopeless", SAME, ""),
+    ((WITHDRAWN_RELEASING, WITHDRAWN_OWING, *_STOPPED), "let_go", SAME, ""),
     (_AFTER, "files_renewed", SAME, ""),
     (_AFTER, "explained", SAME, ""),
     ((RUNNING, PAUSED, *TURNING, *_AFTER), "start_overdue", SAME, ""),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     # Events of :mod:`scrun.lifecycle.anchor.life`, by what they are about: nothing, or an error.
     Begun = Literal["recorded", "announced", "files_renewed", "program_started", "released"]
-    Due = Literal["create_overdue", "start_overdue", "delete_overdue", "directory_gone"]
+    Due = Literal["create_overdue", "start_overdue", "delete_overdue", "directory_gone", "let_go"]
     Plain = Begun | Due
     Failed = Literal["hopeless", "explained", "not_started", "not_released", "slurm_silent"]
 
