@@ -256,7 +256,7 @@ def test_a_signal_before_the_start_ends_the_container(
 
 
 @pytest.mark.parametrize("number", [0, 17, 18, 23, 28])
-def test_a_signal_that_no_process_dies_of_ends_no_container_before_its_start(number: int, rehearse: Rehearse) -> None:
+def test_a_harmless_signal_ends_no_created_container(number: int, rehearse: Rehearse) -> None:
     made = rehearse(f"{STARTED}; exit 7")
     made.created()
     request: Message = {"do": "kill", "signal": number}
@@ -265,7 +265,7 @@ def test_a_signal_that_no_process_dies_of_ends_no_container_before_its_start(num
     assert made.status() == 7
 
 
-def test_what_can_not_be_is_logged_and_the_container_goes_on(rehearse: Rehearse) -> None:
+def test_an_illegal_event_is_logged_and_ignored(rehearse: Rehearse) -> None:
     made = rehearse(f"{STARTED}; exit 7")
     made.created()
     made.cue({"ready": READY})
@@ -275,7 +275,7 @@ def test_what_can_not_be_is_logged_and_the_container_goes_on(rehearse: Rehearse)
     assert "internal error: prepared can't be where " in Path(made.container.path, "anchor.log").read_text()
 
 
-def test_a_container_that_does_not_run_is_neither_paused_nor_resumed(rehearse: Rehearse) -> None:
+def test_a_created_container_is_neither_paused_nor_resumed(rehearse: Rehearse) -> None:
     made = rehearse("exit 0")
     made.created()
     with pytest.raises(WrongStatus, match="cannot pause container 'box': container not running: it is created"):
@@ -305,9 +305,7 @@ def _stage_out_for_ever(_work: str, channel: int, _container: Container) -> None
 
 
 @pytest.mark.parametrize("kills", ["", "the stand-in", "the container", "it at once"])
-def test_the_stand_in_waits_for_the_files_unless_a_kill_is_waited_for(
-    kills: str, rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_waits_for_no_files(kills: str, rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child, "do_work", _stage_out_for_ever)
     monkeypatch.setattr(owed, "LET_GO", 0.05)
     made = rehearse("exit 0")

@@ -272,7 +272,7 @@ def test_an_anchor_of_an_older_scrun_is_there_too(
     assert client.ask(container, {"do": "kill", "signal": 15}, patience=0.05, silence=10) == {"sent": 15}
 
 
-def test_an_answer_that_is_none_is_an_error_in_words(container: Container, fork: Callable[..., int]) -> None:
+def test_an_unknown_answer_is_an_error_in_words(container: Container, fork: Callable[..., int]) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(container.child("anchor.sock"))
     listening.listen()

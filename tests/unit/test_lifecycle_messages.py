@@ -94,7 +94,7 @@ def test_each_message_of_a_type_has_one_form(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_a_form_names_no_other_member_than_the_type(name: str) -> None:
+def test_a_form_names_members_of_its_type(name: str) -> None:
     fields = [set(_fields(one)) for one in _members(CHECKS[name])]
     assert all(any(set(form) <= each for each in fields) for form in _check(name).forms)
 
@@ -108,7 +108,7 @@ def test_a_member_of_another_type_is_no_message(name: str) -> None:
                     _check(name)({**sample, field: 1.5})
 
 
-def test_there_is_a_check_for_every_message_that_is_read() -> None:
+def test_every_check_is_used() -> None:
     source = Path(inspect.getfile(wire)).parents[2]
     text = "".join(path.read_text() for path in source.rglob("*.py"))
     assert len(CHECKS) > 15
@@ -121,6 +121,6 @@ def test_what_has_no_form_is_refused(message: object) -> None:
         messages.to_standin(message)
 
 
-def test_an_error_about_a_message_has_none_of_its_values() -> None:
+def test_an_error_tells_none_of_the_values() -> None:
     with pytest.raises(ValueError, match=r"^no message of this connection: do, password$"):
         messages.to_standin({"do": "tell", "password": "secret"})
