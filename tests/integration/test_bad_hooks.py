@@ -50,7 +50,7 @@ def test_a_script_of_ones_own_is_used(container: MakeContainer, slurm_conf: Conf
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        (None, ["scrun.lua can't be read: No such file"]),
+        (None, ["scrun.lua: No such file"]),
         ("", ["slurm_scrun_stage_in is not defined"]),
         (STAGE_IN, ["slurm_scrun_stage_out is not defined"]),
         ("function (", ["scrun.lua:1:"]),

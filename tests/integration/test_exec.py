@@ -124,8 +124,8 @@ def test_what_cannot_be_run_is_said_with_runcs_status(running: Container, words:
         (("--user", "nobody"), ("true",), "--user 'nobody' is not a number"),
         (("--env", "=x"), ("true",), "names no variable"),
         (("--console-socket", "/nosuch"), ("true",), "wants no terminal"),
-        (("--detach", "--tty"), ("true",), "no terminal of the caller's"),
-        (("--node", "node9"), ("true",), "'node9' is none of the container's"),
+        (("--detach", "--tty"), ("true",), "a detached process can't use this terminal"),
+        (("--node", "node9"), ("true",), "'node9' isn't one of the container's"),
     ],
 )
 def test_what_is_asked_wrongly_is_one_line(

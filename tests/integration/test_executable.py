@@ -79,8 +79,8 @@ def test_a_megabyte_of_arguments_arrives_and_more_is_refused(container: MakeCont
     one = container("sh", "-c", "cat /proc/$$/cmdline | wc -c", *["x" * longest] * words).started()
     assert one.ended() == 0
     assert int(one.output) > words * longest
-    _refuses(container("true", *["x" * longest] * (words + 1)), "bytes, Slurm takes 1040384 of a step's command line")
-    _refuses(container("true", "x" * (longest + 1)), "an argument has 131072 bytes, 131071 at most can be passed")
+    _refuses(container("true", *["x" * longest] * (words + 1)), "bytes in all, and Slurm takes at most 1040384")
+    _refuses(container("true", "x" * (longest + 1)), "an argument has 131072 bytes, and at most 131071 can be passed")
 
 
 @pytest.mark.parametrize(

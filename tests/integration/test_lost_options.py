@@ -29,7 +29,7 @@ def test_descriptors_that_reach_no_other_host_are_spoken_of(container: MakeConta
     assert [line.split()[2] for line in said.stderr.splitlines()] == ["--apparmor", "--preserve-fds"]
     assert one.call("exec", "true", options=("--preserve-fds=0",)).ok().stderr == ""
     refused = one.call("exec", "true", options=("--preserve-fds=many",))
-    assert refused.stderr == "scrun: --preserve-fds 'many' is no number of descriptors\n"
+    assert refused.stderr == "scrun: --preserve-fds 'many' is not a number of descriptors\n"
 
 
 @pytest.mark.slurm_only("it hands descriptors on")

@@ -244,7 +244,7 @@ def test_a_terminal_for_several_tasks_is_refused(main_engine: Engine, variables:
     options = [word for variable in variables for word in ("-e", variable)]
     status, screen = main_engine.at_a_terminal(*main_engine.words("-it", *options, command=("tty",)), typed={})
     assert status in (125, 126)
-    assert "a terminal can't be shared by 2 tasks" in screen
+    assert "2 tasks can't share a terminal" in screen
 
 
 def test_a_node_that_fails_ends_the_container_with_a_failure(container: MakeContainer) -> None:

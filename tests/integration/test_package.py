@@ -162,7 +162,7 @@ def test_a_user_installs_scrun_below_a_directory_of_their_own(alice: User, direc
     assert [path for path in directory.rglob("*") if path.is_file()] == []
     refused = call("install", prefix=Path("/usr/local"))
     assert refused.stderr == (
-        "scrun: /usr/local/bin can't be written: nothing was installed: become root, or name a --prefix of your own\n"
+        "scrun: can't write in /usr/local/bin: nothing was installed: become root, or name a --prefix of your own\n"
     )
     assert refused.status == 1
 

@@ -37,7 +37,7 @@ def test_docker_top_says_what_to_use_instead(
     try:
         done = engine.call("top", engine.detached("sleep", "1000"), *options)
         assert (done.status, done.stdout) == (1, "")
-        assert "the container's processes run on a node of Slurm" in done.stderr
+        assert "this host's ps can't show the container's processes" in done.stderr
         assert "use docker exec CONTAINER ps, or scrun ps" in done.stderr
         # docker 26 adds ": unknown", a word of containerd's, on a line of its own.
         assert len(done.stderr.removesuffix("\n: unknown\n").splitlines()) == 1

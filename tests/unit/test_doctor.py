@@ -471,7 +471,7 @@ def test_the_nodes_are_read_from_sinfo_with_a_partition_that_takes_jobs(tmp_path
     "word", ["", "a b", "-x", "n[", "n[a-b]", "n;true", "n[1-99999999]", "n[1-60000]x[1-60000]", "n[2-1]", "$(x)"]
 )
 def test_what_is_no_list_of_nodes_is_refused(word: str) -> None:
-    with pytest.raises(UsageError, match="no list of nodes"):
+    with pytest.raises(UsageError, match="not a list of nodes"):
         cluster.wanted([word])
 
 

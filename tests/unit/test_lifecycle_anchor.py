@@ -279,7 +279,7 @@ def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse
     message = made.from_creator.next(anything)
     assert message
     assert message["error"] == "UsageError"
-    assert message["message"].startswith("a terminal can't be shared by 2 tasks")
+    assert message["message"].startswith("2 tasks can't share a terminal")
 
 
 def test_a_container_whose_directory_is_removed_ends_and_says_why(rehearse: Rehearse, exit_code: Wait) -> None:

@@ -453,7 +453,7 @@ def test_it_runs_on_the_first_node_or_the_one_named(wanted: str, found: str) -> 
 
 
 def test_another_node_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'n4' is none of the container's: it runs on n\[1-3\]"):
+    with pytest.raises(UsageError, match=r"'n4' isn't one of the container's: use one of n\[1-3\]"):
         lifecycle_exec._node({"nodes": "n[1-3]"}, "n4")  # type: ignore[typeddict-item]
 
 
@@ -576,8 +576,8 @@ def test_the_node_is_asked_whether_it_runs_where_nobody_waits_and_it_cannot_be_s
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"console_socket": "/nosuch"}, "--console-socket is given but the process wants no terminal: give --tty"),
-        ({"detach": True, "tty": True}, "no terminal of the caller's: give --console-socket"),
+        ({"console_socket": "/nosuch"}, "--console-socket is given, but the process has no terminal: add --tty"),
+        ({"detach": True, "tty": True}, "a detached process can't use this terminal: add --console-socket"),
     ],
 )
 def test_a_terminal_without_a_place_for_it_and_a_place_without_one_are_refused(

@@ -81,9 +81,9 @@ ATTACHED = {"attached": True}
 @pytest.mark.parametrize(
     ("process", "options", "why"),
     [
-        (TERMINAL, {}, "process.terminal is true: say with --console-socket"),
-        ({}, SOCKET, "--console-socket is given but process.terminal is false"),
-        (TERMINAL, SOCKET | ATTACHED, "--console-socket is for a container that nobody stays with"),
+        (TERMINAL, {}, "process.terminal is true: name the socket that gets the terminal with --console-socket"),
+        ({}, SOCKET, "--console-socket is given, but process.terminal is false"),
+        (TERMINAL, SOCKET | ATTACHED, "--console-socket can only be used with --detach"),
     ],
 )
 def test_a_terminal_and_its_socket_go_together(

@@ -172,5 +172,7 @@ def test_who_comes_when_the_other_one_ends_is_told(container: Container, other: 
     shared = sharing.find_shared(container, config(ours("network")))
     host.record["status"] = "stopped"
     host.save()
-    with pytest.raises(ScrunError, match=r"^container 'host', in whose job this one was to run, has ended meanwhile$"):
+    with pytest.raises(
+        ScrunError, match=r"^container 'host', in whose job this one was to run, has ended meanwhile: try again$"
+    ):
         shared.join(container, job.request({}, {}, shared=shared.job()))

@@ -263,7 +263,7 @@ def test_a_script_that_anyone_may_write_is_not_run(write: Write) -> None:
 
 def test_a_script_that_is_missing_is_named(tmp_path: Path) -> None:
     message = failure(lambda: Hooks.load(f"{tmp_path}/none.lua", FakeHost()))
-    assert message == f"{tmp_path}/none.lua can't be read: No such file or directory: install etc/scrun.lua there"
+    assert message == f"can't read {tmp_path}/none.lua: No such file or directory: install etc/scrun.lua there"
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
@@ -275,7 +275,7 @@ def test_a_script_that_is_not_a_file_is_refused_at_once(tmp_path: Path, make: Ca
 
 def test_an_unknown_lua_is_answered_with_the_known_ones(write: Write) -> None:
     message = failure(lambda: Hooks.load(write(NO_OUT), FakeHost(), lua="6"))
-    assert message == "lua 6 isn't offered: choose one of 5.1, 5.2, 5.3, 5.4"
+    assert message == "lua version 6 is unknown: use one of 5.1, 5.2, 5.3, 5.4"
 
 
 @pytest.mark.parametrize("lua", LUAS)

@@ -252,5 +252,5 @@ def test_a_lua_that_is_not_offered_is_an_error_that_lists_them(tmp_path: Path, l
     path = tmp_path / "s.lua"
     path.write_text("-- lua: 5.9\n")
     path.chmod(0o644)
-    with pytest.raises(HookError, match=r"lua 5\.9 isn't offered: choose one of 5\.1, 5\.2, 5\.3, 5\.4"):
+    with pytest.raises(HookError, match=r"lua version 5\.9 is unknown: use one of 5\.1, 5\.2, 5\.3, 5\.4"):
         Hooks.load(str(path), FakeHost())

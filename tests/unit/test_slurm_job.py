@@ -89,7 +89,7 @@ def test_what_wins_may_say_it_in_another_way() -> None:
     [("MEM_PER_NODE", "MEM_PER_CPU"), ("CPUS_PER_TASK", "CPUS_PER_GPU"), ("CORE_SPEC", "THREAD_SPEC")],
 )
 def test_one_thing_may_not_be_said_in_two_ways(one: str, other: str) -> None:
-    with pytest.raises(UsageError, match=f"^SCRUN_{one} and SCRUN_{other} exclude each other: give one of them$"):
+    with pytest.raises(UsageError, match=f"^SCRUN_{one} and SCRUN_{other} exclude each other: set one of them$"):
         job.request({f"SCRUN_{name}": "1" for name in (one, other)}, {})
 
 

@@ -74,7 +74,7 @@ def test_a_line_is_read_by_slurms_rules(text: str, settings: dict[str, Any]) -> 
         ("\nRunTimeRum=a", "o:2: oci.conf has no RunTimeRum: see man oci.conf"),
         (
             "RunTimeRun=crun run",
-            "o:1: 'RunTimeRun=crun run' is no NAME=VALUE: put a value with blanks in double quotes",
+            "o:1: 'RunTimeRun=crun run' is not NAME=VALUE: put a value with blanks in double quotes",
         ),
         ("RunTimeRun='crun run'", "double quotes"),
         ('RunTimeRun="never closed', "o:1: "),

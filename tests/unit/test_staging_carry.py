@@ -260,7 +260,7 @@ def test_full_disk_is_told_with_node_and_path(tmp_path: Path, bundle: Path) -> N
 def test_source_that_vanishes_is_told_and_nothing_stays(tmp_path: Path, bundle: Path) -> None:
     step = FakeStep(tmp_path, hidden=[bundle])
     container = make_container(bundle, step)._replace(rootfs=str(bundle / "gone"))
-    with pytest.raises(StagingError, match="gone: can't be read: No such file or directory"):
+    with pytest.raises(StagingError, match=r"can't read .*gone: No such file or directory"):
         stage_in(container, step, adapt=as_it_is, log=Notes())
     assert not on_node(step).exists()
     assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]

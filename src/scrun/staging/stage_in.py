@@ -264,7 +264,9 @@ class _StageIn:
         self._held[name] = held = _read(source, trees.open_place)
         status = os.fstat(held)
         if (status.st_dev, status.st_ino) != bind.identity:
-            raise StagingError(f"mount {bind.mount.get('destination')}: {source} is being replaced by something else")
+            raise StagingError(
+                f"mount {bind.mount.get('destination')}: {source} is being replaced by something else: try again"
+            )
         kept = trees.identity(held)
         self._parts.append(Part(name, source, bind.is_directory, bind.writable, *kept, bind.recursive))
 
@@ -395,7 +397,7 @@ def _read(path: str, call: Callable[[str], Result]) -> Result:
     try:
         return call(path)
     except OSError as error:
-        raise StagingError(f"{path}: can't be read: {error.strerror}") from error
+        raise StagingError(f"can't read {path}: {error.strerror}") from error
 
 
 def _is_ephemeral(bind: Bind, visibility: Visibility) -> bool:

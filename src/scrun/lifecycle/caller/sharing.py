@@ -85,7 +85,9 @@ class Shared:
         from scrun.lifecycle.container import guests
 
         if not guests.register(self._host, container):
-            raise ScrunError(f"container {self._host.id!r}, in whose job this one was to run, has ended meanwhile")
+            raise ScrunError(
+                f"container {self._host.id!r}, in whose job this one was to run, has ended meanwhile: try again"
+            )
 
     def network(self, config: Config, note: Callable[[str], None]) -> str:
         """The kind of the container's network (:func:`network.wanted`); ``note`` gets a remark for a person."""
