@@ -472,12 +472,25 @@ def test_a_node_that_there_is_not_and_one_that_is_drained(alice: User) -> None:
     assert {check: line[0] for check, line in found.items()} == {"node-answer": "not checked"}
 
 
-def test_one_that_is_interrupted_leaves_no_job_and_no_file(alice: User, held_node: int) -> None:
+def test_one_that_is_killed_leaves_no_job_and_no_file_for_long(alice: User, held_node: int) -> None:
+    there = {*alice.home.glob(".scrun-doctor-*")}
+    process = alice.start(RUNTIME, "doctor", "--node=node2")
+    wait_until(lambda: slurm.jobs(alice) - {held_node}, "a job is queued")
+    process.kill()
+    process.wait()
+    wait_until(lambda: slurm.jobs(alice) == {held_node}, "its job has gone")
+    assert {*alice.home.glob(".scrun-doctor-*")} > there
+    of_node(alice, f"--wait={HANGS}", node="node2")
+    assert {*alice.home.glob(".scrun-doctor-*")} == there
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_one_that_is_interrupted_leaves_no_job_and_no_file(alice: User, held_node: int, number: signal.Signals) -> None:
     there = {*alice.home.glob(".scrun-doctor-*")}
     process = alice.start(RUNTIME, "doctor", "--node=node2")
     wait_until(lambda: slurm.jobs(alice) - {held_node}, "a job is queued")
     assert {*alice.home.glob(".scrun-doctor-*")} > there
-    process.terminate()
-    assert process.wait(60) == 143
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
     assert {*alice.home.glob(".scrun-doctor-*")} == there
     wait_until(lambda: slurm.jobs(alice) == {held_node}, "its job has gone")

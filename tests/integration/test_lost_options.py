@@ -12,6 +12,7 @@ import pytest
 from .conftest import MakeContainer
 from .engines import Engine
 from .users import User
+from .waiting import wait_until
 
 PROCESS = {"args": ["sh", "-c", "echo hello; exit 7"], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}}
 
@@ -57,6 +58,24 @@ def test_a_process_object_may_come_through_a_pipe(container: MakeContainer, alic
     with subprocess.Popen(["sh", "-c", f'sleep 0.3; printf %s "$1" >{fifo}', "sh", text]):
         done = alice.run(*one.runtime.argv("exec", "--process", str(fifo), one.id))
     assert (done.status, done.stdout) == (7, "hello\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "more"),
+    [('<(sleep 0.3; printf %s "$1")', ""), ("/dev/stdin", '<<<"$1"'), ("/dev/fd/3", '3<<<"$1"')],
+    ids=["pipe", "stdin", "descriptor"],
+)
+def test_a_config_may_come_through_a_pipe(container: MakeContainer, alice: User, config: str, more: str) -> None:
+    one = container("sh", "-c", "echo up >/up; exec sleep 1000")
+    file = one.bundle / "config.json"
+    text = file.read_text()
+    file.unlink()
+    argv = one.runtime.argv("run", "--detach", "--bundle", str(one.bundle), "--config", config, one.id)
+    alice.run("bash", "-c", f"{' '.join(argv)} {more}", "bash", text).ok()
+    wait_until((one.bundle / "rootfs/up").exists, "it runs")
+    assert one.call("exec", "echo", "hello").ok().stdout == "hello\n"
+    one.call("delete", options=("--force",)).ok()
+    assert not one.path.exists()
 
 
 def test_a_signal_for_all_of_a_container_that_has_ended_is_no_error(container: MakeContainer) -> None:

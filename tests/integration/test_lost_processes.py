@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from scrun.bundle import adapt
+from scrun.staging import root_mounts
 
 from . import slurm
 from .conftest import MakeContainer
@@ -209,6 +214,26 @@ def test_the_epilog_of_a_job_leaves_a_step_of_that_number_alone(container: MakeC
     assert len(slurm.containers_on_nodes(one.record["job"])) == 1
     one.call("kill", "KILL").ok()
     assert one.ended() == 137
+
+
+def test_the_epilog_removes_a_trial_of_the_runtime_that_was_killed(alice: User, directory: Path) -> None:
+    dies = directory / "dies"  # the runtime, which is killed with all of its step when it has made the container
+    runtime = f"crun --root=/run/user/{alice.uid}/crun --cgroup-manager=disabled"
+    dies.write_text(f'#!/bin/sh\n{runtime} "$@"\nkill -9 0\n')
+    dies.chmod(0o755)
+
+    def adapted(config: Any) -> Any:
+        return adapt.adapt(config, uid=alice.uid, gid=alice.gid, note=lambda _note: None)
+
+    trial = root_mounts.trial(root_mounts.OVERLAY, "", adapted)
+    script = f"{root_mounts.TRY}\n make_try && try_runtime \"$try\" {dies} '{trial.config}'"
+    left = f"ls -d /tmp/scrun-{alice.uid}-try-* /run/user/{alice.uid}/crun/scrun-try.*"
+    user = f"setpriv --reuid={alice.uid} --regid={alice.gid} --clear-groups setsid --wait"
+    slurm.on_node("node1", f"SLURM_JOB_ID=7654321 {user} sh -c {shlex.quote(script)}; :")
+    assert len(slurm.on_node("node1", f"{left}; :").split()) == 2
+    user = f"SLURM_JOB_UID={alice.uid} SLURM_JOB_GID={alice.gid}"
+    slurm.on_node("node1", f"SLURM_JOB_ID=7654321 {user} /etc/slurm/epilog")
+    assert slurm.on_node("node1", f"{left} 2>/dev/null; :") == ""
 
 
 def kill_both(one: Container) -> dict[str, int]:

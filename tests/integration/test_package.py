@@ -134,7 +134,7 @@ def test_containers_end_rightly_after_a_removal_and_slurms_scrun_is_back(
     (lock,) = COPIES.glob("*-*/lock")
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_SH)
-        assert f"{lock.parent}/ stays: containers that run need it" in dpkg("dpkg", "--purge", "scrun")
+        assert f"{lock.parent} stays: containers that run need it" in dpkg("dpkg", "--purge", "scrun")
     assert not HOOKS.exists()
     dpkg("dpkg", "--install", str(installed))
     dpkg("dpkg", "--purge", "scrun")

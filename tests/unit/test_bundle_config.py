@@ -79,6 +79,14 @@ def test_a_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
         config.load(str(tmp_path))
 
 
+def test_what_only_one_process_can_read_or_only_once_is_known(tmp_path: Path) -> None:
+    fifo, plain = tmp_path / "fifo", tmp_path / "plain"
+    os.mkfifo(fifo)
+    plain.touch()
+    once = ["/dev/fd/63", "/dev/stdin", "/proc/self/fd/0", "/tmp/../dev/fd/3", str(fifo)]
+    assert [path for path in (*once, str(plain), str(tmp_path / "none")) if config.is_read_once(path)] == once
+
+
 def test_a_link_in_a_loop_can_t_be_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to("config.json")
     with pytest.raises(BundleError, match=r"can't read .*: too many levels of symbolic links$"):

@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun import marks
+from scrun.bundle import adapt
 from scrun.doctor import (
     cluster,
     examine,
@@ -28,6 +30,7 @@ from scrun.doctor import (
     node_checks,
     node_script,
     report,
+    scratch,
     tools,
 )
 from scrun.doctor.finding import (
@@ -50,6 +53,7 @@ from scrun.doctor.nodes import Node
 from scrun.doctor.site import Site
 from scrun.doctor.trial import FAILED, NAMED, STARTED, make_bundle, outcome
 from scrun.errors import ScrunError, UsageError
+from scrun.lifecycle.container import origin
 
 ROOT = Path(__file__).parents[2]
 OCI = """EnvExclude="^A="
@@ -177,6 +181,15 @@ def test_oci_conf_of_a_node(tmp_path: Path, lines: list[str], status: str, words
     assert words in found.found
 
 
+def test_a_nodes_oci_conf_has_no_file_of_this_host_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("password\n")
+    lines = oci_lines(f"{OCI}Include {tmp_path}/secret\n")
+    found = node_checks.configuration(Elsewhere(tmp_path), asked(*lines))
+    assert found.status == UNCHECKED
+    assert f"includes {tmp_path}/secret" in found.found
+    assert "password" not in found.found
+
+
 NodeCheck = Callable[[Site, Asked], Result]
 
 
@@ -299,6 +312,35 @@ def test_the_bundle_that_is_tried_is_its_users_alone(tmp_path: Path) -> None:
     assert (path.parent, path.stat().st_mode & 0o777) == (tmp_path, 0o700)
     assert (path / "config.json").stat().st_mode & 0o777 == 0o600
     assert json.loads((path / "config.json").read_text())["process"]["args"] == ["/x-y"]
+
+
+def test_the_bundle_of_a_doctor_that_was_killed_goes_with_the_next_one(tmp_path: Path) -> None:
+    program = "import sys; from scrun.doctor import scratch; print(scratch.make(sys.argv[1]))"
+    died = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    left, own = Path(died.stdout.strip()), Path(scratch.make(str(tmp_path)))
+    assert not left.exists()
+    another_hosts = own.with_name(own.name.replace("-doctor-", "-doctor-0"))
+    rebooted = own.with_name(own.name.replace(f".{origin.here().boot}.", ".000000000000."))
+    nobodys = [own.with_name(name) for name in (".scrun-doctor-abc", ".scrun-doctor-a.b.c-d", ".scrun")]
+    linked = own.with_name(rebooted.name + "x")
+    for made in (another_hosts, rebooted, *nobodys, tmp_path / "elsewhere"):
+        made.mkdir()
+    (tmp_path / "elsewhere/file").touch()
+    linked.symlink_to("elsewhere")
+    scratch.make(str(tmp_path))
+    there = [path for path in (own, another_hosts, rebooted, *nobodys, linked) if path.is_dir()]
+    assert there == [own, another_hosts, *nobodys, linked]
+    assert (tmp_path / "elsewhere/file").exists()
+
+
+def test_a_bundle_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_config: object, **_more: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(adapt, "adapt", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_bundle(Elsewhere(tmp_path), "/x-y")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
 # Programs

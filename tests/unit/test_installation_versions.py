@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -73,6 +75,30 @@ def test_a_version_stays_as_long_as_somebody_holds_it(
     installation.call("install")
     assert installation.versions() == [fourth]
     assert installation.says() == "1.3"
+
+
+def test_nobody_who_can_read_the_copies_keeps_an_installation_waiting(installation: Installation) -> None:
+    version = installation.upgrade("1.0")
+    directory = os.open(version.parent, os.O_RDONLY | os.O_DIRECTORY)
+    with (version / "lock").open() as lock:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        installation.upgrade("1.1")
+    os.close(directory)
+    assert (version.parent / ".installing").stat().st_mode & 0o777 == 0o600, "only the owner can lock it"
+
+
+def test_a_version_is_held_although_somebody_else_has_locked_it(
+    installation: Installation, hold: Callable[[Path], subprocess.Popen[str]]
+) -> None:
+    version = installation.upgrade("1.0")
+    with (version / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = hold(version)
+    with process:
+        installation.upgrade("1.1")
+        installation.upgrade("1.2")
+        assert version in installation.versions()
 
 
 def test_what_is_removed_leaves_only_what_is_held(

@@ -248,14 +248,3 @@ def test_a_container_that_ended_while_the_signal_was_on_its_way_is_no_error(
     anchor.loop.run()
     expected = {"error": "WrongStatus", "message": "cannot kill container 'box': container not running"}
     assert answers == [answer or expected]
-
-
-@pytest.mark.parametrize(("number", "status"), [(15, 143), (10, 138), (0, None), (28, None)])
-def test_a_signal_before_the_start_ends_a_container_unless_no_process_would_die_of_it(
-    number: int, status: int | None, anchor: FakeAnchor
-) -> None:
-    ended: list[int] = []
-    anchor.step, anchor.status, anchor.end = None, "created", ended.append  # type: ignore[assignment, attr-defined]
-    answers: list[dict[str, Any]] = []
-    signals.deliver(anchor, number, answers.append)  # type: ignore[arg-type]
-    assert (answers, ended) == ([{"sent": number}], [status] if status else [])

@@ -125,6 +125,13 @@ def test_an_included_file_that_is_missing_is_named_with_the_line(tmp_path: Path)
         oci_conf.read_file(str(tmp_path / "oci.conf"))
 
 
+def test_files_that_include_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "oci.conf").write_text("Include more.conf\n")
+    (tmp_path / "more.conf").write_text("Include oci.conf\n")
+    with pytest.raises(SlurmError, match=r"oci\.conf:1: files include each other"):
+        oci_conf.read_file(str(tmp_path / "oci.conf"))
+
+
 def test_one_that_is_missing_or_unreadable_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(SlurmError, match=r"oci\.conf does not exist"):
         oci_conf.read_file(str(tmp_path / "oci.conf"))

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from scrun.bundle.accept import Schema
     from scrun.oci import Config, Process
 
+NAME = "config.json"
+
 MAX_SIZE = 10 * 1024 * 1024
 """Bytes of a config.json. Real ones have 3 to 12 KB; the limit keeps a stray file out of the login node's memory."""
 
 _PLATFORMS = ("windows", "solaris", "zos", "freebsd", "vm")
 
 
-def load(bundle: str, name: str = "config.json") -> Config:
+def load(bundle: str, name: str = NAME) -> Config:
     """Read BUNDLE/config.json, or another file of the bundle, without its null members.
 
     Go writes null for an absent pointer, slice or map. Null members are removed here, so that no reader has to handle
@@ -62,6 +64,25 @@ def load_text(text: str, path: str) -> Config:
     """Parse a text as :func:`load` does; error messages call it ``path``."""
     config: Config = _parse(text, path)
     return config
+
+
+def is_read_once(path: str) -> bool:
+    """Whether only this process, or only once, can read the file: a pipe, or a path that leads to a descriptor."""
+    if os.path.abspath(path).startswith(("/dev/fd/", "/dev/std", "/proc/")):
+        return True
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def read_once(path: str) -> str:
+    """Read the text of such a file; a pipe is waited for.
+
+    Raises:
+        BundleError: the file can't be read.
+    """
+    return _read(os.path.dirname(path), path, once=True)
 
 
 def _parse(text: str, path: str) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import shutil
 import socket
 import subprocess
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from scrun import marks
 from scrun.bundle import adapt
-from scrun.doctor import cluster, node_script, trial
+from scrun.doctor import cluster, node_script, scratch, trial
 from scrun.doctor.node_answer import Answer
 from scrun.doctor.node_checks import Asked, runtime_root
 from scrun.slurm import slurm_conf, srun
@@ -95,7 +94,7 @@ class Asking:
             if self._listener:
                 self._listener.close()
             if self._bundle:
-                shutil.rmtree(self._bundle, ignore_errors=True)
+                scratch.remove(self._bundle)
 
     def ask_all(self, nodes: Sequence[Node], tell: Callable[[Node], None]) -> None:
         """Ask all nodes; ``tell`` gets each node as soon as its steps have ended.
@@ -155,8 +154,10 @@ class Asking:
         node.out, node.err = bytearray(), bytearray()
         node.is_stopping = False
         node.until, node.asked = time.monotonic() + self._patience, node.asked or time.time()
+        # So that a doctor that is killed leaves no job: srun ends with it.
+        ends_too = ["setpriv", "--pdeathsig=TERM"] if self._site.which("setpriv") else []
         node.process = subprocess.Popen(
-            argv,
+            [*ends_too, *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

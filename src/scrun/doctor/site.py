@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from scrun import identity
-from scrun.doctor import report
+from scrun.doctor import report, scratch
 from scrun.doctor.finding import printable
 from scrun.errors import ScrunError
 from scrun.lifecycle.worker import ask_slurm, fetch_conf
@@ -44,7 +44,7 @@ class Site:
 
     def __exit__(self, *_: object) -> None:
         if self._fetched:
-            shutil.rmtree(self._fetched, ignore_errors=True)
+            scratch.remove(self._fetched)
 
     @cached_property
     def conf(self) -> str:
@@ -55,7 +55,7 @@ class Site:
         """
         if path := conf_paths.slurm_conf(self.environment):
             return path
-        self._fetched = tempfile.mkdtemp(prefix="scrun-doctor-")
+        self._fetched = scratch.make(tempfile.gettempdir())
         return fetch_conf.fetch(self._fetched)
 
     def beside(self, name: str) -> str:

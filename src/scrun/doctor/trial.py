@@ -7,11 +7,11 @@ bundle has no program, so the runtime refuses the container and names the progra
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import TYPE_CHECKING
 
 from scrun import fastjson
 from scrun.bundle import adapt
+from scrun.doctor import scratch
 from scrun.slurm import srun
 
 if TYPE_CHECKING:
@@ -30,7 +30,16 @@ def make_bundle(site: Site, program: str) -> str:
     Raises:
         OSError: the bundle can't be written.
     """
-    path = tempfile.mkdtemp(prefix=".scrun-doctor-", dir=site.home)
+    path = scratch.make(site.home)
+    try:
+        _fill(path, site, program)
+    except BaseException:
+        scratch.remove(path)
+        raise
+    return path
+
+
+def _fill(path: str, site: Site, program: str) -> None:
     config: Config = {
         "ociVersion": "1.0.2",
         "process": {"args": [program], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/"]},
@@ -47,7 +56,6 @@ def make_bundle(site: Site, program: str) -> str:
     with open(os.path.join(path, "config.json"), "w", encoding="ascii") as file:
         file.write(fastjson.dumps(fit))
     os.chmod(file.name, 0o600)
-    return path
 
 
 def outcome(program: str, out: bytes, err: bytes) -> str:

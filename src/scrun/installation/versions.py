@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
 DIST = "dist"
+_INSTALLING = ".installing"  # the lock of an installation, which nobody else can open
 _CURRENT = "current"  # a link to the copy that the launcher runs
 _FRESH = ".new-"
 _LATE = ("lupa", "pyslurm")  # the other libraries are only for create's errors and for the command line
@@ -66,13 +67,26 @@ class Versions:
         self._descriptor = -1
 
     def __enter__(self) -> Versions:
-        os.makedirs(self._path, exist_ok=True)
-        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        # Not the directory's lock, nor a copy's: whoever can read a file can hold its lock for ever.
+        path = os.path.join(self._path, _INSTALLING)
+        while not self._is_at(path):
+            self.__exit__()
+            os.makedirs(self._path, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         return self
 
+    def _is_at(self, path: str) -> bool:
+        """Whether we hold the file of that path, which an uninstallation may have removed while we waited."""
+        try:
+            return self._descriptor >= 0 and os.path.samestat(os.stat(path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
     def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
 
     def add(self, sources: Sequence[str]) -> str:
         """Copy the directories, unless there is such a copy; return the copy's directory."""
@@ -113,10 +127,11 @@ class Versions:
 
     def remove(self) -> None:
         """Remove the directory, if no copy is left in it."""
-        try:
-            os.unlink(os.path.join(self._path, _CURRENT))
-        except FileNotFoundError:
-            pass
+        for name in (_CURRENT, _INSTALLING):
+            try:
+                os.unlink(os.path.join(self._path, name))
+            except FileNotFoundError:
+                pass
         try:
             os.rmdir(self._path)
         except OSError:
@@ -130,16 +145,46 @@ def _is_copy(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_used(path: str) -> bool:
+    """Whether a process holds the copy: by the lock's file, which it has open, and by its lock on other hosts.
+
+    Somebody else's exclusive lock may have kept it from locking the file, but not from opening it.
+    """
     try:
-        descriptor = os.open(os.path.join(path, LOCK), os.O_RDWR)
+        descriptor = os.open(os.path.join(path, LOCK), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False  # an installation that was interrupted
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _is_open_elsewhere(os.path.join(os.path.basename(path), LOCK), os.fstat(descriptor))
     except OSError:  # a process holds it, or the file server has no locks
         return True
     finally:
         os.close(descriptor)
+
+
+def _is_open_elsewhere(name: str, lock: os.stat_result) -> bool:
+    """Whether another process of this host has the file open, as far as we may look (proc_pid_fd(5)).
+
+    Other names are not looked at closer: the file that such a link leads to may be on a server that doesn't answer.
+
+    Args:
+        name: the end of its path.
+        lock: what stat(2) says of it.
+    """
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        if process == str(os.getpid()):
+            continue
+        try:
+            descriptors = os.listdir(f"/proc/{process}/fd")
+        except OSError:
+            continue  # another user's, or ended
+        for descriptor in descriptors:
+            try:
+                opened = f"/proc/{process}/fd/{descriptor}"
+                if os.readlink(opened).endswith(f"/{name}") and os.path.samestat(os.stat(opened), lock):
+                    return True
+            except OSError:
+                pass  # closed meanwhile
     return False
 
 

@@ -32,9 +32,9 @@ if [ -n "$root" ]; then
     if [ -d "$at" ] && [ -w "$at" ] && [ -x "$at" ]; then say "root yes $at"; else say "root no $at"; fi
     say "root-owner $(stat -c '%u %a' -- "$at" 2>/dev/null)"
 fi
-if [ -n "$overlay" ] && own=$(umask 077 && mktemp -d /tmp/scrun-try-XXXXXXXXXX); then
-    say "overlay $(try try_runtime "$own/try" "$runtime" "$overlay")"
-    [ -z "$bind" ] || say "bind $(try try_runtime "$own/try" "$runtime" "$bind")"
+if [ -n "$overlay" ] && make_try; then
+    say "overlay $(try try_runtime "$try" "$runtime" "$overlay")"
+    [ -z "$bind" ] || say "bind $(try try_runtime "$try" "$runtime" "$bind")"
     rmdir -- "$own"
 fi
 

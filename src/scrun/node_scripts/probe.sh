@@ -9,9 +9,9 @@ host=${SLURMD_NODENAME:-$(uname -n)}
 @LACKS@
 say "$host lacks ${lacks:--}"
 mounts=-
-if [ -n "$2" ] && own=$(umask 077 && mktemp -d /tmp/scrun-try-XXXXXXXXXX); then
+if [ -n "$2" ] && make_try; then
     mounts=no
-    try_runtime "$own/try" "$1" "$2" && mounts=yes
+    try_runtime "$try" "$1" "$2" && mounts=yes
     rmdir -- "$own"
 fi
 say "$host mounts $mounts"

@@ -13,7 +13,9 @@ from scrun.errors import SlurmError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+_DEEPEST = 16  # files that include each other
 
 
 def settings(where: str) -> dict[str, str]:
@@ -24,22 +26,33 @@ def settings(where: str) -> dict[str, str]:
         return {}
 
 
-def entries(text: str, where: str) -> Iterator[tuple[str, str, str]]:
+def entries(
+    text: str, where: str, read: Callable[[str], str] | None = None, *, depth: int = 0
+) -> Iterator[tuple[str, str, str]]:
     """Yield each setting of a text: its place (FILE:LINE), its name, its value.
 
+    Args:
+        text: the text.
+        where: the path of its file, for errors, and to find included files.
+        read: reads an included file, by default :func:`content`. A text of another host must not name files of this
+            one, which may be root's, or have no end.
+        depth: how many files include this one.
+
     Raises:
-        SlurmError: a line is no NAME=VALUE, or an included file can't be read.
+        SlurmError: a line is no NAME=VALUE, an included file can't be read, or files include each other.
     """
     for number, line in _lines(text):
         place = f"{where}:{number}"
         words = line.split()
         if len(words) == 2 and words[0].lower() == "include":
             named = os.path.join(os.path.dirname(where), words[1])
+            if depth >= _DEEPEST:
+                raise SlurmError(f"{place}: files include each other, {_DEEPEST} deep: {named} is not read")
             try:
-                text = content(named)
+                included = (read or content)(named)
             except OSError as error:
                 raise SlurmError(f"{place}: can't read {named}: {error.strerror}") from error
-            yield from entries(text, named)
+            yield from entries(included, named, read, depth=depth + 1)
             continue
         rest = line.strip()
         while rest:

@@ -155,14 +155,14 @@ def read_file(where: str) -> Settings:
     return settings
 
 
-def parse(text: str, where: str = "oci.conf") -> Settings:
-    """Parse the text of an oci.conf; ``where`` is the file's name for errors.
+def parse(text: str, where: str = "oci.conf", read: Callable[[str], str] | None = None) -> Settings:
+    """Parse the text of an oci.conf; ``where`` is the file's name for errors, ``read`` reads files that it includes.
 
     Raises:
         SlurmError: a line is no setting, a setting isn't oci.conf's, or a value is wrong; with file and line.
     """
     settings: dict[str, Any] = {}
-    for place, name, value in conf_text.entries(text, where):
+    for place, name, value in conf_text.entries(text, where, read):
         if name.lower() not in _BY_LOWER:
             raise SlurmError(f"{place}: oci.conf has no {name}: see man oci.conf")
         proper, convert = _BY_LOWER[name.lower()]

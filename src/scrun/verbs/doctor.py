@@ -27,7 +27,9 @@ def perform(call: Call, _logger: Log) -> int:
     wanted = cluster.wanted(call.options["node"])
     if wanted and call.options["all_nodes"]:
         raise UsageError("--node and --all-nodes exclude each other: use one of them")
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup's
+            signal.signal(number, _end)
     host = os.uname().nodename
     names, hosts = max(map(len, examine.NAMES)), max(map(len, (host, *wanted)))
     found: list[Finding] = []
@@ -60,6 +62,7 @@ def _seconds(text: str | None) -> float:
     return float(text)
 
 
-def _end(_number: int, _frame: object) -> None:
-    """Handle SIGTERM: exit in order, so that no job is left."""
-    sys.exit(143)
+def _end(number: int, _frame: object) -> None:
+    """Leave in order, so that no job and no directory stays; what follows is the clean-up."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)

@@ -11,7 +11,7 @@ import pwd
 from scrun import log
 from scrun.bundle import accounting, adapt_gpus, arguments, container_limits
 from scrun.bundle import config as bundle_config
-from scrun.errors import UsageError
+from scrun.errors import BundleError, UsageError
 from scrun.lifecycle.caller import sharing
 from scrun.lifecycle.caller.options import PATIENCE
 from scrun.lifecycle.container import history, network, origin
@@ -55,7 +55,7 @@ class _Planning:
     def __init__(self, container: Container, options: Options, environment: os._Environ[str], output: Output) -> None:
         self.container, self.options, self.environment, self.output = container, options, environment, output
         self.bundle = os.path.abspath(options.bundle)
-        self.config = bundle_config.load(self.bundle, options.config)
+        self.config_file, self.config = _load(container, self.bundle, options.config)
         bundle_config.check_config(self.config)
         self.rootfs = bundle_config.rootfs_path(self.config, self.bundle)
         self.process = self.config["process"]
@@ -130,7 +130,7 @@ class _Planning:
             # Copied, because podman changes config.json before it calls update.
             "resources": _limits(self.config),
             "environment": {name: self.environment[name] for name in _KEPT if name in self.environment},
-            "config_file": self.options.config,
+            "config_file": self.config_file,
             "host": str(origin.here()),
             "srun": self.srun,
             "runtime": node_runtime.derive(self.settings),
@@ -150,7 +150,7 @@ class _Planning:
         steps = {**self.request.job.get("environment", {}), **step}  # in a shell of salloc its variables count
         mounted = mount_sources.find_sources(self.config, self.bundle)
         staging: StagingPlan = {
-            "config_file": os.path.join(self.bundle, self.options.config),
+            "config_file": os.path.join(self.bundle, self.config_file),
             "spool_dir": os.path.join(self.container.path, SPOOL),
             "pid_file": self.options.pid_file,
             "oci_version": self.config["ociVersion"],
@@ -168,6 +168,25 @@ class _Planning:
         if self.settings.get("IgnoreFileConfigJson"):
             staging["env_exclude"] = self.settings.get("EnvExclude", "")
         return staging
+
+
+def _load(container: Container, bundle: str, name: str) -> tuple[str, Config]:
+    """The config, and the path of its file in the bundle, from which later calls and the anchor's workers read it.
+
+    What a caller has as a pipe (a shell's ``<(…)``) or a descriptor of its own (/dev/stdin) is kept with the container.
+
+    Raises:
+        BundleError: the file can't be read, or not be kept.
+    """
+    path = os.path.join(bundle, name)
+    if name == bundle_config.NAME or not bundle_config.is_read_once(path):
+        return name, bundle_config.load(bundle, name)
+    text = bundle_config.read_once(path)
+    config = bundle_config.load_text(text, path)
+    try:
+        return container.keep_config(text), config
+    except OSError as error:
+        raise BundleError(f"{container.path}: the copy of {path} can't be written: {error.strerror}") from error
 
 
 def _check_terminal(terminal: bool, options: Options) -> None:

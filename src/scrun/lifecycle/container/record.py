@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         environment: Required[dict[str, str]]  # of create's caller: what is needed to reach Slurm
         command: list[str]  # process.args
         resources: Resources  # linux.resources of config.json, but for its devices
-        config_file: str  # its name in the bundle
+        config_file: str  # its path in the bundle, or an absolute one
         host: str  # which boot of which host it belongs to (container.origin)
         asked: Mapping[str, str]  # what the job was asked for with (slurm.shared_job)
         notices: bool  # whether the container's standard error is told what becomes of the job

@@ -22,7 +22,6 @@ def hold() -> None:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:  # somebody else's idea, or a file server without locks
-        os.close(descriptor)
-        return
+    except OSError:
+        pass  # somebody's exclusive lock, or a file server without locks: that the file is open tells, too
     fork.kept_open.add(descriptor)
