@@ -58,7 +58,7 @@ def table(container: Container, options: Sequence[str]) -> str:
 
 
 def choose(lines: Sequence[str], ours: set[str]) -> list[str]:
-    """The header that ps(1) printed, and those of the other lines that have one of our pids in the column PID.
+    """The header of ps(1)'s table, and the lines with a pid of the container's in the column PID.
 
     Raises:
         UsageError: there is no such column.
