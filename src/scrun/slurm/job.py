@@ -271,12 +271,12 @@ def _over(lower: dict[str, Setting], upper: dict[str, Setting]) -> dict[str, Set
     """
     merged = lower | upper
     for group in _ALTERNATIVES:
-        said = [name for name in group if name in upper]
-        if len(said) > 1:
-            one, other = (upper[name].called for name in said[:2])
+        named = [name for name in group if name in upper]
+        if len(named) > 1:
+            one, other = (upper[name].called for name in named[:2])
             raise UsageError(f"{one} and {other} exclude each other: set one of them")
-        if said:
-            merged = {name: setting for name, setting in merged.items() if name not in group or name == said[0]}
+        if named:
+            merged = {name: setting for name, setting in merged.items() if name not in group or name == named[0]}
     return merged
 
 
