@@ -119,11 +119,11 @@ def test_what_cannot_be_run_is_said_with_runcs_status(running: Container, words:
 @pytest.mark.parametrize(
     ("options", "words", "said"),
     [
-        ((), (), "a command, or a process object"),
+        ((), (), "either a command or --process"),
         (("--process", "/nosuch/process.json"), (), "/nosuch"),
         (("--user", "nobody"), ("true",), "--user 'nobody' is not a number"),
         (("--env", "=x"), ("true",), "names no variable"),
-        (("--console-socket", "/nosuch"), ("true",), "wants no terminal"),
+        (("--console-socket", "/nosuch"), ("true",), "the process has no terminal"),
         (("--detach", "--tty"), ("true",), "a detached process can't use this terminal"),
         (("--node", "node9"), ("true",), "'node9' isn't one of the container's"),
     ],
