@@ -179,9 +179,7 @@ def newest_job() -> int:
     return max(slurm.known_jobs(), default=0)
 
 
-def test_a_stage_out_that_never_ends_keeps_no_delete_waiting_once_its_job_is_cancelled(
-    container: MakeContainer, slurm_conf: Configure
-) -> None:
+def test_scancel_ends_a_stage_out_without_end(container: MakeContainer, slurm_conf: Configure) -> None:
     one = container("true")
     begun = one.directory / "begun"
     body = f'slurm.allocator_command("touch {begun}") while true do end'

@@ -256,9 +256,7 @@ def test_a_detached_process_goes_on_and_its_output_too(running: Container, direc
     assert running.status() == "running"
 
 
-def test_a_detached_process_that_cannot_be_run_is_an_error_and_leaves_no_pid_file(
-    running: Container, directory: Path
-) -> None:
+def test_a_refused_detached_process_leaves_no_pid_file(running: Container, directory: Path) -> None:
     done = execute(running, "nosuch", options=("--detach", "--pid-file", str(directory / "pid")))
     assert done.status == 255
     assert "executable file" in done.stderr

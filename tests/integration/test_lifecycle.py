@@ -176,7 +176,7 @@ def test_create_holds_no_descriptor_of_its_callers_but_the_containers_stdio(cont
 
 
 @pytest.mark.parametrize("whose", ["alice", "root"])
-def test_the_process_of_the_pid_file_is_in_a_new_network_only_where_the_config_asks_for_one(
+def test_the_stand_in_has_the_configs_network_namespace(
     container: MakeContainer, request: pytest.FixtureRequest, whose: str
 ) -> None:
     # docker configures the network that this process is in: it must not be the machine's.

@@ -257,7 +257,7 @@ def test_a_node_that_fails_ends_the_container_with_a_failure(container: MakeCont
     assert slurm.containers_on_nodes(job) == []
 
 
-def test_in_an_allocation_that_is_there_it_takes_as_many_tasks_as_it_asks_for(container: MakeContainer) -> None:
+def test_in_an_allocation_it_takes_its_tasks(container: MakeContainer) -> None:
     one = container("sh", "-c", WHO, env=["SCRUN_NTASKS=2"])
     job = slurm.allocate(one.runtime.user, "--nodes=2", "--ntasks-per-node=2")
     try:

@@ -101,9 +101,7 @@ def test_an_option_does_on_a_node_what_it_does_here(engine: Engine, options: str
 
 @pytest.mark.slurm_only("there is no node")
 @pytest.mark.parametrize("option", ["--init", "--pid=host"])
-def test_a_program_that_is_not_the_first_of_its_pid_namespace_gets_no_signal_of_a_hooks(
-    engine: Engine, option: str
-) -> None:
+def test_hooks_send_no_signal_to_the_program(engine: Engine, option: str) -> None:
     # crun passes on the SIGPIPE that it gets from a hook which doesn't read; so long a state needs a reader.
     annotation = f"--annotation=long={70_000 * 'a'}"
     done = engine.run("sh", "-c", "sleep 1; echo hello", options=("--rm", option, annotation))

@@ -126,7 +126,7 @@ def device(path: str) -> dict[str, Any]:
     return {"path": path, "type": "c", "major": major, "minor": minor}
 
 
-def test_a_device_that_was_asked_for_stays_and_the_usual_ones_are_the_runtime_s() -> None:
+def test_a_device_that_was_asked_for_stays() -> None:
     adapted, notes = changed(minimal(devices=[device("/dev/null"), device("/dev/fuse")]))
     assert adapted["linux"]["devices"] == [device("/dev/fuse")]
     assert notes == ["device /dev/null left to the node's runtime, which always makes it"]

@@ -161,7 +161,7 @@ def test_without_a_way_out_a_namespace_with_a_path_becomes_a_new_one() -> None:
     assert adapted["linux"]["namespaces"] == [{"type": "network"}, {"type": "mount"}]
 
 
-def test_adapted_to_no_network_it_can_be_adapted_to_the_nodes_as_if_it_were_the_first_time() -> None:
+def test_no_network_can_become_the_nodes_network() -> None:
     value = engine("docker-28")
     isolated = adapt(value, uid=2000, gid=2000, note=lambda line: None, nodes_network=False)
     again = adapt(isolated, uid=2000, gid=2000, note=lambda line: None, nodes_network=True)

@@ -142,7 +142,7 @@ def _told_to_stop() -> Message:
     return GRANTED
 
 
-def test_a_job_that_is_being_asked_for_when_it_is_not_wanted_any_more_is_cancelled(asked: Ask) -> None:
+def test_a_job_asked_for_in_vain_is_cancelled(asked: Ask) -> None:
     assert asked(Slurm(request=_told_to_stop), ASKED) == ([{"cancelled": True}], [7])
 
 

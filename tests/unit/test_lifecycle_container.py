@@ -290,7 +290,7 @@ def test_removal_enters_nothing_that_is_mounted_below(container: Container, tmp_
         subprocess.run(["umount", below], check=True)
 
 
-def test_a_directory_that_another_create_took_for_half_made_before_it_was_locked_is_made_anew(tmp_path: Path) -> None:
+def test_a_directory_taken_before_its_lock_is_remade(tmp_path: Path) -> None:
     class Late(Container):
         removals = 0
 

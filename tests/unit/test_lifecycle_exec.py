@@ -95,9 +95,7 @@ def watch(on_a_node: Start, token: str) -> tuple[int, str, str]:
     return (watching.returncode, "\n".join(marks.texts(said.encode())), errors)
 
 
-def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_the_answer(
-    on_a_node: Start, token: str, tmp_path: Path
-) -> None:
+def test_the_runtime_gets_the_process_and_the_name(on_a_node: Start, token: str, tmp_path: Path) -> None:
     text = exec_script.run(RECORD, token, watched=False)
     secret = """{"env": ["A='$HOME' `id` \\\\ \\"x"]}"""
     done = on_a_node(text, f"{RUNS}; exit 7", **exec_script.variables(secret))
@@ -341,9 +339,7 @@ def test_a_process_of_any_name_gets_its_signal(
     assert running.wait() == 137
 
 
-def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(
-    on_a_node: Start, token: str, home: Path
-) -> None:
+def test_the_next_exec_removes_a_killed_ones_directory(on_a_node: Start, token: str, home: Path) -> None:
     def killed(job: int) -> Path:
         text = exec_script.run(RECORD | {"job": job}, f"{token}-killed", watched=False)
         process = on_a_node(text, f"{RUNS}; kill -9 $PPID", SCRUN_EXEC_PROCESS="{}")
@@ -567,7 +563,7 @@ def ordered(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["nosuch"], {}, False),
     ],
 )
-def test_the_node_is_asked_whether_it_runs_where_nobody_waits_and_it_cannot_be_seen_from_here(
+def test_the_node_is_asked_about_invisible_detached_processes(
     words: list[str], options: dict[str, Any], watch: bool, ordered: Callable[..., dict[str, Any]]
 ) -> None:
     assert ordered(*words, **options)["watch"] is watch

@@ -77,7 +77,7 @@ def test_what_is_no_longer_watched_may_be_unwatched_again(loop: Loop) -> None:
     os.close(write_end)
 
 
-def test_a_number_that_is_used_again_within_one_round_does_not_get_the_old_ones_call(loop: Loop) -> None:
+def test_a_reused_descriptor_gets_no_old_call(loop: Loop) -> None:
     pipes = [os.pipe(), os.pipe()]
     for _, write_end in pipes:
         os.write(write_end, b".")

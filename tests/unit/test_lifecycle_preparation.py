@@ -223,7 +223,7 @@ def test_a_worker_that_asks_slurm_is_told_to_tidy_up_and_waited_for(stage: Stage
     assert [str(error) for error in stage.failed] == ["create was interrupted"]
 
 
-def test_files_that_are_staged_when_it_was_given_up_already_do_not_make_it_ready(stage: Stage) -> None:
+def test_late_files_do_not_make_it_ready(stage: Stage) -> None:
     stage.staging.says({"loaded": "s"})
     stage.allocating.says({"nodes": NODES})
     stage.allocating.ends()

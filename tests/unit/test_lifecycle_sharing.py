@@ -102,9 +102,7 @@ def test_the_network_counts_before_the_rest(container: Container, other: MakeOth
     assert shared_job(container, config(ours("ipc"), ("network", f"{parents}/net"))) == (8, "two", "network")
 
 
-def test_without_a_job_yet_the_one_of_a_pid_is_an_error_and_the_one_of_a_file_none(
-    container: Container, other: MakeOther
-) -> None:
+def test_sharing_without_a_job_depends_on_the_path(container: Container, other: MakeOther) -> None:
     other("one", job=0, network_namespace=FILE)
     with pytest.raises(ScrunError, match=r"^container 'one', whose ipc namespace this one shares, has no job yet"):
         shared_job(container, config(ours("ipc")))

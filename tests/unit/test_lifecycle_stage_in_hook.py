@@ -170,7 +170,7 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return run
 
 
-def test_who_has_staged_runs_stage_out_when_that_is_asked_for_and_what_was_left_for_later_is_done_then(
+def test_stage_out_runs_in_the_worker_that_staged(
     stays: Callable[..., list[str]],
 ) -> None:
     order: dict[str, Any] = {"script": "", "lua": "", "staging": {}, "record": {}}

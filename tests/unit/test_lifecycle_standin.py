@@ -86,9 +86,7 @@ def _move(standin: Rehearsed, *, pid: bool = False, network: bool = True) -> Non
         standin.pid = answer["pid"]
 
 
-def test_in_a_pid_namespace_of_its_own_it_is_the_first_and_leads_its_group(
-    fork: Fork, exit_code: Wait, container: Container, subreaper: None
-) -> None:
+def test_it_leads_its_own_pid_namespace(fork: Fork, exit_code: Wait, container: Container, subreaper: None) -> None:
     made = Rehearsed(fork, container)
     first = made.pid
     _move(made, pid=True, network=False)
@@ -283,7 +281,7 @@ class OutOfReach:
 
 
 @pytest.mark.parametrize("where", PLACES.values(), ids=PLACES)
-def test_a_job_that_can_not_be_ended_while_slurmctld_is_down_is_ended_when_it_is_up(
+def test_a_job_ends_when_slurmctld_is_back(
     where: dict[str, bool] | None,
     fork: Fork,
     exit_code: Wait,

@@ -32,7 +32,7 @@ def test_nothing_is_known_at_first(file: Path) -> None:
     assert not Known(str(file), MOUNTS).says("/home/alice", ["node1"])
 
 
-def test_a_node_that_saw_one_path_is_known_to_have_its_mount_and_no_other(file: Path) -> None:
+def test_a_path_that_was_seen_stands_for_its_mount(file: Path) -> None:
     Known(str(file), MOUNTS).learn(["/home/alice/bundle"], [], ["node1"])
     known = Known(str(file), MOUNTS)
     assert known.says("/home/bob/other", ["node1"])
