@@ -208,7 +208,7 @@ def test_a_process_whose_exec_is_killed_ends(running: Container, directory: Path
 
 
 @pytest.mark.slurm_only("has no step")
-def test_what_a_killed_step_left_on_the_node_goes_with_the_next_one(running: Container, directory: Path) -> None:
+def test_the_next_exec_cleans_the_node(running: Container, directory: Path) -> None:
     job, node = running.record["job"], running.record["nodes"]
     listed = f"ls -d /tmp/scrun-*/exec-{job}-* 2>/dev/null; :"
     slurm.wait_until_alone(job, running.record["step"])  # that of staging has gone

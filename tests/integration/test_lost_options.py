@@ -78,7 +78,7 @@ def test_a_config_may_come_through_a_pipe(container: MakeContainer, alice: User,
     assert not one.path.exists()
 
 
-def test_a_signal_for_all_of_a_container_that_has_ended_is_no_error(container: MakeContainer) -> None:
+def test_kill_all_after_the_end_is_no_error(container: MakeContainer) -> None:
     one = container("true").started()
     assert one.ended() == 0
     one.wait_for("stopped")

@@ -93,7 +93,7 @@ def test_a_job_cancelled_in_the_queue_is_told(queued: Container, started: bool) 
     assert queued.status() == "stopped"
 
 
-def test_a_job_that_fails_to_stage_in_later_ends_the_container_with_a_line(queued: Container, held_node: int) -> None:
+def test_a_late_stage_in_failure_is_a_line(queued: Container, held_node: int) -> None:
     queued.call("start").ok()
     shutil.rmtree(queued.bundle / "rootfs")
     slurm.release(held_node)

@@ -154,7 +154,7 @@ def test_the_nodes_network_in_place_of_the_engines() -> None:
     assert notes[0] == "network namespace /run/netns/x isn't joined: the container uses the node's network"
 
 
-def test_without_a_way_out_a_namespace_with_a_path_becomes_a_new_one() -> None:
+def test_without_a_network_the_namespace_is_new() -> None:
     value = minimal()
     value["linux"]["namespaces"] = [{"type": "network", "path": "/run/netns/x"}, {"type": "mount"}]
     adapted = adapt(value, uid=0, gid=0, note=lambda line: None, nodes_network=False)

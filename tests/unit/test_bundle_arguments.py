@@ -30,7 +30,7 @@ def fitted(rootfs: Path, *args: str) -> list[str]:
     return arguments.for_srun(config, str(rootfs), "/")
 
 
-def test_the_program_is_named_by_its_path_and_the_rest_is_as_it_was(rootfs: Path) -> None:
+def test_the_program_is_named_by_its_path(rootfs: Path) -> None:
     assert fitted(rootfs, "cut", "-d::", "a : b", "") == ["/bin/cut", "-d::", "a : b", ""]
 
 

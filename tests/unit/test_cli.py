@@ -57,9 +57,7 @@ def program(tmp_path: Path) -> Callable[..., Result]:
         ("features now", "unexpected extra argument"),
     ],
 )
-def test_a_line_that_cannot_be_understood_gets_one_line_and_exit_status_1(
-    line: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_command_line_is_one_line(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(line.split(), nothing) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -185,9 +183,7 @@ def test_the_exit_status_is_what_performing_the_call_gave() -> None:
         (("-v", "state", "nosuch"), "does not exist"),
     ],
 )
-def test_what_goes_wrong_is_one_line_on_standard_error_and_exit_status_1(
-    program: Callable[..., Result], words: tuple[str, ...], said: str
-) -> None:
+def test_an_error_is_one_line_and_status_1(program: Callable[..., Result], words: tuple[str, ...], said: str) -> None:
     done = program(*words)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("scrun: ")

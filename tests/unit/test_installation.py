@@ -118,7 +118,7 @@ def test_pips_own_script_is_replaced(installation: Installation, tmp_path: Path)
     assert script.read_text().startswith(f"#!{sys.executable}\nimport sys\n")
 
 
-def test_the_sites_hooks_are_written_once_and_stay_as_the_site_wants_them(installation: Installation) -> None:
+def test_the_sites_hooks_are_written_once(installation: Installation) -> None:
     installation.call("install")
     assert installation.hooks.read_text() == (Path(scrun.__file__).parent / "lua_hooks/scrun.lua").read_text()
     installation.hooks.write_text("-- the site's own")
@@ -253,9 +253,7 @@ def test_a_package_is_staged_whole_and_its_scripts_make_the_copy(installation: I
     assert "bin/scrun" in installation.files(), "it is the package's, which removes it"
 
 
-def test_a_package_is_staged_from_what_runs_and_not_from_one_that_is_installed(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_a_package_is_staged_from_what_runs(installation: Installation, tmp_path: Path) -> None:
     other = installation.prefix / "lib/scrun/dist/scrun"
     other.mkdir(parents=True)
     (other / "__init__.py").write_text("raise ImportError('of another version')")

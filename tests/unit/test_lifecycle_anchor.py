@@ -251,7 +251,7 @@ def test_a_signal_before_the_start_ends_the_container(
 
 
 @pytest.mark.parametrize("number", [0, 17, 18, 23, 28])
-def test_a_signal_that_no_process_dies_of_ends_no_container_before_its_start(number: int, rehearse: Rehearse) -> None:
+def test_harmless_signals_end_no_created_container(number: int, rehearse: Rehearse) -> None:
     made = rehearse(f"{STARTED}; exit 7")
     made.created()
     request: Message = {"do": "kill", "signal": number}

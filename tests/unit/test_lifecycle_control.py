@@ -139,7 +139,7 @@ def _connect(container: Container) -> socket.socket:
 @pytest.mark.parametrize(
     "data", [b"", b"garbage\n", b'{"do": "st', b"\xff\xfe\n", b"[]\n", b"7\n", b"\n", b'{"do": "start"}\n' * 50]
 )
-def test_whatever_a_caller_sends_before_it_goes_away_the_next_one_is_served(data: bytes, served: Container) -> None:
+def test_a_bad_caller_does_not_stop_the_next(data: bytes, served: Container) -> None:
     with _connect(served) as connection:
         connection.sendall(data)
     assert client.ask(served, {"do": "start"}) == {"started": True}

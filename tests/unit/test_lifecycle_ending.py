@@ -111,7 +111,7 @@ def test_a_container_whose_files_have_to_come_back_waits_for_them(staged: Any, o
     assert made.happened == [BACK], "that is said once"
 
 
-def test_a_bundle_of_the_scripts_own_is_back_only_when_the_script_has_ended(owing: Container) -> None:
+def test_the_scripts_own_bundle_is_waited_for(owing: Container) -> None:
     owing.record["hold"] = True
     made = Ending(owing)
     made.begin(PLAN)
@@ -149,7 +149,7 @@ def test_a_job_of_somebody_elses_is_not_given_back(owing: Container) -> None:
     assert made.happened == [BACK, RELEASED]
 
 
-def test_a_hook_that_fails_is_told_and_the_job_given_back_by_another(owing: Container) -> None:
+def test_a_failed_hook_does_not_keep_the_job(owing: Container) -> None:
     owing.record["hold"] = True
     made = Ending(owing)
     made.begin(PLAN)
@@ -304,7 +304,7 @@ def test_a_stage_out_is_given_up_and_removed(
     assert made.happened[1:] == [RELEASED]
 
 
-def test_nobody_looks_at_the_job_of_a_container_that_waits_for_no_stage_out(
+def test_without_stage_out_nobody_watches_the_job(
     container: Container, watched: list[tuple[Callable[[], bool], Callable[[], None]]]
 ) -> None:
     container.record.update({"job": 7, "job_owned": True})

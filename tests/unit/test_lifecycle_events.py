@@ -120,6 +120,6 @@ def test_the_jobs_memory_is_the_limit_in_bytes(lines: list[str], count: int, meg
         ("", 0),
     ],
 )
-def test_what_slurm_gave_the_job_is_the_limit_where_its_environment_does_not_tell(tres: str, megabytes: int) -> None:
+def test_the_jobs_tres_is_the_limit_otherwise(tres: str, megabytes: int) -> None:
     assert events.limit({}, 1, tres) == megabytes << 20  # type: ignore[typeddict-item]
     assert events.limit({"job_environment": ["SLURM_MEM_PER_NODE=7"]}, 1, tres) == 7 << 20  # type: ignore[typeddict-item]

@@ -80,7 +80,7 @@ def test_it_starts_although_files_cannot_be_renewed(renewed: Renewed, changed: C
     assert changed.record["staged"]["texts"][0][3] == OLD
 
 
-def test_a_worker_that_ends_without_a_word_does_not_keep_it_from_starting(renewed: Renewed) -> None:
+def test_a_silent_worker_does_not_prevent_the_start(renewed: Renewed) -> None:
     assert renewed() == (1, [])
 
 

@@ -41,7 +41,7 @@ def test_no_state_and_event_have_two_rules() -> None:
     assert [pair for pair, number in rules.items() if number > 1] == []
 
 
-def test_each_effect_is_carried_out_by_a_method_and_each_method_is_one() -> None:
+def test_each_effect_has_a_method() -> None:
     named = {effect for _states, _event, _then, effects in life.RULES for effect in effects.split()}
     methods = {name for name, _ in inspect.getmembers(Effects, inspect.isfunction) if not name.startswith("_")}
     assert named == methods - {"waits_for"}

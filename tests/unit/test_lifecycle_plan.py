@@ -59,9 +59,7 @@ def plan(container: Container, bundle: Path, script: Callable[..., str], tmp_pat
 
 
 @pytest.mark.parametrize(("said", "patience"), [({}, PATIENCE), ({"CREATE_TIMEOUT": "7"}, 7)])
-def test_create_waits_for_the_job_as_long_as_was_said_or_for_a_while(
-    said: dict[str, str], patience: float, plan: Plan
-) -> None:
+def test_create_waits_as_long_as_asked(said: dict[str, str], patience: float, plan: Plan) -> None:
     assert plan(**said)["patience"] == patience
 
 
@@ -101,7 +99,7 @@ def test_where_the_terminal_goes_is_an_absolute_path(options: dict[str, Any], co
     assert (found["terminal"], found["console_socket"], found["console_size"]) == (True, console, [24, 80])
 
 
-def test_the_program_is_found_in_the_container_and_no_jobs_variables_go_to_srun(plan: Plan, tmp_path: Path) -> None:
+def test_the_program_is_found_in_the_container(plan: Plan, tmp_path: Path) -> None:
     found = plan({"args": ["true", "x"]})
     assert found["args"] == ["/bin/true", "x"]
     assert found["environment"]["SLURM_CONF"] == str(tmp_path / "slurm.conf")

@@ -81,7 +81,7 @@ def test_a_refused_process_is_not_told_as_started(told: Told) -> None:
     assert end == said
 
 
-def test_a_process_whose_step_is_slower_to_start_than_the_watchers_is_watched_again(told: Told) -> None:
+def test_a_slow_step_is_watched_again(told: Told) -> None:
     again = f"[ -e once ] || {{ : >once; exit {exec_script.NOT_SEEN}; }}; : >again; {WATCH_REFUSED}"
     wait = "timeout 30 sh -c 'until [ -e again ]; do sleep 0.01; done'"
     said, end = told(f"{wait}; {STARTED}; : >started; exit 1", again)

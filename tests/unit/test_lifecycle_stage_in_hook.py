@@ -181,6 +181,6 @@ def test_who_has_staged_goes_with_the_anchor_and_finishes_nothing(stays: Callabl
     assert stays(None, there=False) == ["begin"]
 
 
-def test_who_has_staged_stays_for_as_long_as_what_was_left_for_later_takes(stays: Callable[..., list[str]]) -> None:
+def test_the_worker_stays_for_its_checksums(stays: Callable[..., list[str]]) -> None:
     assert stays(None) == ["begin", "finish"]
     assert stays(None, busy=2) == ["begin", "reap", "reap", "finish"]

@@ -197,9 +197,7 @@ def test_a_signal_that_concerns_only_itself_is_kept(number: signal.Signals, read
     assert exit_code(ready.pid) == 0
 
 
-def test_when_the_anchor_is_gone_it_ends_the_container_and_exits_as_if_killed(
-    rehearsed: Rehearsed, exit_code: Wait, container: Container
-) -> None:
+def test_without_its_anchor_it_ends_the_container(rehearsed: Rehearsed, exit_code: Wait, container: Container) -> None:
     rehearsed.lose_anchor()
     assert exit_code(rehearsed.pid) == 137
     container.load()
@@ -228,9 +226,7 @@ def test_a_step_that_the_anchor_left_behind_is_killed(
     assert exit_code(rehearsed.pid) == 137
 
 
-def test_a_status_that_is_written_down_already_stays_when_the_anchor_is_gone(
-    rehearsed: Rehearsed, exit_code: Wait, container: Container
-) -> None:
+def test_a_recorded_status_survives_the_anchor(rehearsed: Rehearsed, exit_code: Wait, container: Container) -> None:
     container.record["exit_status"] = 7
     container.save()
     rehearsed.lose_anchor()
@@ -247,7 +243,7 @@ def test_a_container_that_never_got_a_record_has_nothing_to_be_ended(
     assert exit_code(rehearsed.pid) == 137
 
 
-def test_the_job_is_given_back_from_the_machines_network_where_slurmctld_can_be_reached(
+def test_the_guard_stays_in_the_machines_network(
     fork: Fork, exit_code: Wait, container: Container, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Slurm:

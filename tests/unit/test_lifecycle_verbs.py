@@ -132,7 +132,7 @@ def test_with_regex_every_container_that_fits_is_meant_and_nothing_else(tmp_path
     assert acted == ["web-1", "web-2"]
 
 
-def test_one_that_fails_keeps_the_others_from_nothing_and_each_failure_is_told(tmp_path: Path) -> None:
+def test_one_failure_does_not_stop_the_others(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / name).mkdir()
     acted: list[str] = []
@@ -269,7 +269,7 @@ def is_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return slurm.is_up
 
 
-def test_a_delete_while_slurmctld_is_down_leaves_one_process_that_deletes_it_later(
+def test_a_delete_during_an_outage_leaves_a_debtor(
     left: Container, tmp_path: Path, is_up: Path, subreaper: None
 ) -> None:
     left.record.update({"status": "running", "job": 7, "job_owned": True})

@@ -131,7 +131,7 @@ def test_a_killed_worker_has_ended(loop: Loop, container: Container) -> None:
     assert (watched.said, watched.ends) == ([], 1)
 
 
-def test_a_child_that_a_worker_leaves_behind_keeps_nobody_waiting_for_its_end(
+def test_a_workers_child_keeps_nobody_waiting(
     loop: Loop, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, hold = os.pipe()

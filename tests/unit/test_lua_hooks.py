@@ -71,7 +71,7 @@ def test_a_hook_gets_the_arguments_of_the_page_with_whole_numbers(stage_in: Run,
     ]
 
 
-def test_stage_out_gets_the_arguments_of_the_page_and_nil_for_no_root_path(write: Write) -> None:
+def test_stage_out_gets_the_documented_arguments(write: Write) -> None:
     host = FakeHost()
     path = write("""function slurm_scrun_stage_in() return 0 end
       function slurm_scrun_stage_out(...) print(select("#", ...), ...) return 0 end return 0""")
@@ -81,7 +81,7 @@ def test_stage_out_gets_the_arguments_of_the_page_and_nil_for_no_root_path(write
 
 
 @pytest.mark.parametrize("lua", LUAS)
-def test_job_env_is_a_list_of_name_and_value_and_found_by_name_too(stage_in: Run, lua: str) -> None:
+def test_job_env_is_a_list_and_a_map(stage_in: Run, lua: str) -> None:
     host = FakeHost()
     body = """for _, v in ipairs(job_env) do print(v) end
       local n = 0 for _ in pairs(job_env) do n = n + 1 end

@@ -348,7 +348,7 @@ class SharedDirectory(FakeStep):
         return super().own_dir("node1")
 
 
-def test_a_directory_that_two_nodes_share_is_refused_and_nothing_stays_in_it(tmp_path: Path, bundle: Path) -> None:
+def test_a_shared_node_directory_is_refused(tmp_path: Path, bundle: Path) -> None:
     step = SharedDirectory(tmp_path, hidden=[bundle])
     with pytest.raises(StagingError, match=r"node[12]: .*: is shared with node[12]: name a node_dir"):
         stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())

@@ -133,7 +133,7 @@ def test_a_directory_that_became_a_file_is_replaced_and_not_gone(root: Path, ima
     assert b"etc/deep" in found.changed
 
 
-def test_a_tree_that_differs_in_too_much_is_an_image_of_its_own(root: Path, images: Images) -> None:
+def test_a_very_different_tree_is_another_image(root: Path, images: Images) -> None:
     images.keep(listed(root))
     (root / "plain").write_bytes(bytes(4 << 20))
     tree = listed(root)
@@ -533,9 +533,7 @@ def test_a_copy_that_is_used_keeps_its_image_from_being_forgotten(
     assert image.stat().st_mtime > 0
 
 
-def test_a_files_label_is_another_in_each_container_and_not_of_its_content(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_files_label_is_not_its_content(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"security.selinux": b"one", "security.capability": b"none"}
     monkeypatch.setattr(os, "listxattr", lambda _descriptor: [*values])
     monkeypatch.setattr(os, "getxattr", lambda _descriptor, key: values[key])
@@ -564,7 +562,7 @@ def test_of_several_images_the_one_that_needs_least_is_taken(root: Path, images:
     assert delta(root, images, near).changed == (b"", b"plain")
 
 
-def test_what_has_to_be_read_costs_less_than_what_has_to_be_carried(root: Path, copy: Path, images: Images) -> None:
+def test_reading_costs_less_than_carrying(root: Path, copy: Path, images: Images) -> None:
     images.keep(listed(copy))
     for name in ("etc/deep/file", "etc/passwd"):  # 230 KB, which are another file's now
         subprocess.run(["cp", "-a", root / name, copy / "new"], check=True)

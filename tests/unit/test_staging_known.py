@@ -77,7 +77,7 @@ def test_a_node_that_does_not_see_this_hosts_memory_is_another_host(file: Path) 
     assert not known.denies("/home/x", ["node1"]), "a disk or a server may be seen all the same"
 
 
-def test_a_disk_of_this_hosts_that_a_node_lacks_is_not_asked_about_again(file: Path) -> None:
+def test_a_missing_disk_is_not_asked_for_again(file: Path) -> None:
     Known(str(file), MOUNTS).learn([], ["/var/lib/docker/x"], ["node1"])
     known = Known(str(file), MOUNTS)
     assert known.denies("/var/lib/docker/y", ["node1"])

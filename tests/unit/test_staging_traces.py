@@ -88,9 +88,7 @@ def test_traces_in_a_copy_are_the_nodes(rootfs: Path) -> None:
         ("/run/slurm/%b/x", ["run/slurm", "run"]),
     ],
 )
-def test_a_sites_own_pattern_is_expanded_as_far_as_it_is_known_here(
-    rootfs: Path, pattern: str, expected: list[str]
-) -> None:
+def test_a_sites_pattern_is_expanded_here(rootfs: Path, pattern: str, expected: list[str]) -> None:
     found = traces.foresee({}, str(rootfs), pattern, make=False)
     assert of_a_record.names(record_of(rootfs, found)) == expected
 
