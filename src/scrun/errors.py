@@ -24,7 +24,13 @@
         └── NodeRuntimeError        the node's own OCI runtime can't be called
 
 The message is the whole sentence that a person sees: lower case, no full stop, with the id, the path or the job, and
-with the remedy. It is printed once, at the top (:mod:`scrun.__main__`).
+with the remedy. It is printed once, at the top (:mod:`scrun.__main__`). Alike errors have one form::
+
+    can't read PATH: REASON: REMEDY                         also: write, make, run, remove
+    NAME 'x' is unknown: use a, b or c
+    NAME 'x' is not a THING: use EXAMPLE
+    --one and --other exclude each other: use one of them
+    cannot VERB container 'ID': container not running: it is STATUS
 
 docker and podman look for words in these messages, so these words are part of the interface: "does not exist" and
 "container not running" (containerd's shim), "executable file not found" (docker's exit status 127) and "permission

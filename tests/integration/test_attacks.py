@@ -220,7 +220,7 @@ while True:
 """
 
 
-def test_no_content_of_a_file_and_no_variable_is_on_a_command_line(
+def test_no_secret_is_on_a_command_line(
     container: MakeContainer, private_bundle: MakeBundle, alice: User, bob: User
 ) -> None:
     word = f"secret-{uuid.uuid4().hex}"

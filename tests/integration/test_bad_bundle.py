@@ -56,7 +56,7 @@ def replace(bundle: Path, make: Damage) -> None:
         (lambda path: path.mkdir(), "not a regular file"),
         (os.mkfifo, "not a regular file"),
         (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
-        (lambda path: (path.write_text("{}"), path.chmod(0)), "config.json can't be read: permission denied"),
+        (lambda path: (path.write_text("{}"), path.chmod(0)), "config.json: permission denied"),
         (lambda path: path.symlink_to("config.json"), "config.json"),
     ],
     ids=[
@@ -107,7 +107,7 @@ def setting(*path: str | int, value: Any) -> Callable[[Config], None]:
         (setting("root", value=None), "config.json: root: is missing"),
         (setting("root", "path", value=None), "config.json: root.path: is missing"),
         (setting("root", "path", value="nosuch"), "no such file or directory"),
-        (setting("root", "path", value="config.json"), "it is no directory"),
+        (setting("root", "path", value="config.json"), "it is not a directory"),
         (setting("mounts", 0, value="x"), "config.json: mounts[0]: expected an object"),
         (setting("ociVersion", value=None), "config.json: ociVersion: is missing"),
         (setting("ociVersion", value="2.0.0"), "config.json: ociVersion: expected a version 1.x.y"),
@@ -151,7 +151,7 @@ def test_a_rootfs_that_is_gone_is_refused(container: MakeContainer) -> None:
 def test_a_bundle_that_is_no_directory_is_refused(runtime: Runtime, unique_id: str, directory: Path, name: str) -> None:
     (directory / "file").touch()
     done = runtime.run("create", "--bundle", str(directory / name), unique_id)
-    assert_refused(done, *(["no directory"] if runtime.is_scrun else []))
+    assert_refused(done, *(["not a directory"] if runtime.is_scrun else []))
     assert not (runtime.root / unique_id).exists()
 
 

@@ -50,7 +50,7 @@ def test_a_script_of_ones_own_is_used(container: MakeContainer, slurm_conf: Conf
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        (None, ["scrun.lua can't be read: No such file"]),
+        (None, ["scrun.lua: No such file"]),
         ("", ["slurm_scrun_stage_in is not defined"]),
         (STAGE_IN, ["slurm_scrun_stage_out is not defined"]),
         ("function (", ["scrun.lua:1:"]),
@@ -80,7 +80,7 @@ def test_a_script_that_cannot_be_loaded_is_refused_without_a_job(
     ],
     ids=["ERROR", "ERROR with words", "error()", "arithmetic", "nothing", "unknown function", "unknown option"],
 )
-def test_a_stage_in_that_fails_is_an_error_and_its_job_is_cancelled(
+def test_a_failed_stage_in_cancels_the_job(
     container: MakeContainer, slurm_conf: Configure, body: str, words: list[str]
 ) -> None:
     script = STAGE_OUT + f"function slurm_scrun_stage_in() {body} end\n"
@@ -133,9 +133,7 @@ def test_delete_removes_from_the_nodes_what_a_failed_stage_out_left(
     assert slurm.files_on_nodes(job) == []
 
 
-def test_a_stage_out_that_fails_and_nobody_was_held_for_is_only_logged(
-    container: MakeContainer, slurm_conf: Configure
-) -> None:
+def test_a_failed_stage_out_is_only_logged(container: MakeContainer, slurm_conf: Configure) -> None:
     # As with the shipped script where nothing comes back: the container's end is told before stage_out has run.
     script = FAILING_STAGE_OUT.replace("scrun.stage_in()", "scrun.stage_in{hold = false}")
     one = container("true").created(global_options=with_script(slurm_conf, script))
@@ -179,9 +177,7 @@ def newest_job() -> int:
     return max(slurm.known_jobs(), default=0)
 
 
-def test_a_stage_out_that_never_ends_keeps_no_delete_waiting_once_its_job_is_cancelled(
-    container: MakeContainer, slurm_conf: Configure
-) -> None:
+def test_scancel_ends_a_stage_out_without_end(container: MakeContainer, slurm_conf: Configure) -> None:
     one = container("true")
     begun = one.directory / "begun"
     body = f'slurm.allocator_command("touch {begun}") while true do end'

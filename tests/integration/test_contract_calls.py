@@ -197,9 +197,7 @@ def test_execs_pid_file_has_digits_only(container: MakeContainer, directory: Pat
 
 
 @pytest.mark.parametrize("detached", [True, False], ids=["detached", "attached"])
-def test_an_exec_whose_pid_file_cannot_be_written_fails_and_leaves_no_process(
-    container: MakeContainer, directory: Path, detached: bool
-) -> None:
+def test_an_exec_without_its_pid_file_fails(container: MakeContainer, directory: Path, detached: bool) -> None:
     one = container("sh", "-c", TRAP).started()
     one.wait_for_output(b"ready\n")
     before = descendants(1)

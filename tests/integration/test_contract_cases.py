@@ -65,7 +65,7 @@ def test_of_many_kills_at_once_each_is_answered(running: Container) -> None:
     running.wait_for("stopped")
 
 
-def test_the_state_while_it_is_deleted_is_a_document_or_does_not_exist(running: Container) -> None:
+def test_state_during_a_delete_is_whole(running: Container) -> None:
     deleting = running.runtime.user.start(*running.runtime.argv("delete", "--force", running.id))
     answers = []
     while deleting.poll() is None:
@@ -349,7 +349,7 @@ def test_kill_and_delete_take_a_pattern(container: MakeContainer) -> None:
 
 @slurms_own
 @pytest.mark.parametrize("length", [256, 1024])
-def test_an_id_that_is_too_long_for_a_directory_is_refused_and_unknown(container: MakeContainer, length: int) -> None:
+def test_a_too_long_id_is_refused(container: MakeContainer, length: int) -> None:
     one = container("true")
     done = one.runtime.run("create", "--bundle", str(one.bundle), "x" * length)
     assert done.status == 1

@@ -217,7 +217,7 @@ def starting_record(root: Path) -> Path | None:
 # --- exec
 
 
-def test_an_exec_in_a_directory_that_is_not_there_has_the_engines_status(engine: Engine) -> None:
+def test_exec_in_a_missing_directory(engine: Engine) -> None:
     name = engine.detached("sleep", "1000")
     done = engine.call("exec", "--workdir", "/nosuch", name, "true")
     assert done.status == engine.exec_status(127), done

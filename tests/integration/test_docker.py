@@ -30,7 +30,7 @@ def test_the_hosts_network_comes_to_no_harm_when_the_container_is_killed(docker:
     assert network() == before
 
 
-def test_the_pid_that_docker_configures_the_network_of_is_in_a_namespace_of_its_own(docker: Engine) -> None:
+def test_dockers_pid_has_its_own_network_namespace(docker: Engine) -> None:
     name = docker.detached("sleep", "1000", options=("--network=none",))
     pid = docker.inspect(name)["State"]["Pid"]
     assert os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")

@@ -171,10 +171,10 @@ def test_no_secret_is_in_the_report(alice: User, slurm_conf: Configure) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--node=n["], "is no list of nodes"),
-        (["--node=-x"], "is no list of nodes"),
+        (["--node=n["], "is not a list of nodes"),
+        (["--node=-x"], "is not a list of nodes"),
         (["--node=node1", "--all-nodes"], "exclude each other"),
-        (["--wait=soon"], "is no number of seconds"),
+        (["--wait=soon"], "is not a number of seconds"),
         (["--format=xml"], "format 'xml' is unknown"),
     ],
 )

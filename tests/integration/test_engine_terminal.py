@@ -48,7 +48,7 @@ def test_the_windows_size_at_the_start_and_when_it_changes(main_engine: Engine, 
     assert one.ended() == 5
 
 
-def test_ctrl_z_suspends_a_job_of_the_shell_and_ctrl_d_ends_the_shell(main_engine: Engine, session: Open) -> None:
+def test_ctrl_z_suspends_and_ctrl_d_ends(main_engine: Engine, session: Open) -> None:
     one = session(*main_engine.words("--rm", "-it", command=("sh",)))
     one.expect(PROMPT, 60)
     one.type("sh -c 'echo sleeping; exec sleep 1000'\r")

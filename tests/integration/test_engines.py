@@ -37,9 +37,7 @@ def test_the_exit_status_is_remembered(main_engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--userns=keep-id",)], ids=["plain", "keep-id"])
-def test_what_a_container_changed_is_what_it_would_have_changed_on_this_host(
-    main_engine: Engine, options: tuple[str, ...]
-) -> None:
+def test_changes_are_as_on_this_host(main_engine: Engine, options: tuple[str, ...]) -> None:
     if options and not main_engine.is_podman:
         pytest.skip("docker has no keep-id")
     changes = []

@@ -119,13 +119,13 @@ def test_what_cannot_be_run_is_said_with_runcs_status(running: Container, words:
 @pytest.mark.parametrize(
     ("options", "words", "said"),
     [
-        ((), (), "a command, or a process object"),
+        ((), (), "either a command or --process"),
         (("--process", "/nosuch/process.json"), (), "/nosuch"),
         (("--user", "nobody"), ("true",), "--user 'nobody' is not a number"),
         (("--env", "=x"), ("true",), "names no variable"),
-        (("--console-socket", "/nosuch"), ("true",), "wants no terminal"),
-        (("--detach", "--tty"), ("true",), "no terminal of the caller's"),
-        (("--node", "node9"), ("true",), "'node9' is none of the container's"),
+        (("--console-socket", "/nosuch"), ("true",), "the process has no terminal"),
+        (("--detach", "--tty"), ("true",), "a detached process can't use this terminal"),
+        (("--node", "node9"), ("true",), "'node9' isn't one of the container's"),
     ],
 )
 def test_what_is_asked_wrongly_is_one_line(
@@ -208,7 +208,7 @@ def test_a_process_whose_exec_is_killed_ends(running: Container, directory: Path
 
 
 @pytest.mark.slurm_only("has no step")
-def test_what_a_killed_step_left_on_the_node_goes_with_the_next_one(running: Container, directory: Path) -> None:
+def test_the_next_exec_cleans_the_node(running: Container, directory: Path) -> None:
     job, node = running.record["job"], running.record["nodes"]
     listed = f"ls -d /tmp/scrun-*/exec-{job}-* 2>/dev/null; :"
     slurm.wait_until_alone(job, running.record["step"])  # that of staging has gone
@@ -256,9 +256,7 @@ def test_a_detached_process_goes_on_and_its_output_too(running: Container, direc
     assert running.status() == "running"
 
 
-def test_a_detached_process_that_cannot_be_run_is_an_error_and_leaves_no_pid_file(
-    running: Container, directory: Path
-) -> None:
+def test_a_refused_detached_process_leaves_no_pid_file(running: Container, directory: Path) -> None:
     done = execute(running, "nosuch", options=("--detach", "--pid-file", str(directory / "pid")))
     assert done.status == 255
     assert "executable file" in done.stderr

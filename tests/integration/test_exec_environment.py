@@ -67,9 +67,7 @@ def test_what_the_program_makes_of_its_environment_concerns_it_alone(container: 
     assert environment_of_exec(one)["SLURM_PROCID"] == "0"
 
 
-def test_a_process_object_has_of_the_containers_own_variables_those_that_it_names(
-    container: MakeContainer, directory: Path
-) -> None:
+def test_a_process_object_names_its_variables(container: MakeContainer, directory: Path) -> None:
     one = container("sh", "-c", TELL, env=["OWN=yes"]).started()
     program = told(one)
     process = '{"args": ["/bin/cat", "/proc/self/environ"], "cwd": "/", "env": ["A=b"], "user": {"uid": 0, "gid": 0}}'

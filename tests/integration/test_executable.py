@@ -42,7 +42,7 @@ def test_a_path_relative_to_the_working_directory(container: MakeContainer) -> N
     assert one.output == b"/tmp x\n"
 
 
-def test_a_command_that_is_a_link_goes_by_the_name_it_was_called_with(container: MakeContainer) -> None:
+def test_a_linked_command_keeps_its_name(container: MakeContainer) -> None:
     # /bin/true is a link to busybox, which looks at argv[0].
     assert container("/bin/false").started().ended() == 1
     assert container("/bin/true").started().ended() == 0
@@ -79,8 +79,8 @@ def test_a_megabyte_of_arguments_arrives_and_more_is_refused(container: MakeCont
     one = container("sh", "-c", "cat /proc/$$/cmdline | wc -c", *["x" * longest] * words).started()
     assert one.ended() == 0
     assert int(one.output) > words * longest
-    _refuses(container("true", *["x" * longest] * (words + 1)), "bytes, Slurm takes 1040384 of a step's command line")
-    _refuses(container("true", "x" * (longest + 1)), "an argument has 131072 bytes, 131071 at most can be passed")
+    _refuses(container("true", *["x" * longest] * (words + 1)), "bytes in all, and Slurm takes at most 1040384")
+    _refuses(container("true", "x" * (longest + 1)), "an argument has 131072 bytes, and at most 131071 can be passed")
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,7 @@ def test_a_megabyte_of_arguments_arrives_and_more_is_refused(container: MakeCont
         ("", "executable file not found"),
     ],
 )
-def test_what_is_not_there_is_said_in_the_words_of_which_docker_makes_127(
-    container: MakeContainer, name: str, words: str
-) -> None:
+def test_what_is_missing_is_127_for_docker(container: MakeContainer, name: str, words: str) -> None:
     _refuses(container(name), words)
 
 
@@ -110,9 +108,7 @@ def _refuses(one: Container, words: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), [("/etc/passwd", "permission denied"), ("/etc", "is a directory")])
-def test_what_cannot_be_executed_is_said_in_the_words_of_which_docker_makes_126(
-    container: MakeContainer, name: str, words: str
-) -> None:
+def test_what_cannot_be_executed_is_126_for_docker(container: MakeContainer, name: str, words: str) -> None:
     _refuses(container(name), words)
 
 

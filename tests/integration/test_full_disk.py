@@ -61,7 +61,7 @@ def test_what_cannot_be_written_down_is_not_created(
     assert not root.exists() or not [path for path in root.iterdir() if not path.name.startswith(".")]
 
 
-def test_a_disk_that_fills_does_not_keep_a_container_from_being_used_and_deleted(
+def test_a_full_disk_does_not_block_a_container(
     runtime: Runtime, bundle: MakeBundle, small: Small, directory: Path
 ) -> None:
     place, before = small("size=32k"), slurm.jobs()
@@ -76,9 +76,7 @@ def test_a_disk_that_fills_does_not_keep_a_container_from_being_used_and_deleted
     wait_until(lambda: not slurm.jobs() - before, "no job is left")
 
 
-def test_what_was_paused_while_the_disk_was_full_goes_on_and_is_paused_again(
-    runtime: Runtime, bundle: MakeBundle, small: Small, directory: Path
-) -> None:
+def test_pause_and_resume_on_a_full_disk(runtime: Runtime, bundle: MakeBundle, small: Small, directory: Path) -> None:
     place = small("size=32k")
     at = ("--root", str(place / "root"))
     path = bundle("sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done")

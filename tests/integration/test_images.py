@@ -169,7 +169,7 @@ def test_what_the_container_changes_comes_back_and_stays_out_of_the_image(
     assert b"damaged" not in third.errors
 
 
-def test_a_read_only_root_is_read_only_but_not_what_is_mounted_on_it(
+def test_a_read_only_root_has_writable_mounts(
     container: MakeContainer, private_bundle: MakeBundle, way: list[str]
 ) -> None:
     # The places that the mounts go to don't exist yet.
@@ -266,7 +266,7 @@ done"""
 SEEN = b'end 500003\n2\nuser.colour="red"\n'
 
 
-def test_sparse_files_hard_links_and_attributes_survive_an_image_its_delta_and_a_volume(
+def test_special_files_survive_the_way(
     container: MakeContainer, private_bundle: MakeBundle, alice: User, way: list[str]
 ) -> None:
     make_more = "cd $d; ln one three; busybox dd if=two of=made bs=1 seek=900000 2>/dev/null; ln made too"
@@ -459,7 +459,7 @@ def shared_directory(alice: User) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def test_a_node_dir_that_two_nodes_share_is_refused_and_nothing_is_left(
+def test_a_shared_node_dir_is_refused(
     container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure, shared_directory: Path
 ) -> None:
     options = configured(slurm_conf, f'node_dir = "{shared_directory}"')

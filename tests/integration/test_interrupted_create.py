@@ -75,7 +75,7 @@ def test_the_anchor_killed_during_create_is_an_error_and_leaves_no_job(container
 
 
 @pytest.mark.usefixtures("held_node")
-def test_ctrl_c_at_a_terminal_does_not_end_the_anchor_before_it_has_cleaned_up(container: MakeContainer) -> None:
+def test_ctrl_c_does_not_interrupt_the_anchors_clean_up(container: MakeContainer) -> None:
     # The terminal sends it to create's whole process group.
     one = container("true")
     process, job = creating(one)

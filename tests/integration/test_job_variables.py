@@ -206,7 +206,7 @@ def test_this_cluster_may_be_named_and_no_other(container: MakeContainer) -> Non
     container("true").created(env={"SCRUN_CLUSTERS": "devcluster"})
     done = container("true").create(env={"SCRUN_CLUSTERS": "moon"})
     assert done.status == 1
-    assert done.stderr.startswith("scrun: SCRUN_CLUSTERS='moon' is another cluster than devcluster, ")
+    assert done.stderr.startswith("scrun: SCRUN_CLUSTERS='moon' is not devcluster, the cluster of ")
 
 
 def test_power_management_is_said_to_have_no_effect(container: MakeContainer) -> None:

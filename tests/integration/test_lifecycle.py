@@ -67,7 +67,7 @@ def test_what_a_signal_ended_is_reported_as_128_and_its_number(
     assert one.started().ended() == 128 + number
 
 
-def test_the_pid_file_has_digits_only_and_names_a_descendant_of_the_caller(container: MakeContainer) -> None:
+def test_the_pid_file_names_a_descendant(container: MakeContainer) -> None:
     one = container("sleep", "1000").created()
     content = one.pid_file.read_bytes()
     assert re.fullmatch(rb"[1-9][0-9]*", content)
@@ -176,7 +176,7 @@ def test_create_holds_no_descriptor_of_its_callers_but_the_containers_stdio(cont
 
 
 @pytest.mark.parametrize("whose", ["alice", "root"])
-def test_the_process_of_the_pid_file_is_in_a_new_network_only_where_the_config_asks_for_one(
+def test_the_stand_in_has_the_configs_network_namespace(
     container: MakeContainer, request: pytest.FixtureRequest, whose: str
 ) -> None:
     # docker configures the network that this process is in: it must not be the machine's.

@@ -30,7 +30,7 @@ def test_descriptors_that_reach_no_other_host_are_spoken_of(container: MakeConta
     assert [line.split()[2] for line in said.stderr.splitlines()] == ["--apparmor", "--preserve-fds"]
     assert one.call("exec", "true", options=("--preserve-fds=0",)).ok().stderr == ""
     refused = one.call("exec", "true", options=("--preserve-fds=many",))
-    assert refused.stderr == "scrun: --preserve-fds 'many' is no number of descriptors\n"
+    assert refused.stderr == "scrun: --preserve-fds 'many' is not a number of descriptors\n"
 
 
 @pytest.mark.slurm_only("it hands descriptors on")
@@ -78,7 +78,7 @@ def test_a_config_may_come_through_a_pipe(container: MakeContainer, alice: User,
     assert not one.path.exists()
 
 
-def test_a_signal_for_all_of_a_container_that_has_ended_is_no_error(container: MakeContainer) -> None:
+def test_kill_all_after_the_end_is_no_error(container: MakeContainer) -> None:
     one = container("true").started()
     assert one.ended() == 0
     one.wait_for("stopped")

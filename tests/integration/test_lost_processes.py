@@ -36,9 +36,7 @@ def assert_job_goes(job: int) -> None:
 
 @pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
 @pytest.mark.parametrize("who", ["anchor", "pid"])
-def test_the_job_ends_when_a_process_that_stays_with_a_running_container_is_killed(
-    container: MakeContainer, who: str, change: object
-) -> None:
+def test_a_killed_process_ends_a_running_containers_job(container: MakeContainer, who: str, change: object) -> None:
     one = container(*STUBBORN, change=change).started()
     one.wait_for_output(b"ready\n")
     record = one.record
@@ -52,9 +50,7 @@ def test_the_job_ends_when_a_process_that_stays_with_a_running_container_is_kill
 
 @pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
 @pytest.mark.parametrize("who", ["anchor", "pid"])
-def test_the_job_ends_when_a_process_that_stays_with_a_created_container_is_killed(
-    container: MakeContainer, who: str, change: object
-) -> None:
+def test_a_killed_process_ends_a_created_containers_job(container: MakeContainer, who: str, change: object) -> None:
     one = container("sleep", "1000", change=change).created()
     record = one.record
     os.kill(record[who], signal.SIGKILL)
@@ -106,7 +102,7 @@ def test_a_start_that_finds_its_anchor_killed_has_the_job_ended(podman: Engine) 
     wait_until(lambda: not slurm.jobs() - before, "its job has gone")
 
 
-def test_a_container_of_an_existing_job_leaves_that_job_when_it_is_lost(container: MakeContainer) -> None:
+def test_a_lost_container_leaves_the_users_job(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo ready; sleep 1000")
     job = slurm.allocate(one.runtime.user)
     try:
@@ -121,9 +117,7 @@ def test_a_container_of_an_existing_job_leaves_that_job_when_it_is_lost(containe
 
 
 @pytest.mark.parametrize("verb", ["kill", "delete"])
-def test_who_stays_with_a_container_and_was_stopped_goes_on_when_something_is_asked(
-    container: MakeContainer, verb: str
-) -> None:
+def test_a_stopped_process_is_continued(container: MakeContainer, verb: str) -> None:
     one = container(*STUBBORN).started()
     one.wait_for_output(b"ready\n")
     record = one.record
@@ -182,7 +176,7 @@ def test_a_node_that_fails_is_no_status_of_the_programs(container: MakeContainer
     slurm.on_node(node, "pkill -KILL -f 'sleep 100[0]'; :")
 
 
-def test_a_job_that_is_cancelled_before_start_makes_start_fail_or_ends_the_container(container: MakeContainer) -> None:
+def test_a_job_cancelled_before_start(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo ran").created()
     slurm.cancel(one.record["job"])
     wait_until(lambda: one.record["job"] not in slurm.jobs(), "the job has gone")

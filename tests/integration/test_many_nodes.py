@@ -148,9 +148,7 @@ def test_a_task_that_fails_ends_the_others_on_demand(container: MakeContainer) -
 
 
 @pytest.mark.parametrize("env", [TWO_NODES, TWO_EACH, ("SCRUN_NTASKS=3",)], ids=["2 nodes", "2 on each", "3 on one"])
-def test_a_signal_reaches_every_task_and_what_their_handlers_exit_with_is_kept(
-    container: MakeContainer, env: tuple[str, ...]
-) -> None:
+def test_a_signal_reaches_every_task(container: MakeContainer, env: tuple[str, ...]) -> None:
     tasks = {TWO_NODES: 2, TWO_EACH: 4}.get(env, 3)
     one = ready(container("sh", "-c", TRAP, env=env), tasks)
     one.call("kill", "HUP").ok()
@@ -179,7 +177,7 @@ def test_kill_ends_every_task_and_leaves_nothing_on_the_nodes(container: MakeCon
 
 
 @pytest.mark.parametrize("make", ["bundle", "private_bundle"], ids=["shared storage", "private storage"])
-def test_a_container_that_is_deleted_while_it_runs_leaves_nothing_on_any_node(
+def test_a_delete_leaves_nothing_on_any_node(
     container: MakeContainer, request: pytest.FixtureRequest, make: str
 ) -> None:
     bundle: MakeBundle = request.getfixturevalue(make)
@@ -200,9 +198,7 @@ def test_both_nodes_are_free_again_when_the_anchor_was_killed(container: MakeCon
     assert slurm.containers_on_nodes(record["job"]) == []
 
 
-def test_a_node_that_can_not_start_its_tasks_makes_start_fail_and_is_named(
-    container: MakeContainer, private_bundle: MakeBundle
-) -> None:
+def test_a_node_that_cannot_start_is_named(container: MakeContainer, private_bundle: MakeBundle) -> None:
     one = container(at=private_bundle("sleep", "1000", env=TWO_NODES)).created()
     job = one.record["job"]
     slurm.on_nodes(f"[ $SLURMD_NODENAME = node1 ] || rm -rf /tmp/scrun-*/{job}-*")
@@ -215,7 +211,7 @@ def test_a_node_that_can_not_start_its_tasks_makes_start_fail_and_is_named(
     assert slurm.containers_on_nodes(job) == []
 
 
-def test_a_mount_that_one_node_has_not_is_an_error_that_names_both(
+def test_a_mount_that_a_node_lacks_is_named(
     container: MakeContainer, directory: Path, slurm_conf: Callable[..., Path]
 ) -> None:
     conf = slurm_conf()
@@ -244,7 +240,7 @@ def test_a_terminal_for_several_tasks_is_refused(main_engine: Engine, variables:
     options = [word for variable in variables for word in ("-e", variable)]
     status, screen = main_engine.at_a_terminal(*main_engine.words("-it", *options, command=("tty",)), typed={})
     assert status in (125, 126)
-    assert "a terminal can't be shared by 2 tasks" in screen
+    assert "2 tasks can't share a terminal" in screen
 
 
 def test_a_node_that_fails_ends_the_container_with_a_failure(container: MakeContainer) -> None:
@@ -257,7 +253,7 @@ def test_a_node_that_fails_ends_the_container_with_a_failure(container: MakeCont
     assert slurm.containers_on_nodes(job) == []
 
 
-def test_in_an_allocation_that_is_there_it_takes_as_many_tasks_as_it_asks_for(container: MakeContainer) -> None:
+def test_in_an_allocation_it_takes_its_tasks(container: MakeContainer) -> None:
     one = container("sh", "-c", WHO, env=["SCRUN_NTASKS=2"])
     job = slurm.allocate(one.runtime.user, "--nodes=2", "--ntasks-per-node=2")
     try:
@@ -290,9 +286,7 @@ def test_what_every_node_made_comes_back_from_private_storage(
     assert slurm.files_on_nodes(job) == []
 
 
-def test_of_what_two_nodes_changed_differently_the_firsts_counts_and_that_is_said(
-    container: MakeContainer, private_bundle: MakeBundle
-) -> None:
+def test_the_first_of_two_nodes_changes_counts(container: MakeContainer, private_bundle: MakeBundle) -> None:
     one = run(container(at=private_bundle("sh", "-c", "echo $SLURM_PROCID >/result", env=TWO_NODES)))
     result = one.bundle / "rootfs/result"
     assert result.read_text() == "0\n"

@@ -51,7 +51,7 @@ def test_without_an_option_it_is_the_nodes(main_engine: Engine) -> None:
     assert network() == before
 
 
-def test_a_rootless_docker_has_none_without_an_option_and_the_nodes_on_demand(engine: Engine) -> None:
+def test_rootless_dockers_networks(engine: Engine) -> None:
     # It may not make a bridge on the login's network, and "none" is its default then.
     if engine.is_podman or engine.user.name == "root":
         pytest.skip("a rootless docker's own case")
@@ -118,7 +118,7 @@ def test_name_servers_that_are_asked_for_are_there(engine: Engine) -> None:
     assert sorted(lines) == ["nameserver 9.9.9.9", "options ndots:3", "search example.org"]
 
 
-def test_a_published_port_is_open_on_the_node_and_known_to_the_engine(main_engine: Engine) -> None:
+def test_a_published_port_is_open(main_engine: Engine) -> None:
     serve = "mkdir /w; echo hello >/w/a; echo $SLURMD_NODENAME; exec httpd -f -p 8056 -h /w"
     name = main_engine.detached("sh", "-c", serve, options=("-p", "18056:80"))
     assert "18056" in main_engine.call("port", name).ok().stdout
@@ -127,7 +127,7 @@ def test_a_published_port_is_open_on_the_node_and_known_to_the_engine(main_engin
     assert main_engine.run("sh", "-c", script, options=("--rm",)).stdout == "hello\n"
 
 
-def test_hosts_and_name_servers_are_as_they_are_at_the_start_of_each_run(main_engine: Engine) -> None:
+def test_hosts_and_name_servers_are_current(main_engine: Engine) -> None:
     name = main_engine.name()
     main_engine.call(*main_engine.words(command=("sh", "-c", "wc -l </etc/hosts"), name=name)).ok()
     first = main_engine.call("logs", name).stdout

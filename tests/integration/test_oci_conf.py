@@ -78,9 +78,7 @@ def test_kill_ends_the_container_and_nothing_is_left_on_the_node(
     wait_until(lambda: slurm.on_nodes(listed) == [], "the node's runtime has forgotten it")
 
 
-def test_a_signal_that_ended_the_container_was_sent_though_its_anchor_leaves_before_the_runtime_has_answered(
-    container: MakeContainer, oci_conf: Put
-) -> None:
+def test_a_signal_counts_when_it_ended_the_container(container: MakeContainer, oci_conf: Put) -> None:
     oci_conf(TOLD + SLOW)
     one = container(*TRAP).started()
     one.wait_for_output(b"up")
@@ -88,9 +86,7 @@ def test_a_signal_that_ended_the_container_was_sent_though_its_anchor_leaves_bef
     assert one.ended() == 42
 
 
-def test_an_oci_conf_that_does_not_tell_the_runtime_says_so_when_it_is_needed(
-    container: MakeContainer, oci_conf: Put
-) -> None:
+def test_an_unclear_oci_conf_is_told_when_needed(container: MakeContainer, oci_conf: Put) -> None:
     oci_conf(TOLD)
     one = container(*TRAP).started()
     one.wait_for_output(b"up")

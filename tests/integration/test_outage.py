@@ -173,9 +173,7 @@ def test_what_is_deleted_meanwhile_when_nobody_stays_with_it_goes_afterwards(
     assert not one.path.exists()
 
 
-def test_a_job_that_is_granted_when_all_who_asked_for_it_were_killed_is_given_back(
-    container: MakeContainer, outage: Outage
-) -> None:
+def test_a_job_granted_to_nobody_is_given_back(container: MakeContainer, outage: Outage) -> None:
     one = container("sleep", "1000")
     before = set(slurm.jobs())
     with outage.unanswered():

@@ -162,7 +162,7 @@ def test_a_user_installs_scrun_below_a_directory_of_their_own(alice: User, direc
     assert [path for path in directory.rglob("*") if path.is_file()] == []
     refused = call("install", prefix=Path("/usr/local"))
     assert refused.stderr == (
-        "scrun: /usr/local/bin can't be written: nothing was installed: become root, or name a --prefix of your own\n"
+        "scrun: can't write in /usr/local/bin: nothing was installed: become root, or name a --prefix of your own\n"
     )
     assert refused.status == 1
 
@@ -178,9 +178,7 @@ def node(package: Path, root: User, directory: Path) -> Iterator[str]:
     root.run(*there, "--purge", "scrun").ok()
 
 
-def test_podman_in_a_batch_script_runs_its_container_as_a_step_of_the_job(
-    node: str, alice: User, directory: Path
-) -> None:
+def test_podman_in_a_batch_script_uses_its_job(node: str, alice: User, directory: Path) -> None:
     script, out = directory / "script", directory / "out"
     inside = "echo job $SLURM_JOB_ID step $SLURM_STEP_ID on $SLURMD_NODENAME; exit 6"
     words = f"podman --transient-store --runtime scrun run --rm {IMAGE} sh -c '{inside}'"

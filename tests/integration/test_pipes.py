@@ -132,9 +132,7 @@ def unbuffered_nodes(root: User) -> Iterator[None]:
 class TestOutputAtOnce:
     """With the recipe and SCRUN_UNBUFFEREDIO=1."""
 
-    def test_a_part_of_a_line_is_seen_and_the_output_is_no_terminal(
-        self, runtime: Runtime, bundle: MakeBundle, unique_id: str
-    ) -> None:
+    def test_a_part_of_a_line_is_seen(self, runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
         path = bundle("sh", "-c", "test -t 1 && echo a terminal; printf 'name? '; read name; echo hello $name; exit 7")
         argv = runtime.argv("run", "--bundle", str(path), unique_id)
         process = runtime.user.start(*argv, env=UNBUFFERED, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -152,7 +150,7 @@ class TestOutputAtOnce:
         assert digest(done.output) == digest(some)
 
     @pytest.mark.parametrize("cancel", [True, False], ids=["scancel", "kill"])
-    def test_a_container_that_ends_itself_when_it_is_told_to_keeps_its_status(
+    def test_an_orderly_end_keeps_its_status(
         self, runtime: Runtime, bundle: MakeBundle, unique_id: str, cancel: bool
     ) -> None:
         path = bundle("sh", "-c", "trap 'exit 42' TERM; echo $SLURM_JOB_ID; while :; do sleep 0.1; done")

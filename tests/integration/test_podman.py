@@ -52,7 +52,7 @@ def test_a_volume_that_only_the_login_host_has_is_carried(podman: Engine, tmp_pa
 
 
 @slurms_own
-def test_the_job_is_gone_when_podman_kill_returns_and_it_was_waited_for(podman: Engine) -> None:
+def test_podman_kill_and_wait_end_the_job(podman: Engine) -> None:
     before = slurm.jobs()
     name = podman.detached("sleep", "1000")
     (job,) = slurm.jobs() - before

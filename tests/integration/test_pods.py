@@ -179,7 +179,7 @@ def its_podman(request: pytest.FixtureRequest) -> Iterator[Engine]:
     engine.clean_up()
 
 
-def test_the_containers_of_a_pod_are_in_one_job_and_talk_at_localhost(its_podman: Engine, pod: Pod) -> None:
+def test_a_pods_containers_share_a_job(its_podman: Engine, pod: Pod) -> None:
     before = slurm.jobs()
     name = pod(its_podman)
     options = ("--pod", name)

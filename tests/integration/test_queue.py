@@ -80,9 +80,7 @@ def test_a_queued_container_is_deleted_with_its_job(queued: Container, started: 
 
 
 @pytest.mark.parametrize("started", [False, True], ids=["created", "started"])
-def test_a_job_cancelled_in_the_queue_ends_the_container_with_a_line_on_its_standard_error(
-    queued: Container, started: bool
-) -> None:
+def test_a_job_cancelled_in_the_queue_is_told(queued: Container, started: bool) -> None:
     job = queued.record["job"]
     if started:
         queued.call("start").ok()
@@ -95,7 +93,7 @@ def test_a_job_cancelled_in_the_queue_ends_the_container_with_a_line_on_its_stan
     assert queued.status() == "stopped"
 
 
-def test_a_job_that_fails_to_stage_in_later_ends_the_container_with_a_line(queued: Container, held_node: int) -> None:
+def test_a_late_stage_in_failure_is_a_line(queued: Container, held_node: int) -> None:
     queued.call("start").ok()
     shutil.rmtree(queued.bundle / "rootfs")
     slurm.release(held_node)

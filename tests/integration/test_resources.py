@@ -121,7 +121,7 @@ def test_gpus_of_a_cdi_specification_are_asked_of_slurm(main_engine: Engine, opt
 
 
 @pytest.mark.usefixtures("_gpus_of_login")
-def test_a_container_has_the_device_nodes_of_the_gpus_that_its_job_was_given(podman: Engine, alice: User) -> None:
+def test_a_container_has_its_jobs_gpus(podman: Engine, alice: User) -> None:
     others = slurm.allocate(alice, "--nodelist=node1", "--gres=gpu:a100:2")
     try:
         options = ("--device=nvidia.com/gpu=0", "-e", "SCRUN_JOB_NODELIST=node1")

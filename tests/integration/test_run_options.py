@@ -101,9 +101,7 @@ def test_an_option_does_on_a_node_what_it_does_here(engine: Engine, options: str
 
 @pytest.mark.slurm_only("there is no node")
 @pytest.mark.parametrize("option", ["--init", "--pid=host"])
-def test_a_program_that_is_not_the_first_of_its_pid_namespace_gets_no_signal_of_a_hooks(
-    engine: Engine, option: str
-) -> None:
+def test_hooks_send_no_signal_to_the_program(engine: Engine, option: str) -> None:
     # crun passes on the SIGPIPE that it gets from a hook which doesn't read; so long a state needs a reader.
     annotation = f"--annotation=long={70_000 * 'a'}"
     done = engine.run("sh", "-c", "sleep 1; echo hello", options=("--rm", option, annotation))
@@ -141,14 +139,14 @@ def test_a_directory_that_is_none_is_an_error_in_the_engines_words(main_engine: 
     assert "not a directory" in done.stderr
 
 
-def test_a_user_that_is_not_there_is_an_error_in_the_engines_words(main_engine: Engine) -> None:
+def test_a_missing_user_has_the_engines_words(main_engine: Engine) -> None:
     done = main_engine.run("id", options=("--rm", "--user=nosuch"))
     assert done.status == (126 if main_engine.is_podman else 125)
     assert "unable to find user nosuch: no matching entries in passwd file" in done.stderr
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "kill", "inspect", "exec", "pause"])
-def test_a_container_that_is_not_there_is_an_error_in_the_engines_words(main_engine: Engine, verb: str) -> None:
+def test_a_missing_container_has_the_engines_words(main_engine: Engine, verb: str) -> None:
     done = main_engine.call(verb, "nosuch", *(["true"] if verb == "exec" else []))
     assert done.status in ((125,) if main_engine.is_podman else (1,))
     assert "no such" in done.stderr.lower()

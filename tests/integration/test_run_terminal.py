@@ -107,7 +107,7 @@ def test_ctrl_d_ends_the_shell_in_the_container(run: Open) -> None:
     assert session.ended() == 0
 
 
-def test_a_signal_from_outside_goes_to_the_container_and_the_terminal_is_given_back(run: Open) -> None:
+def test_a_signal_from_outside_restores_the_terminal(run: Open) -> None:
     session = run("sh", "-c", CATCH.format("TERM"))
     session.expect("ready")
     assert is_raw(session)
@@ -159,7 +159,7 @@ def test_output_into_a_file_is_the_terminals(
     assert out.read_bytes() == b"a terminal\r\n"
 
 
-def test_why_and_since_when_the_job_is_queued_is_shown_and_goes_away(run: Open, held_node: int) -> None:
+def test_a_queued_job_is_shown_while_it_waits(run: Open, held_node: int) -> None:
     session = run("sh", "-c", f"echo runs now; {LINGER}", env=ON_HELD_NODE)
     job, since = session.expect(r"scrun: job (\d+) is queued \([A-Z]\w+\) since (\d\d:\d\d:\d\d) \(0:0").groups()
     session.expect(rf"\r.*job {job.decode()} is queued \([A-Z]\w+\) since {since.decode()} \(0:0[1-9]\)")

@@ -242,9 +242,7 @@ def change_config(container: Container, change: Callable[[dict[str, Any]], None]
 
 
 @pytest.mark.parametrize("how", ["ends", "delete", "anchor", "scancel"])
-def test_the_job_ends_with_its_own_container_and_what_is_in_it_before(
-    both: tuple[Container, Container, Container], how: str
-) -> None:
+def test_guests_end_before_the_job(both: tuple[Container, Container, Container], how: str) -> None:
     host, polite, stubborn = both
     job = host.record["job"]
     if how == "ends":
@@ -281,9 +279,7 @@ def test_a_guest_that_is_only_created_ends_as_well(container: MakeContainer, hos
     assert guest.status() == "stopped"
 
 
-def test_a_guest_of_a_container_that_has_ended_has_a_job_of_its_own(
-    container: MakeContainer, runtime: Runtime, host: Container
-) -> None:
+def test_a_guest_of_an_ended_container(container: MakeContainer, runtime: Runtime, host: Container) -> None:
     change = sharing(host, "network")
     host.call("kill", "KILL").ok()
     assert host.ended() == 137

@@ -54,9 +54,9 @@ MATRIX: tuple[Move, ...] = (
 _NOT_RUNNING = "container not running: it is {status}"
 _NOT_PAUSED = "container not paused: it is {status}"
 _LOOKING = {
-    "ps": (("running", "paused"), "it is {status}, not running"),
+    "ps": (("running", "paused"), _NOT_RUNNING),
     "update": (("created", "running", "paused"), _NOT_RUNNING),
-    "events": (("created", "running", "paused"), "is not running: it is {status}"),
+    "events": (("created", "running", "paused"), _NOT_RUNNING),
 }
 MATRIX += (
     Move("paused", "state", "", "paused"),

@@ -37,7 +37,7 @@ def test_docker_top_says_what_to_use_instead(
     try:
         done = engine.call("top", engine.detached("sleep", "1000"), *options)
         assert (done.status, done.stdout) == (1, "")
-        assert "the container's processes run on a node of Slurm" in done.stderr
+        assert "this host's ps can't show the container's processes" in done.stderr
         assert "use docker exec CONTAINER ps, or scrun ps" in done.stderr
         # docker 26 adds ": unknown", a word of containerd's, on a line of its own.
         assert len(done.stderr.removesuffix("\n: unknown\n").splitlines()) == 1
@@ -154,9 +154,7 @@ def test_a_file_is_copied_into_a_running_container_and_out_of_it(sharing: Engine
     assert f"out {word}\n" in done.stdout
 
 
-def test_what_is_mounted_in_a_running_container_is_copied_where_it_is_here_too(
-    alice: User, directory: Path, podman: Engine, private: Path
-) -> None:
+def test_visible_mounts_can_be_copied(alice: User, directory: Path, podman: Engine, private: Path) -> None:
     (here, writable, read_only) = [alice.mkdir(directory / name) for name in ("here", "writable", "read-only")]
     source = alice.write(here / "file", "copied\n")
     options = (
@@ -199,7 +197,7 @@ def test_a_mount_below_a_link_is_where_the_container_has_it(
     assert sharing.call("exec", name, "cat", f"/link/{private.name}/below/copy").ok().stdout == "copied\n"
 
 
-def test_files_of_a_container_whose_job_was_queued_are_copied_once_it_runs(
+def test_files_of_a_queued_container_are_copied_later(
     podman: Engine, held_node: int, alice: User, private: Path
 ) -> None:
     source = alice.write(private / "file", "copied\n")

@@ -115,7 +115,7 @@ def by_click(words: Sequence[str]) -> Call | int:
 
 
 @pytest.mark.parametrize("line", HOT)
-def test_what_docker_podman_and_buildah_send_is_understood_without_click_and_as_click_does(line: str) -> None:
+def test_engines_lines_are_parsed_as_click_does(line: str) -> None:
     words = line.split()
     call = argv.parse(words)
     assert call is not None
@@ -189,7 +189,7 @@ def hot_lines(draw: st.DrawFn) -> list[str]:
 
 
 @given(hot_lines())
-def test_a_well_formed_line_of_a_hot_command_is_the_same_call_to_both(words: list[str]) -> None:
+def test_both_parsers_return_the_same_call(words: list[str]) -> None:
     call = argv.parse(words)
     assert call is not None
     assert call == by_click(words)

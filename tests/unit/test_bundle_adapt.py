@@ -35,7 +35,7 @@ def test_adapting_leaves_its_input_alone_and_twice_is_once(path: Path, job: Any)
 
 @pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_what_comes_out_is_a_valid_config_without_anything_of_the_login_node_s(path: Path, job: Any) -> None:
+def test_an_adapted_config_is_valid(path: Path, job: Any) -> None:
     notes: list[str] = []
     adapted = adapt(config.load_text(path.read_text(), path.name), **job, note=notes.append)
     config.check_config(adapted)
@@ -222,13 +222,13 @@ def test_a_rule_for_a_listener_answers_as_the_kernel_does_without_one() -> None:
     assert "seccomp rule for mount, bpf answers ENOSYS" in notes[1]
 
 
-def test_a_default_action_for_a_listener_answers_as_the_kernel_does_without_one() -> None:
+def test_a_listeners_default_action_becomes_enosys() -> None:
     adapted, notes = changed(minimal(seccomp={"defaultAction": "SCMP_ACT_NOTIFY"}))
     assert adapted["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38}
     assert len(notes) == 1
 
 
-def test_a_limit_that_is_just_what_podman_writes_always_is_not_the_users() -> None:
+def test_podmans_default_limit_is_not_the_users() -> None:
     value = minimal()
     own = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     highest = 1 << 20 if own == resource.RLIM_INFINITY else min(own, 1 << 20)

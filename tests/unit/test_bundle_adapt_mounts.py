@@ -11,7 +11,7 @@ import pytest
 from bundle_samples import as_root, changed, engine, minimal, mount, without
 
 
-def test_the_tty_group_of_dev_pts_is_left_out_unless_it_is_mapped() -> None:
+def test_an_unmapped_tty_group_is_left_out() -> None:
     adapted, notes = changed(engine("docker-28"))
     assert mount(adapted, "/dev/pts")["options"] == ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
     assert "option gid=5 of mount /dev/pts left out: that id isn't mapped" in notes
@@ -126,7 +126,7 @@ def device(path: str) -> dict[str, Any]:
     return {"path": path, "type": "c", "major": major, "minor": minor}
 
 
-def test_a_device_that_was_asked_for_stays_and_the_usual_ones_are_the_runtime_s() -> None:
+def test_a_device_that_was_asked_for_stays() -> None:
     adapted, notes = changed(minimal(devices=[device("/dev/null"), device("/dev/fuse")]))
     assert adapted["linux"]["devices"] == [device("/dev/fuse")]
     assert notes == ["device /dev/null left to the node's runtime, which always makes it"]
@@ -145,9 +145,7 @@ def test_a_device_that_was_asked_for_stays_and_the_usual_ones_are_the_runtime_s(
         ((226, 128), "/dev/dri/renderD128"),
     ],
 )
-def test_a_device_under_another_name_is_bound_from_where_every_node_has_it(
-    numbers: tuple[int, int], place: str
-) -> None:
+def test_a_renamed_device_is_bound(numbers: tuple[int, int], place: str) -> None:
     other = device("/dev/other") | {"major": numbers[0], "minor": numbers[1]}
     value = minimal(devices=[other])
     adapted, notes = changed(value)
@@ -164,13 +162,13 @@ def test_a_device_under_another_name_is_bound_from_where_every_node_has_it(
 
 
 @pytest.mark.parametrize("numbers", [("b", 1, 3), ("p", 1, 3), ("c", 226, 100), ("c", 240, 0), ("c", None, None)])
-def test_a_device_that_may_be_anywhere_on_a_node_stays_as_it_is(numbers: tuple[str, int, int]) -> None:
+def test_a_device_without_a_known_path_stays(numbers: tuple[str, int, int]) -> None:
     given = dict(zip(("type", "major", "minor"), numbers, strict=True))
     other = {"path": "/dev/other", **{key: value for key, value in given.items() if value is not None}}
     assert changed(minimal(devices=[other]))[0]["linux"]["devices"] == [other]
 
 
-def test_a_privileged_container_does_not_ask_for_each_device_of_the_login_node() -> None:
+def test_a_privileged_container_lists_no_devices() -> None:
     adapted, notes = changed(engine("docker-28-privileged"))
     assert adapted["linux"]["devices"] == []
     assert sum(note.startswith("device /dev/fuse left out") for note in notes) == 1

@@ -154,14 +154,14 @@ def test_the_nodes_network_in_place_of_the_engines() -> None:
     assert notes[0] == "network namespace /run/netns/x isn't joined: the container uses the node's network"
 
 
-def test_without_a_way_out_a_namespace_with_a_path_becomes_a_new_one() -> None:
+def test_without_a_network_the_namespace_is_new() -> None:
     value = minimal()
     value["linux"]["namespaces"] = [{"type": "network", "path": "/run/netns/x"}, {"type": "mount"}]
     adapted = adapt(value, uid=0, gid=0, note=lambda line: None, nodes_network=False)
     assert adapted["linux"]["namespaces"] == [{"type": "network"}, {"type": "mount"}]
 
 
-def test_adapted_to_no_network_it_can_be_adapted_to_the_nodes_as_if_it_were_the_first_time() -> None:
+def test_no_network_can_become_the_nodes_network() -> None:
     value = engine("docker-28")
     isolated = adapt(value, uid=2000, gid=2000, note=lambda line: None, nodes_network=False)
     again = adapt(isolated, uid=2000, gid=2000, note=lambda line: None, nodes_network=True)

@@ -30,7 +30,7 @@ def fitted(rootfs: Path, *args: str) -> list[str]:
     return arguments.for_srun(config, str(rootfs), "/")
 
 
-def test_the_program_is_named_by_its_path_and_the_rest_is_as_it_was(rootfs: Path) -> None:
+def test_the_program_is_named_by_its_path(rootfs: Path) -> None:
     assert fitted(rootfs, "cut", "-d::", "a : b", "") == ["/bin/cut", "-d::", "a : b", ""]
 
 
@@ -68,7 +68,7 @@ def test_an_argument_has_as_many_bytes_as_linux_takes(rootfs: Path, size: int) -
     if size == arguments.LONGEST:
         assert fitted(rootfs, "cut", "x" * size)[1] == "x" * size
         return
-    with pytest.raises(BundleError, match="an argument has 131072 bytes, 131071 at most can be passed"):
+    with pytest.raises(BundleError, match="an argument has 131072 bytes, and at most 131071 can be passed"):
         fitted(rootfs, "cut", "x" * (size - 1) + "\udcff")
 
 
@@ -77,5 +77,5 @@ def test_all_of_them_have_as_many_bytes_as_slurm_takes(rootfs: Path) -> None:
     rest = arguments.ALL - sum(size + 1 for size in sizes) - len("/bin/cut") - 1
     args = ["x" * size for size in (*sizes, rest - 1)]
     assert len(fitted(rootfs, "cut", *args)) == len(args) + 1
-    with pytest.raises(BundleError, match=f"{arguments.ALL + 1} bytes, Slurm takes {arguments.ALL} of"):
+    with pytest.raises(BundleError, match=f"{arguments.ALL + 1} bytes in all, and Slurm takes at most {arguments.ALL}"):
         fitted(rootfs, "cut", *args[:-1], args[-1] + "x")

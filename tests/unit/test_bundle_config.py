@@ -52,13 +52,13 @@ def test_null_members_count_as_absent_wherever_they_are(tmp_path: Path) -> None:
 
 
 def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"^bundle .*/nowhere is no directory: name one with --bundle$"):
+    with pytest.raises(BundleError, match=r"^bundle .*/nowhere is not a directory: name one with --bundle$"):
         config.load(str(tmp_path / "nowhere"))
 
 
 def test_a_bundle_that_is_a_file_is_no_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BundleError, match=r"/file is no directory"):
+    with pytest.raises(BundleError, match=r"/file is not a directory"):
         config.load(str(tmp_path / "file"))
 
 
@@ -89,7 +89,7 @@ def test_what_only_one_process_can_read_or_only_once_is_known(tmp_path: Path) ->
 
 def test_a_link_in_a_loop_can_t_be_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to("config.json")
-    with pytest.raises(BundleError, match=r"can't be read: too many levels of symbolic links$"):
+    with pytest.raises(BundleError, match=r"can't read .*: too many levels of symbolic links$"):
         config.load(str(tmp_path))
 
 
@@ -194,7 +194,7 @@ def test_everything_that_is_missing_is_counted() -> None:
 
 @pytest.mark.parametrize("platform", ["windows", "solaris", "zos", "freebsd", "vm"])
 def test_another_platform_s_container_is_refused_by_name(platform: str) -> None:
-    assert f"of platform {platform}" in complaint(**{platform: {}})
+    assert f"for the platform {platform}" in complaint(**{platform: {}})
     config.check_config(MINIMAL | {platform: {}, "linux": {}})
 
 
@@ -216,7 +216,7 @@ def test_a_rootfs_that_is_missing_or_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"root\.path: .*/rootfs can't be used as rootfs: no such file or directory$"):
         config.rootfs_path(MINIMAL, str(tmp_path))
     (tmp_path / "rootfs").touch()
-    with pytest.raises(BundleError, match=r"/rootfs can't be used as rootfs: it is no directory$"):
+    with pytest.raises(BundleError, match=r"/rootfs can't be used as rootfs: it is not a directory$"):
         config.rootfs_path(MINIMAL, str(tmp_path))
 
 
@@ -252,5 +252,5 @@ try:
     config.check_config({})
 except BundleError as error:
     print(error)"""
-    expected = "config.json isn't as the OCI runtime-spec asks: install jsonschema to learn where\n"
+    expected = "config.json violates the OCI runtime-spec: install jsonschema to learn where\n"
     assert bare_interpreter(code) == expected

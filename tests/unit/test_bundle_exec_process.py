@@ -105,7 +105,7 @@ def test_a_file_is_checked_against_the_schema(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_not_taken_for_a_bundles(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"the process object .*/process is not there: name a file with --process"):
+    with pytest.raises(BundleError, match=r"there is no process object .*/process: name a file with --process"):
         exec_process.from_file(str(tmp_path / "process"))
 
 

@@ -95,7 +95,7 @@ def test_without_a_path_the_usual_one_is_searched(rootfs: Path) -> None:
     assert executable.find_program({"process": {"args": ["sh"], "cwd": "/"}}, str(rootfs)) == "/bin/sh"
 
 
-def test_a_directory_or_plain_file_of_that_name_on_the_path_is_passed_over(rootfs: Path) -> None:
+def test_only_executable_files_on_path_count(rootfs: Path) -> None:
     (rootfs / "usr/bin/sh").mkdir()
     assert resolve(rootfs, "sh") == "/bin/sh"
     with pytest.raises(ExecutableNotFound, match="executable file not found in"):
@@ -202,7 +202,7 @@ def test_the_innermost_mount_decides_and_a_later_one_hides_it(rootfs: Path, tmp_
         resolve(rootfs, "/app/sub/b", inner, outer)
 
 
-def test_a_mount_s_destination_is_itself_looked_up_through_the_image_s_links(rootfs: Path, tmp_path: Path) -> None:
+def test_a_mounts_destination_follows_the_images_links(rootfs: Path, tmp_path: Path) -> None:
     program(tmp_path / "tools/mine")
     (rootfs / "var").mkdir()
     (rootfs / "var/run").symlink_to("/run")
@@ -256,7 +256,7 @@ def test_an_unreadable_rootfs_is_left_to_the_node(rootfs: Path) -> None:
         rootfs.chmod(0o755)
 
 
-def test_when_all_of_path_is_out_of_sight_bin_is_the_best_guess(rootfs: Path) -> None:
+def test_bin_is_the_guess_for_invisible_paths(rootfs: Path) -> None:
     hidden = [tmpfs("/usr"), tmpfs("/bin")]
     assert resolve(rootfs, "anything", *hidden) == "/bin/anything"
     assert resolve(rootfs, "anything", *hidden, env="PATH=/usr/sbin:/usr/bin") == "/usr/sbin/anything"

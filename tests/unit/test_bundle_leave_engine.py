@@ -25,7 +25,7 @@ def test_a_bundle_that_needs_no_change_is_left_as_it_is() -> None:
     assert repr(mine) == before
 
 
-def test_a_namespace_of_the_engines_is_not_joined_with_what_hangs_on_it() -> None:
+def test_the_engines_namespaces_are_not_joined() -> None:
     network = {"type": "network", "path": "/run/user/1/netns/x"}
     original = config(dict(network), {"type": "ipc", "path": "/proc/7/ns/ipc"})
     mine = config(

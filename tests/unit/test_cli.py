@@ -57,9 +57,7 @@ def program(tmp_path: Path) -> Callable[..., Result]:
         ("features now", "unexpected extra argument"),
     ],
 )
-def test_a_line_that_cannot_be_understood_gets_one_line_and_exit_status_1(
-    line: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bad_command_line_is_one_line(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(line.split(), nothing) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -169,14 +167,14 @@ def test_the_exit_status_is_what_performing_the_call_gave() -> None:
         (("state", "../../evil"), "invalid container id '../../evil'"),
         (("create", ".hidden"), "invalid container id '.hidden'"),
         (("kill", "nosuch", "NOSUCH"), "unknown signal 'NOSUCH'"),
-        (("completion", "tcsh"), "there is no completion for 'tcsh': name one of bash, fish, zsh"),
+        (("completion", "tcsh"), "shell 'tcsh' is unknown: use one of bash, fish, zsh"),
         (("--log-format", "xml", "state", "c"), "log format 'xml' is unknown"),
         (("--log-level", "loud", "state", "c"), "log level 'loud' is unknown"),
         (("ps", "nosuch"), "does not exist"),
         (("pause", "nosuch"), "does not exist"),
         (("resume", "nosuch"), "does not exist"),
         (("events", "nosuch"), "does not exist"),
-        (("events", "--interval", "never", "nosuch"), "interval 'never' is no time"),
+        (("events", "--interval", "never", "nosuch"), "interval 'never' is not a time"),
         (("update", "nosuch"), "does not exist"),
         (("ps", "-f", "xml", "nosuch"), "format 'xml' is unknown: use table or json"),
         (("list", "-f", "xml"), "format 'xml' is unknown: use table or json"),
@@ -185,9 +183,7 @@ def test_the_exit_status_is_what_performing_the_call_gave() -> None:
         (("-v", "state", "nosuch"), "does not exist"),
     ],
 )
-def test_what_goes_wrong_is_one_line_on_standard_error_and_exit_status_1(
-    program: Callable[..., Result], words: tuple[str, ...], said: str
-) -> None:
+def test_an_error_is_one_line_and_status_1(program: Callable[..., Result], words: tuple[str, ...], said: str) -> None:
     done = program(*words)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("scrun: ")

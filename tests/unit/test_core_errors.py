@@ -36,7 +36,7 @@ def test_the_exit_status_of_every_error_is_runcs(kind: type[errors.ScrunError]) 
         (errors.InvalidId("c1"), "invalid container id"),
     ],
 )
-def test_an_error_of_a_container_names_it_in_words_that_its_callers_match(error: errors.ScrunError, words: str) -> None:
+def test_a_containers_error_has_the_callers_words(error: errors.ScrunError, words: str) -> None:
     assert words in str(error)
     assert "c1" in str(error)
     assert not str(error).endswith(".")

@@ -58,7 +58,7 @@ def test_what_is_no_document_is_an_error_with_its_position(text: str) -> None:
     assert (str(ours.value), ours.value.pos) == (str(theirs.value), theirs.value.pos)
 
 
-def test_what_is_no_document_is_such_an_error_too_where_json_was_never_imported() -> None:
+def test_bad_json_is_an_error_without_json_too() -> None:
     program = f"import sys; sys.path.insert(0, {str(Path(scrun.__file__).parents[1])!r})\n"
     program += f"from scrun import fastjson\nassert 'json' not in sys.modules\nfor text in {BROKEN!r}:\n"
     program += "    sys.modules.pop('json', None), sys.modules.pop('json.decoder', None)\n"

@@ -314,7 +314,7 @@ def test_the_bundle_that_is_tried_is_its_users_alone(tmp_path: Path) -> None:
     assert json.loads((path / "config.json").read_text())["process"]["args"] == ["/x-y"]
 
 
-def test_the_bundle_of_a_doctor_that_was_killed_goes_with_the_next_one(tmp_path: Path) -> None:
+def test_the_next_doctor_removes_a_killed_ones_bundle(tmp_path: Path) -> None:
     program = "import sys; from scrun.doctor import scratch; print(scratch.make(sys.argv[1]))"
     died = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     left, own = Path(died.stdout.strip()), Path(scratch.make(str(tmp_path)))
@@ -513,7 +513,7 @@ def test_the_nodes_are_read_from_sinfo_with_a_partition_that_takes_jobs(tmp_path
     "word", ["", "a b", "-x", "n[", "n[a-b]", "n;true", "n[1-99999999]", "n[1-60000]x[1-60000]", "n[2-1]", "$(x)"]
 )
 def test_what_is_no_list_of_nodes_is_refused(word: str) -> None:
-    with pytest.raises(UsageError, match="no list of nodes"):
+    with pytest.raises(UsageError, match="not a list of nodes"):
         cluster.wanted([word])
 
 

@@ -20,7 +20,7 @@ def test_the_containers_own_name_is_an_address_that_it_has() -> None:
     assert fit("/etc/hosts", hosts) == "127.0.0.1\tlocalhost\n1.2.3.4\ta\n127.0.0.1\tbox\n"
 
 
-def test_the_hosts_are_the_same_before_docker_has_set_up_its_network_and_after() -> None:
+def test_the_hosts_do_not_depend_on_dockers_network() -> None:
     before = "127.0.0.1\tlocalhost\n"
     assert fit("/etc/hosts", before) == fit("/etc/hosts", before + "172.17.0.2\tbox\n")
 

@@ -91,7 +91,7 @@ def test_what_is_not_scruns_is_left_alone_and_nothing_is_installed(installation:
     path = installation.prefix / name
     path.parent.mkdir(parents=True)
     path.write_text("the site's own")
-    assert installation.refused("install").startswith(f"scrun: {path} is there, and is not scrun's or was changed: ")
+    assert installation.refused("install").startswith(f"scrun: {path} exists, and isn't scrun's or was changed: ")
     assert installation.files() == {name}
     assert path.read_text() == "the site's own"
 
@@ -118,7 +118,7 @@ def test_pips_own_script_is_replaced(installation: Installation, tmp_path: Path)
     assert script.read_text().startswith(f"#!{sys.executable}\nimport sys\n")
 
 
-def test_the_sites_hooks_are_written_once_and_stay_as_the_site_wants_them(installation: Installation) -> None:
+def test_the_sites_hooks_are_written_once(installation: Installation) -> None:
     installation.call("install")
     assert installation.hooks.read_text() == (Path(scrun.__file__).parent / "lua_hooks/scrun.lua").read_text()
     installation.hooks.write_text("-- the site's own")
@@ -175,9 +175,9 @@ def test_dockers_file_goes_with_scrun_where_nothing_else_is_in_it(installation: 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("{", "is no JSON"),
-        ("[]", "is not as docker reads it"),
-        ('{"runtimes": []}', "is not as docker reads it"),
+        ("{", "is not JSON"),
+        ("[]", "is not a configuration that docker can read"),
+        ('{"runtimes": []}', "is not a configuration that docker can read"),
         ('{"runtimes": {"scrun": {"path": "/usr/bin/other"}}}', "has another runtime called scrun"),
     ],
 )
@@ -195,9 +195,9 @@ def test_a_file_of_dockers_that_scrun_cannot_change_is_left_alone(
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--engines", "podman,rocker"), "engine 'rocker' is unknown: name podman or docker, or both: podman,docker"),
+        (("--engines", "podman,rocker"), "engine 'rocker' is unknown: use podman or docker, or both: podman,docker"),
         (("--engines", "podman", "--destdir", "/d"), "--engines configures this host, and --destdir stages a package"),
-        (("--python", "/nowhere/python"), "/nowhere/python can't be run"),
+        (("--python", "/nowhere/python"), "can't run /nowhere/python"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(installation: Installation, words: tuple[str, ...], why: str) -> None:
@@ -253,9 +253,7 @@ def test_a_package_is_staged_whole_and_its_scripts_make_the_copy(installation: I
     assert "bin/scrun" in installation.files(), "it is the package's, which removes it"
 
 
-def test_a_package_is_staged_from_what_runs_and_not_from_one_that_is_installed(
-    installation: Installation, tmp_path: Path
-) -> None:
+def test_a_package_is_staged_from_what_runs(installation: Installation, tmp_path: Path) -> None:
     other = installation.prefix / "lib/scrun/dist/scrun"
     other.mkdir(parents=True)
     (other / "__init__.py").write_text("raise ImportError('of another version')")

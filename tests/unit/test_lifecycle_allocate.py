@@ -142,11 +142,11 @@ def _told_to_stop() -> Message:
     return GRANTED
 
 
-def test_a_job_that_is_being_asked_for_when_it_is_not_wanted_any_more_is_cancelled(asked: Ask) -> None:
+def test_a_job_asked_for_in_vain_is_cancelled(asked: Ask) -> None:
     assert asked(Slurm(request=_told_to_stop), ASKED) == ([{"cancelled": True}], [7])
 
 
-def test_a_job_that_waits_when_it_is_not_wanted_any_more_is_cancelled(asked: Ask) -> None:
+def test_an_unwanted_queued_job_is_cancelled(asked: Ask) -> None:
     queued = Slurm(request={**GRANTED, "nodes": ""}, look_up=_told_to_stop)
     assert asked(queued, ASKED) == ([{"job": 7}, {"cancelled": True}], [7])
 
@@ -180,7 +180,7 @@ def test_a_job_that_was_there_before_is_not_cancelled(asks: Message, asked: Ask)
     assert (said[-1], cancelled) == (wire.failure(error), [])
 
 
-def test_one_that_still_waits_when_it_is_looked_at_again_is_no_error(asked: Ask) -> None:
+def test_a_job_that_still_waits_is_no_error(asked: Ask) -> None:
     assert asked(Slurm(look_up={**GRANTED, "nodes": ""}), {**ASKED, "look_at": 7}) == ([], [])
 
 

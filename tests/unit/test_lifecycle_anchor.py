@@ -146,9 +146,7 @@ def rehearse(container: Container, fork: Fork, script: Callable[..., str], tmp_p
 Rehearse = Callable[..., Rehearsed]
 
 
-def test_a_start_is_answered_when_the_process_runs_and_the_stand_in_gets_its_status(
-    rehearse: Rehearse, exit_code: Wait
-) -> None:
+def test_start_is_answered_when_the_process_runs(rehearse: Rehearse, exit_code: Wait) -> None:
     made = rehearse(f"{STARTED}; exit 137")
     made.created()
     assert made.start() == {"started": True}
@@ -159,9 +157,7 @@ def test_a_start_is_answered_when_the_process_runs_and_the_stand_in_gets_its_sta
     assert (record["status"], record["exit_status"], record["step"]) == ("stopped", 137, "3")
 
 
-def test_a_start_that_takes_long_is_answered_and_what_goes_wrong_later_is_said_to_who_reads_standard_error(
-    rehearse: Rehearse, tmp_path: Path
-) -> None:
+def test_a_late_failure_is_told_on_standard_error(rehearse: Rehearse, tmp_path: Path) -> None:
     waits = "timeout 30 sh -c 'until [ -e go ]; do sleep 0.02; done'; echo 'srun: error: Node n1 is down' >&2; exit 1"
     made = rehearse(waits, start_limit=0.1)
     made.created()
@@ -173,7 +169,7 @@ def test_a_start_that_takes_long_is_answered_and_what_goes_wrong_later_is_said_t
     assert made.stderr.read_text() == "scrun: the container's step did not start: Node n1 is down\n"
 
 
-def test_a_start_that_fails_soon_is_told_to_who_called_it_and_to_nobody_else(rehearse: Rehearse) -> None:
+def test_a_start_that_fails_soon_is_told_once(rehearse: Rehearse) -> None:
     made = rehearse("echo 'srun: error: Node n1 is down' >&2; exit 1")
     made.created()
     with pytest.raises(SlurmError, match="the container's step did not start: Node n1 is down"):
@@ -181,7 +177,7 @@ def test_a_start_that_fails_soon_is_told_to_who_called_it_and_to_nobody_else(reh
     assert (made.status(), made.stderr.read_text()) == (125, "")
 
 
-def test_a_container_whose_job_waits_longer_than_create_is_there_and_runs_when_the_job_does(rehearse: Rehearse) -> None:
+def test_a_container_may_wait_longer_than_create(rehearse: Rehearse) -> None:
     made = rehearse(f"{STARTED}; exit 0")
     made.create(patience=0.05)
     assert made.from_creator.next(anything) == {"created": True}
@@ -211,7 +207,7 @@ def test_what_fails_while_create_waits_is_its_error_and_nothing_is_left(rehearse
     assert not os.path.exists(made.container.path)
 
 
-def test_what_fails_when_create_has_returned_ends_the_container_with_a_line_on_its_standard_error(
+def test_a_failure_after_create_is_a_line(
     rehearse: Rehearse,
 ) -> None:
     made = rehearse("exit 0")
@@ -231,7 +227,7 @@ def test_a_create_that_is_killed_leaves_nothing(rehearse: Rehearse, exit_code: W
     assert not os.path.exists(made.container.path)
 
 
-def test_a_container_that_is_killed_while_its_job_waits_has_that_status_and_says_nothing(rehearse: Rehearse) -> None:
+def test_a_kill_in_the_queue_is_silent(rehearse: Rehearse) -> None:
     made = rehearse("exit 0")
     made.create(patience=0.05)
     assert made.from_creator.next(anything) == {"created": True}
@@ -354,7 +350,7 @@ def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse
     message = made.from_creator.next(anything)
     assert message
     assert message["error"] == "UsageError"
-    assert message["message"].startswith("a terminal can't be shared by 2 tasks")
+    assert message["message"].startswith("2 tasks can't share a terminal")
 
 
 def test_a_container_whose_directory_is_removed_ends_and_says_why(rehearse: Rehearse, exit_code: Wait) -> None:

@@ -115,7 +115,7 @@ def test_a_windows_size_is_told_twice_by_altering_it_for_a_moment(window: int) -
     assert clock.due == []
 
 
-def test_a_loop_that_was_kept_from_running_leaves_the_window_as_it_was(window: int) -> None:
+def test_a_late_loop_leaves_the_windows_size(window: int) -> None:
     clock = Clock()
     console.Nudge(clock, lambda: window)
     clock.now = 5.0  # all that was due by now is called one after the other

@@ -32,7 +32,7 @@ def test_the_directory_is_its_owners_alone(container: Container, tmp_path: Path)
 
 
 @pytest.mark.parametrize("container_id", ["", ".", "..", ".a", "../../evil", "a/b", "a b", "a\n", "é", "a" * 1025])
-def test_an_id_that_runc_would_not_take_is_refused_before_anything_is_made(container_id: str, tmp_path: Path) -> None:
+def test_an_id_that_runc_refuses_is_refused(container_id: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidId):
         Container.claim(str(tmp_path / "root"), container_id)
     with pytest.raises(InvalidId):
@@ -152,7 +152,7 @@ def test_a_record_that_is_a_symlink_is_not_read(container: Container, tmp_path: 
     assert "can't read" in str(error.value)
 
 
-def test_a_root_that_is_a_file_or_a_dangling_symlink_is_an_error(tmp_path: Path) -> None:
+def test_a_root_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "dangling").symlink_to("/nosuch/directory")
     for root in ("file", "dangling", "file/below"):
@@ -205,16 +205,14 @@ def test_a_crash_between_write_and_rename_leaves_the_record_that_was_there(
 
 
 @pytest.mark.parametrize("written", ["creating", "created", "running", "paused", "stopped"])
-def test_the_status_is_as_written_while_the_stand_in_lives_and_stopped_without_it(
-    written: str, container: Container
-) -> None:
+def test_without_its_stand_in_it_is_stopped(written: str, container: Container) -> None:
     container.record["status"] = written
     assert container.status() == written
     container.record["pid_started"] += 1  # the number belongs to another process by now
     assert container.status() == "stopped"
 
 
-def test_who_does_not_wait_for_the_lock_is_told_that_another_has_it(container: Container, tmp_path: Path) -> None:
+def test_a_lock_that_is_taken_is_told(container: Container, tmp_path: Path) -> None:
     other = Container.open(str(tmp_path / "root"), "box")
     assert container.lock(wait=False)
     assert not other.lock(wait=False)
@@ -290,7 +288,7 @@ def test_removal_enters_nothing_that_is_mounted_below(container: Container, tmp_
         subprocess.run(["umount", below], check=True)
 
 
-def test_a_directory_that_another_create_took_for_half_made_before_it_was_locked_is_made_anew(tmp_path: Path) -> None:
+def test_a_directory_taken_before_its_lock_is_remade(tmp_path: Path) -> None:
     class Late(Container):
         removals = 0
 

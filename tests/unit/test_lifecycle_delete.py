@@ -14,7 +14,7 @@ from scrun.lifecycle.operations import delete
 from scrun.lifecycle.process import wire
 
 
-def test_one_that_is_just_being_made_is_asked_to_go_as_soon_as_it_can_be(
+def test_a_container_being_made_is_deleted_soon(
     tmp_path: Path, fork: Callable[..., int], exit_code: Callable[[int], int]
 ) -> None:
     here, there = wire.pair()

@@ -84,7 +84,7 @@ def test_where_nothing_is_owed_nothing_is_done(container: Container) -> None:
     assert (made.made, made.happened) == ([], [BACK, RELEASED])
 
 
-def test_a_container_that_changed_nothing_is_kept_by_nobody_and_its_job_goes_after_stage_out(owing: Container) -> None:
+def test_a_container_without_changes_ends_at_once(owing: Container) -> None:
     made = Ending(owing)
     made.begin(PLAN)
     (worker,) = made.made
@@ -111,7 +111,7 @@ def test_a_container_whose_files_have_to_come_back_waits_for_them(staged: Any, o
     assert made.happened == [BACK, BACK], "and when the script has ended, too"
 
 
-def test_a_bundle_of_the_scripts_own_is_back_only_when_the_script_has_ended(owing: Container) -> None:
+def test_the_scripts_own_bundle_is_waited_for(owing: Container) -> None:
     owing.record["hold"] = True
     made = Ending(owing)
     made.begin(PLAN)
@@ -149,7 +149,7 @@ def test_a_job_of_somebody_elses_is_not_given_back(owing: Container) -> None:
     assert made.happened == [BACK, BACK, RELEASED]
 
 
-def test_a_hook_that_fails_is_told_and_the_job_given_back_by_another(owing: Container) -> None:
+def test_a_failed_hook_does_not_keep_the_job(owing: Container) -> None:
     owing.record["hold"] = True
     made = Ending(owing)
     made.begin(PLAN)
@@ -231,7 +231,7 @@ def test_one_that_has_gone_is_not_asked(owing: Container) -> None:
     assert [worker.work for worker in made.made] == ["stage out"]
 
 
-def test_one_that_went_just_when_he_was_asked_is_replaced_by_another_who_gets_it_all(owing: Container) -> None:
+def test_a_worker_that_just_went_is_replaced(owing: Container) -> None:
     stager = FakeWorker("stage in")
     made = Ending(owing, stager)
     made.begin(PLAN)
@@ -245,7 +245,7 @@ def test_one_that_went_just_when_he_was_asked_is_replaced_by_another_who_gets_it
     assert made.happened == [BACK, BACK, RELEASED]
 
 
-def test_one_that_went_before_the_order_for_the_job_came_leaves_it_to_his_replacement(owing: Container) -> None:
+def test_a_replacement_gives_the_job_back(owing: Container) -> None:
     owing.record["hold"] = True
     stager = FakeWorker("stage in")
     made = Ending(owing, stager)
@@ -280,7 +280,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Callable[[], bool], C
 
 
 @pytest.mark.parametrize("job_owned", [True, False])
-def test_a_stage_out_that_is_waited_for_is_given_up_and_what_it_leaves_removed(
+def test_a_stage_out_is_given_up_and_removed(
     job_owned: bool, owing: Container, watched: list[tuple[Callable[[], bool], Callable[[], None]]]
 ) -> None:
     owing.record.update({"hold": True, "job_owned": job_owned})
@@ -304,7 +304,7 @@ def test_a_stage_out_that_is_waited_for_is_given_up_and_what_it_leaves_removed(
     assert made.happened[1:] == [RELEASED]
 
 
-def test_nobody_looks_at_the_job_of_a_container_that_waits_for_no_stage_out(
+def test_without_stage_out_nobody_watches_the_job(
     container: Container, watched: list[tuple[Callable[[], bool], Callable[[], None]]]
 ) -> None:
     container.record.update({"job": 7, "job_owned": True})

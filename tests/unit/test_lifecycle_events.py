@@ -26,7 +26,7 @@ def test_an_interval_is_a_duration_as_go_writes_it_or_seconds(text: str, seconds
 
 @pytest.mark.parametrize("text", ["", "0", "0s", "-1", "-5s", "5y", "s", "5 s", "1m30", "nan", "inf", "1e99", "5s!"])
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no time"):
+    with pytest.raises(UsageError, match="is not a time"):
         events.interval(text)
 
 
@@ -85,7 +85,7 @@ def test_what_waits_for_its_job_uses_nothing_yet(container: Container) -> None:
 @pytest.mark.parametrize("now", ["creating", "stopped"])
 def test_what_does_not_run_has_no_events(now: str, container: Container) -> None:
     container.record["status"] = now
-    with pytest.raises(WrongStatus, match=f"container 'box' is not running: it is {now}"):
+    with pytest.raises(WrongStatus, match=f"cannot watch container 'box': container not running: it is {now}"):
         events.report_usage(container, None, lambda _event: None)
 
 
@@ -120,6 +120,6 @@ def test_the_jobs_memory_is_the_limit_in_bytes(lines: list[str], count: int, meg
         ("", 0),
     ],
 )
-def test_what_slurm_gave_the_job_is_the_limit_where_its_environment_does_not_tell(tres: str, megabytes: int) -> None:
+def test_the_jobs_tres_is_the_limit_otherwise(tres: str, megabytes: int) -> None:
     assert events.limit({}, 1, tres) == megabytes << 20  # type: ignore[typeddict-item]
     assert events.limit({"job_environment": ["SLURM_MEM_PER_NODE=7"]}, 1, tres) == 7 << 20  # type: ignore[typeddict-item]

@@ -95,9 +95,7 @@ def watch(on_a_node: Start, token: str) -> tuple[int, str, str]:
     return (watching.returncode, "\n".join(marks.texts(said.encode())), errors)
 
 
-def test_the_runtime_gets_the_process_and_the_containers_name_and_its_status_is_the_answer(
-    on_a_node: Start, token: str, tmp_path: Path
-) -> None:
+def test_the_runtime_gets_the_process_and_the_name(on_a_node: Start, token: str, tmp_path: Path) -> None:
     text = exec_script.run(RECORD, token, watched=False)
     secret = """{"env": ["A='$HOME' `id` \\\\ \\"x"]}"""
     done = on_a_node(text, f"{RUNS}; exit 7", **exec_script.variables(secret))
@@ -181,7 +179,7 @@ def test_of_several_tasks_it_takes_one_that_is_on_the_node(on_a_node: Start, tok
     assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.2\n"
 
 
-def test_a_node_is_asked_for_no_more_tasks_than_the_one_with_most_has(script: Callable[..., str]) -> None:
+def test_no_more_tasks_are_asked_than_there_are(script: Callable[..., str]) -> None:
     for text in (
         exec_script.run(RECORD | {"tasks": 1000, "tasks_on_a_node": 3}, "t", watched=False),
         members.script(RECORD | {"tasks": 1000, "tasks_on_a_node": 3}, ""),
@@ -195,9 +193,7 @@ def test_the_process_has_the_umask_that_its_runtime_was_called_with(on_a_node: S
     assert done.communicate()[0] == "0027\n"
 
 
-def test_when_its_job_is_ended_by_a_signal_nothing_is_left_on_the_node(
-    on_a_node: Start, token: str, home: Path
-) -> None:
+def test_a_job_ended_by_a_signal_leaves_nothing(on_a_node: Start, token: str, home: Path) -> None:
     text = exec_script.run(RECORD, token, watched=False)
     running = on_a_node(text, f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}")
     assert watch(on_a_node, token) == (0, "", "")
@@ -227,7 +223,7 @@ def test_where_tmp_is_of_no_use_the_memorys_directory_is(on_a_node: Start, token
     assert os.listdir(tmp_path / f"shm/scrun-{os.getuid()}") == []
 
 
-def test_a_process_that_could_not_be_run_is_255_at_once_when_nobody_watches(on_a_node: Start, token: str) -> None:
+def test_a_refused_process_is_255_at_once(on_a_node: Start, token: str) -> None:
     assert on_a_node(exec_script.run(RECORD, token, watched=False), REFUSES, SCRUN_EXEC_PROCESS="{}").wait() == 255
 
 
@@ -244,7 +240,7 @@ def test_who_watches_learns_why_it_could_not_be_run(on_a_node: Start, token: str
     assert running.wait() == 255
 
 
-def test_who_watches_what_is_not_there_does_not_take_it_for_one_that_runs(on_a_node: Start, token: str) -> None:
+def test_a_missing_process_is_not_seen_as_running(on_a_node: Start, token: str) -> None:
     assert on_a_node(exec_script.watch(RECORD, token)).wait() == exec_script.NOT_SEEN
 
 
@@ -341,9 +337,7 @@ def test_a_process_of_any_name_gets_its_signal(
     assert running.wait() == 137
 
 
-def test_what_a_killed_one_left_goes_with_the_next_of_that_job_and_nothing_else(
-    on_a_node: Start, token: str, home: Path
-) -> None:
+def test_the_next_exec_removes_a_killed_ones_directory(on_a_node: Start, token: str, home: Path) -> None:
     def killed(job: int) -> Path:
         text = exec_script.run(RECORD | {"job": job}, f"{token}-killed", watched=False)
         process = on_a_node(text, f"{RUNS}; kill -9 $PPID", SCRUN_EXEC_PROCESS="{}")
@@ -453,7 +447,7 @@ def test_it_runs_on_the_first_node_or_the_one_named(wanted: str, found: str) -> 
 
 
 def test_another_node_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'n4' is none of the container's: it runs on n\[1-3\]"):
+    with pytest.raises(UsageError, match=r"'n4' isn't one of the container's: use one of n\[1-3\]"):
         lifecycle_exec._node({"nodes": "n[1-3]"}, "n4")  # type: ignore[typeddict-item]
 
 
@@ -493,7 +487,7 @@ def session_of(
     return start
 
 
-def test_who_waits_for_a_process_whose_step_does_not_start_is_told_why(
+def test_a_step_that_does_not_start_is_told(
     session_of: Callable[[str], tuple[int, int]],
 ) -> None:
     _pid, channel = session_of("echo 'srun: error: Node node1 is down' >&2; exit 1")
@@ -520,7 +514,7 @@ def test_a_stand_in_that_hears_of_an_error_raises_it(fork: Callable[..., int], e
     os.close(there)
 
 
-def test_when_the_stand_in_is_killed_the_session_ends_its_step_and_itself(
+def test_without_its_stand_in_the_session_ends(
     session_of: Callable[[str], tuple[int, int]], exit_code: Callable[[int], int]
 ) -> None:
     beside = 'case "$*" in *--quiet*) exit 0;; esac; '  # the step that sends the signal
@@ -567,7 +561,7 @@ def ordered(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["nosuch"], {}, False),
     ],
 )
-def test_the_node_is_asked_whether_it_runs_where_nobody_waits_and_it_cannot_be_seen_from_here(
+def test_the_node_is_asked_about_invisible_detached_processes(
     words: list[str], options: dict[str, Any], watch: bool, ordered: Callable[..., dict[str, Any]]
 ) -> None:
     assert ordered(*words, **options)["watch"] is watch
@@ -576,11 +570,11 @@ def test_the_node_is_asked_whether_it_runs_where_nobody_waits_and_it_cannot_be_s
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"console_socket": "/nosuch"}, "--console-socket is given but the process wants no terminal: give --tty"),
-        ({"detach": True, "tty": True}, "no terminal of the caller's: give --console-socket"),
+        ({"console_socket": "/nosuch"}, "--console-socket is given, but the process has no terminal: add --tty"),
+        ({"detach": True, "tty": True}, "a detached process can't use this terminal: add --console-socket"),
     ],
 )
-def test_a_terminal_without_a_place_for_it_and_a_place_without_one_are_refused(
+def test_a_terminal_and_its_place_go_together(
     options: dict[str, Any], said: str, ordered: Callable[..., dict[str, Any]]
 ) -> None:
     with pytest.raises(UsageError, match=said):

@@ -86,7 +86,7 @@ def test_all_are_asked_to_end_and_who_does_not_is_killed(
     assert not any(processes.start_time(one.record["anchor"]) for one in (polite, stubborn))
 
 
-def test_who_has_left_or_is_in_another_job_by_now_is_left_alone(container: Container, guest: MakeGuest) -> None:
+def test_guests_that_have_left_are_left_alone(container: Container, guest: MakeGuest) -> None:
     guest("left", signal.SIGTERM).remove()
     other = guest("other", signal.SIGTERM, job=8)
     guests.end(container, 7)

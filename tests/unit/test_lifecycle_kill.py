@@ -76,18 +76,18 @@ def test_each_node_sends_it_to_its_own_tasks(node: str, tasks: list[int], script
     assert (code, [call.split()[2] for call in calls]) == (0, [f"{node}.alice.42.3.{task}" for task in tasks])
 
 
-def test_a_container_that_the_node_does_not_know_yet_is_asked_for_again(script: Callable[..., str]) -> None:
+def test_an_unknown_container_is_tried_again(script: Callable[..., str]) -> None:
     code, calls, _ = _on_a_node(signal_script.script(RECORD, 15, ONE), script, "test $(wc -l <$0.calls) -gt 2")
     assert (code, len(calls)) == (0, 3)
 
 
-def test_what_one_task_did_not_get_is_not_sent_again_to_those_that_did(script: Callable[..., str]) -> None:
+def test_only_the_missed_task_is_signalled_again(script: Callable[..., str]) -> None:
     text = "case $3 in *.2) [ $(grep -c 3.2 $0.calls) = 3 ] ;; esac"
     code, calls, _ = _on_a_node(signal_script.script(RECORD, 15, MANY), script, text)
     assert (code, [call.split()[2][-1] for call in calls]) == (0, ["0", "2", "2", "2"])
 
 
-def test_a_task_that_can_not_be_reached_makes_it_fail_and_is_named(script: Callable[..., str]) -> None:
+def test_a_task_out_of_reach_is_named(script: Callable[..., str]) -> None:
     text = "case $3 in *.2) echo no such container >&2; exit 1 ;; esac"
     code, calls, said = _on_a_node(marks.SAY + signal_script.script(RECORD, 15, MANY, tries=2), script, text)
     assert (code, len(calls)) == (1, 3)
@@ -174,7 +174,7 @@ def anchor(loop: Loop, container: Container, script: Callable[..., str]) -> Fake
     return FakeAnchor(loop, container, script, "echo no such process >&2; exit 1")
 
 
-def test_a_sigkill_that_the_nodes_runtime_does_not_deliver_soon_goes_to_the_step(anchor: FakeAnchor) -> None:
+def test_a_slow_sigkill_goes_to_the_step(anchor: FakeAnchor) -> None:
     signals.force(anchor, anchor.step)  # type: ignore[arg-type]
     anchor.loop.run()
     assert (anchor.step.ends, len(anchor.calls())) == (1, 3), "it has another way, and doesn't try for long"
@@ -201,7 +201,7 @@ def _send(anchor: FakeAnchor) -> list[tuple[int, str]]:
     return came
 
 
-def test_a_task_that_ended_while_the_signal_was_on_its_way_was_not_missed(anchor: FakeAnchor) -> None:
+def test_a_task_that_ended_was_not_missed(anchor: FakeAnchor) -> None:
     came = _send(anchor)
     anchor.step.end_task()
     anchor.loop.run()
@@ -223,7 +223,7 @@ def test_a_container_of_which_no_task_is_left_needs_no_signal(anchor: FakeAnchor
 @pytest.mark.parametrize(
     ("ended", "answer"), [("before it is heard of", {"sent": 15}), ("after that", {"sent": 15}), ("", None)]
 )
-def test_a_container_that_ended_while_the_signal_was_on_its_way_is_no_error(
+def test_a_signal_after_the_end_is_no_error(
     ended: str, answer: dict[str, int] | None, anchor: FakeAnchor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "_PAUSE", 0)

@@ -202,7 +202,7 @@ def test_mount_points_are_made_and_no_link_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("effective", "real", "needed"), [(0, 2000, True), (0, 0, False), (2000, 2000, False)])
-def test_mount_points_are_made_where_we_are_root_and_the_jobs_user_is_not(
+def test_root_makes_the_users_mount_points(
     effective: int, real: int, needed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: effective)

@@ -74,15 +74,13 @@ def test_it_starts_when_its_node_has_the_files_as_they_are(renewed: Renewed, cha
     assert changed.record["staged"]["texts"][0][3] == NEW
 
 
-def test_files_that_can_not_be_renewed_are_told_and_it_starts_with_what_it_has(
-    renewed: Renewed, changed: Container
-) -> None:
+def test_it_starts_although_files_cannot_be_renewed(renewed: Renewed, changed: Container) -> None:
     said = "files that have changed since create stay as they were: n1: no space left"
     assert renewed(wire.failure(StagingError("n1: no space left"))) == (1, [("info", said)])
     assert changed.record["staged"]["texts"][0][3] == OLD
 
 
-def test_a_worker_that_ends_without_a_word_does_not_keep_it_from_starting(renewed: Renewed) -> None:
+def test_a_silent_worker_does_not_prevent_the_start(renewed: Renewed) -> None:
     assert renewed() == (1, [])
 
 
@@ -102,8 +100,6 @@ UNSPECIFIED = "the container's step did not start: Application launch failed: Un
         ("the container's step did not start: Node n1 is down", "/scripts", ""),
     ],
 )
-def test_a_bundle_that_the_script_named_is_what_may_be_wrong_where_slurm_does_not_say(
-    error: str, bundle: str, hint: str
-) -> None:
+def test_the_scripts_bundle_is_named_in_the_error(error: str, bundle: str, hint: str) -> None:
     record = {"job_bundle": bundle, "bundle": "/bundle", "staged": {"bundle": "/bundle/staged"}, "nodes": "n1"}
     assert str(launch.not_started(record, SlurmError(error))) == error + hint  # type: ignore[arg-type]

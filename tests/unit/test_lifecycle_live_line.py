@@ -76,7 +76,7 @@ def test_it_counts_the_time_while_nobody_does_anything(terminal: tuple[int, int]
     assert 23 <= int(first) < int(second) <= time.time() - begun - 60
 
 
-def test_the_time_is_told_each_second_and_what_has_none_is_written_once(terminal: tuple[int, int]) -> None:
+def test_the_time_is_written_each_second(terminal: tuple[int, int]) -> None:
     master, slave = terminal
     line = LiveLine(slave)
     line.show("one")

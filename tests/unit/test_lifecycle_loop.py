@@ -13,7 +13,7 @@ from scrun.lifecycle.process.loop import Loop, exit_status
 Fork = Callable[..., int]
 
 
-def test_a_timer_is_called_once_when_its_time_has_come_and_not_before(loop: Loop) -> None:
+def test_a_timer_is_called_once_in_time(loop: Loop) -> None:
     seen: list[str] = []
     loop.after(3600, lambda: seen.append("in an hour"))
 
@@ -46,7 +46,7 @@ def test_a_timer_may_forget_another_that_is_due_as_well(loop: Loop) -> None:
     assert seen == []
 
 
-def test_a_descriptor_is_called_for_as_long_as_there_is_something_to_read(loop: Loop) -> None:
+def test_a_descriptor_is_called_while_readable(loop: Loop) -> None:
     read_end, write_end = os.pipe()
     os.write(write_end, b"abc")
     os.close(write_end)
@@ -77,7 +77,7 @@ def test_what_is_no_longer_watched_may_be_unwatched_again(loop: Loop) -> None:
     os.close(write_end)
 
 
-def test_a_number_that_is_used_again_within_one_round_does_not_get_the_old_ones_call(loop: Loop) -> None:
+def test_a_reused_descriptor_gets_no_old_call(loop: Loop) -> None:
     pipes = [os.pipe(), os.pipe()]
     for _, write_end in pipes:
         os.write(write_end, b".")
@@ -124,7 +124,7 @@ def test_many_children_are_each_reaped_with_their_status(loop: Loop, fork: Fork)
     assert got == expected
 
 
-def test_a_child_that_a_signal_ended_is_reaped_with_128_and_its_number(loop: Loop, fork: Fork) -> None:
+def test_a_signalled_child_has_128_and_the_number(loop: Loop, fork: Fork) -> None:
     got: list[int] = []
 
     def ended(status: int) -> None:
@@ -170,7 +170,7 @@ def test_a_child_that_somebody_else_has_reaped_has_ended(
     assert got == [255]
 
 
-def test_a_signal_is_told_to_whoever_asked_for_it_until_it_is_ignored(loop: Loop) -> None:
+def test_a_signal_is_told_until_it_is_ignored(loop: Loop) -> None:
     seen: list[str] = []
     handler = signal.getsignal(signal.SIGUSR1)
     try:

@@ -220,7 +220,7 @@ def test_no_fork_escapes_the_signals(node: Callable[..., Record]) -> None:
 SLOW_TO_STOP = 'times=0; kill() { times=$((times + 1)); [ $times -lt 5 ] || command kill "$@"; }\n'
 
 
-def test_a_process_that_is_slow_to_stop_is_looked_at_until_it_has(node: Callable[..., Record], tree: list[int]) -> None:
+def test_a_slow_process_is_waited_for(node: Callable[..., Record], tree: list[int]) -> None:
     done = run(node(min(tree)), SLOW_TO_STOP + pause_script.STOP)
     assert (done.returncode, states(tree)) == (0, "TTT")
 

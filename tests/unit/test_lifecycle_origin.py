@@ -94,7 +94,7 @@ def test_what_is_older_than_this_boot_is_gone_with_the_boot_before() -> None:
     assert origin.is_gone(other(boot="f00d"), HERE, 1000.0)
 
 
-def test_what_is_younger_than_this_boot_is_another_hosts_that_has_our_name() -> None:
+def test_a_job_younger_than_the_boot_is_foreign() -> None:
     assert not origin.is_gone(other(boot="f00d"), HERE, time.time() + 1000)
 
 

@@ -48,7 +48,7 @@ def test_a_pid_that_is_another_process_by_now_gets_no_signal() -> None:
             stranger.kill()
 
 
-def test_one_that_waits_for_a_child_of_vfork_counts_as_stopped_and_goes_on(tmp_path: Path) -> None:
+def test_a_vforking_parent_counts_as_stopped(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with subprocess.Popen([sys.executable, "-IS", "-c", _SPAWNS, str(tmp_path / "pipe")]) as parent:
         try:

@@ -59,9 +59,7 @@ def plan(container: Container, bundle: Path, script: Callable[..., str], tmp_pat
 
 
 @pytest.mark.parametrize(("said", "patience"), [({}, PATIENCE), ({"CREATE_TIMEOUT": "7"}, 7)])
-def test_create_waits_for_the_job_as_long_as_was_said_or_for_a_while(
-    said: dict[str, str], patience: float, plan: Plan
-) -> None:
+def test_create_waits_as_long_as_asked(said: dict[str, str], patience: float, plan: Plan) -> None:
     assert plan(**said)["patience"] == patience
 
 
@@ -81,9 +79,9 @@ ATTACHED = {"attached": True}
 @pytest.mark.parametrize(
     ("process", "options", "why"),
     [
-        (TERMINAL, {}, "process.terminal is true: say with --console-socket"),
-        ({}, SOCKET, "--console-socket is given but process.terminal is false"),
-        (TERMINAL, SOCKET | ATTACHED, "--console-socket is for a container that nobody stays with"),
+        (TERMINAL, {}, "process.terminal is true: name the socket that gets the terminal with --console-socket"),
+        ({}, SOCKET, "--console-socket is given, but process.terminal is false"),
+        (TERMINAL, SOCKET | ATTACHED, "--console-socket can only be used with --detach"),
     ],
 )
 def test_a_terminal_and_its_socket_go_together(
@@ -101,7 +99,7 @@ def test_where_the_terminal_goes_is_an_absolute_path(options: dict[str, Any], co
     assert (found["terminal"], found["console_socket"], found["console_size"]) == (True, console, [24, 80])
 
 
-def test_the_program_is_found_in_the_container_and_no_jobs_variables_go_to_srun(plan: Plan, tmp_path: Path) -> None:
+def test_the_program_is_found_in_the_container(plan: Plan, tmp_path: Path) -> None:
     found = plan({"args": ["true", "x"]})
     assert found["args"] == ["/bin/true", "x"]
     assert found["environment"]["SLURM_CONF"] == str(tmp_path / "slurm.conf")

@@ -47,9 +47,7 @@ class Noted(Mounting):
     ],
 )
 @pytest.mark.parametrize("source", ["/scratch", "/home/alice/bundle/.scrun-box/mounts/0"])
-def test_a_mount_that_is_here_too_is_shown_as_the_container_has_it(
-    source: str, options: list[str], recursive: bool, read_only: bool
-) -> None:
+def test_a_mount_that_is_here_is_shown(source: str, options: list[str], recursive: bool, read_only: bool) -> None:
     noted = Noted()
     mount: Mount = {"destination": "/x", "type": "bind", "source": source, "options": options}
     assert podman_view.tree_of_mount(noted, mount, STAGED) == TREE

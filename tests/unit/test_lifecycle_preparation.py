@@ -163,7 +163,7 @@ def test_with_its_nodes_the_files_are_staged_and_then_it_is_ready(stage: Stage) 
     assert (stage.ready, stage.failed) == (1, [])
 
 
-def test_a_queued_job_is_looked_at_by_a_new_worker_less_and_less_often(queued: Stage) -> None:
+def test_a_queued_job_is_looked_at_less_often(queued: Stage) -> None:
     pauses = []
     for _ in range(8):
         pauses.append(queued.loop.go_off())
@@ -175,7 +175,7 @@ def test_a_queued_job_is_looked_at_by_a_new_worker_less_and_less_often(queued: S
     assert queued.failed == []
 
 
-def test_a_slurmctld_that_is_down_for_a_while_ends_no_job_that_waits(queued: Stage) -> None:
+def test_an_outage_ends_no_queued_job(queued: Stage) -> None:
     queued.loop.go_off()
     queued.allocating.says(DOWN)
     queued.allocating.ends()
@@ -213,7 +213,7 @@ def test_who_gives_up_while_the_job_waits_looks_at_it_no_more(queued: Stage) -> 
     assert [str(error) for error in queued.failed] == ["the container was killed"]
 
 
-def test_a_worker_that_asks_slurm_is_told_to_tidy_up_and_waited_for(stage: Stage) -> None:
+def test_a_cancelled_worker_is_waited_for(stage: Stage) -> None:
     stage.staging.says({"loaded": "s"})
     stage.preparation.cancel(ScrunError("create was interrupted"))
     assert (stage.allocating.stopped, stage.staging.stopped) == ("cancelled", "cancelled")
@@ -223,7 +223,7 @@ def test_a_worker_that_asks_slurm_is_told_to_tidy_up_and_waited_for(stage: Stage
     assert [str(error) for error in stage.failed] == ["create was interrupted"]
 
 
-def test_files_that_are_staged_when_it_was_given_up_already_do_not_make_it_ready(stage: Stage) -> None:
+def test_late_files_do_not_make_it_ready(stage: Stage) -> None:
     stage.staging.says({"loaded": "s"})
     stage.allocating.says({"nodes": NODES})
     stage.allocating.ends()

@@ -49,7 +49,7 @@ def test_only_what_runs_has_processes(now: str, container: Container) -> None:
     container.record["status"] = now
     for listing in (lambda: ps.pids(container), lambda: ps.table(container, ())):
         with pytest.raises(
-            WrongStatus, match=f"cannot list the processes of container 'box': it is {now}, not running"
+            WrongStatus, match=f"cannot list the processes of container 'box': container not running: it is {now}"
         ):
             listing()
 

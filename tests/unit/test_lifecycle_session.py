@@ -75,13 +75,13 @@ UNTIL_STARTED = "timeout 30 sh -c 'until [ -e started ]; do sleep 0.01; done'"
 WATCH_REFUSED = f"{UNTIL_STARTED}; echo {REFUSED}; exit {exec_script.NOT_RUN}"
 
 
-def test_a_process_that_could_not_be_run_is_no_started_one_although_its_step_has_started(told: Told) -> None:
+def test_a_refused_process_is_not_told_as_started(told: Told) -> None:
     said, end = told(f"{STARTED}; : >started; exit 1", WATCH_REFUSED)
     assert said == wire.failure(NodeRuntimeError(REFUSED))
     assert end == said
 
 
-def test_a_process_whose_step_is_slower_to_start_than_the_watchers_is_watched_again(told: Told) -> None:
+def test_a_slow_step_is_watched_again(told: Told) -> None:
     again = f"[ -e once ] || {{ : >once; exit {exec_script.NOT_SEEN}; }}; : >again; {WATCH_REFUSED}"
     wait = "timeout 30 sh -c 'until [ -e again ]; do sleep 0.01; done'"
     said, end = told(f"{wait}; {STARTED}; : >started; exit 1", again)
@@ -99,12 +99,12 @@ def test_a_process_that_is_watched_has_started_when_the_node_says_so(told: Told)
     assert (said, end) == ({"started": True}, {"do": "exit", "status": 7})
 
 
-def test_a_process_that_can_be_seen_from_here_has_started_with_its_step_and_not_at_its_end(told: Told) -> None:
+def test_a_visible_process_has_started_with_its_step(told: Told) -> None:
     said, end = told(f"{STARTED}; timeout 30 sh -c 'until [ -e told ]; do sleep 0.01; done'; exit 7")
     assert (said, end) == ({"started": True}, {"do": "exit", "status": 7})
 
 
-def test_a_step_that_does_not_start_is_told_at_once_and_not_when_the_watcher_has_nothing_to_say(told: Told) -> None:
+def test_a_step_that_fails_is_told_at_once(told: Told) -> None:
     watch = "timeout 30 sh -c 'until [ -e told ]; do sleep 0.01; done'; exit 0"
     said, end = told("echo 'srun: error: Node node1 is down' >&2; exit 1", watch)
     assert said["error"] == "SlurmError"

@@ -102,9 +102,7 @@ def test_the_network_counts_before_the_rest(container: Container, other: MakeOth
     assert shared_job(container, config(ours("ipc"), ("network", f"{parents}/net"))) == (8, "two", "network")
 
 
-def test_without_a_job_yet_the_one_of_a_pid_is_an_error_and_the_one_of_a_file_none(
-    container: Container, other: MakeOther
-) -> None:
+def test_sharing_without_a_job_depends_on_the_path(container: Container, other: MakeOther) -> None:
     other("one", job=0, network_namespace=FILE)
     with pytest.raises(ScrunError, match=r"^container 'one', whose ipc namespace this one shares, has no job yet"):
         shared_job(container, config(ours("ipc")))
@@ -172,5 +170,7 @@ def test_who_comes_when_the_other_one_ends_is_told(container: Container, other: 
     shared = sharing.find_shared(container, config(ours("network")))
     host.record["status"] = "stopped"
     host.save()
-    with pytest.raises(ScrunError, match=r"^container 'host', in whose job this one was to run, has ended meanwhile$"):
+    with pytest.raises(
+        ScrunError, match=r"^container 'host', in whose job this one was to run, has ended meanwhile: try again$"
+    ):
         shared.join(container, job.request({}, {}, shared=shared.job()))

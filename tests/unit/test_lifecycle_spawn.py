@@ -115,6 +115,6 @@ def test_the_pid_file_has_digits_only_and_is_locked(
     os.close(descriptor)
 
 
-def test_a_pid_file_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_an_unwritable_pid_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScrunError, match=f"can't write the pid file {tmp_path}: Is a directory"):
         write_pid_file(str(tmp_path), 1)

@@ -170,7 +170,7 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     return run
 
 
-def test_who_has_staged_runs_stage_out_when_that_is_asked_for_and_what_was_left_for_later_is_done_then(
+def test_stage_out_runs_in_the_worker_that_staged(
     stays: Callable[..., list[str]],
 ) -> None:
     order: dict[str, Any] = {"script": "", "lua": "", "staging": {}, "record": {}}
@@ -181,6 +181,6 @@ def test_who_has_staged_goes_with_the_anchor_and_finishes_nothing(stays: Callabl
     assert stays(None, there=False) == ["begin"]
 
 
-def test_who_has_staged_stays_for_as_long_as_what_was_left_for_later_takes(stays: Callable[..., list[str]]) -> None:
+def test_the_worker_stays_for_its_checksums(stays: Callable[..., list[str]]) -> None:
     assert stays(None) == ["begin", "finish"]
     assert stays(None, busy=2) == ["begin", "reap", "reap", "finish"]

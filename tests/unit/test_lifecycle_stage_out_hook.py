@@ -48,7 +48,7 @@ def told(loop: Loop, container: Container, tmp_path: Path) -> Callable[[str], li
 Told = Callable[[str], list[Message]]
 
 
-def test_it_says_that_it_has_begun_before_the_script_is_run_and_when_that_has_ended(told: Told) -> None:
+def test_it_tells_when_the_script_begins_and_ends(told: Told) -> None:
     assert told("slurm.log_info(bundle) return slurm.SUCCESS") == [
         {"begun": True},
         {"log": "info", "message": "/new"},

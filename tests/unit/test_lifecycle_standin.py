@@ -86,9 +86,7 @@ def _move(standin: Rehearsed, *, pid: bool = False, network: bool = True) -> Non
         standin.pid = answer["pid"]
 
 
-def test_in_a_pid_namespace_of_its_own_it_is_the_first_and_leads_its_group(
-    fork: Fork, exit_code: Wait, container: Container, subreaper: None
-) -> None:
+def test_it_leads_its_own_pid_namespace(fork: Fork, exit_code: Wait, container: Container, subreaper: None) -> None:
     made = Rehearsed(fork, container)
     first = made.pid
     _move(made, pid=True, network=False)
@@ -199,9 +197,7 @@ def test_a_signal_that_concerns_only_itself_is_kept(number: signal.Signals, read
     assert exit_code(ready.pid) == 0
 
 
-def test_when_the_anchor_is_gone_it_ends_the_container_and_exits_as_if_killed(
-    rehearsed: Rehearsed, exit_code: Wait, container: Container
-) -> None:
+def test_without_its_anchor_it_ends_the_container(rehearsed: Rehearsed, exit_code: Wait, container: Container) -> None:
     rehearsed.lose_anchor()
     assert exit_code(rehearsed.pid) == 137
     container.load()
@@ -230,9 +226,7 @@ def test_a_step_that_the_anchor_left_behind_is_killed(
     assert exit_code(rehearsed.pid) == 137
 
 
-def test_a_status_that_is_written_down_already_stays_when_the_anchor_is_gone(
-    rehearsed: Rehearsed, exit_code: Wait, container: Container
-) -> None:
+def test_a_recorded_status_survives_the_anchor(rehearsed: Rehearsed, exit_code: Wait, container: Container) -> None:
     container.record["exit_status"] = 7
     container.save()
     rehearsed.lose_anchor()
@@ -249,7 +243,7 @@ def test_a_container_that_never_got_a_record_has_nothing_to_be_ended(
     assert exit_code(rehearsed.pid) == 137
 
 
-def test_the_job_is_given_back_from_the_machines_network_where_slurmctld_can_be_reached(
+def test_the_guard_stays_in_the_machines_network(
     fork: Fork, exit_code: Wait, container: Container, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Slurm:
@@ -283,7 +277,7 @@ class OutOfReach:
 
 
 @pytest.mark.parametrize("where", PLACES.values(), ids=PLACES)
-def test_a_job_that_can_not_be_ended_while_slurmctld_is_down_is_ended_when_it_is_up(
+def test_a_job_ends_when_slurmctld_is_back(
     where: dict[str, bool] | None,
     fork: Fork,
     exit_code: Wait,

@@ -73,7 +73,7 @@ def test_who_does_not_read_gets_it_later_and_in_order(
     assert read_all(reader)[before:] == SAID
 
 
-def test_what_there_is_no_room_for_at_all_is_dropped_by_whole_lines(stdio: Callable[[int], Stdio]) -> None:
+def test_output_is_dropped_by_whole_lines(stdio: Callable[[int], Stdio]) -> None:
     reader, writer = os.pipe()
     one = stdio(writer)
     for words in WORDS * 2:

@@ -179,7 +179,7 @@ def test_it_has_started_when_every_node_has(run: Callable[..., Run]) -> None:
     assert it.said[-1] == "srun: Node node2, 1 tasks started"
 
 
-def test_a_node_that_does_not_start_its_tasks_is_a_failure_that_names_it(run: Callable[..., Run]) -> None:
+def test_a_node_without_tasks_is_named(run: Callable[..., Run]) -> None:
     it = run(f"{TWO} say 'error: Task launch for StepId=8.3 failed on node node2: Unspecified error'; exit 1")
     assert it.to_the_end() == ["failed", 1]
     assert "failed on node node2" in str(it.errors[0])
@@ -235,9 +235,7 @@ def test_very_long_lines_are_not_kept(run: Callable[..., Run]) -> None:
 
 
 @pytest.mark.parametrize(("task", "status", "reported"), [(0, 1, 137), (0, 7, 7), (4, 1, 1)])
-def test_what_was_killed_for_its_memory_has_the_status_that_engines_give_it(
-    task: int, status: int, reported: int, run: Callable[..., Run]
-) -> None:
+def test_an_oom_kill_has_status_137(task: int, status: int, reported: int, run: Callable[..., Run]) -> None:
     it = run(f"{RUNS} say 'error: node1: task {task}: Out Of Memory'; exit {status}")
     assert it.to_the_end() == ["started", reported]
 

@@ -77,7 +77,7 @@ def test_the_command_lines_changes_have_the_names_of_the_job_variables() -> None
 
 
 def test_a_property_that_cannot_be_changed_is_refused_with_those_that_can() -> None:
-    with pytest.raises(UsageError, match="NTASKS of a job that is there can't be changed: use one of ACCOUNT, "):
+    with pytest.raises(UsageError, match="NTASKS of an existing job can't be changed: use one of ACCOUNT, "):
         job_changes.checked({"NTASKS": "2"})
     assert job_changes.checked({"TIMELIMIT": "1:00:00", "QOS": "high"}) == {"TIMELIMIT": 60, "QOS": "high"}
 
@@ -103,7 +103,9 @@ def test_a_time_limit_has_sbatchs_forms(text: str, minutes: int | str) -> None:
     assert job_changes.time_limit(text) == minutes
 
 
-@pytest.mark.parametrize(("text", "said"), [("{", "are no JSON:"), ("[]", "are no JSON object"), ("", "are no JSON")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("{", "are not JSON:"), ("[]", "are not a JSON object"), ("", "are not JSON")]
+)
 def test_resources_that_are_no_document_are_an_error(text: str, said: str) -> None:
     with pytest.raises(ScrunError, match=f"the resources in standard input {said}"):
         update.read_resources(text, "standard input")

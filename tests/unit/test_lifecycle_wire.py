@@ -72,7 +72,7 @@ def test_a_message_larger_than_the_sockets_buffer_arrives(
     assert exit_code(pid) == 1
 
 
-def test_the_pieces_of_a_large_message_are_not_looked_at_again_with_each_that_comes(
+def test_pieces_of_a_message_are_read_once(
     ends: tuple[int, int], fork: Callable[..., int], exit_code: Callable[[int], int]
 ) -> None:
     size = 2 << 20

@@ -63,9 +63,7 @@ class Watched:
         self._loop.stop()
 
 
-def test_a_fault_in_a_worker_is_one_message_and_its_traceback_is_kept_from_callers(
-    loop: Loop, container: Container, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_workers_fault_is_one_message(loop: Loop, container: Container, capfd: pytest.CaptureFixture[str]) -> None:
     watched = Watched(loop, container, "nosuchwork")
     loop.run()
     assert watched.said == [{"error": "ScrunError", "message": "internal error in nosuchwork: ValueError: nosuchwork"}]
@@ -133,7 +131,7 @@ def test_a_killed_worker_has_ended(loop: Loop, container: Container) -> None:
     assert (watched.said, watched.ends) == ([], 1)
 
 
-def test_a_child_that_a_worker_leaves_behind_keeps_nobody_waiting_for_its_end(
+def test_a_workers_child_keeps_nobody_waiting(
     loop: Loop, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, hold = os.pipe()

@@ -71,7 +71,7 @@ def test_a_hook_gets_the_arguments_of_the_page_with_whole_numbers(stage_in: Run,
     ]
 
 
-def test_stage_out_gets_the_arguments_of_the_page_and_nil_for_no_root_path(write: Write) -> None:
+def test_stage_out_gets_the_documented_arguments(write: Write) -> None:
     host = FakeHost()
     path = write("""function slurm_scrun_stage_in() return 0 end
       function slurm_scrun_stage_out(...) print(select("#", ...), ...) return 0 end return 0""")
@@ -81,7 +81,7 @@ def test_stage_out_gets_the_arguments_of_the_page_and_nil_for_no_root_path(write
 
 
 @pytest.mark.parametrize("lua", LUAS)
-def test_job_env_is_a_list_of_name_and_value_and_found_by_name_too(stage_in: Run, lua: str) -> None:
+def test_job_env_is_a_list_and_a_map(stage_in: Run, lua: str) -> None:
     host = FakeHost()
     body = """for _, v in ipairs(job_env) do print(v) end
       local n = 0 for _ in pairs(job_env) do n = n + 1 end
@@ -263,7 +263,7 @@ def test_a_script_that_anyone_may_write_is_not_run(write: Write) -> None:
 
 def test_a_script_that_is_missing_is_named(tmp_path: Path) -> None:
     message = failure(lambda: Hooks.load(f"{tmp_path}/none.lua", FakeHost()))
-    assert message == f"{tmp_path}/none.lua can't be read: No such file or directory: install etc/scrun.lua there"
+    assert message == f"can't read {tmp_path}/none.lua: No such file or directory: install etc/scrun.lua there"
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
@@ -275,7 +275,7 @@ def test_a_script_that_is_not_a_file_is_refused_at_once(tmp_path: Path, make: Ca
 
 def test_an_unknown_lua_is_answered_with_the_known_ones(write: Write) -> None:
     message = failure(lambda: Hooks.load(write(NO_OUT), FakeHost(), lua="6"))
-    assert message == "lua 6 isn't offered: choose one of 5.1, 5.2, 5.3, 5.4"
+    assert message == "lua version 6 is unknown: use one of 5.1, 5.2, 5.3, 5.4"
 
 
 @pytest.mark.parametrize("lua", LUAS)

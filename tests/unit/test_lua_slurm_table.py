@@ -86,13 +86,11 @@ def test_each_way_to_log_has_its_level(run: Run, call: str, level: str) -> None:
         ("'é\\255'", "é\\xff"),
     ],
 )
-def test_messages_are_formatted_as_printf_does_but_a_lone_one_may_hold_anything(
-    run: Run, arguments: str, message: str
-) -> None:
+def test_messages_are_formatted_as_by_printf(run: Run, arguments: str, message: str) -> None:
     assert run(f"slurm.log_info({arguments})").logged == [("info", message)]
 
 
-def test_a_format_that_does_not_fit_its_arguments_is_an_error_of_the_script(run: Run) -> None:
+def test_a_wrong_format_is_the_scripts_error(run: Run) -> None:
     with pytest.raises(HookError, match=r"s\.lua:2: bad argument #2 to 'format'"):
         run("\nslurm.log_info('%d', 'x')")
 

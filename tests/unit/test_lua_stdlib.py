@@ -68,7 +68,7 @@ def test_output_to_a_file_goes_there(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "in file"
 
 
-def test_a_file_that_was_left_open_is_written_when_the_script_is_done(run: Run, tmp_path: Path) -> None:
+def test_an_open_file_is_written_at_the_end(run: Run, tmp_path: Path) -> None:
     run(f"""local f = io.open('{tmp_path}/one', 'w') f:write('1')
       kept = io.open('{tmp_path}/two', 'w') kept:write('2') io.output('{tmp_path}/three') io.write('3')
       assert(io.open('{tmp_path}/none/x') == nil)""")
@@ -106,7 +106,7 @@ def test_io_popen_reads_what_a_command_writes(run: Run) -> None:
       p:close() print(io.type(p))""") == ["a", "b", "closed file"]
 
 
-def test_io_popen_gives_a_command_what_it_reads_and_waits_for_its_end(run: Run, tmp_path: Path) -> None:
+def test_io_popen_waits_for_the_commands_end(run: Run, tmp_path: Path) -> None:
     run(f"""local p = assert(io.popen('sleep 0.1; cat > {tmp_path}/out', 'w'))
       p:write('x', 1) io.close(p)
       assert(io.open('{tmp_path}/out'):read('*a') == 'x1')""")
@@ -118,7 +118,7 @@ def test_io_popen_ends_with_the_commands_status(run: Run, lua: str) -> None:
     assert run("print(io.popen('kill -15 $$'):close())") == (["true"] if lua == "5.1" else ["nil\tsignal\t15"])
 
 
-def test_a_command_that_was_left_open_has_ended_when_the_script_is_done(run: Run, tmp_path: Path) -> None:
+def test_an_open_command_ends_with_the_script(run: Run, tmp_path: Path) -> None:
     run(f"io.popen('sleep 0.1; cat > {tmp_path}/out', 'w'):write('4')")
     assert (tmp_path / "out").read_text() == "4"
     with pytest.raises(ChildProcessError):
@@ -252,5 +252,5 @@ def test_a_lua_that_is_not_offered_is_an_error_that_lists_them(tmp_path: Path, l
     path = tmp_path / "s.lua"
     path.write_text("-- lua: 5.9\n")
     path.chmod(0o644)
-    with pytest.raises(HookError, match=r"lua 5\.9 isn't offered: choose one of 5\.1, 5\.2, 5\.3, 5\.4"):
+    with pytest.raises(HookError, match=r"lua version 5\.9 is unknown: use one of 5\.1, 5\.2, 5\.3, 5\.4"):
         Hooks.load(str(path), FakeHost())

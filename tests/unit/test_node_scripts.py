@@ -11,6 +11,7 @@ import pytest
 
 from scrun import marks, node_scripts
 from scrun.doctor import node_script
+from scrun.lifecycle.anchor import refusal
 from scrun.lifecycle.node import members, pause_script
 from scrun.lifecycle.operations import events, ps
 from scrun.marks import SAY
@@ -26,6 +27,7 @@ SCRIPTS = {
     "keep": node_directory._KEEP,
     "place": place.PLACE,
     "probe": probe._SCRIPT,
+    "not_run": SAY + refusal._SCRIPT,
     "ps": f"{members._MEMBERS}answer() {{\n{ps._TABLE}\n}}\n{members._ANSWER}",
     "remove": node_directory._REMOVE,
     "renew": node_directory._RENEW,

@@ -23,7 +23,7 @@ def test_a_picture_is_what_its_text_says(source: Path) -> None:
 
 
 @pytest.mark.parametrize("picture", sorted(PICTURES.glob("*.svg")), ids=lambda path: path.stem)
-def test_a_picture_is_an_svg_with_a_text_and_a_title_and_is_shown(picture: Path) -> None:
+def test_a_picture_is_a_titled_svg(picture: Path) -> None:
     assert picture.with_suffix(".txt") in SOURCES
     root = ElementTree.fromstring(picture.read_text())
     assert root.findtext("{*}title")

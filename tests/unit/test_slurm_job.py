@@ -37,7 +37,7 @@ def test_every_variable_reaches_the_job_or_srun(row: variables.Variable) -> None
 
 
 @pytest.mark.parametrize("row", variables.TABLE, ids=lambda row: row.name)
-def test_in_a_job_that_is_there_every_variable_is_sruns_or_remarked_upon(row: variables.Variable) -> None:
+def test_in_an_existing_job_every_variable_counts_somewhere(row: variables.Variable) -> None:
     found = job.request({f"SCRUN_{row.name}": SAMPLES.get(row.name, "1"), "SLURM_JOB_ID": "7"}, {})
     told = set(found.step) - {"SLURM_OVERLAP"} or row.name == "OVERLAP"
     assert bool(told) != any(note.startswith(f"SCRUN_{row.name} has no effect") for note in found.notes)
@@ -89,7 +89,7 @@ def test_what_wins_may_say_it_in_another_way() -> None:
     [("MEM_PER_NODE", "MEM_PER_CPU"), ("CPUS_PER_TASK", "CPUS_PER_GPU"), ("CORE_SPEC", "THREAD_SPEC")],
 )
 def test_one_thing_may_not_be_said_in_two_ways(one: str, other: str) -> None:
-    with pytest.raises(UsageError, match=f"^SCRUN_{one} and SCRUN_{other} exclude each other: give one of them$"):
+    with pytest.raises(UsageError, match=f"^SCRUN_{one} and SCRUN_{other} exclude each other: set one of them$"):
         job.request({f"SCRUN_{name}": "1" for name in (one, other)}, {})
 
 
@@ -180,7 +180,7 @@ def test_an_allocation_that_is_there_is_used(caller: dict[str, str], container: 
     assert job.request(caller, container).job["existing"] == found
 
 
-def test_what_salloc_said_of_the_job_holds_in_it_and_nothing_of_a_step() -> None:
+def test_sallocs_variables_of_the_job_count() -> None:
     given = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_NTASKS": "4"}
     assert job.request(INSIDE, {}).job["environment"] == given
     assert job.request(INSIDE, {"SLURM_JOB_ID": "8"}).job["environment"] == {}
@@ -310,7 +310,7 @@ def test_a_container_sets_no_control_characters(value: str) -> None:
 SHARED = SharedJob(7, "host", "network", {"PARTITION": "short", "CPUS_PER_TASK": "4"}, {"SLURM_JOB_NAME": "scrun"})
 
 
-def test_a_shared_job_is_used_by_one_task_whatever_the_caller_says_of_jobs() -> None:
+def test_a_guest_is_one_task() -> None:
     caller = {f"SCRUN_{row.name}": SAMPLES.get(row.name, "1") for row in variables.TABLE if row.field and not row.srun}
     del caller["SCRUN_MEM_PER_CPU"], caller["SCRUN_CORE_SPEC"]  # said in another way
     found = job.request(caller, {}, shared=SHARED)
@@ -362,6 +362,6 @@ def test_limits_count_in_a_job_of_ones_own_only() -> None:
     assert not job.request({}, {}, limits={"cpus": 2}).notes
 
 
-def test_what_a_job_was_asked_for_with_is_kept_for_those_who_come() -> None:
+def test_what_a_job_was_asked_for_is_kept() -> None:
     found = job.request({"SCRUN_PARTITION": "a", "SCRUN_LABELIO": "1"}, {"SCRUN_PARTITION": "b", "SCRUN_GPUS": "2"})
     assert found.asked == {"PARTITION": "b", "GPUS": "2"}

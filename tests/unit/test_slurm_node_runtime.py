@@ -29,7 +29,7 @@ def test_a_pattern_is_expanded(pattern: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("pattern", "letter"), [("%p", "%p"), ("%n %z %u", "%z"), ("%m/a", "%m"), ("%", "%")])
-def test_a_letter_that_only_the_node_knows_is_an_error_that_names_it(pattern: str, letter: str) -> None:
+def test_a_letter_that_only_nodes_know_is_named(pattern: str, letter: str) -> None:
     with pytest.raises(NodeRuntimeError, match=f"{letter} is known on the node only"):
         node_runtime.expand(pattern, VALUES)
 
@@ -88,7 +88,7 @@ def test_the_command_and_the_containers_name_are_found_in_a_pattern(
         {"RunTimeRun": "sh -c 'crun run %n'"},
     ],
 )
-def test_an_oci_conf_that_names_no_runtime_to_ask_says_what_to_add(settings: dict[str, str]) -> None:
+def test_an_oci_conf_without_a_runtime_is_advised(settings: dict[str, str]) -> None:
     found = node_runtime.derive(settings)
     with pytest.raises(NodeRuntimeError, match="add a line like #scrun: NodeRuntime="):
         node_runtime.command(found, VALUES)
@@ -117,7 +117,7 @@ def test_which_runtime_it_is_is_known_by_its_name(settings: dict[str, str], kind
         ({"RunTimeRun": "/opt/site/run %n"}, False),
     ],
 )
-def test_whether_a_hook_is_run_at_the_start_is_known_of_some_runtimes(settings: dict[str, Any], hooks: bool) -> None:
+def test_some_runtimes_are_known_to_run_hooks(settings: dict[str, Any], hooks: bool) -> None:
     assert node_runtime.derive(settings)["hooks"] is hooks
 
 

@@ -74,7 +74,7 @@ def test_a_line_is_read_by_slurms_rules(text: str, settings: dict[str, Any]) -> 
         ("\nRunTimeRum=a", "o:2: oci.conf has no RunTimeRum: see man oci.conf"),
         (
             "RunTimeRun=crun run",
-            "o:1: 'RunTimeRun=crun run' is no NAME=VALUE: put a value with blanks in double quotes",
+            "o:1: 'RunTimeRun=crun run' is not NAME=VALUE: put a value with blanks in double quotes",
         ),
         ("RunTimeRun='crun run'", "double quotes"),
         ('RunTimeRun="never closed', "o:1: "),
@@ -162,7 +162,7 @@ def test_patterns_that_slurmd_would_refuse_are_refused_here(text: str, good: boo
             oci_conf.read_file(str(tmp_path / "oci.conf"))
 
 
-def test_a_slurm_conf_is_read_by_the_same_rules_with_what_it_includes(tmp_path: Path) -> None:
+def test_a_slurm_conf_is_read_with_its_includes(tmp_path: Path) -> None:
     (tmp_path / "slurm.conf").write_text("ClusterName=c # it\nSrunPortRange=6-9\nFlags+=a\nInclude nodes.conf\n")
     (tmp_path / "nodes.conf").write_text("NodeName=n[1-2] CPUs=1\n")
     found = conf_text.settings(str(tmp_path / "slurm.conf"))

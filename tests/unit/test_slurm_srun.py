@@ -35,7 +35,7 @@ def test_the_containers_step(changed: dict[str, Any], argv: str) -> None:
     assert srun.container_step(["srun"], **STEP, **changed) == [*argv.split(), "--", "/bin/echo", "-n", "a b"]
 
 
-def test_the_sites_arguments_come_first_and_a_bundle_with_spaces_stays_one_word() -> None:
+def test_the_sites_arguments_come_first() -> None:
     argv = srun.container_step(["/opt/srun", "--x"], **STEP | {"bundle": "/b c"}, pty=False, stderr=None)
     assert argv[:3] == ["/opt/srun", "--x", "-v"]
     assert "--container=/b c" in argv
@@ -337,7 +337,7 @@ WORDS = st.sampled_from(["node1", "task ", "tasks ", "Node ", " started", "Job s
 
 
 @given(st.lists(st.lists(PIECES | WORDS | st.text(max_size=3), max_size=12).map("".join), max_size=30))
-def test_no_line_is_an_error_and_none_ends_a_task_that_was_not_launched(lines: list[str]) -> None:
+def test_no_line_of_srun_is_misread(lines: list[str]) -> None:
     progress = srun.Progress()
     for line in lines:
         progress.line(line)

@@ -188,9 +188,7 @@ def test_what_several_nodes_made_alike_is_no_conflict(tmp_path: Path, bundle: Pa
 
 
 @pytest.mark.parametrize("second", ["two", "other", "longer than one"])
-def test_of_what_several_nodes_changed_the_first_nodes_counts_and_that_is_said(
-    tmp_path: Path, bundle: Path, second: str
-) -> None:
+def test_the_first_nodes_change_counts(tmp_path: Path, bundle: Path, second: str) -> None:
     it = TwoNodes(tmp_path, bundle)
     (it.first / "etc/passwd").write_text("one")
     (it.second / "etc/passwd").write_text(second)
@@ -216,7 +214,7 @@ def test_a_file_in_the_place_of_another_nodes_directory_is_a_conflict(tmp_path: 
     assert (it.rootfs / "new").read_text() == "a file"
 
 
-def test_a_failure_on_one_node_keeps_the_files_of_those_that_are_left(tmp_path: Path, bundle: Path) -> None:
+def test_one_nodes_failure_keeps_the_others_files(tmp_path: Path, bundle: Path) -> None:
     it = TwoNodes(tmp_path, bundle)
     (it.first / "new").touch()
     (it.second.parent / "before").unlink()
@@ -270,7 +268,7 @@ def test_what_the_container_made_unwritable_is_removed(tmp_path: Path, bundle: P
     run.out(bring_back=False)
 
 
-def test_what_another_node_made_in_a_directory_that_this_one_made_anew_stays(tmp_path: Path, bundle: Path) -> None:
+def test_other_nodes_files_in_a_new_directory_stay(tmp_path: Path, bundle: Path) -> None:
     it = TwoNodes(tmp_path, bundle)
     for name, rootfs in (("of node1", it.first), ("of node2", it.second)):
         (rootfs / "results").mkdir()

@@ -70,9 +70,7 @@ def test_whole_rootfs_arrives_as_it_is(tmp_path: Path, full: Path) -> None:
         assert os.listdir(on_node(step, node).parent) == []
 
 
-def test_a_node_whose_connections_are_dropped_is_not_asked_to_connect_again_for_a_while(
-    tmp_path: Path, full: Path
-) -> None:
+def test_dropped_connections_are_not_tried_again_soon(tmp_path: Path, full: Path) -> None:
     step = FakeStep(tmp_path, ["node1", "node2"], hidden=[full])
     (tmp_path / "bin").mkdir()
     timeout = tmp_path / "bin/timeout"  # as it ends when nothing answers in its time
@@ -132,7 +130,7 @@ def test_volumes_are_carried_with_the_rest(tmp_path: Path, bundle: Path) -> None
 
 
 @pytest.mark.skipif(not is_root, reason="only root makes device nodes")
-def test_devices_and_sockets_are_left_out_with_a_note_where_the_user_is_not_root(tmp_path: Path, bundle: Path) -> None:
+def test_devices_and_sockets_are_left_out_for_users(tmp_path: Path, bundle: Path) -> None:
     os.mknod(bundle / "rootfs" / "device", stat.S_IFCHR | 0o600, os.makedev(1, 3))
     step, notes = FakeStep(tmp_path, hidden=[bundle]), Notes()
     # Not root's job by its number; the fake node's user is root all the same, so its directory has another name.
@@ -260,7 +258,7 @@ def test_full_disk_is_told_with_node_and_path(tmp_path: Path, bundle: Path) -> N
 def test_source_that_vanishes_is_told_and_nothing_stays(tmp_path: Path, bundle: Path) -> None:
     step = FakeStep(tmp_path, hidden=[bundle])
     container = make_container(bundle, step)._replace(rootfs=str(bundle / "gone"))
-    with pytest.raises(StagingError, match="gone: can't be read: No such file or directory"):
+    with pytest.raises(StagingError, match=r"can't read .*gone: No such file or directory"):
         stage_in(container, step, adapt=as_it_is, log=Notes())
     assert not on_node(step).exists()
     assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
@@ -350,7 +348,7 @@ class SharedDirectory(FakeStep):
         return super().own_dir("node1")
 
 
-def test_a_directory_that_two_nodes_share_is_refused_and_nothing_stays_in_it(tmp_path: Path, bundle: Path) -> None:
+def test_a_shared_node_directory_is_refused(tmp_path: Path, bundle: Path) -> None:
     step = SharedDirectory(tmp_path, hidden=[bundle])
     with pytest.raises(StagingError, match=r"node[12]: .*: is shared with node[12]: name a node_dir"):
         stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
@@ -358,9 +356,7 @@ def test_a_directory_that_two_nodes_share_is_refused_and_nothing_stays_in_it(tmp
 
 
 @pytest.mark.parametrize(("squeue", "stays"), [("echo 7; echo 8", True), ("echo 77; echo 8", False), ("exit 1", True)])
-def test_an_image_stays_for_as_long_as_slurm_may_know_a_job_whose_container_runs_on_it(
-    tmp_path: Path, bundle: Path, squeue: str, stays: bool
-) -> None:
+def test_an_image_stays_while_its_job_may_run(tmp_path: Path, bundle: Path, squeue: str, stays: bool) -> None:
     step = FakeStep(tmp_path, hidden=[bundle])
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/squeue").write_text(f"#!/bin/sh\n{squeue}\n")

@@ -133,7 +133,7 @@ def test_a_directory_that_became_a_file_is_replaced_and_not_gone(root: Path, ima
     assert b"etc/deep" in found.changed
 
 
-def test_a_tree_that_differs_in_too_much_is_an_image_of_its_own(root: Path, images: Images) -> None:
+def test_a_very_different_tree_is_another_image(root: Path, images: Images) -> None:
     images.keep(listed(root))
     (root / "plain").write_bytes(bytes(4 << 20))
     tree = listed(root)
@@ -200,9 +200,7 @@ def checksums(root: Path, asked: list[bytes] | None = None) -> Checksums:
     return take
 
 
-def test_a_copy_of_a_tree_is_the_same_by_its_content_and_known_from_then_on(
-    root: Path, copy: Path, images: Images
-) -> None:
+def test_a_copied_tree_is_recognized_by_its_content(root: Path, copy: Path, images: Images) -> None:
     asked: list[bytes] = []
     assert images.closest(listed(copy), checksums(copy, asked)) == (listed(root).name, Delta())
     assert {b"big", b"etc", b"etc/passwd"} <= set(asked)
@@ -500,9 +498,7 @@ def _changed_later(name: bytes, identity: bytes) -> tuple[ListedTree, ListedTree
 
 
 @pytest.mark.parametrize(("identity", "others"), [(b"1.0 7", []), (b"2.0 7", [b"file"]), (b"1.0 8", [b"file"])])
-def test_a_file_that_was_written_to_while_it_was_carried_is_told_by_its_ctime_alone(
-    identity: bytes, others: list[bytes]
-) -> None:
+def test_a_file_written_meanwhile_is_told_by_ctime(identity: bytes, others: list[bytes]) -> None:
     assert settled(*_changed_later(b"file", identity))[1] == others
 
 
@@ -512,7 +508,7 @@ def _listing(*names: str, size: int = 100_000) -> ListedTree:
     return ListedTree(f"tree{len(names)}", "".join(fields).encode(), size * len(names), len(names))
 
 
-def test_a_tree_that_lacks_most_of_an_images_files_is_not_near_although_nothing_has_to_be_sent(images: Images) -> None:
+def test_a_tree_with_few_files_is_not_near(images: Images) -> None:
     many = [f"file{number}" for number in range(3000)]
     images.keep(_listing(*many, size=1))
     tree = _listing(*many[:1600], size=1)
@@ -537,9 +533,7 @@ def test_a_copy_that_is_used_keeps_its_image_from_being_forgotten(
     assert image.stat().st_mtime > 0
 
 
-def test_a_files_label_is_another_in_each_container_and_not_of_its_content(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_files_label_is_not_its_content(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"security.selinux": b"one", "security.capability": b"none"}
     monkeypatch.setattr(os, "listxattr", lambda _descriptor: [*values])
     monkeypatch.setattr(os, "getxattr", lambda _descriptor, key: values[key])
@@ -568,7 +562,7 @@ def test_of_several_images_the_one_that_needs_least_is_taken(root: Path, images:
     assert delta(root, images, near).changed == (b"", b"plain")
 
 
-def test_what_has_to_be_read_costs_less_than_what_has_to_be_carried(root: Path, copy: Path, images: Images) -> None:
+def test_reading_costs_less_than_carrying(root: Path, copy: Path, images: Images) -> None:
     images.keep(listed(copy))
     for name in ("etc/deep/file", "etc/passwd"):  # 230 KB, which are another file's now
         subprocess.run(["cp", "-a", root / name, copy / "new"], check=True)

@@ -32,7 +32,7 @@ def test_nothing_is_known_at_first(file: Path) -> None:
     assert not Known(str(file), MOUNTS).says("/home/alice", ["node1"])
 
 
-def test_a_node_that_saw_one_path_is_known_to_have_its_mount_and_no_other(file: Path) -> None:
+def test_a_path_that_was_seen_stands_for_its_mount(file: Path) -> None:
     Known(str(file), MOUNTS).learn(["/home/alice/bundle"], [], ["node1"])
     known = Known(str(file), MOUNTS)
     assert known.says("/home/bob/other", ["node1"])
@@ -77,7 +77,7 @@ def test_a_node_that_does_not_see_this_hosts_memory_is_another_host(file: Path) 
     assert not known.denies("/home/x", ["node1"]), "a disk or a server may be seen all the same"
 
 
-def test_a_disk_of_this_hosts_that_a_node_lacks_is_not_asked_about_again(file: Path) -> None:
+def test_a_missing_disk_is_not_asked_for_again(file: Path) -> None:
     Known(str(file), MOUNTS).learn([], ["/var/lib/docker/x"], ["node1"])
     known = Known(str(file), MOUNTS)
     assert known.denies("/var/lib/docker/y", ["node1"])

@@ -48,7 +48,7 @@ def test_shared_bundle_is_used_where_it_is(tmp_path: Path, bundle: Path) -> None
     assert len(step.started) == 1, "stage_out is on the critical path and needs no step"
 
 
-def test_file_beside_the_config_lies_in_the_bundle_and_every_config_knows_of_it(tmp_path: Path, bundle: Path) -> None:
+def test_every_config_knows_the_file_beside_it(tmp_path: Path, bundle: Path) -> None:
     beside = Beside("note", b"text", lambda config, where: {**config, "hostname": where})
     step = FakeStep(tmp_path)
 
@@ -106,7 +106,7 @@ def test_node_that_does_not_see_it_decides_for_all(tmp_path: Path, bundle: Path)
     assert sorted(os.listdir(bundle)) == ["config.json", "rootfs"]
 
 
-def test_of_a_declared_path_nodes_are_asked_only_once_whether_they_run_containers(tmp_path: Path, bundle: Path) -> None:
+def test_nodes_are_asked_once_for_containers(tmp_path: Path, bundle: Path) -> None:
     step = FakeStep(tmp_path)
     container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
     for _ in range(2):
@@ -234,7 +234,7 @@ def test_mounts_that_the_nodes_have_as_they_are_here_are_told(tmp_path: Path, bu
     assert Staged.from_dict(json.loads(json.dumps(staged.to_dict()))) == staged
 
 
-def test_small_file_that_nodes_do_not_see_is_copied_and_its_change_brought_back(tmp_path: Path, bundle: Path) -> None:
+def test_a_small_file_is_copied_and_back(tmp_path: Path, bundle: Path) -> None:
     private = tmp_path / "private"
     private.mkdir()
     for name in ("hosts", "resolv.conf"):
@@ -369,7 +369,7 @@ def test_local_disks_of_two_cloned_machines_are_never_the_same() -> None:
     assert _same(ours, ours._replace(boot="boot-b", is_local=False)), "one may be the other's NFS server"
 
 
-def test_the_name_of_a_container_with_a_long_id_is_short_and_its_own() -> None:
+def test_a_long_id_has_a_short_name() -> None:
     assert short_name("x" * 200) == "x" * 200
     one, other = (short_name("x" * 300 + last) for last in "ab")
     assert len(one) == len(other) == 200

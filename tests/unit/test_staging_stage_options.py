@@ -19,7 +19,7 @@ SHIPPED = os.path.join(os.path.dirname(__file__), "..", "..", "etc", "scrun.lua"
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"share": ["/home"]}, "scrun.stage_in: unknown option 'share': it takes shared, on_nodes, node_dir, mounts"),
+        ({"share": ["/home"]}, "scrun.stage_in: option 'share' is unknown: use shared, on_nodes, node_dir, mounts"),
         ({"shared": "/home"}, "scrun.stage_in: shared: '/home' is not a list"),
         ({"shared": ["home"]}, "scrun.stage_in: shared: 'home' is not an absolute path"),
         ({"on_nodes": [7]}, "scrun.stage_in: on_nodes: 7 is not an absolute path"),
@@ -28,7 +28,7 @@ SHIPPED = os.path.join(os.path.dirname(__file__), "..", "..", "etc", "scrun.lua"
         ({"mounts": [{"source": "/a"}]}, "needs source and destination, and may have options"),
         ({"mounts": [{"source": "/a", "destination": "/b", "type": "bind"}]}, "needs source and destination"),
         ({"mounts": [{"source": "/a", "destination": "/b", "options": "ro"}]}, "options: 'ro' is not a list"),
-        ({"bring_back": True}, "unknown option 'bring_back'"),
+        ({"bring_back": True}, "option 'bring_back' is unknown"),
         ({"cache": "no"}, "scrun.stage_in: cache: 'no' is neither true nor false"),
         ({"cache_dir": "scratch"}, "scrun.stage_in: cache_dir: 'scratch' is not an absolute path"),
         ({"cache_size": "10"}, 'scrun.stage_in: cache_size: \'10\' is not a size: say e.g. "500M", "20G" or "1T"'),
@@ -44,7 +44,7 @@ def test_wrong_option_is_named(given: Any, complaint: str) -> None:
 def test_wrong_option_of_stage_out_is_named() -> None:
     with pytest.raises(StagingError, match="bring_back: 1 is neither true nor false"):
         StagingOptions.for_stage_out({"bring_back": 1})
-    with pytest.raises(StagingError, match="unknown option 'shared': it takes bring_back"):
+    with pytest.raises(StagingError, match="option 'shared' is unknown: use bring_back"):
         StagingOptions.for_stage_out({"shared": []})
 
 

@@ -32,7 +32,7 @@ def record_of(rootfs: Path, found: Traces | None, **staged: Any) -> Any:
     return RECORD | {"rootfs": str(rootfs), "staged": {"traces": list(found or ()), "parts": [], **staged}}
 
 
-def test_what_was_missing_is_made_and_goes_with_what_the_node_has_made_in_it(rootfs: Path) -> None:
+def test_missing_directories_are_made_and_removed(rootfs: Path) -> None:
     found = traces.foresee({}, str(rootfs), PATTERN, make=True)
     assert found is not None
     assert found.made == ("var/spool", "var/spool/slurmd")
@@ -67,7 +67,7 @@ def test_a_container_that_never_ran_leaves_nothing(rootfs: Path) -> None:
     assert below(rootfs) == {"var"}
 
 
-def test_of_a_copy_nothing_is_made_here_and_the_nodes_are_told_what_to_remove(rootfs: Path) -> None:
+def test_traces_in_a_copy_are_the_nodes(rootfs: Path) -> None:
     found = traces.foresee({}, str(rootfs), PATTERN, make=False)
     assert below(rootfs) == {"var"}
     record = record_of(rootfs, found, node_parent="/tmp", parts=[["rootfs", str(rootfs), True, True]])
@@ -88,9 +88,7 @@ def test_of_a_copy_nothing_is_made_here_and_the_nodes_are_told_what_to_remove(ro
         ("/run/slurm/%b/x", ["run/slurm", "run"]),
     ],
 )
-def test_a_sites_own_pattern_is_expanded_as_far_as_it_is_known_here(
-    rootfs: Path, pattern: str, expected: list[str]
-) -> None:
+def test_a_sites_pattern_is_expanded_here(rootfs: Path, pattern: str, expected: list[str]) -> None:
     found = traces.foresee({}, str(rootfs), pattern, make=False)
     assert of_a_record.names(record_of(rootfs, found)) == expected
 

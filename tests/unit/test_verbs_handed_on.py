@@ -38,5 +38,5 @@ def test_what_is_lost_is_said(
 
 @pytest.mark.parametrize("text", ["many", "-1", "1.5", "\u0663", " 1"])
 def test_a_number_of_descriptors_is_one(text: str) -> None:
-    with pytest.raises(UsageError, match="is no number of descriptors"):
+    with pytest.raises(UsageError, match="is not a number of descriptors"):
         handed_on.warn({"preserve_fds": text}, {}, log.Log())

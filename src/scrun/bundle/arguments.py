@@ -28,11 +28,12 @@ def for_srun(config: Config, rootfs: str, bundle: str) -> list[str]:
     sizes = [len(arg.encode("utf-8", "surrogateescape")) + 1 for arg in args]
     if max(sizes) > LONGEST + 1:
         raise BundleError(
-            f"process.args: an argument has {max(sizes) - 1} bytes, {LONGEST} at most can be passed: put it into a file"
+            f"process.args: an argument has {max(sizes) - 1} bytes, and at most {LONGEST} can be passed: "
+            "put it into a file"
         )
     if sum(sizes) > ALL:
         raise BundleError(
-            f"process.args: {sum(sizes)} bytes, Slurm takes {ALL} of a step's command line: put them into a file"
+            f"process.args has {sum(sizes)} bytes in all, and Slurm takes at most {ALL}: put them into a file"
         )
     return args
 

@@ -117,7 +117,7 @@ def check_config(config: Config) -> None:
     if "linux" not in config:
         for platform in _PLATFORMS:
             if platform in config:
-                raise BundleError(f"config.json: is for a container of platform {platform}; scrun runs Linux ones only")
+                raise BundleError(f"config.json is for the platform {platform}: scrun runs Linux containers only")
     rules = schema()
     if not accepts(config, rules, rules):
         _complain("config.json", config, rules)
@@ -146,7 +146,7 @@ def rootfs_path(config: Config, bundle: str) -> str:
     except OSError as error:
         raise BundleError(f"config.json: root.path: {path} can't be used as rootfs: {_reason(error)}") from None
     if not stat.S_ISDIR(mode):
-        raise BundleError(f"config.json: root.path: {path} can't be used as rootfs: it is no directory")
+        raise BundleError(f"config.json: root.path: {path} can't be used as rootfs: it is not a directory")
     return path
 
 
@@ -156,12 +156,12 @@ def _read(bundle: str, path: str, *, once: bool) -> str:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if once else os.O_NONBLOCK))
     except (FileNotFoundError, NotADirectoryError):
         if not os.path.isdir(bundle):
-            raise BundleError(f"bundle {bundle} is no directory: name one with --bundle") from None
+            raise BundleError(f"bundle {bundle} is not a directory: name one with --bundle") from None
         raise BundleError(
             f"bundle {bundle} holds no {os.path.basename(path)}: name another with --bundle, or begin with scrun spec"
         ) from None
     except OSError as error:
-        raise BundleError(f"{path} can't be read: {_reason(error)}") from None
+        raise BundleError(f"can't read {path}: {_reason(error)}") from None
     try:
         mode = os.fstat(fd).st_mode
         if not (stat.S_ISREG(mode) or (once and stat.S_ISFIFO(mode))):
@@ -170,7 +170,7 @@ def _read(bundle: str, path: str, *, once: bool) -> str:
         with open(fd, "rb", closefd=False) as file:
             data = file.read(MAX_SIZE + 1)
     except OSError as error:
-        raise BundleError(f"{path} can't be read: {_reason(error)}") from None
+        raise BundleError(f"can't read {path}: {_reason(error)}") from None
     finally:
         os.close(fd)
     if len(data) > MAX_SIZE:
@@ -219,7 +219,7 @@ def _complain(name: str, value: Any, schema: Schema) -> None:
     try:
         from scrun.bundle.complain import complaints  # imports jsonschema: 100 ms
     except ImportError:
-        raise BundleError(f"{name} isn't as the OCI runtime-spec asks: install jsonschema to learn where") from None
+        raise BundleError(f"{name} violates the OCI runtime-spec: install jsonschema to learn where") from None
     errors = complaints(value, schema)
     if errors:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

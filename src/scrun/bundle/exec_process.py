@@ -25,7 +25,7 @@ def from_file(path: str) -> Process:
         BundleError: the file can't be read, or holds no valid process object.
     """
     if not os.path.exists(path):
-        raise BundleError(f"the process object {path} is not there: name a file with --process")
+        raise BundleError(f"there is no process object {path}: name a file with --process")
     return config.load_process(path)
 
 
@@ -51,9 +51,7 @@ def from_words(
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise UsageError(
-                f"{word!r} is not UTF-8: in JSON, as runtimes are told of a process, it has no form"
-            ) from None
+            raise UsageError(f"{word!r} is not UTF-8, and JSON can't hold it: use UTF-8") from None
     process: Process = {**container, "args": list(args), "terminal": terminal}
     process["env"] = [*container.get("env", ()), *variables]
     if cwd:
@@ -149,5 +147,5 @@ def _user(text: str) -> User:
 
 def _number(text: str, option: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 1 << 32):
-        raise UsageError(f"{option} {text!r} is not a number: names are looked up by the engines, here it is uid[:gid]")
+        raise UsageError(f"{option} {text!r} is not a number: give UID or UID:GID, because scrun looks up no names")
     return int(text)

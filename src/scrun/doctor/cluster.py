@@ -44,7 +44,7 @@ def wanted(words: Sequence[str]) -> list[str]:
         except ValueError:
             expanded = []
         if not expanded or not all(map(_NAME.fullmatch, expanded)):
-            raise UsageError(f"--node {word!r} is no list of nodes: write it as in node1,other[3-5]")
+            raise UsageError(f"--node {word!r} is not a list of nodes: write it as in node1,other[3-5]")
         names += expanded
     return [*dict.fromkeys(names)]
 
@@ -69,7 +69,7 @@ def nodes(site: Site) -> dict[str, Place]:
     status, printed = site.run_program(command, *options, seconds=_PATIENCE)
     if status:
         words = printed.strip().splitlines()
-        raise SlurmError(f"{command} doesn't tell the nodes: {words[-1] if words else f'status {status}'}")
+        raise SlurmError(f"can't list the nodes with {command}: {words[-1] if words else f'status {status}'}")
     places: dict[str, Place] = {}
     for line in printed.splitlines():
         name, _, rest = line.strip().partition("|")

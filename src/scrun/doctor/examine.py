@@ -80,13 +80,13 @@ def answered(node: Node) -> Result:
     """Whether the node ran the step that asks it, and answered in time."""
     if node.answer.is_complete:
         return ok("a job ran there and answered")
-    said = f": {node.words}" if node.words else ""
+    text = f": {node.words}" if node.words else ""
     if node.is_late and node.is_queued and not node.answer.began:
-        return unchecked(f"the node is busy: a job for it was queued too long{said}")
+        return unchecked(f"the node is busy: a job for it was queued too long{text}")
     if node.is_late:
         how = "stopped answering" if node.answer.began else "didn't answer in time"
-        return broken(f"the node {how}{said}", "look at slurmd's log there, and at its Prolog")
-    return broken(f"no job ran there{said or ': srun said nothing'}", "srun --nodelist= and its name says the same")
+        return broken(f"the node {how}{text}", "look at slurmd's log there, and at its Prolog")
+    return broken(f"no job ran there{text or ': srun said nothing'}", "srun --nodelist= and its name says the same")
 
 
 def contained(node: Node) -> Result:
@@ -97,13 +97,13 @@ def contained(node: Node) -> Result:
         return unchecked("no container was tried, since the node answers no or not enough above")
     if node.container == NAMED:
         return ok("slurmstepd reads a bundle in the user's home directory, and the runtime is called with it")
-    said = node.container_words or ("no answer in time" if node.is_late else "without a word")
+    text = node.container_words or ("no answer in time" if node.is_late else "without a word")
     if node.container == STARTED:
         return broken(
-            f"the node's runtime makes no container: {said}", "srun --container with such a bundle says the same"
+            f"the node's runtime makes no container: {text}", "srun --container with such a bundle says the same"
         )
     return broken(
-        f"slurmstepd starts no container whose bundle is in the user's home directory: {said}",
+        f"slurmstepd starts no container whose bundle is in the user's home directory: {text}",
         "its root must be able to read it: a file server's root_squash, with a home of mode 0700, prevents that",
     )
 

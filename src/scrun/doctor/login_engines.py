@@ -72,8 +72,8 @@ def _leads_to_scrun(site: Site, engine: str, path: str) -> Result:
         )
     if not os.access(path, os.X_OK) or os.path.isdir(path):
         return broken(f"{engine}'s runtime scrun is {path}, which can't be executed", f"chmod a+rx {path}")
-    if said := site.is_not_ours(path):
-        return broken(f"{engine}'s runtime scrun is {path}, which {said}", f"name this scrun: {_ADVICE[engine]}")
+    if text := site.is_not_ours(path):
+        return broken(f"{engine}'s runtime scrun is {path}, which {text}", f"name this scrun: {_ADVICE[engine]}")
     return ok(f"{engine}'s runtime scrun is {path}")
 
 
@@ -118,16 +118,16 @@ def podman_storage(site: Site) -> Result:
     table = MountTable.of("self")
     mount = table.covering(os.path.realpath(graph)) if table else None
     kind = mount.fstype if mount else "?"
-    said = f"{file or 'no storage.conf'}: driver {driver} in {graph} ({kind})"
+    text = f"{file or 'no storage.conf'}: driver {driver} in {graph} ({kind})"
     if driver == "overlay" and kind.startswith("nfs"):
-        return warning(said, 'overlay works on no NFS: use driver = "vfs" there, or a local disk')
+        return warning(text, 'overlay works on no NFS: use driver = "vfs" there, or a local disk')
     if mount and kind not in LOCAL_TYPES and not storage.get("transient_store"):
         return warning(
-            f"{said}, without transient_store",
+            f"{text}, without transient_store",
             "set transient_store = true: with a second host on it podman takes running containers for ended ones",
         )
     more = "" if driver == "vfs" else "; images are carried to the nodes, which vfs on a shared file system spares"
-    return ok(said + more)
+    return ok(text + more)
 
 
 def _graph(site: Site, storage: Mapping[str, Any], *, is_own: bool) -> str:

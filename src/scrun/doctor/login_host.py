@@ -101,12 +101,12 @@ def _room(path: str, limits: tuple[int, int]) -> Result | None:
 def room(path: str, free: int, inodes: int, limits: tuple[int, int] = FILES) -> Result:
     """Judge the free bytes and inodes of a directory; ``limits`` are the bytes for broken and for a warning."""
     least, few = limits
-    said = f"{path}: {size(free)} free" + ("" if inodes >= MANY else f", {inodes} files")
+    text = f"{path}: {size(free)} free" + ("" if inodes >= MANY else f", {inodes} files")
     if free < least or inodes < 16:
-        return broken(said, "make room there")
+        return broken(text, "make room there")
     if free < few or inodes < 256:
-        return warning(said, "make room there")
-    return ok(said)
+        return warning(text, "make room there")
+    return ok(text)
 
 
 def size(number: int) -> str:

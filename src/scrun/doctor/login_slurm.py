@@ -49,9 +49,9 @@ def program(site: Site) -> Result:
     path = site.which("scrun")
     if not path:
         return warning("no scrun on PATH", "scrun install, by the path of the one that you have, puts it there")
-    if said := site.is_not_ours(path):
+    if text := site.is_not_ours(path):
         return warning(
-            f"scrun on PATH is {path}, which {said}", "name scrun by its path, or put its directory first in PATH"
+            f"scrun on PATH is {path}, which {text}", "name scrun by its path, or put its directory first in PATH"
         )
     return ok(path)
 
@@ -63,10 +63,10 @@ def slurm_version(site: Site) -> Result:
     except ScrunError as error:
         return broken(f"scrun's part of libslurm can't be loaded: {error}", _REBUILD)
     here = _version_here(site)
-    said = f"srun is {here}, scrun was built for {major}.{minor:02}.{micro}"
+    text = f"srun is {here}, scrun was built for {major}.{minor:02}.{micro}"
     if here != "?" and _release(here) != [major, minor]:
-        return broken(said, _REBUILD)
-    return ok(said)
+        return broken(text, _REBUILD)
+    return ok(text)
 
 
 def _version_here(site: Site) -> str:
@@ -122,13 +122,13 @@ def authentication(site: Site) -> Result:
     kind = settings.get("authtype", "auth/munge").lower()
     if kind == "auth/munge":
         path = _option(settings.get("authinfo", ""), "socket") or _MUNGE
-        if said := _no_answer(path):
-            return broken(f"munge: {path}: {said}", "start munged (systemctl start munge), with the cluster's key")
+        if text := _no_answer(path):
+            return broken(f"munge: {path}: {text}", "start munged (systemctl start munge), with the cluster's key")
         return ok(f"munge answers at {path}")
     if kind == "auth/slurm":
         named = site.environment.get("SLURM_SACK_SOCKET")
         answers = [(path, _no_answer(path)) for path in ([named] if named else _SACK)]
-        if path := next((path for path, said in answers if not said), ""):
+        if path := next((path for path, text in answers if not text), ""):
             return ok(f"auth/slurm: sackd, or another of Slurm's daemons, answers at {path}")
         return broken(f"auth/slurm: {answers[0][0]}: {answers[0][1]}", "start sackd, with the cluster's slurm.key")
     return unchecked(f"{kind} is not known here")
@@ -201,10 +201,10 @@ def ports(site: Site) -> Result:
     if not first:
         return ok("any port: no SrunPortRange is set; nodes must reach all ports of this host")
     free = sum(_is_free(port) for port in range(first, last + 1))
-    said = f"SrunPortRange={first}-{last}: {free} of {last - first + 1} are free"
+    text = f"SrunPortRange={first}-{last}: {free} of {last - first + 1} are free"
     if free < _FEW_PORTS:
-        return warning(said, "srun takes some four for each container and each exec: widen the range in slurm.conf")
-    return ok(said)
+        return warning(text, "srun takes some four for each container and each exec: widen the range in slurm.conf")
+    return ok(text)
 
 
 def _is_free(port: int) -> bool:

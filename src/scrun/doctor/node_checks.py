@@ -71,10 +71,10 @@ def runtime(site: Site, asked: Asked) -> Result:
     """Whether the node's OCI runtime runs, and its version."""
     if not site.runtime:
         return unchecked("oci.conf doesn't say how the runtime is called")
-    said = asked.answer.text("runtime")
-    if said is None:
+    text = asked.answer.text("runtime")
+    if text is None:
         return unchecked(_NO_ANSWER)
-    works, _, words = said.partition(" ")
+    works, _, words = text.partition(" ")
     program = site.runtime.split()[0]
     if works == "no" and (asked.answer.text("root") or "").startswith("no"):
         return unchecked("the runtime's directory can't be made: see node-run-directory")  # crun 1.21 says no more
@@ -88,12 +88,12 @@ def runtime(site: Site, asked: Asked) -> Result:
 
 def run_directory(site: Site, asked: Asked) -> Result:
     """Whether the node's runtime can make the directory of its state (--root), mostly /run/user/UID."""
-    said, root = asked.answer.text("root"), runtime_root(site.runtime)
+    text, root = asked.answer.text("root"), runtime_root(site.runtime)
     if not root:
         return unchecked("oci.conf gives the runtime no --root")
-    if said is None:
+    if text is None:
         return unchecked(_NO_ANSWER)
-    works, _, there = said.partition(" ")
+    works, _, there = text.partition(" ")
     owner, _, mode = (asked.answer.text("root-owner") or " ").partition(" ")
     if works == "no" or (owner != str(site.uid) and there != root and not mode.startswith("1")):
         return broken(
@@ -158,8 +158,8 @@ def programs(_site: Site, asked: Asked) -> Result:
     if not asked.answer.tools:
         return unchecked(_NO_ANSWER)
     there = {
-        name: said if said in (tools.ABSENT, "yes") else tools.version(said)
-        for name, said in asked.answer.tools.items()
+        name: text if text in (tools.ABSENT, "yes") else tools.version(text)
+        for name, text in asked.answer.tools.items()
     }
     return tools.judge(there, tools.NODE, tools.WANTED)
 
@@ -188,15 +188,15 @@ def clock(_site: Site, asked: Asked) -> Result:
 
 def connection(_site: Site, asked: Asked) -> Result:
     """Whether the node connects to this host, as it does for files that are carried."""
-    said = asked.answer.text("back")
-    if said == "yes":
+    text = asked.answer.text("back")
+    if text == "yes":
         return ok("the node connects to this host")
-    if said in ("dropped", "refused"):
+    if text in ("dropped", "refused"):
         return warning(
-            f"connections from the node are {said}",
+            f"connections from the node are {text}",
             "open SrunPortRange to the nodes, or each container's files go through srun, a tenth as fast",
         )
-    return unchecked("there is no bash or timeout on the node to try it with" if said else _NO_ANSWER)
+    return unchecked("there is no bash or timeout on the node to try it with" if text else _NO_ANSWER)
 
 
 def space(_site: Site, asked: Asked) -> Result:

@@ -30,8 +30,8 @@ FORM = 1
 def line(finding: Finding, names: int, hosts: int) -> str:
     """The line of a finding; ``names`` and ``hosts`` are the widths of the columns of checks and of hosts."""
     colon = " " if finding.found.endswith("?") else ": "
-    said = f"{finding.found}{colon}{finding.advice}" if finding.advice else finding.found
-    return f"{finding.status:<{max(map(len, STATUSES))}}  {finding.where:<{hosts}}  {finding.check:<{names}}  {said}"
+    text = f"{finding.found}{colon}{finding.advice}" if finding.advice else finding.found
+    return f"{finding.status:<{max(map(len, STATUSES))}}  {finding.where:<{hosts}}  {finding.check:<{names}}  {text}"
 
 
 def summary(findings: Sequence[Finding]) -> str:

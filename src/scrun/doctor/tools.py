@@ -21,12 +21,12 @@ ABSENT = "-"
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
 
 
-def version(said: str) -> str:
+def version(printed: str) -> str:
     """The version in the first line that a program's ``--version`` prints.
 
     It is ABSENT for ABSENT, empty if the line has no version, and 0.0 for programs of BusyBox, which lack options.
     """
-    first = said.strip().splitlines()[0] if said.strip() else ""
+    first = printed.strip().splitlines()[0] if printed.strip() else ""
     if "BusyBox" in first:
         return "0.0"
     number = _VERSION.search(first)

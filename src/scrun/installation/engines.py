@@ -36,7 +36,7 @@ def chosen(words: str) -> list[str]:
     names = [name for name in words.replace(" ", "").split(",") if name]
     for name in names:
         if name not in NAMES:
-            raise UsageError(f"engine {name!r} is unknown: name {' or '.join(NAMES)}, or both: {','.join(NAMES)}")
+            raise UsageError(f"engine {name!r} is unknown: use {' or '.join(NAMES)}, or both: {','.join(NAMES)}")
     return names
 
 
@@ -104,9 +104,11 @@ def _docker(path: str) -> DaemonJson:
     try:
         document: Any = json.loads(content) if content and content.strip() else {}
     except ValueError as error:
-        raise InstallationError(f"{path} is no JSON: {error}: mend it first") from error
+        raise InstallationError(f"{path} is not JSON: {error}: mend it first") from error
     if not isinstance(document, dict) or not isinstance(document.get("runtimes", {}), dict):
-        raise InstallationError(f'{path} is not as docker reads it ({{"runtimes": {{…}}}}): mend it first')
+        raise InstallationError(
+            f'{path} is not a configuration that docker can read ({{"runtimes": {{…}}}}): mend it first'
+        )
     return document  # type: ignore[return-value]  # the member that scrun uses was checked
 
 

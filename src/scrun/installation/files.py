@@ -94,7 +94,7 @@ class Written:
         if file.owner == SITES:
             return LACKING if fate == NEW else KEPT
         raise InstallationError(
-            f"{closed} can't be written: nothing was installed: become root, or name a --prefix of your own"
+            f"can't write in {closed}: nothing was installed: become root, or name a --prefix of your own"
         )
 
     def _fate(self, file: File) -> str:
@@ -110,7 +110,7 @@ class Written:
         if file.path not in self._digests and launcher.MARK in there:
             return REPLACED  # pip's script
         raise InstallationError(
-            f"{file.path} is there, and is not scrun's or was changed: nothing was installed: move it away, "
+            f"{file.path} exists, and isn't scrun's or was changed: nothing was installed: move it away, "
             "or choose another --prefix"
         )
 

@@ -54,7 +54,7 @@ def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
     chosen = engines.chosen(wanted.engines)
     if wanted.destdir:
         if chosen:
-            raise UsageError("--engines configures this host, and --destdir stages a package: say one of them")
+            raise UsageError("--engines configures this host, and --destdir stages a package: use one of them")
         yield from _stage(wanted, prefix, python)
         return
     sources = versions.sources(prefix)
@@ -171,7 +171,7 @@ def _stage(wanted: Wanted, prefix: str, python: str) -> Iterator[str]:
     planned = [program, *_pages(prefix), File(HOOKS, lua_check.shipped_script())]
     destdir = os.path.abspath(wanted.destdir)
     if os.path.exists(destdir + dist):
-        raise InstallationError(f"{destdir}{dist} is there: stage into an empty directory")
+        raise InstallationError(f"{destdir}{dist} exists: stage into an empty directory")
     if not wanted.dry_run:
         versions.copy(sources, destdir + dist)
     for file in planned:
@@ -230,7 +230,7 @@ def _check_reach(prefix: str, python: str) -> None:
     for path in (python, os.path.realpath(python), *_libraries()):
         if place := _closed(path):
             raise InstallationError(
-                f"users can't reach {path}, since {place} is closed to them: install scrun where they can "
+                f"users can't reach {path}, because {place} is closed to them: install scrun where they can "
                 "(a venv in /opt, pipx install --global), and then run that one's scrun install"
             )
 

@@ -61,5 +61,5 @@ def packages(python: str) -> list[str]:
         try:
             paths = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         except (OSError, subprocess.CalledProcessError) as error:
-            raise InstallationError(f"{python} can't be run: {error}: name a Python with --python") from error
+            raise InstallationError(f"can't run {python}: {error}: name a Python with --python") from error
     return [path for path in paths if path.endswith(("site-packages", "dist-packages"))]

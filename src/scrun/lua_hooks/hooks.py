@@ -137,7 +137,7 @@ def read_script(path: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise HookError(f"{shown(path)} can't be read: {error.strerror}: install etc/scrun.lua there") from error
+        raise HookError(f"can't read {shown(path)}: {error.strerror}: install etc/scrun.lua there") from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

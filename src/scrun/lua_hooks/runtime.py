@@ -178,7 +178,7 @@ def preload(version: str) -> None:
 
 def _lupa(version: str) -> Any:
     if version not in VERSIONS:
-        raise HookError(f"lua {version} isn't offered: choose one of {', '.join(VERSIONS)}")
+        raise HookError(f"lua version {version} is unknown: use one of {', '.join(VERSIONS)}")
     module = f"lupa.lua{version.replace('.', '')}"
     try:
         return __import__(module, fromlist=["LuaRuntime"])

@@ -66,8 +66,8 @@ def _check_cluster(named: str) -> None:
     ours = control.cluster()
     if named and ours not in named.split(",") and named.lower() != "all":
         raise JobRefused(
-            f"SCRUN_CLUSTERS={named!r} is another cluster than {ours}, which scrun's slurm.conf is for: "
-            "name the other one's slurm.conf with -f or SLURM_CONF"
+            f"SCRUN_CLUSTERS={named!r} is not {ours}, the cluster of scrun's slurm.conf: "
+            "name the other cluster's slurm.conf with -f or SLURM_CONF"
         )
 
 

@@ -63,7 +63,7 @@ def entries(
             misquoted = rest and not rest[0].isspace() if quoted else value.startswith('"')
             if not equals or not _is_name(name) or misquoted:
                 wrong = line.strip()
-                raise SlurmError(f"{place}: {wrong!r} is no NAME=VALUE: put a value with blanks in double quotes")
+                raise SlurmError(f"{place}: {wrong!r} is not NAME=VALUE: put a value with blanks in double quotes")
             yield place, name, value
             rest = rest.strip()
 

@@ -257,8 +257,8 @@ def _permitted(settings: dict[str, Setting], caller: Mapping[str, str], where: s
             kept[name] = setting
         elif setting.value not in ("", caller.get(f"{PREFIX}{name}")):
             raise UsageError(
-                f"{setting.called} is {where}: only the environment of whoever calls scrun or podman, or dockerd's "
-                f"own, may set {PREFIX}{name}: take it out, or set it to nothing"
+                f"{setting.called} is {where}: only the environment of scrun, podman or dockerd itself may set "
+                f"{PREFIX}{name}: take it out, or set it to nothing"
             )
     return kept
 
@@ -271,12 +271,12 @@ def _over(lower: dict[str, Setting], upper: dict[str, Setting]) -> dict[str, Set
     """
     merged = lower | upper
     for group in _ALTERNATIVES:
-        said = [name for name in group if name in upper]
-        if len(said) > 1:
-            one, other = (upper[name].called for name in said[:2])
-            raise UsageError(f"{one} and {other} exclude each other: give one of them")
-        if said:
-            merged = {name: setting for name, setting in merged.items() if name not in group or name == said[0]}
+        named = [name for name in group if name in upper]
+        if len(named) > 1:
+            one, other = (upper[name].called for name in named[:2])
+            raise UsageError(f"{one} and {other} exclude each other: set one of them")
+        if named:
+            merged = {name: setting for name, setting in merged.items() if name not in group or name == named[0]}
     return merged
 
 

@@ -34,7 +34,7 @@ def checked(changes: Mapping[str, str]) -> dict[str, int | str]:
     """
     for name in changes:
         if name not in CHANGES:
-            raise UsageError(f"{name} of a job that is there can't be changed: use one of {', '.join(CHANGES)}")
+            raise UsageError(f"{name} of an existing job can't be changed: use one of {', '.join(CHANGES)}")
     return {name: time_limit(value) if name == "TIMELIMIT" else value for name, value in changes.items()}
 
 

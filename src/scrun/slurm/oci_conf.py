@@ -131,7 +131,7 @@ def check_slurm_conf(environment: Mapping[str, str]) -> None:
     except OSError as error:
         raise SlurmError(f"can't read the Slurm configuration {where}: {error.strerror}") from error
     if b"\0" in text:
-        raise SlurmError(f"the Slurm configuration {where} is no text")
+        raise SlurmError(f"the Slurm configuration {where} is not a text file: name another with -f or SLURM_CONF")
 
 
 def read(environment: Mapping[str, str]) -> Settings:

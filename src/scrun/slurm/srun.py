@@ -182,12 +182,12 @@ class Progress:
             return ""
         words = text.split(" ")
         if words[0] in ("error:", "fatal:"):
-            said = text.partition(" ")[2]
+            message = text.partition(" ")[2]
             if not self.started and len(self.errors) < _MOST_ERRORS:
-                self.errors.append(said)
-            if said.startswith("Node failure on ") and self.tasks:
+                self.errors.append(message)
+            if message.startswith("Node failure on ") and self.tasks:
                 self.cancelled = True
-            return said if self._end(said) else ""
+            return message if self._end(message) else ""
         if words[0] == "launching":
             self._launch(words)
         elif words[0] == "Node" and len(words) == 5 and words[3:] == ["tasks", "started"]:

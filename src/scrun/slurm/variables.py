@@ -71,8 +71,8 @@ TABLE = (
         text,
         "features of a federation's cluster",
     ),
-    _job("CLUSTERS", ANYBODY, "clusters", ".clusters", text, "this cluster's name; another's is refused"),
-    _job("COMMENT", CALLER, "comment", ".comment", text, "the job's comment; by itself it names image and command"),
+    _job("CLUSTERS", ANYBODY, "clusters", ".clusters", text, "the name of this cluster; another name is refused"),
+    _job("COMMENT", CALLER, "comment", ".comment", text, "the job's comment (default: the image and the command)"),
     _job("CONSTRAINT", ANYBODY, "constraint", "constraints", text, "features that the nodes must have"),
     _job("CORE_SPEC", ANYBODY, "core-spec", ".core_spec", small_count, "cores of each node kept for the system"),
     _step("CPU_BIND", ANYBODY, "cpu-bind", text, "how tasks are bound to CPUs"),
@@ -88,7 +88,14 @@ TABLE = (
     _job("DISTRIBUTION", ANYBODY, "distribution", ".", bits.distribution, "layout of tasks: block, cyclic, plane=4"),
     _step("EPILOG", CALLER, "epilog", text, "program run here after the container's step"),
     _step("EXACT", ANYBODY, "exact", flag, "the step takes only what it asks for"),
-    _job("EXCLUSIVE", ANYBODY, "exclusive", ".shared", bits.exclusive, "nodes to oneself: exclusive, user, mcs, topo"),
+    _job(
+        "EXCLUSIVE",
+        ANYBODY,
+        "exclusive",
+        ".shared",
+        bits.exclusive,
+        "no other jobs on the nodes: exclusive, user, mcs, topo",
+    ),
     Variable(
         "GPU_BIND",
         ANYBODY,
@@ -106,7 +113,7 @@ TABLE = (
     _both("GRES_FLAGS", ANYBODY, "gres-flags", ".", bits.gres_flags, "enforce-binding, disable-binding and so on"),
     _job("GRES", ANYBODY, "gres", ".tres_per_node", parsers.gres, "generic resources on each node: gpu:2"),
     _both("HINT", ANYBODY, "hint", ".", bits.hint, "compute_bound, memory_bound, multithread, nomultithread"),
-    _job("JOB_NAME", ANYBODY, "job-name", "name", text, "the job's name, scrun when unset"),
+    _job("JOB_NAME", ANYBODY, "job-name", "name", text, "the job's name (default: scrun)"),
     _job("JOB_NODELIST", ANYBODY, "nodelist", "required_nodes", parsers.node_list, "nodes that the job must have"),
     _job("JOB_NUM_NODES", ANYBODY, "nodes", ".", parsers.nodes, "number of nodes: 2, 2-4"),
     _step("KILL_BAD_EXIT", ANYBODY, "kill-on-bad-exit", flag, "the first task that fails ends the others"),
@@ -140,8 +147,15 @@ TABLE = (
         small_count,
         "sockets that a node must have",
     ),
-    _job("NTASKS", ANYBODY, "ntasks", ".num_tasks", count, "number of tasks; each is the container once"),
-    _both("NTASKS_PER_CORE", ANYBODY, "ntasks-per-core", "ntasks_per_core", small_count, "most tasks on a core"),
+    _job("NTASKS", ANYBODY, "ntasks", ".num_tasks", count, "number of tasks; each runs the container once"),
+    _both(
+        "NTASKS_PER_CORE",
+        ANYBODY,
+        "ntasks-per-core",
+        "ntasks_per_core",
+        small_count,
+        "the largest number of tasks on a core",
+    ),
     _both("NTASKS_PER_GPU", ANYBODY, "ntasks-per-gpu", ".ntasks_per_tres", small_count, "tasks for each GPU"),
     _job("NTASKS_PER_NODE", ANYBODY, "ntasks-per-node", "ntasks_per_node", small_count, "tasks on each node"),
     _both("NTASKS_PER_TRES", ANYBODY, "ntasks-per-tres", ".ntasks_per_tres", small_count, "tasks for each GPU"),
@@ -150,8 +164,8 @@ TABLE = (
     ),
     _job("OVERCOMMIT", ANYBODY, "overcommit", ".overcommit", flag, "more tasks than CPUs"),
     _step("OVERLAP", ANYBODY, "overlap", flag, "the step shares what it has with other steps"),
-    _job("PARTITION", ANYBODY, "partition", "partitions", text, "partitions, by commas"),
-    _step("POWER", ANYBODY, "power", text, "power management; srun has no use for it since Slurm 24.05"),
+    _job("PARTITION", ANYBODY, "partition", "partitions", text, "partitions, separated by commas"),
+    _step("POWER", ANYBODY, "power", text, "power management; without effect since Slurm 24.05"),
     _both(
         "PROFILE", ANYBODY, "profile", ".profile", bits.profile, "what is profiled: none, energy, task, network, all"
     ),
@@ -165,20 +179,29 @@ TABLE = (
         text,
         "the step's working directory; the container's is its own",
     ),
-    _job("REQ_SWITCH", ANYBODY, "switches", ".", parsers.switches, "most switches between the nodes: 1, 1@10:00"),
-    _job("RESERVATION", ANYBODY, "reservation", "reservations", text, "reservation"),
-    _job("SIGNAL", ANYBODY, "signal", ".", bits.warning_signal, "signal before the time is up: USR1@60"),
-    Variable(
-        "SLURMD_DEBUG", CALLER, "slurmd-debug", "", "SLURMD_DEBUG", text, "how much slurmstepd says: quiet to debug5"
+    _job(
+        "REQ_SWITCH",
+        ANYBODY,
+        "switches",
+        ".",
+        parsers.switches,
+        "the largest number of switches between the nodes: 1, 1@10:00",
     ),
-    _job("SPREAD_JOB", ANYBODY, "spread-job", "spreads_over_nodes", flag, "over as many nodes as may be"),
+    _job("RESERVATION", ANYBODY, "reservation", "reservations", text, "reservation"),
+    _job("SIGNAL", ANYBODY, "signal", ".", bits.warning_signal, "signal to send before the time limit: USR1@60"),
+    Variable(
+        "SLURMD_DEBUG", CALLER, "slurmd-debug", "", "SLURMD_DEBUG", text, "how much slurmstepd logs: quiet to debug5"
+    ),
+    _job("SPREAD_JOB", ANYBODY, "spread-job", "spreads_over_nodes", flag, "use as many nodes as possible"),
     _step("TASK_EPILOG", CALLER, "task-epilog", text, "program run on the node after each task"),
     _step("TASK_PROLOG", CALLER, "task-prolog", text, "program run on the node before each task"),
     _job(
         "THREAD_SPEC", ANYBODY, "thread-spec", ".core_spec", parsers.threads, "threads of each node kept for the system"
     ),
     _step("THREADS", CALLER, "threads", count, "threads of srun itself"),
-    _job("THREADS_PER_CORE", ANYBODY, "threads-per-core", "threads_per_core", small_count, "threads used of each core"),
+    _job(
+        "THREADS_PER_CORE", ANYBODY, "threads-per-core", "threads_per_core", small_count, "threads to use of each core"
+    ),
     _job("TIMELIMIT", ANYBODY, "time", ".time_limit", parsers.minutes, "time limit: 30, 1:00:00, 2-12"),
     _both("TRES_BIND", ANYBODY, "tres-bind", ".tres_bind", text, "how tasks are bound to TRES: gres/gpu:single:1"),
     _job(
@@ -189,14 +212,14 @@ TABLE = (
         parsers.tres,
         "TRES for each task: cpu=2,gres/gpu=1",
     ),
-    _step("UNBUFFEREDIO", ANYBODY, "unbuffered", flag, "output at once, not in whole lines"),
-    _job("USE_MIN_NODES", ANYBODY, "use-min-nodes", "use_min_nodes", flag, "of a range of nodes, as few as may be"),
-    _step("WAIT", ANYBODY, "wait", parsers.number, "seconds that the others have when a task has ended; 0: for ever"),
+    _step("UNBUFFEREDIO", ANYBODY, "unbuffered", flag, "pass on output at once, not in whole lines"),
+    _job("USE_MIN_NODES", ANYBODY, "use-min-nodes", "use_min_nodes", flag, "use as few nodes of a range as possible"),
+    _step("WAIT", ANYBODY, "wait", parsers.number, "seconds that the other tasks have when one has ended; 0: no limit"),
     _job(
         "WAIT4SWITCH", ANYBODY, "wait4switch", ".wait4switch", parsers.seconds, "time to wait for REQ_SWITCH's switches"
     ),
     _job("WCKEY", ANYBODY, "wckey", "wckey", text, "workload characterization key"),
-    _both("WORKING_DIR", CALLER, "chdir", "working_directory", text, "as REMOTE_CWD, and before it"),
+    _both("WORKING_DIR", CALLER, "chdir", "working_directory", text, "as REMOTE_CWD, and wins over it"),
 )
 
 BY_NAME = {row.name: row for row in TABLE}

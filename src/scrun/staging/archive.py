@@ -154,7 +154,7 @@ class Archiver:
             argv = [*_TAR, *options, *self._records, f"--xattrs-include={self._xattrs}", transform]
             tar = self._children.run(argv, stdin=read_end, stdout=self._output, cwd=directory)
         except OSError as error:
-            raise StagingError(f"{part.source}: can't be read: {error.strerror}") from error
+            raise StagingError(f"can't read {part.source}: {error.strerror}") from error
         finally:
             os.close(read_end)
             os.close(write_end)

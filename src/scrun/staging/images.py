@@ -72,7 +72,7 @@ def scan(children: Children, root: str, *, devices: bool, tick: float = _TICK) -
         try:
             child = children.run(argv, stdin=subprocess.DEVNULL, stdout=memory, cwd=root)
         except OSError as error:
-            raise StagingError(f"{root}: can't be read: {error.strerror}") from error
+            raise StagingError(f"can't read {root}: {error.strerror}") from error
         children.wait(lambda: children.has_closed(child))
         child.process.wait()  # 1 if a directory can't be read; tar tells it
         with open(memory, "rb", closefd=False) as file:

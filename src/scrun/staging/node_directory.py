@@ -90,7 +90,9 @@ def remove_directory(
             step, "remove", script_argv(_REMOVE, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts
         )
         if not children.wait(seconds=seconds):
-            raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s, files may be left")
+            raise StagingError(
+                f"no answer from {', '.join(hosts)} within {seconds:.0f} s: files may be left in {parent}"
+            )
         require_success(child, child.process.wait(), hosts)
 
 
@@ -112,7 +114,7 @@ def keep_changes(
             step, "keep", script_argv(_KEEP, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts
         )
         if not children.wait(seconds=seconds):
-            raise StagingError(f"{', '.join(hosts)}: {parent}: no answer within {seconds:.0f} s")
+            raise StagingError(f"no answer from {', '.join(hosts)} about {parent} within {seconds:.0f} s")
         require_success(child, child.process.wait(), hosts)
     return f"kept-{name}"
 

@@ -32,6 +32,11 @@ class Trial(NamedTuple):
     config: str
 
 
+def mount(kind: str, source: str, options: list[str]) -> Mount:
+    """A mount at a container's ``/``; ``kind`` is BIND or OVERLAY."""
+    return {"destination": "/", "type": kind, "source": source, "options": options}
+
+
 def trial(kind: str, runtime: str, adapt: Callable[[Config], Config]) -> Trial:
     """Describe the trial of a mount at ``/``.
 
@@ -41,9 +46,9 @@ def trial(kind: str, runtime: str, adapt: Callable[[Config], Config]) -> Trial:
         adapt: adapts a config to the job's user, as it does the container's.
     """
     layers = ["lowerdir=@DIR@/tree", "upperdir=@DIR@/upper", "workdir=@DIR@/work"]
-    mounts: dict[str, Mount] = {
-        BIND: {"destination": "/", "type": "bind", "source": "@DIR@/tree", "options": ["rbind", "nodev"]},
-        OVERLAY: {"destination": "/", "type": "overlay", "source": "overlay", "options": ["userxattr", *layers]},
+    mounts = {
+        BIND: mount(BIND, "@DIR@/tree", ["rbind", "nodev"]),
+        OVERLAY: mount(OVERLAY, "overlay", ["userxattr", *layers]),
     }
     config: Config = {
         "ociVersion": "1.0.2",

@@ -114,7 +114,7 @@ def remove_spool(path: str) -> None:
     try:
         trees.remove_tree(path)
     except OSError as error:
-        raise StagingError(f"{path}: can't be removed: {error.strerror}") from error
+        raise StagingError(f"can't remove {path}: {error.strerror}") from error
 
 
 def encode(config: Config) -> bytes:

@@ -9,7 +9,7 @@ import os
 from scrun.errors import StagingError
 from scrun.mount import is_below
 from scrun.node_hooks import shell_hook, with_hooks
-from scrun.staging import copy_up, mount_points, mounts, node_directory, traces, trees
+from scrun.staging import copy_up, mount_points, mounts, node_directory, root_mounts, traces, trees
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known, forget, require_containers
 from scrun.staging.model import Copy, Part, Staged, Text
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeVar
 
-    from scrun.oci import Config, Hook, Mount, Root
+    from scrun.oci import Config, Hook, Root
     from scrun.staging.carry import Carrier
     from scrun.staging.model import Beside, ContainerFiles, FitContent, LogCall, NodeSteps
     from scrun.staging.mounts import Bind
@@ -264,7 +264,9 @@ class _StageIn:
         self._held[name] = held = _read(source, trees.open_place)
         status = os.fstat(held)
         if (status.st_dev, status.st_ino) != bind.identity:
-            raise StagingError(f"mount {bind.mount.get('destination')}: {source} is being replaced by something else")
+            raise StagingError(
+                f"mount {bind.mount.get('destination')}: {source} is being replaced by something else: try again"
+            )
         kept = trees.identity(held)
         self._parts.append(Part(name, source, bind.is_directory, bind.writable, *kept, bind.recursive))
 
@@ -343,22 +345,13 @@ class _StageIn:
         readonly = ["ro"] if config["root"].get("readonly") else []
         if mode != "overlay":
             path = config["root"]["path"]
-            again: Mount = {
-                "destination": "/",
-                "type": "bind",
-                "source": path,
-                "options": ["rbind", "nodev", *readonly],
-            }
+            again = root_mounts.mount(root_mounts.BIND, path, ["rbind", "nodev", *readonly])
             is_fenced = self._container.fence and self._is_in_place and self._binds_at_root
             return {**config, "mounts": [again, *config["mounts"]]} if is_fenced else config
         nodev = ["nodev"] if self._container.fence else []
         layers = f"lowerdir={self._node_path}/lower,upperdir={self._node_path}/rootfs,workdir={self._node_path}/work"
-        over: Mount = {
-            "destination": "/",
-            "type": "overlay",
-            "source": "overlay",
-            "options": [*readonly, *nodev, "userxattr", *layers.split(",")],
-        }
+        options = [*readonly, *nodev, "userxattr", *layers.split(",")]
+        over = root_mounts.mount(root_mounts.OVERLAY, "overlay", options)
         root: Root = {**config["root"], "path": f"{self._node_path}/root"}
         return {**config, "root": root, "mounts": [over, *config["mounts"]]}
 
@@ -395,7 +388,7 @@ def _read(path: str, call: Callable[[str], Result]) -> Result:
     try:
         return call(path)
     except OSError as error:
-        raise StagingError(f"{path}: can't be read: {error.strerror}") from error
+        raise StagingError(f"can't read {path}: {error.strerror}") from error
 
 
 def _is_ephemeral(bind: Bind, visibility: Visibility) -> bool:

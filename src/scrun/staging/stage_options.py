@@ -50,7 +50,7 @@ class StagingOptions(NamedTuple):
         values: dict[str, object] = {}
         for name, value in (options or {}).items():
             if name not in known:
-                raise StagingError(f"{call}: unknown option {name!r}: it takes {', '.join(known)}")
+                raise StagingError(f"{call}: option {name!r} is unknown: use {', '.join(known)}")
             values[name] = _CHECKS[name](f"{call}: {name}", value)
         return cls(**values)  # type: ignore[arg-type]  # _CHECKS has checked the types
 
@@ -81,7 +81,7 @@ def _mounts(where: str, value: Any) -> tuple[Mount, ...]:
             raise StagingError(f"{where}: {mount!r} needs source and destination, and may have options")
         options = _list(f"{where}: options", mount.get("options", []))
         if not all(isinstance(option, str) for option in options):
-            raise StagingError(f"{where}: options: {options!r} are not all words")
+            raise StagingError(f"{where}: options: {options!r} are not all strings")
         mounts.append(
             {
                 "destination": _path(f"{where}: destination", mount["destination"]),

@@ -65,7 +65,7 @@ def _ids(call: Call) -> list[str]:
     try:
         pattern = re.compile(call.arguments[0])
     except re.error as error:
-        raise UsageError(f"{call.arguments[0]!r} is no regular expression: {error}") from error
+        raise UsageError(f"{call.arguments[0]!r} is not a regular expression: {error}") from error
     try:
         names = os.listdir(root(call))
     except FileNotFoundError:

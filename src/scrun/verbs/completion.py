@@ -17,7 +17,7 @@ def perform(call: Call, _logger: Log) -> None:
     """Print the completion script for a shell."""
     (shell,) = call.arguments
     if shell not in completion.SHELLS:
-        raise UsageError(f"there is no completion for {shell!r}: name one of {', '.join(completion.SHELLS)}")
+        raise UsageError(f"shell {shell!r} is unknown: use one of {', '.join(completion.SHELLS)}")
     from scrun import cli
 
     sys.stdout.write(cli.completion_script(shell))

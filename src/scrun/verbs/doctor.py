@@ -26,7 +26,7 @@ def perform(call: Call, _logger: Log) -> int:
     seconds = _seconds(call.options["wait"])
     wanted = cluster.wanted(call.options["node"])
     if wanted and call.options["all_nodes"]:
-        raise UsageError("--node and --all-nodes exclude each other: name some, or ask all")
+        raise UsageError("--node and --all-nodes exclude each other: use one of them")
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup's
             signal.signal(number, _end)
@@ -58,7 +58,7 @@ def _seconds(text: str | None) -> float:
     if text is None:
         return nodes.PATIENCE
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= 3600):
-        raise UsageError(f"--wait {text!r} is no number of seconds from 1 to 3600")
+        raise UsageError(f"--wait {text!r} is not a number of seconds from 1 to 3600")
     return float(text)
 
 

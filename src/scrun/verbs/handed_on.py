@@ -54,7 +54,7 @@ def _called(name: str) -> str:
 
 def _descriptors(text: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"--preserve-fds {text!r} is no number of descriptors")
+        raise UsageError(f"--preserve-fds {text!r} is not a number of descriptors")
     return int(text)
 
 

@@ -31,9 +31,7 @@ def test_nothing_is_left_there_by_a_job_that_is_cancelled(container: MakeContain
     assert slurm.containers_on_nodes(job) == []
 
 
-def test_an_oci_conf_for_nodes_that_have_it_is_said_to_be_none_for_these(
-    container: MakeContainer, oci_conf: Callable[[str], None]
-) -> None:
+def test_an_oci_conf_for_other_nodes_is_told(container: MakeContainer, oci_conf: Callable[[str], None]) -> None:
     oci_conf(CLUSTERS_OWN.read_text())
     one = container("true").started()
     node, uid = one.record["nodes"], one.runtime.user.uid

@@ -38,7 +38,7 @@ def check_terminal(plan: Plan, record: Record) -> None:
     """Raise UsageError where several tasks would have one: srun gives it to the first, the others' runtime fails."""
     if plan["terminal"] and (number := tasks(plan, record)) > 1:
         raise UsageError(
-            f"a terminal can't be shared by {number} tasks: do without it (-t), or ask for one task "
+            f"{number} tasks can't share a terminal: leave -t out, or ask for one task "
             "(SCRUN_NTASKS=1, SCRUN_JOB_NUM_NODES=1)"
         )
 

@@ -6,6 +6,7 @@ import shlex
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.node import overlap
+from scrun.node_scripts import read_script
 from scrun.staging.node_directory import LACKS
 
 TYPE_CHECKING = False
@@ -17,14 +18,8 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 10.0  # seconds
-_BARE, _NO_ROOT = "bare", "no-root"
-_SCRIPT = rf"""
-[ -s @FILE@ ] && [ -w @FILE@ ] || exit 1
-{LACKS}
-[ -z "$lacks" ] || say "{_BARE} $SLURMD_NODENAME $lacks"
-root=@ROOT@
-[ -z "$root" ] || {{ mkdir -p -- "$root" && [ -w "$root" ]; }} 2>/dev/null || say "{_NO_ROOT} $SLURMD_NODENAME $root"
-"""
+_BARE, _NO_ROOT = "bare", "no-root"  # words of node_scripts/not_run.sh
+_SCRIPT = read_script("not_run").replace("@LACKS@", LACKS)
 
 
 def find(

@@ -196,11 +196,15 @@ def _check_terminal(terminal: bool, options: Options) -> None:
         UsageError: they don't.
     """
     if terminal and not options.console_socket and not options.attached:
-        raise UsageError("process.terminal is true: say with --console-socket where the terminal is to be sent")
+        raise UsageError("process.terminal is true: name the socket that gets the terminal with --console-socket")
     if options.console_socket and options.attached:
-        raise UsageError("--console-socket is for a container that nobody stays with: say --detach too")
+        raise UsageError(
+            "--console-socket can only be used with --detach, because run uses this terminal: add --detach"
+        )
     if options.console_socket and not terminal:
-        raise UsageError("--console-socket is given but process.terminal is false: there is no terminal to be sent")
+        raise UsageError(
+            "--console-socket is given, but process.terminal is false: leave it out, or set process.terminal"
+        )
 
 
 def _configuration(container: Container, environment: os._Environ[str]) -> tuple[str, str]:

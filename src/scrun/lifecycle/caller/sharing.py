@@ -85,7 +85,9 @@ class Shared:
         from scrun.lifecycle.container import guests
 
         if not guests.register(self._host, container):
-            raise ScrunError(f"container {self._host.id!r}, in whose job this one was to run, has ended meanwhile")
+            raise ScrunError(
+                f"container {self._host.id!r}, in whose job this one was to run, has ended meanwhile: try again"
+            )
 
     def network(self, config: Config, note: Callable[[str], None]) -> str:
         """The kind of the container's network (:func:`network.wanted`); ``note`` gets a remark for a person."""
@@ -135,8 +137,8 @@ def find_shared(container: Container, config: Config) -> Shared:
             continue
         if needle not in known:
             known[needle] = next(_with(container, needle.encode(), proc=needle.startswith('"pid"')), None)
-        if found := known[needle]:
-            others[kind] = found
+        if other := known[needle]:
+            others[kind] = other
     return Shared(others, file)
 
 
@@ -155,14 +157,14 @@ def _with(container: Container, needle: bytes, *, proc: bool) -> Iterator[Contai
         try:
             if needle not in _content(f"{root}/{name}/{STATE}"):
                 continue
-            found = Container.open(root, name)
+            other = Container.open(root, name)
         except (OSError, ScrunError):
             continue
         # If two containers with the same file are created at the same time, neither may wait for the other.
-        if name != container.id and found.status() != status.STOPPED and (proc or found.record.get("job")):
-            yield found
+        if name != container.id and other.status() != status.STOPPED and (proc or other.record.get("job")):
+            yield other
         else:
-            os.close(found.descriptor)
+            os.close(other.descriptor)
 
 
 def _content(path: str) -> bytes:

@@ -1,13 +1,13 @@
-"""The shell scripts that run a further process in a container on its node, and reach it there.
+"""The shell scripts that run a further process in a container on its node, and reach the process there.
 
-The process is known by a token, which is no secret. As long as it runs, and only then, a directory below the user's
-own in /tmp or /dev/shm (:mod:`scrun.staging.own_directory`) holds the pid that the node's runtime gave it; when it
-could not be run, the directory says why until somebody has read it. Its name is of the job, the pid and the start time
-of the shell that made it, and the token: one whose shell was killed is removed by the next exec in that job, or by a
-site's Epilog.
+A token names the process; the token is no secret. As long as the process runs, a directory below the user's own in
+/tmp or /dev/shm (:mod:`scrun.staging.own_directory`) holds the pid that the node's runtime gave it. If the process
+could not be run, the directory has the reason until it was read. The directory's name has the job, the pid and the
+start time of the shell that made it, and the token. If the shell was killed, the next exec in that job or a site's
+Epilog removes the directory.
 
-A pid in a file may be another process's by the time it is read. A signal is sent only as long as that shell runs, and
-to a descendant of it.
+A pid in a file may belong to another process when it is read. So a signal is sent only while that shell runs, and only
+to a descendant of the shell.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 
 PROCESS = "SCRUN_EXEC_PROCESS"
-# The second is in memory, and taken where there is no room in the first. What others may have put there isn't touched:
-# own_directory.py.
+# /dev/shm is in memory, and used if /tmp has no room. Other users' files there aren't touched (own_directory.py).
 _PARENTS = "/tmp /dev/shm"  # noqa: S108
 _LEFT_OUT = "SCRUN_EXEC_LEFT_OUT"
 PIECE, MOST_PIECES = 120 << 10, 8  # bytes in a variable, and variables: execve(2) takes 128 KiB each, 2 MB in all
-# The exit statuses of what :func:`watch` makes: the process could not be run; it has ended, or is only coming.
+# Exit statuses of the script of :func:`watch`: the process could not be run; it has ended, or has not begun yet.
 NOT_RUN, NOT_SEEN = 3, 4
-CODE = 255  # the exit status of exec itself then; runc's
+CODE = 255  # the exit status of exec if the process could not be run, as with runc
 _APPEARS_WITHIN = 50  # tenths of a second that the container has to appear on the node
 _READ_WITHIN = 100  # tenths of a second that the directory waits for its reader
 
 
-# The environment of the container's own task is in the config.json that slurmstepd wrote for the node's runtime, a line
-# each; /proc/PID/environ would have what the program made of it since. In JSON, each behind a comma, into $task_env.
+# Put the environment of the container's own task into $task_env, in JSON, each variable behind a comma. It is in the
+# config.json that slurmstepd wrote for the node's runtime, one variable on each line. /proc/PID/environ would have the
+# changes that the program has made since.
 _TASK_ENV = r"""bundle=${state#*'"bundle":'}; bundle=${bundle#*'"'}; bundle=${bundle%%'"'*}
 read bundle <<END
 $bundle
@@ -46,8 +46,7 @@ task_env=$(sed -En '/^ *"env": *\[/,/^ *\]/{
     s/^ *("[^=]+=.*"),?$/,\1/p
 }' "$bundle/config.json" 2>/dev/null)
 """.replace("@LEFT_OUT@", _LEFT_OUT)
-# What `look_at PID` finds of a process (proc_pid_stat(5)) is in $parent and
-# $started; the name that a process gives itself ends at the last parenthesis.
+# `look_at PID` sets $parent and $started (proc_pid_stat(5)); the process's name ends at the last parenthesis.
 _LOOK = (
     GO_TO
     + r"""
@@ -72,19 +71,19 @@ is_below() {  # whether process $1 is a descendant of $shell
 }
 """
 )
-_MPI = "PMI[^=]*"  # what makes a task a rank of an MPI program; a further process is none
+_MPI = "PMI[^=]*"  # variables that make a task a rank of an MPI program, which a process of exec is not
 
 
 def variables(process: str, left_out: Iterable[str] = ()) -> dict[str, str]:
-    """The variables in which :func:`run` finds the process object.
+    """The environment variables in which the script of :func:`run` finds the process object.
 
     Args:
-        process: ASCII of at most PIECE * MOST_PIECES bytes, whose last member is ``env``, with something in it.
+        process: JSON in ASCII of at most PIECE * MOST_PIECES bytes; its last member is ``env``, which isn't empty.
         left_out: the names of variables that the process does not get from the container's own task.
     """
     opened = process.removesuffix("]}")
     pieces = [opened[start : start + PIECE] for start in range(0, len(opened), PIECE)]
-    # Others can't be in what slurmstepd adds, and might mean something to sed(1).
+    # slurmstepd adds no other names, and other names might have a meaning for sed(1).
     names = sorted(name for name in left_out if name.isidentifier() and name.isascii())
     return {f"{PROCESS}{number or ''}": piece for number, piece in enumerate(pieces)} | {
         _LEFT_OUT: "|".join([_MPI, *names])
@@ -92,30 +91,31 @@ def variables(process: str, left_out: Iterable[str] = ()) -> dict[str, str]:
 
 
 def run(record: Record, token: str, *, watched: bool) -> str:
-    """The script whose task is the process.
+    """The script that runs the process, in a step of one task.
 
-    The process object (runtime-spec, config.md, Process) comes in variables (:func:`variables`): the container's
-    secrets may be in it, and everybody can read a command line.
+    The process object (runtime-spec, config.md, Process) comes in variables (:func:`variables`), because it may have
+    the container's secrets, and everybody can read a command line.
 
     Args:
         record: the container's.
         token: names the process.
-        watched: whether :func:`watch` runs at the same time, and tells what went wrong; otherwise standard error does.
+        watched: whether the script of :func:`watch` runs at the same time and tells errors; otherwise standard error
+            has them.
 
     Raises:
-        NodeRuntimeError: oci.conf doesn't say how the node's runtime is called.
+        NodeRuntimeError: oci.conf doesn't tell how the node's runtime is called.
     """
     program, name = overlap.runtime(record)
     job = record["job"]
     process = "".join(f"${{{PROCESS}{number or ''}}}" for number in range(MOST_PIECES))
     tell = ""
     if watched:
-        # crun's text log and runc's, less what is before the sentence. Both have said it on standard error, too.
+        # The text logs of crun and runc, without what is before the sentence. Both also print it on standard error.
         words = r"sed -n 's/^time=.* msg=\"\(.*\)\"$/\1/; s/^20[^ ]*Z: //; $s/^/exec failed: /p' $d/log"
         tell = f"{words} >$d/words; mv $d/words $d/failed; {_until('[ ! -d $d ]', _READ_WITHIN, 0.1)}; "
     return (
-        "trap : TERM\n"  # of a job that ends: what is below is to be tidied up, and the runtime gets the signal too
-        # The user sees standard error: of this script only what it says by itself.
+        "trap : TERM\n"  # when the job ends, the runtime gets the signal too, and this script cleans up
+        # The user sees standard error, so only this script's own messages go there.
         "exec 8>&2 2>/dev/null\n"
         f"{_look(record)}"
         f"look_at $$; name=exec-{job}-$$-$started-{token}; d= whys=\n"
@@ -143,10 +143,11 @@ def run(record: Record, token: str, *, watched: bool) -> str:
 
 
 def watch(record: Record, token: str) -> str:
-    """The script that waits until the process runs; it exits with :data:`NOT_RUN` and prints why when it can't be.
+    """The script that waits until the process runs.
 
-    One that has ended already has run: its directory is gone. After a second that is :data:`NOT_SEEN`, and so is one
-    whose step is slow to start.
+    If the process can't be run, the script prints the reason and exits with :data:`NOT_RUN`. It exits with
+    :data:`NOT_SEEN` if it sees no directory of the process for a second: the process has ended, or its step is slow to
+    start.
     """
     return (
         f"{_look(record)}"
@@ -160,8 +161,10 @@ def watch(record: Record, token: str) -> str:
 
 
 def send(record: Record, token: str, number: int) -> str:
-    """The script that sends the process a signal; one that is gone is no error, one that is only coming is waited
-    for."""
+    """The script that sends a signal to the process.
+
+    The script waits for a process that has not begun yet. It is no error if the process has ended.
+    """
     return (
         f"{_look(record)}"
         f"{_until(_found(record, token, '-s $d/pid'), 50, 0.1)}\n"
@@ -172,14 +175,14 @@ def send(record: Record, token: str, number: int) -> str:
 
 
 def _look(record: Record) -> str:
-    """What the scripts look at directories and processes with."""
+    """The shell functions with which the scripts look at directories and processes."""
     return f"uid={record['uid']}\n{_LOOK.replace('@JOB@', str(record['job']))}"
 
 
 def _found(record: Record, token: str, test: str) -> str:
-    """Whether the directory, from then on ``$d``, is there and passes the test.
+    """A shell condition: the process's directory exists and passes the test; it sets ``$d`` to the directory.
 
-    The user's own directory is made by the step that runs the process; it may be later than this one.
+    The step that runs the process makes the user's own directory, perhaps later than this step looks.
     """
     return (
         f"{{ d=/dev/null; for parent in {_PARENTS}; do go_to_own $parent || continue; "
@@ -192,9 +195,9 @@ def _until(condition: str, tries: int, pause: float) -> str:
 
 
 def _find_task(record: Record, program: str, name: str) -> str:
-    """Of the job's tasks, one whose container runs on this node; just after the start there may be none yet.
+    """Shell text that sets ``$task`` to a task whose container runs on this node, and ``$state`` to its state.
 
-    What the runtime says of it stays in ``$state``.
+    Just after the start there may be none yet, so it waits for a while.
     """
     return (
         f'runs() {{ state=$({program} state "{name}" 2>/dev/null); status=${{state#*\'"status":\'}}; '

@@ -143,13 +143,13 @@ class Session:
         script = exec_script.watch(self._container.record, self._order["token"])
         self._beside("watch", script, self._watched)
 
-    def _watched(self, exit_status: int, said: str) -> None:
+    def _watched(self, exit_status: int, printed: str) -> None:
         if exit_status == exec_script.NOT_SEEN and self._status is None:
             self._watch()
             return
         self._watching = False
         if exit_status == exec_script.NOT_RUN:
-            self._failure = self._failure or NodeRuntimeError(_reason(said))
+            self._failure = self._failure or NodeRuntimeError(_reason(printed))
         self._answer()
         self._finish()
 
@@ -157,8 +157,7 @@ class Session:
         """Send the caller its answer, once."""
         if self._caller is not None:
             started: ToExecCaller = {"started": True}
-            said = wire.failure(self._failure) if self._failure else started
-            wire.send(self._caller, said)
+            wire.send(self._caller, wire.failure(self._failure) if self._failure else started)
             os.close(self._caller)
             self._caller = None
 
@@ -178,30 +177,30 @@ class Session:
             wire.send(self._stand_in, message)
 
     def _from_stand_in(self) -> None:
-        said = self._reader.read(messages.from_exec_standin)
-        if said is None:
+        orders = self._reader.read(messages.from_exec_standin)
+        if orders is None:
             self._loop.unwatch(self._reader.descriptor)
             self._stand_in = None
             self.signal(signal.SIGKILL)
             self._loop.after(_GRACE, self.step.terminate)
             return
-        for message in said:
+        for message in orders:
             self.signal(message["signal"])
 
     def signal(self, number: int) -> None:
         """Send a signal to the process on the node."""
 
-        def log_answer(exit_status: int, said: str) -> None:
-            self._log("debug", f"signal {number}: {exit_status}: {said}")
+        def log_answer(exit_status: int, printed: str) -> None:
+            self._log("debug", f"signal {number}: {exit_status}: {printed}")
 
         self._beside("kill", exec_script.send(self._container.record, self._order["token"], number), log_answer)
 
-    def _beside(self, name: str, script: str, done: Callable[[int, str], None]) -> None:
-        """Run a script in a step beside; ``done`` gets its exit status and what it printed."""
+    def _beside(self, name: str, script: str, ended: Callable[[int, str], None]) -> None:
+        """Run a script in a step beside; ``ended`` gets its exit status and what it printed."""
         command = overlap.argv(self._container.record, name, script, nodes=[self._order["node"]])
         environment = {**self._order["environment"]}
         del environment[exec_script.PROCESS]
-        overlap.start(self._loop, command, environment, done)
+        overlap.start(self._loop, command, environment, ended)
 
     def _log(self, level: str, message: str) -> None:
         try:
@@ -210,9 +209,9 @@ class Session:
             pass  # the container is gone, and its log with it
 
 
-def _reason(said: str) -> str:
-    """Why the process could not be run, in words that docker recognizes; ``said`` may have lines of srun's too."""
-    lines = [line for line in said.splitlines() if line.startswith("exec failed")]
+def _reason(printed: str) -> str:
+    """Why the process could not be run, in words that docker recognizes; ``printed`` may have lines of srun's too."""
+    lines = [line for line in printed.splitlines() if line.startswith("exec failed")]
     if not lines:
         return "exec failed: the node's runtime did not say why"
     # For these two crun says "Operation not permitted", which docker doesn't recognize.

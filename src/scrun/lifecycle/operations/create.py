@@ -154,8 +154,8 @@ def _interrupt(number: int, _frame: object) -> None:
 
 def _wait(reader: wire.Reader, output: Output) -> None:
     queued_at = 0.0
-    while (said := reader.read(messages.to_creator)) is not None:
-        for message in said:
+    while (reports := reader.read(messages.to_creator)) is not None:
+        for message in reports:
             wire.raise_failure(message)
             if "created" in message:
                 return

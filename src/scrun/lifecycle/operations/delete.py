@@ -70,7 +70,9 @@ def delete_container(
         from scrun.lifecycle.recovery import debtor
 
         debtor.leave(container, unwanted=True)
-        raise SlurmUnreachable(f"{error}: tried again until it answers; the container goes then") from error
+        raise SlurmUnreachable(
+            f"{error}: scrun tries again until slurmctld answers, and removes the container then"
+        ) from error
     container.remove()
 
 
@@ -130,7 +132,9 @@ def _kill_holders(container: Container, say: Callable[[str, str], None]) -> None
         "its job is ended without them, and what it changed may not have come back",
     )
     if not _lock(container, _TO_DIE):
-        raise ScrunError(f"processes {pids} of container {container.id!r} don't end, not even by SIGKILL: see ps")
+        raise ScrunError(
+            f"processes {pids} of container {container.id!r} don't end after SIGKILL: look at them with ps"
+        )
 
 
 def _lock(container: Container, patience: float) -> bool:

@@ -102,7 +102,7 @@ def report_usage(container: Container, interval: float | None, tell: Callable[[E
         NodeRuntimeError: the container's nodes can't be asked.
     """
     if not status.can_watch(container.status()):
-        raise WrongStatus(f"container {container.id!r} is not running: it is {container.status()}")
+        raise WrongStatus(f"cannot watch container {container.id!r}: container not running: it is {container.status()}")
     try:
         process = os.pidfd_open(container.record["pid"])
     except OSError:
@@ -248,8 +248,8 @@ def interval(text: str) -> float:
     except ValueError:
         pieces = _DURATION.findall(text)
         if "".join(number + unit for number, unit in pieces) != text:
-            raise UsageError(f"interval {text!r} is no time: use e.g. 10, 10s or 1m30s") from None
+            raise UsageError(f"interval {text!r} is not a time: use e.g. 10, 10s or 1m30s") from None
         duration = sum(float(number) * _UNITS[unit] for number, unit in pieces)
     if not 0 < duration < 1e9:  # select(2) refuses larger numbers; NaN fails both comparisons
-        raise UsageError(f"interval {text!r} is no time: it must be greater than 0")
+        raise UsageError(f"interval {text!r} is not a time: it must be greater than 0")
     return duration

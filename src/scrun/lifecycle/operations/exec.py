@@ -79,18 +79,18 @@ def run_in_container(container: Container, options: ExecOptions, note: Callable[
     from scrun.bundle import config as bundle_config
 
     if bool(options.process) == bool(options.words):
-        raise UsageError("exec needs a command, or a process object with --process, and not both")
+        raise UsageError("exec needs either a command or --process, and not both")
     check(container, options)
     config = bundle_config.load(container.record["bundle"], container.record["config_file"])
     process = _process(config, options)
     terminal = bool(process.get("terminal"))
     if options.console_socket and not terminal:
-        raise UsageError("--console-socket is given but the process wants no terminal: give --tty")
+        raise UsageError("--console-socket is given, but the process has no terminal: add --tty")
     if options.detach and terminal and not options.console_socket:
-        raise UsageError("a process that is detached has no terminal of the caller's: give --console-socket")
+        raise UsageError("a detached process can't use this terminal: add --console-socket")
     if terminal and not options.console_socket and not os.isatty(0):
         raise UsageError(
-            "a terminal is wanted (--tty) and standard input is none: call it at a terminal, leave --tty out, or give "
+            "--tty needs a terminal, and standard input is none: call scrun at a terminal, leave --tty out, or add "
             "--detach and --console-socket"
         )
     watch = options.detach and not _is_there(config, process, container.record)
@@ -183,7 +183,9 @@ def _order(
     adapted["env"] = [*env, *(v for v in jobs if v.partition("=")[0] not in changed)]
     text = fastjson.dumps(adapted)
     if len(text) > _LONGEST:
-        raise UsageError(f"the process object has {len(text)} bytes; {_LONGEST} at most: give it less environment")
+        raise UsageError(
+            f"the process object has {len(text)} bytes, and at most {_LONGEST} can be passed: give it less environment"
+        )
     return {
         "token": os.urandom(16).hex(),
         "node": where,
@@ -197,7 +199,7 @@ def _order(
 def _node(record: Record, wanted: str) -> str:
     nodes = srun.expand_nodes(record["nodes"])
     if wanted and wanted not in nodes:
-        raise UsageError(f"node {wanted!r} is none of the container's: it runs on {record['nodes']}")
+        raise UsageError(f"node {wanted!r} isn't one of the container's: use one of {record['nodes']}")
     return wanted or nodes[0]
 
 

@@ -58,7 +58,7 @@ def table(container: Container, options: Sequence[str]) -> str:
 
 
 def choose(lines: Sequence[str], ours: set[str]) -> list[str]:
-    """The header that ps(1) printed, and those of the other lines that have one of our pids in the column PID.
+    """The header of ps(1)'s table, and the lines with a pid of the container's in the column PID.
 
     Raises:
         UsageError: there is no such column.
@@ -86,7 +86,9 @@ def join(tables: dict[str, list[str]]) -> list[str]:
 def _check(container: Container) -> None:
     now = container.status()
     if not status.can_ps(now):
-        raise WrongStatus(f"cannot list the processes of container {container.id!r}: it is {now}, not running")
+        raise WrongStatus(
+            f"cannot list the processes of container {container.id!r}: container not running: it is {now}"
+        )
     members.check_there(container.record, container.id)
 
 
@@ -97,6 +99,6 @@ def refuse_engine() -> None:
         NodeRuntimeError: always.
     """
     raise NodeRuntimeError(
-        "the container's processes run on a node of Slurm, and this host's ps can't show them: "
+        "this host's ps can't show the container's processes, because they run on a node: "
         "use docker exec CONTAINER ps, or scrun ps"
     )

@@ -130,7 +130,7 @@ def read_resources(text: str, where: str) -> Any:
     try:
         document = fastjson.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ScrunError(f"the resources in {where} are no JSON: {error}") from error
+        raise ScrunError(f"the resources in {where} are not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise ScrunError(f"the resources in {where} are no JSON object")
+        raise ScrunError(f"the resources in {where} are not a JSON object")
     return document

@@ -59,6 +59,6 @@ def wait(root: str, container_id: str) -> None:
         if time.monotonic() > until:
             raise ScrunError(
                 f"container {container_id!r} was deleted, and its changes are still coming back: create it again when "
-                "scrun list shows it no longer"
+                "scrun list doesn't show it any more"
             )
         time.sleep(_LOOK)

@@ -96,7 +96,14 @@ def end_lost(root: str, say: Say, *, but: str = "") -> None:
 
 
 def end_if_lost(root: str, name: str, say: Say, *, patience: float = 0.0) -> None:
-    """Leave such a process for one container; who is at it already has ``patience`` seconds to be done with it."""
+    """Leave a debtor for one container, if it has lost all its processes and its job is still owed.
+
+    Args:
+        root: the directory of the containers.
+        name: the container's id.
+        say: is called with a level and a message.
+        patience: seconds to wait for a process that holds the container's lock.
+    """
     try:
         container = Container.open(root, name, load=False)
     except ScrunError:

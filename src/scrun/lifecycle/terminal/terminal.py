@@ -33,8 +33,8 @@ class Terminal:
             return cls(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
         except OSError as error:
             raise UsageError(
-                f"process.terminal is true and there is no terminal here (/dev/tty: {error.strerror}): call it at one, "
-                "or set process.terminal to false, or say --detach and --console-socket"
+                f"process.terminal is true, and there is no terminal here (/dev/tty: {error.strerror}): call scrun at "
+                "a terminal, set process.terminal to false, or add --detach and --console-socket"
             ) from error
 
     def __enter__(self) -> Self:

@@ -1,1 +1,1 @@
-"""What runs in a worker: the heavy work of a container's life, a module for each piece."""
+"""The code that runs in a worker: a module for each piece of work that needs large libraries."""

@@ -61,4 +61,4 @@ def _write(record: Record, path: str, data: bytes) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise StagingError(f"{path}: can't be written anew: {error.strerror}") from error
+        raise StagingError(f"can't write {path} again: {error.strerror}") from error
