@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from scrun.bundle import adapt_privilege, adapt_process, config
+from scrun.digits import is_number
 from scrun.errors import BundleError, UsageError
 
 TYPE_CHECKING = False
@@ -148,6 +149,6 @@ def _user(text: str) -> User:
 
 
 def _number(text: str, option: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 1 << 32):
+    if not (is_number(text) and int(text) < 1 << 32):
         raise UsageError(f"{option} {text!r} is not a number: names are looked up by the engines, here it is uid[:gid]")
     return int(text)
