@@ -43,11 +43,11 @@ def perform(call: Call, logger: log.Log) -> int:
     """Perform a call; return the exit status.
 
     Raises:
-        ScrunError: the error, for a person.
+        ScrunError: the command failed.
     """
     if conf := call.globals["f"]:
         os.environ["SLURM_CONF"] = os.path.abspath(conf)
-    module = __import__(f"scrun.verbs.{VERBS[call.command]}", fromlist=["perform"])  # the others are not loaded
+    module = __import__(f"scrun.verbs.{VERBS[call.command]}", fromlist=["perform"])  # loads no other module
     return module.perform(call, logger) or 0
 
 

@@ -68,7 +68,7 @@ _IGNORED = "accepted for compatibility, without effect"
 _LOST = "has no effect, with a warning, because the container runs on another host"
 
 GLOBAL_OPTIONS = (
-    Option("--root", "DIR", "where containers are kept (default: /run/user/UID/scrun)"),
+    Option("--root", "DIR", "the directory of the containers (default: /run/user/UID/scrun)"),
     Option("--log", "FILE", "write messages to this file too"),
     Option("--log-format", "FORMAT", "the log file's format: text (default) or json"),
     Option(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # signal without the enum that it imports
 
-# Seconds that a call keeps its signals waiting; start answers within 20 s (anchor.running.START_LIMIT).
+# Seconds that a call keeps its signals waiting; start answers within 20 s (anchor.effects.START_LIMIT).
 PATIENCE = {"delete": 5.0, "kill": 5.0, "start": 25.0, "state": 5.0}
 
 _AGAIN = 1.0  # seconds

@@ -80,7 +80,7 @@ class Elsewhere(Site):
     def which(self, name: str) -> str:
         return f"/usr/bin/{name}" if name in self.says else ""
 
-    def run(self, *argv: str, seconds: float = 10) -> tuple[int, str]:
+    def run_program(self, *argv: str, seconds: float = 10) -> tuple[int, str]:
         name = Path(argv[0]).name
         return (0, self.says[name]) if name in self.says else (-1, "No such file or directory")
 

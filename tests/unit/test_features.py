@@ -88,24 +88,24 @@ def _configure(directory: Path, srun: str) -> None:
 
 def test_it_is_valid(environment: dict[str, str]) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    jsonschema.validate(features.run(environment), SCHEMA)
+    jsonschema.validate(features.features_document(environment), SCHEMA)
 
 
 def test_the_versions_are_those_that_we_take(environment: dict[str, str]) -> None:
-    document: Any = features.run(environment)
+    document: Any = features.features_document(environment)
     assert (document["ociVersionMin"], document["ociVersionMax"]) == ("1.0.0", scrun.OCI_VERSION)
 
 
 def test_what_is_left_out_of_every_config_is_not_claimed(environment: dict[str, str]) -> None:
     # bundle/adapt.py takes these out: hooks, cgroups, labels, resctrl.
-    document: Any = features.run(environment)
+    document: Any = features.features_document(environment)
     assert document["hooks"] == []
     assert not any(document["linux"]["cgroup"].values())
     assert not any(document["linux"][name]["enabled"] for name in ("apparmor", "selinux", "intelRdt"))
 
 
 def test_slurms_version_is_among_the_annotations(environment: dict[str, str]) -> None:
-    document: Any = features.run(environment)
+    document: Any = features.features_document(environment)
     annotations = document["annotations"]
     assert annotations == {"org.scrun.version": scrun.__version__, "org.scrun.slurm.version": "26.05.5"}
 
@@ -113,11 +113,11 @@ def test_slurms_version_is_among_the_annotations(environment: dict[str, str]) ->
 @pytest.mark.parametrize("text", ["exit 1", "true", "kill $$"])
 def test_an_srun_that_does_not_say_it_is_no_error(text: str, script: Callable[..., str], tmp_path: Path) -> None:
     _configure(tmp_path, script(text))
-    document: Any = features.run({"SLURM_CONF": str(tmp_path / "slurm.conf")})
+    document: Any = features.features_document({"SLURM_CONF": str(tmp_path / "slurm.conf")})
     assert list(document["annotations"]) == ["org.scrun.version"]
     jsonschema.validate(document, SCHEMA)
 
 
 def test_without_slurm_it_is_valid_too(tmp_path: Path) -> None:
-    document: Any = features.run({"SLURM_CONF": str(tmp_path / "nosuch" / "slurm.conf")})
+    document: Any = features.features_document({"SLURM_CONF": str(tmp_path / "nosuch" / "slurm.conf")})
     assert list(document["annotations"]) == ["org.scrun.version"]

@@ -85,7 +85,7 @@ def asked(
             from scrun.lifecycle.worker import allocate
 
             try:
-                allocate.run(there, container)
+                allocate.serve(there, container)
             except cancel.Cancelled:
                 wire.send(tell, {"cancelled": True})
             except Exception as error:

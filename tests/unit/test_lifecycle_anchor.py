@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from unchecked import anything
 
-from scrun.errors import ScrunError, SlurmError
-from scrun.lifecycle.anchor import anchor, running
+from scrun.errors import ScrunError, SlurmError, WrongStatus
+from scrun.lifecycle.anchor import anchor, effects
+from scrun.lifecycle.anchor.end_effects import NOT_RUN
 from scrun.lifecycle.container import client
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import processes, wire
@@ -77,7 +78,7 @@ class Rehearsed:
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             Preparation.cues = wire.Reader(theirs)
             vars(anchor)["Preparation"] = Preparation
-            running.START_LIMIT = start_limit
+            effects.START_LIMIT = start_limit
             loop = Loop()
             anchor.Anchor(loop, container, creators, standins, os.getppid())
             loop.run()
@@ -167,7 +168,7 @@ def test_a_start_that_takes_long_is_answered_and_what_goes_wrong_later_is_said_t
     made.container.load()
     assert made.container.record["status"] == "running"
     (tmp_path / "go").touch()
-    assert made.status() == running.NOT_RUN == 125
+    assert made.status() == NOT_RUN == 125
     assert made.stderr.read_text() == "scrun: the container's step did not start: Node n1 is down\n"
 
 
@@ -236,6 +237,52 @@ def test_a_container_that_is_killed_while_its_job_waits_has_that_status_and_says
     made.start()
     assert client.ask(made.container, {"do": "kill", "signal": 9})
     assert (made.status(), made.stderr.read_text()) == (137, "")
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+@pytest.mark.parametrize(("number", "status"), [(15, 143), (10, 138), (9, 137)])
+def test_a_signal_before_the_start_ends_the_container(
+    number: int, status: int, prepared: bool, rehearse: Rehearse
+) -> None:
+    made = rehearse("exit 0")
+    made.create(patience=0.05)
+    if prepared:
+        made.cue({"ready": READY})
+    assert made.from_creator.next(anything) == {"created": True}
+    request: Message = {"do": "kill", "signal": number}
+    assert client.ask(made.container, request) == {"sent": number}
+    assert made.status() == status
+
+
+@pytest.mark.parametrize("number", [0, 17, 18, 23, 28])
+def test_a_signal_that_no_process_dies_of_ends_no_container_before_its_start(number: int, rehearse: Rehearse) -> None:
+    made = rehearse(f"{STARTED}; exit 7")
+    made.created()
+    request: Message = {"do": "kill", "signal": number}
+    assert client.ask(made.container, request) == {"sent": number}
+    assert made.start() == {"started": True}
+    assert made.status() == 7
+
+
+def test_what_can_not_be_is_logged_and_the_container_goes_on(rehearse: Rehearse) -> None:
+    made = rehearse(f"{STARTED}; exit 7")
+    made.created()
+    made.cue({"ready": READY})
+    assert client.ask(made.container, {"do": "ping"}) == {"waits_for": ""}
+    assert made.start() == {"started": True}
+    assert made.status() == 7
+    assert "internal error: prepared can't be where " in Path(made.container.path, "anchor.log").read_text()
+
+
+def test_a_container_that_does_not_run_is_neither_paused_nor_resumed(rehearse: Rehearse) -> None:
+    made = rehearse("exit 0")
+    made.created()
+    with pytest.raises(WrongStatus, match="cannot pause container 'box': container not running: it is created"):
+        client.ask(made.container, {"do": "pause"})
+    with pytest.raises(WrongStatus, match="cannot resume container 'box': container not paused: it is created"):
+        client.ask(made.container, {"do": "resume"})
+    assert client.ask(made.container, {"do": "delete"}) == {"ended": True, "lost": ""}
+    assert made.status() == 137
 
 
 def test_when_the_stand_in_is_killed_the_container_ends(rehearse: Rehearse, exit_code: Wait) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from scrun.errors import AnchorSilent, UsageError, WrongStatus
-from scrun.lifecycle.anchor import freeze
+from scrun.errors import AnchorSilent, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle.anchor import server as anchors_server
 from scrun.lifecycle.container import client
 from scrun.lifecycle.container.directory import Container
@@ -29,9 +28,6 @@ class FakeAnchor:
 
     loop: Loop
 
-    def __init__(self) -> None:
-        self.waiting: list[Answer] = []
-
     def start(self, answer: Answer) -> None:
         answer({"started": True})
 
@@ -44,13 +40,14 @@ class FakeAnchor:
     def waits_for(self) -> str:
         return "so much to do"
 
-    def at_end(self, answer: Answer) -> None:
-        self.waiting.append(answer)
+    def pause(self, answer: Answer) -> None:
+        self.kill(0, answer)
 
-    def end(self, exit_status: int) -> None:
-        for answer in self.waiting:
-            answer({"ended": exit_status == 137})
-        self.waiting.clear()
+    def resume(self, answer: Answer) -> None:
+        self.kill(0, answer)
+
+    def delete(self, answer: Answer) -> None:
+        answer({"ended": True})
 
 
 @pytest.fixture
@@ -73,7 +70,7 @@ def _serve(
         be()
         anchors = anchor or FakeAnchor()
         anchors.loop = Loop()
-        server = anchors_server.Server(anchors.loop, container, anchors)  # type: ignore[arg-type]
+        server = anchors_server.Server(anchors.loop, container, anchors)
         os.write(tell, b".")
         anchors.loop.run()
         server.answer_rest()
@@ -121,19 +118,15 @@ class Slow(FakeAnchor):
 
 @pytest.mark.parametrize("request_", [{"do": "kill", "signal": 15}, {"do": "resume"}])
 def test_who_still_waits_when_the_container_has_ended_is_answered(
-    request_: Message, container: Container, fork: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+    request_: Message, container: Container, fork: Callable[..., int]
 ) -> None:
-    monkeypatch.setattr(freeze, "resume", lambda anchor, answer: anchor.kill(0, answer))
     _serve(container, fork, anchor=Slow())
     with _connect(container) as silent, _connect(container):
         assert client.ask(container, request_) == {"ended": True}
         assert silent.recv(1) == b""  # it asked nothing
 
 
-def test_what_has_ended_meanwhile_is_not_paused(
-    container: Container, fork: Callable[..., int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(freeze, "pause", lambda anchor, answer: anchor.kill(0, answer))
+def test_what_has_ended_meanwhile_is_not_paused(container: Container, fork: Callable[..., int]) -> None:
     _serve(container, fork, anchor=Slow())
     with pytest.raises(WrongStatus, match=r"^container not running: it has ended meanwhile$"):
         client.ask(container, {"do": "pause"})
@@ -277,6 +270,22 @@ def test_an_anchor_of_an_older_scrun_is_there_too(
     monkeypatch.setattr(anchors_server._Connection, "_serve", without_ping)
     _serve(container, fork, anchor=Busy())
     assert client.ask(container, {"do": "kill", "signal": 15}, patience=0.05, silence=10) == {"sent": 15}
+
+
+def test_an_answer_that_is_none_is_an_error_in_words(container: Container, fork: Callable[..., int]) -> None:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(container.child("anchor.sock"))
+    listening.listen()
+
+    def answer() -> None:
+        connection, _ = listening.accept()
+        connection.recv(100)
+        connection.sendall(b'{"well": "done"}\n')
+
+    fork(answer)
+    listening.close()
+    with pytest.raises(ScrunError, match=r"^can't ask the anchor of container 'box': .* another version\?$"):
+        client.ask(container, {"do": "start"})
 
 
 @pytest.mark.parametrize("waiting", [0, 10])

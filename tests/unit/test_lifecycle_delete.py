@@ -44,6 +44,6 @@ def test_one_that_is_just_being_made_is_asked_to_go_as_soon_as_it_can_be(
         wire.send(here, {"go": "on"})
         assert reader.next(anything) == {"listens": True}
 
-    delete.run(Container.open(str(tmp_path), "box", load=False), print, pause=pause)
+    delete.delete_container(Container.open(str(tmp_path), "box", load=False), print, pause=pause)
     os.close(here)
     assert (exit_code(pid), len(pauses), list(tmp_path.iterdir())) == (0, 1, [])

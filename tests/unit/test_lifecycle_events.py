@@ -75,7 +75,7 @@ def test_the_total_is_the_sum_over_nodes(times: list[int]) -> None:
 
 def test_what_waits_for_its_job_uses_nothing_yet(container: Container) -> None:
     told: list[Any] = []
-    events.run(container, None, told.append)
+    events.report_usage(container, None, told.append)
     (event,) = told
     assert (event["type"], event["id"]) == ("stats", "box")
     assert event["data"]["cpu"]["usage"]["total"] == 0
@@ -86,7 +86,7 @@ def test_what_waits_for_its_job_uses_nothing_yet(container: Container) -> None:
 def test_what_does_not_run_has_no_events(now: str, container: Container) -> None:
     container.record["status"] = now
     with pytest.raises(WrongStatus, match=f"container 'box' is not running: it is {now}"):
-        events.run(container, None, lambda _event: None)
+        events.report_usage(container, None, lambda _event: None)
 
 
 CPUS = "SLURM_JOB_CPUS_PER_NODE=2(x2),1"

@@ -412,18 +412,18 @@ def test_the_reason_has_the_words_that_engines_read(said: str, reason: str) -> N
 def test_only_a_container_that_runs_can_run_more(container: Container, written: str) -> None:
     container.record.update({"status": written, "step": "0"})
     with pytest.raises(WrongStatus, match=f"container not running: it is {written}"):
-        lifecycle_exec.check(container, lifecycle_exec.Options())
+        lifecycle_exec.check(container, lifecycle_exec.ExecOptions())
 
 
 def test_one_that_is_paused_can_when_that_is_said(container: Container) -> None:
     container.record.update({"status": "paused", "step": "0", "nodes": "n1"})
-    lifecycle_exec.check(container, lifecycle_exec.Options(ignore_paused=True))
+    lifecycle_exec.check(container, lifecycle_exec.ExecOptions(ignore_paused=True))
 
 
 def test_one_without_nodes_is_queued(container: Container) -> None:
     container.record.update({"status": "running", "job": 42})
     with pytest.raises(WrongStatus, match="its job 42 is queued"):
-        lifecycle_exec.check(container, lifecycle_exec.Options())
+        lifecycle_exec.check(container, lifecycle_exec.ExecOptions())
 
 
 def test_one_that_is_being_started_is_waited_for(
@@ -431,7 +431,7 @@ def test_one_that_is_being_started_is_waited_for(
 ) -> None:
     container.record.update({"status": "running", "job": 42, "nodes": "n1"})
     container.save()
-    waiting = fork(lifecycle_exec.check, container, lifecycle_exec.Options())
+    waiting = fork(lifecycle_exec.check, container, lifecycle_exec.ExecOptions())
     container.record["step"] = "0"
     container.save()
     assert exit_code(waiting) == 0
@@ -444,7 +444,7 @@ def test_one_that_is_being_started_is_not_waited_for_for_ever(
     container.record.update({"status": "running", "job": 42, "nodes": "n1"})
     container.save()
     with pytest.raises(WrongStatus, match="container not running: it is starting"):
-        lifecycle_exec.check(container, lifecycle_exec.Options())
+        lifecycle_exec.check(container, lifecycle_exec.ExecOptions())
 
 
 @pytest.mark.parametrize(("wanted", "found"), [("", "n1"), ("n1", "n1"), ("n3", "n3")])
@@ -552,7 +552,7 @@ def ordered(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(lifecycle_exec, way, note)
 
     def order(*words: str, **options: Any) -> Any:
-        lifecycle_exec.run(container, lifecycle_exec.Options(words, **options), lambda _note: None)
+        lifecycle_exec.run_in_container(container, lifecycle_exec.ExecOptions(words, **options), lambda _note: None)
         return given.pop()
 
     return order

@@ -111,24 +111,24 @@ def test_an_oci_conf_that_does_not_say_how_is_an_error(runtime: dict[str, str]) 
 def test_a_container_that_does_not_run_gets_no_signal_in_dockers_words(written: str, container: Container) -> None:
     container.record["status"] = written
     with pytest.raises(WrongStatus, match=f"'box': container not running: it is {written}"):
-        kill.run(container, 15)
+        kill.send_signal(container, 15)
 
 
 def test_a_signal_for_all_processes_of_one_that_has_ended_is_sent(container: Container) -> None:
     container.record["status"] = "stopped"
     container.save()
-    kill.run(container, 0, is_for_all=True)
+    kill.send_signal(container, 0, is_for_all=True)
     container.record["status"] = "creating"
     container.save()
     with pytest.raises(WrongStatus, match="it is creating"):
-        kill.run(container, 0, is_for_all=True)
+        kill.send_signal(container, 0, is_for_all=True)
 
 
 @pytest.mark.parametrize("written", ["created", "running", "paused"])
 def test_without_an_anchor_there_is_nobody_to_send_it(written: str, container: Container) -> None:
     container.record["status"] = written
     with pytest.raises(WrongStatus, match="container not running: its anchor is gone"):
-        kill.run(container, 15)
+        kill.send_signal(container, 15)
 
 
 # --- the anchor's side
@@ -249,14 +249,3 @@ def test_a_container_that_ended_while_the_signal_was_on_its_way_is_no_error(
     anchor.loop.run()
     expected = {"error": "WrongStatus", "message": "cannot kill container 'box': container not running"}
     assert answers == [answer or expected]
-
-
-@pytest.mark.parametrize(("number", "status"), [(15, 143), (10, 138), (0, None), (28, None)])
-def test_a_signal_before_the_start_ends_a_container_unless_no_process_would_die_of_it(
-    number: int, status: int | None, anchor: FakeAnchor
-) -> None:
-    ended: list[int] = []
-    anchor.step, anchor.status, anchor.end = None, "created", ended.append  # type: ignore[assignment, attr-defined]
-    answers: list[dict[str, Any]] = []
-    signals.deliver(anchor, number, answers.append)  # type: ignore[arg-type]
-    assert (answers, ended) == ([{"sent": number}], [status] if status else [])

@@ -42,7 +42,7 @@ def renewed(
             for message in messages:
                 wire.send(channel, message)
 
-        monkeypatch.setattr(child, "run", say)
+        monkeypatch.setattr(child, "do_work", say)
         done: list[bool] = []
         logged: list[tuple[str, str]] = []
 

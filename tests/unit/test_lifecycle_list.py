@@ -61,18 +61,18 @@ ENDED = {"status": "stopped", "exit_status": 7, "finished": "2026-01-02T04:04:06
 
 
 def test_a_root_that_is_not_there_or_empty_has_none(root: Path) -> None:
-    assert listing.run(str(root)) == []
+    assert listing.list_containers(str(root)) == []
     root.mkdir()
-    assert listing.run(str(root)) == []
+    assert listing.list_containers(str(root)) == []
     assert listing.table([]).split("  ")[0] == "ID"
     assert listing.table([]).count("\n") == 1
 
 
 def test_an_entry_has_the_fields_of_state_and_those_of_the_job(make: Make, root: Path) -> None:
     container = make("box", **RUNS, **ENDED)
-    (entry,) = listing.run(str(root))
+    (entry,) = listing.list_containers(str(root))
     assert entry == {
-        **state.run(container),
+        **state.state_of(container),
         "job": 7,
         "nodes": ["node1", "node2"],
         "partition": "debug",
@@ -90,28 +90,28 @@ def test_an_entry_has_the_fields_of_state_and_those_of_the_job(make: Make, root:
 
 def test_what_runs_has_no_exit_status_and_an_elapsed_time(make: Make, root: Path) -> None:
     make("box", **RUNS)
-    (entry,) = listing.run(str(root))
+    (entry,) = listing.list_containers(str(root))
     assert entry["exitStatus"] is None
     assert entry["elapsed"] > 0
 
 
 def test_without_its_stand_in_a_container_has_stopped(make: Make, root: Path) -> None:
     make("box", **RUNS, pid_started=1)
-    (entry,) = listing.run(str(root))
+    (entry,) = listing.list_containers(str(root))
     assert (entry["status"], entry["pid"], entry["exitStatus"], entry["elapsed"]) == ("stopped", 0, None, 0)
 
 
 def test_the_youngest_comes_first(make: Make, root: Path) -> None:
     for name, second in (("b", 2), ("c", 3), ("a", 1)):
         make(name, created=f"2026-01-02T03:04:0{second}.000000006Z")
-    assert [entry["id"] for entry in listing.run(str(root), briefly=True)] == ["c", "b", "a"]
+    assert [entry["id"] for entry in listing.list_containers(str(root), briefly=True)] == ["c", "b", "a"]
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "{}"])
 def test_a_damaged_record_is_listed_as_such_and_the_others_too(damage: str, make: Make, root: Path) -> None:
     make("good", **RUNS)
     (Path(make("bad").path) / "state.json").write_text(damage)
-    entries = {entry["id"]: entry for entry in listing.run(str(root))}
+    entries = {entry["id"]: entry for entry in listing.list_containers(str(root))}
     assert entries["bad"]["status"] == "damaged"
     assert "can't read" in entries["bad"]["error"]
     assert entries["bad"].keys() == entries["good"].keys() | {"error"}
@@ -124,7 +124,7 @@ def test_what_is_no_container_is_not_listed(make: Make, root: Path) -> None:
     (root / "file").touch()
     (root / ".hidden").mkdir()
     (root / "link").symlink_to(root / "box")
-    names = [entry["id"] for entry in listing.run(str(root))]
+    names = [entry["id"] for entry in listing.list_containers(str(root))]
     assert "box" in names
     assert not {"half-made", ".hidden"} & {*names}
 
@@ -132,7 +132,7 @@ def test_what_is_no_container_is_not_listed(make: Make, root: Path) -> None:
 @pytest.mark.parametrize("key", ["org.opencontainers.image.ref.name", "io.kubernetes.cri-o.ImageName"])
 def test_an_image_that_is_named_is_shown_instead_of_the_command(key: str, make: Make, root: Path) -> None:
     make("box", **RUNS, annotations={key: "localhost/busybox"})
-    entries = listing.run(str(root))
+    entries = listing.list_containers(str(root))
     assert entries[0]["image"] == "localhost/busybox"
     assert "localhost/busybox" in listing.table(entries)
     assert "sleep" not in listing.table(entries)
@@ -184,7 +184,7 @@ def test_no_command_can_break_the_table_or_the_terminal() -> None:
 )
 def test_a_container_whose_files_are_not_back_is_shown(record: Any, shown: str, make: Make, root: Path) -> None:
     make("box", **RUNS, **ENDED, **record).mark("deleted")
-    (entry,) = listing.run(str(root))
+    (entry,) = listing.list_containers(str(root))
     assert shown in listing.table([entry])
     with pytest.raises(ContainerNotFound):
         Container.open(str(root), "box")
@@ -216,5 +216,5 @@ def test_timestamps_of_ours_are_read(second: int) -> None:
 def test_one_that_ended_before_its_job_had_nodes_waits_no_longer(root: Path, make: Make) -> None:
     make("a", **ENDED, job=7)
     make("b", job=8)
-    queued = {one["id"]: bool(one["queued"]) for one in listing.run(str(root), briefly=True)}
+    queued = {one["id"]: bool(one["queued"]) for one in listing.list_containers(str(root), briefly=True)}
     assert queued == {"a": False, "b": True}

@@ -74,7 +74,7 @@ def node(script: Script) -> Callable[..., Record]:
 
 
 def found(record: Record) -> list[int]:
-    (answer,) = members.ask(record, "test", 'find_members; echo "$members"').values()
+    (answer,) = members.ask_nodes(record, "test", 'find_members; echo "$members"').values()
     return sorted(int(pid) for pid in answer.text.split())
 
 
@@ -93,7 +93,8 @@ def test_a_container_that_has_ended_has_no_processes(node: Callable[..., Record]
 
 
 def test_each_node_answers_for_itself(node: Callable[..., Record], tree: list[int]) -> None:
-    answers = members.ask(node(min(tree), nodes=("n2", "n1")), "test", 'echo "$SLURMD_NODENAME $1"; exit 3', "one word")
+    record = node(min(tree), nodes=("n2", "n1"))
+    answers = members.ask_nodes(record, "test", 'echo "$SLURMD_NODENAME $1"; exit 3', "one word")
     assert answers == {"n1": Answer(3, "n1 one word\n"), "n2": Answer(3, "n2 one word\n")}
     assert list(answers) == ["n1", "n2"]
 
@@ -102,14 +103,14 @@ def test_a_step_that_fails_is_an_error_with_its_last_words(node: Callable[..., R
     record = node(1)
     record["srun"] = [script("echo 'srun: error: Node n1 is down' >&2; exit 1", "failing")]
     with pytest.raises(NodeRuntimeError, match=r"can't ask the nodes of job 1 \(n1\): Node n1 is down"):
-        members.ask(record, "test", "true")
+        members.ask_nodes(record, "test", "true")
 
 
 def test_a_node_that_says_nothing_is_an_error(node: Callable[..., Record], script: Script) -> None:
     record = node(1)
     record["srun"] = [script("exit 0", "silent")]
     with pytest.raises(NodeRuntimeError, match="can't ask the nodes of job 1"):
-        members.ask(record, "test", "true")
+        members.ask_nodes(record, "test", "true")
 
 
 NOISE = ["Welcome\n", "n1 d2VsY29tZQ==\n", "\n", "half a line", "0\r\n", f"{MARK}\n", f"{MARK} n1 eA==\n"]
@@ -228,4 +229,4 @@ def test_no_script_shows_the_mark_as_an_answer_has_it(node: Callable[..., Record
     record = node(1)
     record["srun"] = [script(f'printf \'%s\\n\' "$@" "${srun.SCRIPT}"', "showing")]
     with pytest.raises(NodeRuntimeError):  # a TaskProlog that shows arguments and variables is no answer
-        members.ask(record, "test", "true")
+        members.ask_nodes(record, "test", "true")

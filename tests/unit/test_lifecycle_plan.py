@@ -53,7 +53,7 @@ def plan(container: Container, bundle: Path, script: Callable[..., str], tmp_pat
         environment = {"PATH": program, "SLURM_CONF": str(tmp_path / "slurm.conf"), "SLURM_STEP_ID": "1"}
         environment |= {f"SCRUN_{name}": value for name, value in scrun.items()} | (slurm or {})
         given = Options(str(bundle), **(options or {}))
-        return lifecycle_plan.make(container, given, environment, Output(Log()))  # type: ignore[arg-type]
+        return lifecycle_plan.make_plan(container, given, environment, Output(Log()))  # type: ignore[arg-type]
 
     return make
 

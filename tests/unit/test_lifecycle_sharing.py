@@ -50,7 +50,7 @@ def ours(kind: str) -> tuple[str, str]:
 
 
 def shared_job(container: Container, wanted: Any) -> tuple[int, str, str] | None:
-    found = sharing.find(container, wanted).job()
+    found = sharing.find_shared(container, wanted).job()
     return (found.job, found.container, found.kind) if found else None
 
 
@@ -116,11 +116,11 @@ def test_the_network_is_the_others_unless_that_is_not_known_yet(container: Conta
     wanted = config(ours("network"))
     for its in (network.NODE, network.NONE):
         one = other(f"with-{its}", network=its)
-        assert sharing.find(container, wanted).network(wanted, said.append) == its
+        assert sharing.find_shared(container, wanted).network(wanted, said.append) == its
         one.remove()
     assert said == ["container with-none has no network: the two have a loopback each, and can't reach each other"]
     other("later", network=network.LATER)  # whose stand-in's is this machine's, by now
-    assert sharing.find(container, wanted).network(wanted, said.append) == network.HOST
+    assert sharing.find_shared(container, wanted).network(wanted, said.append) == network.HOST
 
 
 def test_the_host_name_is_the_configs_or_the_others(container: Container, other: MakeOther) -> None:
@@ -131,7 +131,7 @@ def test_the_host_name_is_the_configs_or_the_others(container: Container, other:
         (config(ours("network")), ""),
         (config(), ""),
     ):
-        assert sharing.find(container, wanted).host_name(wanted) == name
+        assert sharing.find_shared(container, wanted).host_name(wanted) == name
 
 
 def recorded(shared: sharing.Shared) -> Any:
@@ -146,7 +146,7 @@ def test_who_joins_is_the_guest_of_whose_job_it_is(container: Container, other: 
     other(
         "guest", job_owned=False, guest_of=host.path, pid=os.getppid(), pid_started=processes.start_time(os.getppid())
     )
-    shared = sharing.find(container, config(("network", f"/proc/{os.getppid()}/ns/net")))
+    shared = sharing.find_shared(container, config(("network", f"/proc/{os.getppid()}/ns/net")))
     shared.join(container, job.request({}, {}, shared=shared.job()))
     assert recorded(shared) == {"network": "node", "guest_of": host.path}
     assert os.readlink(f"{host.path}/guests/box") == container.path
@@ -154,7 +154,7 @@ def test_who_joins_is_the_guest_of_whose_job_it_is(container: Container, other: 
 
 def test_who_does_not_want_to_is_nobodys_guest(container: Container, other: MakeOther) -> None:
     host = other("host")
-    shared = sharing.find(container, config(ours("network")))
+    shared = sharing.find_shared(container, config(ours("network")))
     shared.join(container, job.request({}, {"SCRUN_SHARE_JOB": "no"}, shared=shared.job()))
     assert recorded(shared) == {"network": "node"}
     assert not os.path.exists(f"{host.path}/guests")
@@ -162,14 +162,14 @@ def test_who_does_not_want_to_is_nobodys_guest(container: Container, other: Make
 
 def test_a_job_that_somebody_else_gives_back_has_no_guests(container: Container, other: MakeOther) -> None:
     host = other("host", job_owned=False, host=str(origin.here()))  # in a shell of salloc's
-    shared = sharing.find(container, config(ours("network")))
+    shared = sharing.find_shared(container, config(ours("network")))
     shared.join(container, job.request({}, {}, shared=shared.job()))
     assert not os.path.exists(f"{host.path}/guests")
 
 
 def test_who_comes_when_the_other_one_ends_is_told(container: Container, other: MakeOther) -> None:
     host = other("host")
-    shared = sharing.find(container, config(ours("network")))
+    shared = sharing.find_shared(container, config(ours("network")))
     host.record["status"] = "stopped"
     host.save()
     with pytest.raises(ScrunError, match=r"^container 'host', in whose job this one was to run, has ended meanwhile$"):

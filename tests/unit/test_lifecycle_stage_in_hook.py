@@ -155,7 +155,7 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
     def run(message: dict[str, Any] | None, *, there: bool = True, busy: int = 0) -> list[str]:
         did: list[str] = []
-        monkeypatch.setattr(ending, "serve", lambda message, *_: did.append(f"serve {message}"))
+        monkeypatch.setattr(ending, "stage_out_and_release", lambda message, *_: did.append(f"serve {message}"))
         here, anchor = wire.pair()
         if message:
             wire.send(anchor, message)

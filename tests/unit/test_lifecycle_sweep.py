@@ -90,7 +90,7 @@ def test_of_the_users_jobs_those_of_lost_containers_are_ended(
         7: job(root, boot="f00d"),
         8: job(root, state="PENDING"),
     }
-    assert sweep.run(root, say) == ["box"] * 3
+    assert sweep.sweep_now(root, say) == ["box"] * 3
     assert slurm.cancelled() == ["1", "7", "8"]
     host = os.uname().nodename
     assert said == [
@@ -102,13 +102,13 @@ def test_of_the_users_jobs_those_of_lost_containers_are_ended(
 
 def test_slurm_is_asked_once_in_a_boot(slurm: Slurm, root: str, say: Say) -> None:
     assert sweep.is_due(root)
-    sweep.run(root, say)
+    sweep.sweep_now(root, say)
     assert not sweep.is_due(root)
     slurm.jobs = {1: job(root)}
-    assert sweep.run(root, say) == []
+    assert sweep.sweep_now(root, say) == []
     Path(root, sweep.SWEPT).write_text("of another boot\n")
     assert sweep.is_due(root)
-    assert sweep.run(root, say) == ["box"]
+    assert sweep.sweep_now(root, say) == ["box"]
     assert {*os.listdir(root)} == {sweep.SWEPT, sweep.SWEEPING}
 
 
@@ -116,15 +116,15 @@ def test_two_do_not_ask_at_once(slurm: Slurm, root: str, say: Say) -> None:
     slurm.jobs = {1: job(root)}
     with open(Path(root, sweep.SWEEPING), "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert sweep.run(root, say) == []
+        assert sweep.sweep_now(root, say) == []
     assert sweep.is_due(root)
 
 
 def test_a_root_that_a_person_mistyped_is_not_made(slurm: Slurm, root: str, say: Say) -> None:
     slurm.jobs = {1: job(f"{root}/typo")}
-    assert sweep.run(f"{root}/typo", say) == []
+    assert sweep.sweep_now(f"{root}/typo", say) == []
     assert not os.path.exists(f"{root}/typo")
-    assert sweep.run(f"{root}/typo", say, make=True) == ["box"]
+    assert sweep.sweep_now(f"{root}/typo", say, make=True) == ["box"]
 
 
 def test_where_slurm_does_not_answer_a_process_stays(
@@ -133,7 +133,7 @@ def test_where_slurm_does_not_answer_a_process_stays(
     slurm.error = SlurmUnreachable("slurmctld can't be reached")
     left: list[str] = []
     monkeypatch.setattr(sweep, "_leave", lambda where, _say, _keep: left.append(where))
-    assert sweep.run(root, say) == []
+    assert sweep.sweep_now(root, say) == []
     assert left == [root]
     assert said == ["can't ask Slurm for jobs whose containers are gone: slurmctld can't be reached"]
     assert sweep.is_due(root)
@@ -144,10 +144,10 @@ def test_who_creates_a_container_does_not_wait(
 ) -> None:
     left: list[str] = []
     monkeypatch.setattr(sweep, "_leave", lambda where, _say, _keep: left.append(where))
-    sweep.begin(root, say, but="new", keep=())
+    sweep.sweep_in_background(root, say, but="new", keep=())
     assert left == [root]
-    sweep.run(root, say)
-    sweep.begin(root, say, but="new", keep=())
+    sweep.sweep_now(root, say)
+    sweep.sweep_in_background(root, say, but="new", keep=())
     assert left == [root]
 
 
@@ -281,9 +281,9 @@ def test_a_damaged_record_keeps_no_other_from_its_end(lost: Lost, say: Say) -> N
 
 def test_a_container_from_before_the_boot_counts_as_deleted(slurm: Slurm, root: str, say: Say) -> None:
     slurm.jobs = {1: job(root)}
-    assert not delete.forgotten(root, "another", say)
+    assert not delete.end_forgotten_job(root, "another", say)
     assert slurm.cancelled() == ["1"]
     os.unlink(Path(root, sweep.SWEPT))
-    assert delete.forgotten(root, "box", say)
+    assert delete.end_forgotten_job(root, "box", say)
     slurm.jobs = {1: job(root)}
-    assert not delete.forgotten(root, "box", say), "Slurm isn't asked at each delete of what isn't there"
+    assert not delete.end_forgotten_job(root, "box", say), "Slurm isn't asked at each delete of what isn't there"

@@ -24,7 +24,7 @@ NOTHING = [
 @pytest.mark.parametrize("resources", NOTHING)
 def test_a_document_that_changes_nothing_is_accepted(resources: dict[str, Any], container: Container) -> None:
     container.record["resources"] = {"memory": {"limit": 67108864, "swap": 134217728}}
-    update.run(container, {}, resources, {})
+    update.update_job(container, {}, resources, {})
 
 
 @pytest.mark.parametrize(
@@ -47,33 +47,33 @@ def test_what_asks_for_something_is_refused_by_name(
 ) -> None:
     container.record["resources"] = {"memory": {"limit": 67108864}}
     with pytest.raises(UsageError) as refusal:
-        update.run(container, {"TIMELIMIT": "5"}, resources, {})
+        update.update_job(container, {"TIMELIMIT": "5"}, resources, {})
     assert f"can't change {named} of container 'box'" in str(refusal.value)
     assert instead in str(refusal.value)
 
 
 def test_runcs_options_are_refused_by_name_too(container: Container) -> None:
     with pytest.raises(UsageError, match="can't change --cpu-quota, --memory of container 'box'"):
-        update.run(container, {}, {}, {"cpu_quota": "5", "memory": "64m", "pids_limit": "0", "cpuset_cpus": ""})
+        update.update_job(container, {}, {}, {"cpu_quota": "5", "memory": "64m", "pids_limit": "0", "cpuset_cpus": ""})
 
 
 @pytest.mark.parametrize("now", ["creating", "stopped"])
 def test_what_has_no_job_any_more_or_not_yet_cannot_be_updated(now: str, container: Container) -> None:
     container.record["status"] = now
     with pytest.raises(WrongStatus, match=f"cannot update container 'box': container not running: it is {now}"):
-        update.run(container, {}, {}, {})
+        update.update_job(container, {}, {}, {})
 
 
 def test_a_container_without_a_job_yet_says_so(container: Container) -> None:
     with pytest.raises(WrongStatus, match="it has no job yet"):
-        update.run(container, {"TIMELIMIT": "5"}, {}, {})
+        update.update_job(container, {"TIMELIMIT": "5"}, {}, {})
 
 
 def test_the_command_lines_changes_have_the_names_of_the_job_variables() -> None:
-    given_ = update.settings(["SCRUN_QOS=high", "comment=a=b", "TIMELIMIT=1"], "2")
+    given_ = update.changes_of(["SCRUN_QOS=high", "comment=a=b", "TIMELIMIT=1"], "2")
     assert given_ == {"QOS": "high", "COMMENT": "a=b", "TIMELIMIT": "2"}
     with pytest.raises(UsageError, match="--set 'QOS' is not NAME=VALUE"):
-        update.settings(["QOS"], None)
+        update.changes_of(["QOS"], None)
 
 
 def test_a_property_that_cannot_be_changed_is_refused_with_those_that_can() -> None:

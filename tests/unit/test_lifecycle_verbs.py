@@ -32,7 +32,7 @@ def left(container: Container) -> Container:
 
 
 def test_state_is_the_specifications_with_runcs_additions(container: Container) -> None:
-    assert state.run(container) == {
+    assert state.state_of(container) == {
         "ociVersion": OCI_VERSION,
         "id": "box",
         "pid": os.getpid(),
@@ -48,7 +48,7 @@ def test_state_is_the_specifications_with_runcs_additions(container: Container) 
 @pytest.mark.parametrize("written", ["creating", "created", "running", "paused"])
 def test_a_container_whose_process_is_gone_is_stopped_and_has_no_pid(written: str, container: Container) -> None:
     container.record.update({"status": written, "pid_started": 1})
-    found = state.run(container)
+    found = state.state_of(container)
     assert (found["status"], found["pid"]) == ("stopped", 0)
 
 
@@ -56,29 +56,29 @@ def test_a_container_whose_process_is_gone_is_stopped_and_has_no_pid(written: st
 def test_only_what_was_created_can_be_started(written: str, container: Container) -> None:
     container.record["status"] = written
     with pytest.raises(WrongStatus, match=f"cannot start container 'box': it is {written}"):
-        start.run(container)
+        start.start_container(container)
 
 
 def test_a_start_without_an_anchor_says_what_to_do(container: Container) -> None:
     with pytest.raises(WrongStatus, match="its anchor is gone: delete it and create it again"):
-        start.run(container)
+        start.start_container(container)
 
 
 @pytest.mark.parametrize("written", ["creating", "created", "paused", "stopped"])
 def test_only_what_runs_can_be_paused(written: str, container: Container) -> None:
     container.record["status"] = written
     with pytest.raises(WrongStatus, match=f"cannot pause container 'box': container not running: it is {written}"):
-        pause.run(container)
+        pause.pause_container(container)
 
 
 @pytest.mark.parametrize("written", ["creating", "created", "running", "stopped"])
 def test_only_what_is_paused_can_be_resumed(written: str, container: Container) -> None:
     container.record["status"] = written
     with pytest.raises(WrongStatus, match=f"cannot resume container 'box': container not paused: it is {written}"):
-        resume.run(container)
+        resume.resume_container(container)
 
 
-@pytest.mark.parametrize(("run", "written"), [(pause.run, "running"), (resume.run, "paused")])
+@pytest.mark.parametrize(("run", "written"), [(pause.pause_container, "running"), (resume.resume_container, "paused")])
 def test_without_an_anchor_nothing_is_paused_nor_goes_on(
     run: Callable[[Container], None], written: str, container: Container
 ) -> None:
@@ -92,7 +92,7 @@ def test_delete_removes_a_container_in_any_status(written: str, left: Container,
     left.record["status"] = written
     left.save()
     said: list[str] = []
-    delete.run(Container.open(str(tmp_path / "root"), "box"), lambda _level, text: said.append(text))
+    delete.delete_container(Container.open(str(tmp_path / "root"), "box"), lambda _level, text: said.append(text))
     assert (os.listdir(tmp_path / "root"), said) == ([], [])
 
 
@@ -177,7 +177,7 @@ def test_delete_waits_until_nobody_else_holds_the_container(
 ) -> None:
     def remove() -> int:
         os.close(container.descriptor)
-        delete.run(Container.open(str(tmp_path / "root"), "box"), print)
+        delete.delete_container(Container.open(str(tmp_path / "root"), "box"), print)
         return 7
 
     pid = fork(remove)
@@ -211,7 +211,7 @@ def test_delete_ends_who_holds_the_container_and_does_nothing(
     os.close(container.descriptor)
     looking_on = fork(signal.pause)  # it has the directory open, and no lock of it
     said: list[str] = []
-    delete.run(opened, lambda _level, text: said.append(text))
+    delete.delete_container(opened, lambda _level, text: said.append(text))
     container.descriptor = opened.descriptor  # for the fixture
     assert os.listdir(tmp_path / "root") == []
     assert exit_code(hanging) == -signal.SIGKILL
@@ -241,7 +241,7 @@ def test_delete_has_what_was_stopped_go_on(
     os.waitpid(stopped, os.WUNTRACED)
     opened = Container.open(str(tmp_path / "root"), "box")
     os.close(container.descriptor)
-    delete.run(opened, _unexpected)
+    delete.delete_container(opened, _unexpected)
     container.descriptor = opened.descriptor  # for the fixture
     assert exit_code(stopped) == 7
     assert os.listdir(tmp_path / "root") == []
@@ -280,7 +280,7 @@ def test_a_delete_while_slurmctld_is_down_leaves_one_process_that_deletes_it_lat
         with pytest.raises(
             SlurmUnreachable, match="can't be reached: tried again until it answers; the container goes"
         ):
-            delete.run(one, print)
+            delete.delete_container(one, print)
         os.close(one.descriptor)
         left.load()
         debtors.append(left.record["debtor"][0])

@@ -147,7 +147,7 @@ def test_a_child_that_a_worker_leaves_behind_keeps_nobody_waiting_for_its_end(
     # A worker lets go of all descriptors but its own.
     os.dup2(held, container.descriptor, inheritable=False)
     held = container.descriptor
-    monkeypatch.setattr(child, "run", leave_a_child)
+    monkeypatch.setattr(child, "do_work", leave_a_child)
     watched = Watched(loop, container, "leave a child")
     loop.run()
     assert (watched.said, watched.ends) == ([{"done": True}], 1)

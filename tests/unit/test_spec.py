@@ -13,7 +13,7 @@ from scrun.lifecycle.operations import spec
 
 
 def test_it_is_valid_and_read_back_as_it_is(tmp_path: Path) -> None:
-    spec.run(str(tmp_path), "config.json")
+    spec.write_config(str(tmp_path), "config.json")
     read = config.load(str(tmp_path))
     config.check_config(read)
     assert read == spec.document()
@@ -30,22 +30,22 @@ def test_an_unprivileged_node_has_to_leave_nothing_out() -> None:
 def test_a_file_that_is_there_is_not_replaced(tmp_path: Path, file: str) -> None:
     (tmp_path / file).write_text("mine")
     with pytest.raises(BundleError, match=f"{file} exists: remove it first"):
-        spec.run(str(tmp_path), file)
+        spec.write_config(str(tmp_path), file)
     assert (tmp_path / file).read_text() == "mine"
 
 
 def test_it_follows_no_link_to_a_place_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="exists"):
-        spec.run(str(tmp_path), "config.json")
+        spec.write_config(str(tmp_path), "config.json")
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_another_file_can_be_named(tmp_path: Path) -> None:
-    spec.run(str(tmp_path), str(tmp_path / "other.json"))
+    spec.write_config(str(tmp_path), str(tmp_path / "other.json"))
     assert json.loads((tmp_path / "other.json").read_text()) == spec.document()
 
 
 def test_a_bundle_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"can't write .*/nosuch/config\.json: No such file or directory"):
-        spec.run(str(tmp_path / "nosuch"), "config.json")
+        spec.write_config(str(tmp_path / "nosuch"), "config.json")

@@ -31,7 +31,7 @@ from scrun.verbs import handed_on
 def test_what_is_lost_is_said(
     options: dict[str, object], environment: dict[str, str], said: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    handed_on.say(options, environment, log.Log())
+    handed_on.warn(options, environment, log.Log())
     lines = capfd.readouterr().err.splitlines()
     assert [line.removeprefix("scrun: warning: ").partition(" has no effect: ")[0] for line in lines] == said
 
@@ -39,4 +39,4 @@ def test_what_is_lost_is_said(
 @pytest.mark.parametrize("text", ["many", "-1", "1.5", "\u0663", " 1"])
 def test_a_number_of_descriptors_is_one(text: str) -> None:
     with pytest.raises(UsageError, match="is no number of descriptors"):
-        handed_on.say({"preserve_fds": text}, {}, log.Log())
+        handed_on.warn({"preserve_fds": text}, {}, log.Log())

@@ -1,4 +1,4 @@
-"""The cluster's nodes, by sinfo, and what a step of ours is given of the caller's wishes."""
+"""The cluster's nodes, by sinfo, and the options and environment of doctor's own steps."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from scrun.doctor.site import Site
 
 _PATIENCE = 20.0  # seconds
-# Of sinfo's states those in which a node runs no job, or takes no new one.
+# States of sinfo in which a node runs no job, or takes no new one.
 _AWAY = re.compile(r"down|drain|fail|maint|power|reboot|unk|future|no_respond|inval|reserved|block")
 _NAME = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._-]*")
-# What a caller's own containers ask of the job, and ours too.
+# srun's options, and the variables in which the caller sets them for containers; doctor's jobs use them too.
 _ASKED = {"partition": "PARTITION", "account": "ACCOUNT", "qos": "QOS", "reservation": "RESERVATION"}
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_SACK_SOCKET", "SLURM_JWT")
 _MOST = 1 << 16  # nodes
@@ -32,25 +32,25 @@ class Place(NamedTuple):
 
 
 def wanted(words: Sequence[str]) -> list[str]:
-    """The names of the nodes that ``--node`` names, which may be lists such as ``node[1-4]``.
+    """The names of nodes in the values of ``--node``, which may be lists such as ``node[1-4]``.
 
     Raises:
-        UsageError: it is no list of nodes.
+        UsageError: a value is no list of nodes.
     """
     names: list[str] = []
     for word in words:
         try:
-            found = srun.expand_nodes(parsers.node_list(word)) if _count(word) <= _MOST else []
+            expanded = srun.expand_nodes(parsers.node_list(word)) if _count(word) <= _MOST else []
         except ValueError:
-            found = []
-        if not found or not all(map(_NAME.fullmatch, found)):
+            expanded = []
+        if not expanded or not all(map(_NAME.fullmatch, expanded)):
             raise UsageError(f"--node {word!r} is no list of nodes: write it as in node1,other[3-5]")
-        names += found
+        names += expanded
     return [*dict.fromkeys(names)]
 
 
 def _count(word: str) -> int:
-    """How many nodes a list has at most, without making it."""
+    """The largest number of nodes that a list may stand for, without expanding the list."""
     count = 1
     for ranges in re.findall(r"\[([^\]]*)\]", word):
         sizes = (item.partition("-") for item in ranges.split(","))
@@ -59,43 +59,44 @@ def _count(word: str) -> int:
 
 
 def nodes(site: Site) -> dict[str, Place]:
-    """All nodes of the cluster.
+    """All nodes of the cluster, by name.
 
     Raises:
-        SlurmError: sinfo doesn't say.
+        SlurmError: sinfo fails.
     """
     command = beside_srun(site, "sinfo")
-    status, said = site.run(command, "--noheader", "--Node", "--all", "--format=%N|%P|%a|%T", seconds=_PATIENCE)
+    options = ("--noheader", "--Node", "--all", "--format=%N|%P|%a|%T")
+    status, printed = site.run_program(command, *options, seconds=_PATIENCE)
     if status:
-        words = said.strip().splitlines()
+        words = printed.strip().splitlines()
         raise SlurmError(f"{command} doesn't tell the nodes: {words[-1] if words else f'status {status}'}")
-    found: dict[str, Place] = {}
-    for line in said.splitlines():
+    places: dict[str, Place] = {}
+    for line in printed.splitlines():
         name, _, rest = line.strip().partition("|")
         partition, _, rest = rest.partition("|")
         available, _, state = rest.partition("|")
         if not _NAME.fullmatch(name):
             continue
         place = Place(partition.rstrip("*"), state if _AWAY.search(state) or state.endswith("*") else "")
-        # The default partition is marked by an asterisk; one that is down takes no job.
-        if available == "up" and (name not in found or partition.endswith("*")):
-            found[name] = place
-    return found
+        # An asterisk marks the default partition. A partition that is down takes no job.
+        if available == "up" and (name not in places or partition.endswith("*")):
+            places[name] = place
+    return places
 
 
 def asked(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the caller's containers ask of their jobs, by srun's options."""
+    """The options of srun that the caller has set for containers' jobs, by name."""
     values = {option: environment.get(f"SCRUN_{name}", "") for option, name in _ASKED.items()}
     return {option: value for option, value in values.items() if value}
 
 
 def environment(of: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without the options of srun in it: we ask for a job of our own."""
+    """The caller's environment without srun's options, because doctor asks for a job of its own."""
     return {name: value for name, value in of.items() if name in _KEPT or not name.startswith(srun.OPTIONS)}
 
 
 def beside_srun(site: Site, name: str) -> str:
-    """The path of another of Slurm's programs."""
+    """The path of another program of Slurm's: beside srun, or else by its name on PATH."""
     try:
         beside = os.path.join(os.path.dirname(srun.srun_command(site.oci or {}, site.environment)[0]), name)
     except ScrunError:

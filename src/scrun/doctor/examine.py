@@ -1,4 +1,4 @@
-"""All checks, one after the other; none of them ends the others, whatever it meets."""
+"""Call all checks, one after the other. An error in one check doesn't end the others."""
 
 from __future__ import annotations
 
@@ -26,13 +26,20 @@ NAMES = (*LOGIN, *NODE)
 
 
 def login(site: Site, host: str, tell: Tell) -> None:
-    """Look at this host; ``tell`` gets each finding as soon as it is there."""
+    """Check this host; ``tell`` gets each finding at once."""
     for name, check in LOGIN.items():
         tell(named(name, host, _attempt(check, site)))
 
 
 def nodes(site: Site, wanted: Sequence[str], tell: Tell, patience: float) -> None:
-    """Ask these nodes, or all where none is named; each has so many seconds for each of its steps."""
+    """Check nodes.
+
+    Args:
+        site: the site.
+        wanted: the names of the nodes; empty for all nodes.
+        tell: gets each finding at once.
+        patience: seconds that a node has for each of its two steps.
+    """
     try:
         there = cluster.nodes(site)
     except ScrunError as error:
@@ -55,7 +62,7 @@ def nodes(site: Site, wanted: Sequence[str], tell: Tell, patience: float) -> Non
     alive = _alive(site)
     try:
         with Asking(site, patience) as asking:
-            asking.run(asked, lambda node: _tell(site, node, alive, tell))
+            asking.ask_all(asked, lambda node: _tell(site, node, alive, tell))
     except (ScrunError, OSError) as error:
         tell(named(ANSWER, "nodes", broken(f"the nodes can't be asked: {error}", "see the checks of this host")))
 
@@ -102,7 +109,7 @@ def contained(node: Node) -> Result:
 
 
 def _attempt(check: Callable[..., Result], *of: object) -> Result:
-    """What a check answers; what it fails with becomes a line."""
+    """The result of a check; an error becomes a result."""
     try:
         return check(*of)
     except ScrunError as error:
@@ -114,14 +121,14 @@ def _attempt(check: Callable[..., Result], *of: object) -> Result:
 
 
 def _says_what_is_wrong(error: ScrunError) -> bool:
-    """Every error of ours names what is wrong and what to do; one about something internal doesn't."""
+    """Whether an error names what is wrong and what to do; all do, but internal errors."""
     return not str(error).startswith("internal error")
 
 
 def _alive(site: Site) -> frozenset[int] | None:
-    """The user's jobs that run or wait; None where Slurm doesn't say."""
+    """The ids of the user's jobs that run or wait; None if Slurm doesn't answer."""
     try:
-        found = site.jobs()
+        jobs = site.jobs()
     except ScrunError:
         return None
-    return frozenset(job for job, what in found.items() if what["state"] in sweep.LIVES)
+    return frozenset(number for number, job in jobs.items() if job["state"] in sweep.LIVES)

@@ -1,4 +1,4 @@
-"""What a check has found: a status, a sentence, and what to do."""
+"""The result of a check: a status, a sentence, and an advice."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 OK, WARNING, BROKEN, UNCHECKED = "ok", "warning", "broken", "not checked"
 STATUSES = (OK, WARNING, BROKEN, UNCHECKED)
-_LONGEST = 300  # characters of a sentence; what a node or a program says is cut there
+_LONGEST = 300  # characters of a sentence, which may have a node's or a program's words
 
 
 class Result(NamedTuple):
-    """What one check answers. ``advice`` is empty where there is nothing to do."""
+    """The result of a check; ``advice`` is empty if there is nothing to do."""
 
     status: str
     found: str
@@ -18,7 +18,7 @@ class Result(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A result with the check's name, and the host that it is of."""
+    """A result with the check's name and the host's."""
 
     check: str
     where: str
@@ -28,27 +28,27 @@ class Finding(NamedTuple):
 
 
 def ok(found: str) -> Result:
-    """All is well."""
+    """A result that is good."""
     return Result(OK, found)
 
 
 def warning(found: str, advice: str) -> Result:
-    """Containers run, but something is slower, or will fail for somebody."""
+    """A result for a fault with which containers run, but slower, or not for everybody."""
     return Result(WARNING, found, advice)
 
 
 def broken(found: str, advice: str) -> Result:
-    """Containers can't run, or an engine can't reach scrun."""
+    """A result for a fault with which containers can't run, or an engine can't call scrun."""
     return Result(BROKEN, found, advice)
 
 
 def unchecked(why: str) -> Result:
-    """The check could not be made, or has nothing to look at here."""
+    """A result if the check can't be made, or has nothing to look at."""
     return Result(UNCHECKED, why)
 
 
 def worst(results: list[Result]) -> Result:
-    """One result for several: the worst status with all that was found of it; all that is well, where all is."""
+    """Join several results into one: the worst status, and the sentences of all results with that status."""
     for status in (BROKEN, WARNING, OK, UNCHECKED):
         if alike := [result for result in results if result.status == status]:
             advice = "; ".join(dict.fromkeys(result.advice for result in alike if result.advice))
@@ -57,11 +57,11 @@ def worst(results: list[Result]) -> Result:
 
 
 def named(check: str, where: str, result: Result) -> Finding:
-    """The result as a line of the report: printable, and of bounded length."""
+    """A finding from a result; its texts are printable and of bounded length."""
     return Finding(check, printable(where), result.status, printable(result.found), printable(result.advice))
 
 
 def printable(text: str, longest: int = _LONGEST) -> str:
-    """The text without control characters, so that no node or file steers a terminal; cut where it is too long."""
+    """The text without control characters, which would steer a terminal, and cut if it is too long."""
     clean = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"

@@ -1,4 +1,4 @@
-"""What is left of containers that have ended, or whose processes were killed. Nothing is changed here."""
+"""Find what is left of containers that have ended or whose processes were killed. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def check(site: Site) -> Result:
-    """See what there is of containers and of their jobs, and which of them nobody looks after any more."""
-    entries = listing.run(site.root, briefly=True)
+    """Look for damaged records, and for containers and jobs without processes on this host."""
+    entries = listing.list_containers(site.root, briefly=True)
     damaged = [entry["id"] for entry in entries if entry["status"] == listing.DAMAGED]
     if damaged:
         return warning(
@@ -29,11 +29,11 @@ def check(site: Site) -> Result:
     except ScrunError as error:
         return unchecked(f"jobs of containers that are gone: {error}")
     now, orphans = origin.here(), list[int]()
-    for job, found in jobs.items():
-        mark = origin.parse(found["container"])
-        ours = mark and mark.root == origin.checksum(site.root) and found["state"] in sweep.LIVES
-        if mark and ours and origin.is_gone(mark, now, found["submitted"]):
-            orphans.append(job)
+    for number, job in jobs.items():
+        mark = origin.parse(job["container"])
+        ours = mark and mark.root == origin.checksum(site.root) and job["state"] in sweep.LIVES
+        if mark and ours and origin.is_gone(mark, now, job["submitted"]):
+            orphans.append(number)
     if lost or orphans:
         named = [f"container {one}" for one in lost[:3]] + [f"job {job}" for job in orphans[:3]]
         return warning(

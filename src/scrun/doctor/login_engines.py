@@ -1,4 +1,4 @@
-"""podman and docker on this host: whether they know scrun, and where podman keeps its images."""
+"""Check podman and docker on this host: whether they know scrun, and where podman keeps its images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PODMAN, _DOCKER = "scrun install --engines podman", "scrun install --engines do
 
 
 class Unreadable(Exception):
-    """A configuration file that is there and can't be understood; the text says which and why."""
+    """A configuration file exists, but can't be understood; the text has the file and the reason."""
 
 
 def podman(site: Site) -> Result:
@@ -43,12 +43,12 @@ def podman(site: Site) -> Result:
         return broken(str(error), "podman reads it too: see containers.conf(5)")
     if paths:
         return _leads_to_scrun(site, "podman", next((path for path in paths if os.path.exists(path)), paths[0]))
-    # Only where all paths that are named lead nowhere does podman look on PATH.
+    # podman looks on PATH only if its configuration names paths and none of them exists.
     return warning("no containers.conf names scrun: podman --runtime scrun doesn't find it", _PODMAN)
 
 
 def containers_files(site: Site) -> Iterator[str]:
-    """The files that podman reads, in its order, where they are (containers.conf(5))."""
+    """The existing files that podman reads, in podman's order (containers.conf(5))."""
     if named := site.environment.get("CONTAINERS_CONF"):
         files = [named]
     else:
@@ -146,7 +146,7 @@ def _data_home(site: Site) -> str:
 
 
 def subordinate_ids(site: Site) -> Result:
-    """/etc/subuid, /etc/subgid, newuidmap: the further users of a rootless engine's images."""
+    """Whether the user has subordinate ids, which a rootless engine's images with several users need."""
     if site.uid == 0:
         return ok("root needs none")
     if not site.which("podman"):
@@ -186,11 +186,11 @@ def _toml(path: str) -> dict[str, object]:
 
 
 def _text(path: str) -> str:
-    """A small file.
+    """Read a small file.
 
     Raises:
-        Unreadable: it can't be read.
-        FileNotFoundError: there is none.
+        Unreadable: the file can't be read.
+        FileNotFoundError: there is no file.
     """
     try:
         with open(
@@ -204,9 +204,9 @@ def _text(path: str) -> str:
 
 
 def _table(value: object, name: str) -> dict[str, object]:
-    """A table of a table, empty where it isn't one."""
-    found = value.get(name) if isinstance(value, dict) else None
-    return found if isinstance(found, dict) else {}
+    """A table in a table; empty if it isn't a table."""
+    inner = value.get(name) if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) else {}
 
 
 CHECKS: Mapping[str, Any] = {

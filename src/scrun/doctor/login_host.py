@@ -1,4 +1,4 @@
-"""This host itself: directories, disks, user namespaces, and the programs that scrun runs here."""
+"""Check this host: directories, disks, user namespaces, and the programs that scrun runs here."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 _LINGER, _LOGIND = "/var/lib/systemd/linger", "/run/systemd/seats"
 _USER_NAMESPACES = "/proc/sys/user/max_user_namespaces"
-# Bytes below which nothing works, and below which it soon may not: for records, and for files.
+# Free bytes below which nothing works, and below which it soon may not work: for records, and for files.
 RECORDS, FILES = (1 << 20, 16 << 20), (10 << 20, 1 << 30)
 
 
 def run_directory(site: Site) -> Result:
-    """The directory of the containers' records: /run/user/UID, or what --root names."""
+    """Whether containers' records can be written, below /run/user/UID or --root."""
     above, advice = site.root, "systemd-logind makes it at login (ssh, machinectl shell); or use --root"
     while not os.path.exists(above):
         above = os.path.dirname(above)
@@ -35,7 +35,7 @@ def run_directory(site: Site) -> Result:
     there = os.stat(above)
     if above == site.root and there.st_uid not in (os.getuid(), 0):
         return broken(f"{above} is user {there.st_uid}'s, not {site.user}'s", advice)
-    if there.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:  # as create itself refuses it
+    if there.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:  # create refuses it too
         mode = stat.S_IMODE(there.st_mode)
         return broken(f"{above} may be written by others (mode {mode:04o})", f"chmod o-w {above}")
     if not os.access(above, os.W_OK | os.X_OK):
@@ -44,7 +44,7 @@ def run_directory(site: Site) -> Result:
 
 
 def linger(site: Site) -> Result:
-    """Whether the user's processes and /run/user/UID outlive his logout."""
+    """Whether the user's processes and /run/user/UID outlive a logout."""
     if site.uid == 0:
         return ok("root needs none")
     if not os.path.isdir(_LOGIND):
@@ -64,9 +64,9 @@ def user_namespaces(site: Site) -> Result:
         return broken(f"{_USER_NAMESPACES} is 0", "sysctl user.max_user_namespaces=65536; rootless engines need them")
     if not site.which("unshare"):
         return unchecked("there is no unshare(1) to try it with")
-    status, said = site.run("unshare", "--user", "--map-root-user", "true")
+    status, printed = site.run_program("unshare", "--user", "--map-root-user", "true")
     if status:
-        words = said.strip() or f"status {status}"
+        words = printed.strip() or f"status {status}"
         return broken(
             f"can't be made: {words}",
             "see kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, SELinux",
@@ -83,7 +83,7 @@ def _number(path: str) -> int:
 
 
 def disk_space(site: Site) -> Result:
-    """Room for records, for the engines' images, and for what is staged."""
+    """Whether there is room for records, for engines' images, and for staged files."""
     places = {site.root: RECORDS, "/tmp": FILES, site.home: FILES}  # noqa: S108
     return worst([result for path, limits in places.items() if (result := _room(path, limits))])
 
@@ -99,7 +99,7 @@ def _room(path: str, limits: tuple[int, int]) -> Result | None:
 
 
 def room(path: str, free: int, inodes: int, limits: tuple[int, int] = FILES) -> Result:
-    """What so many free bytes and files of a directory mean."""
+    """Judge the free bytes and inodes of a directory; ``limits`` are the bytes for broken and for a warning."""
     least, few = limits
     said = f"{path}: {size(free)} free" + ("" if inodes >= MANY else f", {inodes} files")
     if free < least or inodes < 16:
@@ -110,7 +110,7 @@ def room(path: str, free: int, inodes: int, limits: tuple[int, int] = FILES) -> 
 
 
 def size(number: int) -> str:
-    """Bytes for a person."""
+    """A number of bytes for a person."""
     value, unit = float(number), "B"
     for bigger in ("KB", "MB", "GB", "TB"):
         if value < 1024:
@@ -120,7 +120,7 @@ def size(number: int) -> str:
 
 
 def kept_history(site: Site) -> Result:
-    """Where what ran is kept (SCRUN_HISTORY, oci.conf's History), and whether it can be."""
+    """Where the history of ended containers is kept (SCRUN_HISTORY, oci.conf's History), and whether it can be."""
     places = history.places(site.environment, site.oci or {})
     for place in places:
         if place != history.SYSLOG:
@@ -136,9 +136,9 @@ def kept_history(site: Site) -> Result:
 
 
 def programs(site: Site) -> Result:
-    """The programs that scrun runs on this host to carry files: tar and the like."""
-    versions = {name: site.run(name, "--version")[1] if site.which(name) else "-" for name in tools.HERE}
-    return tools.judge({name: tools.version(said) for name, said in versions.items()}, tools.HERE)
+    """Whether this host has the programs that scrun runs to carry files: tar and others."""
+    versions = {name: site.run_program(name, "--version")[1] if site.which(name) else "-" for name in tools.HERE}
+    return tools.judge({name: tools.version(printed) for name, printed in versions.items()}, tools.HERE)
 
 
 CHECKS: Mapping[str, Any] = {

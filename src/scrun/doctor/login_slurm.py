@@ -1,4 +1,4 @@
-"""What this host has of Slurm: its programs and files, its daemons, and scrun's own part of it."""
+"""Check Slurm on this host: its programs, files and daemons, and scrun's own part of libslurm."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from scrun.doctor.finding import Result
     from scrun.doctor.site import Site
 
-_PATIENCE = 20.0  # seconds for an answer of Slurm's, or of a script
-_FEW_PORTS = 20  # srun listens on some four for each step
+_PATIENCE = 20.0  # seconds that Slurm or a script has to answer
+_FEW_PORTS = 20  # srun listens on about four ports for each step
 _REBUILD = "build scrun for this Slurm: pip install --force-reinstall --no-cache-dir, from its source"
-# auth/slurm, sack_api.c: the first of these that there is.
+# With auth/slurm the first of these that exists is used (sack_api.c).
 _SACK = ("/run/slurm/sack.socket", "/run/slurmctld/sack.socket", "/run/slurmdbd/sack.socket")
 _IN_MEMORY = "slurm.conf is slurmctld's, and in libslurm's memory only"
 _MUNGE = "/run/munge/munge.socket.2"
 
 
 def installation(_site: Site) -> Result:
-    """scrun's own version, its Python, and the libraries that it needs."""
+    """Whether scrun is installed completely; its version and Python."""
     where = os.path.dirname(os.path.abspath(scrun.__file__))
     python = ".".join(map(str, sys.version_info[:3]))
     missing = [name for name in ("click", "jsonschema", "lupa") if not importlib.util.find_spec(name)]
@@ -45,7 +45,7 @@ def installation(_site: Site) -> Result:
 
 
 def program(site: Site) -> Result:
-    """Which scrun the PATH leads to: Slurm has a program of that name too."""
+    """Which scrun is on PATH, because Slurm has a program of that name too."""
     path = site.which("scrun")
     if not path:
         return warning("no scrun on PATH", "scrun install, by the path of the one that you have, puts it there")
@@ -57,24 +57,24 @@ def program(site: Site) -> Result:
 
 
 def slurm_version(site: Site) -> Result:
-    """Slurm's version here, beside the one that scrun was built for."""
+    """Whether Slurm's version here is the one that scrun was built for."""
     try:
         major, minor, micro = ask_slurm.ask(_built_for, _PATIENCE)
     except ScrunError as error:
         return broken(f"scrun's part of libslurm can't be loaded: {error}", _REBUILD)
-    found = _version_here(site)
-    said = f"srun is {found}, scrun was built for {major}.{minor:02}.{micro}"
-    if found != "?" and _release(found) != [major, minor]:
+    here = _version_here(site)
+    said = f"srun is {here}, scrun was built for {major}.{minor:02}.{micro}"
+    if here != "?" and _release(here) != [major, minor]:
         return broken(said, _REBUILD)
     return ok(said)
 
 
 def _version_here(site: Site) -> str:
     try:
-        said = site.run(srun.srun_command(site.oci or {}, site.environment)[0], "--version")[1]
+        printed = site.run_program(srun.srun_command(site.oci or {}, site.environment)[0], "--version")[1]
     except ScrunError:
         return "?"
-    return said.split()[-1] if re.fullmatch(r"slurm\S* \d+\.\d+\S*\s*", said) else "?"
+    return printed.split()[-1] if re.fullmatch(r"slurm\S* \d+\.\d+\S*\s*", printed) else "?"
 
 
 def _built_for() -> list[int]:
@@ -87,17 +87,17 @@ def _built_for() -> list[int]:
 
 
 def _release(text: str) -> list[int]:
-    """26 and 5 of 26.05.3."""
+    """The release of a version: 26 and 5 of 26.05.3."""
     return [int(part) for part in text.split(".")[:2] if part.isdigit()]
 
 
 def job_description(site: Site) -> Result:
     """What describes a job to Slurm: pyslurm, or scrun itself."""
-    return ok(version.through(site.environment))
+    return ok(version.describe_bridge(site.environment))
 
 
 def configuration(site: Site) -> Result:
-    """slurm.conf: which one is used, and whether it can be read."""
+    """Which slurm.conf is used, and whether it can be read."""
     oci_conf.check_slurm_conf(site.environment)
     if path := site.conf:
         cluster = conf_text.settings(path).get("clustername", "")
@@ -115,7 +115,7 @@ def _cluster() -> str:
 
 
 def authentication(site: Site) -> Result:
-    """munge, or auth/slurm's sackd: what tells Slurm who somebody is."""
+    """Whether the daemon answers by which Slurm knows users: munged, or sackd with auth/slurm."""
     if not site.conf:
         return unchecked(_IN_MEMORY)
     settings = conf_text.settings(site.conf)
@@ -141,7 +141,7 @@ def _option(text: str, name: str) -> str:
 
 
 def _no_answer(path: str) -> str:
-    """Why nobody answers at the socket; empty when somebody does."""
+    """The reason why nobody answers at the socket; empty if somebody does."""
     with socket.socket(socket.AF_UNIX) as channel:
         channel.settimeout(5)
         try:
@@ -161,12 +161,12 @@ def slurmctld(site: Site) -> Result:
 
 
 def srun_program(site: Site) -> Result:
-    """srun, and what oci.conf has each call of it be given."""
+    """How srun is called: the program, and the options that oci.conf adds to each call."""
     return ok(" ".join(srun.srun_command(site.oci or {}, site.environment)))
 
 
 def oci_configuration(site: Site) -> Result:
-    """oci.conf: whether it can be understood, and how it calls the nodes' runtime."""
+    """Whether oci.conf can be understood, and how it calls the nodes' runtime."""
     path = site.beside(conf_paths.OCI_CONF)
     try:
         settings = oci_conf.read_file(path)
@@ -184,9 +184,9 @@ def oci_configuration(site: Site) -> Result:
 
 
 def script(site: Site) -> Result:
-    """scrun.lua: whether it loads, and its hooks run for a made-up job."""
+    """Whether scrun.lua loads, and its hooks run for a made-up job."""
     path = site.beside(conf_paths.SCRIPT)
-    problems = ask_slurm.ask(lambda: lua_check.run(path, site.environment), _PATIENCE)
+    problems = ask_slurm.ask(lambda: lua_check.problems_in(path, site.environment), _PATIENCE)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         return broken(f"{problems[0]}{more}", f"scrun lua check {path}")
@@ -194,7 +194,7 @@ def script(site: Site) -> Result:
 
 
 def ports(site: Site) -> Result:
-    """SrunPortRange: the ports that srun may listen on, and nodes have to reach."""
+    """Whether enough ports of SrunPortRange are free, on which srun listens and which nodes must reach."""
     if not site.conf:
         return unchecked(_IN_MEMORY)
     first, last = slurm_conf.srun_ports(site.environment)
@@ -217,7 +217,7 @@ def _is_free(port: int) -> bool:
 
 
 def leftovers(site: Site) -> Result:
-    """Containers and jobs that are left of what has ended, or was killed."""
+    """Whether containers or jobs are left that have ended or were killed."""
     from scrun.doctor import left
 
     return left.check(site)

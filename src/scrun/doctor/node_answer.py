@@ -1,4 +1,4 @@
-"""A node's answer, read strictly: each line a key that is known, with a value of its type; all else is dropped."""
+"""Parse a node's answer strictly: a line must be a known key with a value of its type. Other lines are dropped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _MOST = 4096  # lines
-MANY = 1 << 40  # of inodes, where the file system doesn't count them
+MANY = 1 << 40  # the number of inodes of a file system that doesn't count them
 _YES = {"yes": True, "no": False}
 _TEXT = re.compile(r"[ -~]{0,200}")
 _PATH = re.compile(r"/[ -~]{0,300}")
 
 
 class Answer:
-    """What one node has said so far. What it hasn't said is None, or empty."""
+    """The answer of one node, as far as it has come; a missing value is None or empty."""
 
     def __init__(self) -> None:
         self.is_complete = False
@@ -27,12 +27,12 @@ class Answer:
         self.values: dict[str, object] = {}
         self.tools: dict[str, str] = {}
         self.rooms: dict[str, tuple[int, int]] = {}  # by directory: free bytes, free inodes
-        self.left: list[int] = []  # jobs whose directories are there
+        self.left: list[int] = []  # ids of jobs whose directories are on the node
         self._oci: list[str] = []
         self.heard_clock = 0.0  # when the line with the node's clock came
 
     def take(self, lines: Iterable[str], now: float) -> None:
-        """Read these lines, which came at ``now`` (seconds since 1970)."""
+        """Parse lines that came at the time ``now`` (seconds since 1970)."""
         for number, line in enumerate(lines):
             if number > _MOST or self.is_complete:
                 return
@@ -75,7 +75,7 @@ class Answer:
         return value if isinstance(value, str) else None
 
     def oci(self) -> str | None:
-        """The text of the node's oci.conf; None where it could not be read there, or here."""
+        """The text of the node's oci.conf; None if the node couldn't read it, or it didn't come whole."""
         if not self.flag("oci-read"):
             return None
         try:

@@ -1,4 +1,4 @@
-"""What a node's answer means."""
+"""Check a node by its answer."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from scrun.doctor.node_answer import Answer
     from scrun.doctor.site import Site
 
-_CLOCKS = 2  # seconds that two hosts' clocks may differ
+_CLOCKS = 2  # seconds by which two hosts' clocks may differ
 _FEW_NAMESPACES = 100
 _NO_ANSWER = "the node did not say"
 
 
 class Asked(NamedTuple):
-    """A node that was asked, and what came of it."""
+    """A node that was asked, and its answer."""
 
     name: str
     answer: Answer
     asked: float  # seconds since 1970
-    noise: tuple[int, int]  # lines that aren't the script's, on standard output and standard error
-    alive: frozenset[int] | None  # the user's jobs that run or wait; None: not known
+    noise: tuple[int, int]  # the numbers of other programs' lines on standard output and on standard error
+    alive: frozenset[int] | None  # the ids of the user's jobs that run or wait; None if unknown
 
 
 def configuration(site: Site, asked: Asked) -> Result:
-    """oci.conf of the node: there, and saying what this host's says."""
+    """Whether the node has an oci.conf with the same settings as this host's."""
     lacks = asked.answer.text("oci-lacks")
     if lacks and lacks != "-":
         return broken(node_directory.runs_none(asked.name, lacks), "copy this host's oci.conf there")
@@ -48,7 +48,7 @@ def configuration(site: Site, asked: Asked) -> Result:
         return broken(str(error), "copy this host's oci.conf there")
     if site.oci is None:
         return unchecked("this host's oci.conf can't be read")
-    # Settings of ours stand in comments, which slurmd doesn't see: only this host's count.
+    # scrun's own settings are in comments, and only this host's count.
     differ = sorted(key for key in oci_conf.KEYS if theirs.get(key) != site.oci.get(key))
     if differ:
         return broken(
@@ -68,7 +68,7 @@ def _include(path: str) -> str:
 
 
 def runtime(site: Site, asked: Asked) -> Result:
-    """The node's OCI runtime: there, and which version."""
+    """Whether the node's OCI runtime runs, and its version."""
     if not site.runtime:
         return unchecked("oci.conf doesn't say how the runtime is called")
     said = asked.answer.text("runtime")
@@ -87,7 +87,7 @@ def runtime(site: Site, asked: Asked) -> Result:
 
 
 def run_directory(site: Site, asked: Asked) -> Result:
-    """The directory of the runtime's state on the node (--root): /run/user/UID mostly."""
+    """Whether the node's runtime can make the directory of its state (--root), mostly /run/user/UID."""
     said, root = asked.answer.text("root"), runtime_root(site.runtime)
     if not root:
         return unchecked("oci.conf gives the runtime no --root")
@@ -104,7 +104,7 @@ def run_directory(site: Site, asked: Asked) -> Result:
 
 
 def mounts(site: Site, asked: Asked) -> Result:
-    """Whether the node's runtime mounts an overlay at a container's /, and for root a bind mount."""
+    """Whether the node's runtime mounts an overlay at a container's /, and for root's containers a bind mount."""
     overlay, bind = asked.answer.flag("overlay"), asked.answer.flag("bind")
     if overlay is None:
         return unchecked(_NO_ANSWER if site.runtime else "oci.conf doesn't say how the runtime is called")
@@ -121,7 +121,7 @@ def mounts(site: Site, asked: Asked) -> Result:
 
 
 def namespaces(site: Site, asked: Asked) -> Result:
-    """User and network namespaces: whether the user can make them on the node, and how many."""
+    """Whether the user can make user and network namespaces on the node, and how many."""
     most = {kind: asked.answer.number(f"most-{kind}") for kind in ("user", "net")}
     for kind, number in most.items():
         if number == 0 and (kind == "net" or site.uid):
@@ -143,7 +143,7 @@ def namespaces(site: Site, asked: Asked) -> Result:
 
 
 def noise(_site: Site, asked: Asked) -> Result:
-    """What a TaskProlog, a SPANK plugin or the like prints in every task."""
+    """Whether a TaskProlog, a SPANK plugin or another program of the site's prints in every task."""
     out, err = asked.noise
     if out or err:
         return warning(
@@ -154,7 +154,7 @@ def noise(_site: Site, asked: Asked) -> Result:
 
 
 def programs(_site: Site, asked: Asked) -> Result:
-    """The programs that scrun's scripts call on the node: tar and the like."""
+    """Whether the node has the programs that scrun's scripts call: tar and others."""
     if not asked.answer.tools:
         return unchecked(_NO_ANSWER)
     there = {
@@ -165,7 +165,7 @@ def programs(_site: Site, asked: Asked) -> Result:
 
 
 def tun(_site: Site, asked: Asked) -> Result:
-    """/dev/net/tun, for who runs an engine within a job: a rootless podman's own network needs it."""
+    """Whether the node has /dev/net/tun, which a rootless podman within a job needs for its network."""
     there = asked.answer.flag("tun")
     if there is None:
         return unchecked(_NO_ANSWER)
@@ -173,7 +173,7 @@ def tun(_site: Site, asked: Asked) -> Result:
 
 
 def clock(_site: Site, asked: Asked) -> Result:
-    """The node's clock beside this host's."""
+    """Whether the node's clock agrees with this host's."""
     theirs = asked.answer.number("clock")
     if theirs is None:
         return unchecked(_NO_ANSWER)
@@ -200,13 +200,13 @@ def connection(_site: Site, asked: Asked) -> Result:
 
 
 def space(_site: Site, asked: Asked) -> Result:
-    """Room in /tmp and /var/tmp of the node, where files and images are kept."""
+    """Whether the node has room in /tmp and /var/tmp, where files and images are kept."""
     rooms = asked.answer.rooms
     return worst([login_host.room(path, *free) for path, free in rooms.items()]) if rooms else unchecked(_NO_ANSWER)
 
 
 def leftovers(site: Site, asked: Asked) -> Result:
-    """What is in /tmp/scrun-UID of the node, of jobs that have ended."""
+    """Whether files of ended jobs are left in the node's /tmp/scrun-UID."""
     own, place = asked.answer.text("own"), f"/tmp/scrun-{site.uid}"  # noqa: S108  nothing is opened
     if own == "taken":
         return warning(
@@ -227,7 +227,7 @@ def leftovers(site: Site, asked: Asked) -> Result:
 
 
 def runtime_root(words: str) -> str:
-    """The --root that the runtime is called with; empty where it is none, or the shell has to expand it."""
+    """The runtime's --root in its command line; empty if there is none, or the shell has to expand it."""
     given = words.split()
     for position, word in enumerate(given):
         name, equals, value = word.partition("=")

@@ -1,7 +1,7 @@
-"""What a node is asked: one shell script, run by one task of a step there, as the user.
+"""The shell script that asks a node; one task of a step runs it there, as the user.
 
-Each line of the answer is ``KEY VALUE``, behind a random mark (:mod:`scrun.marks`), and short enough that srun doesn't
-cut it. :mod:`scrun.doctor.node_answer` says of which type each value is. ``end`` is the last.
+Each line of the answer is ``KEY VALUE`` behind a random mark (:mod:`scrun.marks`), and short enough that srun doesn't
+cut it. :mod:`scrun.doctor.node_answer` knows the type of each value. The last line is ``end``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Asks nodes: a job of one step on each, several at a time, each with a time limit of its own.
+"""Ask nodes, several at a time, by a job with one step on each, which has a time limit of its own.
+
 A second step tries a container, where that can do no harm (:mod:`scrun.doctor.trial`).
 """
 
@@ -25,21 +26,21 @@ if TYPE_CHECKING:
     from scrun.doctor.site import Site
 
 PATIENCE = 30.0  # seconds that a node has for each of its two steps
-AT_ONCE = 32  # nodes
-_PORTS = 8  # that an srun may take of SrunPortRange, with some to spare
+AT_ONCE = 32  # nodes that are asked at the same time
+_PORTS = 8  # ports of SrunPortRange that an srun may use, with some to spare
 _GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 _MOST = 1 << 20  # bytes that are kept of what a step prints
 
 
 class Node:
-    """One node, what it has said, and the step that runs there now."""
+    """One node, its answer, and the step that runs there now."""
 
     def __init__(self, name: str, partition: str) -> None:
         self.name, self.partition = name, partition
         self.answer = Answer()
         self.asked = 0.0
         self.noise = (0, 0)
-        self.words = ""  # srun's, where there is no answer
+        self.words = ""  # srun's last errors
         self.is_late = False
         self.is_stopping = False
         self.is_queued = False
@@ -51,12 +52,12 @@ class Node:
         self.out, self.err = bytearray(), bytearray()
 
     def of(self, alive: frozenset[int] | None) -> Asked:
-        """What the checks look at."""
+        """The data for the checks."""
         return Asked(self.name, self.answer, self.asked, self.noise, alive)
 
 
 class Asking:
-    """A look at some nodes. As a context manager it ends what still runs, and removes what it has made."""
+    """A context manager that asks nodes; at its end no step runs, and nothing of it is left."""
 
     def __init__(self, site: Site, patience: float) -> None:
         self._site, self._patience = site, patience
@@ -95,8 +96,8 @@ class Asking:
             if self._bundle:
                 scratch.remove(self._bundle)
 
-    def run(self, nodes: Sequence[Node], tell: Callable[[Node], None]) -> None:
-        """Ask them all; ``tell`` gets each as soon as it is done with.
+    def ask_all(self, nodes: Sequence[Node], tell: Callable[[Node], None]) -> None:
+        """Ask all nodes; ``tell`` gets each node as soon as its steps have ended.
 
         Raises:
             SlurmMissing: there is no srun.
@@ -132,15 +133,15 @@ class Asking:
         ]
 
     def _name(self, node: Node) -> str:
-        """The job's, which nobody else's has."""
+        """The name of the node's job, which no other job has."""
         return f"{self._job}-{node.name}"
 
     def _question(self) -> list[str]:
         runtime, uid, gid = self._site.runtime, self._site.uid, os.getgid()
 
         def config(kind: str) -> str:
-            made = root_mounts.trial(kind, runtime, lambda given: adapt.adapt(given, uid=uid, gid=gid, note=_ignore))
-            return made.config
+            trial = root_mounts.trial(kind, runtime, lambda bare: adapt.adapt(bare, uid=uid, gid=gid, note=_ignore))
+            return trial.config
 
         overlay = config(root_mounts.OVERLAY) if runtime else ""
         bind = config(root_mounts.BIND) if runtime and not uid else ""
@@ -161,8 +162,8 @@ class Asking:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=cluster.environment(self._site.environment),
-            cwd="/",  # a directory that the node hasn't got has slurmstepd complain
-            start_new_session=True,  # a Ctrl-C is ours, and srun is told once
+            cwd="/",  # slurmstepd complains about a directory that the node doesn't have
+            start_new_session=True,  # so that a Ctrl-C reaches only this process, which ends srun
         )
         for pipe, buffer in ((node.process.stdout, node.out), (node.process.stderr, node.err)):
             assert pipe
@@ -184,15 +185,15 @@ class Asking:
                 _take(node)
 
     def _accept(self) -> None:
-        """A node has connected, or somebody else: nothing is said."""
+        """Accept a connection of a node or of anybody else, and close it."""
         assert self._listener
         try:
             self._listener.accept()[0].close()
         except OSError:
-            pass  # it has gone again
+            pass  # the other end is gone
 
     def _is_over(self, node: Node) -> bool:
-        """Whether its step has ended, or its time has."""
+        """Whether the node's step has ended, or its time is over."""
         assert node.process
         pipes = {key.fileobj for key in self._selector.get_map().values()}
         if node.process.stdout not in pipes and node.process.stderr not in pipes and node.process.poll() is not None:
@@ -209,9 +210,9 @@ class Asking:
         return True
 
     def _next(self, node: Node) -> bool:
-        """Keep what the step has said; whether there is another one to begin."""
+        """Keep the output of the step; return whether another step is to begin."""
         if node.is_trial:
-            # What a site's plugins print is shown nowhere: nobody knows what it is.
+            # Lines of a site's plugins are not shown, because nobody knows what is in them.
             words = _errors(bytes(node.err), others=not node.noise[1])
             node.container = trial.outcome(self._program, bytes(node.out), bytes(node.err))
             node.container_words = words
@@ -234,17 +235,18 @@ class Asking:
             pipe.close()
 
     def _end(self, node: Node) -> None:
-        """Tell a step to end, and Slurm to end its job, which might outlive an srun that is killed."""
+        """End a step, and cancel its job, because the job might outlive an srun that is killed."""
         assert node.process
         if node.process.poll() is not None:
             return
         node.process.terminate()
         if self._can_cancel:
             argv = [cluster.beside_srun(self._site, "scancel"), f"--name={self._name(node)}"]
-            self._can_cancel = self._site.run(*argv, seconds=_GRACE)[0] == 0  # else nobody answers: not again
+            # If slurmctld doesn't answer, it isn't asked again.
+            self._can_cancel = self._site.run_program(*argv, seconds=_GRACE)[0] == 0
 
     def _wait(self, node: Node, seconds: float) -> None:
-        """Wait for srun's end that long; then it is killed."""
+        """Wait so many seconds for srun's end; then kill it."""
         assert node.process
         try:
             node.process.wait(seconds)
@@ -255,7 +257,7 @@ class Asking:
 
 
 def _take(node: Node) -> None:
-    """Read the answer anew, as far as it has come: it is short."""
+    """Parse the whole answer again, because it is short."""
     heard = node.answer.heard_clock
     answer = Answer()
     answer.take(marks.texts(bytes(node.out)), time.time())
@@ -264,11 +266,11 @@ def _take(node: Node) -> None:
 
 
 def _ignore(_note: str) -> None:
-    """What was adapted is of no interest."""
+    """Drop a remark about a change to the trial's config."""
 
 
 def _lines(printed: bytes) -> int:
-    """How many lines are neither a script's nor Slurm's own."""
+    """The number of lines that neither a script of scrun's nor Slurm has printed."""
     lines = printed.decode("utf-8", "replace").splitlines()
     return sum(bool(line.strip()) and marks.MARK not in line and not _is_slurms(line) for line in lines)
 
@@ -278,9 +280,9 @@ def _is_slurms(line: str) -> bool:
 
 
 def _errors(printed: bytes, *, others: bool) -> str:
-    """What Slurm said of an error, in its last two lines; before it, with ``others``, what the runtime said last."""
+    """Slurm's last two lines about errors; with ``others`` the last line of the runtime before them."""
     lines = [line.strip() for line in printed.decode("utf-8", "replace").splitlines() if line.strip()]
-    said = [line for line in lines if _is_slurms(line) and "error: " in line][-2:]
+    shown = [line for line in lines if _is_slurms(line) and "error: " in line][-2:]
     if others:
-        said = [line for line in lines if not _is_slurms(line)][-1:] + said
-    return "; ".join(line.removeprefix("srun: ").removeprefix("error: ") for line in said)
+        shown = [line for line in lines if not _is_slurms(line)][-1:] + shown
+    return "; ".join(line.removeprefix("srun: ").removeprefix("error: ") for line in shown)

@@ -1,4 +1,4 @@
-"""The report: a line a check for a person, or one JSON document for a bug report.
+"""The report: one line for each check, or one JSON document for a bug report.
 
 The document is::
 
@@ -28,20 +28,20 @@ FORM = 1
 
 
 def line(finding: Finding, names: int, hosts: int) -> str:
-    """One line; ``names`` and ``hosts`` are the widths of the columns of the checks and of the hosts."""
+    """The line of a finding; ``names`` and ``hosts`` are the widths of the columns of checks and of hosts."""
     colon = " " if finding.found.endswith("?") else ": "
     said = f"{finding.found}{colon}{finding.advice}" if finding.advice else finding.found
     return f"{finding.status:<{max(map(len, STATUSES))}}  {finding.where:<{hosts}}  {finding.check:<{names}}  {said}"
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """How many there are of each status."""
+    """The number of findings of each status, as a sentence."""
     counts = {status: sum(finding.status == status for finding in findings) for status in reversed(STATUSES)}
     return ", ".join(f"{counts[status]} {status}" for status in (BROKEN, WARNING, OK, UNCHECKED))
 
 
 def document(findings: Sequence[Finding]) -> dict[str, object]:
-    """The report as JSON has it."""
+    """The report as a JSON document."""
     return {
         "doctor": FORM,
         "scrun": __version__,
@@ -54,13 +54,13 @@ def document(findings: Sequence[Finding]) -> dict[str, object]:
 
 
 def status(findings: Sequence[Finding]) -> str:
-    """The worst of them."""
+    """The worst status of the findings: BROKEN, WARNING or OK."""
     there = {finding.status for finding in findings}
     return BROKEN if BROKEN in there else WARNING if WARNING in there else OK
 
 
 def user() -> str:
-    """The caller's name, or his number where he has none."""
+    """The caller's user name, or the uid if there is no name."""
     try:
         return pwd.getpwuid(identity.real_uid()).pw_name
     except KeyError:

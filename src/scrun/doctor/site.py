@@ -1,4 +1,4 @@
-"""What the checks look at: the caller, his environment, where his containers are, and what oci.conf says."""
+"""The data that several checks use: the caller, the environment, the containers' directory, and oci.conf."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _PATIENCE = 20.0  # seconds for an answer of slurmctld's
 
 
 class Site:
-    """One look at a site, by one user.
+    """A site as one user sees it; a context manager that removes its temporary files.
 
     Args:
-        root: the directory of his containers.
-        environment: his environment variables.
+        root: the directory of the user's containers.
+        environment: the user's environment variables.
     """
 
     def __init__(self, root: str, environment: Mapping[str, str]) -> None:
         self.root, self.environment = root, environment
         self.uid = identity.real_uid()
         self.user = report.user()
-        self._fetched = ""  # a directory of ours, for what libslurm has in memory
+        self._fetched = ""  # a temporary directory for files that libslurm has in memory
 
     def __enter__(self) -> Site:
         return self
@@ -48,10 +48,10 @@ class Site:
 
     @cached_property
     def conf(self) -> str:
-        """slurm.conf; empty where libslurm gets it from a slurmctld, and has it in its own memory.
+        """The path of slurm.conf; empty if libslurm gets it from slurmctld and has it in memory.
 
         Raises:
-            SlurmError: there is none.
+            SlurmError: there is no slurm.conf.
         """
         if path := conf_paths.slurm_conf(self.environment):
             return path
@@ -72,7 +72,7 @@ class Site:
 
     @cached_property
     def oci(self) -> Settings | None:
-        """oci.conf's settings; None where they can't be read."""
+        """The settings of oci.conf; None if they can't be read."""
         try:
             return oci_conf.read_file(self.beside(conf_paths.OCI_CONF))
         except ScrunError:
@@ -80,7 +80,7 @@ class Site:
 
     @cached_property
     def runtime(self) -> str:
-        """How the nodes' runtime is called, as shell words; empty where oci.conf doesn't tell."""
+        """The shell words that call the nodes' runtime; empty if oci.conf doesn't tell."""
         values = {"n": "$SLURMD_NODENAME", "u": self.user, "U": str(self.uid), "j": "$SLURM_JOB_ID", "s": "0", "t": "0"}
         try:
             return node_runtime.command(node_runtime.derive(self.oci or {}), values)[0] if self.oci else ""
@@ -98,7 +98,7 @@ class Site:
             return self.environment.get("HOME", "/")
 
     def jobs(self) -> dict[int, JobState]:
-        """The user's jobs (:func:`scrun.slurm.jobs.of_user`). Slurm is asked once, and waited for once.
+        """The user's jobs (:func:`scrun.slurm.jobs.of_user`); Slurm is asked only once.
 
         Raises:
             ScrunError: slurmctld can't be reached.
@@ -122,13 +122,13 @@ class Site:
         return {str(number): job for number, job in jobs.of_user(self.uid).items()}
 
     def which(self, name: str) -> str:
-        """The path of a program on the caller's PATH; empty where there is none."""
+        """The path of a program on the caller's PATH; empty if there is none."""
         return shutil.which(name, path=self.environment.get("PATH", os.defpath)) or ""
 
-    def run(self, *argv: str, seconds: float = 10) -> tuple[int, str]:
-        """The exit status of a program, and what it prints; -1 where it can't be run, or takes too long."""
+    def run_program(self, *argv: str, seconds: float = 10) -> tuple[int, str]:
+        """Run a program; return its exit status and output, or -1 and the reason if it can't be run or is too slow."""
         try:
-            done = subprocess.run(
+            program = subprocess.run(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -139,14 +139,14 @@ class Site:
             )
         except (OSError, subprocess.SubprocessError) as error:
             return -1, getattr(error, "strerror", "") or f"no answer within {seconds:.0f} s"
-        return done.returncode, done.stdout.decode("utf-8", "replace")
+        return program.returncode, program.stdout.decode("utf-8", "replace")
 
     def is_not_ours(self, path: str) -> str:
-        """What a program is, where it isn't this scrun; empty where it is."""
-        status, said = self.run(path, "--version")
-        first = said.splitlines()[0] if said.splitlines() else ""
+        """What a program is, if it isn't this scrun; empty if it is."""
+        status, printed = self.run_program(path, "--version")
+        first = printed.splitlines()[0] if printed.splitlines() else ""
         if status == 0 and first.startswith("scrun version "):
-            if "\ncommit:" in said:  # as runc has it, and Slurm's hasn't
+            if "\ncommit:" in printed:  # Slurm's scrun prints no such line
                 return ""
             return f"is Slurm's own ({printable(first, 40)})"
         return f"doesn't answer --version as scrun does (status {status}: {printable(first, 80) or 'no word'})"

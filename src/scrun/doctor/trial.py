@@ -1,7 +1,7 @@
-"""A container that is only tried: slurmstepd reads its config.json, and the node's runtime is called with it.
+"""Try a container: whether slurmstepd reads its config.json, and calls the node's runtime with it.
 
-slurmstepd reads that file as root, which a file server may not let it do (root_squash), and nobody but slurmstepd can
-tell. The bundle has no program in it, so that the runtime refuses it, naming the program: it came that far.
+slurmstepd reads that file as root. A file server may prevent that (root_squash), and only slurmstepd can tell. The
+bundle has no program, so the runtime refuses the container and names the program. That shows that it came so far.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ OUTCOMES = NAMED, STARTED, FAILED = "named", "started", "failed"
 
 
 def make_bundle(site: Site, program: str) -> str:
-    """A bundle in the user's home directory that nobody else can enter, without a program; the result is its path.
+    """Make a bundle without the program ``program`` in the user's home directory, and return the bundle's path.
+
+    Only the user can enter the bundle.
 
     Raises:
-        OSError: there is no place for it.
+        OSError: the bundle can't be written.
     """
     path = scratch.make(site.home)
     try:

@@ -1,1 +1,1 @@
-"""``scrun install`` and ``scrun uninstall``: the quick launcher and what goes with it, below a prefix and in /etc."""
+"""``scrun install`` and ``scrun uninstall``: the quick launcher, its pages, and configuration in /etc."""

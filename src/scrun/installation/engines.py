@@ -1,4 +1,4 @@
-"""What podman and docker need to know, so that ``--runtime scrun`` is found: written only when somebody asks for it."""
+"""Configure podman and docker for ``--runtime scrun``, if --engines asks for that."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ scrun = [{program}]
 
 
 def chosen(words: str) -> list[str]:
-    """The engines of an --engines, whose names are separated by commas.
+    """The engines in a value of --engines, which are separated by commas.
 
     Raises:
-        UsageError: scrun knows no such engine.
+        UsageError: scrun doesn't know an engine.
     """
     names = [name for name in words.replace(" ", "").split(",") if name]
     for name in names:
@@ -41,11 +41,18 @@ def chosen(words: str) -> list[str]:
 
 
 def configuration(engine: str, program: str, environment: Mapping[str, str]) -> File:
-    """The engine's file, by which it knows that program as scrun: root's for the host, a user's for the user.
+    """The configuration file that makes an engine call ``program`` for ``--runtime scrun``.
+
+    root gets the file of the host, another user the user's own file.
+
+    Args:
+        engine: podman or docker.
+        program: the path of the launcher.
+        environment: the caller's environment.
 
     Raises:
-        InstallationError: docker's file is not as docker reads it, or has another runtime of this name.
-        OSError: it can't be read.
+        InstallationError: docker couldn't read its file, or the file has another runtime called scrun.
+        OSError: the file can't be read.
     """
     path = _path(engine, environment)
     if engine == "podman":
@@ -65,11 +72,14 @@ def configuration(engine: str, program: str, environment: Mapping[str, str]) -> 
 
 
 def without(program: str, environment: Mapping[str, str]) -> File | None:
-    """docker's file without that program, with no content where nothing else was in it; None if it isn't there.
+    """docker's file without the runtime scrun, with empty content if nothing else is in it.
+
+    Returns:
+        None if the file doesn't name ``program``.
 
     Raises:
-        InstallationError: it is not as docker reads it.
-        OSError: it can't be read.
+        InstallationError: docker couldn't read the file.
+        OSError: the file can't be read.
     """
     path = _path("docker", environment)
     document = _docker(path)

@@ -1,7 +1,7 @@
-"""Files that an installation writes: never over what somebody else has written, or has changed since.
+"""The files that an installation writes. A file that somebody else has written or changed is never overwritten.
 
-What was written is listed with its checksum in PREFIX/lib/scrun/written.sha256, which ``sha256sum -c`` reads too. The
-files of others that something was written into are listed in PREFIX/lib/scrun/shared.
+PREFIX/lib/scrun/written.sha256 lists the written files with their checksums, in a form for ``sha256sum -c``.
+PREFIX/lib/scrun/shared lists the other programs' files into which scrun has written.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 LIST, SHARED_LIST = "written.sha256", "shared"
-OURS = "ours"  # nothing else may be there
-SITES = "the site's"  # theirs to change: one that was changed stays
-SHARED = "shared"  # others have their part in it, and its content has been merged with theirs
+# Whose a file is.
+OURS = "ours"  # scrun's; no other file may be at this path
+SITES = "the site's"  # the site may change it; a changed file stays
+SHARED = "shared"  # another program's, and scrun's content is merged into it
 
+# What an installation does with a file; see Written.fate.
 NEW, SAME, REPLACED, KEPT, LACKING = "new", "same", "replaced", "kept", "lacking"
 
 
@@ -41,10 +43,10 @@ def digest(content: bytes) -> str:
 
 
 def content_of(path: str) -> bytes | None:
-    """The content of a file; None where there is none.
+    """The content of a file; None if there is no file.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file can't be read.
     """
     try:
         with open(path, "rb") as file:
@@ -63,24 +65,28 @@ class Written:
         self._shared = {*_lines(self._shared_path)}
 
     def paths(self) -> list[str]:
-        """The files that were written."""
+        """The paths of the files that were written."""
         return sorted(self._digests)
 
     def is_shared(self, path: str) -> bool:
-        """Whether something was written into that file of others."""
+        """Whether scrun has written into this file of another program."""
         return path in self._shared
 
     def is_unchanged(self, path: str) -> bool:
-        """Whether the file is there just as it was written."""
+        """Whether the file is as scrun wrote it."""
         content = content_of(path)
         return content is not None and self._digests.get(path) == digest(content)
 
     def fate(self, file: File) -> str:
-        """What writing the file would do: it is NEW, the SAME, REPLACED, an older one is KEPT, or it stays LACKING.
+        """Tell what an installation does with a file, without writing it.
+
+        Returns:
+            NEW: it is written. SAME: it is there already. REPLACED: scrun's older file is replaced. KEPT: the site's
+            changed file stays. LACKING: the site's file isn't there, and this user can't write it.
 
         Raises:
-            InstallationError: something else is there, which isn't scrun's to replace, or it can't be written.
-            OSError: what is there can't be read.
+            InstallationError: another file is there that scrun must not replace, or the file can't be written.
+            OSError: the file that is there can't be read.
         """
         fate = self._fate(file)
         if fate not in (NEW, REPLACED) or not (closed := _closed(file.path)):
@@ -109,13 +115,13 @@ class Written:
         )
 
     def note(self, files: Mapping[File, str]) -> None:
-        """Remember that these were written, of which each had that fate.
+        """Add the files that were written to the lists, by the files' fates.
 
         Raises:
             OSError: the lists can't be written.
         """
         for file, fate in files.items():
-            # Hooks that are there may be another installation's, and a runtime may have been written by hand.
+            # A scrun.lua that is there may be another installation's, and a runtime may have been written by hand.
             if file.owner == OURS or (file.owner == SITES and fate in (NEW, REPLACED)):
                 self._digests[file.path] = digest(file.content)
             elif file.owner == SHARED and fate in (NEW, REPLACED):
@@ -124,17 +130,17 @@ class Written:
         _save(self._shared_path, sorted(self._shared))
 
     def forget(self) -> None:
-        """Remove the lists, when what was written has been removed.
+        """Remove the lists, because the files have been removed.
 
         Raises:
-            OSError: they can't be removed.
+            OSError: the lists can't be removed.
         """
         self._digests, self._shared = {}, set()
         self.note({})
 
 
 def _closed(path: str) -> str:
-    """The directory that the file, or the directories above it, would have to be made in, if this user may not."""
+    """The nearest existing directory above the file, if this user can't write in it; otherwise empty."""
     directory = os.path.dirname(path)
     while not os.path.exists(directory):
         directory = os.path.dirname(directory)
@@ -153,15 +159,19 @@ def _save(path: str, lines: Collection[str]) -> None:
 
 
 def write(file: File, below: str = "") -> None:
-    """Write a file as a whole, below another root if one is named; its directories are made.
+    """Replace a file in one step; make its directories.
+
+    Args:
+        file: the file.
+        below: a directory that takes the place of /, for packages; empty for / itself.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     path = below + file.path
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if file.owner != OURS:
-        path = os.path.realpath(path)  # where a site has linked it to
+        path = os.path.realpath(path)  # a site may have put a link there
     fresh = f"{path}.{os.getpid()}"
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

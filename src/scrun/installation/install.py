@@ -1,7 +1,7 @@
 """Install scrun below a prefix, stage it for a package, or remove it.
 
-Everything is looked at before anything is written: an installation that is refused has changed nothing. What is
-reported are lines for a person, one a file.
+All files are looked at before any is written, so an installation that is refused has changed nothing. Each function
+yields lines for a person, one for each file.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 DEFAULT_PREFIX = "/usr/local"
-HOOKS = "/etc/slurm/scrun.lua"  # of a package; else what a container here would get
+HOOKS = "/etc/slurm/scrun.lua"  # in a package; otherwise the script that a container here would use
 _FIRST_USER = 1000  # login.defs(5), UID_MIN
-# Below PREFIX/share, and what makes it.
+# Files below PREFIX/share, and what makes them.
 PAGES = {
     "man/man1/scrun.1": "manual",
     "bash-completion/completions/scrun": "bash",
@@ -35,7 +35,7 @@ PAGES = {
 
 
 class Wanted(NamedTuple):
-    """What the command line asks for; of what is empty the default is taken."""
+    """The options of the command line; an empty one stands for its default."""
 
     prefix: str = ""
     destdir: str = ""
@@ -45,12 +45,12 @@ class Wanted(NamedTuple):
 
 
 def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
-    """Install, or say what would be written.
+    """Install scrun, or with ``dry_run`` tell what would be written.
 
     Raises:
-        UsageError: the options don't go together.
-        InstallationError: something is in the way; nothing has been written.
-        OSError: something can't be read or written.
+        UsageError: two options exclude each other.
+        InstallationError: a file is in the way; nothing has been written.
+        OSError: a file can't be read or written.
     """
     prefix, python = _prefix(wanted), launcher.interpreter(wanted.python or sys.executable)
     chosen = engines.chosen(wanted.engines)
@@ -92,11 +92,11 @@ def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
-    """Undo :func:`install`: what was changed since stays, and so do the copies that running containers need.
+    """Undo :func:`install`. Files that were changed since stay, and so do the copies that running containers need.
 
     Raises:
-        InstallationError: nothing is installed there, or another user has installed it.
-        OSError: something can't be removed.
+        InstallationError: nothing is installed below the prefix, or by another user.
+        OSError: a file can't be removed.
     """
     prefix = _prefix(wanted)
     if not os.path.isdir(versions.directory(prefix)):
@@ -105,7 +105,7 @@ def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
     written = files.Written(prefix)
     docker = engines.without(os.path.join(prefix, "bin", "scrun"), environment)
     if docker and not written.is_shared(docker.path):
-        docker = None  # somebody has written it by hand
+        docker = None  # a person has written it
     if wanted.dry_run:
         for path in written.paths():
             yield f"would remove {path}" if written.is_unchanged(path) else f"{path} would stay: it was changed"
@@ -136,7 +136,7 @@ def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def unwritable(error: OSError) -> str:
-    """The sentence about a file that can't be read or written."""
+    """The text of the error about a file that can't be read or written."""
     hint = ": become root, or name a --prefix of your own" if isinstance(error, PermissionError) else ""
     return f"{error.filename}: {error.strerror}{hint}"
 
@@ -149,7 +149,7 @@ def _prefix(wanted: Wanted) -> str:
 
 
 def _own_prefix() -> str:
-    """The prefix that this process runs from, if it was installed in one."""
+    """The prefix from which this process runs, or the default."""
     home = os.path.dirname(os.path.dirname(os.path.abspath(scrun.__file__)))
     above, name = os.path.split(home)
     if name == versions.DIST or os.path.exists(os.path.join(home, LOCK)):
@@ -158,13 +158,16 @@ def _own_prefix() -> str:
 
 
 def _is_packaged(prefix: str) -> bool:
-    """Whether the files are those of a distribution's package, which writes and removes them itself."""
+    """Whether a distribution's package has installed the files; then the package writes and removes them."""
     return os.path.isdir(os.path.join(versions.directory(prefix), versions.DIST))
 
 
 def _stage(wanted: Wanted, prefix: str, python: str) -> Iterator[str]:
-    """What a package has; after its installation ``scrun install``, and before its removal ``scrun uninstall``."""
-    sources = versions.running()  # the package that this host may have installed is another one
+    """Write a package's files below --destdir.
+
+    The package calls ``scrun install`` after its installation, and ``scrun uninstall`` before its removal.
+    """
+    sources = versions.running()  # not versions.sources, because this host may have another package
     dist = os.path.join(versions.directory(prefix), versions.DIST)
     home = os.path.join(versions.directory(prefix), versions.name(sources))
     program = _program(os.path.join(prefix, "bin", "scrun"), python, [home, dist])
@@ -210,7 +213,7 @@ def _said(planned: Sequence[File], fates: Sequence[str], wrote: str) -> Iterator
 
 
 def _changes(planned: Sequence[File]) -> Iterator[str]:
-    """What would become other lines in an engine's files."""
+    """The lines that would change in the engines' files."""
     import difflib
 
     for file in planned:
@@ -220,7 +223,7 @@ def _changes(planned: Sequence[File]) -> Iterator[str]:
 
 
 def _check_reach(prefix: str, python: str) -> None:
-    """Refuse a program that is there for all, and that only root could run: docker would, and no user's podman.
+    """Check that users can run a program that root installs for all: otherwise only root's docker could run it.
 
     Refuse one that a user could change as well, because root's docker would run it.
 

@@ -1,8 +1,7 @@
-"""PREFIX/bin/scrun, the program that docker and podman call.
+"""The launcher: PREFIX/bin/scrun, the program that docker and podman call.
 
-pip's own script starts Python with ``site`` and imports more than a runtime that is called ten times a second should.
-This one starts it isolated (-I) and without site (-S), which halves the start-up, and names the directories that scrun
-and its libraries are in.
+pip's own script starts Python with ``site`` and imports more modules. The launcher starts Python isolated (-I) and
+without site (-S), which halves the start-up, and names the directories of scrun and its libraries.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ except ImportError as missing:
 main(blocked)
 """
 _LONGEST = 120  # bytes; before Linux 5.1 the line had 127
-# In pip's script too: what it is in is scrun's program, whoever wrote it.
+# A file with this text is scrun's program, also if pip has written it.
 MARK = b"from scrun.__main__ import main"
 
 
@@ -44,9 +43,9 @@ def program(path: str, python: str, homes: Iterable[str]) -> str:
     """The text of the launcher.
 
     Args:
-        path: where it will be.
-        python: the interpreter that it starts.
-        homes: the directories to look for scrun in, before those of that interpreter's packages.
+        path: the launcher's path.
+        python: the interpreter to start.
+        homes: the directories in which Python looks for scrun, before those of the interpreter's packages.
     """
     directories = [*homes]
     directories += [one for one in packages(python) if one not in directories]
@@ -69,16 +68,16 @@ def interpreter(python: str) -> str:
 
 
 def packages(python: str) -> list[str]:
-    """The directories where that interpreter finds installed packages.
+    """The directories in which an interpreter finds installed packages.
 
     Raises:
-        InstallationError: it can't be run.
+        InstallationError: the interpreter can't be run.
     """
-    found = sys.path
+    paths = sys.path
     if python != sys.executable:
         command = [python, "-I", "-c", "import sys; print(*sys.path, sep='\\n')"]
         try:
-            found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+            paths = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         except (OSError, subprocess.CalledProcessError) as error:
             raise InstallationError(f"{python} can't be run: {error}: name a Python with --python") from error
-    return [path for path in found if path.endswith(("site-packages", "dist-packages"))]
+    return [path for path in paths if path.endswith(("site-packages", "dist-packages"))]

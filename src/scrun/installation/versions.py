@@ -1,12 +1,13 @@
-"""Versions of scrun side by side, below PREFIX/lib/scrun: the one that began a container also ends it.
+"""Versions of scrun side by side, below PREFIX/lib/scrun: the version that began a container also ends it.
 
-A process that stays with a container imports more at its end, hours later. By then an upgrade may have replaced, or
-pip uninstall removed, what it was started from. So the launcher runs a copy, VERSION-HASH, of the package and of what
-is imported late, in which nothing is ever changed. Who stays holds the copy's lock
-(:mod:`scrun.lifecycle.process.installed`). The next installation removes the copies that nobody holds, but for the one
-that was current until then, which a short call may use at that moment.
+A resident process imports more modules at its container's end, hours later. By then an upgrade may have replaced the
+package, or pip may have removed it. So the launcher runs a copy of the package and of the libraries that are imported
+late. The copy is called VERSION-HASH and is never changed. A resident process holds the copy's lock
+(:mod:`scrun.lifecycle.process.installed`). The next installation removes the copies that nobody holds. It keeps the one
+that was current until then, because a short call may be using it.
 
-A package of a distribution brings the files to copy in PREFIX/lib/scrun/dist, since what it owns goes with its upgrade.
+A distribution's package has the files to copy in PREFIX/lib/scrun/dist, because an upgrade removes the package's own
+files.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ DIST = "dist"
 _INSTALLING = ".installing"  # the lock of an installation, which nobody else can open
 _CURRENT = "current"  # a link to the copy that the launcher runs
 _FRESH = ".new-"
-_LATE = ("lupa", "pyslurm")  # the others are for create's errors, and for the command line
+_LATE = ("lupa", "pyslurm")  # the other libraries are only for create's errors and for the command line
 
 
 def directory(prefix: str) -> str:
-    """Where the copies are."""
+    """The directory of the copies."""
     return os.path.join(prefix, "lib", "scrun")
 
 
 def sources(prefix: str) -> list[str]:
-    """The directories to copy: what a distribution's package has brought for this prefix, else what runs now."""
+    """The directories to copy: a distribution's package's for this prefix, or those that this process runs from."""
     dist = os.path.join(directory(prefix), DIST)
     if os.path.isdir(dist):
         return sorted(entry.path for entry in os.scandir(dist) if entry.is_dir() and entry.name != "__pycache__")
@@ -43,15 +44,15 @@ def sources(prefix: str) -> list[str]:
 
 
 def name(sources: Sequence[str]) -> str:
-    """What a copy of these is called: VERSION-HASH."""
+    """The name of a copy of these directories: VERSION-HASH."""
     return f"{scrun.__version__}-{_digest(sources)}"
 
 
 def copy(sources: Sequence[str], path: str) -> None:
-    """Copy the directories into a new one.
+    """Copy the directories into a new directory.
 
     Raises:
-        OSError: something can't be read, or written.
+        OSError: a file can't be read or written.
     """
     os.makedirs(path)
     for source in sources:
@@ -59,7 +60,7 @@ def copy(sources: Sequence[str], path: str) -> None:
 
 
 class Versions:
-    """The directory of the copies, as a context manager: locked against other installations."""
+    """The directory of the copies; a context manager that locks it against other installations."""
 
     def __init__(self, prefix: str) -> None:
         self._path = directory(prefix)
@@ -88,7 +89,7 @@ class Versions:
         self._descriptor = -1
 
     def add(self, sources: Sequence[str]) -> str:
-        """Copy these directories, unless such a copy is there; the result is the copy's directory."""
+        """Copy the directories, unless there is such a copy; return the copy's directory."""
         path = os.path.join(self._path, name(sources))
         copied = [os.path.join(path, os.path.basename(source)) for source in sources]
         if os.path.isdir(path) and name(copied) == os.path.basename(path):
@@ -99,12 +100,12 @@ class Versions:
         _compile(fresh, path)
         with open(os.path.join(fresh, LOCK), "w", encoding="ascii"):
             pass
-        shutil.rmtree(path, ignore_errors=True)  # somebody has changed it
+        shutil.rmtree(path, ignore_errors=True)  # it was changed, or isn't complete
         os.rename(fresh, path)
         return path
 
     def make_current(self, path: str) -> str:
-        """Note which copy the launcher runs from now on; the result is the one that it ran until now, or empty."""
+        """Set the link to the copy that the launcher runs; return the copy that it ran before, or an empty text."""
         link, before = os.path.join(self._path, _CURRENT), ""
         if os.path.islink(link):
             before = os.path.join(self._path, os.readlink(link))
@@ -113,7 +114,7 @@ class Versions:
         return before
 
     def remove_unused(self, but: Collection[str] = ()) -> list[str]:
-        """Remove all copies but these and those that processes use; the result is the latter."""
+        """Remove all copies but ``but`` and those that processes use; return those that processes use."""
         used = []
         for entry in [*os.scandir(self._path)]:
             if entry.path in but or not _is_copy(entry):
@@ -125,7 +126,7 @@ class Versions:
         return used
 
     def remove(self) -> None:
-        """Remove the directory, if nothing is left in it that is used."""
+        """Remove the directory, if no copy is left in it."""
         for name in (_CURRENT, _INSTALLING):
             try:
                 os.unlink(os.path.join(self._path, name))
@@ -154,17 +155,21 @@ def _is_used(path: str) -> bool:
         return False  # an installation that was interrupted
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _is_open_elsewhere(os.path.join(os.path.basename(path), LOCK))
-    except OSError:  # held, or on a file server that can't tell
+        return _is_open_elsewhere(os.path.join(os.path.basename(path), LOCK), os.fstat(descriptor))
+    except OSError:  # a process holds it, or the file server has no locks
         return True
     finally:
         os.close(descriptor)
 
 
-def _is_open_elsewhere(name: str) -> bool:
-    """Whether another process of this host has a file of that name open, as far as we may look (proc_pid_fd(5)).
+def _is_open_elsewhere(name: str, lock: os.stat_result) -> bool:
+    """Whether another process of this host has the file open, as far as we may look (proc_pid_fd(5)).
 
-    Only the links are read: a file that such a link leads to may be on a server that doesn't answer.
+    Other names are not looked at closer: the file that such a link leads to may be on a server that doesn't answer.
+
+    Args:
+        name: the end of its path.
+        lock: what stat(2) says of it.
     """
     for process in filter(str.isdigit, os.listdir("/proc")):
         if process == str(os.getpid()):
@@ -175,7 +180,8 @@ def _is_open_elsewhere(name: str) -> bool:
             continue  # another user's, or ended
         for descriptor in descriptors:
             try:
-                if os.readlink(f"/proc/{process}/fd/{descriptor}").endswith(f"/{name}"):
+                opened = f"/proc/{process}/fd/{descriptor}"
+                if os.readlink(opened).endswith(f"/{name}") and os.path.samestat(os.stat(opened), lock):
                     return True
             except OSError:
                 pass  # closed meanwhile
@@ -183,15 +189,15 @@ def _is_open_elsewhere(name: str) -> bool:
 
 
 def running() -> list[str]:
-    """The directories of what runs now: the packages, and the libraries that their wheels bring (NAME.libs)."""
+    """The directories that this process runs from: scrun, late libraries, and their wheels' libraries (NAME.libs)."""
     from importlib.util import find_spec
 
-    found = [os.path.dirname(os.path.abspath(scrun.__file__))]
+    directories = [os.path.dirname(os.path.abspath(scrun.__file__))]
     for name in _LATE:
         spec = find_spec(name)
         for path in (spec and spec.submodule_search_locations) or ():
-            found += [one for one in (path, f"{path}.libs") if os.path.isdir(one)]
-    return found
+            directories += [one for one in (path, f"{path}.libs") if os.path.isdir(one)]
+    return directories
 
 
 def _files(source: str) -> Iterator[str]:
@@ -216,12 +222,12 @@ def _digest(sources: Collection[str]) -> str:
 
 
 def _ignore(_directory: str, names: Collection[str]) -> set[str]:
-    """What is made anew, and what only compilers read: of pyslurm's 41 MB all but 6."""
+    """Names that aren't copied: caches, and files for compilers only, which are 35 of pyslurm's 41 MB."""
     return {name for name in names if name == "__pycache__" or name.endswith((".c", ".h", ".pxd", ".pxi", ".pyx"))}
 
 
 def _compile(fresh: str, path: str) -> None:
-    """Users can't write the compiled modules there; without them each call would take ten times as long."""
+    """Compile the copy's modules, because users can't write there, and calls would take ten times as long."""
     import compileall
 
     compileall.compile_dir(fresh, quiet=2, stripdir=fresh, prependdir=path)

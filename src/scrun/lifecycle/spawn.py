@@ -1,11 +1,11 @@
 """Fork the two processes that stay with a container: create's child is the stand-in, the stand-in's child the anchor.
 
-In that order because of who reaps whom: when create has exited, the stand-in is left to the nearest subreaper (conmon,
-containerd's shim), which waits for the pid that it read from the pid file. Each gets a session of its own, so that what
-is meant for one process group (conmon's --timeout) doesn't end both.
+The order matters. When create has exited, the nearest subreaper (conmon, containerd's shim) gets the stand-in as its
+child, and waits for the pid that it reads from the pid file. Each of the two gets a session of its own, so that a
+signal to one process group (conmon's --timeout) doesn't end both.
 
-The stand-in of a podman's container then begins anew as a child of itself, in a pid namespace (namespaces.py). The
-anchor is no child of that one, so it stays outside, with srun and the workers.
+For podman the stand-in then goes on as a child of itself, in a new pid namespace (namespaces.py). The anchor is no
+child of that child, so it stays outside, with srun and the workers.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
 
-# What a terminal or a shell sends to create's process group; and what is seen where it is written.
+# Signals that a terminal or a shell sends to create's process group; and SIGPIPE, because each write shows the error.
 _NOT_FOR_THE_ANCHOR = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
 _NOT_FOR_THE_ANCHOR |= {signal.SIGPIPE}
 
 
 def spawn(container: Container) -> int:
-    """Fork both; the result is create's end of its connection to the anchor.
+    """Fork the stand-in and the anchor; return create's end of its connection to the anchor.
 
-    Call it early and with little imported: what is in memory now stays in memory as long as the container runs.
+    Call this early, with little imported, because what is in memory now stays there as long as the container runs.
+
+    Raises:
+        OSError: there can be no other process.
     """
     installed.hold()
-    gc.freeze()  # what is shared with create's memory now is not written to by a collection, and so stays shared
+    gc.freeze()  # so that no garbage collection writes to the memory that is shared with create
     creator, to_creator = wire.pair()
     fork.child(lambda: _be_standin(container, to_creator), session=True, failed=lambda: log_crash.write(container))
     os.close(to_creator)

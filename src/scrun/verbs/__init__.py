@@ -1,4 +1,7 @@
-"""One module for each command of the grammar: it takes the call apart, makes one call into lifecycle, and prints."""
+"""One module for each command: it takes the command line's options, makes one call into lifecycle, and prints.
+
+The work itself is in :mod:`scrun.lifecycle.operations`, which knows no options and prints nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,19 @@ if TYPE_CHECKING:
 
 
 def root(call: Call) -> str:
-    """The directory of the containers."""
+    """The directory of the containers: --root, or the default."""
     return os.path.abspath(call.globals["root"] or identity.default_root())
 
 
 def container(call: Call, *, anybodys: bool = False) -> Container:
-    """The container that is named; another user's too, where it is only looked at.
+    """Open the container that the call names.
+
+    Args:
+        call: the call.
+        anybodys: whether the container may be another user's, because it is only looked at.
 
     Raises:
-        ScrunError: there is none, or it can't be read.
+        ScrunError: there is no such container, or its record can't be read.
     """
     from scrun.lifecycle.container.directory import Container
 
@@ -33,10 +40,10 @@ def container(call: Call, *, anybodys: bool = False) -> Container:
 
 
 def each(call: Call, logger: Log, act: Callable[[str], None]) -> None:
-    """Act on the id that is named, or with --regex on all that fit, and on the others too when it fails for one.
+    """Call ``act`` with the container's id, or with --regex with each id that matches; go on after an error.
 
     Raises:
-        ScrunError: the last failure; those before it are logged.
+        ScrunError: the last error; errors before it are logged.
     """
     failure: ScrunError | None = None
     for container_id in _ids(call):
@@ -69,10 +76,10 @@ def _ids(call: Call) -> list[str]:
 
 
 def form(call: Call) -> str:
-    """What --format says: table or json.
+    """The value of --format: table or json.
 
     Raises:
-        UsageError: it says something else.
+        UsageError: it is another one.
     """
     named: str = call.options["format"] or "table"
     if named not in ("table", "json"):

@@ -11,5 +11,9 @@ if TYPE_CHECKING:
 
 
 def perform(_call: Call, _logger: Log) -> None:
-    """Say that it can't be done."""
+    """Refuse the command.
+
+    Raises:
+        ScrunError: always.
+    """
     raise ScrunError("checkpoint is not supported: a job's processes can't be saved")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> None:
-    """Print the shell's part of the completion."""
+    """Print the completion script for a shell."""
     (shell,) = call.arguments
     if shell not in completion.SHELLS:
         raise UsageError(f"there is no completion for {shell!r}: name one of {', '.join(completion.SHELLS)}")

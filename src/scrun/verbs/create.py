@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def perform(call: Call, logger: Log) -> None:
     """Create the container."""
-    create.run(verbs.root(call), call.arguments[0], options(call, logger), output(call, logger))
+    create.create_container(verbs.root(call), call.arguments[0], options(call, logger), output(call, logger))
 
 
 def options(call: Call, logger: Log) -> Options:
-    """What create's options say; those of run are the same."""
+    """The options of create and run."""
     given = call.options
-    handed_on.say(given, os.environ, logger)
+    handed_on.warn(given, os.environ, logger)
     return Options(
         given["bundle"] or ".",
         given["pid_file"] or "",
@@ -33,7 +33,7 @@ def options(call: Call, logger: Log) -> Options:
 
 
 def output(call: Call, logger: Log) -> Output:
-    """Where messages go: the log, and a person's terminal."""
+    """Where messages go: the log, and a person's terminal if there is one."""
     live = None
     if os.isatty(2):
         from scrun.lifecycle.terminal.live_line import LiveLine

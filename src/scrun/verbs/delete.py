@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, logger: Log) -> None:
-    """Delete the container, or all that fit."""
+    """Delete a container, or all that match."""
 
     def forget(container_id: str) -> None:
         try:
             container = Container.open(verbs.root(call), container_id, load=False)
-            delete.run(container, logger.say)
+            delete.delete_container(container, logger.say)
         except ContainerNotFound:
-            if not delete.forgotten(verbs.root(call), container_id, logger.say) and not call.options["force"]:
+            if not delete.end_forgotten_job(verbs.root(call), container_id, logger.say) and not call.options["force"]:
                 raise
 
     verbs.each(call, logger, forget)

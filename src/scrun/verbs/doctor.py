@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> int:
-    """Print what is found, a line a check as soon as it is made; the exit status is 1 when something is broken."""
+    """Print one line for each check, as soon as it is made; return 1 if something is broken."""
     from scrun.doctor import cluster, examine, report
     from scrun.doctor.finding import BROKEN
     from scrun.doctor.site import Site

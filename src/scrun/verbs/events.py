@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def perform(call: Call, _logger: Log) -> None:
     """Print what the container uses."""
     interval = events.interval(call.options["interval"] or "5s")
-    events.run(verbs.container(call), None if call.options["stats"] else interval, _tell)
+    events.report_usage(verbs.container(call), None if call.options["stats"] else interval, _tell)
 
 
 def _tell(event: Event) -> None:

@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, logger: Log) -> int:
-    """Run the process; the result is its exit status, or 255 when it could not be run."""
-    given = call.options
-    handed_on.say(given, os.environ, logger)
+    """Run a process in a container; return its exit status. An error has 255 as its exit code, as with runc."""
+    handed_on.warn(call.options, os.environ, logger)
     others = handed_on.names()
-    options = lifecycle_exec.Options(
+    options = lifecycle_exec.ExecOptions(
         words=call.arguments[1:],
-        **{name: value for name, value in given.items() if name not in others},
+        **{name: value for name, value in call.options.items() if name not in others},
     )
     try:
-        return lifecycle_exec.run(verbs.container(call), options, logger.debug)
+        return lifecycle_exec.run_in_container(verbs.container(call), options, logger.debug)
     except ScrunError as error:
         error.exit_code = exec_script.CODE
         raise

@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 
 
 def perform(_call: Call, _logger: Log) -> None:
-    """Print the document."""
-    sys.stdout.write(json.dumps(features.run(os.environ), indent=2) + "\n")
+    """Print the features document."""
+    sys.stdout.write(json.dumps(features.features_document(os.environ), indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Options of runc's that ask for something which doesn't reach another host: what is lost is said."""
+"""Options of runc and crun that can't have an effect on another host; a warning names what is lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from scrun.log import Log
 
-# Of these a caller has nothing that could be missed, or the node's runtime does as it sees fit.
+# Options whose lack of effect nobody can notice, or whose effect the node's runtime decides.
 _HARMLESS = ("no_pivot", "no_new_keyring", "no_subreaper", "cgroup")
 _LOST = {
     "pidfd_socket": "no pidfd is sent there, since the process is on another host",
@@ -24,15 +24,15 @@ _LOST = {
 
 
 def names() -> Sequence[str]:
-    """The options that :func:`say` takes care of."""
+    """The names of the options that :func:`warn` handles."""
     return (*_HARMLESS, *_LOST, "preserve_fds")
 
 
-def say(options: Mapping[str, Any], environment: Mapping[str, str], log: Log) -> None:
-    """Warn of what was asked for and is not done.
+def warn(options: Mapping[str, Any], environment: Mapping[str, str], log: Log) -> None:
+    """Warn about each option that has no effect.
 
     Raises:
-        UsageError: a number of descriptors that isn't one.
+        UsageError: the value of --preserve-fds isn't a number.
     """
     for name in _HARMLESS:
         if options.get(name):
@@ -44,7 +44,7 @@ def say(options: Mapping[str, Any], environment: Mapping[str, str], log: Log) ->
         log.warn(
             f"--preserve-fds {number} has no effect: the container runs on another host, which no descriptor reaches"
         )
-    # systemd's protocol (sd_listen_fds(3)), as runc takes it: not meant for a child of whoever it was meant for.
+    # systemd's protocol (sd_listen_fds(3)): LISTEN_PID tells for which process the sockets are.
     if _is_for_us(environment):
         log.warn("LISTEN_FDS has no effect: the container runs on another host, which no socket of this one reaches")
 

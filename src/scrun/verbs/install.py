@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> None:
-    """Install scrun, and print what was written."""
+    """Install scrun, and print one line for each file."""
     given = call.options
     wanted = install.Wanted(
         given["prefix"] or "", given["destdir"] or "", given["python"] or "", given["engines"] or "", given["dry_run"]
     )
-    os.umask(0o022)  # whatever root's is: what is installed is for all
+    os.umask(0o022)  # because the installed files are for all users
     try:
         for line in install.install(wanted, os.environ):
             print(line)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, logger: Log) -> None:
-    """Send the signal to the container, or to all that fit."""
+    """Send a signal to a container, or to all that match."""
     number = kill.signal_number(call.arguments[1] if len(call.arguments) > 1 else "TERM")
     is_for_all = bool(call.options["all"])
 
     def send(container_id: str) -> None:
-        kill.run(Container.open(verbs.root(call), container_id), number, is_for_all=is_for_all)
+        kill.send_signal(Container.open(verbs.root(call), container_id), number, is_for_all=is_for_all)
 
     verbs.each(call, logger, send)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, logger: Log) -> None:
-    """Print what containers there are."""
+    """Print the list of containers."""
     form = verbs.form(call)
     root = verbs.root(call)
     if not call.options["quiet"]:
-        sweep.run(root, logger.say)
-    entries = listing.run(root, briefly=call.options["quiet"])
+        sweep.sweep_now(root, logger.say)
+    entries = listing.list_containers(root, briefly=call.options["quiet"])
     if call.options["quiet"]:
         sys.stdout.write("".join(f"{entry['id']}\n" for entry in entries))
     elif form == "json":

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> int:
-    """Print what is wrong with the script, a line a problem, or that it is good."""
+    """Print one line for each problem of the script, or that there is none; return 1 if there are problems."""
     path = call.arguments[0] if call.arguments else lua_check.default_script(os.environ)
-    problems = lua_check.run(path, os.environ)
+    problems = lua_check.problems_in(path, os.environ)
     print("\n".join(problems) or f"{path}: ok")
     return 1 if problems else 0

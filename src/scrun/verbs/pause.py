@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 def perform(call: Call, _logger: Log) -> None:
     """Pause the container."""
-    pause.run(verbs.container(call))
+    pause.pause_container(verbs.container(call))

@@ -19,7 +19,7 @@ def perform(call: Call, _logger: Log) -> None:
     container = verbs.container(call)
     if form == "table":
         sys.stdout.write(ps.table(container, call.arguments[1:]))
-    elif call.globals["log_format"] == "json":  # an engine's call: docker top shows this host's processes by these pids
+    elif call.globals["log_format"] == "json":  # docker's call: docker top would look up the pids on this host
         ps.refuse_engine()
     else:
         sys.stdout.write(fastjson.dumps(ps.pids(container)) + "\n")

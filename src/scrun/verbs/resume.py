@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 def perform(call: Call, _logger: Log) -> None:
     """Resume the container."""
-    resume.run(verbs.container(call))
+    resume.resume_container(verbs.container(call))

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, logger: Log) -> None:
-    """Run the container, and end as it does."""
+    """Run the container, and exit with its exit status.
+
+    Raises:
+        SystemExit: the container has ended.
+    """
     raise SystemExit(
-        run.run(
+        run.run_container(
             verbs.root(call),
             call.arguments[0],
             create.options(call, logger),

@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 def perform(call: Call, _logger: Log) -> None:
     """Start the container."""
-    start.run(verbs.container(call))
+    start.start_container(verbs.container(call))

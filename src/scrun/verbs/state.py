@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> None:
-    """Print the container's state."""
-    sys.stdout.write(fastjson.dumps(state.run(verbs.container(call, anybodys=True))) + "\n")
+    """Print the container's state as JSON."""
+    sys.stdout.write(fastjson.dumps(state.state_of(verbs.container(call, anybodys=True))) + "\n")

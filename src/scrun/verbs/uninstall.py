@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def perform(call: Call, _logger: Log) -> None:
-    """Remove scrun, and print what was removed and what stays."""
+    """Remove scrun, and print one line for each file that was removed or stays."""
     wanted = install.Wanted(call.options["prefix"] or "", dry_run=call.options["dry_run"])
     try:
         for line in install.uninstall(wanted, os.environ):

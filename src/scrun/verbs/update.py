@@ -21,9 +21,9 @@ def perform(call: Call, _logger: Log) -> None:
     """Change the container's job."""
     options = call.options
     names = [spelling.lstrip("-").replace("-", "_") for spelling in UPDATE_LIMITS]
-    update.run(
+    update.update_job(
         verbs.container(call),
-        update.settings(options["set"] or (), options["time_limit"]),
+        update.changes_of(options["set"] or (), options["time_limit"]),
         _resources(options["resources"]) if options["resources"] else {},
         {name: options[name] for name in names if options[name] is not None},
     )

@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 
 def perform(_call: Call, _logger: Log) -> None:
     """Print the version."""
-    sys.stdout.write(version.text(os.environ) + "\n")
+    sys.stdout.write(version.describe_versions(os.environ) + "\n")

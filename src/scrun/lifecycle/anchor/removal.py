@@ -11,7 +11,6 @@ import fcntl
 import os
 import signal
 
-from scrun.lifecycle.container import status
 from scrun.lifecycle.container.directory import STATE
 
 TYPE_CHECKING = False
@@ -27,11 +26,7 @@ def watch(anchor: Anchor) -> None:
         if container.is_removed or os.access(STATE, os.F_OK, dir_fd=container.descriptor):
             return
         container.is_removed = True
-        anchor.say(
-            f"{container.path} was removed, so that nobody could find the container any more: it ends. A logout does "
-            "that unless its user may linger (loginctl enable-linger)"
-        )
-        anchor.end(status.KILLED)
+        anchor.happen("directory_gone")
 
     anchor.loop.on_signal(signal.SIGIO, removed)
     try:

@@ -11,7 +11,7 @@ import os
 import sys
 
 from scrun.errors import ScrunError, UsageError, WrongStatus
-from scrun.lifecycle.container import messages, status
+from scrun.lifecycle.container import messages
 from scrun.lifecycle.container.directory import SOCKET
 from scrun.lifecycle.process import wire
 
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrun.lifecycle.anchor.view import Anchor
+    from scrun.lifecycle.anchor.view import Requested
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.messages import Answer, FromCaller
     from scrun.lifecycle.process.loop import Loop
@@ -32,7 +32,7 @@ _MOST = 128  # connections; the descriptors of a process are counted
 class Server:
     """The anchor's side."""
 
-    def __init__(self, loop: Loop, container: Container, anchor: Anchor) -> None:
+    def __init__(self, loop: Loop, container: Container, anchor: Requested) -> None:
         self._loop, self._anchor = loop, anchor
         self._connections: dict[_Connection, None] = {}  # the oldest first
         self._listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
@@ -64,7 +64,7 @@ class Server:
             connection.answer_rest()
 
 
-def serve(loop: Loop, container: Container, anchor: Anchor, creator: int) -> Server:
+def serve(loop: Loop, container: Container, anchor: Requested, creator: int) -> Server:
     """The anchor's server; whoever creates the container is told why there can't be one.
 
     Raises:
@@ -81,7 +81,7 @@ def serve(loop: Loop, container: Container, anchor: Anchor, creator: int) -> Ser
 class _Connection:
     """One caller, until it has its answer or goes away."""
 
-    def __init__(self, loop: Loop, anchor: Anchor, descriptor: int, closed: Callable[[_Connection], None]) -> None:
+    def __init__(self, loop: Loop, anchor: Requested, descriptor: int, closed: Callable[[_Connection], None]) -> None:
         self._loop, self._anchor, self._closed = loop, anchor, closed
         self._reader = wire.Reader(descriptor, _LARGEST)
         self._open = True
@@ -150,13 +150,8 @@ class _Connection:
         elif request["do"] == "ping":
             self.answer({"waits_for": self._anchor.waits_for()})
         elif request["do"] == "pause":
-            from scrun.lifecycle.anchor import freeze  # seldom asked for, and not kept in every anchor's memory
-
-            freeze.pause(self._anchor, self.answer)
+            self._anchor.pause(self.answer)
         elif request["do"] == "resume":
-            from scrun.lifecycle.anchor import freeze
-
-            freeze.resume(self._anchor, self.answer)
+            self._anchor.resume(self.answer)
         else:
-            self._anchor.at_end(self.answer)
-            self._anchor.end(status.KILLED)
+            self._anchor.delete(self.answer)

@@ -6,7 +6,7 @@ import os
 import signal
 
 from scrun.errors import NodeRuntimeError, ScrunError, WrongStatus
-from scrun.lifecycle.container import owed, status
+from scrun.lifecycle.container import status
 from scrun.lifecycle.node import overlap, signal_script
 from scrun.lifecycle.process import wire
 from scrun.slurm import srun
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # What a process that has no handler for it survives (signal(7)); of a container that isn't started no process has one.
-_HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
+HARMLESS = (0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH)
 _PAUSE = 0.1  # seconds between two tries
 _FORCED_TRIES = 3  # for SIGKILL, which has another way
 # Seconds that the node's runtime has for SIGKILL, and then srun to end the step: podman, which has no other way, gives
@@ -33,25 +33,16 @@ _GONE = ("not running", "no such process", "does not exist", "No such file")
 _END_IS_HEARD = 50  # tries, as above: srun tells of a process's end later than the node's runtime knows it
 
 
-def deliver(anchor: Anchor, number: int, answer: Reply) -> None:
-    """The anchor's side of it."""
-    if not status.can_kill(anchor.status):
-        answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
-    elif number == signal.SIGKILL:
-        anchor.hurry(owed.LET_GO)
-        anchor.end(status.KILLED)
-        answer({"sent": number})
-    elif not anchor.step:
-        if number not in _HARMLESS:
-            anchor.end(128 + number)
-        answer({"sent": number})
-    elif number == 0:
-        answer({"sent": number})
-    else:
-        _deliver_on_node(anchor, number, answer)
+def refuse(anchor: Anchor, answer: Reply) -> None:
+    """There is no process for a signal."""
+    answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
 
 
-def _deliver_on_node(anchor: Anchor, number: int, answer: Reply, tries: int = signal_script.TRIES) -> None:
+def deliver(anchor: Anchor, number: int, answer: Reply, tries: int = signal_script.TRIES) -> None:
+    """Send the signal to the processes of a container that has a step, and say when they have it."""
+    if number == 0:
+        answer({"sent": number})
+        return
     container = anchor.container.id
     is_done, sender = False, 0
 
@@ -85,7 +76,7 @@ def _deliver_on_node(anchor: Anchor, number: int, answer: Reply, tries: int = si
 
     if tries and anchor.step and not anchor.step.progress.started and "exit_status" not in anchor.record:
         # Which task is on which node is known a moment later.
-        anchor.loop.after(_PAUSE, lambda: _deliver_on_node(anchor, number, answer, tries - 1))
+        anchor.loop.after(_PAUSE, lambda: deliver(anchor, number, answer, tries - 1))
         return
     try:
         sender = send_on_node(anchor, number, done)
@@ -117,7 +108,7 @@ def _answer_at_the_end(anchor: Anchor, number: int, answer: Reply, tries: int = 
     elif tries:
         anchor.loop.after(_PAUSE, lambda: _answer_at_the_end(anchor, number, answer, tries - 1))
     else:
-        answer(wire.failure(WrongStatus(f"cannot kill container {anchor.container.id!r}: container not running")))
+        refuse(anchor, answer)
 
 
 def force(anchor: Anchor, step: Step) -> None:

@@ -33,7 +33,6 @@ class StandinLink:
         kill: Callable[[int], None],
         gone: Callable[[], None],
     ) -> None:
-        self.is_ready = False
         self._loop, self._descriptor, self._reader = loop, descriptor, wire.Reader(descriptor)
         self._ready, self._failed, self._kill, self._gone = ready, failed, kill, gone
         self._is_there = True
@@ -44,7 +43,7 @@ class StandinLink:
         if pid or network:
             self._send({"do": "new namespaces", "pid": pid, "network": network, "hook": hook})
         else:
-            self.is_ready = True
+            self._ready(0)
 
     def show_podman(self, *, rootfs: bool) -> None:
         """Have it be ready for podman's looks, with the container's files where they are here."""
@@ -76,5 +75,4 @@ class StandinLink:
             elif message["answer"]:
                 self._failed(ScrunError(message["answer"]))
             else:
-                self.is_ready = True
                 self._ready(message["pid"])

@@ -7,8 +7,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from scrun.errors import ScrunError
+    from scrun.lifecycle.anchor.creator import Creator
+    from scrun.lifecycle.anchor.notices import Notices
+    from scrun.lifecycle.anchor.preparation import Preparation
+    from scrun.lifecycle.anchor.standin_link import StandinLink
     from scrun.lifecycle.anchor.stdio import Stdio
+    from scrun.lifecycle.anchor.worker import Worker
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.messages import Reply
     from scrun.lifecycle.container.plan import Plan
@@ -16,21 +20,60 @@ if TYPE_CHECKING:
     from scrun.lifecycle.node.step import Step
     from scrun.lifecycle.process.loop import Loop
 
+    class Requested(Protocol):
+        """What callers of the socket may ask of an anchor."""
+
+        def start(self, answer: Reply) -> None:
+            """Run the container's process."""
+
+        def kill(self, number: int, answer: Reply) -> None:
+            """Send a signal to the container's process."""
+
+        def pause(self, answer: Reply) -> None:
+            """Have all processes of the container stop."""
+
+        def resume(self, answer: Reply) -> None:
+            """Have them go on."""
+
+        def delete(self, answer: Reply) -> None:
+            """End the container."""
+
+        def waits_for(self) -> str:
+            """What keeps it from its end."""
+
+    class Requests(Protocol):
+        """The callers of an anchor's socket."""
+
+        def answer_rest(self) -> None:
+            """Answer everybody who still waits."""
+
     class Anchor(Protocol):
-        """:class:`scrun.lifecycle.anchor.anchor.Anchor`."""
+        """:class:`scrun.lifecycle.anchor.anchor.Anchor`, for what acts on it."""
 
         loop: Loop
         container: Container
         record: Record
         plan: Plan
-        status: str
-        is_turning: bool  # to paused, or back
-        forced: int | None  # the exit status that a kill decided
+        forced: int | None  # the exit status that something else than the program decided
         stdio: Stdio
+        step: Step | None  # None until there is one
+        stager: Worker | None
+        creator: Creator
+        standin: StandinLink
+        preparation: Preparation
+        notices: Notices
 
         @property
-        def step(self) -> Step | None:
-            """The container's step; None until there is one."""
+        def requests(self) -> Requests:
+            """The callers of the socket."""
+
+        @property
+        def state(self) -> str:
+            """Where it is in the table of life."""
+
+        @property
+        def status(self) -> str:
+            """The OCI status."""
 
         @property
         def log(self) -> Callable[[str, str], None]:
@@ -40,35 +83,11 @@ if TYPE_CHECKING:
         def say(self) -> Callable[[str], None]:
             """Say something on the container's standard error."""
 
-        def start(self, answer: Reply) -> None:
-            """Run the container's process."""
-
-        def kill(self, number: int, answer: Reply) -> None:
-            """Send a signal to the container's process."""
-
-        def end(self, exit_status: int) -> None:
-            """Have the container end with that status."""
-
-        def hurry(self, seconds: float) -> None:
-            """Have the stand-in end that long after the process."""
-
-        def at_end(self, answer: Reply) -> None:
-            """Answer when the container has ended."""
-
-        def give_up(self, error: ScrunError) -> None:
-            """The container can't be run."""
-
-        def waits_for(self) -> str:
-            """What keeps it from its end."""
-
-        def save(self) -> bool:
-            """Write the record down, and say whether that was done."""
-
-        def explain(self, error: ScrunError, told: Callable[[ScrunError], None]) -> None:
-            """Call ``told`` with the error, and with what is wrong with the job's nodes."""
-
-        def finish(self, exit_status: int) -> None:
-            """The container has ended with that status."""
+        def happen(self, event: str, *about: object) -> None:
+            """Follow the table of life."""
 
         def set_status(self, new: str) -> None:
             """Enter a status, and write it down."""
+
+        def save(self) -> bool:
+            """Write the record down, and say whether that was done."""

@@ -32,7 +32,8 @@ def keep(anchor: Anchor) -> None:
     def ended() -> None:
         nonlocal pause
         if gone and anchor.status == status.CREATED:
-            anchor.give_up(JobRefused(f"job {anchor.record['job']} has ended before the container was started"))
+            error = JobRefused(f"job {anchor.record['job']} has ended before the container was started")
+            anchor.happen("hopeless", error)
         else:
             pause = min(1.5 * pause, _LONGEST_PAUSE)
             anchor.loop.after(pause, look)

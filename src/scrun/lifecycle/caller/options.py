@@ -1,4 +1,4 @@
-"""What create and run are told by their command line, and where their messages go."""
+"""The options of create and run, and where their messages go."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ if TYPE_CHECKING:
     from scrun.lifecycle.terminal.live_line import LiveLine
     from scrun.log import Log
 
-# Seconds; podman gives create 240. As long as create waits, docker and podman hold the container's lock, and what looks
-# at it waits as well: podman ps, docker inspect.
+# Seconds; podman gives create 240. As long as create waits, docker and podman hold the container's lock, and podman ps
+# and docker inspect wait too.
 PATIENCE = 30.0
 
 
 class Options:
-    """What the command line says; paths as given, empty when not.
+    """The options of create and run. Paths are as they were given, or empty.
 
-    ``attached``: whoever creates the container stays with it, and it ends when they do (:mod:`run`).
+    Args:
+        bundle: the bundle's directory.
+        pid_file: gets the stand-in's pid.
+        console_socket: the socket that gets the terminal.
+        config: the name of config.json in the bundle.
+        attached: whether the process that creates the container stays, and the container ends with it (run).
     """
 
     def __init__(
@@ -32,7 +37,13 @@ class Options:
 
 
 class Output:
-    """Where messages go, and how the hooks are told of it; at a terminal there is a live line too."""
+    """Where messages go.
+
+    Args:
+        logger: the log.
+        log_file, log_format: the options --log and --log-format, which hooks get too.
+        live: the live line of a person's terminal.
+    """
 
     def __init__(self, logger: Log, log_file: str = "", log_format: str = "text", live: LiveLine | None = None) -> None:
         self.say, self.levels, self.live = logger.say, logger.levels, live

@@ -1,6 +1,6 @@
-"""What the anchor is to do for a new container: made of its bundle, the caller's environment and Slurm's configuration.
+"""Make the plan of a new container from its bundle, the caller's environment and Slurm's configuration.
 
-Imported when the anchor has been forked, and not before: what is imported by then stays in its memory.
+Import this module only after the fork of the anchor, because what is imported before stays in the anchor's memory.
 """
 
 from __future__ import annotations
@@ -30,21 +30,27 @@ if TYPE_CHECKING:
     from scrun.oci import Config, Resources
     from scrun.slurm.job import Request
 
-# Of the caller's environment, what later calls need and docker and podman don't give them.
+# Variables of the caller that later calls need, because docker and podman don't give them to each call.
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "XDG_RUNTIME_DIR", "SLURM_CONF", "SLURM_CONF_SERVER", "TMPDIR")
 
 
-def make(container: Container, options: Options, environment: os._Environ[str], output: Output) -> Plan:
-    """Check everything that can be checked without a job, and say what the anchor is to do.
+def make_plan(container: Container, options: Options, environment: os._Environ[str], output: Output) -> Plan:
+    """Check everything that can be checked without a job, and make the plan for the anchor.
+
+    Args:
+        container: the new container, whose directory is claimed.
+        options: the options of the command line.
+        environment: the caller's environment.
+        output: where messages go; the levels of oci.conf are set in it.
 
     Raises:
-        ScrunError: what is wrong.
+        ScrunError: the bundle, the options, a setting or Slurm's configuration is wrong.
     """
     return _Planning(container, options, environment, output).plan()
 
 
 class _Planning:
-    """What is known of a new container before its anchor hears of it."""
+    """A plan that is being made."""
 
     def __init__(self, container: Container, options: Options, environment: os._Environ[str], output: Output) -> None:
         self.container, self.options, self.environment, self.output = container, options, environment, output
@@ -63,20 +69,20 @@ class _Planning:
             stderr=self.settings.get("StdIODebug", "error"),
             syslog=self.settings.get("SyslogDebug", "quiet"),
         )
-        self.shared = sharing.find(container, self.config)
+        self.shared = sharing.find_shared(container, self.config)
         self.request = self._request()
         existing = self.request.job.get("existing")
         self.srun = srun.srun_command(self.settings, environment) + srun.component(existing, environment)
         self.network = self.shared.network(self.config, lambda text: output.say("info", text))
 
     def plan(self) -> Plan:
-        """All of it."""
+        """The whole plan."""
         options, environment, request = self.options, self.environment, self.request
         size = self.process.get("consoleSize")
         in_file = log.variable("FILE", environment) or self.settings.get("FileDebug", "") or "debug"
         return {
             "record": self._record(),
-            # What becomes of the anchor's messages; its own file is for whoever looks for a fault.
+            # The levels of the anchor's messages. Its own file is for a person who looks for a fault, so it gets many.
             "log_levels": (in_file, log.LEVELS[self.output.levels.syslog]),
             "job": request.job,
             "step_environment": request.step,
@@ -97,7 +103,7 @@ class _Planning:
         }
 
     def _request(self) -> Request:
-        """The job to be asked for; the container is the guest of another one whose job it joins."""
+        """The request for the job; a container that joins another container's job becomes a guest there."""
         container_environment = dict(entry.partition("=")[::2] for entry in self.process.get("env") or ())
         limits = container_limits.limits(self.config)
         request = job.request(
@@ -121,7 +127,7 @@ class _Planning:
             "owner": _user_name(os.getuid()),
             "annotations": self.annotations,
             "command": self.process["args"],
-            # As they are now: podman writes what it wants to be updated into config.json first.
+            # Copied, because podman changes config.json before it calls update.
             "resources": _limits(self.config),
             "environment": {name: self.environment[name] for name in _KEPT if name in self.environment},
             "config_file": self.config_file,
@@ -141,7 +147,7 @@ class _Planning:
 
     def _staging(self) -> StagingPlan:
         step = self.request.step
-        steps = {**self.request.job.get("environment", {}), **step}  # in a shell of salloc's its own variables hold
+        steps = {**self.request.job.get("environment", {}), **step}  # in a shell of salloc its variables count
         mounted = mount_sources.find_sources(self.config, self.bundle)
         staging: StagingPlan = {
             "config_file": os.path.join(self.bundle, self.config_file),
@@ -184,10 +190,10 @@ def _load(container: Container, bundle: str, name: str) -> tuple[str, Config]:
 
 
 def _check_terminal(terminal: bool, options: Options) -> None:
-    """See whether the caller wants what the config says.
+    """Check that the options fit process.terminal.
 
     Raises:
-        UsageError: it doesn't.
+        UsageError: they don't.
     """
     if terminal and not options.console_socket and not options.attached:
         raise UsageError("process.terminal is true: say with --console-socket where the terminal is to be sent")
@@ -198,7 +204,7 @@ def _check_terminal(terminal: bool, options: Options) -> None:
 
 
 def _configuration(container: Container, environment: os._Environ[str]) -> tuple[str, str]:
-    """The oci.conf and the scrun.lua to use.
+    """The paths of the oci.conf and of the scrun.lua to use.
 
     Raises:
         SlurmError: there is no Slurm configuration on this host.
@@ -226,7 +232,7 @@ def _limits(config: Config) -> Resources:
 
 
 def _directory() -> str:
-    """Where scrun was called; one that is gone, or that can't be named, is no reason to fail."""
+    """The directory in which scrun was called; / if it is gone."""
     try:
         return os.getcwd()
     except OSError:

@@ -1,12 +1,12 @@
-"""Which other container of ours a config shares a namespace with: then both run in one job, on one node.
+"""Find the other container with which a config shares a namespace; then both run in one job, on one node.
 
-That is how a pod's containers, ``--network container:NAME`` and compose's ``network_mode: service:NAME`` arrive: as
-the path of a namespace, ``/proc/PID/ns/net`` with the pid of the other one's stand-in, or a file that the other one's
-config names as well. No namespace reaches from this machine to a node, but on the same node both have the node's
-network, and so reach each other at localhost.
+A pod's containers, ``--network container:NAME`` and compose's ``network_mode: service:NAME`` all come as the path of a
+namespace in the config. The path is ``/proc/PID/ns/net`` with the pid of the other container's stand-in, or a file that
+the other container's config names too. No namespace reaches from this machine to a node. But on the same node both
+containers have the node's network, and so reach each other at localhost.
 
-The other one's host name and network are this one's too: the config has no host name then, and the stand-in's network
-namespace may be this machine's whatever the container's is.
+This container also gets the other one's host name and network. The reasons: the config has no host name then, and the
+stand-in's network namespace tells nothing about the container's network.
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 
 
 _FILE = "network_namespace"  # the record's name for a namespace's file
-_FIRST = ("network", "ipc", "uts", "pid")  # where the kinds are different containers', the first of these counts
+_FIRST = ("network", "ipc", "uts", "pid")  # if several containers share a namespace, the first kind counts
 _PIECE = 1 << 16  # bytes; more than most records have
 
 
 class Shared:
-    """What is shared; nothing, for most containers."""
+    """The other containers with which a container shares namespaces; most containers share none.
+
+    Args:
+        others: the other container for each kind of namespace.
+        file: the network namespace's path, if docker gives it to several containers; otherwise empty.
+    """
 
     def __init__(self, others: dict[str, Container], file: str) -> None:
         self._others, self._file = others, file
@@ -42,10 +47,10 @@ class Shared:
         self._host: Container | None = None
 
     def job(self) -> SharedJob | None:
-        """The job to be in.
+        """The other container's job; None if no namespace is shared.
 
         Raises:
-            ScrunError: it is another user's, or there is none yet.
+            ScrunError: the other container is another user's, or has no job yet.
         """
         if not self._kind:
             return None
@@ -63,10 +68,10 @@ class Shared:
         )
 
     def join(self, container: Container, request: Request) -> None:
-        """Become a guest of the one whose job it is, if the container is to be in that.
+        """Register ``container`` as a guest of the container whose job it joins, if it joins one.
 
         Raises:
-            ScrunError: that one has ended meanwhile.
+            ScrunError: the other container has ended meanwhile.
         """
         if not request.shares:
             return
@@ -76,14 +81,14 @@ class Shared:
         elif path := other.record.get("guest_of"):
             self._host = Container.open(*os.path.split(path))
         else:
-            return  # a job that somebody else gives back
+            return  # a user's own job, which nobody here gives back
         from scrun.lifecycle.container import guests
 
         if not guests.register(self._host, container):
             raise ScrunError(f"container {self._host.id!r}, in whose job this one was to run, has ended meanwhile")
 
     def network(self, config: Config, note: Callable[[str], None]) -> str:
-        """The network to have, as :func:`network.wanted` says it."""
+        """The kind of the container's network (:func:`network.wanted`); ``note`` gets a remark for a person."""
         other = self._others.get("network")
         if not other:
             return network.wanted(config)
@@ -95,12 +100,12 @@ class Shared:
         return its
 
     def host_name(self, config: Config) -> str:
-        """The name to have; empty where none was given."""
+        """The container's host name; empty if there is none."""
         other = self._others.get("uts")
         return str(config.get("hostname") or (other.record.get("host_name") if other else "") or "")
 
     def add_to(self, record: Record, config: Config, its_network: str) -> None:
-        """Write down what whoever shares with this container will want to know."""
+        """Add to the record what a container needs that will share with this one."""
         if its_network:
             record["network"] = its_network
         if host_name := self.host_name(config):
@@ -111,8 +116,8 @@ class Shared:
             record["guest_of"] = self._host.path
 
 
-def find(container: Container, config: Config) -> Shared:
-    """Look for those that the namespaces' paths belong to, among the containers of the same root directory."""
+def find_shared(container: Container, config: Config) -> Shared:
+    """Look for the containers to which the config's namespaces belong, below the same root directory."""
     others: dict[str, Container] = {}
     known: dict[str, Container | None] = {}
     file = ""
@@ -123,7 +128,7 @@ def find(container: Container, config: Config) -> Shared:
         parts = path.split("/")
         if parts[:2] == ["", "proc"] and parts[3:4] == ["ns"] and parts[2].isdigit():
             needle = f'"pid": {parts[2]},'
-        elif kind == "network" and not network.is_ours(path):  # docker has one file for all that have the host's
+        elif kind == "network" and not network.is_ours(path):  # docker has one for all with the host's network
             needle = f'"{_FILE}": {fastjson.dumps(path)}'
             file = path
         else:
@@ -136,7 +141,15 @@ def find(container: Container, config: Config) -> Shared:
 
 
 def _with(container: Container, needle: bytes, *, proc: bool) -> Iterator[Container]:
-    """Containers that have not ended, whose record says that. The records are read, but not understood, of all."""
+    """Yield the containers that haven't ended and whose record has the text ``needle``.
+
+    Most records are only searched and not parsed.
+
+    Args:
+        container: the new container, which is skipped.
+        needle: a part of the JSON.
+        proc: whether a container without a job counts.
+    """
     root = os.path.dirname(container.path)
     for name in os.listdir(root):
         try:
@@ -145,7 +158,7 @@ def _with(container: Container, needle: bytes, *, proc: bool) -> Iterator[Contai
             found = Container.open(root, name)
         except (OSError, ScrunError):
             continue
-        # Of two that are created at once with the same file neither may wait for the other.
+        # If two containers with the same file are created at the same time, neither may wait for the other.
         if name != container.id and found.status() != status.STOPPED and (proc or found.record.get("job")):
             yield found
         else:

@@ -63,6 +63,9 @@ def ask(
                 if what not in ("", said):
                     waits(what)
                 said = what
+            except ValueError as error:
+                why = "it answered what this scrun doesn't know: is it one of another version?"
+                raise ScrunError(f"can't ask the anchor of container {container.id!r}: {why}") from error
     finally:
         connection.close()
     if answer:

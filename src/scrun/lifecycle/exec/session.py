@@ -1,8 +1,8 @@
-"""The two processes that stay with a further process of a container (exec), as long as it runs.
+"""The two processes that stay as long as a process of exec runs: its stand-in and its session.
 
-As with a container itself one is what the caller sees and reaps, the stand-in: it passes on signals and ends with the
-process's exit status. The other, the session, has srun as its child. When the stand-in is killed the session ends the
-process on the node; when the session is killed the stand-in ends its step.
+The caller sees and reaps the stand-in, which passes on signals and ends with the process's exit status. The session has
+srun as its child. If the stand-in is killed, the session ends the process on the node. If the session is killed, the
+stand-in ends the step.
 """
 
 from __future__ import annotations
@@ -31,27 +31,30 @@ if TYPE_CHECKING:
     from scrun.lifecycle.process.loop import Loop
 
     class Order(TypedDict):
-        """What the session is to do; it has it by fork."""
+        """What a session is to do; it gets this by the fork."""
 
-        token: str  # by which the process is found on the node
+        token: str  # names the process on the node
         node: str
-        environment: dict[str, str]  # srun's
+        environment: dict[str, str]  # srun's; the process object is in it
         watch: bool  # whether the node has to tell that the process could be run
         terminal: bool
-        own_terminal: bool  # it is the process's, made for it, and not the caller's
+        own_terminal: bool  # whether the terminal was made for the process, and isn't the caller's
 
 
 _GRACE = 5.0  # seconds that the node's runtime has to end a process before its step is ended
 
 
 def stand_in(channel: int) -> int:
-    """Wait for the session to say how the process ended; the result is its exit status.
+    """Be the stand-in: wait until the session says how the process ended, and return the exit status.
+
+    Args:
+        channel: the connection to the session.
 
     Raises:
-        SlurmError: its step could not be started.
+        SlurmError: the step could not be started.
     """
     standin.forward_signals(channel)
-    signal.signal(signal.SIGWINCH, signal.SIG_IGN)  # srun sees to that, without a step for each
+    signal.signal(signal.SIGWINCH, signal.SIG_IGN)  # srun handles changes of the window's size, without a step for each
     reader = wire.Reader(channel)
     step = (0, 0)
     while message := reader.next(messages.from_session):
@@ -67,8 +70,16 @@ def stand_in(channel: int) -> int:
 class Session:
     """One run of a process on the node.
 
-    The caller, if there is one to wait, is told ``{"started": …}`` or the error; the stand-in the exit status, or the
-    error.
+    The session sends the caller, if it waits, ``{"started": …}`` or the error. It sends the stand-in the exit status,
+    or the error.
+
+    Args:
+        loop: the event loop of this process.
+        container: the container.
+        order: what to do.
+        stdio: descriptors of the process's standard input, output and error; they are closed.
+        stand_in: the connection to the stand-in.
+        caller: the connection to the caller; None if nobody waits.
     """
 
     def __init__(
@@ -105,7 +116,7 @@ class Session:
             started=self._step_started,
             ended=self._step_ended,
             log=lambda line: self._log("debug", line),
-            failed=lambda _line: None,  # it is one task
+            failed=lambda _line: None,  # there is only one task
         )
         self._let_go_of_stdio()
         self._tell_stand_in({"do": "step", "pid": self.step.pid, "started": processes.start_time(self.step.pid)})
@@ -114,7 +125,7 @@ class Session:
             self._watch()
 
     def _let_go_of_stdio(self) -> None:
-        """Only srun has the caller's input and output from here on."""
+        """Leave the caller's input and output to srun alone."""
         quiet = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(quiet, descriptor)
@@ -143,7 +154,7 @@ class Session:
         self._finish()
 
     def _answer(self) -> None:
-        """Tell the caller, once."""
+        """Send the caller its answer, once."""
         if self._caller is not None:
             started: ToExecCaller = {"started": True}
             said = wire.failure(self._failure) if self._failure else started
@@ -178,14 +189,15 @@ class Session:
             self.signal(message["signal"])
 
     def signal(self, number: int) -> None:
-        """Send the process a signal."""
+        """Send a signal to the process on the node."""
 
-        def done(exit_status: int, said: str) -> None:
+        def log_answer(exit_status: int, said: str) -> None:
             self._log("debug", f"signal {number}: {exit_status}: {said}")
 
-        self._beside("kill", exec_script.send(self._container.record, self._order["token"], number), done)
+        self._beside("kill", exec_script.send(self._container.record, self._order["token"], number), log_answer)
 
     def _beside(self, name: str, script: str, done: Callable[[int, str], None]) -> None:
+        """Run a script in a step beside; ``done`` gets its exit status and what it printed."""
         command = overlap.argv(self._container.record, name, script, nodes=[self._order["node"]])
         environment = {**self._order["environment"]}
         del environment[exec_script.PROCESS]
@@ -199,10 +211,10 @@ class Session:
 
 
 def _reason(said: str) -> str:
-    """What the watching script printed, with the words that docker reads; srun may have added some of its own."""
+    """Why the process could not be run, in words that docker recognizes; ``said`` may have lines of srun's too."""
     lines = [line for line in said.splitlines() if line.startswith("exec failed")]
     if not lines:
         return "exec failed: the node's runtime did not say why"
-    # crun says of these "Operation not permitted".
+    # For these two crun says "Operation not permitted", which docker doesn't recognize.
     denied = any(words in lines[0] for words in ("is not executable", "is not a regular file"))
     return f"{lines[0]}: permission denied" if denied else lines[0]

@@ -1,8 +1,8 @@
-"""Which processes of a node are a container's, and what the nodes say of them.
+"""Ask the nodes about a container's processes.
 
-Found by a shell script in a job step beside the container: those in the pid or the mount namespace of its first process
-(a process that was exec'd into it is nobody's descendant there), and their descendants, which may have gone into
-namespaces of their own. A namespace that the container shares with its node tells nothing, and isn't asked.
+A shell script in a job step finds the processes that are in the pid or mount namespace of the container's first
+process, because a process of exec is no descendant of the first one. It also finds the descendants of all these,
+because they may be in namespaces of their own. A namespace that the container shares with its node is not searched.
 """
 
 from __future__ import annotations
@@ -27,47 +27,48 @@ _ANSWER = f"mark={MARK}{read_script('answer')}"
 
 
 class Answer(NamedTuple):
-    """One node's: the exit status of what was asked there, and all that it printed."""
+    """A node's answer: the exit status of the function there, and all that it printed."""
 
     status: int
     text: str
 
 
 def script(record: Record, rest: str) -> str:
-    """A shell script for a node, which knows ``find_members`` and ``each``, and then does the rest.
+    """A shell script for a node: ``rest``, behind the functions of node_scripts/members.sh.
 
     Raises:
-        NodeRuntimeError: oci.conf doesn't say how the node's runtime is asked.
+        NodeRuntimeError: oci.conf doesn't tell how the node's runtime is called.
     """
     program, name = overlap.runtime(record)
     text = _MEMBERS + rest
     return text.replace("@TASKS@", overlap.tasks(record)).replace("@PROGRAM@", program).replace("@NAME@", name)
 
 
-def ask(record: Record, step: str, answer: str, *words: str) -> dict[str, Answer]:
-    """Have each node of the job answer; the answers by the nodes' names, in the order of the names.
+def ask_nodes(record: Record, step: str, answer: str, *words: str) -> dict[str, Answer]:
+    """Run a shell function on each node of the job; return the answers by the nodes' names, which are sorted.
 
     Args:
-        record: the container's, which has its nodes.
-        step: the step's name, behind ``scrun-``.
-        answer: the body of a shell function; ``find_members`` is there, and ``words`` are ``$1`` and so on.
+        record: the container's; it has the nodes.
+        step: the step's name, without ``scrun-``.
+        answer: the function's body, which may call the functions of node_scripts/members.sh.
+        words: the function's ``$1`` and so on.
 
     Raises:
         NodeRuntimeError: the nodes can't be asked.
     """
     text = script(record, f"answer() {{\n{answer}\n}}\n{_ANSWER}")
-    done = overlap.run(record, step, text, *(words or ("",)), nodes=srun.expand_nodes(record["nodes"]))
-    answers = decode(done.stdout)
-    if done.returncode or not answers:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        said = [line for line in said if line.startswith(("srun: error: ", "srun: fatal: "))] or said
-        why = said[-1].removeprefix("srun: ").removeprefix("error: ") if said else f"status {done.returncode}"
+    finished = overlap.run_step(record, step, text, *(words or ("",)), nodes=srun.expand_nodes(record["nodes"]))
+    answers = decode(finished.stdout)
+    if finished.returncode or not answers:
+        lines = finished.stderr.decode("utf-8", "replace").strip().splitlines()
+        lines = [line for line in lines if line.startswith(("srun: error: ", "srun: fatal: "))] or lines
+        why = lines[-1].removeprefix("srun: ").removeprefix("error: ") if lines else f"status {finished.returncode}"
         raise NodeRuntimeError(f"can't ask the nodes of job {record['job']} ({record['nodes']}): {why}")
     return answers
 
 
 def decode(printed: bytes) -> dict[str, Answer]:
-    """What the nodes printed, in whatever order their lines came."""
+    """The answers in the nodes' output, whose lines may come in any order."""
     from binascii import a2b_base64
 
     pieces: dict[str, str] = {}
@@ -82,10 +83,10 @@ def decode(printed: bytes) -> dict[str, Answer]:
 
 
 def check_there(record: Record, container_id: str) -> None:
-    """Refuse to look for the processes of a container that has no nodes yet.
+    """Check that the container has nodes.
 
     Raises:
-        WrongStatus: it waits for them.
+        WrongStatus: its job is queued.
     """
     if not record.get("nodes"):
         raise WrongStatus(f"container {container_id!r} has no processes yet: job {record.get('job')} is queued")

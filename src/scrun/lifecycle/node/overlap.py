@@ -1,6 +1,6 @@
-"""On the node, beside the container: steps that overlap with its own, and the node's own runtime in them.
+"""Run scripts on a container's nodes, in job steps that overlap with the container's own step.
 
-What stays with a container starts such steps and goes on (:func:`start`); other verbs wait for them (:func:`run`).
+A resident process starts such a step and goes on (:func:`start`); other processes wait for it (:func:`run_step`).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from scrun.lifecycle.process.loop import Loop
 
 
-_MOST_SAID = 1 << 20  # bytes of what a step of the anchor's prints that are looked at: a site's words are among them
+_MOST_SAID = 1 << 20  # bytes of a step's output that are read; a site's programs may print there too
 
-_children: set[int] = set()  # of start, that haven't been reaped
+_children: set[int] = set()  # pids of steps that :func:`start` began and that haven't ended
 
 
 def runtime(record: Record) -> tuple[str, str]:
-    """The node's own runtime, as shell words: what comes before its verb, and the container's name there.
+    """How a script calls the node's own runtime: the shell words before its verb, and the container's name in it.
 
-    The name holds ``$task``: each task of the job is a container of its own.
+    The name may have ``$task``, because each task of the job is a container of its own.
 
     Raises:
-        NodeRuntimeError: oci.conf doesn't say how it is called.
+        NodeRuntimeError: oci.conf doesn't tell how the runtime is called.
     """
     values = {"n": "$SLURMD_NODENAME", "j": str(record["job"]), "s": str(record.get("step") or 0), "t": "$task"}
     values.update(u=str(record["user"]), U=str(record["uid"]))
@@ -40,31 +40,34 @@ def runtime(record: Record) -> tuple[str, str]:
 
 
 def tasks(record: Record) -> str:
-    """What ``$task`` may be on a node, as shell words: the tasks' numbers there (oci.conf's %t), where most are."""
+    """The possible values of ``$task`` on a node (oci.conf's %t), as shell words; for the node with most tasks."""
     return " ".join(map(str, range(record.get("tasks_on_a_node") or record["tasks"])))
 
 
 def argv(record: Record, name: str, script: str, *words: str, nodes: Sequence[str] | None = None) -> list[str]:
-    """The command line of a step that runs the shell script once on each of the nodes, or of the job's nodes.
+    """The command line of a step that runs a shell script once on each node.
 
-    ``name`` is the step's (:func:`scrun.slurm.srun.command_step`). The script says with ``say`` what is to be heard of
-    it (:mod:`scrun.marks`).
-    ``words`` are the script's ``$1`` and so on; one may have 128 KB (execve(2)).
+    Args:
+        record: the container's.
+        name: the step's name, without ``scrun-``.
+        script: the script; it prints its answer with ``say`` (:mod:`scrun.marks`).
+        words: the script's ``$1`` and so on, each of at most 128 KB (execve(2)).
+        nodes: the nodes; None for all nodes of the job.
     """
     command = ["/bin/sh", "-c", marks.SAY + script, *(["sh", *words] if words else [])]
     return srun.command_step(record["srun"], job=record["job"], name=name, argv=command, nodes=nodes)
 
 
 def environment(record: Record) -> dict[str, str]:
-    """The environment of such a step: ours, and what engines don't give to every call, but no job's."""
+    """The environment of a step's srun: this process's own and create's variables, without those of a job."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(srun.OPTIONS)}
     return {**mine, **record["environment"]}
 
 
-def run(
+def run_step(
     record: Record, name: str, script: str, *words: str, nodes: Sequence[str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the script in such a step, and wait for it; what it prints is in the answer."""
+    """Run a script in a step and wait for it; the arguments are those of :func:`argv`."""
     import subprocess
 
     command, brought = srun.by_environment(argv(record, name, script, *words, nodes=nodes))
@@ -78,10 +81,13 @@ def run(
 
 
 def start(loop: Loop, command: list[str], environment: dict[str, str], done: Callable[[int, str], None]) -> int:
-    """Run the command as a child of a process that goes on; ``done`` gets its exit status and what it said.
+    """Start a step as a child of this process, and return the child's pid.
 
-    That is what the script has said; where it has said nothing, whatever else was printed, srun's words for example.
-    The result is its pid.
+    Args:
+        loop: the event loop of this process.
+        command: the result of :func:`argv`.
+        environment: srun's.
+        done: gets the exit status and the script's answer; without an answer all that was printed, for example by srun.
     """
     printed = os.memfd_create("node")
     command, brought = srun.by_environment(command)
@@ -102,11 +108,11 @@ def start(loop: Loop, command: list[str], environment: dict[str, str], done: Cal
 
 
 def end_rest() -> None:
-    """End what :func:`start` began and nobody waits for any more: srun may wait for a step for as long as the job."""
+    """Kill the steps of :func:`start` that still run: nobody waits for them any more, and srun may wait very long."""
     for pid in _children:
         os.kill(pid, signal.SIGKILL)
 
 
 def reason(said: str, exit_status: int) -> str:
-    """Why a script failed: the last line of what it said."""
+    """The reason why a script failed: the last line of its answer."""
     return (said.splitlines() or [f"status {exit_status}"])[-1]

@@ -1,9 +1,10 @@
-"""Ends a step whose output nobody reads any more, when it writes: where srun itself doesn't.
+"""End a step that writes output which nobody reads any more, because an srun before 26.05 doesn't.
 
-A program that writes to a pipe without a reader gets SIGPIPE. srun, which writes for it, gets one too, and has the step
-killed. But before Slurm 26.05 it waits for that signal in another thread than the one that writes; so the signal stays
-pending for ever, what the container writes is thrown away, and it writes on. The signal is sent once more here, to all
-of srun. Until something is written none is pending, and the container goes on, as one on this machine does.
+A program that writes to a pipe without a reader gets SIGPIPE. srun, which writes for the container, gets SIGPIPE too,
+and kills the step. But before Slurm 26.05, srun waits for that signal in another thread than the one that writes. So
+the signal stays pending for ever, the container's output is thrown away, and the container writes on. scrun then sends
+the signal once more, to all of srun. As long as the container writes nothing, no signal is pending and it goes on, as a
+container on this machine would.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ _SIGPIPE = 1 << (signal.SIGPIPE - 1)
 
 
 class Readers:
-    """Those of a step's output, for which it has the descriptors itself: :meth:`close` it when the step has ended."""
+    """Watch whether a step's output still has readers; call :meth:`close` when the step has ended.
+
+    Args:
+        loop: the event loop of this process.
+        output: descriptors of the step's output.
+        srun: srun's pid.
+    """
 
     def __init__(self, loop: Loop, output: Iterable[int], srun: int) -> None:
         self._loop, self._srun = loop, srun
@@ -33,14 +40,14 @@ class Readers:
             loop.watch(descriptor, self.gone, only_gone=True)
 
     def close(self) -> None:
-        """Keep none of the descriptors: who reads them waits for their end."""
+        """Close the copies of the descriptors, because the readers wait for the end of file."""
         self._loop.forget(self._timer)
         for descriptor in self._watched:
             self._loop.unwatch(descriptor)
         self._watched = []
 
     def gone(self) -> None:
-        """Look, from now on, whether srun writes to one who has gone."""
+        """Look from now on whether srun has written without a reader."""
         self.close()
         self._look()
 
@@ -52,7 +59,7 @@ class Readers:
 
 
 def is_pending(pid: int, signals: int) -> bool:
-    """Whether one of these signals, a mask as in ``/proc/PID/status``, is pending for one of the process's threads."""
+    """Whether a signal of the mask ``signals`` is pending for a thread of the process (proc_pid_status(5), SigPnd)."""
     tasks = f"/proc/{pid}/task"
     try:
         return any(_pending(f"{tasks}/{task}/status") & signals for task in os.listdir(tasks))

@@ -1,4 +1,4 @@
-"""The script that has a node's own runtime send a signal to a container's processes there."""
+"""The script that makes a node's own runtime send a signal to a container's processes there."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ _MISSED, _WHY = "missed", "why"  # the first words of what a node says
 
 
 def script(record: Record, number: int, tasks: Mapping[str, Sequence[int]], tries: int = TRIES) -> str:
-    """The shell script that has a node's runtime send the signal to each of the container's tasks on that node.
+    """The shell script that makes a node's runtime send a signal to each of the container's tasks on that node.
 
-    ``tasks`` are their local numbers (oci.conf's %t), by node. It fails when one of them could not be reached, and
-    prints which (:func:`missed`).
+    The script fails if it can't reach a task, and prints which one (:func:`missed`).
+
+    Args:
+        record: the container's.
+        number: the signal's number.
+        tasks: the local numbers of tasks (oci.conf's %t), by node.
+        tries: how often the runtime is called, because just after the start it may not know the container.
 
     Raises:
-        NodeRuntimeError: oci.conf doesn't say how.
+        NodeRuntimeError: oci.conf doesn't tell how the runtime is called.
     """
     program, name = overlap.runtime(record)
     alike: dict[str, list[str]] = {}  # a big job's nodes mostly have as many tasks each
@@ -38,7 +43,7 @@ def script(record: Record, number: int, tasks: Mapping[str, Sequence[int]], trie
 
 
 def missed(said: str) -> tuple[list[tuple[str, int]], str]:
-    """The tasks, by node and local number, that :func:`script` did not reach, and why not, in one line."""
+    """The tasks that :func:`script` didn't reach, as node and local number, and the reasons in one line."""
     lines = said.splitlines()
     missed = [line.split()[1:] for line in lines if line.startswith(f"{_MISSED} ")]
     why = [line.removeprefix(f"{_WHY} ") for line in lines if line and not line.startswith(f"{_MISSED} ")]

@@ -1,4 +1,4 @@
-"""The container's own step: srun as a child of the anchor, with the container's stdio, and what it says of the step."""
+"""The container's own step: srun as a child of the anchor, with the container's stdio and srun's own messages."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.process.loop import Loop
 
-_ERROR = 3  # srun's descriptor for the container's standard error; its own is for its own words
-_GRACE = 5.0  # seconds that srun has to end a step before it is killed itself
-_MOST_SAID = 1 << 20  # bytes of srun's words that are kept; beyond that only what they mean
+_ERROR = 3  # srun's descriptor for the container's standard error; srun's own has its messages
+_GRACE = 5.0  # seconds that srun has to end a step before srun is killed
+_MOST_SAID = 1 << 20  # bytes of an unfinished line of srun's messages that are kept
 
 
 class Step:
     """One run of srun.
 
-    ``started`` is called once, with nothing when every node has started its tasks or with the error that prevented it;
-    ``ended`` then with the container's exit status, which is the highest of its tasks'. ``failed`` is told, in srun's
-    words, which of several tasks failed, and where. Without ``own_session`` srun stays in the caller's, whose terminal
-    it uses.
+    Args:
+        loop: the event loop of this process.
+        command: returns srun's command line, given the descriptor of the container's standard error (None: srun's own).
+        environment: srun's.
+        stdio: descriptors of the container's standard input, output and error.
+        terminal: whether they are a terminal.
+        started: is called once: with None when every node has started its tasks, or with the error.
+        ended: is called at the end with the container's exit status, the highest of its tasks'.
+        log: is called with each line of srun's messages.
+        failed: is called with srun's words about a task that failed, if there are several tasks.
+        own_session: whether srun gets a session of its own; otherwise it uses the terminal of the caller's session.
     """
 
     def __init__(
@@ -60,7 +67,7 @@ class Step:
 
         def become_srun() -> int:
             if terminal and own_session:
-                # The window's size follows: the kernel tells the foreground group of the terminal, and that is srun.
+                # Then srun is the terminal's foreground group, which the kernel tells when the window's size changes.
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             return fork.execute(argv, environment)
 
@@ -83,24 +90,25 @@ class Step:
         loop.child(self.pid, self._reaped)
 
     def terminate(self, grace: float | None = None) -> None:
-        """End the step at once: srun has it killed (SIGKILL) on every node, and is killed itself if that takes long."""
+        """End the step: srun kills it (SIGKILL) on every node, and is killed itself after ``grace`` seconds."""
         if self._status is None and not self._kill_timer:
             os.kill(self.pid, signal.SIGTERM)
             self._kill_timer = self._loop.after(_GRACE if grace is None else grace, self.kill)
 
     def kill(self) -> None:
-        """End srun itself; the step then ends with its job."""
+        """Kill srun; the step then ends with its job."""
         if self._status is None:
             os.kill(self.pid, signal.SIGKILL)
 
     def _open_error(self, stderr: int) -> int:
-        """A descriptor for the container's standard error that srun can open by its name under /proc.
+        """A descriptor for the container's standard error that srun can open by its name in /proc.
 
-        That needs a right to the file behind it, which a program started by another user hasn't got, and a socket can't
-        be opened at all: then cat(1) carries it, which makes the container wait for a slow reader, and nothing grow.
+        That needs a permission for the file, which a program that another user has started doesn't have. A socket can't
+        be opened at all. In these cases cat(1) copies, so that the container waits for a slow reader, and no buffer
+        grows.
         """
         try:
-            # Nobody may read a named pipe any more; then open(2) would wait for a reader.
+            # O_NONBLOCK, because open(2) of a named pipe waits for a reader.
             how = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
             opened = os.open(f"/proc/self/fd/{stderr}", how)
             os.set_blocking(opened, True)
@@ -118,7 +126,7 @@ class Step:
         try:
             data = os.read(self._messages, 65536)
         except BlockingIOError:
-            # A program that srun was to run here (SLURM_PROLOG, SLURM_EPILOG) has left a child that holds the pipe.
+            # A program that srun ran here (SLURM_PROLOG, SLURM_EPILOG) has left a child that holds the pipe.
             data = b""
         if not data:
             self._loop.unwatch(self._messages)
@@ -160,17 +168,17 @@ class Step:
         self._ended(self._exit_status(self._status))
 
     def _exit_status(self, status: int) -> int:
-        """What srun's own status means; 128 + 15 for a step that was ended from outside and has no other of its own."""
+        """The container's exit status by srun's; 128 + 15 for a step that was ended from outside and has no other."""
         progress = self.progress
         if progress.out_of_memory and status == 1:
-            return 128 + signal.SIGKILL  # as engines have it
+            return 128 + signal.SIGKILL  # as engines report it
         if not progress.cancelled or not progress.started or status >= 128:
             return status
         if left := ", ".join(progress.left()):
-            # srun's status is its own then, 1 mostly: a node that has failed tells of no task's end.
+            # Then the status is srun's own, mostly 1, because a failed node reports no task's end.
             self._failed(f"no exit status has come from {left}: Slurm has ended the step, as when a node fails")
             return 128 + signal.SIGTERM
-        return status or 128 + signal.SIGTERM  # srun reports 0 where the tasks have then ended by themselves
+        return status or 128 + signal.SIGTERM  # srun reports 0 if the tasks then ended by themselves
 
     def _say_started(self, error: SlurmError | None) -> None:
         if not self._said_started:

@@ -1,4 +1,4 @@
-"""create: check everything, then have a job asked for and the container staged (runtime-spec, runtime.md, Create)."""
+"""create: check everything, then let the anchor get a job and stage the files (runtime-spec, runtime.md, Create)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,21 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """A signal that ends create; ``args[0]`` is its number."""
+    """A signal has ended create; ``args[0]`` is its number."""
 
 
-def run(root: str, container_id: str, options: Options, output: Output) -> None:
-    """Create the container; return when its job has its nodes and the hooks have run, or the wait takes too long.
+def create_container(root: str, container_id: str, options: Options, output: Output) -> None:
+    """Create a container; return when its job has nodes and its files are staged, or when the patience is over.
+
+    Args:
+        root: the directory of the containers.
+        container_id: the new container's id.
+        options: the options of the command line.
+        output: where messages go.
 
     Raises:
-        ScrunError: anything that prevents it; nothing is left then.
-        SystemExit: interrupted by a signal; nothing is left then either.
+        ScrunError: the container can't be created; nothing of it is left.
+        SystemExit: a signal came; nothing of the container is left. The status is 128 + n for signal n.
     """
     with Creation(root, container_id) as creation:
         creation.carry_out(creation.plan(options, output))
@@ -42,7 +48,7 @@ def run(root: str, container_id: str, options: Options, output: Output) -> None:
 class Creation:
     """A container that is being created: its directory is claimed, and its anchor waits for the plan.
 
-    As a context manager it undoes everything when something goes wrong, or a signal interrupts it.
+    Use it as a context manager: if an error or a signal ends the block, everything is undone.
     """
 
     def __init__(self, root: str, container_id: str) -> None:
@@ -51,7 +57,7 @@ class Creation:
         _open_missing_stdio()
         self.container = _claim(root, container_id)
         try:
-            self._anchor = spawn(self.container)  # it imports what is slow while the config is read here
+            self._anchor = spawn(self.container)  # its workers import slow libraries while the config is read here
         except BaseException:
             self.container.remove()
             raise
@@ -64,50 +70,54 @@ class Creation:
         if error is None:
             return
         for number in _INTERRUPTS:
-            signal.signal(number, signal.SIG_IGN)  # what follows is the clean-up
+            signal.signal(number, signal.SIG_IGN)  # because the clean-up begins
         self._send({"do": "abort"})
         self.wait_for_the_end()
         if isinstance(error, Interrupted):
             raise SystemExit(128 + error.args[0]) from None
 
     def plan(self, options: Options, output: Output) -> Plan:
-        """What the anchor is to do: see :func:`scrun.lifecycle.caller.planning.make`."""
-        # Here, not above: what is imported before the anchor is forked stays in its memory.
+        """Make the plan for the anchor: see :func:`scrun.lifecycle.caller.planning.make_plan`."""
+        # Not imported above, because what is imported before the fork stays in the anchor's memory.
         from scrun.lifecycle.caller import planning
 
-        return planning.make(self.container, options, os.environ, output)
+        return planning.make_plan(self.container, options, os.environ, output)
 
     def carry_out(self, plan: Plan) -> None:
-        """Have the anchor do what the plan says."""
+        """Send the plan to the anchor, which begins its work."""
         self._send({"do": "create", "plan": plan})
 
     def wait(self, output: Output) -> None:
-        """Until the anchor says that the container is created.
+        """Wait until the anchor says that the container is created.
 
         Raises:
-            ScrunError: why it isn't.
+            ScrunError: the reason why the container can't be created.
         """
         from scrun.lifecycle.recovery import sweep
 
-        sweep.begin(os.path.dirname(self.container.path), output.say, but=self.container.id, keep=output.descriptors)
+        root, here = os.path.split(self.container.path)
+        sweep.sweep_in_background(root, output.say, but=here, keep=output.descriptors)
         try:
             _wait(self._reader, output)
         finally:
             if output.live:
                 output.live.clear()
 
-    def have_it_opened_anew(self) -> Container:
-        """The container with its record, for one who stays: what was forked from us shares the lock of the old one."""
+    def reopen(self) -> Container:
+        """Open the container anew and read its record.
+
+        A caller that stays needs its own lock: the processes that were forked share the lock of the first descriptor.
+        """
         fresh = Container.open(os.path.dirname(self.container.path), self.container.id)
         os.close(self.container.descriptor)
         return fresh
 
     def leave_it_alone(self) -> None:
-        """An attached container is nobody's from here on: it outlives whoever created it."""
+        """Tell the anchor that an attached container shall outlive this process."""
         self._send({"do": "leave alone"})
 
     def wait_for_the_end(self) -> None:
-        """Until the anchor has ended; all that it owed is paid then."""
+        """Wait until the anchor has ended. Then nothing is owed for the container any more."""
         while self._reader.read(messages.to_creator) is not None:
             pass
 
@@ -116,7 +126,10 @@ class Creation:
 
 
 def _claim(root: str, container_id: str) -> Container:
-    """Claim the directory; while the files of a deleted container of that id are coming back, wait for it."""
+    """Claim the container's directory.
+
+    If a container of that id was deleted and its files are still coming back, wait until they are here.
+    """
     while True:
         try:
             return Container.claim(root, container_id)
@@ -127,12 +140,12 @@ def _claim(root: str, container_id: str) -> Container:
 
 
 def _open_missing_stdio() -> None:
-    """The lowest three descriptors are the container's; a caller that closed one meant /dev/null."""
+    """Open /dev/null for each standard descriptor that the caller has closed, because all three are the container's."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
 
 
 def _interrupt(number: int, _frame: object) -> None:
@@ -167,7 +180,7 @@ def _say_queued(message: Waiting, output: Output, queued_at: float) -> None:
 
 
 def _say_progress(text: str, output: Output) -> None:
-    """How far it is: for a person who looks on; in a log it is of use only when a fault is looked for."""
+    """Show a person how far staging is. In a log, progress helps only when somebody looks for a fault."""
     if output.live:
         output.live.show(text)
     else:
@@ -177,4 +190,4 @@ def _say_progress(text: str, output: Output) -> None:
 def _pass_on(message: Log, output: Output) -> None:
     if output.live:
         output.live.clear()
-    output.say(message["log"], message["message"], system=False)  # the anchor does that
+    output.say(message["log"], message["message"], system=False)  # the anchor writes it to syslog

@@ -1,6 +1,6 @@
-"""delete: end what runs, give the job back, and forget the container (runtime-spec, runtime.md, Delete).
+"""delete: end the container, give its job back, and remove its directory (runtime-spec, runtime.md, Delete).
 
-As scrun(1) says, --force is always implied.
+--force is always implied, as scrun(1) says.
 """
 
 from __future__ import annotations
@@ -19,30 +19,33 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container.messages import Answer
 
-# Seconds that the anchor has to answer a ping until it is killed: long enough for a file server that hangs for a while,
-# since what the container changed is lost then.
+# Seconds that the anchor has to answer a ping before it is killed. Killing it loses the container's changes, so this is
+# long enough for a file server that hangs for a while.
 SILENCE = 60.0
-# Seconds that those who stay have to go when they have nothing left to do, and those that they have to die.
+# Seconds that the anchor and the stand-in have to exit when nothing is left to do, and after a SIGKILL.
 TO_GO, _TO_DIE = 5.0, 10.0
-_PAUSE = 0.02
+_PAUSE = 0.02  # seconds
 
 
-def run(container: Container, say: Callable[[str, str], None], *, pause: Callable[[float], None] = time.sleep) -> None:
-    """Delete the container, whatever its status, and whoever of its processes still lives.
+def delete_container(
+    container: Container, say: Callable[[str, str], None], *, pause: Callable[[float], None] = time.sleep
+) -> None:
+    """Delete a container, whatever its status is and whichever of its processes still run.
 
     Args:
-        container: its record needn't have been read.
-        say: is called with a level and what somebody should know: why it takes long, what was not as it should be.
+        container: the container; its record needn't have been read.
+        say: is called with a level and a message: why the deletion takes long, or what went wrong.
+        pause: waits that many seconds.
 
     Raises:
-        ScrunError: its job could not be given back, or a process of it doesn't end; the container stays then.
+        ScrunError: the job could not be given back, or a process of the container doesn't end; the container stays.
     """
     if _is_left(container):
         _leave(container, say)
         return
     until, answer = time.monotonic() + TO_GO, None
     try:
-        # In a container that is just being made there may be no anchor yet who could be asked to go.
+        # If the container is just being made, there may be no anchor yet that could be asked.
         while not (answer := _ask(container, say)) and not container.lock(wait=False) and time.monotonic() < until:
             pause(_PAUSE)
     except AnchorSilent:
@@ -50,7 +53,7 @@ def run(container: Container, say: Callable[[str, str], None], *, pause: Callabl
     if answer and answer.get("later"):
         _say_later(container, say)
         return
-    if not _lock(container, TO_GO):  # until its anchor and its stand-in have gone
+    if not _lock(container, TO_GO):  # they hold the lock until they exit
         from scrun.lifecycle.container import holders
 
         holders.wake(container)
@@ -71,15 +74,18 @@ def run(container: Container, say: Callable[[str, str], None], *, pause: Callabl
     container.remove()
 
 
-def forgotten(root: str, container_id: str, say: Callable[[str, str], None]) -> bool:
-    """Whether a container that isn't there had left a job, which is ended now: from before this host's last boot."""
+def end_forgotten_job(root: str, container_id: str, say: Callable[[str, str], None]) -> bool:
+    """End the job of a container that is gone since this host's last boot; return whether there was one."""
     from scrun.lifecycle.recovery import sweep
 
-    return sweep.is_due(root) and container_id in sweep.run(root, say, make=True)
+    return sweep.is_due(root) and container_id in sweep.sweep_now(root, say, make=True)
 
 
 def _ask(container: Container, say: Callable[[str, str], None]) -> Answer | None:
-    """What its anchor has answered, if it was there to be asked; it has done what is to be done then, or goes on."""
+    """Ask the anchor to end the container; return its answer, or None if there is no anchor.
+
+    With an answer, the anchor has done everything, or goes on with it (``later``).
+    """
     waits = lambda what: say("info", f"{container.id}: {what}")  # noqa: E731
     return ask(container, {"do": "delete"}, silence=SILENCE, waits=waits)
 
@@ -93,12 +99,12 @@ def _loaded(container: Container) -> bool:
 
 
 def _is_left(container: Container) -> bool:
-    """Whether its anchor was killed, and a process brings its files back already."""
+    """Whether the anchor was killed, and a process brings the container's files back already."""
     return _loaded(container) and owed.is_left(container)
 
 
 def _leave(container: Container, say: Callable[[str, str], None]) -> None:
-    """Have its files brought back by a process that nobody waits for."""
+    """Leave the return of the container's files to a process that nobody waits for."""
     from scrun.lifecycle.recovery import coming_back
 
     if not coming_back.leave(container):
@@ -110,7 +116,11 @@ def _say_later(container: Container, say: Callable[[str, str], None]) -> None:
 
 
 def _kill_holders(container: Container, say: Callable[[str, str], None]) -> None:
-    """End those who stay with the container and do nothing, and have its lock."""
+    """Kill the processes that hold the container's lock and do nothing, and take the lock.
+
+    Raises:
+        ScrunError: a process doesn't end even after SIGKILL.
+    """
     from scrun.lifecycle.container import holders
 
     pids = ", ".join(map(str, holders.kill(container)))
@@ -124,7 +134,7 @@ def _kill_holders(container: Container, say: Callable[[str, str], None]) -> None
 
 
 def _lock(container: Container, patience: float) -> bool:
-    """Have the container's lock, within so many seconds."""
+    """Take the container's lock; False if it isn't free within ``patience`` seconds."""
     until, pause = time.monotonic() + patience, 0.001
     while not container.lock(wait=False):
         if time.monotonic() > until:

@@ -89,7 +89,7 @@ _STAT = read_script("process_stats")
 _UTIME, _STIME, _CUTIME, _CSTIME, _RSS = 11, 12, 13, 14, 21  # proc_pid_stat(5), counted behind the command
 
 
-def run(container: Container, interval: float | None, tell: Callable[[Event], None]) -> None:
+def report_usage(container: Container, interval: float | None, tell: Callable[[Event], None]) -> None:
     """Tell what the container uses, again and again until it has ended, or once.
 
     Args:
@@ -130,7 +130,7 @@ def event(container: Container) -> Event:
     record = container.record
     nodes = {}
     if record.get("step"):
-        nodes = {name: usage(answer.text) for name, answer in members.ask(record, "events", _STAT).items()}
+        nodes = {name: usage(answer.text) for name, answer in members.ask_nodes(record, "events", _STAT).items()}
     of_all = total(list(nodes.values()))
     job = _look_up_job(record)
     of_all["memory"]["usage"]["limit"] = limit(record, max(1, len(nodes)), job["tres"] if job else "")

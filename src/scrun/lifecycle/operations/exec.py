@@ -1,6 +1,7 @@
 """exec: run a further process in a container, on its node (runc-exec(8)).
 
-It is a step of one task in the container's job, beside the container's own, that calls the node's runtime.
+The process runs in a step of one task in the container's job, beside the container's own step. The step's task calls
+the node's runtime.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
     from scrun.lifecycle.exec.session import Order
     from scrun.oci import Config, Process
 
-NODE = "SCRUN_NODE"  # names the node where the command line has no place for it: docker exec --env
-STARTING = 20.0  # seconds; start has no longer for it
+NODE = "SCRUN_NODE"  # a variable of the process that names the node, for docker exec --env
+STARTING = 20.0  # seconds to wait for a container that is being started; start itself has no longer
 _LOOK_AGAIN = 0.02  # seconds
 _LONGEST = exec_script.PIECE * exec_script.MOST_PIECES  # bytes of a process object
 
 
-class Options:
-    """What the command line says (grammar.py); what it doesn't say is None, or empty."""
+class ExecOptions:
+    """The options of the command line (grammar.py); an option that isn't given is None or empty."""
 
     def __init__(
         self,
@@ -60,13 +61,16 @@ class Options:
         self.cap, self.no_new_privs, self.ignore_paused = cap, no_new_privs, ignore_paused
 
 
-def run(container: Container, options: Options, note: Callable[[str], None]) -> int:
-    """Run the process, and wait for it unless it is to be detached; the result is its exit status, or 0.
+def run_in_container(container: Container, options: ExecOptions, note: Callable[[str], None]) -> int:
+    """Run a process in a container, and wait for the process unless it is detached.
 
     Args:
-        container: the container, whose status is looked at here.
-        options: as the command line has them.
-        note: is called with what was adapted for the node.
+        container: the container.
+        options: the options of the command line.
+        note: is called with one line for each change to the process object that the node needs.
+
+    Returns:
+        The exit status of the process; 0 if it is detached.
 
     Raises:
         WrongStatus: the container isn't running.
@@ -100,8 +104,12 @@ def run(container: Container, options: Options, note: Callable[[str], None]) -> 
     )
 
 
-def check(container: Container, options: Options) -> None:
-    """Raise WrongStatus unless a process can be run in the container; one that is being started is waited for."""
+def check(container: Container, options: ExecOptions) -> None:
+    """Check that a process can be run in the container; wait for a container that is being started.
+
+    Raises:
+        WrongStatus: the container isn't running, or doesn't start within :data:`STARTING`.
+    """
     until = time.monotonic() + STARTING
     while not _can_run(container, options):
         if time.monotonic() > until:
@@ -110,8 +118,12 @@ def check(container: Container, options: Options) -> None:
         container.load()
 
 
-def _can_run(container: Container, options: Options) -> bool:
-    """Whether a process can be run in the container now; False while its step is about to begin."""
+def _can_run(container: Container, options: ExecOptions) -> bool:
+    """Whether a process can be run in the container now; False while the container's step is about to begin.
+
+    Raises:
+        WrongStatus: no process can be run in the container.
+    """
     now = container.phase()
     if not status.can_exec(now) and not (now == status.PAUSED and options.ignore_paused):
         raise _not_running(container, f"it is {now}")
@@ -124,7 +136,7 @@ def _not_running(container: Container, why: str) -> WrongStatus:
     return WrongStatus(f"cannot exec in container {container.id!r}: container not running: {why}")
 
 
-def _process(config: Config, options: Options) -> Process:
+def _process(config: Config, options: ExecOptions) -> Process:
     from scrun.bundle import exec_process
 
     if options.process:
@@ -146,7 +158,7 @@ def _order(
     container: Container,
     config: Config,
     process: Process,
-    options: Options,
+    options: ExecOptions,
     *,
     watch: bool,
     note: Callable[[str], None],
@@ -156,26 +168,26 @@ def _order(
 
     record = container.record
     keep_user = record["runtime"]["kind"] == "crun"
-    made = exec_process.adapted(
+    adapted = exec_process.adapted(
         *(process, config),
         uid=record["uid"],
         note=note,
         keep_user=keep_user,
         nodes_network=record.get("network") in (network.NODE, network.LATER),
     )
-    env = made.pop("env", [])
+    env = adapted.pop("env", [])
     where = _node(record, options.node or dict(entry.partition("=")[::2] for entry in env).get(NODE, ""))
-    said, missing = exec_process.differs(env, config["process"].get("env", ()))
-    # Where a name is there twice the last entry counts, with crun and runc; the node adds the task's own behind these.
-    jobs = (*record["job_environment"], f"SLURMD_NODENAME={where}")  # the last is what slurmstepd adds
-    made["env"] = [*env, *(v for v in jobs if v.partition("=")[0] not in said)]
-    text = fastjson.dumps(made)
+    changed, missing = exec_process.differs(env, config["process"].get("env", ()))
+    # For crun and runc the last entry of a name counts; the node adds the task's own variables behind these.
+    jobs = (*record["job_environment"], f"SLURMD_NODENAME={where}")  # slurmstepd adds the last one
+    adapted["env"] = [*env, *(v for v in jobs if v.partition("=")[0] not in changed)]
+    text = fastjson.dumps(adapted)
     if len(text) > _LONGEST:
         raise UsageError(f"the process object has {len(text)} bytes; {_LONGEST} at most: give it less environment")
     return {
         "token": os.urandom(16).hex(),
         "node": where,
-        "environment": {**overlap.environment(record), **exec_script.variables(text, said | missing)},
+        "environment": {**overlap.environment(record), **exec_script.variables(text, changed | missing)},
         "watch": watch,
         "terminal": bool(process.get("terminal")),
         "own_terminal": bool(options.console_socket),
@@ -190,10 +202,9 @@ def _node(record: Record, wanted: str) -> str:
 
 
 def _is_there(config: Config, process: Process, record: Record) -> bool:
-    """Whether the program and the working directory can be seen from here: then the process can be run.
+    """Whether the program and the working directory are visible on this host, so that the process can be run.
 
-    What can't be seen may still be on the node: the container's files change there. Then the node is asked, which costs
-    another step.
+    If they aren't, they may still be on the node, where the container's files change. Then another step asks the node.
     """
     from scrun.bundle import executable
 
@@ -204,8 +215,8 @@ def _is_there(config: Config, process: Process, record: Record) -> bool:
     return os.path.isdir(f"{record['rootfs']}/{process['cwd']}")
 
 
-def _attached(container: Container, order: Order, stdio: list[int], options: Options) -> int:
-    """Be the stand-in of a process that is the caller's own business."""
+def _attached(container: Container, order: Order, stdio: list[int], options: ExecOptions) -> int:
+    """Run the process; this process is its stand-in."""
     from scrun.lifecycle.exec import session
 
     here, there = wire.pair()
@@ -216,8 +227,8 @@ def _attached(container: Container, order: Order, stdio: list[int], options: Opt
     return session.stand_in(here)
 
 
-def _detached(container: Container, order: Order, stdio: list[int], options: Options) -> int:
-    """Leave a stand-in behind, whose pid the caller reads from the pid file."""
+def _detached(container: Container, order: Order, stdio: list[int], options: ExecOptions) -> int:
+    """Run the process with a stand-in that stays; the caller reads the stand-in's pid from the pid file."""
     here, there = wire.pair()
     pid = fork.child(lambda: _be_stand_in(container, order, stdio, there), session=True)
     os.close(there)
@@ -229,7 +240,7 @@ def _detached(container: Container, order: Order, stdio: list[int], options: Opt
         try:
             write_pid_file(options.pid_file, pid)
         except ScrunError:
-            os.kill(pid, signal.SIGKILL)  # nobody would know of the process; its session ends it
+            os.kill(pid, signal.SIGKILL)  # then the session ends the process, which nobody could know
             raise
     return 0
 
@@ -243,29 +254,36 @@ def _be_stand_in(container: Container, order: Order, stdio: list[int], caller: i
     fork.keep_only((fork.QUIET,) * 3, (here,))
     try:
         return session.stand_in(here)
-    except ScrunError:  # which the caller has been told
+    except ScrunError:  # the session has told the caller
         return exec_script.CODE
 
 
 def _fork_session(container: Container, order: Order, stdio: list[int], stand_in: int, caller: int | None) -> None:
-    """Fork the process that has the step run; ``stand_in`` and ``caller`` are its ends of connections to these."""
+    """Fork the session, the process that runs srun.
+
+    Args:
+        container, order: see :class:`scrun.lifecycle.exec.session.Session`.
+        stdio: descriptors of the process's standard input, output and error.
+        stand_in: the session's end of the connection to the stand-in.
+        caller: the session's end of the connection to the caller, if the caller waits.
+    """
     from scrun.lifecycle.container import log_crash
     from scrun.lifecycle.exec import session
     from scrun.lifecycle.process import loop
 
     def be_session() -> None:
         installed.hold()
-        os.chdir("/")  # srun would have the node go to where the engine is
+        os.chdir("/")  # because srun would use this process's directory on the node
         events = loop.Loop()
         session.Session(events, container, order, stdio=stdio, stand_in=stand_in, caller=caller)
         events.run()
 
-    # The stand-in's, who passes them on; and what is seen where it is written.
+    # The stand-in gets these signals and passes them on; a write shows what SIGPIPE would tell.
     ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
     fork.child(
         be_session,
         keep=(*stdio, stand_in, container.descriptor, *(() if caller is None else (caller,))),
-        session=order["own_terminal"] or not order["terminal"],  # else the terminal is the caller's, and srun uses it
+        session=order["own_terminal"] or not order["terminal"],  # otherwise srun uses the caller's terminal
         ignored=(*ignored, signal.SIGPIPE),
         failed=lambda: log_crash.write(container),
     )

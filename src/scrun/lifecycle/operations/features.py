@@ -24,7 +24,7 @@ _MOUNT_OPTIONS = (
 )
 
 
-def run(environment: Mapping[str, str]) -> dict[str, object]:
+def features_document(environment: Mapping[str, str]) -> dict[str, object]:
     """Return the features document: what the nodes' crun and runc do for every container and scrun doesn't remove.
 
     docker reads it when it starts. So an error of Slurm's is no error here; then Slurm's version is left out.

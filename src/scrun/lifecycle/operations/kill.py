@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
 
 
-def run(container: Container, number: int, *, is_for_all: bool = False) -> None:
-    """Send the signal. Where it is for all processes and there is none any more, it is sent (runc, crun: kill --all).
+def send_signal(container: Container, number: int, *, is_for_all: bool = False) -> None:
+    """Send a signal to a container.
+
+    Args:
+        container: the container.
+        number: the signal's number.
+        is_for_all: whether the signal is for all processes; then it is no error if the container has ended, as with
+            ``kill --all`` of runc and crun.
 
     Raises:
-        WrongStatus: the container isn't running, nor created.
+        WrongStatus: the container is neither running nor created.
         NodeRuntimeError: the node's runtime can't be asked.
     """
     try:
@@ -39,18 +45,18 @@ def _send(container: Container, number: int) -> None:
 
 
 def signal_number(name: str) -> int:
-    """The number of a signal given as 15, TERM, SIGTERM or RTMIN+3 (kill(1)).
+    """The number of a signal that is named 15, TERM, SIGTERM or RTMIN+3 (kill(1)).
 
     Raises:
-        UsageError: no such signal.
+        UsageError: there is no such signal.
     """
     text = name.upper()
     if is_number(text) and int(text) < signal.NSIG:
         return int(text)
     text = text.removeprefix("SIG")
-    found = getattr(signal, f"SIG{text}", None)
-    if isinstance(found, signal.Signals):
-        return int(found)
+    named = getattr(signal, f"SIG{text}", None)
+    if isinstance(named, signal.Signals):
+        return int(named)
     base, sign, offset = text[:5], text[5:6], text[6:]
     if (base, sign) in (("RTMIN", "+"), ("RTMAX", "-")) and is_number(offset):
         number = signal.SIGRTMIN + int(offset) if sign == "+" else signal.SIGRTMAX - int(offset)

@@ -61,7 +61,7 @@ _IMAGE = (
 _TITLES = ("ID", "STATUS", "JOB", "NODES (REASON)", "PARTITION", "ELAPSED", "IMAGE OR COMMAND")
 
 
-def run(root: str, *, briefly: bool = False) -> list[Entry]:
+def list_containers(root: str, *, briefly: bool = False) -> list[Entry]:
     """List the containers, the youngest first.
 
     Args:
@@ -103,7 +103,7 @@ def _entry(root: str, name: str, now: float) -> Entry | None:
 
 
 def _of_record(container: Container, now: float) -> Entry:
-    record, document = container.record, state.run(container)
+    record, document = container.record, state.state_of(container)
     variables = dict(entry.partition("=")[::2] for entry in record.get("job_environment", ()))
     started, finished = record.get("started", ""), record.get("finished", "")
     ended = document["status"] == status.STOPPED

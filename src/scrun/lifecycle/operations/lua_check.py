@@ -1,4 +1,4 @@
-"""lua check: what is wrong with a hook script, found without a job."""
+"""lua check: find the faults of a site's scrun.lua without a job."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
 
 
 def default_script(environment: Mapping[str, str]) -> str:
-    """The script that a container here would get: see :func:`scrun.slurm.conf_paths.lua_script`."""
+    """The path of the script that a container would use here (:func:`scrun.slurm.conf_paths.lua_script`)."""
     from scrun.slurm import conf_paths
 
     return conf_paths.lua_script(environment)
 
 
 def shipped_script() -> bytes:
-    """The script that comes with scrun, for a site that has none."""
+    """The content of the script that comes with scrun."""
     import os
 
     import scrun
@@ -24,8 +24,8 @@ def shipped_script() -> bytes:
         return file.read()
 
 
-def run(path: str, environment: Mapping[str, str]) -> list[str]:
-    """One line a problem; SCRUN_LUA chooses the Lua, as for a container."""
+def problems_in(path: str, environment: Mapping[str, str]) -> list[str]:
+    """Check the script at ``path``; return one line for each problem. SCRUN_LUA chooses the version of Lua."""
     from scrun.lua_hooks.check import problems_of
 
     return problems_of(path, environment.get("SCRUN_LUA"))

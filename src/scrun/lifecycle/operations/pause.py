@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
 
 
-def run(container: Container) -> None:
+def pause_container(container: Container) -> None:
     """Pause the container; return when all its processes have stopped.
 
     Raises:
-        WrongStatus: it doesn't run.
-        NodeRuntimeError: its nodes can't be asked, or a process doesn't stop; it runs on then.
+        WrongStatus: the container isn't running.
+        NodeRuntimeError: its nodes can't be asked, or a process doesn't stop; then the container runs on.
     """
-    # Whether it can be the anchor knows: its record could perhaps not be written (a full disk).
+    # The anchor decides whether that is possible, because the record may be old (a full disk).
     if ask(container, {"do": "pause"}) is None:
         now = container.phase()
         raise status.cannot_pause(container.id, "without its anchor" if status.can_pause(now) else now)

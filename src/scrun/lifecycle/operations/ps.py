@@ -1,4 +1,4 @@
-"""ps: the processes of a container, as its nodes have them."""
+"""ps: list a container's processes on its nodes."""
 
 from __future__ import annotations
 
@@ -13,36 +13,40 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container.directory import Container
 
-_OPTIONS = ("-ef",)  # runc's
+_OPTIONS = ("-ef",)  # the options of ps(1) if there are none, as with runc
 
 _PIDS = 'find_members; echo "$members"'
 _TABLE = read_script("process_table")
 
 
 def pids(container: Container) -> list[int]:
-    """The pids of the container's processes on its node; of one on several nodes, those on all of them.
+    """The pids of the container's processes, on all its nodes together.
 
     Raises:
-        WrongStatus: it doesn't run.
+        WrongStatus: the container isn't running.
         NodeRuntimeError: its nodes can't be asked.
     """
     _check(container)
-    answers = members.ask(container.record, "ps", _PIDS).values()
+    answers = members.ask_nodes(container.record, "ps", _PIDS).values()
     return [int(pid) for answer in answers for pid in answer.text.split() if pid.isdecimal()]
 
 
 def table(container: Container, options: Sequence[str]) -> str:
-    """What ps(1) prints on the node with these options, the container's processes only.
+    """The lines that ps(1) prints on the nodes for the container's processes.
 
-    Of a container on several nodes each line begins with the name of its node.
+    If the container is on several nodes, each line begins with the name of its node.
+
+    Args:
+        container: the container.
+        options: options of ps(1).
 
     Raises:
-        WrongStatus: it doesn't run.
-        UsageError: ps on the node doesn't know these options, or prints no column PID with them.
-        NodeRuntimeError: its nodes can't be asked.
+        WrongStatus: the container isn't running.
+        UsageError: ps on a node doesn't know the options, or prints no column PID with them.
+        NodeRuntimeError: the nodes can't be asked.
     """
     _check(container)
-    answers = members.ask(container.record, "ps", _TABLE, *(options or _OPTIONS))
+    answers = members.ask_nodes(container.record, "ps", _TABLE, *(options or _OPTIONS))
     tables = {}
     for name, answer in answers.items():
         ours, _, printed = answer.text.partition("\n")
@@ -67,7 +71,7 @@ def choose(lines: Sequence[str], ours: set[str]) -> list[str]:
 
 
 def join(tables: dict[str, list[str]]) -> list[str]:
-    """The tables of several nodes as one, each line behind its node's name; that of a single node as it is."""
+    """Join the tables of several nodes; each line begins with its node's name. A single table stays as it is."""
     if len(tables) == 1:
         return next(iter(tables.values()))
     width = max(len("NODE"), *(len(name) for name in tables))
@@ -87,7 +91,7 @@ def _check(container: Container) -> None:
 
 
 def refuse_engine() -> None:
-    """What docker is told, which would take the node's pids for some of this host's.
+    """Refuse a call of docker top, because docker would take the nodes' pids for pids of this host.
 
     Raises:
         NodeRuntimeError: always.

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
 
 
-def run(container: Container) -> None:
+def resume_container(container: Container) -> None:
     """Resume the container; return when its processes go on.
 
     Raises:
-        WrongStatus: it isn't paused.
+        WrongStatus: the container isn't paused.
         NodeRuntimeError: its nodes can't be asked.
     """
-    # Whether it can be the anchor knows: its record could perhaps not be written (a full disk).
+    # The anchor decides whether that is possible, because the record may be old (a full disk).
     if ask(container, {"do": "resume"}) is None:
         now = container.phase()
         raise status.cannot_resume(container.id, "without its anchor" if status.can_resume(now) else now)

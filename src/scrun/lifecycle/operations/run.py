@@ -1,7 +1,7 @@
-"""run: create a container, start it, stay with it to its end, and delete it: what runc's run does.
+"""run: create a container, start it, stay until it ends, and delete it, as runc's run does.
 
-It is for people: their signals and their terminal are the container's. The anchor knows that somebody stays with it
-(``attached``): when that process is killed, at whatever moment, the container ends, and no job is left.
+People call it: their signals and their terminal become the container's. The anchor knows that this process stays
+(``attached``). When this process is killed, at whatever moment, the container ends, and no job is left.
 """
 
 from __future__ import annotations
@@ -22,21 +22,32 @@ if TYPE_CHECKING:
     from scrun.lifecycle.terminal.relay import Relay
     from scrun.lifecycle.terminal.terminal import Terminal
 
-CONSOLE = "console.sock"  # in the container's directory: where the anchor sends the terminal's master
-NOT_RUN, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # exit statuses of what could not be run, those of docker run
-# Signals that aren't passed on: what can't be caught, what is meant for us, and what a fault of our own raises.
+CONSOLE = "console.sock"  # a socket in the container's directory, to which the anchor sends the terminal's master
+NOT_RUN, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # exit statuses of docker run if nothing could be run
+# Signals that aren't passed on: those that can't be caught, those for this process, and those that its faults raise.
 _OURS = {
     *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG, signal.SIGTTIN, signal.SIGTTOU),
     *(signal.SIGWINCH, signal.SIGCONT, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
 }
 
 
-def run(root: str, container_id: str, options: Options, output: Output, *, detach: bool, keep: bool) -> int:
-    """Run the container; the result is its exit status, or 0 when it goes on without us.
+def run_container(root: str, container_id: str, options: Options, output: Output, *, detach: bool, keep: bool) -> int:
+    """Run a container.
+
+    Args:
+        root: the directory of the containers.
+        container_id: the new container's id.
+        options: the options of the command line.
+        output: where messages go.
+        detach: whether to return when the container runs.
+        keep: whether the container's directory stays when the container has ended.
+
+    Returns:
+        The container's exit status; 0 if detached.
 
     Raises:
-        ScrunError: it could not be run, and nothing is left; its exit status is docker's for that.
-        SystemExit: interrupted by a signal before it ran; nothing is left then either.
+        ScrunError: the container could not be run, and nothing of it is left; ``exit_code`` is that of docker run.
+        SystemExit: a signal came before the container ran; nothing of it is left.
     """
     options.attached = not detach
     stdin = _Stdin() if not detach else None
@@ -51,7 +62,7 @@ def run(root: str, container_id: str, options: Options, output: Output, *, detac
             creation.carry_out(plan)
             creation.wait(output)
             creation.container.load()
-            start.run(creation.container)
+            start.start_container(creation.container)
             creation.leave_it_alone()
             return 0
     except ScrunError as error:
@@ -66,10 +77,10 @@ def _status_of(error: ScrunError) -> int:
 
 
 class _Stdin:
-    """Our standard input, and what the container gets for it.
+    """This process's standard input, and what the container gets instead of it.
 
-    A terminal isn't given to a container that has none: it would go on reading, from a job in the background too. It
-    gets a pipe, and we copy.
+    A container without a terminal doesn't get this process's terminal, because it would go on reading it when the shell
+    has put the job into the background. It gets a pipe, and this process copies.
     """
 
     def __init__(self) -> None:
@@ -82,19 +93,22 @@ class _Stdin:
             os.set_blocking(self.pipe, False)
 
     def was_inherited(self) -> None:
-        """The anchor has the pipe's other end; here it would hide from us that nobody reads it any more."""
+        """Take the terminal back after the fork.
+
+        The anchor has the pipe's read end now. Another one here would hide that nobody reads any more.
+        """
         if self.pipe >= 0:
             os.dup2(self.source, 0)
 
     def may_be_read(self) -> bool:
-        """Not while the terminal is another job's."""
+        """Whether this process may read: not while the terminal belongs to another job of the shell."""
         from scrun.lifecycle.terminal.terminal import in_foreground
 
         return self.pipe < 0 or in_foreground(self.source)
 
 
 def _stay(creation: create.Creation, plan: Plan, output: Output, stdin: _Stdin) -> int:
-    """Run the container that is planned, to its end and beyond; its exit status."""
+    """Carry out the plan, stay until everything about the container is done, and return its exit status."""
     terminal = console = None
     if plan["terminal"]:
         from scrun.lifecycle.terminal.terminal import Terminal
@@ -102,45 +116,45 @@ def _stay(creation: create.Creation, plan: Plan, output: Output, stdin: _Stdin) 
         terminal = Terminal.of_this_process()
         console = _Console(creation.container)
         plan["console_socket"] = os.path.join(creation.container.path, CONSOLE)
-    plan["patience"] = 0  # whoever stays has all the patience that there is
+    plan["patience"] = 0  # wait for the job as long as it takes
     creation.carry_out(plan)
     creation.wait(output)
-    container = creation.have_it_opened_anew()
+    container = creation.reopen()
     standin = os.pidfd_open(container.record["pid"])
     _pass_signals_on(standin)
     if terminal and console:
         master = console.receive()
         terminal.give_size_to(master)
-        start.run(container)
+        start.start_container(container)
         _at_the_terminal(terminal, master, stdin, standin)
     else:
-        start.run(container)
+        start.start_container(container)
         _without_terminal(stdin, standin)
     status = exit_status(os.waitpid(container.record["pid"], 0)[1])
     creation.wait_for_the_end()
-    if not plan["keep"] and os.path.exists(container.path):  # its anchor was killed, or couldn't give the job back
+    if not plan["keep"] and os.path.exists(container.path):  # the anchor was killed, or couldn't give the job back
         try:
-            delete.run(container, output.say)
+            delete.delete_container(container, output.say)
         except ScrunError as error:
             output.say("error", str(error))
     return status
 
 
 def _pass_signals_on(standin: int) -> None:
-    """Send the signals that we get to the container, through the process that stands in for it (a pidfd)."""
+    """Send this process's signals to the container, through its stand-in (a pidfd)."""
 
     def forward(number: int, _frame: object) -> None:
         try:
             signal.pidfd_send_signal(standin, number)
         except ProcessLookupError:
-            pass  # it has ended
+            pass  # the container has ended
 
     for number in signal.valid_signals() - _OURS:
         signal.signal(number, forward)
 
 
 class _Console:
-    """A console socket of our own, for the anchor to send the terminal's master to."""
+    """A console socket of this process, to which the anchor sends the terminal's master."""
 
     def __init__(self, container: Container) -> None:
         self._path = container.child(CONSOLE)
@@ -149,7 +163,7 @@ class _Console:
         self._socket.listen(1)
 
     def receive(self) -> int:
-        """The master, which was sent before the container was created."""
+        """Receive the master, which the anchor has sent before the container is created."""
         import socket
 
         with socket.socket(fileno=self._socket.detach()) as listening:
@@ -171,7 +185,10 @@ def _without_terminal(stdin: _Stdin, standin: int) -> None:
 
 
 def _at_the_terminal(terminal: Terminal, master: int, stdin: _Stdin, standin: int) -> None:
-    """The terminal is the container's until it ends; one that hangs up hangs up the container's."""
+    """Connect this process's terminal with the container's until the container ends.
+
+    If this terminal hangs up, the container's hangs up too.
+    """
     from scrun.lifecycle.terminal.relay import Relay, carry, drain
 
     relays: list[Relay] = []
@@ -183,7 +200,7 @@ def _at_the_terminal(terminal: Terminal, master: int, stdin: _Stdin, standin: in
             os.close(master)
 
     def input_ended() -> None:
-        if os.isatty(stdin.source) or stdin.pipe >= 0:  # what is piped in may end, as with runc
+        if os.isatty(stdin.source) or stdin.pipe >= 0:  # the end of a file or pipe ends no container, as with runc
             hang_up()
 
     relays.append(Relay(stdin.source, master, may_read=stdin.may_be_read, ended=input_ended))
@@ -193,7 +210,7 @@ def _at_the_terminal(terminal: Terminal, master: int, stdin: _Stdin, standin: in
     with terminal:
         signal.signal(signal.SIGWINCH, lambda _number, _frame: terminal.give_size_to(master))
         signal.signal(signal.SIGCONT, lambda _number, _frame: terminal.make_raw())
-        terminal.give_size_to(master)  # it may have changed meanwhile
+        terminal.give_size_to(master)  # the size may have changed since the start
         carry(relays, standin)
         if relays:
             drain(master, 1)

@@ -1,4 +1,4 @@
-"""spec: write a config.json to begin with."""
+"""spec: write an example of a config.json."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
 _SAFE = ("nosuid", "noexec", "nodev")
 
 
-def run(bundle: str, file: str) -> None:
-    """Write :func:`document` to the file, a path relative to the bundle.
+def write_config(bundle: str, file: str) -> None:
+    """Write :func:`document` to ``file``, a path relative to ``bundle``.
 
     Raises:
-        BundleError: there is such a file already, or it can't be written.
+        BundleError: the file exists already, or can't be written.
     """
     path = os.path.normpath(os.path.join(bundle, file))
     try:
@@ -34,9 +34,10 @@ def run(bundle: str, file: str) -> None:
 
 
 def document() -> Config:
-    """A shell at a terminal, in the directory rootfs: runc's example, less what a node would only leave out.
+    """A config for a shell at a terminal, with the root filesystem in the directory rootfs.
 
-    That is limits, cgroups, device rules and a network of its own: the job has its limits, and the node its network.
+    It is like runc's example. Limits, cgroups, device rules and a network namespace are left out, because scrun would
+    remove them: the job has its own limits, and the node's network is used.
     """
     return {
         "ociVersion": OCI_VERSION,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         annotations: dict[str, str]
 
 
-def run(container: Container) -> State:
+def state_of(container: Container) -> State:
     """Return the container's state."""
     record, now = container.record, container.status()
     return {

@@ -1,8 +1,7 @@
-"""update: change of a container's job what Slurm lets its user change, and refuse the rest by name.
+"""update: change those properties of a container's job that Slurm lets its user change; refuse all others by name.
 
-The resources of a job (processors, memory) are fixed when its nodes are given to it, so that no limit of the
-runtime-spec's resources can be changed. Engines send all of them at each update; those that are as they were count for
-nothing.
+A job's resources (processors, memory) are fixed when the job gets its nodes, so no limit of the runtime-spec can be
+changed. Engines send all limits at each update; limits that stay as they are are not refused.
 """
 
 from __future__ import annotations
@@ -22,29 +21,30 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.container.directory import Container
 
-_PATIENCE = 60.0  # seconds; what slurmctld is asked to do must not be given up lightly
+_PATIENCE = 60.0  # seconds; long, because a change that slurmctld is making must not be given up
+# The variable that sets a limit at create, by the beginning of the limit's name.
 _INSTEAD = {"cpu": "CPUS_PER_TASK", "memory": "MEM_PER_NODE", "kernel": "MEM_PER_NODE"}
 
 
-def run(container: Container, changes: Mapping[str, str], resources: Any, limits: Mapping[str, str]) -> None:
+def update_job(container: Container, changes: Mapping[str, str], resources: Any, limits: Mapping[str, str]) -> None:
     """Change the container's job.
 
     Args:
-        container: one that isn't stopped.
-        changes: what to change, by the name of SCRUN_<name>; see :data:`scrun.slurm.job_changes.CHANGES`.
+        container: a container that isn't stopped.
+        changes: new values of the variables SCRUN_<name>, by name (:data:`scrun.slurm.job_changes.CHANGES`).
         resources: a document like config.json's linux.resources.
-        limits: runc's options and their values.
+        limits: the values of runc's options for limits, by name.
 
     Raises:
-        WrongStatus: it is stopped, or only being made.
-        UsageError: a limit is to be changed that can't be, or a change can't be understood.
-        JobRefused: slurmctld doesn't let this user change that; nothing is changed then.
+        WrongStatus: the container is stopped, or is only being made.
+        UsageError: a limit would change, or a change can't be understood.
+        JobRefused: slurmctld doesn't let this user make the changes; then nothing is changed.
     """
     now = container.phase()
     if not status.can_update(now):
         raise WrongStatus(f"cannot update container {container.id!r}: container not running: it is {now}")
     refused = [f"--{name.replace('_', '-')}" for name, value in limits.items() if value.strip() not in ("", "0")]
-    refused += asked_for(resources, container.record.get("resources", {}))
+    refused += changed_limits(resources, container.record.get("resources", {}))
     if refused:
         raise UsageError(_refusal(container.id, refused))
     if not changes:
@@ -55,7 +55,7 @@ def run(container: Container, changes: Mapping[str, str], resources: Any, limits
         raise WrongStatus(f"cannot update container {container.id!r}: it has no job yet: try again")
 
     def question() -> bool:
-        os.environ.update(container.record["environment"])  # SLURM_CONF, for one: engines don't give it to every call
+        os.environ.update(container.record["environment"])  # engines don't give SLURM_CONF to every call, for example
         from scrun.slurm import jobs
 
         jobs.change(job, wanted)
@@ -64,11 +64,15 @@ def run(container: Container, changes: Mapping[str, str], resources: Any, limits
     ask_slurm.ask(question, _PATIENCE)
 
 
-def settings(given: Sequence[str], time_limit: str | None) -> dict[str, str]:
-    """The changes that the command line asks for.
+def changes_of(given: Sequence[str], time_limit: str | None) -> dict[str, str]:
+    """The changes that the command line asks for, by name without SCRUN_.
+
+    Args:
+        given: the values of ``--set``.
+        time_limit: the value of ``--time-limit``.
 
     Raises:
-        UsageError: one is no NAME=VALUE.
+        UsageError: a word isn't NAME=VALUE.
     """
     changes = {}
     for word in given:
@@ -81,10 +85,15 @@ def settings(given: Sequence[str], time_limit: str | None) -> dict[str, str]:
     return changes
 
 
-def asked_for(wanted: Any, there: Any) -> list[str]:
-    """The names of what a resources document asks for: all that isn't empty, zero, or as it is already.
+def changed_limits(wanted: Any, there: Any) -> list[str]:
+    """The names of the limits that a resources document would change.
 
-    Rules for devices don't count: docker and podman repeat them, and nodes don't apply them.
+    A limit that is empty, zero or as it is already doesn't count. Rules for devices don't count either, because docker
+    and podman repeat them, and nodes don't apply them.
+
+    Args:
+        wanted: the resources document.
+        there: the resources of the container's config.
     """
     now = dict(_leaves(there, ""))
     return [
@@ -113,10 +122,10 @@ def _refusal(container_id: str, refused: Sequence[str]) -> str:
 
 
 def read_resources(text: str, where: str) -> Any:
-    """A resources document.
+    """Parse a resources document; errors name it ``where``.
 
     Raises:
-        ScrunError: it is no JSON object.
+        ScrunError: the text is no JSON object.
     """
     try:
         document = fastjson.loads(text)

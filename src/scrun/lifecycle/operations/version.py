@@ -1,4 +1,4 @@
-"""version: which scrun this is, and how it speaks to which Slurm."""
+"""version: the version of scrun and of Slurm, and how scrun talks to Slurm."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def text(environment: Mapping[str, str]) -> str:
-    """runc's three lines, and one that says Slurm's version and what describes a job to it."""
+def describe_versions(environment: Mapping[str, str]) -> str:
+    """The lines that runc prints, and one with Slurm's version and with what describes a job to Slurm."""
     slurm = features.slurm_version(environment) or "unknown (no srun that says it)"
-    return f"{version_text()}\nslurm: {slurm}, {through(environment)}"
+    return f"{version_text()}\nslurm: {slurm}, {describe_bridge(environment)}"
 
 
-def through(environment: Mapping[str, str]) -> str:
-    """What describes a job to Slurm, as a part of a sentence."""
+def describe_bridge(environment: Mapping[str, str]) -> str:
+    """How a job is described to Slurm, as a part of a sentence."""
     if not importlib.util.find_spec("scrun.slurm._allocation"):
         return "scrun was built without its part of libslurm"
     if environment.get("SCRUN_PYSLURM", "").lower() not in pyslurm_parts.NO and pyslurm_parts.is_bridged():

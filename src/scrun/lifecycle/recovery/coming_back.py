@@ -1,4 +1,4 @@
-"""Leave the return of a container's files to a process that stays, and wait for one that was left."""
+"""Leave the return of a deleted container's files to a debtor, and wait for such a container to go."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from scrun.lifecycle.container import owed
 from scrun.lifecycle.container.directory import DELETED, Container
 from scrun.lifecycle.recovery import debtor
 
-# Seconds that a create of the same id waits; podman gives it 240.
-CREATE, _LOOK = 200.0, 0.05
+CREATE = 200.0  # seconds that a create of the same id waits; podman gives create 240
+_LOOK = 0.05  # seconds between two looks
 
 
 def leave(container: Container) -> bool:
-    """Have the files of a container without an anchor brought back by a process that stays; it is not locked then.
+    """Mark a container without an anchor as deleted, and leave the return of its files to a debtor.
 
-    The answer comes after :data:`owed.DELETE` seconds at the latest: whether the container has gone.
+    The container's lock is given up.
+
+    Returns:
+        Whether the container is gone within :data:`owed.DELETE` seconds.
     """
     container.mark(DELETED)
     debtor.leave(container, at_once=True)
@@ -28,11 +31,11 @@ def leave(container: Container) -> bool:
 
 
 def wait(root: str, container_id: str) -> None:
-    """Wait until a container of that id that was deleted has gone, so that another can be made.
+    """Wait until a deleted container of that id is gone, so that another one can be created.
 
     Raises:
-        ContainerExists: it was not deleted.
-        ScrunError: it takes too long.
+        ContainerExists: the container wasn't deleted.
+        ScrunError: its files are still coming back after :data:`CREATE`.
     """
     until = time.monotonic() + CREATE
     while True:
@@ -48,9 +51,9 @@ def wait(root: str, container_id: str) -> None:
                 if owed.is_owed(left) and not owed.is_left(left):
                     leave(left)
                 elif not owed.is_owed(left):
-                    left.remove()  # what is lost was said, and list has shown it
+                    left.remove()  # if changes were lost, list has shown that
         except ContainerNotFound:
-            pass  # it has gone in this moment
+            pass  # the container went in this moment
         finally:
             os.close(left.descriptor)
         if time.monotonic() > until:

@@ -1,7 +1,7 @@
-"""A process that stays until slurmctld answers, for a container whose anchor is gone: no job is left on its account.
+"""The debtor: a process that stays until slurmctld answers, and then ends the job of a container without an anchor.
 
-It takes the container's lock only while it tries, so that whoever deletes the container needn't wait for it. A try is a
-child's: libslurm's memory goes with it, and an end of the process that is libslurm's own idea is a try that failed.
+The debtor takes the container's lock only while it tries, so that a delete needn't wait for it. Each try is a child
+process, because libslurm's memory goes with it, and libslurm may end the process.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
 
-# Seconds between two tries, and how many there are where it isn't slurmctld that fails.
-FIRST_PAUSE, _LONGEST_PAUSE, _TRIES = 2.0, 60.0, 20
-_PAID, _FAILED, _UNREACHABLE = 0, 1, 2
-_HEEDED = {
-    signal.SIGKILL,
-    signal.SIGSTOP,
-    signal.SIGCHLD,
-}  # no other is: it may come from a stand-in, which has handlers
+FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries
+_TRIES = 20  # the number of tries that may fail for other reasons than that slurmctld can't be reached
+_PAID, _FAILED, _UNREACHABLE = 0, 1, 2  # exit statuses of a try
+# The signals that aren't ignored. A debtor may be the child of a stand-in, which has handlers for all others.
+_HEEDED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
 
 
 def pay(container: Container) -> bool:
-    """Try once to end what the container owes (:func:`recovery.end`), and say whether that is done; it is locked."""
+    """Try once to pay what is owed for a locked container (:func:`recovery.end`); return whether that is done."""
     return _try(container, log=True) == _PAID
 
 
 def leave(container: Container, *, unwanted: bool = False, at_once: bool = False) -> int:
-    """Leave such a process behind, unless there is one; with ``unwanted`` it removes the container at the end.
+    """Leave a debtor behind for a locked container, unless there is one already.
 
-    ``at_once``: it doesn't wait before the first try, and the container is not locked any more then. The result is the
-    pid of a new one, or 0.
+    Args:
+        container: the container.
+        unwanted: whether the debtor removes the container's directory at the end.
+        at_once: whether the debtor tries at once; then the container's lock is given up.
+
+    Returns:
+        The pid of the new debtor, or 0.
     """
     record, pid = container.record, 0
     if unwanted:
@@ -48,7 +50,7 @@ def leave(container: Container, *, unwanted: bool = False, at_once: bool = False
     if not processes.is_alive(*record.get("debtor", (0, 0))):
         pause = 0.0 if at_once else FIRST_PAUSE
         pid = fork.child(
-            lambda: _be_one(container, pause),
+            lambda: _be_debtor(container, pause),
             stdio=(fork.QUIET,) * 3,
             keep=(container.descriptor,),
             session=True,
@@ -59,16 +61,21 @@ def leave(container: Container, *, unwanted: bool = False, at_once: bool = False
     try:
         container.save()
     except OSError:
-        pass  # a full disk; another delete would leave a second one, which does no harm
+        pass  # the disk is full; another delete may leave a second debtor, which does no harm
     if at_once:
         fcntl.flock(container.descriptor, fcntl.LOCK_UN)
     return pid
 
 
 def stay(container: Container, pause: float = FIRST_PAUSE) -> None:
-    """Try again and again until nothing is owed any more, or the container has been removed."""
+    """Try again and again until nothing is owed any more, or the container is removed.
+
+    Args:
+        container: the container; this process opens its directory anew, because the lock of an inherited descriptor is
+            shared with the parent.
+        pause: seconds before the first try.
+    """
     inherited = container.descriptor
-    # Opened anew: the lock of the old one is shared with whoever we come from.
     container.descriptor = os.open(f"/proc/self/fd/{inherited}", os.O_RDONLY | os.O_DIRECTORY)
     os.close(inherited)
     tries = _TRIES
@@ -83,7 +90,7 @@ def stay(container: Container, pause: float = FIRST_PAUSE) -> None:
         fcntl.flock(container.descriptor, fcntl.LOCK_UN)
 
 
-def _be_one(container: Container, pause: float) -> None:
+def _be_debtor(container: Container, pause: float) -> None:
     os.chdir("/")
     installed.hold()
     stay(container, pause)

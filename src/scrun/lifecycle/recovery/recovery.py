@@ -1,4 +1,4 @@
-"""Ending a container from its record alone, when the anchor that should have done it is gone."""
+"""End a container from its record alone, because its anchor is gone."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
 
-NOT_BACK = 125  # the exit status where what the container made is lost, and its own would be a success
+NOT_BACK = 125  # the exit status if the container's changes are lost and its own exit status would be 0
 
 
 def end(container: Container) -> None:
-    """Pay what is owed for the container: its srun ended, its changes brought back, its job given up.
+    """Pay what is owed for a locked container: end its srun, bring its changes back, cancel its job.
 
-    Nothing is owed after an orderly end; then nothing is imported either.
+    After an orderly end nothing is owed; then nothing is imported either.
 
     Raises:
-        ScrunError: Slurm couldn't be reached, or something couldn't be cleaned up.
+        ScrunError: Slurm can't be reached, or something can't be cleaned up.
     """
     try:
         container.load()
-    except ContainerNotFound:  # killed before it had a record: there was no job
+    except ContainerNotFound:  # create was killed before there was a record, and so before there was a job
         return
     except DamagedRecord:
-        if job := read_job(container):  # all that is known; one that has ended is no error
+        if job := read_job(container):  # nothing else is known; a job that has ended is no error
             from scrun.slurm import control
 
             control.cancel(job)
@@ -75,7 +75,7 @@ def end(container: Container) -> None:
 
 
 def _bring_back(container: Container) -> None:
-    """Bring the container's changes back, as its anchor would have done; what can't be is said in the record."""
+    """Bring the container's changes back, as its anchor would have done; the record tells which are lost."""
     from scrun.lifecycle.worker import stage_out_hook
 
     record = container.record
@@ -86,7 +86,7 @@ def _bring_back(container: Container) -> None:
 
             control.cancel_step(record["job"], int(record["step"]))
         try:
-            stage_out_hook.run_hook(container, record, record["owed"], _log(container))
+            stage_out_hook.run_stage_out(container, record, record["owed"], _log(container))
         except ScrunError as error:
             _log(container)("error", str(error))
             record["lost"] = str(error)
@@ -105,11 +105,11 @@ def _save(container: Container) -> None:
     try:
         container.save()
     except OSError:
-        pass  # a full disk: that nobody stands in for the container tells that it is stopped, too
+        pass  # the disk is full; without a stand-in the container counts as stopped anyway
 
 
 def read_job(container: Container) -> int:
-    """The job that a worker got of which the anchor didn't hear any more, or 0."""
+    """The id of a job that a worker got and of which the anchor may not have heard (worker/allocate.py); 0 for none."""
     try:
         with open(os.open(JOB, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=container.descriptor), encoding="ascii") as file:
             return int(file.read())
@@ -122,6 +122,10 @@ def _has_a_step(record: Record) -> bool:
 
 
 def _prepare_for_slurm(variables: dict[str, str]) -> None:
-    """Have what create was called with: podman's delete gets no PATH, HOME or SLURM_CONF. A person may interrupt it."""
+    """Prepare this process for libslurm.
+
+    Set create's variables, because podman's delete gets no PATH, HOME or SLURM_CONF. Let signals through, because
+    libslurm waits a minute for a slurmctld that is down.
+    """
     os.environ.update(variables)
-    interrupts.let_through()  # libslurm waits a minute for a slurmctld that is down
+    interrupts.let_through()

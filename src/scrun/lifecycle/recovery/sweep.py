@@ -1,9 +1,9 @@
 """End jobs whose containers are gone: after a reboot of this host, or when all of a container's processes were killed.
 
-Two looks, both cheap. One is at the containers' directories, in each create and list: where nobody holds a directory's
-lock and the record says that a job is owed, a process is left that ends it (:mod:`debtor`). The other asks Slurm for
-the user's jobs, once in each boot: a mark in ``--root`` says that it was done. After a reboot there is no such mark,
-since ``--root`` is on a file system that a reboot empties, or it names another boot.
+There are two ways, both cheap. The first looks at the containers' directories, in each create and list. If nobody holds
+a directory's lock and the record says that a job is owed, a debtor ends the job. The second asks Slurm for the user's
+jobs, once in each boot. A mark in ``--root`` tells that this was done. After a reboot the mark is gone, because
+``--root`` is on a file system that a reboot empties, or the mark names another boot.
 """
 
 from __future__ import annotations
@@ -28,20 +28,26 @@ if TYPE_CHECKING:
     Say = Callable[[str, str], None]
 
 SWEPT, SWEEPING = ".swept", ".sweeping"  # no container's id begins with a dot
-# Seconds that somebody waits for Slurm's answer, and that a process does that nobody waits for.
+# Seconds to wait for Slurm's answer, if a caller waits, and in a process that nobody waits for.
 _PATIENCE, _LONG_PATIENCE = 5.0, 180.0
-_LOOK = 0.02  # seconds between two looks whether a container is held
-_HELD = -2  # in the place of a descriptor: another process has the lock
+_LOOK = 0.02  # seconds between two looks whether a container's lock is free
+_HELD = -2  # instead of a descriptor: another process has the lock
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries of a process that nobody waits for
-# Of the states of a job (squeue(1)), those in which it still has, or may yet get, something to be given back.
+# The states of a job (squeue(1)) in which it has resources, or may get some.
 LIVES = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "REQUEUED", "RESIZING")
 
 
-def run(root: str, say: Say, *, make: bool = False) -> list[str]:
-    """Do both while somebody waits; the result is the ids of the containers whose jobs were ended in Slurm.
+def sweep_now(root: str, say: Say, *, make: bool = False) -> list[str]:
+    """Sweep in both ways while the caller waits. If Slurm doesn't answer, leave a process that asks until it does.
 
-    Where Slurm doesn't answer, a process stays that tries again until it does. ``make``: a root directory that isn't
-    there is an engine's that was removed, and not a slip of a person's.
+    Args:
+        root: the directory of the containers.
+        say: is called with a level and a message.
+        make: whether a root directory that doesn't exist may be made. It may have been an engine's, which a reboot
+            removed, or a person may have mistyped it.
+
+    Returns:
+        The ids of the containers whose jobs were ended by the second way.
     """
     end_lost(root, say)
     if not is_due(root) or not (make or os.path.isdir(root) or root == identity.default_root()):
@@ -55,13 +61,13 @@ def run(root: str, say: Say, *, make: bool = False) -> list[str]:
         return []
 
 
-def begin(root: str, say: Say, *, but: str, keep: Sequence[int]) -> None:
-    """Do both without keeping anybody waiting.
+def sweep_in_background(root: str, say: Say, *, but: str, keep: Sequence[int]) -> None:
+    """Sweep in both ways without keeping the caller waiting.
 
     Args:
-        root: of the containers.
-        say: is called with a level and what was found, here and in the process that is left.
-        but: the id of a container that needn't be looked at.
+        root: the directory of the containers.
+        say: is called with a level and a message, here and in the process that is left.
+        but: the id of a container to skip.
         keep: the descriptors that ``say`` needs.
     """
     end_lost(root, say, but=but)
@@ -70,7 +76,7 @@ def begin(root: str, say: Say, *, but: str, keep: Sequence[int]) -> None:
 
 
 def is_due(root: str) -> bool:
-    """Whether Slurm hasn't been asked in this boot."""
+    """Whether Slurm hasn't been asked since this host's boot."""
     try:
         with open(os.path.join(root, SWEPT), encoding="ascii", errors="replace") as file:
             return file.read() != _boot()
@@ -79,7 +85,7 @@ def is_due(root: str) -> bool:
 
 
 def end_lost(root: str, say: Say, *, but: str = "") -> None:
-    """Leave a process for each container of this host that has lost all of its own and whose job is still owed."""
+    """Leave a debtor for each container of this host that has lost all its processes and whose job is still owed."""
     try:
         names = os.listdir(root)
     except OSError:
@@ -96,7 +102,7 @@ def end_if_lost(root: str, name: str, say: Say, *, patience: float = 0.0) -> Non
     except ScrunError:
         return
     try:
-        # One without a record is only being made: its lock is not to be touched.
+        # A container without a record is only being made, so its lock isn't touched.
         if not os.access(STATE, os.F_OK, dir_fd=container.descriptor) or not _is_free(container, patience):
             return
         container.load()
@@ -105,14 +111,14 @@ def end_if_lost(root: str, name: str, say: Say, *, patience: float = 0.0) -> Non
             say("error", f"job {job} of container {name!r} is ended, since all its processes here were killed")
             debtor.leave(container)
     except (ScrunError, OSError):
-        pass  # gone meanwhile, or damaged: list and delete say so
+        pass  # the container is gone meanwhile, or damaged; list and delete tell that
     finally:
         os.close(container.descriptor)
 
 
 def lost(root: str) -> list[str]:
-    """The containers of this host that have lost all their processes and whose job is still owed; it ends none."""
-    found = []
+    """The ids of this host's containers that have lost all their processes and whose job is still owed; end none."""
+    ids = []
     try:
         names = os.listdir(root)
     except OSError:
@@ -126,12 +132,12 @@ def lost(root: str) -> list[str]:
             if os.access(STATE, os.F_OK, dir_fd=container.descriptor) and _is_free(container, 0.0):
                 container.load()
                 if _owes(container):
-                    found.append(name)
+                    ids.append(name)
         except (ScrunError, OSError):
-            pass  # gone meanwhile, or damaged
+            pass  # the container is gone meanwhile, or damaged
         finally:
             os.close(container.descriptor)
-    return found
+    return ids
 
 
 def _is_free(container: Container, patience: float) -> bool:
@@ -144,13 +150,13 @@ def _is_free(container: Container, patience: float) -> bool:
 
 
 def _owes(container: Container) -> bool:
-    """Whether a job, or a step in one, is left of a container that nobody holds, and nobody is at it already."""
+    """Whether a container whose lock is free still has a job or a step, and no debtor yet."""
     record, now = container.record, origin.here()
     written = origin.parse(f"@{record.get('host', '')}.0.0.0")
     if not written or not origin.is_same_machine(written.host, now):
-        return False  # on a shared file system another host's lock may not be seen here
+        return False  # the file system is shared, and another host's lock may be invisible here
     if (written.host.boot, written.host.pids) != (now.boot, now.pids):
-        record.update({"step_pid": 0, "step_started": 0, "debtor": [0, 0]})  # the numbers are other processes' by now
+        record.update({"step_pid": 0, "step_started": 0, "debtor": [0, 0]})  # these pids are other processes' by now
     if processes.is_alive(*record.get("debtor", (0, 0))):
         return False
     if not record.get("job") and (job := recovery.read_job(container)):
@@ -168,7 +174,7 @@ def _sweep(root: str, say: Say, patience: float) -> list[str]:
     """
     lock = _lock(root)
     if lock == _HELD:
-        return []  # somebody else is at it
+        return []  # another process does it now
     try:
         ended = ask_slurm.ask(lambda: _end_left(root), patience)
         for job, container_id, why in ended:
@@ -181,24 +187,28 @@ def _sweep(root: str, say: Say, patience: float) -> list[str]:
 
 
 def _end_left(root: str) -> list[tuple[int, str, str]]:
-    """In a process of its own: what was ended, as the job, the container's id, and why."""
+    """End the jobs of containers that are gone, in a child process.
+
+    Returns:
+        The id of each job, the id of its container, and the reason.
+    """
     from scrun.slurm import control, jobs
 
     now, ended = origin.here(), []
-    for job, found in jobs.of_user(identity.real_uid()).items():
-        left = origin.parse(found["container"])
-        if not left or left.root != origin.checksum(root) or found["state"] not in LIVES:
+    for number, job in jobs.of_user(identity.real_uid()).items():
+        left = origin.parse(job["container"])
+        if not left or left.root != origin.checksum(root) or job["state"] not in LIVES:
             continue
-        if origin.is_gone(left, now, found["submitted"]):
-            control.cancel(job)
+        if origin.is_gone(left, now, job["submitted"]):
+            control.cancel(number)
             rebooted = (left.host.boot, left.host.pids) != (now.boot, now.pids)
             why = f"{now.name} was rebooted meanwhile" if rebooted else f"its processes on {now.name} were killed"
-            ended.append((job, left.container, why))
+            ended.append((number, left.container, why))
     return ended
 
 
 def _lock(root: str) -> int:
-    """A descriptor that no other sweep of this root has; -1 where none can be made, :data:`_HELD` where one has it."""
+    """Take the lock for sweeps of this root; return its descriptor, or -1 if there can be none, or :data:`_HELD`."""
     try:
         os.makedirs(root, 0o700, exist_ok=True)
         lock = os.open(os.path.join(root, SWEEPING), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -213,14 +223,14 @@ def _lock(root: str) -> int:
 
 
 def _remember(root: str) -> None:
-    """Note that Slurm was asked in this boot."""
+    """Write the mark: Slurm was asked in this boot."""
     fresh = os.path.join(root, f"{SWEPT}.{os.getpid()}")
     try:
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
             file.write(_boot())
         os.rename(fresh, os.path.join(root, SWEPT))
     except OSError:
-        pass  # the next one asks again
+        pass  # the next sweep asks again
 
 
 def _boot() -> str:
@@ -236,7 +246,7 @@ def _leave(root: str, say: Say, keep: Sequence[int]) -> None:
 
 
 def _stay(root: str, say: Say) -> None:
-    """The process that was left; it has nothing open that somebody may wait for."""
+    """Ask Slurm until it answers, in a process that holds nothing open that somebody may wait for."""
     os.chdir("/")
     installed.hold()
     pause = _FIRST_PAUSE

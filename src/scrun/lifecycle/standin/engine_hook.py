@@ -1,6 +1,6 @@
-"""The hook by which an engine takes the new network namespace of a container, and configures it.
+"""Run the engine's hook that configures the new network namespace of a container.
 
-Imported by the stand-ins of such engines' containers, and by no other process that stays.
+Only the stand-ins of containers with such a hook import this module.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.network import Hook
 
-_PATIENCE = 30  # seconds, where the hook has no timeout of its own; create has no longer either
-_WORDS = 4096  # bytes of its output that an error message is made of
+_PATIENCE = 30  # seconds for a hook without a timeout; create waits no longer
+_WORDS = 4096  # bytes of the hook's output, whose first line an error message has
 
 
 def run(hook: Hook, container_id: str) -> str:
-    """Run it for this process, with the container's state on its standard input (runtime-spec, config.md, Prestart).
+    """Run the hook with the container's state on its standard input (runtime-spec, config.md, Prestart).
 
-    The answer is empty, or says why the namespace is not configured.
+    The state has this process's pid, whose network namespace the hook configures.
+
+    Returns:
+        Empty, or why the namespace isn't configured.
     """
     state = {
         "ociVersion": hook["oci_version"],
@@ -55,7 +58,7 @@ def _execute(hook: Hook) -> int:
 
 
 def _wait(pid: int, seconds: int) -> str:
-    """Until it has ended well; the answer is empty, or says how it failed."""
+    """Wait for the hook, and kill it after so many seconds; return how it failed, or an empty text."""
     descriptor = os.pidfd_open(pid)
     ended = select.select([descriptor], [], [], seconds or _PATIENCE)[0]
     os.close(descriptor)

@@ -1,7 +1,4 @@
-"""Namespaces that the stand-in moves to, where a container's own process would be in one.
-
-What is imported here is imported by the stand-ins that move, and by no other process that stays.
-"""
+"""Move a process into new namespaces; only stand-ins that need one import this module."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
 def unshare(flags: int) -> None:
-    """unshare(2).
+    """Call unshare(2).
 
     Raises:
-        OSError: it isn't allowed.
+        OSError: the call isn't allowed.
     """
     if hasattr(os, "unshare"):
         os.unshare(flags)
@@ -28,8 +25,8 @@ def unshare(flags: int) -> None:
 
 
 def enter_new_network_namespace() -> str:
-    """Leave the machine's network namespace for a new one; the answer is empty, or says why not."""
-    for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET):  # a plain user may do it only with a user namespace
+    """Move into a new network namespace; return an empty text, or why that failed."""
+    for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET):  # a plain user needs a user namespace too
         try:
             unshare(flags)
         except OSError as error:
@@ -40,10 +37,13 @@ def enter_new_network_namespace() -> str:
 
 
 def begin_in_new_pid_namespace() -> int:
-    """Go on as the first process of a new pid namespace, where that is allowed.
+    """Go on as the first process of a new pid namespace.
 
-    Only a child can be in one, so this process ends, and its children are left to whom create's are left to when it
-    exits. The result is the pid as those outside see it; 0 when everything is as it was.
+    Only a child can be in a new pid namespace. So this process forks and ends, and the nearest subreaper gets the child
+    (conmon, containerd's shim).
+
+    Returns:
+        In the child, its pid as processes outside see it; 0 if there can be no new namespace, and nothing has changed.
     """
     try:
         unshare(CLONE_NEWPID)
@@ -54,8 +54,8 @@ def begin_in_new_pid_namespace() -> int:
         os.write(theirs, b"%d" % pid)
         os._exit(0)
     os.close(theirs)
-    os.setsid()  # what is meant for one process group is for this process alone, as before
+    os.setsid()  # so that a signal to a process group reaches this process only, as before
     told = os.read(ours, 32)
-    os.read(ours, 1)  # until the other has gone: who wants to wait for this process is its parent now
+    os.read(ours, 1)  # returns when the parent has ended, so that the subreaper is this process's parent now
     os.close(ours)
     return int(told)

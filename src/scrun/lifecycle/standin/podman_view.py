@@ -1,15 +1,15 @@
-"""What podman finds of a container on this host, where it looks by itself.
+"""What podman top and podman cp find of a container on this host.
 
-podman top and podman cp ask no runtime: they enter the namespaces of the pid file's process, and read /proc or copy
-files there (containers/psgo; libpod, podmanTopInner, joinMountAndExec). The stand-in's would be this host's, with all
-its processes and files. So the stand-in of a podman's container has a pid namespace that it is alone in, and a mount
-namespace whose root is
+Both ask no runtime. They enter the namespaces of the pid file's process, and read /proc or copy files there
+(containers/psgo; libpod, podmanTopInner, joinMountAndExec). In this host's namespaces they would find all of this
+host's processes and files. So podman's stand-in is alone in a pid namespace, and in a mount namespace with this root:
 
-- the container's root filesystem with what is mounted there, where the nodes run it from the very files that are here;
-- otherwise an empty one, read-only.
+- the container's root filesystem with its mounts, if the nodes run the container from the very files that are here;
+- otherwise an empty directory, read-only.
 
-In its /proc there is one process, whose command says where the container's are. The stand-in itself goes on to see this
-host's files: a mount on top of / is seen by who enters the namespace, not by who has its root below.
+/proc there has one process, whose command line tells where the container's processes are. The stand-in itself still
+sees this host's files. The reason: a process that enters the namespace sees the mount on top of /, and a process whose
+root directory is below that mount doesn't.
 """
 
 from __future__ import annotations
@@ -32,14 +32,19 @@ if TYPE_CHECKING:
     from scrun.staging.model import StagedData
 
 
-_COMMAND = "on-a-slurm-node"  # 15 characters are all that a command's name may have (proc_pid_comm(5))
+_COMMAND = "on-a-slurm-node"  # a command's name has at most 15 characters (proc_pid_comm(5))
 _MARK = "these files are on the node only, use podman exec"
 _ARGUMENTS = 45  # arg_start and arg_end in /proc/PID/stat, counted behind the command's closing parenthesis
 _KERNELS = ("/proc", "/sys", "/dev")
 
 
 def show(container: Container, *, rootfs: bool) -> None:
-    """Have this process, the stand-in, be in such a namespace, if it may; ``rootfs``: with the container's files."""
+    """Move this process, the stand-in, into such a mount namespace, if that is allowed.
+
+    Args:
+        container: the container.
+        rootfs: whether the root is the container's root filesystem, if that can be mounted.
+    """
     words = f"scrun: on a node of Slurm; see: podman exec {container.id[:12]} ps, or: scrun ps {container.id}"
     try:
         processes = _fake_processes(words)
@@ -51,11 +56,11 @@ def show(container: Container, *, rootfs: bool) -> None:
         if not (rootfs and _try(container, processes, rootfs=True)):
             _try(container, processes, rootfs=False)
 
-    os.waitpid(fork.child(mount), 0)  # mount(2) needs ctypes, a megabyte that isn't to stay
+    os.waitpid(fork.child(mount), 0)  # in a child, because ctypes would stay in memory: a megabyte
     try:
-        _say(words)
+        _set_command_line(words)
     except OSError:
-        pass  # a kernel that lets nobody write to /proc/PID/mem
+        pass  # some kernels let nobody write to /proc/PID/mem
 
 
 def _try(container: Container, processes: dict[str, str], *, rootfs: bool) -> bool:
@@ -72,8 +77,8 @@ def _fields() -> list[str]:
         return file.read().rpartition(")")[2].split()
 
 
-def _say(words: str) -> None:
-    """Have ps(1) show that as this process's command: root's podman top -o runs it in the pid namespace."""
+def _set_command_line(words: str) -> None:
+    """Make ps(1) show ``words`` as this process's command line; root's podman top -o runs ps in the pid namespace."""
     start, end = map(int, _fields()[_ARGUMENTS : _ARGUMENTS + 2])
     with open("/proc/self/mem", "r+b", buffering=0) as memory:
         memory.seek(start)
@@ -83,7 +88,7 @@ def _say(words: str) -> None:
 
 
 def _fake_processes(words: str) -> dict[str, str]:
-    """The files of a /proc with one process, as far as psgo reads them."""
+    """The files of a /proc with one process, by path; only those that psgo reads."""
     fields = _fields()
     with open("/proc/stat", encoding="ascii") as file:
         boot = next(line for line in file if line.startswith("btime"))
@@ -100,7 +105,7 @@ def _mount(container: Container, processes: dict[str, str], *, rootfs: bool) -> 
     from scrun.lifecycle.standin.mounting import Mounting
 
     mounting = Mounting()
-    place = container.path  # any directory would do that nobody needs by its path meanwhile
+    place = container.path  # a directory that nobody needs by its path meanwhile
     mounting.keep_to_ourselves()
     mounting.new_memory(place)
     try:
@@ -123,14 +128,14 @@ def _fill(place: str, processes: dict[str, str], *, rootfs: bool) -> None:
     with open(f"{place}/{'elsewhere/' if rootfs else ''}{_MARK}", "w", encoding="utf-8"):
         pass
     if rootfs:
-        os.mknod(f"{place}/socket", stat.S_IFSOCK | 0o600)  # can't be opened, whoever tries
+        os.mknod(f"{place}/socket", stat.S_IFSOCK | 0o600)  # nobody can open a socket
 
 
 def _cover(mounting: Mounting, container: Container, place: str) -> None:
-    """Mount on ``place``, where the files of :func:`_fill` are, the root filesystem with what belongs into it.
+    """Mount the root filesystem with the container's mounts on ``place``, which has the files of :func:`_fill`.
 
-    What a mount's destination is, is for the container to say: paths are followed within the root filesystem only.
-    Those that are missing there are made, as the node's runtime is about to.
+    The container controls what the destinations of mounts lead to, so they are followed within the root filesystem
+    only. Missing mount points are made, as the node's runtime would make them.
     """
     container.load()
     record = container.record
@@ -144,7 +149,7 @@ def _cover(mounting: Mounting, container: Container, place: str) -> None:
     directory, file_ = (os.open(f"{place}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("elsewhere", "socket"))
     for mount in config.get("mounts") or ():
         destination = os.path.normpath("/" + mount["destination"].lstrip("/"))  # "//" would stay
-        if destination == "/":  # the root filesystem once more, so that its device nodes don't work on the node
+        if destination == "/":  # scrun's own, which disables device nodes on the node
             continue
         if destination == "/sys" or not is_within_any(destination, _KERNELS):
             tree = tree_of_mount(mounting, mount, record["staged"])
@@ -170,10 +175,14 @@ def _cover(mounting: Mounting, container: Container, place: str) -> None:
 
 
 def _make_missing(path: str, *, is_directory: bool | None) -> None:
-    """Have there be something to mount on.
+    """Make a mount point, if it is missing.
+
+    Args:
+        path: the mount point.
+        is_directory: whether a directory or a file is mounted; None if that isn't known.
 
     Raises:
-        OSError: it is missing, and can't be made, or it isn't known what it is to be.
+        OSError: it can't be made, or it is missing and ``is_directory`` is None.
     """
     if os.path.exists(path):
         return
@@ -185,7 +194,7 @@ def _make_missing(path: str, *, is_directory: bool | None) -> None:
 
 
 def tree_of_mount(mounting: Mounting, mount: Mount, staged: StagedData) -> int:
-    """What is mounted there, if it is here as well; otherwise -1."""
+    """A descriptor of the mount's source, if this host has the same files as the node; otherwise -1."""
     options = mount.get("options") or ()
     if not is_bind(mount):
         return -1
@@ -199,7 +208,7 @@ def tree_of_mount(mounting: Mounting, mount: Mount, staged: StagedData) -> int:
 
 
 def is_directory(mount: Mount, staged: StagedData) -> bool | None:
-    """Whether a directory is mounted there; None where that isn't known here, as the source is the node's own."""
+    """Whether a mount's source is a directory; None if that isn't known, because the source is on the node only."""
     if not is_bind(mount):
         return True
     for name, _source, is_one, *_ in staged["parts"]:

@@ -1,11 +1,11 @@
-"""The stand-in: the process whose pid the caller gets for the container's own.
+"""The stand-in: the process whose pid the engine gets as the container's pid.
 
-The container's first process runs on another machine, so conmon and containerd's shim are given this one: it waits
-for the anchor to say how the container ended and exits with that status, passes on the signals sent to it, and sits
-in a network namespace of its own where the config asks for a new one (docker configures the namespace of that pid).
-podman enters its mount namespace and its pid namespace, so for podman it has both: see podman_view.py.
+The container's first process runs on another machine, so conmon and containerd's shim get this process instead. It
+passes on its signals, and exits with the container's exit status when the anchor tells that. If the config asks for a
+new network namespace, the stand-in moves into one, because docker configures the namespace of that pid. podman enters
+the mount namespace and the pid namespace of that pid, so for podman the stand-in has both (podman_view.py).
 
-It and the anchor watch each other: whichever is killed, the other ends the job.
+The stand-in and the anchor watch each other: if one is killed, the other ends the job.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 _LOOK = 0.05  # seconds between two looks at the record
 
-# Can't be caught, or isn't meant for the container.
+# Signals that can't be caught, or aren't meant for the container.
 _KEPT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGPIPE)
 
 
 def run(channel: int, container: Container, anchor: int) -> int:
-    """Stand in for the container until it ends; the result is the container's exit status.
+    """Stand in for a container until it ends; return the container's exit status.
 
     Args:
         channel: the connection to the anchor.
-        container: whose record says what there is to end when the anchor is killed.
+        container: the container; if the anchor is killed, its record tells what is to be ended.
         anchor: the anchor's pid.
     """
     forward_signals(channel)
@@ -43,7 +43,7 @@ def run(channel: int, container: Container, anchor: int) -> int:
     while message := reader.next(messages.to_standin):
         if message["do"] == "new namespaces":
             if message["network"]:
-                guard = _fork_guard(anchor, container)  # before: from the new namespace slurmctld can't be reached
+                guard = _fork_guard(anchor, container)  # now, because the new namespace doesn't reach slurmctld
             answer = _move(pid=message["pid"], network=message["network"])
             if message["hook"] and not answer["answer"]:
                 from scrun.lifecycle.standin import engine_hook
@@ -51,7 +51,7 @@ def run(channel: int, container: Container, anchor: int) -> int:
                 answer["answer"] = engine_hook.run(message["hook"], container.id)
             _send(channel, answer)
         elif message["do"] == "show podman":
-            from scrun.lifecycle.standin import podman_view  # its containers alone need it
+            from scrun.lifecycle.standin import podman_view  # only podman's containers need it
 
             podman_view.show(container, rootfs=message["rootfs"])
         elif message["do"] == "exit":
@@ -64,7 +64,7 @@ def run(channel: int, container: Container, anchor: int) -> int:
 
 
 def forward_signals(channel: int) -> None:
-    """Send each signal that arrives here to the container, through the anchor."""
+    """Send each signal that this process gets to the container, through the anchor."""
 
     def forward(number: int, _frame: object) -> None:
         _send(channel, {"do": "kill", "signal": number})
@@ -78,10 +78,14 @@ def _send(channel: int, message: FromStandin) -> None:
 
 
 def _move(*, pid: bool, network: bool) -> Moved:
-    """Be in new namespaces. The answer is empty or says why not; ``pid`` is this process's new one, or 0.
+    """Move into new namespaces.
 
-    A pid namespace is for podman to find, where it may be made; without a network namespace docker would configure
-    the machine's.
+    A pid namespace is for podman; it is no error if it can't be made. Without a network namespace docker would
+    configure the machine's.
+
+    Returns:
+        ``answer``: empty, or why there is no network namespace; ``pid``: this process's new pid as seen from outside,
+        or 0.
     """
     from scrun.lifecycle.standin import namespaces
 
@@ -90,7 +94,7 @@ def _move(*, pid: bool, network: bool) -> Moved:
 
 
 def _fork_guard(anchor: int, container: Container) -> int:
-    """A child that stays in these namespaces and waits for the anchor's end; the result is a pidfd of it."""
+    """Fork a child that stays in the present namespaces and waits for the anchor's end; return a pidfd of the child."""
     descriptor = os.pidfd_open(anchor)
 
     def guard() -> None:
@@ -100,14 +104,14 @@ def _fork_guard(anchor: int, container: Container) -> int:
     ignored = signal.valid_signals() - set(_KEPT)
     pid = fork.child(guard, keep=(descriptor, container.descriptor), ignored=ignored)
     os.close(descriptor)
-    return os.pidfd_open(pid)  # in a new pid namespace its number means nothing
+    return os.pidfd_open(pid)  # in a new pid namespace the pid means nothing
 
 
 def _end_without_anchor(container: Container) -> None:
-    """End what the anchor left when it was killed, so that no job outlives its container; it may have left nothing.
+    """Pay what is owed after the anchor was killed, so that no job outlives its container.
 
-    From a pid namespace of its own the stand-in reaches no srun that was left, but that ends with its job or step.
-    What can't be done now (slurmctld is down) is left to a process that stays until it can.
+    From a pid namespace of its own the stand-in can't signal srun, but srun ends with its job or step. If slurmctld is
+    down, a debtor stays until it can be reached.
     """
     from scrun.lifecycle.recovery import debtor
 
@@ -117,14 +121,14 @@ def _end_without_anchor(container: Container) -> None:
     if debtor.pay(container):
         return
     container.load()
-    if os.getpid() == 1:  # all of its pid namespace would end with it
+    if os.getpid() == 1:  # because its pid namespace would end with it
         debtor.stay(container)
     else:
         debtor.leave(container)
 
 
 def _recorded_status(container: Container) -> int:
-    """How the container ended, where that was known when its anchor was killed."""
+    """The container's exit status in its record; 137 if there is none."""
     try:
         container.load()
     except ScrunError:
@@ -143,17 +147,17 @@ def _files_are_owed(container: Container) -> bool:
 
 
 def _wait_for_files(container: Container) -> None:
-    """Have a process bring them back that outlives this one, if engines kill this one meanwhile; and wait for it."""
+    """Leave the return of the files to a debtor, which outlives this process if an engine kills it, and wait."""
     import time
 
     from scrun.lifecycle.container import owed
     from scrun.lifecycle.recovery import debtor
 
-    # From a pid namespace of its own it sees only its children, and they end with it.
+    # In a pid namespace of its own this process sees only its children, and they end with it.
     pid = debtor.leave(container, at_once=True)
     while os.waitpid(pid, os.WNOHANG) == (0, 0) and (os.getpid() == 1 or owed.is_owed(container)):
         time.sleep(_LOOK)
         try:
             container.load()
-        except ScrunError:  # it was deleted meanwhile
+        except ScrunError:  # the container was deleted meanwhile
             return

@@ -1,4 +1,4 @@
-"""The container's terminal: made here, its master given to the caller over --console-socket (runc's terminals.md)."""
+"""Make the container's terminal, and send its master to the caller over --console-socket (runc's terminals.md)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PATIENCE = 10  # seconds that the connection to a console socket may take
 
 
 def open_terminal(console_socket: str, size: Sequence[int] | None) -> int:
-    """Make a pseudo terminal, send its master, and return its slave.
+    """Make a pseudoterminal, send its master, and return its slave (pty(7)).
 
     Args:
-        console_socket: the path of a listening unix socket.
-        size: rows and columns of process.consoleSize, if it says any.
+        console_socket: the path of a Unix socket on which the caller listens.
+        size: rows and columns, if process.consoleSize has them.
 
     Raises:
-        ScrunError: there is no terminal to be had, or nobody listens.
+        ScrunError: there can be no terminal, or nobody listens.
     """
     try:
         master, slave = os.openpty()
@@ -51,11 +51,15 @@ def open_terminal(console_socket: str, size: Sequence[int] | None) -> int:
 
 
 def set_console_size(bundle: str, terminal: int) -> None:
-    """Write the terminal's size into the config that the node's runtime will read, where that is a file of ours.
+    """Write the terminal's size into the config that the node's runtime will read, if scrun may write that config.
 
-    crun's foreground run gives the container's terminal this size at first and follows later changes only. podman and
-    docker tell the size after create, so it isn't known when the config is written; and a bundle that was carried to
-    the node can't be changed from here: then :class:`Nudge` makes up for it.
+    `crun run` gives the container's terminal this size, and follows only later changes. podman and docker set the size
+    after create, so it isn't known when the config is written. A bundle that was carried to the node can't be changed
+    from here; then :class:`Nudge` sends the size.
+
+    Args:
+        bundle: the directory of the config.
+        terminal: a descriptor of the terminal.
     """
     rows, columns = termios.tcgetwinsize(terminal)
     path = os.path.join(bundle, "config.json")
@@ -74,15 +78,15 @@ def set_console_size(bundle: str, terminal: int) -> None:
 
 
 class Nudge:
-    """Tell the container its window's size again, soon after it has started.
+    """Send the container its window's size again, soon after its start.
 
-    A change that arrives while the node's runtime is still starting is lost: it doesn't listen yet. A size that is told
-    twice is no change, so it is altered by a column and set back, unless it was changed meanwhile: ours has a mark in
-    the pixels, which srun doesn't pass on, so that a window that is made wider by just a column isn't taken for it.
+    A change of the size is lost while the node's runtime starts. To send the same size twice would be no change, so one
+    column is added and removed again, unless the window was changed meanwhile. The altered size has a mark in the
+    pixels, which srun doesn't pass on. So a window that a person makes wider by one column is not mistaken for it.
     """
 
     AFTER = (0.3, 0.55)  # seconds after the start, and from there on
-    HOLD = 0.15  # seconds: srun tells only the latest size, so both must be seen apart
+    HOLD = 0.15  # seconds between the two changes, because srun sends only the latest size
     _MARK = b"\x5c\x72\x75\x6e"  # ws_xpixel and ws_ypixel of a struct winsize (ioctl_tty(2)), which no window has
 
     def __init__(self, loop: Loop, terminal: Callable[[], int]) -> None:
@@ -91,8 +95,8 @@ class Nudge:
         self._next()
 
     def _next(self) -> None:
-        # One after the other: two at a time, in a process that was kept from running, would take each other's for the
-        # window's.
+        # One after the other: if the process was kept from running, two at a time would mistake each other's change
+        # for the window's.
         if self._pauses:
             self._loop.after(self._pauses.pop(0), self._alter)
 
@@ -116,10 +120,16 @@ class Nudge:
 
 
 def connect(path: str) -> _socket.socket:
-    """Connect to a unix socket by a path of any length: unix(7) allows 107 bytes, a descriptor's name is short."""
+    """Connect to a Unix socket by a path of any length.
+
+    unix(7) allows 107 bytes, so the path goes through the descriptor of the socket's directory.
+
+    Raises:
+        OSError: the connection can't be made.
+    """
     directory = os.open(os.path.dirname(path) or ".", os.O_PATH | os.O_CLOEXEC)
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    # A listener who accepts nobody must not keep the anchor waiting: socket(7), SO_SNDTIMEO, a struct timeval.
+    # A listener that accepts nobody must not keep the anchor waiting (socket(7), SO_SNDTIMEO, a struct timeval).
     long = 8 if sys.maxsize > 1 << 32 else 4
     patience = PATIENCE.to_bytes(long, sys.byteorder) + bytes(long)
     try:

@@ -1,6 +1,6 @@
-"""A line at a person's terminal that tells what is waited for, and goes away when the wait is over.
+"""The live line: one line at a person's terminal that tells what scrun waits for, and vanishes after the wait.
 
-For whoever waits in read(2): a timer (setitimer(2)) draws the line again each second, so that nobody has to poll.
+A timer (setitimer(2)) draws the line again each second, so that the process can wait in read(2).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.log import Log
 
-_BEGIN, _END = "\r", "\x1b[K"  # from the line's start; and what is left of an older, longer one
-_DUMB = ("", "dumb")  # terminals that can't do that
-_WIDTH = 80  # columns, where the terminal doesn't say
+_BEGIN, _END = "\r", "\x1b[K"  # go to the line's start; erase the rest of a longer line
+_DUMB = ("", "dumb")  # values of TERM for terminals without these sequences
+_WIDTH = 80  # columns, if the terminal doesn't tell
 
 
 class LiveLine:
-    """The line. ``show`` puts a text in place of the last, ``clear`` takes it away; both may be called at any time."""
+    """The line. :meth:`show` replaces its text and :meth:`clear` removes it; both may be called at any time."""
 
     def __init__(self, descriptor: int = 2) -> None:
         self._descriptor = descriptor
@@ -28,13 +28,13 @@ class LiveLine:
 
     @classmethod
     def for_a_person(cls, log: Log) -> LiveLine | None:
-        """One on standard error, where a person sees it and wants to hear of such things."""
+        """A line on standard error; None if no person sees it, or the person wants no such messages."""
         if os.environ.get("TERM", "") in _DUMB or not log.tells("info") or not os.isatty(2):
             return None
         return cls()
 
     def show(self, text: str, since: float = 0.0) -> None:
-        """Show the text; with ``since`` (seconds since the epoch) also since when, and how long that is."""
+        """Show the text; with ``since`` (seconds since 1970) also the time since when, and how long that is."""
         if not self._text:
             self._before = signal.signal(signal.SIGALRM, self._tick)
             signal.setitimer(signal.ITIMER_REAL, 1.0, 1.0)
@@ -42,7 +42,7 @@ class LiveLine:
         self._draw()
 
     def clear(self) -> None:
-        """Take the line away, before anything else is written there, and when the wait is over."""
+        """Remove the line: before anything else is written there, and when the wait is over."""
         if self._text:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, self._before)  # type: ignore[arg-type]  # what signal() itself gave
@@ -60,18 +60,18 @@ class LiveLine:
             width = _WIDTH
         text = "".join(letter if letter.isprintable() else "?" for letter in f"scrun: {self._text}")
         suffix = f" {waited(self._since, time.time())}" if self._since else ""
-        # One column less: a full line makes some terminals begin the next.
+        # One column stays free, because some terminals begin a new line after a full one.
         self._write(_BEGIN + text[: max(0, width - 1 - len(suffix))] + suffix[: width - 1] + _END)
 
     def _write(self, text: str) -> None:
         try:
             os.write(self._descriptor, text.encode("utf-8", "backslashreplace"))
         except OSError:
-            pass  # the terminal has gone; what is waited for has not
+            pass  # the terminal is gone, and the wait goes on
 
 
 def waited(since: float, now: float) -> str:
-    """``since 14:03:05 (1:23)``; the day too when it isn't today's. Both in seconds since the epoch."""
+    """``since 14:03:05 (1:23)``, with the date if it isn't today. Both arguments are seconds since 1970."""
     begun = time.localtime(since)
     today = time.localtime(now)[:3] == begun[:3]
     minutes, seconds = divmod(max(0, int(now - since)), 60)

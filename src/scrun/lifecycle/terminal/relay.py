@@ -1,4 +1,4 @@
-"""Copying between a person's terminal and a container until the container ends, holding no more than one piece."""
+"""Copy between a person's terminal and a container until the container ends."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _PIECE = 65536  # bytes
-_LOOK_AGAIN = 500  # milliseconds until a source that may not be read now is looked at again
+_LOOK_AGAIN = 500  # milliseconds until the next look whether a source may be read
 
 
 class Relay:
-    """One direction. What has been read and not yet written is at most one piece: a slow reader makes the writer wait.
+    """One direction of copying. It holds at most one piece, so that a slow reader makes the writer wait.
 
     Args:
-        source, target: descriptors; the target should not block (O_NONBLOCK) where its reader may never come.
-        may_read: asked before each read; a terminal that belongs to another job now is not to be read.
-        ended: called once when the source has ended, or the target takes no more.
+        source, target: descriptors; the target should not block (O_NONBLOCK) if its reader may never come.
+        may_read: is called before each read; a terminal that belongs to another job of the shell must not be read.
+        ended: is called once when the source has ended, or the target takes no more.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Relay:
         self._open = True
 
     def wants(self) -> tuple[int, int]:
-        """The descriptor and the event of poll(2) that it waits for; -1 when it waits for none."""
+        """The descriptor and the event of poll(2) that the relay waits for; -1 if it waits for none."""
         if not self._open:
             return -1, 0
         if self._piece:
@@ -44,7 +44,7 @@ class Relay:
         return (self.source, select.POLLIN) if self._may_read() else (-1, 0)
 
     def go_on(self) -> None:
-        """Do what can be done now that the event has come."""
+        """Read or write once, because the event has come."""
         try:
             if not self._piece:
                 self._piece = os.read(self.source, _PIECE)
@@ -63,7 +63,7 @@ class Relay:
 
 
 def carry(relays: Sequence[Relay], until: int) -> None:
-    """Serve the relays until that process (a pidfd) has ended."""
+    """Serve the relays until a process has ended; ``until`` is its pidfd."""
     while True:
         poll = select.poll()
         poll.register(until, select.POLLIN)
@@ -80,7 +80,7 @@ def carry(relays: Sequence[Relay], until: int) -> None:
 
 
 def drain(source: int, target: int) -> None:
-    """Copy what is there still; the source must not block."""
+    """Copy what is left in ``source``, which must not block."""
     try:
         while data := os.read(source, _PIECE):
             while data:

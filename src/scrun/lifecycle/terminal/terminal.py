@@ -1,4 +1,4 @@
-"""A person's own terminal: raw while a container has it, and given back as it was, however that ends."""
+"""A person's own terminal: raw while a container uses it, and restored afterwards in every case."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Terminal:
-    """The terminal that we were called at; as a context manager it is raw inside, and as before afterwards."""
+    """The terminal at which scrun was called; a context manager that makes it raw inside the block."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -21,7 +21,7 @@ class Terminal:
 
     @classmethod
     def of_this_process(cls) -> Self:
-        """The terminal of standard error, output or input, or else the controlling one: the one that runc takes too.
+        """The terminal of standard error, output or input, or the controlling terminal, in runc's order.
 
         Raises:
             UsageError: there is none.
@@ -48,10 +48,10 @@ class Terminal:
             try:
                 termios.tcsetattr(self.descriptor, termios.TCSADRAIN, before)
             except termios.error:
-                pass  # it was closed meanwhile
+                pass  # the terminal was closed meanwhile
 
     def make_raw(self) -> None:
-        """Pass every byte as it is (cfmakeraw(3)); again, where a shell has changed that while we were stopped."""
+        """Make the terminal raw (cfmakeraw(3)); once more after SIGCONT, because a shell may have changed it."""
         if self._before is None:
             return
         mode = [*self._before[:6], list(self._before[6])]
@@ -66,18 +66,21 @@ class Terminal:
         termios.tcsetattr(self.descriptor, termios.TCSADRAIN, mode)
 
     def give_size_to(self, other: int) -> None:
-        """Make that terminal as large as this one."""
+        """Give another terminal the size of this one."""
         try:
             rows, columns = termios.tcgetwinsize(self.descriptor)
             if rows and columns:
                 termios.tcsetwinsize(other, (rows, columns))
         except termios.error:
-            pass  # one of them is closed
+            pass  # one of the two is closed
 
 
 def in_foreground(descriptor: int) -> bool:
-    """Whether we may read from that terminal: a job in the background would be stopped, or take another's input."""
+    """Whether this process may read from the terminal.
+
+    A process in the background would be stopped (SIGTTIN), or would take another job's input.
+    """
     try:
         return os.tcgetpgrp(descriptor) == os.getpgrp()
-    except OSError:  # not our controlling terminal: nobody else's business then
+    except OSError:  # not this process's controlling terminal, so no other job of the shell uses it
         return True

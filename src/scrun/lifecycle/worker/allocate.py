@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 
 
-def run(channel: int, container: Container) -> None:
+def serve(channel: int, container: Container) -> None:
     """Serve one order.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How a worker hears that its work isn't wanted any more."""
+"""The signal by which the anchor cancels a worker's work."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import signal
 
 
 class Cancelled(BaseException):
-    """SIGTERM, in a worker: the anchor doesn't want the work any more."""
+    """The anchor has sent SIGTERM, because it doesn't need the work any more."""
 
 
 def cancelled(_number: int = 0, _frame: object = None) -> None:
-    """Raise Cancelled, once.
+    """Handle SIGTERM: raise Cancelled, once.
 
     Raises:
         Cancelled: always.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what follows is tidying up; and the anchor sees that we have heard
+    # The clean-up must not be interrupted. The anchor sees by the ignored signal that the first one has arrived.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Cancelled

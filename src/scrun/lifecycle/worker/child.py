@@ -1,6 +1,6 @@
-"""The child's side of a worker: it does one piece of work, answers in messages, and is gone with its memory.
+"""A worker: a child of the anchor that does one piece of work, answers by messages, and exits.
 
-What each piece imports (pyslurm, libslurm, lupa) is imported here, after the fork.
+Each piece imports its libraries (pyslurm, libslurm, lupa) after the fork, so that they go with the worker.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE
 
 
 def begin(work: str, channel: int, printed: int, container: Container) -> int:
-    """Fork a worker for the piece of work of that name; the result is its pid.
+    """Fork a worker; return its pid.
 
     Args:
-        work: see :func:`run`.
-        channel: its end of the connection to who has begun it.
-        printed: the file that gets what anything in it prints.
-        container: whose work it is.
+        work: the name of the piece of work (:func:`do_work`).
+        channel: the worker's end of the connection to the anchor.
+        printed: a file that gets the worker's standard output and standard error.
+        container: the container.
     """
     return fork.child(
         lambda: _work(work, channel, container),
@@ -41,13 +41,13 @@ def _work(work: str, channel: int, container: Container) -> int:
     try:
         signal.signal(signal.SIGTERM, cancelled)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        run(work, channel, container)
+        do_work(work, channel, container)
         return 0
     except Cancelled:
-        os.killpg(os.getpid(), signal.SIGKILL)  # all is tidied up; what a hook has started goes, and this with it
+        os.killpg(os.getpid(), signal.SIGKILL)  # the clean-up is done; end the hook's processes, and this one
     except ScrunError as error:
         wire.send(channel, wire.failure(error))
-    except BaseException as error:  # whatever it is, it must reach the log and not a caller's terminal
+    except BaseException as error:  # of any kind: its traceback must go to the log and not to a caller's terminal
         import traceback
 
         os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
@@ -55,31 +55,35 @@ def _work(work: str, channel: int, container: Container) -> int:
     return 1
 
 
-def run(work: str, channel: int, container: Container) -> None:
-    """Do the piece of work of that name; only then is what it needs imported."""
+def do_work(work: str, channel: int, container: Container) -> None:
+    """Import and do the piece of work of that name.
+
+    Raises:
+        ValueError: there is no such work.
+    """
     if work == "allocate":
         from scrun.lifecycle.worker import allocate
 
-        allocate.run(channel, container)
+        allocate.serve(channel, container)
     elif work == "release":
         from scrun.lifecycle.worker import ending
 
-        ending.run_release(channel, container)
+        ending.serve_release(channel, container)
     elif work == "stage in":
         from scrun.lifecycle.worker import stage_in_hook
 
-        stage_in_hook.run(channel, container)
+        stage_in_hook.serve(channel, container)
     elif work == "look":
         from scrun.lifecycle.worker import look
 
-        look.run(channel)
+        look.serve(channel)
     elif work == "renew":
         from scrun.lifecycle.worker import renew
 
-        renew.run(channel, container)
+        renew.serve(channel, container)
     elif work == "stage out":
         from scrun.lifecycle.worker import ending
 
-        ending.run_stage_out(channel, container)
+        ending.serve_stage_out(channel, container)
     else:
         raise ValueError(work)

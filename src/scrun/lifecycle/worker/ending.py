@@ -1,4 +1,4 @@
-"""The work at a container's end: stage_out, and giving the job back, in one worker or in one each."""
+"""The work at a container's end: stage_out, and giving the job back, in one worker or in two."""
 
 from __future__ import annotations
 
@@ -16,17 +16,27 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.worker_messages import FromEnding, StageOut
 
 
-def run_stage_out(channel: int, container: Container) -> None:
-    """Serve one order, see :func:`serve`."""
+def serve_stage_out(channel: int, container: Container) -> None:
+    """Serve one order, see :func:`stage_out_and_release`."""
     reader = wire.Reader(channel)
     if order := reader.next(worker_messages.to_stage_out):
-        serve(order, reader, channel, container)
+        stage_out_and_release(order, reader, channel, container)
 
 
-def serve(order: StageOut, reader: wire.Reader, channel: int, container: Container) -> None:
-    """Run stage_out, and then do what release does.
+def stage_out_and_release(order: StageOut, reader: wire.Reader, channel: int, container: Container) -> None:
+    """Run stage_out, and give the job back when the anchor asks for that.
 
-    One worker for both: most containers' ends need them one after the other. It says at once that it has begun.
+    One worker does both, because most containers need them one after the other. The worker tells at once that it has
+    begun, then that all files are back, and then that the hook has run.
+
+    Args:
+        order: the script, what it is told, and the record.
+        reader: reads the anchor's further messages.
+        channel: the connection to the anchor.
+        container: the container.
+
+    Raises:
+        ScrunError: the hook failed, or the job can't be given back.
     """
     _say(channel, {"begun": True})
     from scrun.lifecycle.worker import stage_out_hook  # with lupa and staging, that a release alone doesn't need
@@ -35,12 +45,12 @@ def serve(order: StageOut, reader: wire.Reader, channel: int, container: Contain
         _say(channel, {"log": level, "message": text})
 
     _die_with_anchor(channel)
-    stage_out_hook.run_hook(
+    stage_out_hook.run_stage_out(
         *(container, order["record"], order, log), files_back=lambda: _say(channel, {"files_back": True})
     )
     _say(channel, {"staged_out": True})
     then = reader.next(worker_messages.to_ending)
-    if then and "job" in then:
+    if then and "job" in then:  # otherwise the job isn't to be given back
         from scrun.lifecycle.worker import release
 
         release.give_back(channel, container, then)
@@ -51,12 +61,15 @@ def _say(channel: int, message: FromEnding) -> None:
 
 
 def _die_with_anchor(channel: int) -> None:
-    """End this worker, with what it has started, when its anchor is killed: whoever is left does the work again."""
+    """End this worker, with all that it has started, when the anchor is killed: another process does the work again.
+
+    The kernel sends SIGIO when the connection is closed (fcntl(2), O_ASYNC).
+    """
     connection = _socket.socket(fileno=os.dup(channel))
 
     def look(_number: int = 0, _frame: object = None) -> None:
         if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
-            return  # it was cancelled, and tidies up: that is the other thing that closes the channel
+            return  # the worker was cancelled and cleans up; the anchor closes the connection then too
         try:
             is_over = not connection.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -72,8 +85,8 @@ def _die_with_anchor(channel: int) -> None:
     look()
 
 
-def run_release(channel: int, container: Container) -> None:
-    """Serve one order."""
+def serve_release(channel: int, container: Container) -> None:
+    """Serve one order; it may have ``left``, the record of a container whose stage_out was killed."""
     if not (order := wire.Reader(channel).next(worker_messages.to_release)):
         return
     if order["left"]:

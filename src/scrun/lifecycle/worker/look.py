@@ -1,4 +1,4 @@
-"""Look whether a job is still there, in which state it is, or what is wrong with its nodes."""
+"""Look up a job: whether it is there, its state, or which of its nodes are out of service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.worker_messages import FromLook
 
 
-def run(channel: int) -> None:
+def serve(channel: int) -> None:
     """Serve one order."""
     if not (order := wire.Reader(channel).next(to_look)):
         return

@@ -1,4 +1,4 @@
-"""Give the job back: completed with the container's exit status, or cancelled. Its other containers end first."""
+"""Give the job back: complete it with the container's exit status, or cancel it. The guests in the job end first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def give_back(channel: int, container: Container, order: GiveBack) -> None:
-    """Complete the job with the status, or cancel it, and say so."""
+    """Complete the job with the container's exit status, or cancel it, and tell the anchor.
+
+    Raises:
+        SlurmError: slurmctld can't be reached.
+    """
     end_guests(container, order["job"])
     if order["status"] is None:
         control.cancel(order["job"])
@@ -25,7 +29,7 @@ def give_back(channel: int, container: Container, order: GiveBack) -> None:
 
 
 def end_guests(container: Container, job: int) -> None:
-    """End the other containers that are steps of this one's job. (Its record may be older than that, in a worker.)"""
+    """End the container's guests in that job; a worker's copy of the record may be too old to have the job's id."""
     if os.path.isdir(container.child("guests")):
         from scrun.lifecycle.container import guests
 

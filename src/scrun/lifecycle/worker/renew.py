@@ -1,4 +1,4 @@
-"""Send small files that have changed since create to the nodes once more (:mod:`scrun.lifecycle.container.latest`)."""
+"""Send small files to the nodes again that have changed since create (:mod:`scrun.lifecycle.container.latest`)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.worker_messages import Renewed
 
 
-def run(channel: int, container: Container) -> None:
-    """Serve one order."""
+def serve(channel: int, container: Container) -> None:
+    """Serve one order.
+
+    Raises:
+        StagingError: a file can't be written.
+    """
     if not (order := wire.Reader(channel).next(to_renew)):
         return
     record, plan = order["record"], order["plan"]
@@ -47,7 +51,7 @@ def run(channel: int, container: Container) -> None:
 
 
 def _write(record: Record, path: str, data: bytes) -> None:
-    """Into a spool that the job's user can change meanwhile, and we are root: with no more rights than he has."""
+    """Write a file in the spool with the rights of the job's user, because he may change the spool meanwhile."""
     uid, gid = record["uid"], record["gid"]
     try:
         with acting_as(ContainerFiles("", "", "", {}, 0, uid, gid)):

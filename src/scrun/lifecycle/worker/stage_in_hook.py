@@ -33,7 +33,7 @@ STAY = 10.0  # seconds; the worker has twice the anchor's memory
 _LOOK_AGAIN = 0.5  # seconds
 
 
-def run(channel: int, container: Container) -> None:
+def serve(channel: int, container: Container) -> None:
     """Serve two orders: the first has the script loaded, the second has its hook called.
 
     Raises:
@@ -132,7 +132,7 @@ def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSte
     for summing in later:
         summing.finish()  # before stage_out, which changes the files
     if order:
-        ending.serve(order, reader, channel, container)
+        ending.stage_out_and_release(order, reader, channel, container)
 
 
 def _likely_version() -> str:

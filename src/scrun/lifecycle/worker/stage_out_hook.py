@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scrun.oci import Config
 
 
-def run_hook(
+def run_stage_out(
     container: Container,
     record: Record,
     request: HookRequest,

@@ -1,0 +1,260 @@
+"""What the anchor does: a method for each effect that the table of :mod:`scrun.lifecycle.anchor.life` names.
+
+A method gets what the event is about: an error, a signal's number and how its sender is answered, an exit status. What
+it brings about at once is another event, which is dealt with when all effects of this one are carried out.
+"""
+
+from __future__ import annotations
+
+import os
+
+from scrun import log
+from scrun.errors import ScrunError, WrongStatus
+from scrun.lifecycle.anchor import launch, removal, signals, vigil
+from scrun.lifecycle.anchor.end_effects import EndEffects
+from scrun.lifecycle.container import status
+from scrun.lifecycle.process import processes, wire
+from scrun.lifecycle.process.pid_file import write_pid_file
+from scrun.lifecycle.terminal.console import Nudge, open_terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.errors import SlurmError
+    from scrun.lifecycle.anchor.view import Anchor
+    from scrun.lifecycle.container.messages import Reply
+    from scrun.lifecycle.container.plan import Plan
+
+# Seconds that start waits for the process to run (a site's prolog can be slow): meanwhile docker and podman hold the
+# container's lock.
+START_LIMIT = 20.0
+
+
+class Effects(EndEffects):
+    """The effects on one container: here those of its life, and in :class:`EndEffects` those of its end."""
+
+    def __init__(self, anchor: Anchor) -> None:
+        super().__init__(anchor)
+        self._create_limit = 0  # a timer
+
+    # --- create
+
+    def record_plan(self, plan: Plan) -> None:
+        """Take over what create wants, and write it down."""
+        anchor = self._anchor
+        anchor.plan = plan
+        anchor.stdio.levels = plan["log_levels"]
+        self._record.update(plan["record"])
+        self._record.update({"anchor": os.getpid(), "anchor_started": processes.start_time(os.getpid())})
+        if anchor.save():
+            anchor.happen("recorded")
+
+    def watch_directory(self) -> None:
+        """Have the container end when its directory is removed."""
+        removal.watch(self._anchor)
+
+    def limit_create(self) -> None:
+        """Have create wait no longer than it may."""
+        if patience := self._anchor.plan["patience"]:
+            self._create_limit = self._loop.after(patience, lambda: self._anchor.happen("create_overdue"))
+
+    def end_limit(self) -> None:
+        """What create waits for is done."""
+        self._loop.forget(self._create_limit)
+
+    def move_standin(self) -> None:
+        """Have the stand-in be in the namespaces that it shall be in."""
+        plan = self._anchor.plan
+        self._anchor.standin.move(
+            pid=self._is_podmans(), network=plan["new_network_namespace"], hook=plan["network_hook"]
+        )
+
+    def record_standin(self, pid: int) -> None:
+        """Write the stand-in's new pid down, if it had to begin anew."""
+        if pid:
+            self._record.update({"pid": pid, "pid_started": processes.start_time(pid)})
+            self._anchor.save()
+
+    def prepare(self) -> None:
+        """Have the job asked for, and the files staged."""
+        self._anchor.preparation.begin(self._anchor.plan)
+
+    def announce(self, _pid: int = 0) -> None:
+        """Make what the caller of create finds when it is done; the job may still be queued."""
+        anchor, plan = self._anchor, self._anchor.plan
+        try:
+            if plan["terminal"]:
+                terminal = open_terminal(plan["console_socket"], plan["console_size"])
+                anchor.stdio.replace([terminal] * 3)
+            if plan["pid_file"]:
+                write_pid_file(plan["pid_file"], self._record["pid"])
+        except ScrunError as error:
+            anchor.happen("hopeless", error)
+            return
+        self._record["status"] = status.CREATED
+        if anchor.save():
+            anchor.happen("announced")
+        else:
+            self._record["status"] = status.CREATING
+
+    def tell_created(self) -> None:
+        """Tell create that the container is there."""
+        self._anchor.creator.created()
+
+    def watch_job(self) -> None:
+        """Have the container end when its job does before it is started."""
+        vigil.keep(self._anchor)
+
+    def show_podman(self) -> None:
+        """Have podman find, where it looks by itself, nothing of this host but the files that the container runs on."""
+        if self._is_podmans():
+            is_here = "staged" in self._record and launch.is_rootfs_here(self._record)
+            self._anchor.standin.show_podman(rootfs=is_here)
+
+    def _is_podmans(self) -> bool:
+        """Whether podman may look into the stand-in; an attached one is a person's, and its parent waits for it."""
+        manager = self._record["annotations"].get("io.container.manager")
+        return not self._anchor.creator.is_attached and manager == "libpod"
+
+    # --- start
+
+    def set_running(self, *_about: object) -> None:
+        """It was started, or goes on."""
+        self._anchor.set_status(status.RUNNING)
+
+    def await_start(self, answer: Reply) -> None:
+        """Answer start when the process runs or has failed to, or when that takes longer than engines wait."""
+        self._starts.append(answer)
+        self._loop.after(START_LIMIT, lambda: self._anchor.happen("start_overdue"))
+
+    def answer_started(self, answer: Reply) -> None:
+        """Start has done all that it can."""
+        answer({"started": True})
+
+    def start_in_vain(self, answer: Reply) -> None:
+        """Start what can't run, as will be said soon: it ends as if it had been started before."""
+        if status.can_start(self._anchor.container.phase()):
+            self._anchor.set_status(status.RUNNING)
+            answer({"started": True})
+        else:
+            self.refuse_start(answer)
+
+    def refuse_start(self, answer: Reply) -> None:
+        """It can't be started."""
+        container = self._anchor.container
+        answer(wire.failure(WrongStatus(f"cannot start container {container.id!r}: it is {container.phase()}")))
+
+    def say_queued(self, _answer: Reply) -> None:
+        """Tell who reads the container's standard error that its job waits."""
+        self._anchor.notices.started()
+
+    def launch(self, *_about: object) -> None:
+        """Have the step begin, with the small files as they are by now."""
+        anchor = self._anchor
+        done = lambda: anchor.happen("files_renewed")  # noqa: E731
+        launch.renew_files(anchor.loop, anchor.container, anchor.plan, log=anchor.log, done=done)
+
+    def run_step(self) -> None:
+        """Run srun."""
+        anchor = self._anchor
+        failure: SlurmError | None = None
+
+        def started(error: SlurmError | None) -> None:
+            nonlocal failure
+            failure = error and launch.not_started(anchor.record, error)
+            if not failure:
+                anchor.happen("program_started")
+
+        def ended(exit_status: int) -> None:
+            if failure:
+                anchor.happen("not_started", failure)
+            else:
+                anchor.happen("exited", exit_status)
+
+        anchor.step = launch.step(
+            *(anchor.loop, anchor.container, anchor.plan, anchor.stdio.descriptors),
+            log=anchor.log,
+            started=started,
+            ended=ended,
+            failed=self._task_failed,
+        )
+        anchor.record.update({"step_pid": anchor.step.pid, "step_started": processes.start_time(anchor.step.pid)})
+        anchor.save()
+        # From here on only srun has the container's input and output; one copy of standard error is for our own words.
+        anchor.stdio.replace([-1, -1, anchor.stdio.descriptors[2]])
+
+    def _task_failed(self, how: str) -> None:  # one of several: the exit status alone would not tell which, nor where
+        if self._anchor.forced is None and not self._anchor.plan["terminal"]:
+            self._anchor.say(how)
+
+    def record_step(self) -> None:
+        """Write down which step the container is."""
+        if self._anchor.step:
+            progress = self._anchor.step.progress
+            self._record.update({"step": progress.step, "started": log.timestamp()})
+            self._record.update({"tasks": progress.count, "tasks_on_a_node": progress.most_on_a_node()})
+            self._anchor.save()
+
+    def nudge_terminal(self) -> None:
+        """Send the terminal's size again, now that somebody is there to take it."""
+        if self._anchor.plan["terminal"]:
+            Nudge(self._loop, lambda: self._anchor.stdio.descriptors[2])
+
+    # --- signals, pause and resume
+
+    def answer_sent(self, number: int, answer: Reply) -> None:
+        """The signal has done what it can."""
+        answer({"sent": number})
+
+    def refuse_signal(self, _number: int, answer: Reply) -> None:
+        """There is no process for a signal."""
+        signals.refuse(self._anchor, answer)
+
+    def send_signal(self, number: int, answer: Reply) -> None:
+        """Send it on the node."""
+        signals.deliver(self._anchor, number, answer)
+
+    def pause(self, answer: Reply) -> None:
+        """Have all processes stop."""
+        from scrun.lifecycle.anchor import freeze  # seldom asked for, and not kept in every anchor's memory
+
+        freeze.pause(self._anchor, answer)
+
+    def undo_pause(self, answer: Reply, error: ScrunError) -> None:
+        """Have those go on that were stopped; not all could be."""
+        from scrun.lifecycle.anchor import freeze
+
+        freeze.undo(self._anchor, answer, error)
+
+    def refuse_pause(self, answer: Reply, *_error: object) -> None:
+        """It can't be paused."""
+        from scrun.lifecycle.anchor import freeze
+
+        freeze.refuse_pause(self._anchor, answer)
+
+    def resume(self, answer: Reply) -> None:
+        """Have all processes go on."""
+        from scrun.lifecycle.anchor import freeze
+
+        freeze.resume(self._anchor, answer)
+
+    def refuse_resume(self, answer: Reply) -> None:
+        """It can't be resumed."""
+        from scrun.lifecycle.anchor import freeze
+
+        freeze.refuse_resume(self._anchor, answer)
+
+    def set_paused(self, _answer: Reply) -> None:
+        """All processes have stopped."""
+        self._anchor.set_status(status.PAUSED)
+
+    def answer_paused(self, answer: Reply) -> None:
+        """The same, for who asked for it."""
+        answer({"paused": True})
+
+    def answer_resumed(self, answer: Reply, *_error: object) -> None:
+        """All processes go on, or have ended."""
+        answer({"resumed": True})
+
+    def answer_error(self, answer: Reply, error: ScrunError) -> None:
+        """What was asked for could not be done."""
+        answer(wire.failure(error))

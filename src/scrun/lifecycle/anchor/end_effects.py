@@ -1,0 +1,273 @@
+"""What the anchor does at a container's end, or where it can't be created or run: see :mod:`effects`."""
+
+from __future__ import annotations
+
+from scrun import log
+from scrun.errors import ScrunError, SlurmUnreachable
+from scrun.lifecycle.anchor import launch, signals, trouble
+from scrun.lifecycle.anchor.ending import Ending
+from scrun.lifecycle.anchor.waiting import Waiting
+from scrun.lifecycle.container import owed, status
+from scrun.lifecycle.container.directory import PAID
+from scrun.lifecycle.process import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.anchor.view import Anchor
+    from scrun.lifecycle.container.messages import Answer, Reply
+
+NOT_RUN = 125  # the exit status of a container that could not be run once create had returned; docker's own for that
+KILLED = "the container was killed"
+
+
+class EndEffects:
+    """The effects that end a container. Beside the anchor's it holds only what nothing but an effect uses."""
+
+    def __init__(self, anchor: Anchor) -> None:
+        self._anchor, self._loop, self._record = anchor, anchor.loop, anchor.record
+        self._starts: list[Reply] = []  # start's callers, until the process runs
+        self._waiting = Waiting(anchor.container)
+        self._failure: ScrunError | None = None  # create's
+        self._let_go: float | None = None  # the stand-in ends so many seconds after the process, with or without files
+        self._ending: Ending | None = None
+
+    # --- a container that can't run
+
+    def cancel(self, error: ScrunError) -> None:
+        """Have the preparation given up, for that reason."""
+        self._anchor.preparation.cancel(error)
+
+    def cancel_killed(self, *_about: object) -> None:
+        """Have the preparation given up, as the container was killed."""
+        self.cancel(ScrunError(KILLED))
+
+    def explain(self, error: ScrunError) -> None:
+        """Look up what is wrong with the job's nodes, if anything is, for the error."""
+        trouble.explain(self._loop, self._anchor.container, error, lambda why: self._anchor.happen("explained", why))
+
+    def explain_killed(self, *_about: object) -> None:
+        """The reason is that the container was killed."""
+        self.explain(ScrunError(KILLED))
+
+    def withdraw(self, error: ScrunError) -> None:
+        """Give back what a container had that isn't created after all."""
+        self._failure = error
+        self._anchor.stdio.log("error", str(error), system=not self._anchor.creator.is_there)
+        self._end().begin(self._anchor.plan)
+
+    def cancel_job(self, _error: ScrunError | None) -> None:
+        """Give its job back, in which nothing has run."""
+        self._end().release(None)
+
+    def fail_create(self, *_about: object) -> None:
+        """Tell create why there is no container."""
+        self._anchor.standin.let_exit(1)
+        self._anchor.creator.tell(wire.failure(self._failure or ScrunError("create failed")))
+
+    def say_why(self, error: ScrunError) -> None:
+        """Tell who reads the container's standard error."""
+        self._anchor.say(str(error))
+
+    def answer_starts(self) -> None:
+        """The same, for a start that has waited."""
+        self._answer_starts({"started": True})
+
+    def _answer_starts(self, message: Answer) -> None:
+        while self._starts:
+            self._starts.pop()(message)
+
+    # --- kill
+
+    def force(self, *_about: object) -> None:
+        """It ends as SIGKILL ends a process, and nothing is begun in it any more."""
+        self._force(status.KILLED)
+
+    def force_by_signal(self, number: int, _answer: Reply) -> None:
+        """It ends as the signal would have ended its process."""
+        self._force(128 + number)
+
+    def _force(self, exit_status: int) -> None:
+        self._anchor.forced = exit_status
+        self._record["ending"] = True
+        self._anchor.save()  # before whoever asked for it is answered: the record is what exec looks at
+
+    def kill_step(self, *_about: object) -> None:
+        """End the process by SIGKILL, and the step if that doesn't do."""
+        if self._anchor.step:
+            signals.force(self._anchor, self._anchor.step)
+
+    def kill_late(self) -> None:
+        """It is there only now."""
+        signals.force_late(self._anchor)
+
+    def hasten(self, *_about: object) -> None:
+        """Engines' patience ends soon: the stand-in ends soon after the process, with or without files."""
+        self._hasten(owed.LET_GO)
+
+    def hasten_now(self) -> None:
+        """Nobody waits for the files."""
+        self._hasten(0.0)
+
+    def _hasten(self, seconds: float) -> None:
+        if not self._anchor.creator.is_attached and self._let_go is None:
+            self._let_go = seconds
+            if self._ending:
+                self._ending.hasten(let_go=seconds)
+
+    def say_directory_gone(self) -> None:
+        """Tell who reads the container's standard error why it ends."""
+        self._anchor.say(
+            f"{self._anchor.container.path} was removed, so that nobody could find the container any more: it ends. A "
+            "logout does that unless its user may linger (loginctl enable-linger)"
+        )
+
+    # --- the end of the step
+
+    def judge(self, exit_status: int) -> None:
+        """Look up whether the process was run that has ended so; the status alone doesn't tell."""
+        anchor = self._anchor
+
+        def found(refused: str) -> None:
+            if refused:
+                anchor.happen("refused", refused)
+            else:
+                anchor.happen("ran", exit_status)
+
+        if exit_status >= 128:
+            found("")
+            return
+        from scrun.lifecycle.anchor import refusal  # not kept in every anchor's memory
+
+        refusal.find(anchor.loop, anchor.record, anchor.plan["environment"], exit_status, found)
+
+    def say_refused(self, why: str) -> None:
+        """The node's runtime has not run it."""
+        launch.forget_what_nodes_see()
+        self._anchor.say(why)
+
+    def fail_start(self, error: ScrunError) -> None:
+        """The step did not start: tell who has called start, or who reads the container's standard error."""
+        launch.forget_what_nodes_see()
+        if self._anchor.forced is None:
+            self._anchor.forced = NOT_RUN
+        if not self._starts:
+            self._anchor.say(str(error))
+        self._answer_starts(wire.failure(error))
+
+    def finish(self, *about: object) -> None:
+        """The exit status is decided: by a kill, or it is the program's. Bring back what the container changed."""
+        self._finish(*about[:1])
+
+    def finish_not_run(self, *_about: object) -> None:
+        """The same for a process that was not run."""
+        self._finish(NOT_RUN)
+
+    def _finish(self, exit_status: object = None) -> None:
+        if (forced := self._anchor.forced) is not None:
+            exit_status = forced
+        self._answer_starts(wire.failure(ScrunError(KILLED)))  # of a step that has not begun
+        assert isinstance(exit_status, int)
+        self._record["exit_status"] = exit_status
+        self._end().begin(self._anchor.plan)
+        self._end().hasten(waited_for=bool(self._waiting), let_go=self._let_go)
+
+    # --- the end
+
+    def _end(self) -> Ending:
+        if not self._ending:
+            anchor = self._anchor
+            self._ending = Ending(
+                anchor.loop,
+                anchor.container,
+                stager=anchor.stager,
+                log=anchor.stdio.tell,
+                keep=anchor.save,
+                files_back=lambda error: anchor.happen("files_back", error),
+                released=self._released,
+            )
+        return self._ending
+
+    def _released(self, error: ScrunError | None) -> None:
+        if not error:
+            self._anchor.happen("released")
+        else:
+            self._anchor.happen("slurm_silent" if isinstance(error, SlurmUnreachable) else "not_released", error)
+
+    def stop(self, error: ScrunError | None) -> None:
+        """Let everybody know that the container has stopped."""
+        anchor = self._anchor
+        if error:
+            anchor.say(str(error))
+            # What the container made is lost: that is no success.
+            self._record["exit_status"] = self._record["exit_status"] or NOT_RUN
+        anchor.stdio.replace([-1, -1, -1])
+        self._record["finished"] = log.timestamp()
+        anchor.set_status(status.STOPPED)
+        if self._record.get("history"):
+            from scrun.lifecycle.container import history
+
+            history.leave(anchor.container)
+        anchor.standin.let_exit(self._record["exit_status"])
+
+    def release(self, _error: ScrunError | None) -> None:
+        """Give the job back, as ended with the status, or cancelled where the program didn't decide that."""
+        self._end().release(self._record["exit_status"] if self._anchor.forced is None else None)
+        self._delete_soon()
+
+    def _delete_soon(self) -> None:
+        self._loop.after(owed.DELETE, lambda: self._anchor.happen("delete_overdue"))
+
+    def await_end(self, answer: Reply) -> None:
+        """Answer delete at the end of all."""
+        self._waiting.add(answer)
+        self._delete_soon()
+        if self._ending:
+            self._ending.hurry()
+
+    def answer_early(self) -> None:
+        """Have delete not wait for the files."""
+        if self._ending and self._ending.is_staging_out:
+            self._waiting.answer_early()
+
+    def waits_for(self) -> str:
+        """What keeps delete waiting, for a person."""
+        return self._ending.waits_for() if self._ending else ""
+
+    def log_owed(self, error: ScrunError) -> None:
+        """The job could not be given back."""
+        self._anchor.log("debug" if self._end().is_repeated else "error", str(error))
+
+    def owe(self, error: ScrunError) -> None:
+        """Stay until slurmctld answers, so that no job is left; nobody has to wait for that."""
+        self._anchor.creator.drop()
+        self._anchor.stdio.replace([-1, -1, -1])
+        self._anchor.save()
+        self._waiting.answer_owing(error)
+        self._end().try_later()
+
+    def settle(self, error: ScrunError | None = None) -> None:
+        """Nothing is owed any more: remove the directory of a container that nobody wants, before anybody sees its end.
+
+        Where changes are lost of which nobody was told, it stays: list tells of it, and where they are.
+        """
+        anchor = self._anchor
+        is_creating = anchor.status == status.CREATING
+        is_attached = anchor.creator.is_attached and not anchor.plan.get("keep")
+        is_kept = self._end().is_late and bool(self._record.get("lost"))
+        if (self._waiting.is_unwanted or is_creating or is_attached) and not is_kept and (is_creating or not error):
+            anchor.container.remove()
+        elif not anchor.save():
+            anchor.container.mark(PAID)
+
+    def leave(self, *_about: object) -> None:
+        """The last thing: answer whoever still waits."""
+        self._waiting.answer(self._ended())
+        self._anchor.requests.answer_rest()
+        self._loop.stop()
+
+    def answer_ended(self, answer: Reply) -> None:
+        """It has ended already."""
+        answer(self._ended())
+
+    def _ended(self) -> Answer:
+        return {"ended": True, "lost": self._record.get("lost", "")}
