@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from .conftest import MakeContainer
 from .engines import at_a_terminal
 from .oci import Runtime
+from .users import User
 
 pytestmark = pytest.mark.slurm_only("has its own")
 
@@ -91,3 +93,28 @@ def test_features_tells_slurms_version(runtime: Runtime) -> None:
     version = subprocess.run(["srun", "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
     document = json.loads(runtime.run("features").ok().stdout)
     assert document["annotations"]["org.scrun.slurm.version"] == version
+
+
+def test_root_installs_no_program_that_a_user_could_change(root: User, alice: User, directory: Path) -> None:
+    python = directory / "python"
+    python.symlink_to("/usr/bin/python3")
+    os.chown(python, alice.uid, alice.gid, follow_symlinks=False)
+    directory.chmod(0o755)
+    refused = root.run("/usr/bin/scrun", "install", "--prefix", "/opt/others", "--python", str(python))
+    assert refused.status == 1
+    assert "others than root can change" in refused.stderr
+    assert not Path("/opt/others").exists()
+
+
+def test_root_removes_no_file_that_a_users_list_names(root: User, alice: User, directory: Path) -> None:
+    victim = Path("/etc/scrun-test-victim")
+    victim.write_text("root's")
+    own = directory / "lib/scrun"
+    alice.run("mkdir", "-p", str(own)).ok()
+    listed = f"sha256sum {victim} >{own}/written.sha256"
+    alice.run("sh", "-c", listed).ok()
+    refused = root.run("/usr/bin/scrun", "uninstall", "--prefix", str(directory))
+    assert (refused.status, refused.stdout) == (1, "")
+    assert f"is user {alice.uid}'s: uninstall it as that user" in refused.stderr
+    assert victim.exists()
+    victim.unlink()

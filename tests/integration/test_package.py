@@ -141,6 +141,23 @@ def test_containers_end_rightly_after_a_removal_and_slurms_scrun_is_back(
     assert not COPIES.exists()
 
 
+def test_containers_end_rightly_after_a_purge_which_takes_the_sites_script(
+    installed: Path, private_bundle: MakeBundle, alice: User, directory: Path
+) -> None:
+    name, bundle = f"test-{uuid.uuid4().hex[:12]}", private_bundle("sh", "-c", ENDS)
+    with open(directory / "out", "wb") as out:
+        run = alice.start("scrun", "run", "--bundle", str(bundle), name, stdout=out)
+    wait_until(lambda: (directory / "out").read_bytes() == b"up\n", "it is up")
+    assert "stays: containers that run need it" in dpkg("dpkg", "--purge", "scrun")
+    assert not HOOKS.exists()
+    run.terminate()
+    assert run.wait(PATIENCE) == 6
+    assert (bundle / "rootfs/made").read_text() == "made\n"
+    dpkg("dpkg", "--install", str(installed))
+    dpkg("dpkg", "--purge", "scrun")
+    assert not COPIES.exists()
+
+
 def test_an_engine_that_was_configured_forgets_scrun_with_the_package(installed: Path, root: User) -> None:
     fragment = Path("/etc/containers/containers.conf.d/scrun.conf")
     root.run("scrun", "install", "--engines", "podman").ok()

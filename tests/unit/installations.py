@@ -17,13 +17,13 @@ class Installation:
     def __init__(self, scratch: Path) -> None:
         self.source, self.prefix, self.slurm = scratch / "source", scratch / "prefix", scratch / "slurm"
         self.program, self.hooks = self.prefix / "bin" / "scrun", self.slurm / "scrun.lua"
-        self.config = scratch / "config"
+        self.config, self.path = scratch / "config", os.environ["PATH"]
         shutil.copytree(Path(scrun.__file__).parent, self.source / "scrun")
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the package's command line, by a user without privileges as far as /etc is concerned."""
         environment = {
-            "PATH": os.environ["PATH"],
+            "PATH": self.path,
             "PYTHONPATH": str(self.source),
             "PYTHONDONTWRITEBYTECODE": "1",
             "SLURM_CONF": str(self.slurm / "slurm.conf"),

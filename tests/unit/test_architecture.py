@@ -17,7 +17,7 @@ SOURCE = Path(scrun.__file__).parents[1]
 FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
-COMMON = {"errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
+COMMON = {"digits", "errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
 COMMON |= {"node_hooks", "node_scripts", "oci", ""}
 TOP = {"__main__", "argv", "cli", "completion", "dispatch", "grammar", "installation", "manual", "verbs"}
 

@@ -198,11 +198,31 @@ def test_a_file_of_dockers_that_scrun_cannot_change_is_left_alone(
         (("--engines", "podman,rocker"), "engine 'rocker' is unknown: use podman or docker, or both: podman,docker"),
         (("--engines", "podman", "--destdir", "/d"), "--engines configures this host, and --destdir stages a package"),
         (("--python", "/nowhere/python"), "can't run /nowhere/python"),
+        (("--python", "/no where/python"), "/no where/python can't be named in a program's first line"),
+        (("--python", f"/{'x' * 200}/python"), "/python can't be named in a program's first line"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(installation: Installation, words: tuple[str, ...], why: str) -> None:
     assert why in installation.refused("install", *words)
     assert not installation.prefix.exists()
+
+
+@pytest.mark.parametrize("name", ['with "quotes"', "with {braces}", "with 'one' blank", "back\\slash"])
+def test_a_prefix_may_have_any_name(installation: Installation, name: str) -> None:
+    installation.prefix = installation.prefix / name
+    installation.program = installation.prefix / "bin/scrun"
+    installation.call("install")
+    assert installation.says() == scrun.__version__
+    shutil.rmtree(installation.prefix / "lib")
+    done = _run(str(installation.program), "list")
+    assert done.stderr.endswith(f"install it again, or remove {installation.program}\n")
+
+
+def test_an_interpreter_may_be_named_as_path_finds_it(installation: Installation) -> None:
+    name = Path(sys.executable).name
+    installation.path = f"{Path(sys.executable).parent}:{installation.path}"
+    installation.call("install", "--python", name)
+    assert installation.program.read_text().startswith(f"#!{sys.executable} -IS\n")
 
 
 def test_a_place_that_cannot_be_written_is_named(installation: Installation) -> None:

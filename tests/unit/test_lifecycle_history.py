@@ -127,6 +127,32 @@ def test_another_users_file_is_not_written(tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
+def others_may_write(path: Path) -> None:
+    path.chmod(0o777)
+
+
+def another_users(path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a directory away")
+    os.chown(path, 12345, 12345)
+
+
+@pytest.mark.parametrize("make", [others_may_write, another_users])
+@pytest.mark.parametrize("way", ["there", "there/below", "there/link", "linked/below"])
+def test_a_directory_that_others_can_change_is_not_used(tmp_path: Path, make: Any, way: str) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "there/link").symlink_to("../elsewhere")
+    (tmp_path / "linked").symlink_to("there")
+    make(tmp_path / "there")
+    path = tmp_path / way / "history"
+    with pytest.raises(ScrunError, match=r"others can change what is in .*/(there|linked): name a file"):
+        history.append(str(path), "secret")
+    with pytest.raises(ScrunError, match="others can change what is in"):
+        history.check(str(path))
+    assert not path.exists()
+
+
 def test_a_file_that_is_full_gets_a_second_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "LARGEST", 10)
     path = tmp_path / "history"

@@ -41,6 +41,7 @@ def test_a_signal_is_known_by_its_number_or_name(name: str, number: int) -> None
     [
         *("RTMIN+31", "RTMAX-31", "RTMIN-1", "RTMAX+1", "RTMIN+", "RTMAX-", "RTMIN+x", "RTMIN+-1", "RTMINX", "SIG9"),
         *("", "NOSUCH", "SIG", "65", "999999", "-9", "9.5", " 9", "_DFL", "SIG_DFL", "SIGNAL", "SIGSIGTERM", "²"),
+        "9" * 5000,
     ],
 )
 def test_what_is_no_signal_is_refused_by_its_name(name: str) -> None:

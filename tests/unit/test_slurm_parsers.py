@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun.slurm import bits, parsers
-from scrun.slurm.variables import TABLE
+from scrun.slurm.variables import TABLE, Variable
 
 INFINITE = 0xFFFFFFFF
 
@@ -181,6 +181,18 @@ def test_no_parser_fails_otherwise_than_by_saying_what_it_takes(parser: str, val
     except ValueError as error:
         said = str(error)
     assert "invalid literal" not in said
+
+
+@pytest.mark.parametrize("digits", ["9" * 20, "9" * 400, "9" * 5000], ids=len)
+@pytest.mark.parametrize("value", ["{}", "{}K", "{}T", "1@{}", "{}-1", "1-{}", "{}:1", "USR1@{}", "plane={}", "a:{}"])
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.name))
+def test_numbers_of_any_length_are_refused_in_the_same_words(row: Variable, value: str, digits: str) -> None:
+    said = ""
+    try:
+        row.parse(value.format(digits))
+    except ValueError as error:
+        said = str(error)
+    assert "digits" not in said
 
 
 @given(days=st.integers(0, 40), hours=st.integers(0, 23), minutes=st.integers(0, 59), seconds=st.integers(0, 59))

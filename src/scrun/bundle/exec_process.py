@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from scrun.bundle import adapt_privilege, adapt_process, config
+from scrun.digits import is_number
 from scrun.errors import BundleError, UsageError
 
 TYPE_CHECKING = False
@@ -146,6 +147,6 @@ def _user(text: str) -> User:
 
 
 def _number(text: str, option: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 1 << 32):
+    if not (is_number(text) and int(text) < 1 << 32):
         raise UsageError(f"{option} {text!r} is not a number: give UID or UID:GID, because scrun looks up no names")
     return int(text)

@@ -7,6 +7,7 @@ yields lines for a person, one for each file.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PREFIX = "/usr/local"
 HOOKS = "/etc/slurm/scrun.lua"  # in a package; otherwise the script that a container here would use
+_FIRST_USER = 1000  # login.defs(5), UID_MIN
 # Files below PREFIX/share, and what makes them.
 PAGES = {
     "man/man1/scrun.1": "manual",
@@ -50,7 +52,7 @@ def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
         InstallationError: a file is in the way; nothing has been written.
         OSError: a file can't be read or written.
     """
-    prefix, python = _prefix(wanted), wanted.python or sys.executable
+    prefix, python = _prefix(wanted), launcher.interpreter(wanted.python or sys.executable)
     chosen = engines.chosen(wanted.engines)
     if wanted.destdir:
         if chosen:
@@ -93,12 +95,13 @@ def uninstall(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
     """Undo :func:`install`. Files that were changed since stay, and so do the copies that running containers need.
 
     Raises:
-        InstallationError: nothing is installed below the prefix.
+        InstallationError: nothing is installed below the prefix, or by another user.
         OSError: a file can't be removed.
     """
     prefix = _prefix(wanted)
     if not os.path.isdir(versions.directory(prefix)):
         raise InstallationError(f"no scrun is installed in {prefix}: name its --prefix")
+    _check_owner(prefix)
     written = files.Written(prefix)
     docker = engines.without(os.path.join(prefix, "bin", "scrun"), environment)
     if docker and not written.is_shared(docker.path):
@@ -222,12 +225,19 @@ def _changes(planned: Sequence[File]) -> Iterator[str]:
 def _check_reach(prefix: str, python: str) -> None:
     """Check that users can run a program that root installs for all: otherwise only root's docker could run it.
 
+    Refuse one that a user could change as well, because root's docker would run it.
+
     Raises:
-        InstallationError: the interpreter or a library is below a directory that others can't enter.
+        InstallationError: the interpreter or a library is below a directory that others can't enter, or can change.
     """
     if os.geteuid() != 0 or _closed(prefix):
         return
-    for path in (python, os.path.realpath(python), *_libraries()):
+    for path in (python, os.path.realpath(python), *_libraries(), *launcher.packages(python)):
+        if place := _open(path) or _open(os.path.realpath(path)):
+            raise InstallationError(
+                f"others than root can change {place}, and root's docker would run what is there: install scrun from "
+                "where root alone can write (a venv in /opt, pipx install --global)"
+            )
         if place := _closed(path):
             raise InstallationError(
                 f"users can't reach {path}, because {place} is closed to them: install scrun where they can "
@@ -240,6 +250,33 @@ def _closed(path: str) -> str:
     while True:
         if os.path.exists(path) and os.stat(path).st_mode & 0o5 != 0o5:
             return path
+        if path == os.path.dirname(path):
+            return ""
+        path = os.path.dirname(path)
+
+
+def _check_owner(prefix: str) -> None:
+    """Refuse to remove what another user's list names: any file of the host may be in it.
+
+    Raises:
+        InstallationError: the installation is another user's.
+    """
+    owner = os.stat(versions.directory(prefix)).st_uid
+    if owner not in (0, os.geteuid()):
+        raise InstallationError(f"the scrun in {prefix} is user {owner}'s: uninstall it as that user")
+
+
+def _open(path: str) -> str:
+    """The path, or the directory above it, that a user who isn't root could change; empty if there is none."""
+    while True:
+        try:
+            facts = os.stat(path)
+        except FileNotFoundError:
+            pass
+        else:
+            is_everybodys = facts.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
+            if facts.st_uid >= _FIRST_USER or is_everybodys:
+                return path
         if path == os.path.dirname(path):
             return ""
         path = os.path.dirname(path)

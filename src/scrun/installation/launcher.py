@@ -6,6 +6,8 @@ without site (-S), which halves the start-up, and names the directories of scrun
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 
@@ -28,10 +30,11 @@ sys.path[1:1] = {directories!r}
 try:
     from scrun.__main__ import main
 except ImportError as missing:
-    sys.exit(f"scrun: {{missing}}: this scrun was removed, or parts of it: install it again, or remove {path}")
+    sys.exit(f"scrun: {{missing}}: this scrun was removed, or parts of it: install it again, or remove " + {path!r})
 
 main(blocked)
 """
+_LONGEST = 120  # bytes; before Linux 5.1 the line had 127
 # A file with this text is scrun's program, also if pip has written it.
 MARK = b"from scrun.__main__ import main"
 
@@ -47,6 +50,21 @@ def program(path: str, python: str, homes: Iterable[str]) -> str:
     directories = [*homes]
     directories += [one for one in packages(python) if one not in directories]
     return PROGRAM.format(path=path, python=python, directories=directories)
+
+
+def interpreter(python: str) -> str:
+    """The absolute path of an interpreter, fit for the launcher's first line, which the kernel reads (execve(2)).
+
+    Raises:
+        InstallationError: the kernel would take the line for another one.
+    """
+    path = os.path.abspath(shutil.which(python) or python)
+    if len(path.split()) != 1 or len(os.fsencode(path)) > _LONGEST:
+        raise InstallationError(
+            f"{path} can't be named in a program's first line, with blanks in it or more than {_LONGEST} bytes: "
+            "name a shorter path of it, a link for example, with --python"
+        )
+    return path
 
 
 def packages(python: str) -> list[str]:

@@ -25,7 +25,7 @@ class Hooks:
     """A script. :meth:`load` it, then call its hooks, each any number of times."""
 
     def __init__(self, path: str, host: ScriptHost, lua: str) -> None:
-        self.path = path
+        self.path, self.source = path, b""
         self._shown = shown(path)
         self._bundle: str | None = None
         self._root_path: str | None = None
@@ -56,6 +56,7 @@ class Hooks:
         Raises:
             HookError: the script fails, or doesn't define both hooks.
         """
+        self.source = source
         returned = self._lua.load(source, self.path)
         if returned.value is not None:  # no return value is success, as in the C scrun
             self._expect_success("the top level", returned)

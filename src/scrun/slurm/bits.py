@@ -6,6 +6,7 @@ raises a ValueError whose message continues a sentence.
 
 from __future__ import annotations
 
+from scrun.digits import is_number
 from scrun.slurm.parsers import MOST16, UNLIMITED
 
 TYPE_CHECKING = False
@@ -73,9 +74,9 @@ def warning_signal(value: str) -> dict[str, int]:
     flags, colon, rest = value.upper().rpartition(":")
     name, at, when = rest.partition("@")
     by_name: Any = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
-    sign = int(name) if name.isascii() and name.isdigit() else by_name
+    sign = int(name) if is_number(name) else by_name
     good = isinstance(sign, int) and 0 < sign < signal.NSIG and set(flags) <= {"R", "B"} and (not colon or flags)
-    if not good or (at and not (when.isascii() and when.isdigit() and int(when) <= 0xFFFF)):
+    if not good or (at and not (is_number(when) and int(when) <= 0xFFFF)):
         raise ValueError("a signal with the seconds before the end, as in USR1@60 or R:USR1@60")
     # slurm.h: KILL_JOB_RESV is bit 8, KILL_JOB_BATCH bit 0.
     bits = (256 if "R" in flags else 0) | (1 if "B" in flags else 0)
@@ -106,7 +107,7 @@ def distribution(value: str) -> dict[str, int]:
         return {"task_dist": _ONLY_PACKING[first]}
     whole = {"arbitrary": 3, "hostfile": 3, "plane": 4}
     kind, equals, size = first.partition("=")
-    if equals and kind == "plane" and size.isascii() and size.isdigit() and int(size) <= MOST16:
+    if equals and kind == "plane" and is_number(size) and int(size) <= MOST16:
         return {"task_dist": 4 | bits, "plane_size": int(size)}
     if first in whole:
         return {"task_dist": whole[first] | bits}
@@ -138,7 +139,7 @@ def cpu_freq(value: str) -> dict[str, int]:
     speeds = {"low": 0x80000001, "medium": 0x80000002, "high": 0x80000003, "highm1": 0x80000004}
 
     def speed(word: str) -> int:
-        if word.isascii() and word.isdigit():
+        if is_number(word):
             return int(word) if int(word) < _FREQUENCY_WORD else 0
         return speeds.get(word, 0)
 

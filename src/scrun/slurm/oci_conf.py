@@ -5,6 +5,7 @@ Comments may have settings of scrun's own (:data:`OURS`); see :mod:`scrun.slurm.
 
 from __future__ import annotations
 
+from scrun.digits import is_number
 from scrun.errors import SlurmError
 from scrun.log import LEVELS
 from scrun.slurm import conf_paths, conf_text, node_runtime
@@ -63,7 +64,7 @@ def _env_file(value: str) -> str:
 
 
 def _level(value: str) -> str:
-    if value.isascii() and value.isdigit() and int(value) < len(LEVELS):
+    if is_number(value) and int(value) < len(LEVELS):
         return LEVELS[int(value)]
     if value.lower() not in LEVELS:
         raise ValueError(f"one of {', '.join(LEVELS)}")

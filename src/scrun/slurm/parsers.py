@@ -7,12 +7,14 @@ Parsers for bits of slurm.h are in :mod:`scrun.slurm.bits`.
 
 from __future__ import annotations
 
+from scrun.digits import is_number
+
 UNLIMITED = 0xFFFFFFFF  # slurm.h: INFINITE
 MOST16 = 0xFFFD  # slurm.h: a uint16_t that is no NO_VAL16 and no INFINITE16
 _MOST32 = 0xFFFFFFFD
 _MOST64 = (1 << 63) - 1  # MiB; the next bit is slurm.h's MEM_PER_CPU
 _MOST_IN_RANGE = 1 << 16  # nodes; Slurm's own limit (hostlist.c: MAX_RANGE)
-_SIZES = {"k": 1 / 1024, "m": 1, "g": 1024, "t": 1024 * 1024}  # in MiB
+_SIZES = {"k": 1, "m": 1 << 10, "g": 1 << 20, "t": 1 << 30}  # in KiB
 
 
 def text(value: str) -> str:
@@ -62,7 +64,7 @@ def small_count(value: str) -> int:
 
 
 def _number(value: str, least: int, most: int, what: str) -> int:
-    if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+    if not (is_number(value) and least <= int(value) <= most):
         raise ValueError(what)
     return int(value)
 
@@ -81,7 +83,7 @@ def _below(most: int, number: int, what: str) -> int:
 def _seconds(value: str) -> int:
     days, dash, clock = value.rpartition("-")
     parts = clock.split(":")
-    if not all(part.isascii() and part.isdigit() for part in (*([days] if dash else ()), *parts)) or len(parts) > 3:
+    if not all(map(is_number, (*([days] if dash else ()), *parts))) or len(parts) > 3:
         raise ValueError("minutes, minutes:seconds, hours:minutes:seconds or days-hours[:minutes[:seconds]]")
     numbers = [int(part) for part in parts]
     if dash or len(parts) == 3:
@@ -107,9 +109,9 @@ def mebibytes(value: str) -> int:
     digits, unit = (value[:-1], value[-1:]) if value[-1:].isalpha() else (value, "m")
     if value[-2:-1].isalpha() and unit in "bB":  # 2GB
         digits, unit = value[:-2], value[-2]
-    if not (digits.isascii() and digits.isdigit()) or unit.lower() not in _SIZES:
+    if not is_number(digits) or unit.lower() not in _SIZES:
         raise ValueError("a size of memory: a whole number of MiB, or one with K, M, G or T")
-    return _below(_MOST64, -int(-int(digits) * _SIZES[unit.lower()] // 1), "a size")
+    return _below(_MOST64, -(-int(digits) * _SIZES[unit.lower()] // 1024), "a size")
 
 
 def mebibytes_per_cpu(value: str) -> int:
@@ -150,7 +152,7 @@ def tres(value: str) -> str:
     """A list of TRES: ``cpu=2,gres/gpu=1,gres/gpu:a100=1``."""
     for part in value.split(","):
         name, equals, number = part.replace(":", "=").rpartition("=")
-        if not name or not equals or not (number.isascii() and number.isdigit()):
+        if not name or not equals or not is_number(number):
             raise ValueError("a list of TRES with their numbers, as in cpu=2,gres/gpu=1")
     return value
 
@@ -159,7 +161,7 @@ def _gpus(value: str) -> list[str]:
     parts = value.split(",")
     for part in parts:
         kind, colon, how_many = part.rpartition(":")
-        if not (how_many.isascii() and how_many.isdigit()) or (colon and not kind) or ":" in kind:
+        if not is_number(how_many) or (colon and not kind) or ":" in kind:
             raise ValueError("a number of GPUs, or TYPE:NUMBER")
     return parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrun.digits import is_number
 from scrun.slurm import conf_paths, conf_text
 
 TYPE_CHECKING = False
@@ -13,7 +14,7 @@ def srun_ports(environment: Mapping[str, str]) -> tuple[int, int]:
     """The first and the last port that nodes can reach on this host (SrunPortRange); (0, 0) for any port."""
     settings = conf_text.settings(conf_paths.slurm_conf(environment))
     first, _, last = settings.get("srunportrange", "").partition("-")
-    return (int(first), int(last)) if first.isdecimal() and last.isdecimal() else (0, 0)
+    return (int(first), int(last)) if is_number(first) and is_number(last) else (0, 0)
 
 
 def authenticator(environment: Mapping[str, str]) -> str:

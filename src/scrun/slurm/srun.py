@@ -46,7 +46,8 @@ def component(job: object, environment: Mapping[str, str]) -> list[str]:
         UsageError: ``job`` is the id of another component.
     """
     leader = environment.get("SLURM_JOB_ID", "")
-    for offset in range(1, int(environment.get("SLURM_HET_SIZE") or 0)):
+    size = environment.get("SLURM_HET_SIZE", "")
+    for offset in range(1, int(size) if size.isascii() and size.isdigit() and len(size) < 10 else 0):
         if str(job) == environment.get(f"SLURM_JOB_ID_HET_GROUP_{offset}"):
             raise UsageError(
                 f"job {job} is component {offset} of the heterogeneous job {leader}: a container runs in the first "

@@ -7,6 +7,7 @@ import signal
 import sys
 
 from scrun import fastjson, verbs
+from scrun.digits import is_number
 from scrun.errors import UsageError
 
 TYPE_CHECKING = False
@@ -57,7 +58,7 @@ def _seconds(text: str | None) -> float:
 
     if text is None:
         return nodes.PATIENCE
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 3600):
+    if not (is_number(text) and 0 < int(text) <= 3600):
         raise UsageError(f"--wait {text!r} is not a number of seconds from 1 to 3600")
     return float(text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from scrun.digits import is_number
 from scrun.errors import UsageError
 
 TYPE_CHECKING = False
@@ -53,11 +54,11 @@ def _called(name: str) -> str:
 
 
 def _descriptors(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not is_number(text):
         raise UsageError(f"--preserve-fds {text!r} is not a number of descriptors")
     return int(text)
 
 
 def _is_for_us(environment: Mapping[str, str]) -> bool:
     number, pid = environment.get("LISTEN_FDS", ""), environment.get("LISTEN_PID", "")
-    return number.isdecimal() and int(number) > 0 and pid in ("", str(os.getpid()))
+    return is_number(number) and int(number) > 0 and pid in ("", str(os.getpid()))

@@ -15,7 +15,7 @@ from scrun.errors import BundleError, UsageError
 from scrun.lifecycle.caller import sharing
 from scrun.lifecycle.caller.options import PATIENCE
 from scrun.lifecycle.container import history, network, origin
-from scrun.lifecycle.container.directory import SPOOL
+from scrun.lifecycle.container.directory import CONFIG, SPOOL
 from scrun.lifecycle.container.record import VERSION
 from scrun.slurm import conf_paths, job, node_runtime, oci_conf, srun
 from scrun.staging import mount_sources
@@ -184,7 +184,7 @@ def _load(container: Container, bundle: str, name: str) -> tuple[str, Config]:
     text = bundle_config.read_once(path)
     config = bundle_config.load_text(text, path)
     try:
-        return container.keep_config(text), config
+        return container.keep(CONFIG, text.encode()), config
     except OSError as error:
         raise BundleError(f"{container.path}: the copy of {path} can't be written: {error.strerror}") from error
 

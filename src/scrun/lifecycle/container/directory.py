@@ -8,6 +8,7 @@
         anchor.sock      where the anchor takes requests
         anchor.log       what the anchor and its workers have to say
         config.json      the config, where create got it by a pipe and not from a file
+        scrun.lua        the site's script as it was loaded, for an end at which there is none any more
         spool/           the hooks' spool_dir (scrun(1), scrun.lua)
         back             its files are back, and only the nodes' are still to be removed
         paid             nothing is owed for it any more, whatever its record says: there was no room to write that
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.record import Record
 
 STATE, JOB, SOCKET, LOG, SPOOL = "state.json", "job", "anchor.sock", "anchor.log", "spool"
-_CONFIG = "config.json"
+CONFIG, SCRIPT = "config.json", "scrun.lua"  # copies
 BACK, DELETED, PAID = "back", "deleted", "paid"
 _ROOT = (0, 65534)  # the machine's root, and as whom a user namespace that has it not shows it
 
@@ -169,16 +170,16 @@ class Container:
             return False
         return True
 
-    def keep_config(self, text: str) -> str:
-        """Keep the text of a config that nobody can read twice; return its path.
+    def keep(self, name: str, data: bytes) -> str:
+        """Keep a copy of a file that may not be there later; return the copy's path.
 
         Raises:
             OSError: it can't be written.
         """
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(_CONFIG, flags, 0o600, dir_fd=self.descriptor), "w", encoding="utf-8") as file:
-            file.write(text)
-        return os.path.abspath(os.path.join(self.path, _CONFIG))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(name, flags, 0o600, dir_fd=self.descriptor), "wb") as file:
+            file.write(data)
+        return os.path.abspath(os.path.join(self.path, name))
 
     def mark(self, name: str) -> None:
         """Make one of the empty files: what has to be known to processes that don't see the anchor's record."""

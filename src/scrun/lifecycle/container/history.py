@@ -4,7 +4,8 @@ Who wants it says where (SCRUN_HISTORY, or ``#scrun: History=`` in oci.conf). Th
 own when the container has ended, because a file server that hangs must not keep a container from its end.
 
 In a directory that others may write to, a name may be anybody's: a file counts only if it is a regular one of the
-caller's own, with one name, that nobody else can write; no link is followed to it.
+caller's own, with one name, that nobody else can write; no link is followed to it, and nobody else may be able to
+change a directory above it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ VARIABLE = "SCRUN_HISTORY"
 SYSLOG, NOWHERE = "syslog", "no"
 LARGEST = 10 << 20  # bytes of a file; then it becomes NAME.1, in the place of the one that was called so before
 _LONGEST_COMMAND = 2000  # characters, of all words together: a line is written, and sent to syslog, as one piece
+_FIRST_USER = 1000  # login.defs(5), UID_MIN
 _PATIENCE = 60  # seconds for the process that writes
 
 
@@ -150,8 +152,8 @@ def append(path: str, text: str) -> None:
         ) from error
     try:
         if os.fstat(descriptor).st_size >= LARGEST and _rotate(path, descriptor):
-            os.close(descriptor)
-            descriptor = _open(path)
+            full, descriptor = descriptor, _open(path)
+            os.close(full)
         os.write(descriptor, text.encode("utf-8", "backslashreplace") + b"\n")
     except OSError as error:
         raise ScrunError(f"{path}: what ran can't be kept: {error.strerror}") from error
@@ -172,6 +174,8 @@ def check(path: str) -> None:
             raise ScrunError(f"{path}: what ran can't be kept: {error.strerror}") from error
         return
     above = os.path.dirname(path)
+    for way in (above, os.path.realpath(above)):
+        _check_above(way, path)
     while not os.path.exists(above):
         above = os.path.dirname(above)
     if not os.access(above, os.W_OK | os.X_OK):
@@ -185,11 +189,12 @@ def _open(path: str) -> int:
         ScrunError: it is something else, or others can write it.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        descriptor = os.open(path, flags, 0o600)
+    directory, name = os.path.split(path)
+    above = os.path.realpath(directory)
+    for way in (directory, above):  # by links as they are, and without any
+        _check_above(way, path)
+    os.makedirs(above, 0o700, exist_ok=True)
+    descriptor = os.open(os.path.join(above, name), flags, 0o600)
     facts = os.fstat(descriptor)
     if (
         not stat.S_ISREG(facts.st_mode)
@@ -200,6 +205,32 @@ def _open(path: str) -> int:
         os.close(descriptor)
         raise ScrunError(f"{path}: what ran can't be kept: it is no file that its user alone can write: remove it")
     return descriptor
+
+
+def _check_above(directory: str, path: str) -> None:
+    """See that nobody else can put another directory or a link in the way.
+
+    Raises:
+        ScrunError: somebody can.
+    """
+    while True:
+        try:
+            facts = os.stat(directory)
+        except FileNotFoundError:
+            pass  # to be made
+        else:
+            # In a user namespace another owner is root, or nobody can tell who; a service's account is the site's.
+            is_anothers = facts.st_uid not in (0, os.geteuid()) and facts.st_uid >= _FIRST_USER
+            if (is_anothers and identity.real_uid() == os.geteuid()) or (
+                facts.st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH
+            ):
+                raise ScrunError(
+                    f"{path}: what ran can't be kept: others can change what is in {directory}: name a file in a "
+                    "directory of your own"
+                )
+        if directory == os.path.dirname(directory):
+            return
+        directory = os.path.dirname(directory)
 
 
 def _rotate(path: str, descriptor: int) -> bool:

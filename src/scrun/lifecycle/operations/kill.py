@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from scrun.digits import is_number
 from scrun.errors import UsageError, WrongStatus
 from scrun.lifecycle.container import status
 from scrun.lifecycle.container.client import ask
@@ -50,19 +51,15 @@ def signal_number(name: str) -> int:
         UsageError: there is no such signal.
     """
     text = name.upper()
-    if _is_number(text) and int(text) < signal.NSIG:
+    if is_number(text) and int(text) < signal.NSIG:
         return int(text)
     text = text.removeprefix("SIG")
     named = getattr(signal, f"SIG{text}", None)
     if isinstance(named, signal.Signals):
         return int(named)
     base, sign, offset = text[:5], text[5:6], text[6:]
-    if (base, sign) in (("RTMIN", "+"), ("RTMAX", "-")) and _is_number(offset):
+    if (base, sign) in (("RTMIN", "+"), ("RTMAX", "-")) and is_number(offset):
         number = signal.SIGRTMIN + int(offset) if sign == "+" else signal.SIGRTMAX - int(offset)
         if signal.SIGRTMIN <= number <= signal.SIGRTMAX:
             return number
     raise UsageError(f"unknown signal {name!r}: use a number or a name, see kill -l")
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()

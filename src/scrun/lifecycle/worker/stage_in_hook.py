@@ -10,7 +10,7 @@ import time
 
 from scrun.errors import HookError, ScrunError, StagingError
 from scrun.lifecycle.container import worker_messages
-from scrun.lifecycle.container.directory import SPOOL
+from scrun.lifecycle.container.directory import SCRIPT, SPOOL
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.host import Host, variables
 from scrun.lifecycle.worker.job_steps import JobSteps
@@ -54,7 +54,7 @@ def serve(channel: int, container: Container) -> None:
     hooks = Hooks.load(order["script"], host, lua=order["lua"])
     _tell(channel, {"loaded": order["script"]})
     plan = order["staging"]
-    config, keeps_apart = _prepare(container, plan, order["bundle"])
+    config, keeps_apart = _prepare(container, plan, order["bundle"], hooks.source)
     if not (then := reader.next(worker_messages.to_stage_in_then)):
         return
     from scrun.lifecycle.worker.stage_in_call import StageIn
@@ -81,8 +81,8 @@ def _tell(channel: int, message: FromStageIn) -> None:
     wire.send(channel, message)
 
 
-def _prepare(container: Container, plan: StagingPlan, bundle: str) -> tuple[Config, bool]:
-    """Do what needs no job, while Slurm is asked for one: import, read the config, make the spool directory.
+def _prepare(container: Container, plan: StagingPlan, bundle: str, script: bytes) -> tuple[Config, bool]:
+    """Do what needs no job, while Slurm is asked for one: import, read the config, keep the script, make the spool.
 
     Returns:
         The config, and whether the container's variables are kept out of config.json: where slurmstepd reads it, the
@@ -101,6 +101,7 @@ def _prepare(container: Container, plan: StagingPlan, bundle: str) -> tuple[Conf
     if plan.get("host_name"):  # the name of the container whose uts namespace this one shares
         config.setdefault("hostname", plan["host_name"])
     try:
+        container.keep(SCRIPT, script)
         os.makedirs(container.child(SPOOL), 0o700, exist_ok=True)
     except OSError as error:
         raise ScrunError(f"can't write {container.path}: {error.strerror}") from error
