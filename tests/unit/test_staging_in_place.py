@@ -115,6 +115,62 @@ def test_a_hole_hides_nothing_of_the_old_content(tmp_path: Path, bundle: Path) -
     assert (tmp_path / "file").read_bytes() == (tmp_path / "sparse").read_bytes()
 
 
+HUGE = 1 << 42  # bytes: more than memory, and than anybody could read or write in a test
+
+
+def test_a_hole_of_terabytes_in_a_copy_costs_nothing(tmp_path: Path, bundle: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(b"x" * (1 << 17))
+    copy.write_bytes(b"begin")
+    with copy.open("r+b") as file:
+        file.seek(HUGE)
+        file.write(b"end")
+    step = FakeStep(tmp_path)
+    staged = Staged("/b", "/r", copies=(Copy(str(copy), str(source), 1, 1),))
+    stage_out(make_container(bundle, step), staged, step, log=Notes())
+    assert_is_that(source)
+    assert source.stat().st_blocks < 1 << 10
+
+
+def assert_is_that(path: Path) -> None:
+    """It begins with "begin", ends with "end", and has zeros between."""
+    with path.open("rb") as file:
+        assert file.read(1 << 17) == b"begin".ljust(1 << 17, b"\0")
+        file.seek(HUGE - 1000)
+        assert file.read() == bytes(1000) + b"end"
+
+
+def test_a_hole_of_terabytes_in_the_archive_costs_nothing(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * (1 << 17))
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "gone").touch()
+    (tmp_path / "end").touch()
+    with (tmp_path / "sparse").open("wb") as file:
+        file.write(b"begin")
+        file.seek(HUGE)
+        file.write(b"end")
+    tar = ["tar", "-cf", "made.tar", "--format=posix", "--sparse", "--transform=s,^sparse$,mounts/0,"]
+    subprocess.run([*tar, "gone", "sparse"], cwd=tmp_path, check=True)
+    tar[1:2] = ["-rf"]
+    subprocess.run([*tar[:-1], "--transform=s,^sparse$,mounts/1/new,", "sparse", "end"], cwd=tmp_path, check=True)
+    parts = [
+        Part("mounts/0", str(tmp_path / "file"), False, True),
+        Part("mounts/1", str(tmp_path / "tree"), True, True),
+    ]
+    taken: set[bytes] = set()
+    container = make_container(bundle, FakeStep(tmp_path))
+    for _ in range(2):  # the second node has the same
+        with (
+            open(tmp_path / "made.tar", "rb") as stream,
+            NodeChanges(container, parts, notes := Notes(), taken) as changes,
+        ):
+            changes.apply(stream)
+        assert notes.at("error") == ""
+    for path in (tmp_path / "file", tmp_path / "tree/new"):
+        assert_is_that(path)
+        assert path.stat().st_blocks < 1 << 10
+
+
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("file")

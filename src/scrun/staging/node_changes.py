@@ -161,8 +161,12 @@ class NodeChanges:
         try:
             descriptor = in_place.open_existing(part.source, (part.inode, part.fsid))
             try:
+                before = os.fstat(descriptor).st_size
                 in_place.overwrite(
-                    descriptor, info.size, lambda file: entries.write_content(content, info, file, is_empty=False)
+                    descriptor,
+                    info.size,
+                    lambda file: entries.write_content(content, info, file, before=before),
+                    data=entries.data_of(info),
                 )
                 if os.fstat(descriptor).st_mode & 0o7777 != info.mode & 0o7777:
                     with entries.as_far_as_it_goes():
