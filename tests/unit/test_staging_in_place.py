@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,7 @@ def test_a_hole_hides_nothing_of_the_old_content(tmp_path: Path, bundle: Path) -
     assert (tmp_path / "file").read_bytes() == (tmp_path / "sparse").read_bytes()
 
 
+ERRORS = (StagingError, OSError)
 HUGE = 1 << 42  # bytes: more than memory, and than anybody could read or write in a test
 
 
@@ -169,6 +172,38 @@ def test_a_hole_of_terabytes_in_the_archive_costs_nothing(tmp_path: Path, bundle
     for path in (tmp_path / "file", tmp_path / "tree/new"):
         assert_is_that(path)
         assert path.stat().st_blocks < 1 << 10
+
+
+@pytest.mark.parametrize("name", ["mounts/0", "mounts/1/new"])
+@pytest.mark.parametrize(
+    ("holes", "size"),
+    [
+        *(("-5,10", 10), ("5,-3", 20), ("0,5,3,5", 20), ("10,5,0,5", 20), ("0,100", 10), ("1,2,3", 10), ("", 5)),
+        *(("0,10", -1), ("0,5", 1 << 63), ("0,5", 1 << 70), (f"{1 << 63},5", 1 << 62), (f"{1 << 70},5", 10)),
+    ],
+)
+def test_holes_that_make_no_sense_end_in_an_error_at_most(
+    tmp_path: Path, bundle: Path, name: str, holes: str, size: int
+) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 10)
+    (tmp_path / "tree").mkdir()
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("gone"))
+        info = tarfile.TarInfo(name)
+        info.size = 10
+        sparse = {"major": "0", "minor": "1", "name": name, "size": str(size), "map": holes}
+        info.pax_headers = {f"GNU.sparse.{key}": value for key, value in sparse.items()}
+        tar.addfile(info, io.BytesIO(b"0123456789"))
+        tar.addfile(tarfile.TarInfo("end"))
+    stream.seek(0)
+    parts = [
+        Part("mounts/0", str(tmp_path / "file"), False, True),
+        Part("mounts/1", str(tmp_path / "tree"), True, True),
+    ]
+    with NodeChanges(make_container(bundle, FakeStep(tmp_path)), parts, Notes()) as changes, suppress(*ERRORS):
+        changes.apply(stream)
+    assert (tmp_path / "file").stat().st_size in (10, max(size, 0))
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:

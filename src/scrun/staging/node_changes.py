@@ -88,7 +88,7 @@ class NodeChanges:
                         gone = content.read().split(b"\0")[:-1]
                     else:
                         self._apply(info, content)
-        except (tarfile.TarError, ValueError, EOFError) as error:
+        except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
             raise StagingError(f"the archive is broken: {error}") from error
         if not is_complete:
             raise StagingError("the archive was cut short")
