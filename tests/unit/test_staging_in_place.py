@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -172,6 +173,32 @@ def test_a_hole_of_terabytes_in_the_archive_costs_nothing(tmp_path: Path, bundle
     for path in (tmp_path / "file", tmp_path / "tree/new"):
         assert_is_that(path)
         assert path.stat().st_blocks < 1 << 10
+
+
+def test_an_attribute_without_room_keeps_no_other_file_back(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as ext4 says of more than a block of attributes
+
+    monkeypatch.setattr(os, "setxattr", full)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("gone"))
+        for name in ("mounts/1/first", "mounts/1/second"):
+            info = tarfile.TarInfo(name)
+            info.pax_headers = {"SCHILY.xattr.user.x": "v" * 5000} if name.endswith("first") else {}
+            tar.addfile(info)
+        tar.addfile(tarfile.TarInfo("end"))
+    stream.seek(0)
+    (tmp_path / "tree").mkdir()
+    part = Part("mounts/1", str(tmp_path / "tree"), True, True)
+    with (
+        NodeChanges(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
+        pytest.raises(StagingError, match=r"1 changes not brought back: .*first.*attribute user.x of 5000 bytes"),
+    ):
+        changes.apply(stream)
+    assert [path.name for path in (tmp_path / "tree").iterdir()] == ["second"]
 
 
 @pytest.mark.parametrize("name", ["mounts/0", "mounts/1/new"])

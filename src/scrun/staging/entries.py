@@ -95,6 +95,18 @@ def is_same(name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] 
         return False
 
 
+def _set_attribute(descriptor: int, key: str, value: bytes) -> None:
+    try:
+        with as_far_as_it_goes():
+            os.setxattr(descriptor, key, value)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # ext4's limit for the attributes of one file, which other file systems don't have (setxattr(2)). The disk isn't
+        # full, so the other files can still come back.
+        raise OSError(errno.E2BIG, f"its attribute {key} of {len(value)} bytes has no room") from error
+
+
 def _reader(content: IO[bytes]) -> Callable[[int, int], bytes]:
     """Read from places of a file in an archive that is a stream, in their order; over holes, which are not in it."""
     raw: IO[bytes] = getattr(content, "raw", content)  # its buffer wants to know whether the stream can be sought in
@@ -153,8 +165,7 @@ def _make_file(
                 os.fchown(descriptor, *owner)
         for key, value in info.pax_headers.items():
             if key.startswith(_XATTR) and not key.startswith(_OVERLAY):
-                with as_far_as_it_goes():
-                    os.setxattr(descriptor, key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
+                _set_attribute(descriptor, key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
         os.fchmod(descriptor, stat.S_IMODE(info.mode))  # after the owner, which clears setuid
         os.utime(descriptor, ns=(mtime_ns(info), mtime_ns(info)))
     finally:
