@@ -79,6 +79,7 @@ def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
         return
     with versions.Versions(prefix) as copies:
         home = copies.add(sources)
+        written.announce(dict(zip(planned, fates, strict=True)))
         for file, fate in zip(planned, fates, strict=True):
             if fate in (files.NEW, files.REPLACED):
                 files.write(file)
