@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -65,6 +66,25 @@ def test_any_file_name_survives(container: MakeContainer, private_bundle: MakeBu
     rootfs = run(container(at=path))
     assert sorted(os.listdir(rootfs / "given")) == sorted([name, ".made"])
     assert (rootfs / "given" / name).read_text() == "given\nmore\n"
+
+
+def test_files_that_are_a_hole_of_terabytes_come_back_as_such(
+    container: MakeContainer, private_bundle: MakeBundle
+) -> None:
+    # Whoever reads one as it is reads for an hour, or for ever, and one in memory takes all that this host has.
+    script = "for f in /new /small /large; do dd if=/dev/zero of=$f bs=1 count=1 seek=4398046511103 || exit 1; done"
+    path = private_bundle("sh", "-c", script)
+    bound = [path / "small", path / "large"]
+    for file, size in zip(bound, (10, 100_000), strict=True):
+        file.write_bytes(b"x" * size)
+        os.chown(file, path.stat().st_uid, path.stat().st_gid)
+    config = json.loads((path / "config.json").read_text())
+    mounts = [{"destination": f"/{file.name}", "type": "bind", "source": str(file)} for file in bound]
+    config["mounts"] += [{**mount, "options": ["bind"]} for mount in mounts]
+    (path / "config.json").write_text(json.dumps(config))
+    rootfs = run(container(at=path))
+    for file in (rootfs / "new", *bound):
+        assert (file.stat().st_size, file.stat().st_blocks < 1000) == (1 << 42, True), file
 
 
 def test_what_was_not_changed_is_not_written(container: MakeContainer, private_bundle: MakeBundle) -> None:

@@ -20,8 +20,11 @@ class Installation:
         self.config, self.path = scratch / "config", os.environ["PATH"]
         shutil.copytree(Path(scrun.__file__).parent, self.source / "scrun")
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run the package's command line, by a user without privileges as far as /etc is concerned."""
+    def run(self, *words: str, before: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the package's command line, by a user without privileges as far as /etc is concerned.
+
+        ``before`` is Python that runs first.
+        """
         environment = {
             "PATH": self.path,
             "PYTHONPATH": str(self.source),
@@ -30,7 +33,7 @@ class Installation:
             "XDG_CONFIG_HOME": str(self.config),
         }
         # root's engines are configured in /etc, which is the machine's.
-        program = "import os, sys; os.geteuid = lambda: 1000; from scrun.__main__ import main; main()"
+        program = f"import os, sys\n{before}\nos.geteuid = lambda: 1000; from scrun.__main__ import main; main()"
         command = [sys.executable, "-c", program, *words]
         return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
 

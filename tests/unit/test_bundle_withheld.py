@@ -40,6 +40,13 @@ def test_no_variable_stays_but_harmless_ones_of_several_lines() -> None:
     assert withheld.take(minimal()) == ([], [])
 
 
+@pytest.mark.parametrize("name", ["JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "HOME", "OPENSSL_CONF", "GIT_CONFIG_COUNT"])
+def test_options_and_files_of_programs_are_not_harmless(name: str) -> None:
+    config = with_env(f"{name}=a\nb", "CERTIFICATE=a\nb")
+    assert withheld.take(config) == ([], [name])
+    assert config["process"]["env"] == ["CERTIFICATE=a\nb"]
+
+
 @given(st.lists(st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs", "Zl", "Zp", "Cc"]))))
 def test_values_arrive_as_they_are(values: list[str]) -> None:
     entries = [f"V{number}={value}" for number, value in enumerate(values)]

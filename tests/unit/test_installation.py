@@ -77,6 +77,30 @@ def test_a_second_time_changes_nothing(installation: Installation) -> None:
     assert [line for line in installation.call("install", "--engines", "podman,docker") if "wrote" in line] == []
 
 
+DIES = """
+from scrun.installation import files
+write = files.write
+def dies(file, below=""):
+    if file.path.endswith("/scrun.1"):
+        os._exit(9)  # when the program has been written, and its page not yet
+    write(file, below)
+files.write = dies
+"""
+
+
+def test_after_one_that_was_killed_another_version_can_be_installed(installation: Installation) -> None:
+    installation.upgrade("1.0")
+    text = (installation.source / "scrun/__init__.py").read_text()
+    (installation.source / "scrun/__init__.py").write_text(text.replace("'1.0'", "'1.1'"))
+    prefix = ("--prefix", str(installation.prefix))
+    assert installation.run("install", *prefix, before=DIES).returncode == 9
+    assert installation.says() == "1.1"
+    installation.upgrade("1.2")
+    assert installation.says() == "1.2"
+    installation.call("uninstall")
+    assert installation.files() == set()
+
+
 def test_a_program_that_runs_is_replaced_as_a_whole(installation: Installation) -> None:
     installation.call("install")
     with installation.program.open() as old:

@@ -78,6 +78,19 @@ def test_what_the_container_then_changes_comes_back(tmp_path: Path, bundle: Path
     assert hosts.read_text() == "written by the engine\nand by the container\n"
 
 
+def test_a_file_that_has_become_large_or_a_pipe_stays_as_it_was_copied(
+    tmp_path: Path, bundle: Path, hosts: Path
+) -> None:
+    step = FakeStep(tmp_path, hidden=[hosts.parent])
+    container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts")])
+    record = record_of(stage_in(container, step, adapt=as_it_is, log=Notes()))
+    os.truncate(hosts, 1 << 42)  # more than anybody's memory
+    assert latest.changed(record["staged"], None) == {}
+    hosts.unlink()
+    os.mkfifo(hosts)
+    assert latest.changed(record["staged"], None) == {}
+
+
 def test_nothing_is_written_where_we_may_not(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step = FakeStep(tmp_path, hidden=[hosts.parent])
     staged = stage_in(

@@ -69,6 +69,11 @@ def test_one_that_cannot_be_joined_is_no_network(path: str) -> None:
     assert network.wanted(config(path=path)) == network.NONE
 
 
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert network.wanted(config(path=str(tmp_path / "pipe"))) == network.NONE
+
+
 @pytest.fixture
 def namespace() -> Iterator[subprocess.Popen[bytes]]:
     """A process in a network namespace of its own, with a link."""

@@ -540,7 +540,7 @@ def test_a_files_label_is_not_its_content(root: Path, monkeypatch: pytest.Monkey
 
     def checksum() -> bytes:
         hashing = Hashing(str(root), [b"plain"], "*")
-        hashing.wait()
+        hashing.wait(60)
         return hashing.checksums[b"plain"]
 
     before = checksum()
@@ -548,6 +548,28 @@ def test_a_files_label_is_not_its_content(root: Path, monkeypatch: pytest.Monkey
     assert checksum() == before
     values["security.capability"] = b"all"
     assert checksum() != before
+
+
+def test_a_hole_of_terabytes_takes_no_time_to_sum(root: Path) -> None:
+    contents = [b"", b"begin", b"began", b"begin"]
+    sums = []
+    for index, content in enumerate(contents):
+        file = root / f"sparse{index}"
+        file.write_bytes(content)
+        os.truncate(file, 1 << 42)
+        hashing = Hashing(str(root), [os.fsencode(file.name)], "*")
+        hashing.wait(60)
+        sums.append(hashing.checksums[os.fsencode(file.name)])
+    assert sums[1] == sums[3]
+    assert len({*sums}) == 3
+
+
+def test_what_takes_too_long_to_sum_has_no_checksum(root: Path) -> None:
+    (root / "large").write_bytes(b"x" * (64 << 20))
+    hashing = Hashing(str(root), [b"large"] * 1000, "*")
+    hashing.wait(0)
+    assert hashing.has_ended
+    assert len(hashing.checksums) <= 1
 
 
 @pytest.mark.parametrize("last_used", ["near", "far"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -113,6 +116,121 @@ def test_a_hole_hides_nothing_of_the_old_content(tmp_path: Path, bundle: Path) -
     ):
         changes.apply(stream)
     assert (tmp_path / "file").read_bytes() == (tmp_path / "sparse").read_bytes()
+
+
+ERRORS = (StagingError, OSError)
+HUGE = 1 << 42  # bytes: more than memory, and than anybody could read or write in a test
+
+
+def test_a_hole_of_terabytes_in_a_copy_costs_nothing(tmp_path: Path, bundle: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    source.write_bytes(b"x" * (1 << 17))
+    copy.write_bytes(b"begin")
+    with copy.open("r+b") as file:
+        file.seek(HUGE)
+        file.write(b"end")
+    step = FakeStep(tmp_path)
+    staged = Staged("/b", "/r", copies=(Copy(str(copy), str(source), 1, 1),))
+    stage_out(make_container(bundle, step), staged, step, log=Notes())
+    assert_is_that(source)
+    assert source.stat().st_blocks < 1 << 10
+
+
+def assert_is_that(path: Path) -> None:
+    """It begins with "begin", ends with "end", and has zeros between."""
+    with path.open("rb") as file:
+        assert file.read(1 << 17) == b"begin".ljust(1 << 17, b"\0")
+        file.seek(HUGE - 1000)
+        assert file.read() == bytes(1000) + b"end"
+
+
+def test_a_hole_of_terabytes_in_the_archive_costs_nothing(tmp_path: Path, bundle: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * (1 << 17))
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "gone").touch()
+    (tmp_path / "end").touch()
+    with (tmp_path / "sparse").open("wb") as file:
+        file.write(b"begin")
+        file.seek(HUGE)
+        file.write(b"end")
+    tar = ["tar", "-cf", "made.tar", "--format=posix", "--sparse", "--transform=s,^sparse$,mounts/0,"]
+    subprocess.run([*tar, "gone", "sparse"], cwd=tmp_path, check=True)
+    tar[1:2] = ["-rf"]
+    subprocess.run([*tar[:-1], "--transform=s,^sparse$,mounts/1/new,", "sparse", "end"], cwd=tmp_path, check=True)
+    parts = [
+        Part("mounts/0", str(tmp_path / "file"), False, True),
+        Part("mounts/1", str(tmp_path / "tree"), True, True),
+    ]
+    taken: set[bytes] = set()
+    container = make_container(bundle, FakeStep(tmp_path))
+    for _ in range(2):  # the second node has the same
+        with (
+            open(tmp_path / "made.tar", "rb") as stream,
+            NodeChanges(container, parts, notes := Notes(), taken) as changes,
+        ):
+            changes.apply(stream)
+        assert notes.at("error") == ""
+    for path in (tmp_path / "file", tmp_path / "tree/new"):
+        assert_is_that(path)
+        assert path.stat().st_blocks < 1 << 10
+
+
+def test_an_attribute_without_room_keeps_no_other_file_back(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")  # as ext4 says of more than a block of attributes
+
+    monkeypatch.setattr(os, "setxattr", full)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("gone"))
+        for name in ("mounts/1/first", "mounts/1/second"):
+            info = tarfile.TarInfo(name)
+            info.pax_headers = {"SCHILY.xattr.user.x": "v" * 5000} if name.endswith("first") else {}
+            tar.addfile(info)
+        tar.addfile(tarfile.TarInfo("end"))
+    stream.seek(0)
+    (tmp_path / "tree").mkdir()
+    part = Part("mounts/1", str(tmp_path / "tree"), True, True)
+    with (
+        NodeChanges(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
+        pytest.raises(StagingError, match=r"1 changes not brought back: .*first.*attribute user.x of 5000 bytes"),
+    ):
+        changes.apply(stream)
+    assert [path.name for path in (tmp_path / "tree").iterdir()] == ["second"]
+
+
+@pytest.mark.parametrize("name", ["mounts/0", "mounts/1/new"])
+@pytest.mark.parametrize(
+    ("holes", "size"),
+    [
+        *(("-5,10", 10), ("5,-3", 20), ("0,5,3,5", 20), ("10,5,0,5", 20), ("0,100", 10), ("1,2,3", 10), ("", 5)),
+        *(("0,10", -1), ("0,5", 1 << 63), ("0,5", 1 << 70), (f"{1 << 63},5", 1 << 62), (f"{1 << 70},5", 10)),
+    ],
+)
+def test_holes_that_make_no_sense_end_in_an_error_at_most(
+    tmp_path: Path, bundle: Path, name: str, holes: str, size: int
+) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 10)
+    (tmp_path / "tree").mkdir()
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("gone"))
+        info = tarfile.TarInfo(name)
+        info.size = 10
+        sparse = {"major": "0", "minor": "1", "name": name, "size": str(size), "map": holes}
+        info.pax_headers = {f"GNU.sparse.{key}": value for key, value in sparse.items()}
+        tar.addfile(info, io.BytesIO(b"0123456789"))
+        tar.addfile(tarfile.TarInfo("end"))
+    stream.seek(0)
+    parts = [
+        Part("mounts/0", str(tmp_path / "file"), False, True),
+        Part("mounts/1", str(tmp_path / "tree"), True, True),
+    ]
+    with NodeChanges(make_container(bundle, FakeStep(tmp_path)), parts, Notes()) as changes, suppress(*ERRORS):
+        changes.apply(stream)
+    assert (tmp_path / "file").stat().st_size in (10, max(size, 0))
 
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from scrun import fastjson
+from scrun import fastjson, small_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _CRI = "io.kubernetes.cri.image-name"
-_MOST_READ = 8 << 20  # bytes of an engine's file
 _LONGEST_COMMENT = 1000  # bytes; slurmctld takes 1024
 _LONGEST_LINE = 4000  # bytes
 _PLAIN = frozenset("%+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
@@ -69,8 +68,7 @@ def _of_docker(text: bytes) -> str:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read(_MOST_READ)
+        return small_file.read(path)
     except OSError:
         return b""
 

@@ -24,6 +24,9 @@ _SHELLS_OWN = ("IFS", "OLDPWD", "OPTIND", "PATH", "PPID", "PS1", "PS2", "PS4", "
 _OBEYED = (
     *("BASH", "ENV", "GCONV", "GLIBC", "IFS", "LD_", "LMOD", "LUA", "MODULE", "NODE", "PATH", "PERL", "PS4"),
     *("PYTHON", "RUBY", "SHELLOPTS", "SLURM", "TCL"),
+    # These name options, files or directories of options, or commands.
+    *("CURL_", "GIT_CONFIG", "GIT_EXEC", "GIT_SSH_COMMAND", "HOME", "JAVA", "JDK_", "KRB5", "LESS", "OPENSSL_CONF"),
+    *("PAGER", "R_", "SCRUN", "SSL_CERT_", "TMP", "XDG_", "_JAVA"),
 )
 
 

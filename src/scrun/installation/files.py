@@ -61,7 +61,9 @@ class Written:
     def __init__(self, prefix: str) -> None:
         self._path, self._shared_path = (os.path.join(versions.directory(prefix), name) for name in (LIST, SHARED_LIST))
         pairs = (line.split("  ", 1) for line in _lines(self._path) if "  " in line)
-        self._digests = {path: checksum for checksum, path in pairs}
+        self._digests: dict[str, set[str]] = {}  # several where an installation was interrupted
+        for checksum, path in pairs:
+            self._digests.setdefault(path, set()).add(checksum)
         self._shared = {*_lines(self._shared_path)}
 
     def paths(self) -> list[str]:
@@ -75,7 +77,7 @@ class Written:
     def is_unchanged(self, path: str) -> bool:
         """Whether the file is as scrun wrote it."""
         content = content_of(path)
-        return content is not None and self._digests.get(path) == digest(content)
+        return content is not None and digest(content) in self._digests.get(path, ())
 
     def fate(self, file: File) -> str:
         """Tell what an installation does with a file, without writing it.
@@ -103,7 +105,7 @@ class Written:
             return NEW
         if there == file.content and not (file.owner == OURS and os.path.islink(file.path)):
             return SAME
-        if file.owner == SHARED or self._digests.get(file.path) == digest(there):
+        if file.owner == SHARED or digest(there) in self._digests.get(file.path, ()):
             return REPLACED
         if file.owner == SITES:
             return KEPT
@@ -114,6 +116,19 @@ class Written:
             "or choose another --prefix"
         )
 
+    def announce(self, files: Mapping[File, str]) -> None:
+        """Add the files that are about to be written to the list, beside what they replace.
+
+        So an installation that is killed between two files leaves none that the next one takes for somebody else's.
+
+        Raises:
+            OSError: the list can't be written.
+        """
+        for file, fate in files.items():
+            if file.owner != SHARED and fate in (NEW, REPLACED):
+                self._digests.setdefault(file.path, set()).add(digest(file.content))
+        self._save_digests()
+
     def note(self, files: Mapping[File, str]) -> None:
         """Add the files that were written to the lists, by the files' fates.
 
@@ -123,11 +138,15 @@ class Written:
         for file, fate in files.items():
             # A scrun.lua that is there may be another installation's, and a runtime may have been written by hand.
             if file.owner == OURS or (file.owner == SITES and fate in (NEW, REPLACED)):
-                self._digests[file.path] = digest(file.content)
+                self._digests[file.path] = {digest(file.content)}
             elif file.owner == SHARED and fate in (NEW, REPLACED):
                 self._shared.add(file.path)
-        _save(self._path, [f"{checksum}  {path}" for path, checksum in sorted(self._digests.items())])
+        self._save_digests()
         _save(self._shared_path, sorted(self._shared))
+
+    def _save_digests(self) -> None:
+        lines = [f"{checksum}  {path}" for path, sums in sorted(self._digests.items()) for checksum in sorted(sums)]
+        _save(self._path, lines)
 
     def forget(self) -> None:
         """Remove the lists, because the files have been removed.

@@ -79,6 +79,7 @@ def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
         return
     with versions.Versions(prefix) as copies:
         home = copies.add(sources)
+        written.announce(dict(zip(planned, fates, strict=True)))
         for file, fate in zip(planned, fates, strict=True):
             if fate in (files.NEW, files.REPLACED):
                 files.write(file)
@@ -232,17 +233,23 @@ def _check_reach(prefix: str, python: str) -> None:
     """
     if os.geteuid() != 0 or _closed(prefix):
         return
-    for path in (python, os.path.realpath(python), *_libraries(), *launcher.packages(python)):
-        if place := _open(path) or _open(os.path.realpath(path)):
-            raise InstallationError(
-                f"others than root can change {place}, and root's docker would run what is there: install scrun from "
-                "where root alone can write (a venv in /opt, pipx install --global)"
-            )
+    for path in (python, os.path.realpath(python), *_libraries()):
+        _check_only_root_changes(path)
         if place := _closed(path):
             raise InstallationError(
                 f"users can't reach {path}, because {place} is closed to them: install scrun where they can "
                 "(a venv in /opt, pipx install --global), and then run that one's scrun install"
             )
+    for path in launcher.packages(python):  # by the interpreter itself, which is known to be root's by now
+        _check_only_root_changes(path)
+
+
+def _check_only_root_changes(path: str) -> None:
+    if place := _open(path) or _open(os.path.realpath(path)):
+        raise InstallationError(
+            f"others than root can change {place}, and root's docker would run what is there: install scrun from "
+            "where root alone can write (a venv in /opt, pipx install --global)"
+        )
 
 
 def _closed(path: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
+
+from scrun.staging import in_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +43,12 @@ class Hashing:
         """Whether all files have been read."""
         return not any(thread.is_alive() for thread in self._threads)
 
-    def wait(self) -> None:
-        """Wait until all files have been read."""
-        self._end()
+    def wait(self, seconds: float) -> None:
+        """Wait until all files have been read, at most so long; then stop reading."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        self.end()
 
     def end(self) -> None:
         """Stop reading, complete or not."""
@@ -62,9 +68,11 @@ class Hashing:
             if self._stopped:
                 return
             try:
-                self.checksums[name] = self._checksum(name, buffer)
+                checksum = self._checksum(name, buffer)
             except OSError:
                 continue  # the file is carried each time, and tar tells the error
+            if not self._stopped:  # else it may be that of a part
+                self.checksums[name] = checksum
 
     def _checksum(self, name: bytes, buffer: memoryview) -> bytes:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -77,8 +85,18 @@ class Hashing:
                     checksum.update(b"%s\0%d\0%s" % (os.fsencode(key), len(value), value))
             checksum.update(b"\0")
             try:
-                while (length := os.readv(descriptor, [buffer])) and not self._stopped:
-                    checksum.update(buffer[:length])
+                position = 0
+                for start, end in in_place.data_in(descriptor, os.fstat(descriptor).st_size):
+                    if start != position:  # a hole may have exabytes, and reading it would take for ever
+                        checksum.update(b"hole to %d\0" % start)
+                    position = start
+                    while position < end and not self._stopped:
+                        length = os.preadv(descriptor, [buffer[: end - position]], position)
+                        if not length:
+                            break
+                        checksum.update(buffer[:length])
+                        position += length
+                    position = end
             except IsADirectoryError:
                 pass
             return checksum.digest()

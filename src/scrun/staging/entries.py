@@ -7,11 +7,15 @@ import errno
 import os
 import stat
 
+from scrun.staging import in_place
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import tarfile
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import IO
+
+    from scrun.staging.in_place import Data
 
 _CHUNK = 64 * 1024
 _XATTR = "SCHILY.xattr."
@@ -74,16 +78,56 @@ def is_same(name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] 
         if content is None:
             return not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_size != info.size:
                 return False
-            while chunk := content.read(_CHUNK):
-                if file.read(len(chunk)) != chunk:
-                    return False
+            read = _reader(content)
+            for start, end in _joined([*data_of(info), *in_place.data_in(descriptor, info.size)]):
+                while start < end and (chunk := read(min(_CHUNK, end - start), start)):
+                    if os.pread(descriptor, len(chunk), start) != chunk:
+                        return False
+                    start += len(chunk)
             return True
+        finally:
+            os.close(descriptor)
     except OSError:
         return False
+
+
+def _set_attribute(descriptor: int, key: str, value: bytes) -> None:
+    try:
+        with as_far_as_it_goes():
+            os.setxattr(descriptor, key, value)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        # ext4's limit for the attributes of one file, which other file systems don't have (setxattr(2)). The disk isn't
+        # full, so the other files can still come back.
+        raise OSError(errno.E2BIG, f"its attribute {key} of {len(value)} bytes has no room") from error
+
+
+def _reader(content: IO[bytes]) -> Callable[[int, int], bytes]:
+    """Read from places of a file in an archive that is a stream, in their order; over holes, which are not in it."""
+    raw: IO[bytes] = getattr(content, "raw", content)  # its buffer wants to know whether the stream can be sought in
+
+    def read(size: int, position: int) -> bytes:
+        if raw.tell() != position:
+            raw.seek(position)
+        return raw.read(size)
+
+    return read
+
+
+def _joined(pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The pieces in order, those that overlap as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(pieces):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def is_opaque(info: tarfile.TarInfo) -> bool:
@@ -91,19 +135,22 @@ def is_opaque(info: tarfile.TarInfo) -> bool:
     return info.pax_headers.get(_OVERLAY + "opaque") == "y"
 
 
-def write_content(content: IO[bytes], info: tarfile.TarInfo, descriptor: int, *, is_empty: bool = True) -> None:
-    """Write the content to an open file; holes stay holes in an empty file (``is_empty``)."""
-    is_sparse = is_empty and bool(getattr(info, "sparse", None))
-    size = 0
-    while chunk := content.read(_CHUNK):
-        size += len(chunk)
-        if is_sparse and not any(chunk):
-            os.lseek(descriptor, len(chunk), os.SEEK_CUR)
-            continue
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(descriptor, view) :]
-    os.ftruncate(descriptor, size)
+def data_of(info: tarfile.TarInfo) -> Data:
+    """The pieces of the content that aren't holes: the node says where a file has holes."""
+    pieces: list[tuple[int, int]] | None = getattr(info, "sparse", None)
+    if not pieces:
+        return [(0, info.size)]
+    return [(start, min(start + size, info.size)) for start, size in pieces if size > 0]
+
+
+def write_content(content: IO[bytes], info: tarfile.TarInfo, descriptor: int, *, before: int = 0) -> None:
+    """Write the content to an open file that has had ``before`` bytes; holes stay holes.
+
+    A hole costs the container nothing, so it is neither read nor written: there may be exabytes of it.
+    """
+
+    in_place.copy(_reader(content), descriptor, data_of(info), zeros=min(before, info.size))
+    os.ftruncate(descriptor, info.size)
 
 
 def _make_file(
@@ -118,8 +165,7 @@ def _make_file(
                 os.fchown(descriptor, *owner)
         for key, value in info.pax_headers.items():
             if key.startswith(_XATTR) and not key.startswith(_OVERLAY):
-                with as_far_as_it_goes():
-                    os.setxattr(descriptor, key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
+                _set_attribute(descriptor, key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
         os.fchmod(descriptor, stat.S_IMODE(info.mode))  # after the owner, which clears setuid
         os.utime(descriptor, ns=(mtime_ns(info), mtime_ns(info)))
     finally:

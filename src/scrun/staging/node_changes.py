@@ -88,7 +88,7 @@ class NodeChanges:
                         gone = content.read().split(b"\0")[:-1]
                     else:
                         self._apply(info, content)
-        except (tarfile.TarError, ValueError, EOFError) as error:
+        except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
             raise StagingError(f"the archive is broken: {error}") from error
         if not is_complete:
             raise StagingError("the archive was cut short")
@@ -161,8 +161,12 @@ class NodeChanges:
         try:
             descriptor = in_place.open_existing(part.source, (part.inode, part.fsid))
             try:
+                before = os.fstat(descriptor).st_size
                 in_place.overwrite(
-                    descriptor, info.size, lambda file: entries.write_content(content, info, file, is_empty=False)
+                    descriptor,
+                    info.size,
+                    lambda file: entries.write_content(content, info, file, before=before),
+                    data=entries.data_of(info),
                 )
                 if os.fstat(descriptor).st_mode & 0o7777 != info.mode & 0o7777:
                     with entries.as_far_as_it_goes():

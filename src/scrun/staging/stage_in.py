@@ -6,6 +6,7 @@ import binascii
 import copy
 import os
 
+from scrun import small_file
 from scrun.errors import StagingError
 from scrun.mount import is_below
 from scrun.node_hooks import shell_hook, with_hooks
@@ -274,8 +275,7 @@ class _StageIn:
         return self._fit is not None and bind.is_small and bind.mount["destination"] in self._fit.files
 
     def _content(self, bind: Bind) -> bytes:
-        with open(bind.source, "rb") as file:
-            data = file.read()
+        data = small_file.read(bind.source)
         return self._fit(bind.mount["destination"], data) if self._fit and self._is_to_fit(bind) else data
 
     def _configs(self, mode: str) -> dict[str, bytes]:

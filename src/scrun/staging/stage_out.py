@@ -121,41 +121,48 @@ def _bring_back_copy(container: ContainerFiles, copied: Copy) -> str:
     """Write a changed copy back into its source; return "", or the reason for a failure and where the copy is now."""
     try:
         # The job's user may have replaced the copy by anything.
-        descriptor = os.open(copied.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            unchanged = (status.st_size, status.st_mtime_ns) == (copied.size, copied.mtime_ns)
-            if unchanged or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                return ""
-            data = file.read()
+        source = os.open(copied.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # another kind of file is no change of the file
             return ""
         return f"{copied.source}: its change can't be read in {copied.path}: {error.strerror}"
-    with acting_as(container):
-        try:
-            target = in_place.open_existing(copied.source)
+    try:
+        status = os.fstat(source)
+        unchanged = (status.st_size, status.st_mtime_ns) == (copied.size, copied.mtime_ns)
+        if unchanged or not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            return ""
+        with acting_as(container):
             try:
-                in_place.overwrite(target, len(data), lambda file: in_place.write_all(file, data))
-            finally:
-                os.close(target)
-        except OSError as error:
-            return f"{copied.source}: its change is not brought back: {error.strerror}: {_keep(copied, data)}"
-    return ""
+                target = in_place.open_existing(copied.source)
+                try:
+                    in_place.overwrite_by(target, source)
+                finally:
+                    os.close(target)
+            except OSError as error:
+                return f"{copied.source}: its change is not brought back: {error.strerror}: {_keep(copied, source)}"
+        return ""
+    finally:
+        os.close(source)
 
 
-def _keep(copied: Copy, data: bytes) -> str:
+def _keep(copied: Copy, source: int) -> str:
     """Write a changed file to /var/tmp, because the spool is removed; return where it is, for a message."""
+    import shutil
     import tempfile
 
+    path = ""
     try:
         directory = tempfile.mkdtemp(prefix="scrun-kept-", dir=_KEPT)
         path = os.path.join(directory, os.path.basename(copied.source))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            in_place.write_all(descriptor, data)
+            size = os.fstat(source).st_size
+            in_place.copy(in_place.reader(source), descriptor, in_place.data_in(source, size))
+            os.ftruncate(descriptor, size)
         finally:
             os.close(descriptor)
     except OSError as error:
+        if path:
+            shutil.rmtree(os.path.dirname(path), ignore_errors=True)  # a part of it is of no use, and fills the disk
         return f"it is lost, since {_KEPT} can't take it either: {error.strerror}"
     return f"it is kept as {path}"

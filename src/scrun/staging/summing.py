@@ -11,6 +11,8 @@ from scrun.staging.content import Hashing
 from scrun.staging.images import parse_listing, scan
 from scrun.staging.kept import summed
 
+_PATIENCE = 5.0  # seconds that the end of a container waits
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.staging.images import ListedTree
@@ -39,11 +41,14 @@ class Summing:
         return bool(self._hashing and not self._hashing.has_ended)
 
     def finish(self) -> None:
-        """Wait for the thread, and keep the checksums of files that are still the carried ones."""
+        """Wait for the thread for some seconds, and keep the checksums of files that are still the carried ones.
+
+        A file without a checksum counts as changed, so it is only carried once more.
+        """
         if not self._hashing:
             return
         hashing, self._hashing = self._hashing, None
-        hashing.wait()
+        hashing.wait(_PATIENCE)
         try:
             with Children() as children:
                 again = scan(children, self._root, devices=self._devices)

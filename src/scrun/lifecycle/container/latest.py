@@ -7,10 +7,9 @@ is sent there again, by a worker, only when the content has changed.
 from __future__ import annotations
 
 import binascii
-import errno
 import os
-import stat
 
+from scrun import small_file
 from scrun.lifecycle.container import network
 from scrun.mount import is_below
 
@@ -78,7 +77,7 @@ def changed(staged: StagedData, fitted: Fit | None) -> dict[int, tuple[str, byte
     found = {}
     for index, (path, source, destination, crc) in enumerate(staged.get("texts", ())):
         try:
-            data = _read(source)
+            data = small_file.read(source)
         except OSError:
             continue
         if fitted and destination in fitted.files:
@@ -86,14 +85,6 @@ def changed(staged: StagedData, fitted: Fit | None) -> dict[int, tuple[str, byte
         if binascii.crc32(data) != crc:
             found[index] = (path, data)
     return found
-
-
-def _read(path: str) -> bytes:
-    """The content of a file; that of a pipe, which would have to be waited for, is none."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return file.read()
 
 
 def _overwrite(path: str, data: bytes) -> bool:

@@ -128,7 +128,7 @@ _CLONE_NEWNET = 0x40000000  # setns(2); os has it from Python 3.12 on
 
 
 def _enter(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe has no writer
     if hasattr(os, "setns"):
         os.setns(descriptor, _CLONE_NEWNET)
         return
