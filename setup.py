@@ -1,4 +1,4 @@
-"""Builds scrun's part of libslurm: what needs Slurm's headers, a compiler and Cython.
+"""Builds scrun's part of libslurm, which needs Slurm's headers, a compiler and Cython, and the program for the nodes.
 
 SLURM_INCLUDE_DIR and SLURM_LIB_DIR say where Slurm is; otherwise pkg-config and the usual places are asked.
 SCRUN_WITHOUT_SLURM=1 leaves that part out: unit tests and the documentation do without, `scrun create` doesn't.
@@ -23,7 +23,7 @@ HEADER = "slurm/slurm.h"
 
 def extensions() -> list[Extension]:
     """The extensions; none where they aren't wanted."""
-    if os.environ.get("SCRUN_WITHOUT_SLURM", "") not in ("", "0", "no"):
+    if _without_slurm():
         return []
     from Cython.Build import cythonize
 
@@ -33,6 +33,10 @@ def extensions() -> list[Extension]:
     if pyslurm := _pyslurm():
         made.append(_extension(BRIDGE, [include, "src", pyslurm], libraries))
     return cythonize(made, build_dir="build/cython", include_path=["src"])
+
+
+def _without_slurm() -> bool:
+    return os.environ.get("SCRUN_WITHOUT_SLURM", "") not in ("", "0", "no")
 
 
 def _extension(name: str, include_dirs: list[str], library_dirs: list[str]) -> Extension:
@@ -107,13 +111,31 @@ def _write_commit(package: str) -> None:
             file.write(done.stdout)
 
 
+def _build_node_program(package: str) -> None:
+    """Compile what runs on the nodes: scrun-node, which a container's bundle carries there."""
+    program = os.path.join(package, "native", "scrun-node")
+    try:
+        done = subprocess.run(["sh", "src/scrun/native/build", program], capture_output=True, text=True, check=False)
+        why = next((line for line in done.stderr.splitlines() if "rror" in line), done.stderr.strip())
+        failed = done.returncode != 0
+    except OSError as error:
+        why, failed = str(error), True
+    if not failed:
+        return
+    line = f"scrun: scrun-node can't be compiled ({why}): install gcc and libc's headers, or name a compiler in CC"
+    if not _without_slurm():
+        sys.exit(line)
+    print(f"{line}; SCRUN_WITHOUT_SLURM=1 does without it", file=sys.stderr)
+
+
 class BuildPackage(build_py):
-    """The package, with its commit."""
+    """The package, with its commit and the program for the nodes."""
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
             _write_commit(os.path.join(self.build_lib, "scrun"))
+            _build_node_program(os.path.join(self.build_lib, "scrun"))
 
 
 class BuildSource(sdist):

@@ -1,0 +1,80 @@
+/* The container's first program. It runs with the container's files, user and limits; asks the agent for its standard
+ * input, output and error; and becomes the program that was asked for. The socket closes then, or carries errno. */
+#include "node.h"
+
+int run_program(char *const *arguments, char *const *environment) {
+    const char *name = arguments[0], *path = variable(environment, "PATH");
+    if (!name || !*name) return ENOENT;
+    if (strchr(name, '/')) {
+        execve(name, arguments, environment);
+        return errno;
+    }
+    int worst = ENOENT;
+    for (path = path && *path ? path : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"; *path;) {
+        const char *end = path;
+        while (*end && *end != ':') end++;
+        TEXT(full, 8192);
+        put_bytes(&full, path, (size_t)(end - path));
+        put(&full, "/");
+        put(&full, name);
+        if (end > path && full.length + 1 < full.size) {
+            execve(full.start, arguments, environment);
+            if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) return errno;
+            if (errno == EACCES) worst = EACCES; /* the search goes on */
+        }
+        path = *end ? end + 1 : end;
+    }
+    return worst;
+}
+
+static int ask(const char *program) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    size_t length = strlen(program) - strlen("init"); /* the socket s is beside this program */
+    if (length + 2 > sizeof at.sun_path) return -1;
+    memcpy(at.sun_path, program, length);
+    at.sun_path[length] = 's';
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof at)) return -1;
+    return fcntl(fd, F_DUPFD_CLOEXEC, 10L); /* the other one is closed by execve, or by this: */
+}
+
+/* The words of the program, each ended by NUL, that the agent has from login; those of our own command line if none. */
+static char **words(int memory, char **own) {
+    off_t size = memory < 0 ? 0 : lseek(memory, 0L, SEEK_END);
+    if (size <= 0) return own;
+    char *text = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE, memory, 0L);
+    if (text == MAP_FAILED || text[size - 1]) return NULL;
+    size_t count = 0;
+    for (off_t at = 0; at < size; at++) count += !text[at];
+    char **made = mmap(NULL, (count + 1) * sizeof *made, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
+    if (made == MAP_FAILED) return NULL;
+    for (size_t i = 0; i < count; i++, text += strlen(text) + 1) made[i] = text;
+    return made;
+}
+
+static int fail(int to, char where, int error) {
+    uint8_t text[5] = {(uint8_t)where};
+    put32(text + 1, (uint32_t)error);
+    if (write(to, text, sizeof text) < 0) {}
+    return where != 'x' ? 125 : error == ENOENT || error == ENOTDIR ? 127 : 126;
+}
+
+int init(char **arguments, char **environment) {
+    int agent_socket = ask(arguments[0]), fds[4] = {-1, -1, -1, -1}, count;
+    char how;
+    if (agent_socket < 0) {
+        die("the container's init finds no agent: it is no program to be called", NULL, errno);
+    }
+    if (receive_descriptors(agent_socket, &how, 1, fds, 4, &count) != 1) return 137; /* the agent is gone */
+    for (int i = 0; i < count; i++) fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 10L);
+    int stdio = how == 'p' ? 3 : how == 't'; /* descriptors; one more is the words */
+    char **program = words(count > stdio ? fds[stdio] : -1, arguments + 1);
+    if (!program || !program[0]) return fail(agent_socket, 's', program ? EINVAL : ENOMEM);
+    if (how == 't') {
+        setsid();
+        if (ioctl(fds[0], TIOCSCTTY, 0L)) return fail(agent_socket, 't', errno);
+    }
+    for (int i = 0; stdio && i < 3; i++)
+        if (dup2(fds[how == 't' ? 0 : i], i) < 0) return fail(agent_socket, 's', errno);
+    return fail(agent_socket, 'x', run_program(program, environment));
+}

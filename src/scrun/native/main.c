@@ -1,0 +1,44 @@
+/* scrun-node: the part of scrun that runs on the node. See docs/protocol.md.
+ *
+ *   scrun-node agent CONNECTION    the hook createRuntime: connects, and leaves the agent behind
+ *   scrun-node inside CONNECTION   the hook createContainer: prepares the container for its init
+ *   scrun-node flush CONNECTION    the hook poststop: waits until the agent has delivered everything
+ *   DIRECTORY/init ARGUMENTS...    the container's init, a copy of this program
+ */
+#include "node.h"
+
+/* What the caller has left open is none of ours: an agent that held it would keep the caller's readers waiting. */
+static void close_others(void) {
+    if (syscall(SYS_close_range, 3L, (long)~0U, 0L, 0L, 0L, 0L) == 0) return;
+    for (int fd = 3; fd < 65536; fd++) close(fd);
+}
+
+static int flush(const char *connection, char *const *environment) {
+    static struct state state;
+    char answer;
+    read_state(&state);
+    read_settings(connection);
+    int fd = join(&state, environment);
+    if (fd >= 0 && send(fd, "f", 1, MSG_NOSIGNAL) == 1)
+        while (recv(fd, &answer, 1, 0) < 0 && errno == EINTR) {}
+    if (*meeting_directory) part(); /* if the agent was killed and couldn't */
+    return 0;
+}
+
+int main(int count, char **arguments, char **environment) {
+    const char *name = count ? arguments[0] : "";
+    size_t length = strlen(name);
+    if (length > 5 && !strcmp(name + length - 5, "/init")) return init(arguments, environment);
+    signal(SIGPIPE, SIG_IGN);
+    if (count == 3 && !strcmp(arguments[1], "flush")) return flush(arguments[2], environment);
+    if (count == 3 && !strcmp(arguments[1], "inside")) {
+        hook_inside(arguments[2], environment);
+        return 0;
+    }
+    if (count == 3 && !strcmp(arguments[1], "agent")) {
+        close_others();
+        if (agent_connect(arguments[2], environment)) agent_serve();
+        return 0;
+    }
+    die("it is called by a container's runtime: agent, inside or flush, and the path of a connection file", NULL, 0);
+}

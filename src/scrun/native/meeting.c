@@ -1,0 +1,148 @@
+/* The directory in which the hooks `inside` and `flush` meet the agent: 0700, made by the agent, named at random for
+ * the container, and for the task among those of its node. */
+#include "node.h"
+
+char meeting_directory[96];
+
+/* The hooks may have been given no environment, so what doesn't depend on it comes first. */
+static const char *place(int i, char *const *environment) {
+    if (i == 0) return "/tmp";
+    if (i == 1) return "/dev/shm";
+    return variable(environment, i == 2 ? "TMPDIR" : "XDG_RUNTIME_DIR");
+}
+#define PLACES 4
+
+/* The i-th place's directory, into meeting_directory; 0 if there is none, or its name is too long for a socket's. */
+static int name(int i, const struct state *state, char *const *environment) {
+    const char *parent = place(i, environment);
+    struct sha256 hash;
+    uint8_t digest[32];
+    if (!parent || *parent != '/' || strlen(parent) > 30) return 0;
+    sha256_begin(&hash);
+    sha256_add(&hash, state->id, strlen(state->id));
+    sha256_end(&hash, digest);
+    struct text to = {meeting_directory, 0, sizeof meeting_directory};
+    put(&to, parent);
+    put(&to, "/");
+    put(&to, settings.meeting);
+    put(&to, "-");
+    for (int k = 0; k < 8; k++) put_bytes(&to, &"0123456789abcdef"[digest[k / 2] >> (k % 2 ? 0 : 4) & 15], 1);
+    return 1;
+}
+
+static void put_socket(struct sockaddr_un *to) {
+    memset(to, 0, sizeof *to);
+    to->sun_family = AF_UNIX;
+    struct text path = {to->sun_path, 0, sizeof to->sun_path};
+    put(&path, meeting_directory);
+    put(&path, "/s");
+}
+
+/* Whether a file in the directory has room for a byte; 0 or an errno. A socket needs none; what EXEC writes does. */
+static int try_room(void) {
+    TEXT(path, 128);
+    put(&path, meeting_directory);
+    put(&path, "/room");
+    int fd = open(path.start, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600L);
+    int error = fd >= 0 && write(fd, "", 1) == 1 ? 0 : errno;
+    if (fd >= 0) close(fd);
+    unlink(path.start);
+    return error;
+}
+
+int meet(const struct state *state, char *const *environment) {
+    struct sockaddr_un at;
+    int error = ENOENT;
+    for (int i = 0; i < PLACES; i++) {
+        if (!name(i, state, environment)) continue;
+        if (mkdir(meeting_directory, 0700)) {
+            error = errno;
+            continue;
+        }
+        put_socket(&at);
+        if ((error = try_room())) {
+            part();
+            continue;
+        }
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd >= 0 && !bind(fd, (struct sockaddr *)&at, sizeof at) && !listen(fd, 16)) return fd;
+        error = errno;
+        if (fd >= 0) close(fd);
+        part();
+    }
+    die("cannot make a directory in /tmp or /dev/shm on this node", NULL, error);
+}
+
+int join(const struct state *state, char *const *environment) {
+    struct sockaddr_un at;
+    struct stat directory;
+    for (int i = 0; i < PLACES; i++) {
+        if (!name(i, state, environment) || lstat(meeting_directory, &directory)) continue;
+        if (!S_ISDIR(directory.st_mode) || directory.st_uid != geteuid() || (directory.st_mode & 077)) continue;
+        put_socket(&at);
+        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && !connect(fd, (struct sockaddr *)&at, sizeof at)) return fd;
+        if (fd >= 0) close(fd);
+        return -1; /* the agent has been killed */
+    }
+    *meeting_directory = 0;
+    return -1;
+}
+
+/* Removes the directory, with what a runtime that didn't end has left in it. */
+void part(void) {
+    static const char *const ends[] = {".log", ".pid", ".tty"};
+    struct sockaddr_un at;
+    put_socket(&at);
+    unlink(at.sun_path);
+    if (!rmdir(meeting_directory) || errno != ENOTEMPTY) return;
+    for (int k = 1; k < PROCESSES; k++)
+        for (int i = 0; i < 3; i++) {
+            TEXT(path, 128);
+            put(&path, meeting_directory);
+            put(&path, "/");
+            put_number(&path, (uint64_t)k);
+            put(&path, ends[i]);
+            unlink(path.start);
+        }
+    rmdir(meeting_directory);
+}
+
+int send_descriptors(int to, const void *text, size_t length, const int *fds, int count) {
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {0};
+    struct iovec bytes = {(void *)text, length};
+    struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
+    if (count) {
+        message.msg_control = control;
+        message.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+        memcpy(CMSG_DATA(header), fds, (size_t)count * sizeof(int));
+    }
+    return sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
+}
+
+/* How many bytes came, with `count` descriptors, which are close-on-exec; those beyond `most` are closed. */
+int receive_descriptors(int from, void *text, size_t size, int *fds, int most, int *count) {
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
+    struct iovec bytes = {text, size};
+    struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    *count = 0;
+    ssize_t length = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *header = length < 0 ? NULL : CMSG_FIRSTHDR(&message);
+    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return (int)length;
+    int came = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    for (int i = 0; i < came; i++) {
+        int fd;
+        memcpy(&fd, CMSG_DATA(header) + (size_t)i * sizeof fd, sizeof fd);
+        if (i < most)
+            fds[(*count)++] = fd;
+        else
+            close(fd);
+    }
+    return (int)length;
+}

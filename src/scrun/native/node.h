@@ -1,0 +1,217 @@
+/* What the files of scrun-node share. docs/protocol.md is the page that all of this follows. */
+#ifndef SCRUN_NODE_H
+#define SCRUN_NODE_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+int main(int count, char **arguments, char **environment);
+
+/* ---- text.c: texts in buffers of a fixed size; what doesn't fit is cut off ---- */
+struct text {
+    char *start;
+    size_t length, size;
+};
+#define TEXT(name, bytes) \
+    char name##_buffer[bytes] = ""; \
+    struct text name = {name##_buffer, 0, bytes}
+void put(struct text *to, const char *from);
+void put_bytes(struct text *to, const char *from, size_t length);
+void put_number(struct text *to, uint64_t number);
+void put_error(struct text *to, int error);
+long read_number(const char *from); /* -1: it isn't one */
+int read_hex(const char *from, uint8_t *to, size_t count);
+uint32_t get32(const uint8_t *from);
+uint64_t get64(const uint8_t *from);
+void put32(uint8_t *to, uint32_t number);
+void put64(uint8_t *to, uint64_t number);
+long milliseconds(void); /* of a clock that never goes back */
+size_t read_file(const char *path, char *to, size_t size); /* its beginning, ended by NUL; 0: it can't be read */
+const char *variable(char *const *environment, const char *name); /* NULL: it isn't there */
+_Noreturn void die(const char *what, const char *which, int error); /* a hook's failure, on standard error */
+
+/* ---- sha256.c ---- */
+struct sha256 {
+    uint32_t state[8];
+    uint64_t length;
+    uint8_t block[64];
+};
+void sha256_begin(struct sha256 *s);
+void sha256_add(struct sha256 *s, const void *from, size_t size);
+void sha256_end(struct sha256 *s, uint8_t digest[32]);
+struct hmac {
+    struct sha256 inner, outer;
+};
+void hmac_begin(struct hmac *h, const uint8_t key[32]);
+void hmac_end(struct hmac *h, uint8_t digest[32]);
+int same_bytes(const uint8_t *a, const uint8_t *b, size_t size); /* takes as long for different ones */
+
+/* ---- settings.c: the bundle's file `connection`, and what the runtime tells a hook ---- */
+enum stdio { PIPES, TERMINAL, TASK };
+struct settings {
+    uint8_t key[32];
+    struct sockaddr_storage addresses[8];
+    int address_count;
+    char meeting[64], runtime[4096], init[256], job[32];
+    long patience; /* milliseconds */
+    enum stdio stdio;
+};
+struct state {
+    char id[1100];
+    pid_t pid;
+};
+extern struct settings settings;
+void read_settings(const char *path);
+void read_state(struct state *to); /* from standard input, to its end */
+int read_address(const char *text, struct sockaddr_storage *to);
+void put_address(struct text *to, const struct sockaddr_storage *address);
+
+/* ---- meeting.c: the directory in which the hooks meet the agent ---- */
+extern char meeting_directory[96];
+int meet(const struct state *state, char *const *environment); /* makes it; the socket, listening */
+int join(const struct state *state, char *const *environment); /* connects to it; -1: nobody is there */
+void part(void);                                               /* removes it */
+int send_descriptors(int to, const void *text, size_t length, const int *fds, int count);
+int receive_descriptors(int from, void *text, size_t size, int *fds, int most, int *count);
+
+/* ---- hooks.c, init.c ---- */
+void hook_inside(const char *connection, char *const *environment);
+int init(char **arguments, char **environment);
+int run_program(char *const *arguments, char *const *environment); /* comes back with errno only */
+
+/* ---- handshake.c ---- */
+int connect_to(const struct sockaddr_storage *address, const uint8_t name[16], uint64_t received, uint64_t *arrived);
+
+/* ---- link.c: the connection, and what is kept until login has acknowledged it ---- */
+#define PAYLOAD 65536
+enum message {
+    START = 1, PART, EXEC, RUN, DATA, END, CREDIT, CLOSED, SIGNAL, RESIZE, STOP, CONTINUE, ACK, BYE,
+    READY = 32, STARTED, FAILED, EXIT, ANSWER, DONE, NOTE
+};
+int link_begin(void);         /* 0, or errno of the last address */
+int link_descriptor(void);    /* -1 while it is broken */
+int link_wants_to_send(void);
+size_t link_room(void);       /* bytes of DATA that may be kept now */
+int link_wait(void);          /* milliseconds until the next try; -1: it isn't broken */
+int link_is_given_up(void);
+void link_try(void);          /* connects again, if it is time */
+void link_flush(void);
+void link_receive(void);      /* calls take_message for each whole frame */
+void link_release(void);      /* gives back the memory that isn't in use */
+int link_is_dirty(void);      /* there may be such memory */
+void link_break(void);        /* the peer is broken, or dead: see link_ended */
+int link_ended(void);
+uint8_t *frame_begin(void);   /* where the payload of the next frame, of PAYLOAD bytes at most, may be put */
+void frame_end(enum message type, uint32_t stream, size_t length);
+void frame(enum message type, uint32_t stream, const void *payload, size_t length);
+void frame_number(enum message type, uint32_t stream, uint32_t number);
+void frame_answer(uint32_t process, uint32_t request, int error, const char *text);
+void frame_failed(uint32_t process, char where, int error, const char *text, size_t length);
+
+/* ---- process.c: a process, and its streams ---- */
+#define PROCESSES 256
+#define WINDOW 262144
+enum kind { CONTAINER, EXECUTED, COMMAND, OWN }; /* OWN: the answer to @members or @environ */
+enum stage { FREE, ASKED, STARTING, RUNNING, ENDED, REPORTED };
+struct process {
+    enum stage stage;
+    enum kind kind;
+    int terminal;
+    uint16_t rows, columns;
+    pid_t pid, runtime;         /* runtime: what runs an EXEC, until that has ended */
+    int status;
+    int fd[3];                  /* the agent's ends, -1 if closed; a terminal's 0 and 1 are the same */
+    int aside;                  /* an EXEC's console socket; a RUN's pipe that tells whether execve failed */
+    int request, request_size, request_error; /* the PARTs */
+    int64_t credit[3];          /* how much may be sent; of 0: received */
+    int64_t budget[3];          /* what may be sent without credit once it has ended */
+    int unread;                 /* bits of the streams that login has closed */
+    uint8_t *input;             /* what its standard input hasn't taken */
+    size_t input_length, input_done;
+    uint32_t taken;             /* not yet told to login as credit */
+    int input_ends;
+};
+extern struct process processes[PROCESSES];
+uint32_t number_of(const struct process *p);
+void process_begin(struct process *p, enum kind kind);
+void process_free(struct process *p);
+int process_pipes(struct process *p, int theirs[3], int with_input);
+void process_terminal(struct process *p, int master);
+void process_started(struct process *p);
+void process_failed(struct process *p, char where, int error, const char *text, size_t length);
+void process_ended(struct process *p, int wait_status);
+void process_input(struct process *p, const uint8_t *from, size_t length);
+void process_feed(struct process *p);
+void process_input_closed(struct process *p);
+void process_output(struct process *p, int i);
+void process_report(struct process *p);
+void process_unread(struct process *p, int i);
+void process_close(struct process *p, int i);
+void process_resize(struct process *p, uint32_t rows_and_columns);
+int wants_output(const struct process *p, int i);
+
+/* ---- start.c: process 0 ---- */
+void first_listens(int listener, int master); /* what the hook `inside` has passed */
+int first_is_started(void); /* whether START has come */
+int first_listener(void);                     /* the sockets to be looked at, or -1 */
+int first_socket(void);
+void first_comes(void);
+void first_start(uint32_t rows_and_columns);
+void first_answers(void);
+int environment_file(void);                   /* for @environ */
+
+/* ---- exec.c: the other processes ---- */
+void run_part(struct process *p, const uint8_t *from, size_t length);
+void run_exec(struct process *p, int terminal, uint32_t rows_and_columns);
+void run_command(struct process *p);
+void run_aside(struct process *p); /* `aside` can be read */
+void run_reap(void);
+void run_kill(void); /* process 0 has ended: they go with it */
+void cancel_job(void);
+
+/* ---- members.c: the processes of the container ---- */
+void members_begin(pid_t first); /* remembers its namespaces */
+void members_signal(uint32_t request, int number);
+int members_file(void); /* for @members */
+void members_kill(void); /* until none is left */
+void members_stop(uint32_t request);
+void members_continue(uint32_t request);
+int members_wait(void); /* milliseconds until the next look; -1: none is due */
+void members_look(void);
+
+/* ---- agent.c ---- */
+struct agent {
+    struct state state;
+    char *const *environment;  /* the runtime's, as slurmstepd ran it */
+    uint32_t task;
+    int meeting, first;        /* sockets; the first process's pidfd */
+};
+extern struct agent agent;
+void agent_set_task(uint32_t number);
+int agent_connect(const char *connection, char *const *environment);
+void agent_serve(void);
+void take_message(enum message type, uint32_t stream, const uint8_t *payload, size_t length);
+
+#endif

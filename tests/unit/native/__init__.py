@@ -1,0 +1,1 @@
+"""The native part: scrun-node, its agent, its hooks and its init."""

@@ -1,0 +1,50 @@
+"""scrun-node as scrun's build compiles it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import SOURCES
+
+COMPILERS = {"x86_64": "gcc", "aarch64": "aarch64-linux-gnu-gcc"}
+
+
+@pytest.mark.parametrize("machine", COMPILERS)
+def test_it_is_small_static_and_quiet(machine: str, tmp_path: Path) -> None:
+    """It compiles without a warning (-Werror) for both kinds of processors, where there is a compiler."""
+    compiler = COMPILERS[machine]
+    if not shutil.which(compiler):
+        pytest.skip(f"there is no {compiler}")
+    program = tmp_path / "scrun-node"
+    subprocess.run([SOURCES / "build", program], env={"CC": compiler, "PATH": "/usr/bin:/bin"}, check=True)
+    said = subprocess.run(["readelf", "-hld", program], capture_output=True, text=True, check=True).stdout
+    assert "INTERP" not in said
+    assert "EXEC (Executable file)" in said
+    assert program.stat().st_size <= 100_000
+
+
+def test_what_it_says_when_it_is_called_wrongly(tmp_path: Path) -> None:
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc to build scrun-node with")
+    program = tmp_path / "scrun-node"
+    subprocess.run([SOURCES / "build", program], check=True)
+    done = subprocess.run([program, "-h"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "scrun-node: it is called by a container's runtime: agent, inside or flush, and the path of a connection file\n"
+    )
+    done = subprocess.run(["/nowhere/init", "x"], executable=program, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("scrun-node: the container's init finds no agent")
+
+
+def test_files_stay_readable() -> None:
+    """No file of it is longer than what is read at once."""
+    for path in SOURCES.glob("*.[ch]"):
+        lines = path.read_text().splitlines()
+        assert len(lines) < 400, path
+        assert max(map(len, lines)) <= 120, path
