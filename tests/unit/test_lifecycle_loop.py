@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable
 
@@ -44,6 +45,32 @@ def test_a_timer_may_forget_another_that_is_due_as_well(loop: Loop) -> None:
     loop.after(0.001, loop.stop)
     loop.run()
     assert seen == []
+
+
+def test_a_descriptor_may_wait_for_room_and_be_let_be(loop: Loop) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    os.write(write_end, bytes(65536))
+    seen: list[str] = []
+
+    def writable() -> None:
+        seen.append("writable")
+        assert loop.let_be(write_end)
+        assert not loop.let_be(write_end)
+        loop.after(0.01, loop.stop)
+
+    loop.watch(write_end, lambda: seen.append("not this"))
+    loop.watch(write_end, writable, events=select.POLLOUT)
+    loop.after(0.01, lambda: seen.append("full"))
+
+    def make_room() -> None:
+        os.read(read_end, 65536)
+
+    loop.after(0.02, make_room)
+    loop.run()
+    assert seen == ["full", "writable"]
+    for descriptor in (read_end, write_end):
+        os.close(descriptor)
 
 
 def test_a_descriptor_is_called_while_readable(loop: Loop) -> None:

@@ -17,8 +17,9 @@ from scrun.bundle import adapt
 from scrun.doctor import cluster, node_script, scratch, trial
 from scrun.doctor.node_answer import Answer
 from scrun.doctor.node_checks import Asked, runtime_root
+from scrun.listening import listen
 from scrun.slurm import slurm_conf, srun
-from scrun.staging import feed, root_mounts
+from scrun.staging import root_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +72,7 @@ class Asking:
 
     def __enter__(self) -> Asking:
         try:
-            self._listener = feed.listen(slurm_conf.srun_ports(self._site.environment))
+            self._listener = socket.socket(fileno=listen(slurm_conf.srun_ports(self._site.environment)))
             self._listener.setblocking(False)
             self._selector.register(self._listener, selectors.EVENT_READ)
         except OSError:

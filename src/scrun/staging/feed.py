@@ -22,6 +22,8 @@ import socket
 import threading
 import time
 
+from scrun.listening import listen
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -62,7 +64,7 @@ class Feed:
         self._connections: dict[str, socket.socket] = {}
         self._strangers: dict[int, _Stranger] = {}  # by descriptor, the oldest first
         self._changed = threading.Condition()
-        self._listener = listen(ports)
+        self._listener = socket.socket(fileno=listen(ports))
         self._listener.setblocking(False)
         self._end = os.eventfd(0)
         self._poll = select.poll()
@@ -203,23 +205,6 @@ class Feed:
                 connection.shutdown(socket.SHUT_WR)
             except OSError:
                 pass  # the node reports that its stream was cut short
-
-
-def listen(ports: tuple[int, int]) -> socket.socket:
-    """A listener on one of the ports, (0, 0) for any port, for IPv4 and IPv6 where the host has both.
-
-    Raises:
-        OSError: no port is free.
-    """
-    for port in range(ports[0], ports[1] + 1):
-        try:
-            if socket.has_dualstack_ipv6():
-                return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-            return socket.create_server(("", port))
-        except OSError:
-            if port == ports[1]:
-                raise
-    raise OSError(errno.EADDRNOTAVAIL, f"SrunPortRange {ports[0]}-{ports[1]} has no port")
 
 
 def proof(token: str, *words: str) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """Calls back when a descriptor is readable, a child has ended or a time has come."""
+    """Calls back when a descriptor can be read or written, a child has ended or a time has come."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
@@ -31,16 +31,25 @@ class Loop:
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self.watch(self._wake, self._woken)
 
-    def watch(self, descriptor: int, ready: Ready, *, only_gone: bool = False) -> None:
-        """Call ``ready`` whenever the descriptor can be read, or its other end has gone; or only when that has."""
+    def watch(self, descriptor: int, ready: Ready, *, only_gone: bool = False, events: int = select.POLLIN) -> None:
+        """Call ``ready`` whenever one of the events of poll(2) comes, or the other end has gone; or only when that has.
+
+        A descriptor that is watched already is watched anew.
+        """
         self._ready[descriptor] = ready
-        self._poll.register(descriptor, 0 if only_gone else select.POLLIN)
+        self._poll.register(descriptor, 0 if only_gone else events)
 
     def unwatch(self, descriptor: int) -> None:
         """Watch the descriptor no longer, and close it."""
-        if self._ready.pop(descriptor, None):
-            self._poll.unregister(descriptor)
+        if self.let_be(descriptor):
             os.close(descriptor)
+
+    def let_be(self, descriptor: int) -> bool:
+        """Watch the descriptor no longer, but leave it open; whether it was watched."""
+        if self._ready.pop(descriptor, None) is None:
+            return False
+        self._poll.unregister(descriptor)
+        return True
 
     def child(self, pid: int, ended: Ended) -> None:
         """Call ``ended`` with the exit status (128 + n for signal n) when the child has ended."""

@@ -75,6 +75,15 @@ class Terminal:
             pass  # one of the two is closed
 
 
+def window_size(descriptor: int) -> tuple[int, int]:
+    """Rows and columns of a terminal; (0, 0) if it has hung up."""
+    try:
+        rows, columns = termios.tcgetwinsize(descriptor)
+    except termios.error:
+        return (0, 0)
+    return rows, columns
+
+
 def in_foreground(descriptor: int) -> bool:
     """Whether this process may read from the terminal.
 

@@ -1,0 +1,127 @@
+"""A stream from the caller's standard input, or terminal, to the node."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun.lifecycle.connection import frames
+from scrun.lifecycle.connection.descriptors import LARGEST_ANSWER, Descriptor, read_by_child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.process.loop import Loop
+
+_MOST_AT_ONCE = 8  # reads before the loop serves others
+_LOOK_AGAIN = 0.5  # seconds until a terminal that may not be read now is looked at again
+
+
+class Input:
+    """Reads from a descriptor, never more than the node has asked for.
+
+    Args:
+        loop: the process's loop.
+        descriptor: the caller's; it may be closed when this returns.
+        data: is called with each piece that was read.
+        ended: is called once, at the end of the input or when it can't be read.
+        may_read: is asked before each read: a terminal that belongs to another job now is not to be read.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        descriptor: int,
+        *,
+        data: Callable[[bytes], None],
+        ended: Callable[[], None],
+        may_read: Callable[[], bool] | None = None,
+    ) -> None:
+        self._loop, self._data, self._ended, self._may_read = loop, data, ended, may_read
+        self._credit = frames.WINDOW
+        self._is_open, self._is_paused = True, True
+        self._timer = 0
+        self._child, self._asked = 0, False
+        self._ask: Callable[[int], None] = lambda _length: None
+        self._file = Descriptor(descriptor, os.O_RDONLY)
+        if self._file.needs_child:
+            self._child, self._ask = read_by_child(self._file)
+            loop.child(self._child, self._child_ended)
+
+    def more(self, length: int) -> None:
+        """The node has room for so many more bytes."""
+        self._credit += length
+        self._go()
+
+    def pause(self) -> None:
+        """Read nothing until :meth:`go_on`, which the first read waits for, too."""
+        self._is_paused = True
+        self._loop.forget(self._timer)
+        self._timer = 0
+        self._loop.let_be(self._file.number)
+
+    def go_on(self) -> None:
+        """Read from here on."""
+        if self._is_paused:
+            self._is_paused = False
+            self._go()
+
+    def close(self) -> None:
+        """Read nothing more, and let go of the descriptor; ``ended`` isn't called."""
+        if self._is_open:
+            self._is_open = False
+            self.pause()
+            self._file.close()
+            self._ask(0)
+            if self._child:
+                os.kill(self._child, signal.SIGKILL)  # it may be waiting for input
+
+    def _can_read(self) -> bool:
+        return self._is_open and not self._is_paused and self._credit > 0
+
+    def _go(self) -> None:
+        """Read what is there, then have the loop call when there is more.
+
+        It is read before it is watched, because poll(2) says nothing of a named pipe that was opened after its last
+        writer had gone.
+        """
+        if not self._can_read() or self._timer:
+            return
+        if self._may_read and not self._may_read():
+            self._loop.let_be(self._file.number)
+            self._wait(_LOOK_AGAIN)
+            return
+        for _ in range(_MOST_AT_ONCE):
+            if not self._can_read():
+                self._loop.let_be(self._file.number)
+                return
+            if self._child and not self._asked:
+                self._asked = True
+                self._ask(min(self._credit, LARGEST_ANSWER))
+            try:
+                piece = self._file.read(min(self._credit, frames.LARGEST))
+            except BlockingIOError:
+                self._loop.watch(self._file.number, self._go)
+                return
+            except OSError:  # EIO: the terminal has gone; EISDIR
+                piece = b""
+            if not piece:
+                self.close()
+                self._ended()
+                return
+            self._credit -= len(piece)
+            self._asked = False
+            self._data(piece)
+        self._loop.let_be(self._file.number)
+        self._wait(0.0)
+
+    def _wait(self, seconds: float) -> None:
+        def go() -> None:
+            self._timer = 0
+            self._go()
+
+        self._timer = self._loop.after(seconds, go)
+
+    def _child_ended(self, _status: int) -> None:
+        self._child = 0

@@ -1,0 +1,105 @@
+"""The container's terminal on this side: raw as long as the container has it, and its window's size told."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import termios
+
+from scrun.lifecycle.process import fork
+from scrun.lifecycle.terminal.terminal import Terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scrun.lifecycle.process.loop import Loop
+
+    Size = tuple[int, int]
+
+_REPORT = 4  # bytes: rows and columns
+
+
+class Window:
+    """A terminal, made raw; ``resized`` is called with rows and columns, first and whenever they have changed.
+
+    The kernel tells a change to the terminal's session. So a child with a session of its own has the terminal as its
+    controlling terminal, where that is nobody's: a hang-up then reaches the child alone. Of a person's own terminal,
+    which has a session, the caller has to tell the changes.
+    """
+
+    def __init__(self, loop: Loop, descriptor: int, resized: Callable[[Size], None]) -> None:
+        self._loop, self._resized = loop, resized
+        self._descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+        self._terminal = Terminal(self._descriptor)
+        try:
+            self._terminal.__enter__()
+        except termios.error:
+            pass  # it has hung up already
+        self._reports, theirs = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._reports, False)
+        self._child = fork.child(
+            _watch,
+            stdio=(self._descriptor, theirs, fork.QUIET),
+            keep=(),
+            session=True,
+            default=(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE),
+        )
+        os.close(theirs)
+        loop.watch(self._reports, self._report)
+        loop.child(self._child, self._child_ended)
+
+    @property
+    def size(self) -> Size:
+        """Rows and columns now; (0, 0) if the terminal has hung up."""
+        return _size(self._descriptor)
+
+    def close(self) -> None:
+        """Give the terminal back as it was."""
+        if self._descriptor >= 0:
+            self._terminal.__exit__()
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._loop.unwatch(self._reports)  # which ends the child
+
+    def _report(self) -> None:
+        data = os.read(self._reports, 4096)
+        if not data:
+            self._loop.unwatch(self._reports)
+            return
+        last = data[-_REPORT:]
+        self._resized((int.from_bytes(last[:2], "big"), int.from_bytes(last[2:], "big")))
+
+    def _child_ended(self, _status: int) -> None:
+        """Without the child no changes are told."""
+
+
+def _size(descriptor: int) -> Size:
+    try:
+        rows, columns = termios.tcgetwinsize(descriptor)
+    except termios.error:
+        return (0, 0)
+    return rows, columns
+
+
+def _watch() -> None:
+    """In the child, whose standard input is the terminal: report its size until nobody reads the reports."""
+    woken, wake = os.pipe2(os.O_NONBLOCK)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGWINCH, lambda _number, _frame: None)
+    try:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        is_ours = True
+    except OSError:
+        is_ours = False
+    poll = select.poll()
+    poll.register(woken, select.POLLIN)
+    poll.register(1, 0)
+    while True:
+        rows, columns = _size(0)
+        os.write(1, rows.to_bytes(2, "big") + columns.to_bytes(2, "big"))
+        if not is_ours or any(descriptor == 1 for descriptor, _event in poll.poll()):
+            return
+        os.read(woken, 512)
