@@ -120,13 +120,16 @@ def make_bundle() -> None:
     for directory in ("bin", "proc", "dev"):
         os.makedirs(f"{BUNDLE}/rootfs/{directory}")
     shutil.copy("/bin/busybox", f"{BUNDLE}/rootfs/bin/")
-    for applet in ("true", "sleep"):
+    for applet in ("true", "sleep", "sh", "head", "cat"):
         os.symlink("busybox", f"{BUNDLE}/rootfs/bin/{applet}")
     config = {
         "ociVersion": "1.0.2",
         "root": {"path": "rootfs"},
         "process": {"cwd": "/", "args": ["/bin/sleep", "600"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+        ],
         "linux": {
             "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "user"}],
             "uidMappings": [{"containerID": 0, "hostID": USER.pw_uid, "size": 1}],
@@ -155,6 +158,82 @@ def operations() -> None:
     for verb, taken in times.items():
         ours, theirs = (statistics.median(taken[runtime]) for runtime in (SCRUN, C_SCRUN))
         print(f"  {verb:<24}{ours:8.1f} ms{theirs:11.1f} ms{ours / theirs:8.2f}")
+
+
+def connection() -> None:
+    """What goes over the connection to the node, in a container that runs: exec, kill, and its output."""
+    run([SCRUN, "run", "--detach", "--bundle", BUNDLE, "bench"], USER)
+    with open(f"/run/user/{USER.pw_uid}/scrun/bench/state.json", encoding="utf-8") as file:
+        job = json.load(file)["job"]
+    step = ["srun", f"--jobid={job}", "--overlap", "--ntasks=1", "--mpi=none", "/bin/true"]
+    table(
+        "exec",
+        in_turn(
+            {"scrun exec": lambda: run([SCRUN, "exec", "bench", "/bin/true"], USER), "srun": lambda: run(step, USER)}
+        ),
+        "srun",
+    )
+    table(
+        "a signal",
+        in_turn(
+            {
+                "scrun kill bench CONT": lambda: run([SCRUN, "kill", "bench", "CONT"], USER),
+                "scrun state bench": lambda: run([SCRUN, "state", "bench"], USER),
+            },
+            ROUNDS * 2,
+        ),
+        "scrun state bench",
+    )
+    run([SCRUN, "delete", "--force", "bench"], USER)
+    table(
+        "the first bytes of a line that never ends (podman run -i; printf MARK; sleep 6)",
+        in_turn({"scrun": lambda: first_bytes("scrun"), "crun, on this host": lambda: first_bytes("crun")}, 5),
+        "crun, on this host",
+    )
+    table(
+        f"{OUTPUT >> 20} MB of output to a pipe (docker run)",
+        in_turn({"scrun": lambda: output("scrun"), "runc, on this host": lambda: output("runc")}, 5),
+        "runc, on this host",
+    )
+
+
+OUTPUT = 500 << 20  # bytes
+
+
+def first_bytes(runtime: str) -> None:
+    """Until the container's first bytes are here; then it is ended."""
+    words = [
+        "podman",
+        "--runtime",
+        runtime,
+        "run",
+        "--rm",
+        "-i",
+        "localhost/busybox",
+        "sh",
+        "-c",
+        "printf MARK; sleep 6",
+    ]
+    child = start(words, USER, subprocess.PIPE)
+    assert child.stdout
+    if os.read(child.stdout.fileno(), 4) != b"MARK":
+        sys.exit("bench: podman run printed something else")
+    child.kill()
+    child.wait()
+    child.stdout.close()
+
+
+def output(runtime: str) -> None:
+    """All of it, counted."""
+    words = ["docker", "run", "--rm", "--runtime", runtime, "--network=host", "localhost/busybox", "head", "-c"]
+    child = start([*words, str(OUTPUT), "/dev/zero"], None, subprocess.PIPE)
+    assert child.stdout
+    total = 0
+    while data := os.read(child.stdout.fileno(), 1 << 20):
+        total += len(data)
+    if child.wait() or total != OUTPUT:
+        sys.exit(f"bench: docker run printed {total} bytes of {OUTPUT}")
+    child.stdout.close()
 
 
 def memory() -> None:
@@ -244,6 +323,7 @@ def main() -> None:
         "C scrun",
     )
     operations()
+    connection()
     memory()
     table(
         f"{AT_ONCE} at once (podman run)",

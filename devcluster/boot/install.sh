@@ -17,7 +17,7 @@ case $verb in
             "$dir/project/packaging/deb/build" --environment /opt/scrun "$dir/debs"
         ;;
     install)
-        dpkg --install "$dir"/debs/*.deb
+        dpkg --force-confold --install "$dir"/debs/*.deb
         # The tests' Python finds what is installed.
         /opt/scrun/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | while read -r packages; do
             echo /usr/lib/scrun/dist >"$packages/scrun.pth"

@@ -30,6 +30,8 @@ _DESCRIPTION = (
 _OWN_VARIABLES = {
     "SCRUN_CREATE_TIMEOUT": f"seconds that create and run --detach wait for the job's nodes and the hooks (default: "
     f"{PATIENCE:.0f}; 0: for ever); run without --detach always waits",
+    "SCRUN_NODE_TIMEOUT": "seconds that a container runs on when its node can't reach the login host (default: 300); "
+    "then it ends, and its job",
     "SCRUN_NOTICES": "no: don't write to the container's standard error that its job is queued, that it got its nodes, "
     "and what the site's job_submit plugin says (default: yes)",
     "SCRUN_RESOURCES": "ignore: don't ask Slurm for docker's limits; use (default)",

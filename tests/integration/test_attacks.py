@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import uuid
@@ -37,71 +36,56 @@ def empty_nodes() -> Iterator[None]:
     slurm.on_nodes(clear)
 
 
-@pytest.fixture
-def victim(request: pytest.FixtureRequest, root: User) -> Iterator[tuple[User, str, str]]:
-    """Somebody, and a process of theirs that nobody has anything against: its node, and its pid there."""
-    user = root if request.param == "root" else User(request.param)
-    process = user.start(
-        *("srun", "--quiet", "--nodelist=node1", "sh", "-c", "echo $$; exec sleep 1234"), stdout=subprocess.PIPE
-    )
-    assert process.stdout
-    yield user, "node1", process.stdout.readline().decode().strip()
-    process.terminate()
-    process.wait(PATIENCE)
-    process.stdout.close()
-
-
-def variables(word: str) -> list[str]:
-    """The environments of the processes on login that have that word on their command line, as only root reads them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if word.encode() in path.read_bytes().replace(b"\0", b" "):
-                found.append(path.with_name("environ").read_bytes().decode("utf-8", "replace"))
-        except OSError:
-            continue
-    return found
+def command_lines() -> str:
+    """What everybody can read of the processes on login and on the nodes."""
+    script = "for one in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$one 2>/dev/null; echo; done"
+    here = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    return here + "".join(slurm.on_nodes(script))
 
 
 @pytest.mark.usefixtures("empty_nodes")
-@pytest.mark.parametrize("victim", ["alice", "root"], indirect=True)
-def test_nobody_else_chooses_whom_a_signal_reaches(
-    container: MakeContainer, bob: User, victim: tuple[User, str, str]
+@pytest.mark.parametrize("name", ["alice", "root"])
+def test_nobody_else_gets_at_a_containers_connection(
+    container: MakeContainer, bob: User, name: str, root: User
 ) -> None:
-    user, node, pid = victim
-    one = container("sh", "-c", "echo ready; exec sleep 1000", user=user).started(env={"SLURM_NODELIST": node})
+    user = root if name == "root" else User(name)
+    one = container("sh", "-c", "echo ready; exec sleep 1000", user=user).started()
     one.wait_for_output(b"ready")
-    job = one.record["job"]
-    on_node = ("srun", "--quiet", f"--nodelist={node}", "sh", "-c")
-    # In the place of the directory in which exec's steps meet, and in that of the one where they once did.
-    home = f"/tmp/scrun-{user.uid}"
-    bob.run(*on_node, f"mkdir -m 777 {home}").ok()
-    output = one.bundle / "output"
-    with open(output, "wb") as file:
-        words = ("exec", one.id, "sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done")
-        running = user.start(*one.runtime.argv(*words), stdout=file)
-    wait_until(output.read_bytes, "the process runs")
-    output.unlink()
-    # Even to who knows the tokens, which are on no command line.
-    tokens = {token for text in variables(f"--jobid={job} ") for token in re.findall(r"\b[0-9a-f]{32}\b", text)}
-    assert tokens, "exec's steps have another kind of name"
-    shell = "$$-$(set -- $(cat /proc/$$/stat); echo ${22})"  # one that runs as long as the trap is to hold
-    traps = [f"{home}/exec-{job}-{shell}-{token}" for token in tokens]
-    traps += [f"/tmp/scrun-exec-{job}-0-{token}" for token in tokens]
-    set_traps = "; ".join(f"mkdir {trap} && echo {pid} >{trap}/pid && chmod -R a+rX {trap}" for trap in traps)
-    trapping = bob.start(*on_node, f"{set_traps}; echo set; sleep 1000", stdout=subprocess.PIPE)
-    assert trapping.stdout
-    assert trapping.stdout.readline() == b"set\n"
+    settings = dict(
+        line.split(" ", 1) for line in Path(one.record["job_bundle"], "connection").read_text().splitlines()
+    )
+    exec_words = one.runtime.argv("exec", one.id, "sh", "-c", "trap 'exit 42' TERM; echo ready; sleep 1000 & wait")
+    with open(one.bundle / "output", "wb") as file:
+        running = user.start(*exec_words, stdout=file)
+    wait_until((one.bundle / "output").read_bytes, "the process runs")
+    (one.bundle / "output").unlink()
+    # The key is on no command line, and nobody else can read the file, or enter where the hooks meet.
+    assert settings["key"] not in command_lines()
+    assert bob.run("cat", f"{one.record['job_bundle']}/connection").status != 0
+    node = one.record["nodes"]
+    meeting = slurm.on_node(node, f"stat -c '%a %U' /tmp/{settings['meeting']}*").splitlines()
+    assert meeting == [f"700 {user.name}"]
+    # Strangers on the port, silent, or saying what isn't the key, disturb nobody and get nothing.
+    address, port = settings["address"].rsplit(" ", 1)
+    pest = (
+        "import socket, sys\n"
+        f"all = [socket.create_connection(({address!r}, {port})) for _ in range(100)]\n"
+        "for one in all[50:]: one.sendall(b'scrun\\0\\0\\1' + bytes(88))\n"
+        "print('set', flush=True); sys.stdin.read()\n"
+    )
+    stranger = bob.start("python3", "-c", pest, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert stranger.stdout
+    assert stranger.stdout.readline() == b"set\n"
     try:
+        assert user.run(*one.runtime.argv("exec", one.id, "echo", "served")).ok().stdout == "served\n"
         running.terminate()
         assert running.wait(PATIENCE) == 42
-        assert slurm.on_node(node, f"tr '\\0' ' ' </proc/{pid}/cmdline") == "sleep 1234 "
-        assert slurm.on_node(node, f"stat -c %U {home}").strip() == "bob"
     finally:
-        trapping.terminate()
-        trapping.wait(PATIENCE)
-        trapping.stdout.close()
-        slurm.on_nodes("rm -rf /tmp/scrun-exec-*")
+        stranger.terminate()
+        stranger.wait(PATIENCE)
+        stranger.stdout.close()
+        if stranger.stdin:
+            stranger.stdin.close()
 
 
 def ran(one: Container) -> Container:
@@ -166,12 +150,12 @@ while True:
         port = int(fields[1].rpartition(":")[2], 16)
         if fields[3] == "0A" and fields[7] == uid and (port, fields[9]) not in met:
             met.add((port, fields[9]))
+            print(port, flush=True)
             for _ in range(200):
                 try:
                     held.append(socket.create_connection(("127.0.0.1", port), 1))
                 except OSError:
                     break
-            print(port, flush=True)
     for one in held[:]:
         try:
             one.send(b"x", socket.MSG_DONTWAIT)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,28 +16,24 @@ from .users import User
 
 pytestmark = pytest.mark.slurm_only("kills at once")
 
-CRUN = "crun --rootless=true --cgroup-manager=disabled --root=/run/user/%U/crun"
+
+def to_agent(name: str, one: Container) -> None:
+    """Send a signal to the agent on the container's node."""
+    slurm.on_node(one.record["nodes"], f"pkill -{name} -x scrun-node; :")
 
 
 @pytest.fixture
-def lingering(
-    container: MakeContainer, slurm_conf: Callable[..., Path], directory: Path, alice: User
-) -> Iterator[Container]:
-    """A container that runs, on whose node SIGKILL takes its time."""
-    conf = slurm_conf()
-    waiting = f"while [ ! -e {directory}/killed ]; do sleep 0.05; done"
-    script = f'#!/bin/sh\ncase " $* " in *" kill "*" 9 ") {waiting} ;; esac\nexec "$@"\n'
-    runtime = alice.write(directory / "runtime", script, 0o755)
-    with open(conf.with_name("oci.conf"), "a") as file:
-        file.write(f'#scrun: NodeRuntime="{runtime} {CRUN}"\n')
+def lingering(container: MakeContainer, alice: User) -> Iterator[Container]:
+    """A container that runs, on whose node SIGKILL takes its time: its agent is stopped, and so is its srun."""
     one = container("sh", "-c", "echo ready; exec sleep 1000")
     job = slurm.allocate(alice)  # in a job that isn't the container's srun has 7 s to end the step
-    one.started(global_options=("-f", str(conf)), env={"SLURM_JOB_ID": str(job)})
+    one.started(env={"SLURM_JOB_ID": str(job)})
     one.wait_for_output(b"ready")
     srun = one.record["step_pid"]
-    os.kill(srun, signal.SIGSTOP)  # and doesn't
+    to_agent("STOP", one)
+    os.kill(srun, signal.SIGSTOP)
     yield one
-    (directory / "killed").touch()
+    to_agent("CONT", one)
     with contextlib.suppress(ProcessLookupError):
         os.kill(srun, signal.SIGCONT)
     assert one.ended() == 137
@@ -69,12 +64,6 @@ def test_nothing_is_begun_in_a_container_that_is_being_killed(
     assert said in refused(lingering, *(word.format(lingering.id) for word in words))
 
 
-def test_a_container_that_is_being_killed_runs_as_its_processes_do(lingering: Container) -> None:
-    lingering.call("kill", "KILL").ok()
-    assert lingering.status() == "running"
-    assert "sleep 1000" in lingering.call("ps").ok().stdout
-
-
 def test_engines_may_kill_twice(lingering: Container) -> None:
     for _ in range(2):
         lingering.call("kill", "KILL").ok()
@@ -82,7 +71,9 @@ def test_engines_may_kill_twice(lingering: Container) -> None:
 
 
 def test_one_that_was_paused_does_not_go_on(lingering: Container) -> None:
+    to_agent("CONT", lingering)
     lingering.call("pause").ok()
+    to_agent("STOP", lingering)
     lingering.call("kill", "KILL").ok()
     assert "container not paused: it is being killed" in refused(lingering, "resume", lingering.id)
     assert "container not running" in refused(lingering, "exec", "--ignore-paused", lingering.id, "true")

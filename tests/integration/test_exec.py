@@ -208,21 +208,17 @@ def test_a_process_whose_exec_is_killed_ends(running: Container, directory: Path
 
 
 @pytest.mark.slurm_only("has no step")
-def test_the_next_exec_cleans_the_node(running: Container, directory: Path) -> None:
-    job, node = running.record["job"], running.record["nodes"]
-    listed = f"ls -d /tmp/scrun-*/exec-{job}-* 2>/dev/null; :"
-    slurm.wait_until_alone(job, running.record["step"])  # that of staging has gone
+def test_an_agent_that_is_killed_ends_what_it_serves(running: Container, directory: Path) -> None:
+    node = running.record["nodes"]
     with open(directory / "output", "wb") as output:
         process = running.runtime.user.start(
             *running.runtime.argv("exec", running.id, "sh", "-c", "echo ready; exec sleep 1234"), stdout=output
         )
     wait_until((directory / "output").read_bytes, "the process runs")
-    (step,) = {*slurm.steps(job)} - {f"{job}.{running.record['step']}"}
-    subprocess.run(["scancel", "--signal=KILL", step], check=True)
+    slurm.on_node(node, "pkill -KILL -x scrun-node")
     assert process.wait(PATIENCE) == 137
-    assert slurm.on_node(node, listed)
-    execute(running, "true").ok()
-    assert not slurm.on_node(node, listed)
+    assert running.ended() == 137
+    assert not slurm.on_node(node, "pgrep -fx 'sleep 1234'; :")
 
 
 # --- detached, as the engines call it

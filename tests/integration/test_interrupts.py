@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from . import slurm
 from .conftest import MakeContainer
 from .engines import Engine
 from .processes import descendants, is_running
-from .users import User
 from .waiting import PATIENCE, read_until, wait_until
 
 pytestmark = pytest.mark.slurm_only("is done before a second signal comes")
@@ -65,30 +64,19 @@ def test_a_second_signal_does_not_end_a_call(container: MakeContainer, verb: str
     assert one.ended() == 9
 
 
-@pytest.fixture
-def slow_to_kill(directory: Path, oci_conf: Callable[[str], None], alice: User) -> Iterator[Path]:
-    """The nodes' runtime sends a signal when this file is there."""
-    go = directory / "go"
-    crun = "crun --rootless=true --cgroup-manager=disabled --root=/run/user/%U/crun"
-    script = f'#!/bin/sh\ncase " $* " in *" kill "*) while [ ! -e {go} ]; do sleep 0.05; done ;; esac\nexec "$@"\n'
-    runtime = alice.write(directory / "runtime", script, 0o755)
-    oci_conf(Path("/etc/slurm/oci.conf").read_text() + f'#scrun: NodeRuntime="{runtime} {crun}"\n')
-    yield go
-    go.touch()
-
-
-def test_two_signals_to_podmans_group_leave_nothing(slow_to_kill: Path, podman: Engine) -> None:
+def test_two_signals_to_podmans_group_leave_nothing(podman: Engine) -> None:
     words = podman.words("--rm", command=("sh", "-c", HEARS_ALL))
     running = podman.user.start("podman", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert running.stdout
     output = running.stdout.fileno()
     read_until(output, b"ready\n")
+    slurm.on_nodes("pkill -STOP -x scrun-node; :")  # so that a signal takes its time
     os.killpg(running.pid, signal.SIGINT)
     kill = wait_until(lambda: calls_of_kill(running.pid), "podman has scrun kill called")
     for number in SENT:
         os.killpg(running.pid, number)
     assert is_running(kill[0])
-    slow_to_kill.touch()
+    slurm.on_nodes("pkill -CONT -x scrun-node; :")
     heard = b""
     while {*heard.split()} != {b"HUP", b"INT", b"QUIT", b"TERM"}:  # a shell runs the trap once for two SIGINT in a row
         heard += read_until(output, b"\n")

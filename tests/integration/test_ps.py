@@ -32,7 +32,7 @@ def commands(one: Container) -> list[str]:
     return sorted(row.split(maxsplit=1)[1] for row in rows)
 
 
-OURS = sorted(["sleep 6001", "sh -c sleep 6002; :", "sleep 6002", "sleep 6003", "/bin/sh -c " + TREE[2]])
+OURS = sorted(["sleep 6001", "sh -c sleep 6002; :", "sleep 6002", "sleep 6003", "sh -c " + TREE[2]])
 
 
 def test_the_table_has_the_containers_processes_and_no_others(tree: Container) -> None:

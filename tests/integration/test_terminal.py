@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import socket
 import struct
@@ -92,14 +91,6 @@ def test_the_size_in_the_config_is_the_first_one(container: MakeContainer, attac
     master = attach(one)
     one.call("start").ok()
     assert read_until(master, b"\r\n") == b"44 122\r\n"
-
-
-@pytest.mark.slurm_only("makes no bundle")
-def test_no_hook_keeps_crun_from_the_terminal_once_the_process_runs(container: MakeContainer, attach: Attach) -> None:
-    one = container("true", terminal=True)
-    attach(one)
-    (staged,) = one.bundle.glob(".scrun-*/config.json")
-    assert [*json.loads(staged.read_text())["hooks"]] == ["createRuntime"]
 
 
 def test_the_container_follows_the_windows_size(container: MakeContainer, attach: Attach) -> None:

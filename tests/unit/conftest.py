@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_agent import SteppedLoop
 from hypothesis import settings
 
 from scrun.lifecycle.container.directory import Container
@@ -71,8 +72,20 @@ def container(tmp_path: Path) -> Iterator[Container]:
 def loop() -> Iterator[Loop]:
     """An event loop; the process gets its own signal handling back afterwards."""
     handler = signal.getsignal(signal.SIGCHLD)
-    yield Loop()
+    made = Loop()
+    yield made
     os.close(signal.set_wakeup_fd(-1))
+    os.close(made._wake)
+    signal.signal(signal.SIGCHLD, handler)
+
+
+@pytest.fixture
+def stepped() -> Iterator[SteppedLoop]:
+    """A loop that serves until something is so; all that it holds is given back."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    made = SteppedLoop()
+    yield made
+    made.close()
     signal.signal(signal.SIGCHLD, handler)
 
 

@@ -18,7 +18,7 @@ FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"digits", "errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
-COMMON |= {"node_hooks", "node_scripts", "oci", "small_file", ""}
+COMMON |= {"listening", "native", "node_hooks", "node_scripts", "oci", "small_file", ""}
 TOP = {"__main__", "argv", "cli", "completion", "dispatch", "grammar", "installation", "manual", "verbs"}
 
 
@@ -85,8 +85,8 @@ def test_imports_point_from_the_command_line_to_lifecycle_to_the_four_parts(path
 
 
 # The rooms of lifecycle, from the ground up: each may import itself and those before it.
-ROOMS = ["process", "terminal", "container", "node", "worker", "recovery", "anchor", "standin", "spawn", "exec"]
-ROOMS += ["caller", "operations"]
+ROOMS = ["process", "terminal", "container", "connection", "node", "worker", "recovery", "anchor", "standin"]
+ROOMS += ["spawn", "caller", "operations"]
 
 
 @pytest.mark.parametrize("path", [file for file in FILES if "lifecycle" in file.parts[:-1]], ids=_module)
@@ -191,10 +191,11 @@ RESIDENT = {
         "operator",
     ),
     *("reprlib", "types", "_types", "posixpath", "select", "signal", "stat", "termios", "time", "annotationlib"),
+    *("_sha256", "_sha2"),  # without OpenSSL, which hashlib loads
 }
 # The rooms whose modules the anchor and the stand-in may keep. What they seldom need they import when they need it.
-RESIDENT_ROOMS = {"anchor", "container", "node", "process", "standin", "terminal", "spawn"}
-RESIDENT_OTHERS = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.marks"} | {
+RESIDENT_ROOMS = {"anchor", "connection", "container", "node", "process", "standin", "terminal", "spawn"}
+RESIDENT_OTHERS = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.listening"} | {
     "scrun.lifecycle.worker.child",
     "scrun.lifecycle.worker.cancel",
     "scrun.slurm.node_runtime",
@@ -213,8 +214,14 @@ def test_only_the_rooms_of_the_resident_processes_stay_in_memory() -> None:
 
 def test_what_is_seldom_needed_does_not_stay_in_memory() -> None:
     loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
-    seldom = {"anchor.freeze", "anchor.suspended", "anchor.refusal", "anchor.overtime", "node.members"}
-    seldom |= {"node.pause_script", "standin.podman_view", "standin.namespaces", "standin.mounting"}
+    seldom = {"anchor.freeze", "anchor.suspended", "anchor.overtime", "node.runtime_words"}
+    seldom |= {
+        "connection.addresses",
+        "container.node_client",
+        "standin.podman_view",
+        "standin.namespaces",
+        "standin.mounting",
+    }
     seldom |= {
         "standin.engine_hook",
         "container.guests",
@@ -232,6 +239,15 @@ def test_what_create_has_imported_when_it_forks_is_resident_too() -> None:
     loaded = set(_in_a_fresh_interpreter(program))
     assert {name for name in loaded if not name.startswith("scrun")} <= RESIDENT
     assert not {_part(name) for name in loaded if name.startswith("scrun.")} & {"bundle", "lua_hooks", "staging", "cli"}
+
+
+def test_the_connection_to_the_node_brings_nothing_heavy() -> None:
+    names = ["agent", "connection", "failures", "window"]
+    program = "".join(f"import scrun.lifecycle.connection.{name}\n" for name in names)
+    loaded = set(_in_a_fresh_interpreter(program + "print(*set(sys.modules) - before)"))
+    assert {name for name in loaded if not name.startswith("scrun")} <= RESIDENT | {"_sha2", "_sha256"}
+    ours = {name.split(".")[2] for name in loaded if name.count(".") == 3 and name.startswith("scrun.lifecycle.")}
+    assert ours == {"connection", "process", "terminal"}
 
 
 def test_the_resident_code_fits_in_12_megabytes() -> None:

@@ -28,7 +28,7 @@ Message = Any  # as a test makes it
 STARTED = 'echo "srun: launching StepId=42.3 on host n1, 1 tasks: 0" >&2; echo "srun: Node n1, 1 tasks started" >&2'
 READY = {"nodes": "n1", "uid": 0, "tasks": 1, "job_environment": [], "staged": {}, "job_bundle": "/spool"}
 READY |= {"job_rootfs": "/bundle/rootfs", "hold": False, "job": 42, "user": "root"}
-READY |= {"runtime": {"kind": "crun", "why": "oci.conf names none"}}  # so that a SIGKILL goes to srun
+READY |= {"runtime": {"kind": "crun", "why": "oci.conf names none"}, "init": "", "unconnected": "oci.conf names none"}
 
 
 class Preparation:
@@ -105,6 +105,7 @@ class Rehearsed:
             "step_environment": {},
             "environment": {"PATH": os.defpath},
             "args": ["/bin/true"],
+            "args_error": "",
             "staging": {"network": "host"},
         }
         wire.send(self.creator, {"do": "create", "plan": plan | changes})
@@ -320,27 +321,6 @@ def test_a_kill_waits_for_no_files(kills: str, rehearse: Rehearse, monkeypatch: 
         made.container.load()
     assert made.container.record["stage_out_owed"]
     assert "stage_out goes on" in str(client.ask(made.container, {"do": "ping"}))
-
-
-def test_a_kill_that_srun_forgets_because_its_step_is_only_starting_reaches_the_container_once_that_runs(
-    rehearse: Rehearse, script: Callable[..., str], fork: Fork, exit_code: Wait, tmp_path: Path
-) -> None:
-    runtime = script('echo "$*" >killed', "crun")
-    wait = "timeout 30 sh -c 'until [ -e {} ]; do sleep 0.01; done'"
-    beside = 'while [ "$1" != -- ]; do shift; done; shift; SLURMD_NODENAME=n1 exec "$@"'
-    srun = f"trap '' TERM; : >deaf; {wait.format('told')}; {STARTED}; {wait.format('killed')}; exit 0"
-    made = rehearse(f'case "$*" in *--overlap*) {beside} ;; esac; {srun}')
-    made.create()
-    made.cue({"ready": {**READY, "runtime": {"kind": "crun", "command": runtime, "name": "%j.%s.%t"}}})
-    assert made.from_creator.next(anything) == {"created": True}
-    starting = fork(lambda: made.start() != {"started": True})
-    while not (tmp_path / "deaf").exists():
-        pass
-    assert client.ask(made.container, {"do": "kill", "signal": 9}) == {"sent": 9}
-    (tmp_path / "told").touch()
-    assert made.status() == 137
-    assert (tmp_path / "killed").read_text() == "kill 42.3.0 9\n"
-    assert exit_code(starting) == 0
 
 
 def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse) -> None:

@@ -1,405 +1,27 @@
-"""exec: the scripts that run a process on the node and reach it there, with a runtime that is a shell script."""
+"""exec: what the node is asked for, and what the caller sees of the process, which the test's node plays."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import shutil
+import pty
 import signal
-import stat
-import subprocess
-import time
-import uuid
+import socket
+import struct
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from unchecked import anything
+from fake_agent import DATA, EOF, EXIT, RESIZE, SteppedLoop, hears
+from played_node import Node, PlayedAnchor
 
-from scrun import marks
-from scrun.errors import SlurmError, UsageError, WrongStatus
+from scrun.errors import ScrunError, UsageError, WrongStatus
+from scrun.lifecycle.container import status
 from scrun.lifecycle.container.directory import Container
-from scrun.lifecycle.exec import exec_script, session
-from scrun.lifecycle.node import members
 from scrun.lifecycle.operations import exec as lifecycle_exec
-from scrun.lifecycle.process import wire
-from scrun.lifecycle.process.loop import Loop
-
-RECORD: Any = {
-    "job": 42,
-    "step": "3",
-    "user": "alice",
-    "uid": os.getuid(),
-    "tasks": 1,
-    "runtime": {"kind": "crun", "command": "crun", "name": "%n.%u.%j.%s.%t"},
-}
-# Takes the options as crun does: --log=L exec --pid-file P --process F NAME; its process is this shell itself.
-RUNNING = 'case $1 in state) echo "{ \\"status\\": \\"running\\" }"; exit 0; esac; '
-RUNS = RUNNING + 'cat "$6" >"$0.process"; echo "$7" >"$0.name"; printf %s $$ >"$4"'
-REFUSES = RUNNING + 'echo "2026-01-01T00:00:00.000000Z: chdir to /x: No such file or directory" >"${1#--log=}"; exit 1'
-REFUSES_LIKE_RUNC = RUNNING + 'echo "time=\\"2026\\" level=error msg=\\"exec: no such file\\"" >"${1#--log=}"; exit 1'
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """What is the user's own on the node; it isn't there at first."""
-    (tmp_path / "tmp").mkdir(mode=0o700)
-    return tmp_path / "tmp" / f"scrun-{os.getuid()}"
-
-
-def directories(home: Path, token: str, job: int | str = "*") -> list[Path]:
-    """Those of the processes of that name."""
-    return [*home.glob(f"exec-{job}-*-{token}*")]
-
-
-@pytest.fixture
-def token(home: Path) -> Iterator[str]:
-    """A process's name; nothing of it may be left."""
-    made = f"test-{uuid.uuid4().hex}"
-    yield made
-    assert not directories(home, made)
-
-
-@pytest.fixture
-def on_a_node(script: Callable[..., str], tmp_path: Path, home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a script where crun does what is given, or was given before; its /tmp is a directory of the test's."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(text: str, runtime: str = "", *, tmp: str = "tmp", **variables: str) -> subprocess.Popen[str]:
-        if runtime:
-            script(runtime, "crun")
-        text = text.replace("/tmp /dev/shm", f"{tmp_path}/{tmp} {tmp_path}/shm")
-        environment = {"PATH": f"{tmp_path}:{os.defpath}", "SLURMD_NODENAME": "node1", **variables}
-        started.append(
-            subprocess.Popen(
-                ["/bin/sh", "-c", text], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
-        )
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-Start = Callable[..., subprocess.Popen[str]]
-
-
-def watch(on_a_node: Start, token: str) -> tuple[int, str, str]:
-    """Watch a process that is there or comes; the watcher's exit status, and what it said."""
-    while (watching := on_a_node(marks.SAY + exec_script.watch(RECORD, token))).wait() == exec_script.NOT_SEEN:
-        pass
-    said, errors = watching.communicate()
-    return (watching.returncode, "\n".join(marks.texts(said.encode())), errors)
-
-
-def test_the_runtime_gets_the_process_and_the_name(on_a_node: Start, token: str, tmp_path: Path) -> None:
-    text = exec_script.run(RECORD, token, watched=False)
-    secret = """{"env": ["A='$HOME' `id` \\\\ \\"x"]}"""
-    done = on_a_node(text, f"{RUNS}; exit 7", **exec_script.variables(secret))
-    assert (done.wait(), *done.communicate()) == (7, "", "")
-    assert (tmp_path / "crun.process").read_text() == f"{secret}\n"
-    assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.0\n"
-    assert secret not in text
-
-
-@pytest.mark.parametrize("size", [exec_script.PIECE - 1, exec_script.PIECE, exec_script.PIECE * 4 + 7])
-def test_a_process_object_of_any_size_arrives_whole(on_a_node: Start, token: str, tmp_path: Path, size: int) -> None:
-    process = ("0123456789abcdef\\n$x" * (size // 16))[:size] + "]}"
-    text = exec_script.run(RECORD, token, watched=False)
-    assert on_a_node(text, RUNS, **exec_script.variables(process)).wait() == 0
-    assert (tmp_path / "crun.process").read_text() == f"{process}\n"
-
-
-def test_as_many_variables_are_read_as_are_written_at_most() -> None:
-    variables = exec_script.variables("x" * (exec_script.PIECE * exec_script.MOST_PIECES))
-    names = [name for name in variables if name.startswith(exec_script.PROCESS)]
-    text = exec_script.run(RECORD, "token", watched=False)
-    assert len(names) == exec_script.MOST_PIECES
-    assert all(f"${{{name}}}" in text for name in names)
-
-
-# As slurmstepd writes it; the mount's option and the annotation look like variables, too.
-CONFIG = r"""{
-  "process": {
-    "args": [
-      "A=no"
-    ],
-    "env": [
-      "SLURM_PROCID=0",
-      "PMI_RANK=0",
-      "CUDA_VISIBLE_DEVICES=0,1",
-      "AWKWARD=a\"b\\c $HOME `id`] \n",
-      "EMPTY=",
-      "OWN=task",
-      "LAST=] }"
-    ]
-  },
-  "mounts": [
-    {
-      "options": [
-        "MODE=755"
-      ]
-    }
-  ]
-}
-"""
-
-
-def gets(on_a_node: Start, token: str, tmp_path: Path, process: dict[str, Any], left_out: set[str]) -> list[str]:
-    """The environment that the runtime is told of, beside a container whose task has CONFIG's."""
-    (tmp_path / "a b").mkdir()
-    (tmp_path / "a b/config.json").write_text(CONFIG)
-    said = f"cat <<'END'\n{json.dumps({'status': 'running', 'bundle': f'{tmp_path}/a b'})}\nEND\n".replace("/", "\\/")
-    runtime = RUNS.replace(RUNNING, f"case $1 in state) {said}exit 0; esac; ")
-    text = exec_script.run(RECORD, token, watched=False)
-    done = on_a_node(text, runtime, **exec_script.variables(json.dumps(process), left_out))
-    assert (done.wait(), *done.communicate()) == (0, "", "")
-    env: list[str] = json.loads((tmp_path / "crun.process").read_text())["env"]
-    return env
-
-
-def test_it_has_what_the_task_was_given_but_what_is_left_out(on_a_node: Start, token: str, tmp_path: Path) -> None:
-    task = ["SLURM_PROCID=0", "CUDA_VISIBLE_DEVICES=0,1", 'AWKWARD=a"b\\c $HOME `id`] \n', "EMPTY=", "LAST=] }"]
-    process = {"args": ["x"], "env": ["A=b"]}
-    assert gets(on_a_node, token, tmp_path, process, {"OWN", "not*a.name"}) == ["A=b", *task]
-
-
-def test_where_the_tasks_environment_is_not_told_it_has_its_own(on_a_node: Start, token: str, tmp_path: Path) -> None:
-    text = exec_script.run(RECORD, token, watched=False)
-    assert on_a_node(text, RUNS, **exec_script.variables('{"env": ["A=b"]}')).wait() == 0
-    assert json.loads((tmp_path / "crun.process").read_text()) == {"env": ["A=b"]}
-
-
-def test_of_several_tasks_it_takes_one_that_is_on_the_node(on_a_node: Start, token: str, tmp_path: Path) -> None:
-    runtime = f'case "$*" in "state "*.[013]) exit 1; esac; {RUNS}'
-    on_a_node(exec_script.run(RECORD | {"tasks": 4}, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait()
-    assert (tmp_path / "crun.name").read_text() == "node1.alice.42.3.2\n"
-
-
-def test_no_more_tasks_are_asked_than_there_are(script: Callable[..., str]) -> None:
-    for text in (
-        exec_script.run(RECORD | {"tasks": 1000, "tasks_on_a_node": 3}, "t", watched=False),
-        members.script(RECORD | {"tasks": 1000, "tasks_on_a_node": 3}, ""),
-    ):
-        assert "for task in 0 1 2; do" in text
-
-
-def test_the_process_has_the_umask_that_its_runtime_was_called_with(on_a_node: Start, token: str) -> None:
-    text = exec_script.run(RECORD, token, watched=False)
-    done = on_a_node(f"umask 027; {text}", f"{RUNS}; umask", SCRUN_EXEC_PROCESS="{}")
-    assert done.communicate()[0] == "0027\n"
-
-
-def test_a_job_ended_by_a_signal_leaves_nothing(on_a_node: Start, token: str, home: Path) -> None:
-    text = exec_script.run(RECORD, token, watched=False)
-    running = on_a_node(text, f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}")
-    assert watch(on_a_node, token) == (0, "", "")
-    (made,) = directories(home, token)
-    pid = int((made / "pid").read_text())
-    running.terminate()  # slurmd's signal goes to both
-    os.kill(pid, signal.SIGTERM)
-    assert running.wait() == 143
-
-
-def test_a_container_that_is_only_starting_is_waited_for(on_a_node: Start, token: str, tmp_path: Path) -> None:
-    late = 'case $1 in state) [ -e "$0.asked" ] || { : >"$0.asked"; exit 1; }; esac'
-    runtime = f"{late}; {RUNS}; exit 7"
-    assert on_a_node(exec_script.run(RECORD, token, watched=False), runtime, SCRUN_EXEC_PROCESS="{}").wait() == 7
-
-
-def test_where_tmp_is_of_no_use_the_memorys_directory_is(on_a_node: Start, token: str, tmp_path: Path) -> None:
-    text = exec_script.run(RECORD, token, watched=False)
-    done = on_a_node(text, RUNS, tmp="nosuch", SCRUN_EXEC_PROCESS="{}")
-    said = f"exec: node1: {tmp_path}/nosuch: no such directory; {tmp_path}/shm: no such directory\n"
-    assert (done.wait(), *done.communicate()) == (255, "", said)
-    (tmp_path / "shm").mkdir(mode=0o700)
-    running = on_a_node(text, f"{RUNS}; exec sleep 1000", tmp="nosuch", SCRUN_EXEC_PROCESS="{}")
-    sending = on_a_node(exec_script.send(RECORD, token, signal.SIGKILL), tmp="nosuch")
-    assert (sending.wait(), *sending.communicate()) == (0, "", "")
-    assert running.wait() == 137
-    assert os.listdir(tmp_path / f"shm/scrun-{os.getuid()}") == []
-
-
-def test_a_refused_process_is_255_at_once(on_a_node: Start, token: str) -> None:
-    assert on_a_node(exec_script.run(RECORD, token, watched=False), REFUSES, SCRUN_EXEC_PROCESS="{}").wait() == 255
-
-
-@pytest.mark.parametrize(
-    ("runtime", "said"),
-    [
-        (REFUSES, "exec failed: chdir to /x: No such file or directory"),
-        (REFUSES_LIKE_RUNC, "exec failed: exec: no such file"),
-    ],
-)
-def test_who_watches_learns_why_it_could_not_be_run(on_a_node: Start, token: str, runtime: str, said: str) -> None:
-    running = on_a_node(exec_script.run(RECORD, token, watched=True), runtime, SCRUN_EXEC_PROCESS="{}")
-    assert watch(on_a_node, token) == (exec_script.NOT_RUN, said, "")
-    assert running.wait() == 255
-
-
-def test_a_missing_process_is_not_seen_as_running(on_a_node: Start, token: str) -> None:
-    assert on_a_node(exec_script.watch(RECORD, token)).wait() == exec_script.NOT_SEEN
-
-
-def test_who_watches_is_told_of_a_process_that_runs_while_it_runs(on_a_node: Start, token: str) -> None:
-    text = exec_script.run(RECORD, token, watched=True)
-    running = on_a_node(text, f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}")
-    assert watch(on_a_node, token) == (0, "", "")
-    sending = on_a_node(exec_script.send(RECORD, token, signal.SIGKILL))
-    assert (sending.wait(), *sending.communicate()) == (0, "", "")
-    assert running.wait() == 137
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Until the condition holds, for a minute at most."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def sent(on_a_node: Start, token: str, number: int = signal.SIGKILL) -> subprocess.Popen[str]:
-    """A signal that isn't long waited with for the process to come."""
-    sending = on_a_node(exec_script.send(RECORD, token, number).replace("-ge 50", "-ge 1"))
-    assert sending.wait() == 0
-    return sending
-
-
-@pytest.fixture
-def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that nobody has anything against; it lives."""
-    process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    yield process
-    assert process.poll() is None
-    process.kill()
-    process.wait()
-
-
-def test_a_pid_that_is_another_process_by_now_gets_no_signal(
-    on_a_node: Start, token: str, home: Path, bystander: subprocess.Popen[bytes]
-) -> None:
-    home.mkdir(mode=0o700)
-    by_killed = home / f"exec-42-1-77-{token}"
-    by_killed.mkdir()
-    (by_killed / "pid").write_text(str(bystander.pid))
-    assert sent(on_a_node, token).communicate() == ("", "")
-    shutil.rmtree(by_killed)
-    text = exec_script.run(RECORD, token, watched=False)
-    running = on_a_node(text, f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}")
-    assert watch(on_a_node, token) == (0, "", "")
-    (made,) = directories(home, token)
-    its_own = (made / "pid").read_text()
-    (made / "pid").write_text(str(bystander.pid))
-    assert sent(on_a_node, token).communicate() == ("", "")
-    assert running.poll() is None
-    (made / "pid").write_text(its_own)
-    sent(on_a_node, token)
-    assert running.wait() == 137
-
-
-def test_another_users_directory_of_that_name_is_not_used(
-    on_a_node: Start, token: str, home: Path, bystander: subprocess.Popen[bytes]
-) -> None:
-    home.mkdir(mode=0o755)  # as good as another user's: others can enter it
-    trap = home / f"exec-42-1-77-{token}"
-    trap.mkdir()
-    (trap / "pid").write_text(str(bystander.pid))
-    assert on_a_node(exec_script.watch(RECORD, token)).wait() == exec_script.NOT_SEEN
-    sent(on_a_node, token)
-    for _ in range(2):
-        text = exec_script.run(RECORD, f"{token}-own", watched=False)
-        assert on_a_node(text, RUNS, SCRUN_EXEC_PROCESS="{}").wait() == 0
-    (own,) = home.parent.glob(f"{home.name}-own-*")
-    assert (stat.S_IMODE(own.stat().st_mode), os.listdir(own)) == (0o700, [])
-    assert os.listdir(trap) == ["pid"]
-    shutil.rmtree(trap)
-
-
-@pytest.mark.parametrize("name", ["a) S 1 1 1", "line\nfeed", "(", ") "])
-def test_a_process_of_any_name_gets_its_signal(
-    on_a_node: Start, token: str, tmp_path: Path, home: Path, name: str
-) -> None:
-    (tmp_path / name).symlink_to(shutil.which("sleep") or "")
-    running = on_a_node(
-        exec_script.run(RECORD, token, watched=False),
-        f'{RUNS}; exec "$NAME" 1000',
-        SCRUN_EXEC_PROCESS="{}",
-        NAME=str(tmp_path / name),
-    )
-    assert watch(on_a_node, token) == (0, "", "")
-    (made,) = directories(home, token)
-    comm = Path(f"/proc/{(made / 'pid').read_text()}/comm")
-    wait_until(lambda: comm.read_text() == f"{name}\n")
-    sent(on_a_node, token)
-    assert running.wait() == 137
-
-
-def test_the_next_exec_removes_a_killed_ones_directory(on_a_node: Start, token: str, home: Path) -> None:
-    def killed(job: int) -> Path:
-        text = exec_script.run(RECORD | {"job": job}, f"{token}-killed", watched=False)
-        process = on_a_node(text, f"{RUNS}; kill -9 $PPID", SCRUN_EXEC_PROCESS="{}")
-        assert process.wait() == -signal.SIGKILL
-        (left,) = directories(home, f"{token}-killed", job)
-        return left
-
-    left, anothers = killed(42), killed(43)
-    running = on_a_node(
-        exec_script.run(RECORD, token, watched=False), f"{RUNS}; exec sleep 1000", SCRUN_EXEC_PROCESS="{}"
-    )
-    assert watch(on_a_node, token) == (0, "", "")
-    assert not left.exists()
-    (its_own,) = directories(home, token, 42)
-    other = exec_script.run(RECORD, f"{token}-other", watched=False)
-    assert on_a_node(other, RUNS, SCRUN_EXEC_PROCESS="{}").wait() == 0
-    assert (its_own / "pid").exists()
-    assert on_a_node(exec_script.send(RECORD, token, signal.SIGKILL)).wait() == 0
-    assert running.wait() == 137
-    assert anothers.exists()
-    shutil.rmtree(anothers)
-
-
-def test_where_a_link_of_that_name_leads_is_left_alone(
-    on_a_node: Start, token: str, tmp_path: Path, home: Path
-) -> None:
-    kept = tmp_path / "kept"
-    (kept / "exec-42-999999999-1-x").mkdir(parents=True)
-    kept.chmod(0o700)
-    home.symlink_to(kept)
-    assert on_a_node(exec_script.run(RECORD, token, watched=False), RUNS, SCRUN_EXEC_PROCESS="{}").wait() == 0
-    assert os.listdir(kept) == ["exec-42-999999999-1-x"]
-
-
-@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
-def test_the_shell_has_nothing_to_say_of_a_runtime_that_is_killed(
-    on_a_node: Start, token: str, script: Callable[..., str], shell: str
-) -> None:
-    text = exec_script.run(RECORD, token, watched=False)
-    runtime = f"{RUNS}; echo its own >&2; kill -9 $$"
-    process = on_a_node('exec "$SHELL" -c "$TEXT"', runtime, SHELL=shell, TEXT=text, SCRUN_EXEC_PROCESS="{}")
-    assert (process.wait(), process.communicate()[1]) == (137, "its own\n")
-
-
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [
-        ("exec failed: no such file", "exec failed: no such file"),
-        ("srun: error: x\nexec failed: y\nsrun: error: z", "exec failed: y"),
-        ("", "exec failed: the node's runtime did not say why"),
-        (
-            "exec failed: the path `/x` exists but it is not executable: Operation not permitted",
-            "exec failed: the path `/x` exists but it is not executable: Operation not permitted: permission denied",
-        ),
-        (
-            "exec failed: the path `/etc` is not a regular file: Operation not permitted",
-            "exec failed: the path `/etc` is not a regular file: Operation not permitted: permission denied",
-        ),
-    ],
-)
-def test_the_reason_has_the_words_that_engines_read(said: str, reason: str) -> None:
-    assert session._reason(said) == reason
 
 
 @pytest.mark.parametrize("written", ["creating", "created", "stopped", "paused"])
@@ -451,120 +73,359 @@ def test_another_node_is_refused() -> None:
         lifecycle_exec._node({"nodes": "n[1-3]"}, "n4")  # type: ignore[typeddict-item]
 
 
-class Hasty(Loop):
-    """A loop whose timers are due at once."""
-
-    def after(self, seconds: float, due: Callable[[], None]) -> int:
-        return super().after(0, due)
+# --- with a node
 
 
 @pytest.fixture
-def session_of(
-    container: Container, script: Callable[..., str], fork: Callable[..., int]
-) -> Callable[[str], tuple[int, int]]:
-    """Be the stand-in of a session whose srun is that script: the session's pid, and the channel to it."""
-
-    def start(srun: str) -> tuple[int, int]:
-        container.record.update(RECORD | {"srun": [script(srun, "srun")]})
-        order: Any = {
-            "token": "t",
-            "node": "node1",
-            "environment": {"PATH": os.defpath, exec_script.PROCESS: "{}"},
-        }
-        order |= {"watch": False, "terminal": False, "own_terminal": False}
-        here, there = wire.pair()
-
-        def be_it() -> None:
-            os.close(here)
-            loop = Hasty()
-            session.Session(loop, container, order, stdio=[0, 1, 2], stand_in=there, caller=None)
-            loop.run()
-
-        pid = fork(be_it)
-        os.close(there)
-        return pid, here
-
-    return start
-
-
-def test_a_step_that_does_not_start_is_told(
-    session_of: Callable[[str], tuple[int, int]],
-) -> None:
-    _pid, channel = session_of("echo 'srun: error: Node node1 is down' >&2; exit 1")
-    reader = wire.Reader(channel)
-    assert (reader.next(anything) or {})["do"] == "step"
-    failure = reader.next(anything)
-    assert failure
-    with pytest.raises(SlurmError, match="did not start: Node node1 is down"):
-        wire.raise_failure(failure)
-    os.close(channel)
-
-
-def test_a_stand_in_that_hears_of_an_error_raises_it(fork: Callable[..., int], exit_code: Callable[[int], int]) -> None:
-    here, there = wire.pair()
-    wire.send(there, wire.failure(SlurmError("node1 is down")))
-
-    def stand_in() -> int:
-        with pytest.raises(SlurmError, match="node1 is down"):
-            session.stand_in(here)
-        return 7
-
-    assert exit_code(fork(stand_in)) == 7
-    os.close(here)
-    os.close(there)
-
-
-def test_without_its_stand_in_the_session_ends(
-    session_of: Callable[[str], tuple[int, int]], exit_code: Callable[[int], int]
-) -> None:
-    beside = 'case "$*" in *--quiet*) exit 0;; esac; '  # the step that sends the signal
-    pid, channel = session_of(f"{beside}trap 'exit 0' TERM; sleep 1000 & wait")
-    assert (wire.Reader(channel).next(anything) or {})["do"] == "step"
-    os.close(channel)
-    assert exit_code(pid) == 0
-
-
-@pytest.fixture
-def ordered(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Have a process run in a container with one program, /bin/tool, as far as the order to the session."""
+def anchor(stepped: SteppedLoop, container: Container, tmp_path: Path) -> Iterator[PlayedAnchor]:
     (tmp_path / "rootfs/bin").mkdir(parents=True)
     (tmp_path / "rootfs/bin/tool").touch(0o755)
-    process = {"args": ["tool"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]}
+    process = {"args": ["tool"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin", "OWN=config", "GONE=1"]}
     config = {"ociVersion": "1.2.0", "process": process, "root": {"path": "rootfs"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    here = {"bundle": str(tmp_path), "rootfs": str(tmp_path / "rootfs"), "config_file": "config.json"}
-    container.record.update(
-        RECORD | {"status": "running", "nodes": "node1", "srun": ["srun"], "job_environment": [], **here}
+    made = PlayedAnchor(
+        stepped,
+        container,
+        bundle=str(tmp_path),
+        rootfs=str(tmp_path / "rootfs"),
+        config_file="config.json",
+        job_environment=["SLURM_JOB_ID=42", "SLURM_LOCALID=job"],
     )
-    given: list[dict[str, Any]] = []
+    yield made
+    made.close()
 
-    def note(_container: Container, order: dict[str, Any], *_: object) -> int:
-        given.append(order)
-        return 0
 
-    for way in ("_attached", "_detached"):
-        monkeypatch.setattr(lifecycle_exec, way, note)
+class Exec:
+    """scrun exec in a child, whose standard input, output and error are pipes of the test's."""
 
-    def order(*words: str, **options: Any) -> Any:
-        lifecycle_exec.run_in_container(container, lifecycle_exec.ExecOptions(words, **options), lambda _note: None)
-        return given.pop()
+    def __init__(
+        self,
+        anchor: PlayedAnchor,
+        fork: Callable[..., int],
+        words: tuple[str, ...],
+        options: dict[str, Any],
+        stdio: list[int] | None = None,
+    ) -> None:
+        self.notes, notes = os.pipe()
+        (stdin, self.stdin), (self.stdout, stdout), (self.stderr, stderr) = os.pipe(), os.pipe(), os.pipe()
 
-    return order
+        def be_it() -> int:
+            signal.set_wakeup_fd(-1)
+            for node in anchor.played:  # not its own
+                node.fake.die()
+            for at, descriptor in enumerate(stdio or [stdin, stdout, stderr]):
+                os.dup2(descriptor, at)
+            try:
+                return lifecycle_exec.run_in_container(
+                    anchor.container, lifecycle_exec.ExecOptions(words, **options), lambda _note: None
+                )
+            except ScrunError as error:
+                os.write(notes, f"{type(error).__name__}: {error}".encode())
+                return lifecycle_exec.CODE
+
+        self._anchor = anchor
+        self.pid = fork(be_it)
+        for descriptor in (notes, stdin, stdout, stderr):
+            os.close(descriptor)
+
+    def error(self) -> str:
+        """What went wrong; after its end."""
+        return os.read(self.notes, 65536).decode()
+
+    def ended(self) -> int:
+        """Serve until it has ended; its exit status."""
+        status: list[int] = []
+
+        def has_ended() -> bool:
+            pid, waited = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                status.append(os.waitstatus_to_exitcode(waited))
+            return bool(pid)
+
+        self._anchor.until(has_ended)
+        return status[0]
+
+    def close(self) -> None:
+        for descriptor in (self.notes, self.stdin, self.stdout, self.stderr):
+            os.close(descriptor)
+
+
+Start = Callable[..., Exec]
+
+
+@pytest.fixture
+def start(anchor: PlayedAnchor, fork: Callable[..., int]) -> Iterator[Start]:
+    made: list[Exec] = []
+
+    def begin(*words: str, stdio: list[int] | None = None, **options: Any) -> Exec:
+        made.append(Exec(anchor, fork, words, options, stdio))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.close()
+
+
+def asked(anchor: PlayedAnchor, node: Node) -> tuple[int, dict[str, Any]]:
+    """The number of the one process that the node is asked for, and its process object."""
+    anchor.until(lambda: bool(node.execs))
+    number, process, _frame = node.execs[-1]
+    return number, json.loads(process)
+
+
+def test_the_node_gets_the_process_and_its_input_and_the_caller_its_output_and_status(
+    anchor: PlayedAnchor, start: Start
+) -> None:
+    node = anchor.running()
+    one = start("tool", "a b", cwd="/bin")
+    number, process = asked(anchor, node)
+    assert (process["args"], process["cwd"], process.get("terminal", False)) == (["tool", "a b"], "/bin", False)
+    node.started(number)
+    os.write(one.stdin, b"in\0put")
+    assert hears(anchor.loop, node.fake, DATA, number * 4)[0].payload == b"in\0put"
+    node.fake.send(DATA, number * 4 + 1, b"out")
+    node.fake.send(DATA, number * 4 + 2, b"err")
+    node.end(number, 7)
+    assert one.ended() == 7
+    assert (os.read(one.stdout, 100), os.read(one.stderr, 100), one.error()) == (b"out", b"err", "")
+
+
+ENVIRON = "PATH=/node\0OWN=task\0NEW=a=b\0SLURM_LOCALID=0\0PMI_RANK=0\0PMIX_ID=1\0EMPTY=\0\0no-variable\0"
 
 
 @pytest.mark.parametrize(
-    ("words", "options", "watch"),
+    ("options", "expected"),
     [
-        (["tool"], {"detach": True}, False),
-        (["nosuch"], {"detach": True}, True),
-        (["tool"], {"detach": True, "cwd": "/nosuch"}, True),
-        (["nosuch"], {}, False),
+        ({}, {"PATH": "/node", "OWN": "task", "GONE": "1"}),
+        ({"env": ["OWN=mine"]}, {"PATH": "/node", "OWN": "mine", "GONE": "1"}),
+        ({"env": ["SLURM_JOB_ID=7", "NEW=x"]}, {"SLURM_JOB_ID": "7", "NEW": "x", "OWN": "task"}),
     ],
 )
-def test_the_node_is_asked_about_invisible_detached_processes(
-    words: list[str], options: dict[str, Any], watch: bool, ordered: Callable[..., dict[str, Any]]
+def test_it_has_what_the_task_was_given_but_what_the_caller_changed(
+    options: dict[str, Any], expected: dict[str, str], anchor: PlayedAnchor, start: Start
 ) -> None:
-    assert ordered(*words, **options)["watch"] is watch
+    node = anchor.running()
+    node.run = lambda _words: (0, ENVIRON)
+    start("tool", **options)
+    env = dict(entry.split("=", 1) for entry in asked(anchor, node)[1]["env"])
+    assert node.commands == [["@environ"]]
+    everywhere = {"NEW": "a=b", "SLURM_JOB_ID": "42", "SLURM_LOCALID": "0", "EMPTY": ""}
+    assert {**env, **everywhere, **expected} == {**env}
+    assert not [name for name in env if name.startswith("PMI") or not name]
+
+
+def test_a_variable_that_the_process_object_leaves_out_stays_out(
+    anchor: PlayedAnchor, start: Start, tmp_path: Path
+) -> None:
+    node = anchor.running()
+    node.run = lambda _words: (0, "GONE=1\0OWN=task\0")
+    process = {"args": ["tool"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin", "OWN=config"]}
+    (tmp_path / "process.json").write_text(json.dumps(process))
+    start(process=str(tmp_path / "process.json"))
+    env = asked(anchor, node)[1]["env"]
+    assert "OWN=task" in env
+    assert not [entry for entry in env if entry.startswith("GONE=")]
+
+
+@pytest.mark.parametrize("said", [(255, "the connection to the node was lost"), (1, "NOT=A variable")])
+def test_a_node_that_can_not_tell_the_tasks_environment_adds_nothing(
+    said: tuple[int, str], anchor: PlayedAnchor, start: Start
+) -> None:
+    node = anchor.running()
+    node.run = lambda _words: said
+    start("tool")
+    env = asked(anchor, node)[1]["env"]
+    assert sorted(env) == ["GONE=1", "OWN=config", "PATH=/bin", "SLURM_JOB_ID=42", "SLURM_LOCALID=job"]
+
+
+def test_a_process_object_of_a_megabyte_arrives_whole(anchor: PlayedAnchor, start: Start) -> None:
+    node = anchor.running()
+    words = ["tool", *("x" * 1000 + str(number) for number in range(1000))]
+    start(*words)
+    assert asked(anchor, node)[1]["args"] == words
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
+def test_a_signal_to_the_caller_goes_to_the_process_and_to_no_other(
+    number: int, anchor: PlayedAnchor, start: Start
+) -> None:
+    node = anchor.running()
+    one = start("tool")
+    process, _ = asked(anchor, node)
+    node.started(process)
+    # The caller has said all that it says before it waits, once it is heard of the start.
+    anchor.loop.settle()
+    os.kill(one.pid, number)
+    anchor.until(lambda: bool(node.signals))
+    assert node.signals == [(process, number, False)]
+    node.end(process, 128 + number)
+    assert one.ended() == 128 + number
+
+
+def test_a_caller_that_is_killed_takes_its_process_with_it(anchor: PlayedAnchor, start: Start) -> None:
+    node = anchor.running()
+    one = start("tool")
+    process, _ = asked(anchor, node)
+    node.started(process)
+    os.kill(one.pid, signal.SIGKILL)
+    assert one.ended() == -9
+    anchor.until(lambda: bool(node.signals))
+    assert node.signals == [(process, 9, False)]
+
+
+def test_what_can_not_be_run_is_an_error_in_the_words_that_engines_look_for(anchor: PlayedAnchor, start: Start) -> None:
+    node = anchor.running()
+    one = start("nosuch")
+    process, _ = asked(anchor, node)
+    node.failed("x", errno.ENOENT, number=process)
+    assert one.ended() == 255
+    assert one.error() == 'ExecutableNotFound: exec: "nosuch": executable file not found in $PATH'
+
+
+def test_a_lost_node_ends_it_as_sigkill_does(anchor: PlayedAnchor, start: Start) -> None:
+    node = anchor.running()
+    one = start("tool")
+    process, _ = asked(anchor, node)
+    node.started(process)
+    node.fake.die()
+    assert one.ended() == status.KILLED
+
+
+def test_an_anchor_that_is_killed_ends_it_too(anchor: PlayedAnchor, start: Start) -> None:
+    node = anchor.running()
+    one = start("tool")
+    node.started(asked(anchor, node)[0])
+    requests = anchor.side._requests
+    assert requests
+    (caller,) = requests._callers
+    caller._caller.shutdown(socket.SHUT_RDWR)
+    assert one.ended() == status.KILLED
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_a_container_without_an_agent_says_why_it_can_not_be_entered(
+    detach: bool, anchor: PlayedAnchor, start: Start
+) -> None:
+    anchor.running()
+    anchor.record["unconnected"] = "oci.conf disables hooks that scrun needs"
+    one = start("tool", detach=detach)
+    assert one.ended() == 255
+    assert one.error() == (
+        "NodeRuntimeError: container 'box' can't be reached on its nodes: oci.conf disables hooks that scrun needs"
+    )
+
+
+def test_a_container_that_has_just_ended_is_not_running(anchor: PlayedAnchor, start: Start) -> None:
+    one = start("tool")
+    assert one.ended() == 255
+    assert one.error() == "NodeRuntimeError: container 'box' is not running any more"
+
+
+# --- pid files, and processes that nobody waits for
+
+
+def test_the_pid_file_has_the_callers_own_pid(anchor: PlayedAnchor, start: Start, tmp_path: Path) -> None:
+    node = anchor.running()
+    one = start("tool", pid_file=str(tmp_path / "pid"))
+    process, _ = asked(anchor, node)
+    anchor.until((tmp_path / "pid").exists)
+    assert (tmp_path / "pid").read_text() == str(one.pid)
+    node.end(process, 0)
+    assert one.ended() == 0
+
+
+@pytest.fixture
+def adopts() -> Iterator[None]:
+    """Be whom a stand-in is left to, as an engine's monitor is."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    subreaper = 36  # PR_SET_CHILD_SUBREAPER
+    libc.prctl(subreaper, 1, 0, 0, 0)
+    yield
+    libc.prctl(subreaper, 0, 0, 0, 0)
+
+
+@pytest.mark.usefixtures("adopts")
+def test_a_detached_process_leaves_a_stand_in_with_its_status(
+    anchor: PlayedAnchor, start: Start, tmp_path: Path
+) -> None:
+    node = anchor.running()
+    one = start("tool", detach=True, pid_file=str(tmp_path / "pid"))
+    process, _ = asked(anchor, node)
+    anchor.loop.settle()
+    assert os.waitpid(one.pid, os.WNOHANG) == (0, 0), "it waits for the start"
+    node.started(process)
+    assert one.ended() == 0
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(pid, signal.SIGTERM)
+    anchor.until(lambda: bool(node.signals))
+    assert node.signals == [(process, 15, False)]
+    node.end(process, 7)
+    anchor.loop.settle()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+@pytest.mark.usefixtures("adopts")
+def test_a_stand_in_without_its_anchor_ends_as_killed(anchor: PlayedAnchor, start: Start, tmp_path: Path) -> None:
+    node = anchor.running()
+    one = start("tool", detach=True, pid_file=str(tmp_path / "pid"))
+    node.started(asked(anchor, node)[0])
+    assert one.ended() == 0
+    requests = anchor.side._requests
+    assert requests
+    (caller,) = requests._callers
+    caller._caller.shutdown(socket.SHUT_RDWR)
+    assert os.waitstatus_to_exitcode(os.waitpid(int((tmp_path / "pid").read_text()), 0)[1]) == status.KILLED
+
+
+def test_a_detached_process_that_can_not_be_run_is_the_callers_error_and_leaves_no_pid_file(
+    anchor: PlayedAnchor, start: Start, tmp_path: Path
+) -> None:
+    node = anchor.running()
+    one = start("tool", detach=True, pid_file=str(tmp_path / "pid"))
+    node.failed("r", 0, "chdir to /x: No such file or directory", number=asked(anchor, node)[0])
+    assert one.ended() == 255
+    assert one.error() == "ExecutableNotFound: exec failed: chdir to /x: No such file or directory"
+    assert not (tmp_path / "pid").exists()
+
+
+def test_a_detached_process_whose_pid_file_can_not_be_written_is_ended(
+    anchor: PlayedAnchor, start: Start, tmp_path: Path
+) -> None:
+    node = anchor.running()
+    one = start("tool", detach=True, pid_file=str(tmp_path / "nosuch/pid"))
+    process, _ = asked(anchor, node)
+    node.started(process)
+    assert one.ended() == 255
+    assert "nosuch/pid" in one.error()
+    anchor.until(lambda: bool(node.signals))
+    assert node.signals == [(process, 9, False)]
+
+
+# --- terminals
+
+
+def test_a_persons_terminal_has_its_size_and_is_told_when_that_changes(anchor: PlayedAnchor, start: Start) -> None:
+    node = anchor.running()
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    one = start("tool", tty=True, stdio=[theirs] * 3)
+    process, _ = asked(anchor, node)
+    assert node.execs[0][2].payload == struct.pack(">BHH", 1, 24, 80)
+    node.started(process)
+    anchor.until(lambda: not termios.tcgetattr(theirs)[3] & termios.ICANON)
+    termios.tcsetwinsize(theirs, (33, 99))
+    os.kill(one.pid, signal.SIGWINCH)
+    (frame,) = hears(anchor.loop, node.fake, RESIZE, process * 4)
+    assert frame.payload == struct.pack(">HH", 33, 99)
+    assert node.signals == []
+    node.fake.send(EOF, process * 4 + 1)
+    node.fake.send(EXIT, process * 4, bytes(4))
+    assert one.ended() == 0
+    assert termios.tcgetattr(theirs)[3] & termios.ICANON, "it is as it was"
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.mark.parametrize(
@@ -572,10 +433,16 @@ def test_the_node_is_asked_about_invisible_detached_processes(
     [
         ({"console_socket": "/nosuch"}, "--console-socket is given, but the process has no terminal: add --tty"),
         ({"detach": True, "tty": True}, "a detached process can't use this terminal: add --console-socket"),
+        ({"tty": True}, "--tty needs a terminal, and standard input is none"),
+        ({"process": "/nosuch"}, "exec needs either a command or --process, and not both"),
     ],
 )
-def test_a_terminal_and_its_place_go_together(
-    options: dict[str, Any], said: str, ordered: Callable[..., dict[str, Any]]
+def test_what_does_not_fit_together_is_refused(
+    options: dict[str, Any], said: str, anchor: PlayedAnchor, start: Start
 ) -> None:
-    with pytest.raises(UsageError, match=said):
-        ordered("tool", **options)
+    one = start("tool", **options)
+    assert one.ended() == 255
+    error = one.error()
+    assert error.startswith("UsageError: ")
+    assert said in error
+    assert anchor.nodes is None

@@ -1,25 +1,21 @@
-"""kill: the names of signals, and the script that has the node's runtime send them."""
+"""kill: the names of signals, and a signal's way from the anchor to the container's nodes."""
 
 from __future__ import annotations
 
-import os
+import errno
 import re
 import signal
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from fake_agent import ANSWER, SIGNAL, SteppedLoop
+from played_node import PlayedAnchor
 
-from scrun import marks
-from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
-from scrun.lifecycle.anchor import signals
+from scrun.errors import UsageError, WrongStatus
+from scrun.lifecycle.anchor import signals, suspended
 from scrun.lifecycle.container.directory import Container
-from scrun.lifecycle.node import signal_script
 from scrun.lifecycle.operations import kill
-from scrun.lifecycle.process.loop import Loop
-from scrun.slurm import srun
 
 
 @pytest.mark.parametrize(
@@ -49,64 +45,6 @@ def test_what_is_no_signal_is_refused_by_its_name(name: str) -> None:
         kill.signal_number(name)
 
 
-RUNTIME = {"command": "crun --root=/run/user/%U/", "name": "%n.%u.%j.%s.%t"}
-RECORD: Any = {"job": 42, "step": "3", "user": "alice", "uid": 2000, "tasks": 1, "runtime": RUNTIME}
-
-
-def _on_a_node(script: str, runtime: Callable[..., str], text: str, node: str = "node1") -> tuple[int, list[str], str]:
-    """Run a node's script with a fake runtime, whose calls it writes to a file beside it."""
-    path = runtime(f'echo "$*" >>$0.calls\n{text}', "crun")
-    environment = {"PATH": f"{os.path.dirname(path)}:{os.defpath}", "SLURMD_NODENAME": node}
-    done = subprocess.run(["/bin/sh", "-c", script], env=environment, capture_output=True, text=True, check=False)
-    with open(f"{path}.calls") as calls:
-        return done.returncode, calls.read().splitlines(), done.stdout
-
-
-ONE = {"node1": [0]}
-MANY = {"node1": [0, 2], "node2": [0], "node3": [0, 2]}
-
-
-def test_the_signal_goes_to_the_container_by_its_name_on_the_node(script: Callable[..., str]) -> None:
-    code, calls, _ = _on_a_node(signal_script.script(RECORD, 10, ONE), script, "")
-    assert (code, calls) == (0, ["--root=/run/user/2000/ kill node1.alice.42.3.0 10"])
-
-
-@pytest.mark.parametrize(("node", "tasks"), [("node1", [0, 2]), ("node2", [0]), ("node3", [0, 2])])
-def test_each_node_sends_it_to_its_own_tasks(node: str, tasks: list[int], script: Callable[..., str]) -> None:
-    code, calls, _ = _on_a_node(signal_script.script(RECORD, 15, MANY), script, "", node)
-    assert (code, [call.split()[2] for call in calls]) == (0, [f"{node}.alice.42.3.{task}" for task in tasks])
-
-
-def test_an_unknown_container_is_tried_again(script: Callable[..., str]) -> None:
-    code, calls, _ = _on_a_node(signal_script.script(RECORD, 15, ONE), script, "test $(wc -l <$0.calls) -gt 2")
-    assert (code, len(calls)) == (0, 3)
-
-
-def test_only_the_missed_task_is_signalled_again(script: Callable[..., str]) -> None:
-    text = "case $3 in *.2) [ $(grep -c 3.2 $0.calls) = 3 ] ;; esac"
-    code, calls, _ = _on_a_node(signal_script.script(RECORD, 15, MANY), script, text)
-    assert (code, [call.split()[2][-1] for call in calls]) == (0, ["0", "2", "2", "2"])
-
-
-def test_a_task_out_of_reach_is_named(script: Callable[..., str]) -> None:
-    text = "case $3 in *.2) echo no such container >&2; exit 1 ;; esac"
-    code, calls, said = _on_a_node(marks.SAY + signal_script.script(RECORD, 15, MANY, tries=2), script, text)
-    assert (code, len(calls)) == (1, 3)
-    assert [*marks.texts(said.encode())] == ["missed node1 2", "why node1: no such container"]
-
-
-def test_a_thousand_nodes_with_as_many_tasks_each_fit_into_an_argument() -> None:
-    tasks = {f"node{number:04}": [*range(128)] for number in range(4096)}
-    assert len(signal_script.script(RECORD, 15, tasks)) < 128 * 1024  # execve(2), MAX_ARG_STRLEN
-
-
-@pytest.mark.parametrize("runtime", [{"why": "oci.conf names none"}, {"command": "crun", "name": "%n.%p"}])
-def test_an_oci_conf_that_does_not_say_how_is_an_error(runtime: dict[str, str]) -> None:
-    # %p is the pid on the node: nobody knows it here.
-    with pytest.raises(NodeRuntimeError, match=r"oci\.conf"):
-        signal_script.script(RECORD | {"runtime": runtime}, 15, ONE)
-
-
 @pytest.mark.parametrize("written", ["creating", "stopped"])
 def test_a_container_that_does_not_run_gets_no_signal_in_dockers_words(written: str, container: Container) -> None:
     container.record["status"] = written
@@ -134,118 +72,214 @@ def test_without_an_anchor_there_is_nobody_to_send_it(written: str, container: C
 # --- the anchor's side
 
 
-class FakeStep:
-    """A container's step of one task on one node, which has started; it notes that it is to be ended."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.progress = srun.Progress()
-        self.progress.line("srun: launching StepId=42.3 on host node1, 1 tasks: 0")
-        self.progress.line("srun: Node node1, 1 tasks started")
-        self.ends = 0
-        self._loop = loop
-
-    def end_task(self) -> None:
-        self.progress.line("srun: node1: task 0: Completed")
-
-    def terminate(self, _grace: float | None = None) -> None:
-        self.ends += 1
-        self._loop.stop()
-
-
-class FakeAnchor:
-    """What kill needs of an anchor. Its srun runs the command here, with a node's runtime that knows no container."""
-
-    def __init__(self, loop: Loop, container: Container, script: Callable[..., str], runtime: str) -> None:
-        self.loop, self.container, self.status = loop, container, "running"
-        self.step = FakeStep(loop)
-        self.runtime = script(f'echo "$*" >>$0.calls\n{runtime}', "crun")
-        run_here = script('while [ "$1" != -- ]; do shift; done; shift; SLURMD_NODENAME=node1 exec "$@"')
-        self.record = container.record = RECORD | {"srun": [run_here]}
-        self.plan = {"environment": {"PATH": f"{os.path.dirname(self.runtime)}:{os.defpath}"}}
-
-    def log(self, level: str, message: str) -> None:
-        pass
-
-    def calls(self) -> list[str]:
-        return Path(f"{self.runtime}.calls").read_text().splitlines()
-
-
 @pytest.fixture
-def anchor(loop: Loop, container: Container, script: Callable[..., str]) -> FakeAnchor:
-    return FakeAnchor(loop, container, script, "echo no such process >&2; exit 1")
+def anchor(stepped: SteppedLoop, container: Container, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayedAnchor]:
+    for name in ("_PAUSE", "_THAW"):
+        monkeypatch.setattr(signals, name, 0.01)
+    monkeypatch.setattr(signals, "_PATIENCE", 0.05)
+    made = PlayedAnchor(stepped, container)
+    yield made
+    made.close()
 
 
-def test_a_slow_sigkill_goes_to_the_step(anchor: FakeAnchor) -> None:
-    signals.force(anchor, anchor.step)  # type: ignore[arg-type]
-    anchor.loop.run()
-    assert (anchor.step.ends, len(anchor.calls())) == (1, 3), "it has another way, and doesn't try for long"
+def deliver(anchor: PlayedAnchor, number: int) -> list[Any]:
+    """Have a signal sent; the list gets the answer."""
+    answers: list[Any] = []
+    signals.deliver(anchor, number, answers.append)  # type: ignore[arg-type]
+    return answers
 
 
-def test_a_sigkill_that_arrived_leaves_the_step_to_end_by_itself(
-    until_a_child_has_gone: Loop, container: Container, script: Callable[..., str]
-) -> None:
-    anchor = FakeAnchor(until_a_child_has_gone, container, script, "exit 0")
-    signals.force(anchor, anchor.step)  # type: ignore[arg-type]
-    until_a_child_has_gone.run()
-    assert (anchor.step.ends, anchor.calls()) == (0, ["--root=/run/user/2000/ kill node1.alice.42.3.0 9"])
+def answer_to(anchor: PlayedAnchor, number: int) -> Any:
+    answers = deliver(anchor, number)
+    anchor.until(lambda: bool(answers))
+    anchor.loop.settle()
+    (answer,) = answers
+    return answer
 
 
-def _send(anchor: FakeAnchor) -> list[tuple[int, str]]:
-    """Send a signal once, have the task end meanwhile if it does; what came of it."""
-    came: list[tuple[int, str]] = []
-
-    def done(exit_status: int, said: str) -> None:
-        came.append((exit_status, said))
-        anchor.loop.stop()
-
-    signals.send_on_node(anchor, 15, done, tries=1)  # type: ignore[arg-type]
-    return came
+NOT_RUNNING = {"error": "WrongStatus", "message": "cannot kill container 'box': container not running"}
 
 
-def test_a_task_that_ended_was_not_missed(anchor: FakeAnchor) -> None:
-    came = _send(anchor)
-    anchor.step.end_task()
-    anchor.loop.run()
-    assert came == [(0, "node1: no such process")]
+def test_a_signal_reaches_the_containers_own_process_before_it_is_answered(anchor: PlayedAnchor) -> None:
+    node = anchor.running()
+    node.errno = -1
+    answers = deliver(anchor, 15)
+    anchor.until(lambda: node.signals == [(0, 15, False)])
+    assert answers == []
+    (frame,) = node.fake.sent(SIGNAL)
+    node.fake.send(ANSWER, 0, frame.payload[:4] + bytes(4))
+    anchor.until(lambda: bool(answers))
+    assert answers == [{"sent": 15}]
 
 
-def test_a_task_that_still_runs_was_missed(anchor: FakeAnchor) -> None:
-    came = _send(anchor)
-    anchor.loop.run()
-    assert came == [(1, "node1: no such process")]
+def test_signal_0_asks_no_node(anchor: PlayedAnchor) -> None:
+    node = anchor.running()
+    assert answer_to(anchor, 0) == {"sent": 0}
+    assert node.signals == []
 
 
-def test_a_container_of_which_no_task_is_left_needs_no_signal(anchor: FakeAnchor) -> None:
-    anchor.step.end_task()
-    assert _send(anchor) == [(0, "it is starting")]
-    assert not os.path.exists(f"{anchor.runtime}.calls")
+def test_each_of_several_nodes_gets_it_and_one_that_has_ended_is_no_error(anchor: PlayedAnchor) -> None:
+    anchor.record["tasks"] = 2
+    anchor.connect()
+    nodes = [anchor.ready("n1"), anchor.ready("n2")]
+    nodes[1].errno = errno.ESRCH
+    assert answer_to(anchor, 10) == {"sent": 10}
+    assert [node.signals for node in nodes] == [[(0, 10, False)]] * 2
 
 
-@pytest.mark.parametrize(
-    ("ended", "answer"), [("before it is heard of", {"sent": 15}), ("after that", {"sent": 15}), ("", None)]
-)
-def test_a_signal_after_the_end_is_no_error(
-    ended: str, answer: dict[str, int] | None, anchor: FakeAnchor, monkeypatch: pytest.MonkeyPatch
+def test_what_a_node_refuses_is_told_with_its_reason(anchor: PlayedAnchor) -> None:
+    node = anchor.running()
+    node.errno, node.text = errno.EPERM, "Operation not permitted"
+    answer = answer_to(anchor, 10)
+    assert answer["error"] == "NodeRuntimeError"
+    assert answer["message"] == "signal 10 did not reach container 'box': n1: Operation not permitted"
+
+
+def test_one_of_several_nodes_that_refuses_is_enough_for_an_error(anchor: PlayedAnchor) -> None:
+    anchor.record["tasks"] = 2
+    anchor.connect()
+    nodes = [anchor.ready("n1"), anchor.ready("n2")]
+    nodes[1].errno = errno.EPERM
+    assert answer_to(anchor, 10)["message"].endswith("n2: it is refused")
+
+
+def test_a_process_that_has_ended_before_srun_says_so_counts_as_reached(anchor: PlayedAnchor) -> None:
+    node = anchor.running()
+    node.errno = errno.ESRCH
+    answers = deliver(anchor, 15)
+    anchor.loop.after(0.03, lambda: anchor.record.update({"exit_status": 0}))
+    anchor.until(lambda: bool(answers))
+    assert answers == [{"sent": 15}]
+
+
+def test_a_process_that_is_not_there_though_the_container_is_gets_no_signal(
+    anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "_PAUSE", 0)
-    answers: list[dict[str, Any]] = []
+    node = anchor.running()
+    node.errno = errno.ESRCH
+    assert answer_to(anchor, 15) == NOT_RUNNING
 
-    def take(message: dict[str, Any]) -> None:
-        answers.append(message)
-        anchor.loop.stop()
 
-    signals.deliver(anchor, 15, take)  # type: ignore[arg-type]
-    if ended == "before it is heard of":
-        anchor.record["exit_status"] = 0
-    elif ended:
-        wait_for_the_end = signals._answer_at_the_end
+def test_a_signal_waits_for_an_agent_that_is_only_coming(anchor: PlayedAnchor) -> None:
+    anchor.connect()
+    answers = deliver(anchor, 10)
+    anchor.loop.settle()
+    assert answers == []
+    node = anchor.ready()
+    anchor.until(lambda: bool(answers))
+    assert (answers, node.signals) == ([{"sent": 10}], [(0, 10, False)])
 
-        def end_later(*given: Any) -> None:
-            if len(given) > 3:  # not at the first look
-                anchor.record["exit_status"] = 0
-            wait_for_the_end(*given)
 
-        monkeypatch.setattr(signals, "_answer_at_the_end", end_later)
-    anchor.loop.run()
-    expected = {"error": "WrongStatus", "message": "cannot kill container 'box': container not running"}
-    assert answers == [answer or expected]
+def test_a_signal_that_waits_for_an_agent_is_answered_when_the_container_ends(anchor: PlayedAnchor) -> None:
+    anchor.connect()
+    answers = deliver(anchor, 10)
+    anchor.loop.settle()
+    anchor.record["exit_status"] = 137
+    anchor.until(lambda: bool(answers))
+    assert answers == [{"sent": 10}]
+
+
+def test_a_lost_connection_answers_too(anchor: PlayedAnchor) -> None:
+    node = anchor.running()
+    node.errno = -1
+    answers = deliver(anchor, 15)
+    anchor.until(lambda: bool(node.signals))
+    node.fake.die()
+    anchor.until(lambda: "connection_lost" in anchor.events)
+    anchor.record["exit_status"] = 137
+    anchor.until(lambda: bool(answers))
+    assert answers == [{"sent": 15}]
+
+
+@pytest.mark.parametrize(("state", "answered"), [("SUSPENDED", True), ("RUNNING", False), ("", False)])
+def test_an_agent_that_is_silent_is_believed_to_be_suspended_only_when_slurm_says_so(
+    state: str, answered: bool, anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask(_anchor: object, told: Callable[[str], None]) -> None:
+        asked.append(state)
+        told(state)
+
+    monkeypatch.setattr(suspended, "ask", ask)
+    monkeypatch.setattr(signals, "_SLOW", 0.01)
+    node = anchor.running()
+    node.errno = -1
+    answers = deliver(anchor, 15)
+    anchor.until(lambda: bool(asked))
+    assert answers == ([{"sent": 15}] if answered else [])
+    (frame,) = node.fake.sent(SIGNAL)
+    node.fake.send(ANSWER, 0, frame.payload[:4] + bytes(4))
+    anchor.until(lambda: bool(answers))
+    anchor.loop.settle()
+    assert (answers, len(node.signals)) == ([{"sent": 15}], 1), "once"
+
+
+def test_without_an_agent_every_signal_but_sigkill_is_refused_with_the_reason(anchor: PlayedAnchor) -> None:
+    anchor.record["unconnected"] = "oci.conf disables hooks that scrun needs"
+    assert answer_to(anchor, 15) == {
+        "error": "NodeRuntimeError",
+        "message": "signal 15 can't be sent to container 'box': oci.conf disables hooks that scrun needs: "
+        "SIGKILL ends it",
+    }
+
+
+def force(anchor: PlayedAnchor) -> None:
+    anchor.forced = 137
+    signals.force(anchor, anchor.step)  # type: ignore[arg-type]
+
+
+def test_a_sigkill_goes_to_all_processes_and_the_step_then_ends_by_itself(anchor: PlayedAnchor) -> None:
+    node = anchor.running()
+    force(anchor)
+    anchor.until(lambda: node.signals == [(0, 9, True)])
+    assert anchor.step.ends == []
+
+
+@pytest.mark.parametrize(("owned", "grace"), [(True, 1.5), (False, None)])
+def test_a_step_that_does_not_end_soon_is_ended_by_srun(owned: bool, grace: float | None, anchor: PlayedAnchor) -> None:
+    anchor.record["job_owned"] = owned
+    node = anchor.running()
+    force(anchor)
+    anchor.until(lambda: bool(anchor.step.ends))
+    assert (anchor.step.ends, len(node.signals)) == ([grace], 1)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_without_an_agent_a_sigkill_ends_the_step_at_once(
+    there: bool, anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "_PATIENCE", 3600.0)
+    if there:
+        anchor.connect()
+    force(anchor)
+    assert anchor.step.ends == [1.5]
+
+
+def test_an_agent_that_can_not_kill_has_the_step_ended_at_once(
+    anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "_PATIENCE", 3600.0)
+    node = anchor.running()
+    node.errno = errno.EPERM
+    force(anchor)
+    anchor.until(lambda: bool(anchor.step.ends))
+
+
+def test_what_is_frozen_is_thawed_to_die(anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_PATIENCE", 3600.0)
+    node = anchor.running()
+    anchor.side.is_frozen = True
+    anchor.record["status"] = "paused"
+    force(anchor)
+    anchor.until(lambda: bool(node.commands))
+    assert " resume " in node.commands[0][2]
+
+
+def test_a_kill_that_srun_forgets_because_its_step_is_only_starting_reaches_the_container_once_that_runs(
+    anchor: PlayedAnchor,
+) -> None:
+    node = anchor.running()
+    signals.force_late(anchor)  # type: ignore[arg-type]
+    anchor.until(lambda: node.signals == [(0, 9, True)])

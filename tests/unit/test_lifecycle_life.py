@@ -76,8 +76,8 @@ ONLY_IN = {
     "program_started": {life.STARTING, life.KILLING},
     "not_started": {life.STARTING, life.KILLING},
     "exited": {life.RUNNING, life.PAUSED, *life.TURNING, life.KILLING},
-    "ran": {life.JUDGING, life.KILLING},
-    "refused": {life.JUDGING, life.KILLING},
+    "program_failed": {life.STARTING, life.KILLING},
+    "connection_lost": {*life._STEP, life.KILLING, *life.ENDED} - {life.GONE},
     "files_back": {life.BRINGING_BACK, life.RELEASING, life.WITHDRAWN, life.WITHDRAWN_RELEASING},
     "released": {life.RELEASING, life.OWING, life.WITHDRAWN_RELEASING, life.WITHDRAWN_OWING},
     "slurm_silent": {life.RELEASING, life.OWING, life.WITHDRAWN_RELEASING, life.WITHDRAWN_OWING},
@@ -106,8 +106,12 @@ def test_an_event_that_can_not_be_is_named(event: str) -> None:
         (life.PAUSED, "sigkill", life.KILLING, "hasten force kill_step answer_sent"),
         (life.KILLING, "sigkill", life.KILLING, "hasten answer_sent"),
         (life.OWING, "sigkill", life.OWING, "refuse_signal"),
-        (life.PAUSING, "exited", life.JUDGING, "judge"),
-        (life.JUDGING, "paused", life.JUDGING, "refuse_pause"),
+        (life.PAUSING, "exited", life.BRINGING_BACK, "finish"),
+        (life.BRINGING_BACK, "paused", life.BRINGING_BACK, "refuse_pause"),
+        (life.STARTING, "program_failed", life.KILLING, "fail_program"),
+        (life.RUNNING, "connection_lost", life.KILLING, "say_lost force kill_step"),
+        (life.KILLING, "connection_lost", life.KILLING, ""),
+        (life.KILLING, "program_failed", life.KILLING, ""),
         (life.STARTING, "sigkill", life.KILLING, "hasten force kill_step answer_sent"),
         (life.KILLING, "program_started", life.KILLING, "record_step kill_late answer_starts"),
         (life.WITHDRAWING, "create_overdue", life.WITHDRAWING, ""),
@@ -125,10 +129,11 @@ ABOUT = {
     **dict.fromkeys(("half_paused", "not_paused", "not_resumed"), ("answer", "error")),
     **dict.fromkeys(("hopeless", "unfit", "not_prepared", "explained", "creator_gone"), ("error",)),
     **dict.fromkeys(("not_started", "files_back", "not_released", "slurm_silent"), ("error",)),
-    **dict.fromkeys(("exited", "ran"), ("exit_status",)),
+    "exited": ("exit_status",),
+    "program_failed": ("error", "exit_status"),
+    "connection_lost": ("why",),
     "plan": ("plan",),
     "standin_ready": ("pid",),
-    "refused": ("why",),
     **dict.fromkeys(("recorded", "announced", "create_overdue", "prepared", "standin_gone", "directory_gone"), ()),
     **dict.fromkeys(("files_renewed", "program_started", "start_overdue", "released", "delete_overdue", "let_go"), ()),
 }
@@ -198,6 +203,8 @@ class World:
             if event in events:
                 del self.may[what]
                 break
+        if event == "program_failed":  # then its init ends
+            self.may["step"] = ("exited",)
         if event in REQUESTS:
             self.asked += 1
             who = self.asked
@@ -255,6 +262,11 @@ class World:
         self.answers.update(waiting)
         waiting.clear()
 
+    def force(self) -> None:
+        """A step that is killed before its program runs only ends."""
+        if "not_started" in self.may.get("step", ()):
+            self.may["step"] = (*self.may["step"], "exited")
+
     def cancel(self) -> None:
         self.may["preparation"] = ("not_prepared",)
 
@@ -285,12 +297,11 @@ UNDER_WAY: dict[str, dict[str, tuple[str, ...]]] = {
     "launch": {"renewed": ("files_renewed",)},
     "await_start": {"start limit": ("start_overdue",)},
     "await_end": {"delete limit": ("delete_overdue",)},
-    "run_step": {"step": ("program_started", "not_started")},
+    "run_step": {"step": ("program_started", "program_failed", "not_started"), "link": ("connection_lost",)},
     "record_step": {"step": ("exited",)},
     "pause": {"turn": ("paused", "half_paused", "not_paused")},
     "undo_pause": {"turn": ("not_paused",)},
     "resume": {"turn": ("resumed", "not_resumed")},
-    "judge": {"judged": ("ran", "refused")},
     "cancel_job": {"release": ("released", "not_released", "slurm_silent")},
     "release": {"release": ("released", "not_released", "slurm_silent")},
     "owe": {"release": ("released", "not_released", "slurm_silent")},
@@ -306,6 +317,8 @@ OTHERS: dict[str, Callable[[World, int], None]] = {
     "await_start": lambda world, who: world.starts.append(who),
     "await_end": lambda world, who: world.deletes.append(who),
     "answer_starts": lambda world, _who: world.answer(world.starts),
+    "force": lambda world, _who: world.force(),
+    "fail_program": lambda world, _who: world.answer(world.starts),
     "fail_start": lambda world, _who: world.answer(world.starts),
     "answer_early": lambda world, _who: world.answer(world.deletes),
     "owe": lambda world, _who: world.answer(world.deletes),
@@ -321,7 +334,7 @@ OTHERS: dict[str, Callable[[World, int], None]] = {
 
 
 BEGINS = {"prepare", "announce", "tell_created", "await_start", "launch", "run_step", "pause", "resume"}
-ENDS = {"cancel", "cancel_killed", "withdraw", "force", "force_by_signal", "finish", "finish_not_run"}
+ENDS = {"cancel", "cancel_killed", "withdraw", "fail_program", "force", "force_by_signal", "finish", "finish_not_run"}
 # Of these effects one is carried out, and once.
 ONCE = ({"finish", "finish_not_run", "withdraw"}, {"stop", "fail_create"}, {"release", "cancel_job"}, {"settle"})
 HARMFUL = {"delete", "sigkill", "signal", "standin_gone", "creator_gone", "directory_gone", "hopeless", "unfit"}
@@ -411,8 +424,7 @@ UNDER_WAY_IN = {
     life.STARTING: {"step", "explained"},
     life.RUNNING: {"step"},
     life.PAUSED: {"step"},
-    life.KILLING: {"step", "judged", "explained"},
-    life.JUDGING: {"judged"},
+    life.KILLING: {"step", "explained"},
     **dict.fromkeys(life.TURNING, TURN),
     life.BRINGING_BACK: {"files"},
     life.RELEASING: {"release"},

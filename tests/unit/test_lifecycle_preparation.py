@@ -24,6 +24,8 @@ PLAN: Any = {
 NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 1, "environment": [], "gpus": []}
 NODES |= {"slurm": [26, 5]}
 STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False, "task_prolog": ""}
+STAGED |= {"init": "/dev/.scrun/init", "unconnected": ""}
+CONNECTION: Any = {"settings": "key 0\n", "port": 7, "why": ""}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 
 
@@ -97,6 +99,7 @@ class Stage:
             container,
             save=lambda: None,
             tell=self.told.append,
+            connect=lambda: CONNECTION,
             ready=self._ready,
             failed=self.failed.append,
         )
@@ -154,11 +157,12 @@ def test_with_its_nodes_the_files_are_staged_and_then_it_is_ready(stage: Stage) 
     stage.allocating.says({"job": 7})
     stage.allocating.says({"nodes": NODES})
     stage.allocating.ends()
-    assert stage.staging.told[-1] == {"record": stage.record}
+    assert stage.staging.told[-1] == {"record": stage.record, "connection": CONNECTION}
     assert (stage.record["job"], stage.record["job_owned"], stage.record["nodes"]) == (7, True, "n1")
     assert stage.ready == 0
     stage.staging.says(STAGED)
     assert (stage.ready, stage.record["stage_out_owed"]) == (1, True)
+    assert (stage.record["init"], stage.record["unconnected"]) == ("/dev/.scrun/init", "")
     stage.staging.ends()
     assert (stage.ready, stage.failed) == (1, [])
 
@@ -185,7 +189,7 @@ def test_an_outage_ends_no_queued_job(queued: Stage) -> None:
     queued.loop.go_off()
     queued.allocating.says({"nodes": NODES})
     queued.allocating.ends()
-    assert queued.staging.told[-1] == {"record": queued.record}
+    assert queued.staging.told[-1] == {"record": queued.record, "connection": CONNECTION}
 
 
 def test_a_job_that_ended_in_the_queue_ends_it_all(queued: Stage) -> None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
+from fake_agent import SteppedLoop
+from played_node import PlayedAnchor
 
 from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
 from scrun.lifecycle.container.directory import Container
@@ -57,3 +65,66 @@ def test_only_what_runs_has_processes(now: str, container: Container) -> None:
 def test_what_an_engine_is_told_says_what_to_use_instead() -> None:
     with pytest.raises(NodeRuntimeError, match="use docker exec CONTAINER ps, or scrun ps"):
         ps.refuse_engine()
+
+
+@pytest.fixture
+def anchor(stepped: SteppedLoop, container: Container) -> Iterator[PlayedAnchor]:
+    """A container on a node that runs commands here."""
+    made = PlayedAnchor(stepped, container)
+    yield made
+    made.close()
+
+
+def on_this_machine(members: str, **environment: str) -> Callable[[list[str]], tuple[int, str]]:
+    def run(words: list[str]) -> tuple[int, str]:
+        if words == ["@members"]:
+            return 0, members
+        done = subprocess.run(words, env=environment or None, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def test_the_pids_of_all_nodes_are_listed(anchor: PlayedAnchor) -> None:
+    anchor.record["tasks"] = 2
+    anchor.running()
+    anchor.ready("n2")
+    for node, pids in zip(anchor.played, ("7 12", "5"), strict=True):
+        node.run = on_this_machine(pids)
+    assert sorted(anchor.call(ps.pids, anchor.container)) == [5, 7, 12]
+
+
+def test_the_nodes_ps_shows_the_containers_processes_alone(anchor: PlayedAnchor) -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        anchor.running().run = on_this_machine(str(process.pid), PATH=os.defpath)
+        header, *rows = anchor.call(ps.table, anchor.container, ("-eo", "pid,args")).splitlines()
+        process.kill()
+    assert header.split() == ["PID", "COMMAND"]
+    assert [row.split() for row in rows] == [[str(process.pid), "sleep", "1000"]]
+
+
+def test_a_node_without_ps_makes_its_table_from_proc(anchor: PlayedAnchor, tmp_path: Path) -> None:
+    for program in ("tr", "cat"):
+        path = shutil.which(program)
+        assert path
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / program).symlink_to(path)
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        anchor.running().run = on_this_machine(f"{process.pid} 4194304", PATH=str(tmp_path / "bin"))
+        header, *rows = anchor.call(ps.table, anchor.container, ()).splitlines()
+        process.kill()
+    assert header.split() == ["PID", "PPID", "S", "CMD"]
+    assert [row.split() for row in rows] == [[str(process.pid), str(os.getpid()), "S", "sleep", "1000"]]
+
+
+def test_options_that_a_nodes_ps_does_not_know_are_refused(anchor: PlayedAnchor) -> None:
+    anchor.running().run = on_this_machine("1", PATH=os.defpath)
+    with pytest.raises(UsageError, match=r"^ps on node n1: "):
+        anchor.call(ps.table, anchor.container, ("--nosuch",))
+
+
+def test_a_container_whose_job_is_queued_has_no_processes_yet(container: Container) -> None:
+    container.record.update({"status": "running", "job": 7})
+    container.save()
+    with pytest.raises(WrongStatus, match="container 'box' has no processes yet: job 7 is queued"):
+        ps.pids(container)

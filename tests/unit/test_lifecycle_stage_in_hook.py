@@ -94,11 +94,12 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
         "mounted": {},
         "mpi": False,
     }
+    connection: Any = {"settings": "key 00\n", "port": 1, "why": ""}
     options = {"node_dir": str(step.node_dir), "cache_dir": str(step.node_dir)}
 
     def stage() -> None:
         hooks: Any = Hooks(host, options)
-        StageIn(hooks, host, record, plan, described.config, keeps_apart=False, later=[]).run()  # type: ignore[arg-type]
+        StageIn(hooks, host, record, plan, described.config, connection, keeps_apart=False, later=[]).run()  # type: ignore[arg-type]
 
     stage()
 

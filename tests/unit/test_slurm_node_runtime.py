@@ -112,13 +112,17 @@ def test_which_runtime_it_is_is_known_by_its_name(settings: dict[str, str], kind
     [
         ({"RunTimeRun": "exec crun run %n"}, True),
         ({"RunTimeRun": "/usr/bin/runc run %n", "DisableHooks": ["prestart"]}, True),
-        ({"RunTimeRun": "crun run %n", "DisableHooks": ["prestart", "poststart"]}, False),
+        ({"RunTimeRun": "crun run %n", "DisableHooks": ["prestart", "poststart"]}, True),
+        ({"RunTimeRun": "crun run %n", "DisableHooks": ["createContainer"]}, False),
+        ({"RunTimeRun": "crun run %n", "DisableHooks": ["prestart", "poststop"]}, False),
         ({"RunTimeRun": "crun run %n", "DisableHooks": ["createRuntime"]}, False),
         ({"RunTimeRun": "/opt/site/run %n"}, False),
     ],
 )
-def test_some_runtimes_are_known_to_run_hooks(settings: dict[str, Any], hooks: bool) -> None:
-    assert node_runtime.derive(settings)["hooks"] is hooks
+def test_whether_scruns_hooks_are_run_is_known_of_some_runtimes(settings: dict[str, Any], hooks: bool) -> None:
+    made = node_runtime.derive(settings)
+    assert made["hooks"] is hooks
+    assert made["disabled"] == settings.get("DisableHooks", [])
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,9 @@ def test_every_config_knows_the_file_beside_it(tmp_path: Path, bundle: Path) -> 
         return {**config, "domainname": "other"}
 
     container = make_container(bundle, step)
-    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), beside=beside, variants={"other": other})
-    with open(staged.beside, "rb") as file:
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), beside=lambda: beside, variants={"other": other})
+    with open(f"{staged.bundle}/note", "rb") as file:
         assert file.read() == b"text"
-    assert staged.beside == f"{staged.bundle}/note"
     assert config_of(staged)["hostname"] == staged.bundle
     with open(f"{staged.bundle}/other/config.json") as text:
         varied = json.load(text)

@@ -16,13 +16,13 @@ _SEPARATOR = ":"
 _SHELL = "/bin/sh"
 
 
-def for_srun(config: Config, rootfs: str, bundle: str) -> list[str]:
+def for_srun(program: str, config: Config, rootfs: str, bundle: str) -> list[str]:
     """Return process.args of a checked config, with the program as its path in the container.
 
     Raises:
-        BundleError: the program doesn't exist or can't be executed; the arguments are too long; srun can't pass one.
+        BundleError: the arguments are too long, or srun can't pass one.
     """
-    args = [executable.find_program(config, rootfs, bundle=bundle), *config["process"]["args"][1:]]
+    args = [program, *config["process"]["args"][1:]]
     if _SEPARATOR in args:
         args = _through_a_shell(args, config, rootfs, bundle)
     sizes = [len(arg.encode("utf-8", "surrogateescape")) + 1 for arg in args]

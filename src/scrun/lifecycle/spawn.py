@@ -16,7 +16,6 @@ import signal
 
 from scrun.lifecycle.anchor import anchor
 from scrun.lifecycle.container import log_crash
-from scrun.lifecycle.node import overlap
 from scrun.lifecycle.process import fork, installed, loop, wire
 from scrun.lifecycle.standin import standin
 
@@ -65,4 +64,3 @@ def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid:
     events = loop.Loop()
     anchor.Anchor(events, container, creator, to_standin, standin_pid)
     events.run()
-    overlap.end_rest()

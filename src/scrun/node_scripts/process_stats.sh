@@ -7,8 +7,7 @@ ticks=$(getconf CLK_TCK) page=$(getconf PAGESIZE)
     [ "$key" != KernelPageSize: ] || { page=$((size * 1024)); break; }
 done </proc/self/smaps
 echo "${ticks:-100} ${page:-4096}"
-find_members
-for pid in $members; do
+for pid in $1; do # the container's
     stat=
     while IFS= read -r line || [ -n "$line" ]; do
         stat="$stat $line"

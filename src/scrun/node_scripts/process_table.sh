@@ -1,6 +1,8 @@
 # Print the pids of the container's processes, and then the table of ps(1) with the options that are given: of all the
 # node's processes, because the caller chooses. A node without ps gets a table of the container's processes from /proc.
-find_members
+# The pids are the first word that the script gets.
+members=$1
+shift
 echo "$members"
 if command -v ps >/dev/null; then
     ps "$@"

@@ -1,15 +1,14 @@
-# Send the changes. Arguments from the fourth on: a file that has content if the container's process was not run, or "";
-# which extended attributes; directories in rootfs to remove if they are empty, one a line; the parts. The first line of
-# output tells whether the process was run. Then comes the line "unchanged", or an archive: "gone" (the removed names),
-# new and changed files, and "end".
+# Send the changes. Arguments from the fourth on: which extended attributes; directories in rootfs to remove if they are
+# empty, one a line; the parts. After the first line of output comes the line "unchanged", or an archive: "gone" (the
+# removed names), new and changed files, and "end".
 #
 # A change shows in the ctime, which the container's user can't set. A new pair of inode and name is a renamed file or
 # directory, whose ctime may be old. When this host answers "remove", the container's directory is removed.
-not_run=$1 xattrs=$2 left=$3; shift 3
+xattrs=$1 left=$2; shift 2
 refuse() { echo "$host: $1" >&2; exit 1; }  # stdout is the archive's
 enter
 cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
-if [ -n "$not_run" ] && [ -s "$not_run" ] && [ -w "$not_run" ]; then say not-run; else say run; fi
+say changes
 [ -z "$left" ] || printf '%s\n' "$left" | while IFS= read -r one; do
     one=$PWD/rootfs/$one
     # The container may have put a link in the way.

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 NAME = "scrun"  # the default name of a job; the C scrun's too, which sites' filters know
 PATIENCE = "CREATE_TIMEOUT"  # seconds that create waits for the job's nodes; 0: for ever
 RESOURCES, SHARE = "RESOURCES", "SHARE_JOB"
+NODE_PATIENCE = "NODE_TIMEOUT"  # seconds that a container runs on without a connection to its login host
 NOTICES = "NOTICES"  # whether messages about the job go to the container's standard error
 
 # Variables that have no effect in an existing job.
@@ -83,6 +84,7 @@ class Request:
         job: the message to the worker that gets the job (:mod:`scrun.lifecycle.worker.allocate`).
         step: variables for srun.
         patience: seconds that create waits; None for the default.
+        node_patience: seconds that the container runs on without a connection to this host; None for the default.
         notes: remarks for a person.
         asked: the variables that the job is asked for with (:mod:`scrun.slurm.shared_job`).
         shares: whether the job is another container's.
@@ -99,9 +101,10 @@ class Request:
         asked: Mapping[str, str],
         shares: bool,
         notices: bool,
+        node_patience: float | None = None,
     ) -> None:
         self.job, self.step, self.patience, self.notes = job, step, patience, notes
-        self.asked, self.shares, self.notices = asked, shares, notices
+        self.asked, self.shares, self.notices, self.node_patience = asked, shares, notices, node_patience
 
 
 def request(
@@ -158,8 +161,15 @@ def request(
     if "POWER" in settings:
         notes.append(f"{settings['POWER'].called} has no effect: Slurm manages no power by job any more")
     patience = _parsed(settings[PATIENCE], parsers.number) if PATIENCE in settings else None
+    node_patience = _parsed(settings[NODE_PATIENCE], parsers.number) if NODE_PATIENCE in settings else None
     notices = bool(_parsed(settings.get(NOTICES, Setting("yes", "")), parsers.flag))
-    return Request(job, step, patience, notes, asked=asked, shares=bool(shared), notices=notices)
+    return Request(
+        *(job, step, patience, notes),
+        asked=asked,
+        shares=bool(shared),
+        notices=notices,
+        node_patience=node_patience,
+    )
 
 
 def _of_limits(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         name: str  # the container's name in that runtime, with oci.conf's patterns
         why: str  # instead of command and name: the reason why the runtime can't be called
         hooks: bool  # whether the runtime runs hooks that scrun adds to a config
+        disabled: list[str]  # the kinds of hooks that oci.conf disables
 
 
 # Settings of oci.conf with patterns, in the order in which they are looked at, each with its verb.
@@ -32,7 +33,7 @@ _PATTERNS = (
 # Options of run and create whose value is the next word.
 _WITH_VALUE = ("-b", "--bundle", "-f", "--config", "--console-socket", "--pid-file", "--preserve-fds", "--pidfd-socket")
 STEP_DIRECTORY = "oci-job%j-%s"  # slurmstepd's name for a step's directory
-_HOOKS = {"poststart", "createRuntime"}  # the hooks that scrun adds, see bundle.adapt_start
+_HOOKS = {"createRuntime", "createContainer", "poststop"}  # the hooks that scrun adds, see bundle.agents
 _SEPARATORS = (";", "&&", "||", "|", "&")
 
 
@@ -42,7 +43,8 @@ def derive(settings: Mapping[str, Any]) -> Runtime:
     ``hooks`` is True only if the runtime is known to run hooks that scrun adds to a config.
     """
     kind: Runtime = _kind(settings)
-    kind["hooks"] = kind["kind"] != "other" and not _HOOKS & {*settings.get("DisableHooks", ())}
+    kind["disabled"] = list(settings.get("DisableHooks", ()))
+    kind["hooks"] = kind["kind"] != "other" and not _HOOKS & {*kind["disabled"]}
     if settings.get("NodeRuntime"):
         return {"command": settings["NodeRuntime"], "name": settings.get("NodeContainer", "%n.%u.%j.%s.%t"), **kind}
     why = "names no runtime that can be asked on the node"

@@ -102,18 +102,6 @@ def trial_step(srun: Sequence[str], *, job: int, bundle: str, args: Sequence[str
     return [*srun, "-v", f"--jobid={job}", f"--container={bundle}", *beside, "--", *args]
 
 
-def exec_step(
-    srun: Sequence[str], *, job: int, node: str, argv: Sequence[str], pty: bool, stderr: int | None
-) -> list[str]:
-    """The command line of exec's step, one task with its own stdio; ``stderr`` is as for :func:`container_step`."""
-    beside = ["-v", f"--jobid={job}", "--overlap", f"--nodelist={node}", "--nodes=1", "--ntasks=1", "--mpi=none"]
-    if pty:
-        beside.append("--pty")
-    elif stderr is not None:
-        beside += [f"--error=/proc/self/fd/{stderr}", "--open-mode=append"]
-    return [*srun, *beside, "--job-name=scrun-exec", "--export=ALL", "--", *argv]
-
-
 def by_environment(command: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Move the shell script of a command line into a variable; return the command line and the variable.
 

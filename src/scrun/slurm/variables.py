@@ -226,7 +226,7 @@ BY_NAME = {row.name: row for row in TABLE}
 
 # scrun's own variables, which are not the job's, and who may set them. manual.py describes them.
 OWN = {
-    **dict.fromkeys(("CREATE_TIMEOUT", "NODE", "NOTICES", "RESOURCES", "SHARE_JOB"), ANYBODY),
+    **dict.fromkeys(("CREATE_TIMEOUT", "NODE", "NODE_TIMEOUT", "NOTICES", "RESOURCES", "SHARE_JOB"), ANYBODY),
     **dict.fromkeys(("DEBUG", "FILE_DEBUG", "HISTORY", "LUA", "PYSLURM", "STDERR_DEBUG", "SYSLOG_DEBUG"), CALLER),
 }
 # Variables that scrun sets for its hooks. A container that starts another one passes them on, without effect.

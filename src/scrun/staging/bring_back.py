@@ -34,7 +34,6 @@ def bring_back(
     log: LogCall,
     files_back: Callable[[], None] = lambda: None,
     left: Sequence[str] = (),
-    must_have_run: bool = False,
     leave_alone: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """Apply the changes to the writable parts on this host, call ``files_back``, and remove the nodes' directories.
@@ -46,7 +45,6 @@ def bring_back(
         log: is called with a level and a message.
         files_back: is called when all changes have arrived.
         left: directories of the root filesystem that don't count as changes if they are empty, the innermost first.
-        must_have_run: whether the container ended with success, so that its process must have been run.
         leave_alone: returns the time (time.monotonic) before which no file is made, because its directory may be
             removed until then.
 
@@ -54,7 +52,7 @@ def bring_back(
         StagingError: the failure, and where on the nodes the changes still are.
     """
     parts = [part for part in staged.parts if part.writable]
-    transfer = _BringingBack(container, staged, step, parts, log, left, must_have_run, leave_alone)
+    transfer = _BringingBack(container, staged, step, parts, log, left, leave_alone)
     try:
         for node in staged.nodes[:-1]:
             transfer.take(node)
@@ -76,14 +74,12 @@ class _BringingBack:
         parts: list[Part],
         log: LogCall,
         left: Sequence[str],
-        must_have_run: bool,
         leave_alone: Callable[[], float],
     ) -> None:
         self._container, self._staged, self._step, self._log = container, staged, step, log
         self._parts, self._leave_alone = parts, leave_alone
         self._taken: set[bytes] = set()
-        not_run = os.path.basename(staged.beside) if must_have_run and not staged.spool else ""
-        words = (not_run, node_directory.xattrs(container), "\n".join(left), *(part.name for part in parts))
+        words = (node_directory.xattrs(container), "\n".join(left), *(part.name for part in parts))
         where = staged.node_parent, staged.node_home, staged.node_name
         self._argv = node_directory.bash_argv(node_directory.SEND, *where, *words)
         self._root = _open_root(parts)
@@ -126,31 +122,28 @@ class _BringingBack:
             finally:
                 os.close(read_end)
             try:
-                was_run = self._apply(children, sender) != f"{node} {node_directory.NOT_RUN}"
-                if files_back and was_run:
+                self._apply(children, sender)
+                if files_back:
                     files_back()
             except (StagingError, OSError) as error:
                 answer.close()  # without the word "remove"
                 self._give_up(error, children, sender)
             self._let_go(node, children, sender, answer, remove=files_back is not None and len(self._staged.nodes) == 1)
-        if not was_run:
-            raise StagingError(f"the container's process was not run in a container on {node}")
 
-    def _apply(self, children: Children, sender: Child) -> str:
-        """Apply the node's changes; return the node's line about the container's process."""
+    def _apply(self, children: Children, sender: Child) -> None:
+        """Apply the node's changes."""
         # These imports take time, which passes while the step starts.
         import tarfile  # noqa: F401
 
         from scrun.staging.node_changes import NodeChanges
 
         stream: Any = _Stream(children, sender)  # tarfile needs no more of a file
-        said: str = stream.begin()
+        stream.begin()
         if not stream.begins_with(node_directory.UNCHANGED):
             with NodeChanges(
                 self._container, self._parts, self._log, self._taken, root=self._root, leave_alone=self._leave_alone
             ) as changes:
                 changes.apply(stream)
-        return said
 
     def _give_up(self, error: Exception, children: Children, sender: Child) -> None:
         """Raise the error for changes that could not be applied.
@@ -234,8 +227,8 @@ class _Stream:
         self._children = children
         self._child = child
 
-    def begin(self) -> str:
-        """Drop foreign output before the script's first line, and return that line.
+    def begin(self) -> None:
+        """Drop foreign output before the script's first line, and that line.
 
         Raises:
             StagingError: the output ended without such a line.
@@ -250,7 +243,6 @@ class _Stream:
 
         if not self._children.wait_for(has_come) or not first:
             raise StagingError("the archive was cut short")
-        return first
 
     def begins_with(self, line: bytes) -> bool:
         """Whether the next bytes are ``line``; they stay unread."""

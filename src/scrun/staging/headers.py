@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
-from scrun.staging.model import PROGRAM
+from scrun.staging.model import EXECUTABLE
 
 SMALL = 1 << 14  # bytes; a larger file is left to tar
 BLOCK = 512
@@ -57,7 +57,7 @@ _KINDS = {stat.S_IFREG: _FILE, stat.S_IFLNK: _LINK, stat.S_IFDIR: _DIRECTORY}
 
 def file(name: str, data: bytes) -> bytes:
     """The archive member for a file of scrun's: readable for a container's users, in a directory of the user alone."""
-    return _member(name.encode(), _FILE, 0o755 if name == PROGRAM else 0o644, (0, 0), 0, data)
+    return _member(name.encode(), _FILE, 0o755 if name in EXECUTABLE else 0o644, (0, 0), 0, data)
 
 
 def _member(

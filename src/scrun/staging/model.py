@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         parts: list[list[Any]]  # Part
         copies: list[list[Any]]  # Copy
         texts: list[list[Any]]  # Text
-        beside: str
         seen: list[str]
         traces: list[Any]  # Traces, or empty
 
@@ -88,7 +87,9 @@ class Beside(NamedTuple):
     tell: Callable[[Config, str], Config]
 
 
-PROGRAM = "task-prolog"  # the name of a bundle's only executable file
+PROGRAM = "task-prolog"  # the name of a bundle's task prolog
+NODE_PROGRAM = "scrun-node"  # the name of the bundle's program for the node (docs/protocol.md)
+EXECUTABLE = (PROGRAM, NODE_PROGRAM)
 
 
 class ContainerFiles(NamedTuple):
@@ -153,7 +154,6 @@ class Staged(NamedTuple):
     parts: tuple[Part, ...] = ()
     copies: tuple[Copy, ...] = ()
     texts: tuple[Text, ...] = ()
-    beside: str = ""  # the path of the bundle's further file (Beside) on the nodes
     seen: tuple[str, ...] = ()  # sources of bind mounts that the nodes see
     traces: Traces | None = None  # the directories that Slurm leaves in the root filesystem
 
@@ -170,7 +170,6 @@ class Staged(NamedTuple):
             "parts": [list(part) for part in self.parts],
             "copies": [list(copy) for copy in self.copies],
             "texts": [list(text) for text in self.texts],
-            "beside": self.beside,
             "seen": list(self.seen),
             "traces": list(self.traces or ()),
         }
@@ -189,7 +188,6 @@ class Staged(NamedTuple):
             parts=tuple(Part(*part) for part in data.get("parts", ())),
             copies=tuple(Copy(*copy) for copy in data.get("copies", ())),
             texts=tuple(Text(*text) for text in data.get("texts", ())),
-            beside=data.get("beside", ""),
             seen=tuple(data.get("seen", ())),
             traces=Traces(*data["traces"]) if data.get("traces") else None,
         )

@@ -31,7 +31,6 @@ _REMOVE = ENTER + read_script("remove")
 _KEEP = ENTER + read_script("keep")
 
 UNCHANGED = b"unchanged\n"
-NOT_RUN = "not-run"
 
 
 def node_name(container: ContainerFiles) -> str:

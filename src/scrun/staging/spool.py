@@ -7,7 +7,7 @@ import os
 from scrun.errors import StagingError
 from scrun.identity import is_machines_root
 from scrun.staging import trees
-from scrun.staging.model import PROGRAM, Copy
+from scrun.staging.model import EXECUTABLE, Copy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Spool:
             if directory := os.path.dirname(name):
                 os.mkdir(os.path.join(self.path, directory), 0o700)
                 self.give(os.path.join(self.path, directory))
-            self.write(name, data, 0o700 if name == PROGRAM else 0o600)
+            self.write(name, data, 0o700 if name in EXECUTABLE else 0o600)
 
     def remove(self) -> None:
         """Undo :meth:`create`."""

@@ -43,7 +43,8 @@ def stage_in(
     variants: Mapping[str, Callable[[Config], Config]] | None = None,
     fit: FitContent | None = None,
     spool_mount: str = "",
-    beside: Beside | None = None,
+    beside: Callable[[], Beside | None] = lambda: None,
+    hooks: bool = True,
     later: Callable[[Summing], None] = lambda _: None,
     programs: Callable[[], dict[str, bytes]] = dict,
 ) -> Staged:
@@ -58,7 +59,8 @@ def stage_in(
         variants: functions by name; each makes a further config.json of the first, in a directory of that name.
         fit: changes the content of the small files that it names.
         spool_mount: where in the container slurmstepd mounts its own files, with oci.conf's %-letters; "" for nowhere.
-        beside: a further file of the bundle, which is added to config.json.
+        beside: returns a further file of the bundle, and how config.json tells of it; is called when that is adapted.
+        hooks: whether the nodes' runtime runs hooks that are added to config.json.
         later: is called with work that can be done while the container runs.
         programs: returns further files of the bundle by name; is called when the config is adapted.
 
@@ -69,8 +71,10 @@ def stage_in(
     config = adapt(copy.deepcopy(container.config))
     config.setdefault("mounts", []).extend(copy.deepcopy(chosen.mounts))
     with Interruption() as interruption:
-        staging = _StageIn(container, step, chosen, config, log, interruption, variants or {}, fit, spool_mount, beside)
-        staging.programs = programs
+        staging = _StageIn(
+            container, step, chosen, config, log, interruption, variants or {}, fit, spool_mount, beside()
+        )
+        staging.programs, staging.hooks = programs, hooks
         try:
             staged = staging.run()
             interruption.check()
@@ -129,6 +133,7 @@ class _StageIn:
         self._traces: Traces | None = None
         self._beside = beside
         self.programs: Callable[[], dict[str, bytes]] = dict
+        self.hooks = True
         self._copies: list[Copy] = []
         self._texts: list[Text] = []
         self._kept: list[str] = []
@@ -182,8 +187,7 @@ class _StageIn:
         root["path"] = self._container.rootfs
         self._is_in_place = is_in_place = self._container.rootfs in seen
         if is_in_place and mount_points.is_needed():
-            hooks = self._beside is not None
-            self._hooks = copy_up.prepare_tmpfs(self._config, self._container.rootfs, self.spool, hooks=hooks)
+            self._hooks = copy_up.prepare_tmpfs(self._config, self._container.rootfs, self.spool, hooks=self.hooks)
         if self._spool_mount:
             self._traces = traces.foresee(self._config, self._container.rootfs, self._spool_mount, make=is_in_place)
         if not is_in_place:
@@ -314,7 +318,7 @@ class _StageIn:
                 nodes=tuple(self._step.nodes),
                 parts=tuple(self._parts),
             )
-        return staged._replace(beside=f"{staged.bundle}/{self._beside.name}") if self._beside else staged
+        return staged
 
     def _fence(self) -> None:
         """Find out whether the nodes can disable device nodes of a root filesystem in place, if that is needed."""
@@ -326,7 +330,7 @@ class _StageIn:
             self._asked = True
         if self._binds_at_root:
             return
-        if self._beside is None:  # hooks of ours aren't run there
+        if not self.hooks:
             where = ", ".join(self._step.nodes)
             self._log("info", f"device nodes in the root filesystem work: the runtime of {where} mounts nothing at /")
             return

@@ -30,7 +30,6 @@ def stage_out(
     options: object = None,
     files_back: Callable[[], None] = lambda: None,
     left: Sequence[str] = (),
-    must_have_run: bool = False,
     leave_alone: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """Bring changes back and clean up. Without carried files no step is started.
@@ -46,7 +45,6 @@ def stage_out(
         options: the options of ``scrun.stage_out{…}``.
         files_back: is called when all changes are back, before the clean-up.
         left: directories of the root filesystem that Slurm has left, the innermost first; empty ones are no change.
-        must_have_run: whether the container ended with success, so that it is an error if no process was run.
         leave_alone: returns the time (time.monotonic) before which no file is made, because its directory may be
             removed until then.
 
@@ -60,7 +58,7 @@ def stage_out(
             failed = [said for copied in staged.copies if (said := _bring_back_copy(container, copied))]
         if staged.node_parent:
             left_by_slurm = left if chosen.bring_back else None
-            _leave_nodes(container, staged, step, log, files_back, left_by_slurm, must_have_run, leave_alone)
+            _leave_nodes(container, staged, step, log, files_back, left_by_slurm, leave_alone)
     except StagingError as error:
         failed.append(str(error))
     finally:
@@ -95,7 +93,6 @@ def _leave_nodes(
     log: LogCall,
     files_back: Callable[[], None],
     left: Sequence[str] | None,
-    must_have_run: bool,
     leave_alone: Callable[[], float],
 ) -> None:
     from scrun.staging import node_directory
@@ -109,7 +106,6 @@ def _leave_nodes(
             log=log,
             files_back=files_back,
             left=left,
-            must_have_run=must_have_run,
             leave_alone=leave_alone,
         )
         return

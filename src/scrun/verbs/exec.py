@@ -6,7 +6,6 @@ import os
 
 from scrun import verbs
 from scrun.errors import ScrunError
-from scrun.lifecycle.exec import exec_script
 from scrun.lifecycle.operations import exec as lifecycle_exec
 from scrun.verbs import handed_on
 
@@ -27,5 +26,5 @@ def perform(call: Call, logger: Log) -> int:
     try:
         return lifecycle_exec.run_in_container(verbs.container(call), options, logger.debug)
     except ScrunError as error:
-        error.exit_code = exec_script.CODE
+        error.exit_code = lifecycle_exec.CODE
         raise

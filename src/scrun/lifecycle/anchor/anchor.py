@@ -13,6 +13,7 @@ from scrun.errors import ScrunError, UsageError
 from scrun.lifecycle.anchor import launch, life, server, signals
 from scrun.lifecycle.anchor.creator import Creator
 from scrun.lifecycle.anchor.effects import Effects
+from scrun.lifecycle.anchor.node_side import NodeSide
 from scrun.lifecycle.anchor.notices import Notices
 from scrun.lifecycle.anchor.preparation import Preparation
 from scrun.lifecycle.anchor.standin_link import StandinLink
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.messages import Reply, ToCreator
     from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.worker_messages import ConnectionSettings
     from scrun.lifecycle.node.step import Step
     from scrun.lifecycle.process.loop import Loop
 
@@ -35,7 +37,7 @@ class Anchor:
 
     ``state`` is the container's state in the table. The other attributes are data: ``plan``; ``forced``, the exit
     status if something else than the program decided it; ``stager``, the worker that has staged the files and may still
-    be there; ``step``, None until there is one.
+    be there; ``step``, None until there is one; ``nodes``, the connection to them, None where there can be none.
     """
 
     def __init__(self, loop: Loop, container: Container, creator: int, standin: int, standin_pid: int) -> None:
@@ -46,6 +48,7 @@ class Anchor:
         self.forced: int | None = None
         self.stager: Worker | None = None
         self.step: Step | None = None
+        self.nodes: NodeSide | None = None
         self._events: list[tuple[str, tuple[object, ...]]] = []  # the event that is followed, and those that came of it
         self._unsaved = False  # said already
         self.stdio = Stdio(container)
@@ -73,6 +76,7 @@ class Anchor:
             container,
             save=self.save,
             tell=self._tell,
+            connect=self._connect,
             ready=self._prepared,
             failed=lambda error: self.happen("not_prepared", error),
         )
@@ -141,11 +145,23 @@ class Anchor:
         self.stdio.note(message)
         self.creator.tell(message)
 
+    def _connect(self) -> ConnectionSettings:
+        """The job has its nodes: wait for their connections."""
+        try:
+            self.nodes = NodeSide(self)
+        except OSError as error:
+            return {"settings": "", "port": 0, "why": f"no port of this host is free for it: {error.strerror}"}
+        return self.nodes.settings()
+
     def _prepared(self) -> None:
         """The job has its nodes, and the files are staged."""
         self.stager = self.preparation.stager
+        if self.nodes and self.record["unconnected"]:
+            self.nodes.close()
+            self.nodes = None
+            self.log("info", f"signals, exec, ps and pause don't reach the container: {self.record['unconnected']}")
         try:
-            launch.check_terminal(self.plan, self.record)
+            launch.check(self.plan, self.record)
         except UsageError as error:
             self.happen("unfit", error)
         else:

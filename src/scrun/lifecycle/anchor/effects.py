@@ -155,23 +155,37 @@ class Effects(EndEffects):
 
     def run_step(self) -> None:
         """Run srun."""
-        anchor = self._anchor
+        anchor, nodes = self._anchor, self._anchor.nodes
         failure: SlurmError | None = None
 
         def started(error: SlurmError | None) -> None:
             nonlocal failure
             failure = error and launch.not_started(anchor.record, error)
-            if not failure:
+            if not failure and nodes:
+                nodes.step_has_begun(anchor.step.progress.count if anchor.step else 1)
+            elif not failure:
                 anchor.happen("program_started")
 
         def ended(exit_status: int) -> None:
+            if nodes:
+                nodes.end(lambda: decide(exit_status))
+            else:
+                decide(exit_status)
+
+        def decide(exit_status: int) -> None:
             if failure:
                 anchor.happen("not_started", failure)
+            elif nodes and not nodes.has_run and anchor.forced is None:
+                anchor.happen("not_started", nodes.why_not_run(f"the step ended with status {exit_status}"))
             else:
+                if nodes:
+                    anchor.stdio.pass_on(nodes.said())
                 anchor.happen("exited", exit_status)
 
+        if nodes:
+            nodes.begin()
         anchor.step = launch.step(
-            *(anchor.loop, anchor.container, anchor.plan, anchor.stdio.descriptors),
+            *(anchor.loop, anchor.container, anchor.plan, anchor.stdio.descriptors, nodes),
             log=anchor.log,
             started=started,
             ended=ended,
@@ -179,8 +193,9 @@ class Effects(EndEffects):
         )
         anchor.record.update({"step_pid": anchor.step.pid, "step_started": processes.start_time(anchor.step.pid)})
         anchor.save()
-        # From here on only srun has the container's input and output; one copy of standard error is for our own words.
-        anchor.stdio.replace([-1, -1, anchor.stdio.descriptors[2]])
+        if not nodes:
+            # From here on only srun has the container's input and output; one copy of standard error is for our words.
+            anchor.stdio.replace([-1, -1, anchor.stdio.descriptors[2]])
 
     def _task_failed(self, how: str) -> None:  # one of several: the exit status alone would not tell which, nor where
         if self._anchor.forced is None and not self._anchor.plan["terminal"]:
@@ -195,8 +210,8 @@ class Effects(EndEffects):
             self._anchor.save()
 
     def nudge_terminal(self) -> None:
-        """Send the terminal's size again, now that somebody is there to take it."""
-        if self._anchor.plan["terminal"]:
+        """Send the size of a terminal that is srun's again, now that somebody is there to take it."""
+        if self._anchor.plan["terminal"] and not self._anchor.nodes:
             Nudge(self._loop, lambda: self._anchor.stdio.descriptors[2])
 
     # --- signals, pause and resume

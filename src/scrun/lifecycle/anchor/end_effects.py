@@ -127,26 +127,20 @@ class EndEffects:
 
     # --- the end of the step
 
-    def judge(self, exit_status: int) -> None:
-        """Look up whether the node's runtime has run the process; the exit status alone doesn't tell."""
-        anchor = self._anchor
+    def fail_program(self, error: ScrunError, exit_status: int) -> None:
+        """The program could not be run: tell who has called start, or who reads the container's standard error."""
+        self._force(exit_status)
+        if not self._starts:
+            self._anchor.say(str(error))
+        self._answer_starts(wire.failure(error))
 
-        def found(refused: str) -> None:
-            if refused:
-                anchor.happen("refused", refused)
-            else:
-                anchor.happen("ran", exit_status)
+    def end_step(self, why: str) -> None:
+        """The agent went before the program ran: have the step end, which tells what has happened."""
+        self._anchor.log("info", why)
+        self.kill_step()
 
-        if exit_status >= 128:
-            found("")
-            return
-        from scrun.lifecycle.anchor import refusal  # not kept in every anchor's memory
-
-        refusal.find(anchor.loop, anchor.record, anchor.plan["environment"], exit_status, found)
-
-    def say_refused(self, why: str) -> None:
-        """Say why the node's runtime has not run the process."""
-        launch.forget_what_nodes_see()
+    def say_lost(self, why: str) -> None:
+        """Tell who reads the container's standard error why it ends."""
         self._anchor.say(why)
 
     def fail_start(self, error: ScrunError) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from scrun import identity
 from scrun.errors import SlurmError, UsageError
 from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.connection.agent import TASK
+from scrun.lifecycle.container.plan import tasks
 from scrun.lifecycle.container.worker_messages import from_renew
 from scrun.lifecycle.node.step import Step
+from scrun.lifecycle.process import fork
 from scrun.lifecycle.terminal.console import set_console_size
 from scrun.slurm import srun
 
@@ -14,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scrun.lifecycle.anchor.node_side import NodeSide
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
@@ -23,19 +27,19 @@ if TYPE_CHECKING:
     Say = Callable[[str, str], None]
 
 
-def tasks(plan: Plan, record: Record) -> int:
-    """How many srun will start; what the step is told counts more than the job's own number."""
-    told: str = plan["step_environment"].get("SLURM_NTASKS", "")
-    return int(told) if told.isdigit() else int(record["tasks"])
-
-
 def is_rootfs_here(record: Record) -> bool:
     """Whether the container runs on the very root filesystem that is here, and not on a copy of the node's."""
     return bool(record["staged"].get("spool")) and record["job_rootfs"] == record["rootfs"]
 
 
-def check_terminal(plan: Plan, record: Record) -> None:
-    """Raise UsageError where several tasks would have one: srun gives it to the first, the others' runtime fails."""
+def check(plan: Plan, record: Record) -> None:
+    """Check that the step can be run as the plan has it.
+
+    Raises:
+        UsageError: several tasks would have one terminal, or srun can't pass the program's arguments.
+    """
+    if record["unconnected"] and plan["args_error"]:
+        raise UsageError(f"{plan['args_error']} (srun has to pass them: {record['unconnected']})")
     if plan["terminal"] and (number := tasks(plan, record)) > 1:
         raise UsageError(
             f"{number} tasks can't share a terminal: leave -t out, or ask for one task "
@@ -94,6 +98,7 @@ def step(
     container: Container,
     plan: Plan,
     stdio: list[int],
+    nodes: NodeSide | None,
     *,
     log: Say,
     started: Callable[[SlurmError | None], None],
@@ -103,6 +108,8 @@ def step(
     """Run srun for the container; the callbacks are :class:`Step`'s."""
     record = container.record
     bundle = _bundle(record, log)
+    is_srun_s = nodes is None or nodes.stdio == TASK  # the input and output
+    terminal = plan["terminal"] and is_srun_s
 
     def command(stderr: int | None) -> list[str]:
         return srun.container_step(
@@ -110,14 +117,14 @@ def step(
             job=record["job"],
             bundle=bundle,
             container_id=container.id,
-            args=plan["args"],
-            pty=plan["terminal"],
+            args=[record["init"]] if nodes else plan["args"],
+            pty=terminal,
             stderr=stderr,
             open_mode=plan["step_environment"].get("SLURM_OPEN_MODE", "append"),
             node=record["nodes"] if plan["job"].get("first_node") else "",
         )
 
-    if plan["terminal"] and record["job_bundle"] != record["bundle"]:
+    if terminal and record["job_bundle"] != record["bundle"]:
         set_console_size(bundle, stdio[0])
     return Step(
         loop,
@@ -129,8 +136,8 @@ def step(
             **plan["step_environment"],
             **({"SLURM_TASK_PROLOG": prolog} if (prolog := record.get("task_prolog")) else {}),
         },
-        stdio=stdio,
-        terminal=plan["terminal"],
+        stdio=stdio if nodes is None or is_srun_s else [fork.QUIET, fork.QUIET, nodes.words],
+        terminal=terminal,
         started=started,
         ended=ended,
         log=lambda line: log("debug", line),

@@ -40,7 +40,6 @@ UNDOING = "not all could be paused: all go on"
 PAUSED = "paused"
 RESUMING = "being resumed"
 KILLING = "killed: the step has to end"
-JUDGING = "the step has ended: whether the program was run is looked up"
 
 # Its end. "stopped" from RELEASING on.
 BRINGING_BACK = "its changes come back"
@@ -55,7 +54,7 @@ CREATING = (*_UNDER_WAY, RECORDING, PREPARED, ANNOUNCING, ANNOUNCING_QUEUED, *_W
 _NO_STEP = (QUEUED, CREATED, STARTED, GIVING_UP, EXPLAINING, QUITTING, LAUNCHING)
 TURNING = (PAUSING, UNDOING, RESUMING)
 _STEP = (STARTING, RUNNING, PAUSED, *TURNING)
-ENDED = (JUDGING, BRINGING_BACK, RELEASING, OWING, GONE)  # the container's process has ended
+ENDED = (BRINGING_BACK, RELEASING, OWING, GONE)  # the container's process has ended
 _STOPPED = (RELEASING, OWING, GONE)
 _AFTER = (BRINGING_BACK, *_STOPPED)
 STATES = (*CREATING, *_NO_STEP, *_STEP, KILLING, *ENDED)
@@ -138,7 +137,8 @@ RULES: tuple[Rule, ...] = (
     ((*CREATING, STARTED, QUITTING, LAUNCHING, *_STEP, KILLING, *ENDED), "start", SAME, "refuse_start"),
     ((LAUNCHING,), "files_renewed", STARTING, "run_step"),
     ((STARTING,), "program_started", RUNNING, "record_step nudge_terminal answer_starts"),
-    ((LAUNCHING, STARTING, KILLING, JUDGING), "start_overdue", SAME, "answer_starts"),
+    ((STARTING,), "program_failed", KILLING, "fail_program"),
+    ((LAUNCHING, STARTING, KILLING), "start_overdue", SAME, "answer_starts"),
     # a container that can't run
     ((QUEUED,), "hopeless", GIVING_UP, "cancel"),
     ((CREATED,), "hopeless", EXPLAINING, "explain"),
@@ -173,24 +173,24 @@ RULES: tuple[Rule, ...] = (
     ((CREATED, LAUNCHING, EXPLAINING), "signal", BRINGING_BACK, "force_by_signal finish answer_sent"),
     ((QUITTING, BRINGING_BACK), "signal", SAME, "answer_sent"),
     ((*_NO_STEP, BRINGING_BACK), "harmless_signal", SAME, "answer_sent"),
-    ((*_STEP, KILLING, JUDGING), "signal", SAME, "send_signal"),
-    ((*_STEP, KILLING, JUDGING), "harmless_signal", SAME, "send_signal"),
+    ((*_STEP, KILLING), "signal", SAME, "send_signal"),
+    ((*_STEP, KILLING), "harmless_signal", SAME, "send_signal"),
     # kill
     *_kills((QUEUED, STARTED), QUITTING, "force cancel_killed"),
     *_kills((GIVING_UP,), QUITTING, "force"),
     *_kills((CREATED, LAUNCHING, EXPLAINING), BRINGING_BACK, "force finish"),
-    *_kills((*_STEP, JUDGING), KILLING, "force kill_step"),
+    *_kills(_STEP, KILLING, "force kill_step"),
+    ((STARTING,), "connection_lost", SAME, "end_step"),
+    ((RUNNING, PAUSED, *TURNING), "connection_lost", KILLING, "say_lost force kill_step"),
+    ((KILLING, *ENDED), "connection_lost", SAME, ""),
+    ((KILLING,), "program_failed", SAME, ""),
     *_kills((QUITTING, KILLING, BRINGING_BACK), SAME, ""),
     ((QUITTING,), "not_prepared", BRINGING_BACK, "finish"),
     ((KILLING,), "program_started", SAME, "record_step kill_late answer_starts"),
     # the end of the step
     ((STARTING, KILLING), "not_started", SAME, "explain"),
     ((STARTING, KILLING), "explained", BRINGING_BACK, "fail_start finish_not_run"),
-    ((RUNNING, PAUSED, *TURNING), "exited", JUDGING, "judge"),
-    ((KILLING,), "exited", BRINGING_BACK, "finish"),
-    ((JUDGING, KILLING), "ran", BRINGING_BACK, "finish"),
-    ((JUDGING,), "refused", BRINGING_BACK, "say_refused finish_not_run"),
-    ((KILLING,), "refused", BRINGING_BACK, "finish"),
+    ((RUNNING, PAUSED, *TURNING, KILLING), "exited", BRINGING_BACK, "finish"),
     # the end
     ((BRINGING_BACK,), "files_back", RELEASING, "stop release"),
     ((BRINGING_BACK,), "let_go", RELEASING, "stop release go_late"),

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.messages import ToCreator
     from scrun.lifecycle.container.plan import Plan
-    from scrun.lifecycle.container.worker_messages import Allocate, FromAllocate, FromStageIn, LoadScript
+    from scrun.lifecycle.container.worker_messages import (
+        Allocate,
+        ConnectionSettings,
+        FromAllocate,
+        FromStageIn,
+        LoadScript,
+    )
     from scrun.lifecycle.process.loop import Loop
 
     M = TypeVar("M")
@@ -49,11 +55,12 @@ class Preparation:
         *,
         save: Callable[[], object],
         tell: Callable[[ToCreator], None],
+        connect: Callable[[], ConnectionSettings],
         ready: Callable[[], None],
         failed: Callable[[ScrunError], None],
     ) -> None:
         self._loop, self._container, self._record = loop, container, container.record
-        self._save, self._tell, self._ready, self._failed = save, tell, ready, failed
+        self._save, self._tell, self._connect, self._ready, self._failed = save, tell, connect, ready, failed
         self._plan: Plan = {}  # type: ignore[typeddict-item]  # until begin
         self._failure: ScrunError | None = None
         self._phase = LOADING
@@ -132,7 +139,7 @@ class Preparation:
             self.cancel(self._failure)
         elif self._record.get("nodes"):
             if self._staging:
-                self._staging.send({"record": self._record})
+                self._staging.send({"record": self._record, "connection": self._connect()})
         elif self._record.get("job"):
             self._waiting = self._loop.after(self._pause, self._look_again)
             self._pause = min(self._pause * 1.5, LONGEST_LOOK_AGAIN)
@@ -159,6 +166,7 @@ class Preparation:
             )
             self._record.update({"networked": message["networked"], "hold": message["hold"], "stage_out_owed": True})
             self._record.update({"task_prolog": message["task_prolog"]})
+            self._record.update({"init": message["init"], "unconnected": message["unconnected"]})
             if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
                 # Whoever is left when the anchor is killed brings back what the container changed.
                 self._record["owed"] = hook_request(self._plan)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from scrun.errors import ScrunError
     from scrun.lifecycle.anchor.creator import Creator
+    from scrun.lifecycle.anchor.node_side import NodeSide
     from scrun.lifecycle.anchor.notices import Notices
     from scrun.lifecycle.anchor.preparation import Preparation
     from scrun.lifecycle.anchor.standin_link import StandinLink
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         standin: StandinLink
         preparation: Preparation
         notices: Notices
+        nodes: NodeSide | None  # None where the container has no agent
 
         @property
         def requests(self) -> Requests:
@@ -101,10 +103,13 @@ if TYPE_CHECKING:
         def happen(self, event: Literal["files_back"], error: ScrunError | None) -> None: ...
 
         @overload
-        def happen(self, event: Literal["exited", "ran"], exit_status: int) -> None: ...
+        def happen(self, event: Literal["exited"], exit_status: int) -> None: ...
 
         @overload
-        def happen(self, event: Literal["refused"], why: str) -> None: ...
+        def happen(self, event: Literal["connection_lost"], why: str) -> None: ...
+
+        @overload
+        def happen(self, event: Literal["program_failed"], error: ScrunError, exit_status: int) -> None: ...
 
         @overload
         def happen(self, event: Literal["paused", "resumed"], answer: Reply) -> None: ...

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 # Seconds; podman gives create 240. As long as create waits, docker and podman hold the container's lock, and podman ps
 # and docker inspect wait too.
 PATIENCE = 30.0
+NODE_PATIENCE = 300.0  # seconds that a container runs on without a connection between its node and this host
 
 
 class Options:

@@ -9,22 +9,22 @@ import os
 import pwd
 
 from scrun import log
-from scrun.bundle import accounting, adapt_gpus, arguments, container_limits
+from scrun.bundle import accounting, adapt_gpus, arguments, container_limits, executable
 from scrun.bundle import config as bundle_config
 from scrun.errors import BundleError, UsageError
 from scrun.lifecycle.caller import sharing
-from scrun.lifecycle.caller.options import PATIENCE
+from scrun.lifecycle.caller.options import NODE_PATIENCE, PATIENCE
 from scrun.lifecycle.container import history, network, origin
 from scrun.lifecycle.container.directory import CONFIG, SPOOL
 from scrun.lifecycle.container.record import VERSION
-from scrun.slurm import conf_paths, job, node_runtime, oci_conf, srun
+from scrun.slurm import conf_paths, job, node_runtime, oci_conf, slurm_conf, srun
 from scrun.staging import mount_sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.caller.options import Options, Output
     from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.plan import Args, Plan
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import StagingPlan
     from scrun.oci import Config, Resources
@@ -78,7 +78,7 @@ class _Planning:
     def plan(self) -> Plan:
         """The whole plan."""
         options, environment, request = self.options, self.environment, self.request
-        size = self.process.get("consoleSize")
+        size, args = self.process.get("consoleSize"), self._args()
         in_file = log.variable("FILE", environment) or self.settings.get("FileDebug", "") or "debug"
         return {
             "record": self._record(),
@@ -87,7 +87,8 @@ class _Planning:
             "job": request.job,
             "step_environment": request.step,
             "patience": request.patience if request.patience is not None else PATIENCE,
-            "args": arguments.for_srun(self.config, self.rootfs, self.bundle),
+            "args": args["args"],
+            "args_error": args["args_error"],
             "environment": {name: value for name, value in environment.items() if not name.startswith(srun.OPTIONS)}
             | {name: environment[name] for name in ("SLURM_CONF", "SLURM_CONF_SERVER") if name in environment},
             "terminal": bool(self.process.get("terminal")),
@@ -100,7 +101,21 @@ class _Planning:
             "script": self.script,
             "lua": environment.get("SCRUN_LUA", ""),
             "staging": self._staging(),
+            "node_patience": NODE_PATIENCE if request.node_patience is None else request.node_patience,
+            "ports": list(slurm_conf.srun_ports(environment)),
         }
+
+    def _args(self) -> Args:
+        """The program and its arguments as srun takes them, for a container without an agent.
+
+        Raises:
+            BundleError: the program doesn't exist or can't be executed.
+        """
+        program = executable.find_program(self.config, self.rootfs, bundle=self.bundle)
+        try:
+            return {"args": arguments.for_srun(program, self.config, self.rootfs, self.bundle), "args_error": ""}
+        except BundleError as error:
+            return {"args": [], "args_error": str(error)}
 
     def _request(self) -> Request:
         """The request for the job; a container that joins another container's job becomes a guest there."""

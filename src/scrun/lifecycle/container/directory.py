@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.record import Record
 
 STATE, JOB, SOCKET, LOG, SPOOL = "state.json", "job", "anchor.sock", "anchor.log", "spool"
+NODE_SOCKET = "node.sock"
 CONFIG, SCRIPT = "config.json", "scrun.lua"  # copies
 BACK, DELETED, PAID = "back", "deleted", "paid"
 _ROOT = (0, 65534)  # the machine's root, and as whom a user namespace that has it not shows it

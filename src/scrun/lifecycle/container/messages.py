@@ -184,19 +184,44 @@ if TYPE_CHECKING:
     Answer = Started | WaitsFor | Sent | Paused | Resumed | Ended | Later | Failure
     Reply = Callable[[Answer], None]  # gives a caller its answer, once
 
-    # --- exec: its caller, its stand-in and its session
+    # --- the node socket: exec, and commands beside the container on its nodes
 
     @final
-    class StepBegun(TypedDict):
-        """The session to its stand-in, at once: what to end when the session is killed."""
+    class Exec(TypedDict):
+        """A caller to the anchor: run the process object that is in the file, with the descriptors beside it."""
 
-        do: Literal["step"]
-        pid: int  # of srun
-        started: int  # clock ticks since boot
+        do: Literal["exec"]
+        node: str  # empty: any
+        program: str  # as the caller had it
+        terminal: bool
+        own_terminal: bool  # whether the terminal was made for the process, and is not the caller's own
+        size: list[int]  # rows and columns of the caller's own
 
-    FromSession = StepBegun | Exit | Failure
-    FromExecStandin = Kill
-    ToExecCaller = Started | Failure
+    @final
+    class Run(TypedDict):
+        """A caller to the anchor: run the command that is in the file, its words ended by NUL, on the nodes."""
+
+        do: Literal["run"]
+        node: str  # empty: each of the container's
+
+    @final
+    class Resize(TypedDict):
+        """The stand-in of an exec to the anchor: its terminal's window has this size."""
+
+        do: Literal["resize"]
+        rows: int
+        columns: int
+
+    @final
+    class Answers(TypedDict):
+        """The answer to :class:`Run`: each node's exit status and what was printed there."""
+
+        answers: dict[str, list[object]]
+
+    NodeRequest = Exec | Run
+    # To an exec first Started, or what went wrong, and in the end Exit.
+    NodeAnswer = Started | Exit | Answers | Failure
+    FromExecStandin = Kill | Resize
 
 
 def request(message: object) -> FromCaller:
@@ -223,6 +248,45 @@ def _is_signal(value: object) -> bool:
     return type(value) is int and 0 <= value < signal.NSIG
 
 
+def node_request(message: object) -> NodeRequest:
+    """Check a request at the node socket.
+
+    Raises:
+        ValueError: what is wrong with it, for a person.
+    """
+    checked = _node_request(message)
+    if checked["do"] == "exec" and (len(checked["size"]) != 2 or not all(map(_is_length, checked["size"]))):
+        raise ValueError("its size is two numbers, rows and columns")
+    return checked
+
+
+def from_exec_standin(message: object) -> FromExecStandin:
+    """Check what the stand-in of an exec says.
+
+    Raises:
+        ValueError: it is none of its messages.
+    """
+    checked = _from_exec_standin(message)
+    if checked["do"] == "kill" and not _is_signal(checked["signal"]):
+        raise ValueError("its signal is the number of one, or 0")
+    if checked["do"] == "resize" and not (_is_length(checked["rows"]) and _is_length(checked["columns"])):
+        raise ValueError("its size is two numbers, rows and columns")
+    return checked
+
+
+def _is_length(value: object) -> bool:
+    """Whether it can be a terminal's rows or columns."""
+    return type(value) is int and 0 <= value < 1 << 16
+
+
+MEMBERS = "@MEMBERS"  # in a command: the pids of the container's processes on that node
+
+
+def script(text: str) -> list[str]:
+    """The command that runs a shell script, whose first word is the pids of the container's processes."""
+    return ["/bin/sh", "-c", text, "sh", MEMBERS]
+
+
 _REQUESTS = ("start", "ping", "kill", "pause", "resume", "delete")
 _LOG, _PROGRESS, _NOTICE = {"log": str, "message": str}, {"progress": str}, {"notice": str}
 _STARTED, _EXIT, _KILL = {"started": True}, {"do": "exit", "status": int}, {"do": "kill", "signal": int}
@@ -240,8 +304,11 @@ answer: Callable[[object], Answer] = wire.Check(
     *(wire.FAILURE, _STARTED, {"waits_for": str}, {"sent": int}, {"paused": True}, {"resumed": True}),
     *({"ended": True}, {"later": True}),
 )
-from_session: Callable[[object], FromSession] = wire.Check(
-    {"do": "step", "pid": int, "started": int}, _EXIT, wire.FAILURE
+_node_request: Callable[[object], NodeRequest] = wire.Check(
+    {"do": "exec", "node": str, "program": str, "terminal": bool, "own_terminal": bool, "size": list},
+    {"do": "run", "node": str},
 )
-from_exec_standin: Callable[[object], FromExecStandin] = wire.Check(_KILL)
-to_exec_caller: Callable[[object], ToExecCaller] = wire.Check(_STARTED, wire.FAILURE)
+_from_exec_standin: Callable[[object], FromExecStandin] = wire.Check(
+    _KILL, {"do": "resize", "rows": int, "columns": int}
+)
+node_answer: Callable[[object], NodeAnswer] = wire.Check(_STARTED, _EXIT, {"answers": dict}, wire.FAILURE)

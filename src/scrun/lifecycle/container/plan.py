@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.staging_plan import HookRequest, StagingPlan
     from scrun.slurm.job import JobRequest
 
-    class Plan(TypedDict):
+    class Args(TypedDict):
+        """The container's program for srun's command line, which a container without an agent needs."""
+
+        args: list[str]
+        args_error: str  # why srun can't take them, if they are empty
+
+    class Plan(Args):
         """Everything that the anchor is to do."""
 
         record: Record  # with what is known of the container so far
@@ -19,7 +25,6 @@ if TYPE_CHECKING:
         job: JobRequest
         step_environment: dict[str, str]
         patience: float  # seconds that create waits; 0: for ever
-        args: list[str]  # of the container's process, as srun's command line takes them
         environment: dict[str, str]  # of create's caller, for srun
         terminal: bool
         console_socket: str  # empty where there is none, as pid_file is
@@ -31,9 +36,17 @@ if TYPE_CHECKING:
         script: str  # path of scrun.lua
         lua: str  # which version of Lua is wanted; empty where nobody says
         staging: StagingPlan
+        node_patience: float  # seconds that the container runs on without a connection to this host
+        ports: list[int]  # the first and the last port that nodes can connect to; 0, 0: any
         keep: NotRequired[bool]  # of an attached one: its directory is kept at the end
 
 
 def hook_request(plan: Plan) -> HookRequest:
     """The part of a plan that a worker needs to run one of the hooks."""
     return {"script": plan["script"], "lua": plan["lua"], "staging": plan["staging"]}
+
+
+def tasks(plan: Plan, record: Record) -> int:
+    """How many srun will start; what the step is told counts more than the job's own number."""
+    told: str = plan["step_environment"].get("SLURM_NTASKS", "")
+    return int(told) if told.isdigit() else int(record["tasks"])

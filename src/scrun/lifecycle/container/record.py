@@ -65,6 +65,8 @@ if TYPE_CHECKING:
         gpus: list[int]
         srun: list[str]  # how srun is called: the program, and options for all its calls
         runtime: Runtime
+        init: str  # the path of the agent's init in the container; empty where it has none
+        unconnected: str  # why the container has no agent on its nodes; empty: it has
         task_prolog: str
 
         # Its files on the nodes
@@ -176,7 +178,9 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
         (
             "lost",
+            "init",
             "task_prolog",
+            "unconnected",
             "config_file",
             "host",
             "guest_of",

@@ -73,6 +73,14 @@ if TYPE_CHECKING:
         """The second one, when the job has its nodes."""
 
         record: Record
+        connection: ConnectionSettings
+
+    class ConnectionSettings(TypedDict):
+        """What the anchor knows of the connection to the nodes (docs/protocol.md)."""
+
+        settings: str  # lines of the bundle's file, the key among them
+        port: int  # the port that the anchor listens on; 0: it doesn't
+        why: str  # why not, then
 
     @final
     class Loaded(TypedDict):
@@ -90,6 +98,8 @@ if TYPE_CHECKING:
         networked: str  # the same bundle for the node's network, where that is decided at start
         task_prolog: str
         hold: bool  # whether the container's end has to wait for stage_out
+        init: str  # the path of the agent's init in the container
+        unconnected: str  # why the container has no agent on its nodes; empty: it has
 
     @final
     class StageOut(HookRequest):
@@ -202,6 +212,7 @@ if TYPE_CHECKING:
 
 _LOG, _PROGRESS, _NOTICE = {"log": str, "message": str}, {"progress": str}, {"notice": str}
 _STAGED = {"staged": dict, "bundle": str, "rootfs": str, "networked": str, "task_prolog": str, "hold": bool}
+_STAGED |= {"init": str, "unconnected": str}
 _JSON = (dict, list, str, int, float, bool, type(None))
 
 _OR_NONE = (dict, type(None))
@@ -212,7 +223,7 @@ from_allocate: Callable[[object], FromAllocate] = wire.Check(
     {"job": int}, _NOTICE, {"waiting": str}, {"nodes": dict}, wire.FAILURE
 )
 to_stage_in: Callable[[object], LoadScript] = wire.Check({**_HOOK, "bundle": str})
-to_stage_in_then: Callable[[object], StageIn] = wire.Check({"record": dict})
+to_stage_in_then: Callable[[object], StageIn] = wire.Check({"record": dict, "connection": dict})
 from_stage_in: Callable[[object], FromStageIn] = wire.Check({"loaded": str}, _STAGED, _PROGRESS, _LOG, wire.FAILURE)
 to_stage_out: Callable[[object], StageOut] = wire.Check({**_HOOK, "record": dict})
 to_ending: Callable[[object], ToEnding] = wire.Check({"job": int, "status": (int, type(None))}, {"keep_job": True})

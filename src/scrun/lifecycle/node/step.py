@@ -79,7 +79,7 @@ class Step:
             default=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
         os.close(theirs)
-        own = [] if error is None else [stdio[1], *([] if self._relay else [error])]
+        own = [] if error is None or stdio[1] < 0 else [stdio[1], *([] if self._relay else [error])]
         self._readers = Readers(loop, own, self.pid)
         if error is not None:
             os.close(error)

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 
 from scrun.errors import ScrunError, UsageError, WrongStatus
 from scrun.identity import real_uid
-from scrun.lifecycle.container import status
-from scrun.lifecycle.node import members
+from scrun.lifecycle.container import messages, node_client, status
 from scrun.lifecycle.operations.list import seconds
 from scrun.lifecycle.process import processes
 from scrun.lifecycle.worker import ask_slurm
@@ -130,7 +129,9 @@ def event(container: Container) -> Event:
     record = container.record
     nodes = {}
     if record.get("step"):
-        nodes = {name: usage(answer.text) for name, answer in members.ask_nodes(record, "events", _STAT).items()}
+        nodes = {
+            name: usage(answer.text) for name, answer in node_client.run(container, *messages.script(_STAT)).items()
+        }
     of_all = total(list(nodes.values()))
     job = _look_up_job(record)
     of_all["memory"]["usage"]["limit"] = limit(record, max(1, len(nodes)), job["tres"] if job else "")

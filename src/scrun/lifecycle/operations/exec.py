@@ -1,7 +1,7 @@
 """exec: run a further process in a container, on its node (runc-exec(8)).
 
-The process runs in a step of one task in the container's job, beside the container's own step. The step's task calls
-the node's runtime.
+The container's anchor has the agent on the node call the node's runtime (docs/protocol.md). This process stays, or
+leaves one behind, as what the caller sees of the new one: it passes on signals and ends with the exit status.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ import os
 import signal
 import time
 
-from scrun.errors import BundleError, ScrunError, UsageError, WrongStatus
-from scrun.lifecycle.container import messages, network, status
-from scrun.lifecycle.exec import exec_script
-from scrun.lifecycle.node import overlap
+from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
+from scrun.lifecycle.container import messages, network, node_client, status
 from scrun.lifecycle.process import fork, installed, wire
 from scrun.lifecycle.process.pid_file import write_pid_file
+from scrun.lifecycle.standin import standin
 from scrun.lifecycle.terminal.console import open_terminal
+from scrun.lifecycle.terminal.terminal import Terminal, window_size
 from scrun.slurm import srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.messages import Exec, Resize
     from scrun.lifecycle.container.record import Record
-    from scrun.lifecycle.exec.session import Order
     from scrun.oci import Config, Process
 
-NODE = "SCRUN_NODE"  # a variable of the process that names the node, for docker exec --env
-STARTING = 20.0  # seconds to wait for a container that is being started; start itself has no longer
+NODE = "SCRUN_NODE"  # names the node where the command line has no place for it: docker exec --env
+STARTING = 20.0  # seconds; start has no longer for it
+CODE = 255  # the exit status of exec itself where the process can't be run; runc's
 _LOOK_AGAIN = 0.02  # seconds
-_LONGEST = exec_script.PIECE * exec_script.MOST_PIECES  # bytes of a process object
+_OF_A_RANK = "PMI"  # what makes a task a rank of an MPI program; a further process is none
 
 
 class ExecOptions:
@@ -93,15 +94,22 @@ def run_in_container(container: Container, options: ExecOptions, note: Callable[
             "--tty needs a terminal, and standard input is none: call scrun at a terminal, leave --tty out, or add "
             "--detach and --console-socket"
         )
-    watch = options.detach and not _is_there(config, process, container.record)
-    order = _order(container, config, process, options, watch=watch, note=note)
+    where = _node(container.record, options.node or _variables(process.get("env", ())).get(NODE, ""))
+    data = _encode(container, config, process, where, note)
     stdio = [0, 1, 2]
     if options.console_socket:
         size = process.get("consoleSize")
         stdio = [open_terminal(options.console_socket, [size["height"], size["width"]] if size else None)] * 3
-    return (
-        _detached(container, order, stdio, options) if options.detach else _attached(container, order, stdio, options)
-    )
+    request: Exec = {
+        "do": "exec",
+        "node": where,
+        "program": process["args"][0] if process["args"] else "",
+        "terminal": terminal,
+        "own_terminal": bool(options.console_socket),
+        "size": list(window_size(0)) if terminal and not options.console_socket else [0, 0],
+    }
+    channel = node_client.open_request(container, request, data, stdio)
+    return _leave_standin(channel, options) if options.detach else _stand_in(channel, request, options)
 
 
 def check(container: Container, options: ExecOptions) -> None:
@@ -154,46 +162,34 @@ def _process(config: Config, options: ExecOptions) -> Process:
     )
 
 
-def _order(
-    container: Container,
-    config: Config,
-    process: Process,
-    options: ExecOptions,
-    *,
-    watch: bool,
-    note: Callable[[str], None],
-) -> Order:
+def _encode(container: Container, config: Config, process: Process, node: str, note: Callable[[str], None]) -> bytes:
+    """The process object for the node's runtime, with the variables that Slurm gave the container's own process."""
     from scrun import fastjson
     from scrun.bundle import exec_process
 
     record = container.record
-    keep_user = record["runtime"]["kind"] == "crun"
-    adapted = exec_process.adapted(
+    made = exec_process.adapted(
         *(process, config),
         uid=record["uid"],
         note=note,
-        keep_user=keep_user,
+        keep_user=record["runtime"]["kind"] == "crun",
         nodes_network=record.get("network") in (network.NODE, network.LATER),
     )
-    env = adapted.pop("env", [])
-    where = _node(record, options.node or dict(entry.partition("=")[::2] for entry in env).get(NODE, ""))
+    env = made.pop("env", [])
     changed, missing = exec_process.differs(env, config["process"].get("env", ()))
-    # For crun and runc the last entry of a name counts; the node adds the task's own variables behind these.
-    jobs = (*record["job_environment"], f"SLURMD_NODENAME={where}")  # slurmstepd adds the last one
-    adapted["env"] = [*env, *(v for v in jobs if v.partition("=")[0] not in changed)]
-    text = fastjson.dumps(adapted)
-    if len(text) > _LONGEST:
-        raise UsageError(
-            f"the process object has {len(text)} bytes, and at most {_LONGEST} can be passed: give it less environment"
-        )
-    return {
-        "token": os.urandom(16).hex(),
-        "node": where,
-        "environment": {**overlap.environment(record), **exec_script.variables(text, changed | missing)},
-        "watch": watch,
-        "terminal": bool(process.get("terminal")),
-        "own_terminal": bool(options.console_socket),
-    }
+    answer = node_client.run(container, "@environ", node=node).get(node)
+    given = answer.text.split("\0") if answer and not answer.status else ()
+    # Where a name is there twice the last entry counts, with crun and runc.
+    values = _variables(env)
+    for name, value in _variables((*record["job_environment"], *given)).items():
+        if name and name not in changed and name not in missing and not name.startswith(_OF_A_RANK):
+            values[name] = value
+    made["env"] = [f"{name}={value}" for name, value in values.items()]
+    return fastjson.dumps(made).encode("ascii")
+
+
+def _variables(entries: Iterable[str]) -> dict[str, str]:
+    return dict(entry.partition("=")[::2] for entry in entries)
 
 
 def _node(record: Record, wanted: str) -> str:
@@ -203,89 +199,68 @@ def _node(record: Record, wanted: str) -> str:
     return wanted or nodes[0]
 
 
-def _is_there(config: Config, process: Process, record: Record) -> bool:
-    """Whether the program and the working directory are visible on this host, so that the process can be run.
-
-    If they aren't, they may still be on the node, where the container's files change. Then another step asks the node.
-    """
-    from scrun.bundle import executable
-
-    try:
-        executable.find_program({**config, "process": process}, record["rootfs"], bundle=record["bundle"])
-    except BundleError:
-        return False
-    return os.path.isdir(f"{record['rootfs']}/{process['cwd']}")
-
-
-def _attached(container: Container, order: Order, stdio: list[int], options: ExecOptions) -> int:
-    """Run the process; this process is its stand-in."""
-    from scrun.lifecycle.exec import session
-
-    here, there = wire.pair()
-    _fork_session(container, order, stdio, there, None)
-    os.close(there)
+def _stand_in(channel: int, request: Exec, options: ExecOptions) -> int:
+    """Be what the caller sees of the process: pass signals on, and end with its exit status."""
     if options.pid_file:
         write_pid_file(options.pid_file, os.getpid())
-    return session.stand_in(here)
+    if not request["terminal"] or request["own_terminal"]:
+        return _wait(channel)
+    with Terminal(0):
+        return _wait(channel, window=0)
 
 
-def _detached(container: Container, order: Order, stdio: list[int], options: ExecOptions) -> int:
-    """Run the process with a stand-in that stays; the caller reads the stand-in's pid from the pid file."""
+def _wait(channel: int, window: int | None = None) -> int:
+    """Pass signals on, and the size of the terminal ``window``, until the process has ended; its exit status.
+
+    Raises:
+        ScrunError: it could not be run.
+    """
+    standin.forward_signals(channel)
+
+    def resize(_number: int, _frame: object) -> None:
+        if window is not None:
+            rows, columns = window_size(window)
+            message: Resize = {"do": "resize", "rows": rows, "columns": columns}
+            wire.send(channel, message)
+
+    signal.signal(signal.SIGWINCH, resize)
+    reader = wire.Reader(channel)
+    while message := reader.next(messages.node_answer):
+        wire.raise_failure(message)
+        if "do" in message:
+            return message["status"]
+    return status.KILLED  # the anchor was killed, and the container with it
+
+
+def _leave_standin(channel: int, options: ExecOptions) -> int:
+    """Leave a stand-in behind, whose pid the caller reads from the pid file."""
     here, there = wire.pair()
-    pid = fork.child(lambda: _be_stand_in(container, order, stdio, there), session=True)
+    pid = fork.child(lambda: _be_standin(channel, there), keep=(channel, there), session=True)
     os.close(there)
-    message = wire.Reader(here).next(messages.to_exec_caller)
+    os.close(channel)
+    message = wire.Reader(here).next(messages.node_answer)
     if message is None:
-        raise ScrunError(f"internal error: the session ended without an answer: see {container.path}/anchor.log")
+        raise ScrunError("the process's stand-in ended without an answer")
     wire.raise_failure(message)
     if options.pid_file:
         try:
             write_pid_file(options.pid_file, pid)
         except ScrunError:
-            os.kill(pid, signal.SIGKILL)  # then the session ends the process, which nobody could know
+            os.kill(pid, signal.SIGKILL)  # nobody would know of the process, which ends with its stand-in
             raise
     return 0
 
 
-def _be_stand_in(container: Container, order: Order, stdio: list[int], caller: int) -> int:
-    from scrun.lifecycle.exec import session
-
+def _be_standin(channel: int, caller: int) -> int:
     installed.hold()
-    here, there = wire.pair()
-    _fork_session(container, order, stdio, there, caller)
-    fork.keep_only((fork.QUIET,) * 3, (here,))
-    try:
-        return session.stand_in(here)
-    except ScrunError:  # the session has told the caller
-        return exec_script.CODE
-
-
-def _fork_session(container: Container, order: Order, stdio: list[int], stand_in: int, caller: int | None) -> None:
-    """Fork the session, the process that runs srun.
-
-    Args:
-        container, order: see :class:`scrun.lifecycle.exec.session.Session`.
-        stdio: descriptors of the process's standard input, output and error.
-        stand_in: the session's end of the connection to the stand-in.
-        caller: the session's end of the connection to the caller, if the caller waits.
-    """
-    from scrun.lifecycle.container import log_crash
-    from scrun.lifecycle.exec import session
-    from scrun.lifecycle.process import loop
-
-    def be_session() -> None:
-        installed.hold()
-        os.chdir("/")  # because srun would use this process's directory on the node
-        events = loop.Loop()
-        session.Session(events, container, order, stdio=stdio, stand_in=stand_in, caller=caller)
-        events.run()
-
-    # The stand-in gets these signals and passes them on; a write shows what SIGPIPE would tell.
-    ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-    fork.child(
-        be_session,
-        keep=(*stdio, stand_in, container.descriptor, *(() if caller is None else (caller,))),
-        session=order["own_terminal"] or not order["terminal"],  # otherwise srun uses the caller's terminal
-        ignored=(*ignored, signal.SIGPIPE),
-        failed=lambda: log_crash.write(container),
-    )
+    standin.forward_signals(channel)
+    reader = wire.Reader(channel)
+    message = reader.next(messages.node_answer)
+    wire.send(caller, message or wire.failure(NodeRuntimeError("the container has ended")))
+    os.close(caller)
+    fork.keep_only((fork.QUIET,) * 3, (channel,))
+    while message and "error" not in message:
+        if "do" in message:
+            return message["status"]
+        message = reader.next(messages.node_answer)
+    return CODE if message else status.KILLED

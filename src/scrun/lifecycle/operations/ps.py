@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
-from scrun.lifecycle.container import status
-from scrun.lifecycle.node import members
+from scrun.lifecycle.container import messages, node_client, status
 from scrun.node_scripts import read_script
 
 TYPE_CHECKING = False
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("-ef",)  # the options of ps(1) if there are none, as with runc
 
-_PIDS = 'find_members; echo "$members"'
 _TABLE = read_script("process_table")
 
 
@@ -27,7 +25,7 @@ def pids(container: Container) -> list[int]:
         NodeRuntimeError: its nodes can't be asked.
     """
     _check(container)
-    answers = members.ask_nodes(container.record, "ps", _PIDS).values()
+    answers = node_client.run(container, "/bin/echo", messages.MEMBERS).values()
     return [int(pid) for answer in answers for pid in answer.text.split() if pid.isdecimal()]
 
 
@@ -46,7 +44,7 @@ def table(container: Container, options: Sequence[str]) -> str:
         NodeRuntimeError: the nodes can't be asked.
     """
     _check(container)
-    answers = members.ask_nodes(container.record, "ps", _TABLE, *(options or _OPTIONS))
+    answers = node_client.run(container, *messages.script(_TABLE), *(options or _OPTIONS))
     tables = {}
     for name, answer in answers.items():
         ours, _, printed = answer.text.partition("\n")
@@ -89,7 +87,8 @@ def _check(container: Container) -> None:
         raise WrongStatus(
             f"cannot list the processes of container {container.id!r}: container not running: it is {now}"
         )
-    members.check_there(container.record, container.id)
+    if not container.record.get("nodes"):
+        raise WrongStatus(f"container {container.id!r} has no processes yet: job {container.record['job']} is queued")
 
 
 def refuse_engine() -> None:

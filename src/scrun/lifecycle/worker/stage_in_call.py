@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 
 from scrun import fastjson
-from scrun.bundle import adapt, adapt_privilege, adapt_process, adapt_start, withheld
+from scrun.bundle import adapt, adapt_privilege, adapt_process, agents, withheld
 from scrun.bundle import config as bundle_config
 from scrun.errors import BundleError, NodeRuntimeError
+from scrun.lifecycle.connection import addresses
 from scrun.lifecycle.container import latest, network
-from scrun.lifecycle.node import overlap
+from scrun.lifecycle.node import runtime_words
 from scrun.lua_hooks import StageInCall
+from scrun.native import PROGRAM as NODE_PROGRAM_HERE
 from scrun.slurm import oci_conf
 from scrun.staging import root_mounts
-from scrun.staging.model import PROGRAM, Beside, ContainerFiles
+from scrun.staging.model import NODE_PROGRAM, PROGRAM, Beside, ContainerFiles
 from scrun.staging.mount_sources import MountSource
 from scrun.staging.stage_in import stage_in
 from scrun.staging.stage_options import StagingOptions
@@ -26,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import StagingPlan
+    from scrun.lifecycle.container.worker_messages import ConnectionSettings
     from scrun.lifecycle.container.worker_messages import Staged as StagedMessage
     from scrun.lifecycle.worker.host import Host
     from scrun.lua_hooks import Hooks
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from scrun.staging.root_mounts import Trial
     from scrun.staging.summing import Summing
 
+_ASKED = 8  # nodes for which the way to them is looked up
 NETWORKED = "networked"  # the bundle within the bundle, for a container that has the node's network after all
 
 
@@ -46,6 +50,7 @@ class StageIn:
         host: what the script can reach; it has the job's steps by now.
         record, plan: the container's.
         config: the container's config, as the engine wrote it.
+        connection: what the anchor knows of the connection to the nodes.
         keeps_apart: whether the container's variables are kept out of config.json (:mod:`scrun.bundle.withheld`).
         later: gets the checksums that are taken while the container runs.
     """
@@ -57,12 +62,14 @@ class StageIn:
         record: Record,
         plan: StagingPlan,
         config: Config,
+        connection: ConnectionSettings,
         *,
         keeps_apart: bool,
         later: list[Summing],
     ) -> None:
         self._hooks, self._host, self._record, self._plan, self._config = hooks, host, record, plan, config
-        self._keeps_apart, self._later = keeps_apart, later
+        self._keeps_apart, self._later, self._connection = keeps_apart, later, connection
+        self._place = agents.Place("", connection["why"])
         self._steps = host.steps
         self._uid, self._gid = record["uid"], record["gid"]
         self._job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
@@ -116,12 +123,13 @@ class StageIn:
             "rootfs": rootfs,
             # The end waits for stage_out also if the script made the bundle, because it is unknown what comes back.
             "hold": not is_ours or self._holds,
+            "init": self._place.init if is_ours and not self._place.why_not else "",
+            "unconnected": self._place.why_not if is_ours else "the bundle is of the site's own script",
         }
 
     def _stage(self, options: object) -> None:
         """Do what ``scrun.stage_in{…}`` asks for."""
         self._holds = StagingOptions.for_stage_in(options).hold or self._holds
-        has_hooks = self._record["runtime"].get("hooks")
         staged = stage_in(
             self._container(),
             self._steps,
@@ -131,7 +139,8 @@ class StageIn:
             variants={NETWORKED: self._adapt_networked} if self._has_variant else {},
             fit=latest.fit(self._plan),
             later=self._later.append,
-            beside=Beside(adapt_start.FILE, adapt_start.CONTENT, adapt_start.tell) if has_hooks else None,
+            beside=self._agent,
+            hooks=bool(self._record["runtime"].get("hooks")),
             spool_mount=oci_conf.spool_mount(self._plan["spool_mounts"], self._record["slurm"], os.environ),
             programs=self._programs,
         )
@@ -154,7 +163,7 @@ class StageIn:
     def _trial(self, mount: str) -> Trial | None:
         """The trial of a mount at ``/``; None if it isn't known how the node's runtime is called."""
         try:
-            runtime, _ = overlap.runtime(self._record)
+            runtime, _ = runtime_words.call(self._record)
         except NodeRuntimeError:
             return None
         uid, gid = self._uid, self._gid
@@ -166,6 +175,9 @@ class StageIn:
         """Adapt the config of the bundle that staging makes. A container has no network as long as that is in doubt."""
         kind = self._plan["network"]
         fit = self._adapt(config, None if kind == network.HOST else kind == network.NODE)
+        if not self._connection["why"]:
+            runtime = self._record["runtime"]
+            self._place = agents.place(fit, {"DisableHooks": runtime.get("disabled", ())}, runtime)
         if self._keeps_apart:
             self._kept_apart, lost = withheld.take(fit)
             if lost:
@@ -197,10 +209,29 @@ class StageIn:
         return fit
 
     def _programs(self) -> dict[str, bytes]:
-        """Further files of the bundle, by name: the task prolog that sets the variables that were kept apart."""
-        if not self._kept_apart:
-            return {}
-        return {PROGRAM: withheld.prolog(self._kept_apart, self._plan["task_prolog"])}
+        """Further files of the bundle, by name: the agent, and what sets the variables that were kept apart."""
+        programs = {}
+        if not self._place.why_not:
+            with open(NODE_PROGRAM_HERE, "rb") as file:
+                programs[NODE_PROGRAM] = file.read()
+        if self._kept_apart:
+            programs[PROGRAM] = withheld.prolog(self._kept_apart, self._plan["task_prolog"])
+        return programs
+
+    def _agent(self) -> Beside | None:
+        """The bundle's file that tells the agent where the anchor is, and how config.json has the agent started."""
+        place = self._place
+        if place.why_not:
+            return None
+        runtime, _ = runtime_words.call(self._record)
+        own = addresses.towards(self._steps.nodes[:_ASKED]) or addresses.towards([os.uname().nodename])
+        lines = (
+            *(f"address {address} {self._connection['port']}" for address in own),
+            f"runtime {runtime}",
+            f"init {place.init}",
+        )
+        text = self._connection["settings"] + "".join(f"{line}\n" for line in lines)
+        return Beside(agents.SETTINGS, text.encode(), lambda config, bundle: agents.adapted(config, bundle, place))
 
 
 def _leave_engine(bundle: str, original: Config, host: Host, uid: int) -> None:

@@ -64,7 +64,8 @@ def serve(channel: int, container: Container) -> None:
     host.memory = memory()
     steps = host.job = JobSteps(record, plan["srun"], host.environment)
     later: list[Summing] = []
-    answer = StageIn(hooks, host, record, plan, config, keeps_apart=keeps_apart, later=later).run()
+    call = StageIn(hooks, host, record, plan, config, then["connection"], keeps_apart=keeps_apart, later=later)
+    answer = call.run()
     if not answer["staged"]:  # the script made everything available by itself, and no node was asked for containers
         try:
             require_containers(steps, Known(host.memory, None))

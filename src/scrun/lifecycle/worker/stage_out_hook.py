@@ -111,7 +111,6 @@ def _stage_out(
             options=options or None,
             files_back=files_back,
             left=left_by_slurm.names(record),
-            must_have_run=record.get("exit_status") == 0,
             leave_alone=owed.Patience(container),
         )
 

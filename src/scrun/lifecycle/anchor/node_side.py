@@ -1,0 +1,241 @@
+"""The container on its nodes, as the anchor has it: by the connection that the agents there open (docs/protocol.md)."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from scrun.errors import NodeRuntimeError, ScrunError
+from scrun.lifecycle.anchor.node_requests import NodeRequests
+from scrun.lifecycle.connection import failures
+from scrun.lifecycle.connection.agent import PIPES, TASK, TERMINAL, Watcher
+from scrun.lifecycle.connection.connection import Connection
+from scrun.lifecycle.connection.processes import Follower
+from scrun.lifecycle.connection.window import Window
+from scrun.lifecycle.container.plan import tasks as tasks_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal, Protocol, overload
+
+    from scrun.lifecycle.anchor.stdio import Stdio
+    from scrun.lifecycle.connection.agent import Agent
+    from scrun.lifecycle.connection.processes import Failure
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.record import Record
+    from scrun.lifecycle.container.worker_messages import ConnectionSettings
+    from scrun.lifecycle.process.loop import Loop
+
+    class Owner(Protocol):
+        """What is used of the anchor here, whose view (:mod:`.view`) names this module."""
+
+        loop: Loop
+        container: Container
+        record: Record
+        plan: Plan
+        stdio: Stdio
+        forced: int | None
+
+        @property
+        def log(self) -> Callable[[str, str], None]:
+            """Write a line to the container's log: its level, its text."""
+
+        @property
+        def say(self) -> Callable[[str], None]:
+            """Say something on the container's standard error."""
+
+        # Follow the table of life: what has happened, and what that is about.
+        @overload
+        def happen(self, event: Literal["program_started"]) -> None: ...
+
+        @overload
+        def happen(self, event: Literal["program_failed"], error: ScrunError, exit_status: int) -> None: ...
+
+        @overload
+        def happen(self, event: Literal["connection_lost"], why: str) -> None: ...
+
+
+_MOST_SAID = 1 << 20  # bytes of what the step itself says that are looked at
+_PATIENCE = 2.0  # seconds that a reader has to take the last output of a container that was killed
+
+
+class NodeSide(Watcher):
+    """One container's; made when its job has its nodes.
+
+    Raises:
+        OSError: no port is free.
+    """
+
+    def __init__(self, anchor: Owner) -> None:
+        self._anchor = anchor
+        plan, tasks = anchor.plan, tasks_of(anchor.plan, anchor.record)
+        self.stdio = TASK if tasks > 1 or _is_for_srun(plan) else TERMINAL if plan["terminal"] else PIPES
+        ports = (plan["ports"][0], plan["ports"][1])
+        self.connection = Connection(
+            anchor.loop, self, _Program(self), stdio=self.stdio, ports=ports, patience=plan["node_patience"]
+        )
+        self.words = os.memfd_create("step")  # what the node's runtime and slurmstepd say
+        self._unanswered = 0  # tasks of which nothing has been heard
+        self.is_frozen = False  # whether the node's runtime has frozen the container's cgroup
+        self._requests: NodeRequests | None = None
+        self._window: Window | None = None
+        self._finish: Callable[[], None] | None = None  # once the step has ended
+        self._is_step_there = self._is_started = self._has_failed = self._is_over = False
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the program has run, or is known not to be there."""
+        return self._is_started or self._has_failed
+
+    def settings(self) -> ConnectionSettings:
+        """What the bundle says of the connection."""
+        record = self._anchor.record
+        settings = self.connection.settings(record["job"], owned=bool(record.get("job_owned")))
+        return {"settings": settings, "port": self.connection.port, "why": ""}
+
+    def begin(self) -> None:
+        """The step is about to begin."""
+        self._requests = NodeRequests(self._anchor.loop, self._anchor.container, self.connection)
+
+    def step_has_begun(self, tasks: int = 1) -> None:
+        """What srun says: it is known how many tasks there are, and where. Have the program run when its init is there.
+
+        Args:
+            tasks: how many; what asks for some may only turn out to (``SCRUN_NTASKS_PER_GPU``).
+        """
+        anchor = self._anchor
+        self._is_step_there, self._unanswered = True, tasks
+        stdio, words = anchor.stdio.descriptors, anchor.record["command"]
+        if self.stdio == TASK:
+            self.connection.start(words)
+        elif self.stdio == TERMINAL:
+            self._window = Window(anchor.loop, stdio[0], self.connection.resize)
+            self.connection.start(words, stdio, self._window.size)
+        else:
+            self.connection.start(words, stdio)
+
+    def end(self, done: Callable[[], None]) -> None:
+        """The step has ended: call ``done`` when everything that the container wrote has been read."""
+
+        def finish() -> None:
+            if not self._is_over:
+                self._is_over = True
+                self.close()
+                done()
+
+        self._finish = finish
+        # An agent is done before its step can end, unless srun alone was killed: then the container would go on.
+        is_orphan = not self.connection.is_over
+        if is_orphan:
+            self.connection.signal(signal.SIGKILL, lambda _answers: None, everyone=True)
+        self.connection.when_drained(finish)
+        if is_orphan or self._anchor.forced is not None:
+            self.hasten()
+
+    def hasten(self) -> None:
+        """The container was killed: whoever reads its last output has not for ever to do so."""
+        if self._finish and not self._is_over:
+            self._anchor.loop.after(_PATIENCE, self._finish)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._is_over = True
+        if self._window:
+            self._window.close()
+            self._window = None
+        if self._requests:
+            self._requests.close()
+            self._requests = None
+        self.connection.close()
+
+    def said(self) -> bytes:
+        """What the node's runtime and slurmstepd have said on the step's standard error."""
+        return os.pread(self.words, _MOST_SAID, 0)
+
+    def why_not_run(self, step_said: str) -> ScrunError:
+        """Why the step has ended without having run the program, by the runtime's words or srun's."""
+        record = self._anchor.record
+        why = failures.last_words(self.said().decode("utf-8", "replace")) or step_said
+        if record["init"] in why:  # which slurmstepd took for a program of the node
+            why = "it has no oci.conf, and would have run the program on the node itself and not in a container"
+        return NodeRuntimeError(f"the container's process was not run: {record['nodes']}: {why}")
+
+    # --- what becomes of the program
+
+    def program_started(self, pid: int) -> None:
+        """It runs."""
+        self._anchor.log("debug", f"the program runs, with pid {pid} on its node")
+        self._is_started = True
+        self._hear_of_one()
+        self._tell_started()
+
+    def _hear_of_one(self) -> None:
+        """When each task has its input and output, the anchor keeps only a standard error, for its own words."""
+        self._unanswered -= 1
+        if not self._unanswered:
+            self._anchor.stdio.replace([-1, -1, self._anchor.stdio.descriptors[2]])
+
+    def _tell_started(self) -> None:
+        if self._is_started and self._is_step_there:
+            self._is_step_there = False  # once
+            self._anchor.happen("program_started")
+
+    def program_failed(self, failure: Failure) -> None:
+        """It could not be run."""
+        command = self._anchor.record["command"]
+        error, exit_status = failures.explain(failure, command[0] if command else "")
+        if self.stdio == TASK:  # the other tasks go on, and srun tells how all of them end
+            if not self._has_failed:
+                self._anchor.say(str(error))
+            self._has_failed = self._is_started = True
+            self._hear_of_one()
+            self._tell_started()
+        else:
+            self._has_failed = True
+            self._anchor.happen("program_failed", error, exit_status)
+
+    # --- what becomes of the agents
+
+    def ready(self, agent: Agent) -> None:
+        """It is there."""
+        self._anchor.log("debug", f"the agent of task {agent.task} on {agent.node} is there")
+
+    def broken(self, agent: Agent, why: str) -> None:
+        """Wait for it."""
+        self._anchor.log("info", f"the connection to {agent.node} broke, and is waited for: {why}")
+
+    def resumed(self, agent: Agent) -> None:
+        """It is back."""
+        self._anchor.log("info" if agent.is_ready else "debug", f"the connection to {agent.node or 'a node'} is there")
+
+    def lost(self, agent: Agent, why: str) -> None:
+        """It is gone, and so is the container, or it will be."""
+        if not self._is_over:
+            self._anchor.happen("connection_lost", f"the connection to {agent.node or 'the node'} is lost: {why}")
+
+    def note(self, agent: Agent, text: str) -> None:
+        """A line for the log."""
+        self._anchor.log("debug", f"{agent.node}: {text}")
+
+
+def _is_for_srun(plan: Plan) -> bool:
+    """Whether the user wants of the input and output what only srun does: a label on each line, a file that is cut."""
+    step = plan["step_environment"]
+    return not plan["terminal"] and ("SLURM_LABELIO" in step or step.get("SLURM_OPEN_MODE", "a")[:1] == "t")
+
+
+class _Program(Follower):
+    """The container's own process, or each task's."""
+
+    def __init__(self, side: NodeSide) -> None:
+        self._side = side
+
+    def started(self, pid: int) -> None:
+        """It runs."""
+        self._side.program_started(pid)
+
+    def failed(self, failure: Failure) -> None:
+        """It could not be run."""
+        self._side.program_failed(failure)
