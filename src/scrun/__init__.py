@@ -1,6 +1,6 @@
 """scrun: an OCI runtime that runs containers as Slurm jobs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 OCI_VERSION = "1.2.1"  # the version of the runtime-spec that state and features follow
 
 

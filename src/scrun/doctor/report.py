@@ -2,7 +2,7 @@
 
 The document is::
 
-    {"doctor": 1, "scrun": "0.1.0", "host": "login", "user": "alice", "time": "2026-…Z", "status": "broken",
+    {"doctor": 1, "scrun": "0.2.0", "host": "login", "user": "alice", "time": "2026-…Z", "status": "broken",
      "checks": [{"check": "slurmctld", "where": "login", "status": "broken", "found": "…", "advice": "…"}, …]}
 
 ``doctor`` is the version of this form: names may be added without changing it. ``status`` is the worst of all checks
