@@ -28,14 +28,14 @@ def test_nothing_is_left_there_by_a_job_that_is_cancelled(container: MakeContain
     slurm.cancel(job)
     one.ended()
     wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone")
-    assert slurm.containers_on_nodes(job) == []
+    wait_until(lambda: slurm.containers_on_nodes(job) == [], "nothing is left on the nodes")
 
 
 def test_an_oci_conf_for_other_nodes_is_told(container: MakeContainer, oci_conf: Callable[[str], None]) -> None:
     oci_conf(CLUSTERS_OWN.read_text())
-    one = container("true").started()
+    one = container("true").created()
     node, uid = one.record["nodes"], one.runtime.user.uid
+    said = one.call("start").stderr
     assert one.ended() == 125
-    said = one.errors.decode().splitlines()[-1]
-    assert said.startswith(f"scrun: the container's process was not run: {node} lets /run/user/{uid}/crun not be made")
+    assert f"scrun: the container's process was not run: {node}: create directory `/run/user/{uid}`" in said
     assert "Prolog" in said

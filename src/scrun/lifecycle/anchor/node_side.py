@@ -160,6 +160,8 @@ class NodeSide(Watcher):
         why = failures.last_words(self.said().decode("utf-8", "replace")) or step_said
         if record["init"] in why:  # which slurmstepd took for a program of the node
             why = "it has no oci.conf, and would have run the program on the node itself and not in a container"
+        if "/run/user/" in why and "directory" in why:
+            why += ": Slurm makes no /run/user/UID on nodes: have a Prolog make a directory for each user (etc/prolog)"
         return NodeRuntimeError(f"the container's process was not run: {record['nodes']}: {why}")
 
     # --- what becomes of the program
