@@ -28,6 +28,12 @@ def suspended(container: MakeContainer) -> Container:
     one = container("sh", "-c", TRAP).started()
     one.wait_for_output(b"ready\n")
     scontrol("suspend", one.record["job"])
+    # slurmctld says so before the node has stopped anything.
+    look = "ps -eo stat=,args= | grep '[e]xit 9. TERM; echo ready'; :"
+    wait_until(
+        lambda: all(line[0] == "T" for line in slurm.on_node(one.record["nodes"], look).splitlines()),
+        "the node has stopped the container",
+    )
     return one
 
 

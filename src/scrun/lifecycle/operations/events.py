@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         data: Data
 
 
+_ENDS_WITHIN = 5.0  # seconds that the stand-in has to end once the nodes have nothing left of the container
 _PATIENCE = 5.0  # seconds that Slurm has to answer; after that its part stays empty
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZES = " KMGTP"  # units of memory: the letter at place n stands for the n-th power of 1024
@@ -111,7 +112,8 @@ def report_usage(container: Container, interval: float | None, tell: Callable[[E
             try:
                 tell(event(container))
             except ScrunError:
-                if status.can_watch(container.status()):
+                # The nodes know of a container's end before this host does.
+                if status.can_watch(container.status()) and not select.select([process], [], [], _ENDS_WITHIN)[0]:
                     raise
             if interval is None or select.select([process], [], [], interval)[0]:
                 return

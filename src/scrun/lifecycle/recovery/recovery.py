@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from scrun import interrupts, log
 from scrun.errors import ContainerNotFound, DamagedRecord, ScrunError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
 
+_AGENTS_END_IT, _LOOK_AGAIN = 2.0, 0.02  # seconds
 NOT_BACK = 125  # the exit status if the container's changes are lost and its own exit status would be 0
 
 
@@ -44,7 +46,10 @@ def end(container: Container) -> None:
     record = container.record
     if not record.get("job") and (job := read_job(container)):
         record.update({"job": job, "job_owned": True})
-    processes.signal_if_alive(record.get("step_pid", 0), record.get("step_started", 0), signal.SIGKILL)
+    step = (record.get("step_pid", 0), record.get("step_started", 0))
+    if record["status"] in (status.RUNNING, status.PAUSED) and record.get("unconnected") == "":
+        _await_end(*step)
+    processes.signal_if_alive(*step, signal.SIGKILL)
     if record["status"] != status.STOPPED and (record.get("staged") or {}).get("traces"):
         from scrun.lifecycle.container import left_by_slurm
 
@@ -72,6 +77,16 @@ def end(container: Container) -> None:
 
             history.leave(container)
     _save(container)
+
+
+def _await_end(pid: int, started: int) -> None:
+    """Give the nodes' agents the time to end the container, as they do when its anchor has gone, and srun to tell.
+
+    The node's runtime tidies up after itself then; a job that is cancelled meanwhile kills it before it has.
+    """
+    until = time.monotonic() + _AGENTS_END_IT
+    while processes.is_alive(pid, started) and time.monotonic() < until:
+        time.sleep(_LOOK_AGAIN)
 
 
 def _bring_back(container: Container) -> None:
