@@ -13,6 +13,7 @@ from . import slurm
 from .conftest import MakeBundle, MakeContainer
 from .oci import Container
 from .processes import descendants
+from .rootfs import Config
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("runs where the bundle is")
@@ -39,6 +40,20 @@ def test_what_the_container_changed_is_there_when_its_process_has_ended(
     assert (rootfs / "d/e").is_dir()
     assert os.readlink(rootfs / "link") == "made"
     assert (rootfs / "made").samefile(rootfs / "hard")
+
+
+def test_a_plain_bundle_comes_back_without_the_place_of_our_init(
+    container: MakeContainer, private_bundle: MakeBundle
+) -> None:
+    """It has no tmpfs, so the init was in its root filesystem's own /dev."""
+
+    def only_proc(config: Config) -> None:
+        config["mounts"] = [mount for mount in config["mounts"] if mount["destination"] == "/proc"]
+
+    one = container(at=private_bundle("sh", "-c", "echo made >/made", change=only_proc))
+    rootfs = run(one)
+    assert (rootfs / "made").read_text() == "made\n"
+    assert not [*(rootfs / "dev").glob(".scrun*")]
 
 
 def test_modes_and_times_survive_the_way_there_and_back(container: MakeContainer, private_bundle: MakeBundle) -> None:

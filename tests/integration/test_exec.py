@@ -15,6 +15,7 @@ from . import console, processes, slurm
 from .conftest import MakeContainer
 from .engines import Engine, at_a_terminal
 from .oci import Container
+from .rootfs import Config
 from .sessions import LINGER
 from .users import Done
 from .waiting import PATIENCE, read_until, wait_until
@@ -63,6 +64,28 @@ def test_it_can_be_asked_for_as_soon_as_start_has_returned(container: MakeContai
 def test_input_reaches_it_unharmed_and_ends(running: Container) -> None:
     data = random.Random(4).randbytes(2 << 20)
     assert execute(running, "sha256sum", stdin=data).ok().stdout.split()[0] == hashlib.sha256(data).hexdigest()
+
+
+def test_a_plain_bundle_has_all_that_and_nothing_is_left_in_its_dev(container: MakeContainer) -> None:
+    """It has no tmpfs of its own, as a directory with a root filesystem and the shortest of configurations has none.
+
+    Two of them have the same root filesystem: the end of one leaves the other as it was.
+    """
+
+    def only_proc(config: Config) -> None:
+        config["mounts"] = [mount for mount in config["mounts"] if mount["destination"] == "/proc"]
+
+    first = container("sh", "-c", COUNT, change=only_proc).started()
+    second = container(at=first.bundle).started()
+    for one in (first, second):
+        one.wait_for_output(b"ready\n")
+        assert execute(one, "echo", "here").ok().output == b"here\n"
+        one.call("kill", "USR1").ok()
+        one.wait_for_output(b"one\n")
+        one.call("kill", "TERM").ok()
+        assert one.ended() == 42
+        one.call("delete").ok()
+    assert not [*(first.bundle / "rootfs/dev").glob(".scrun*")]
 
 
 @pytest.mark.slurm_only("there is no job")

@@ -113,6 +113,17 @@ def test_the_init_goes_where_the_container_has_a_tmpfs_of_its_own(mounts: list[d
     assert bool(where.why_not) == (not directory)
 
 
+def test_without_a_tmpfs_it_may_be_in_the_root_filesystems_dev() -> None:
+    def in_dev(config: dict[str, Any], **changes: bool) -> str:
+        config = {**config, "root": {**config["root"], **changes}}
+        return agents.place(cast("Config", config), {}, CRUN, in_dev=".scrun-1").directory
+
+    assert in_dev(mounted()) == "/dev/.scrun-1"
+    assert in_dev(mounted(), readonly=True) == ""
+    assert in_dev(mounted(bind("/dev"))) == ""
+    assert in_dev(mounted(bind("/"))) == ""
+
+
 def test_without_a_place_the_reason_names_dev() -> None:
     assert place(mounted(bind("/dev"))).why_not.startswith("the container's /dev is a bind mount, and it has no other")
     assert place(mounted()).why_not.startswith("the container's /dev is no tmpfs")

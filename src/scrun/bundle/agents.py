@@ -2,7 +2,9 @@
 
 The agent (scrun-node) carries the container's input and output, signals and exec. Three hooks of the node's runtime
 start and end it, and the container's first program is an init that takes its standard input, output and error from
-the agent. The init lies in a small tmpfs of its own, so that no mount point stays in an image: below another tmpfs.
+the agent. The init lies in a small tmpfs of its own. That is mounted below another tmpfs, so that no mount point stays
+in an image. A plain bundle may have no other: then the mount point is in the root filesystem's /dev, where the runtime
+makes some for devices anyway, and it is removed at the end (lifecycle.container.left_by_slurm).
 """
 
 from __future__ import annotations
@@ -46,7 +48,12 @@ class Place(NamedTuple):
 
 
 def place(
-    config: Config, settings: Mapping[str, Any], runtime: Mapping[str, Any], machines: Collection[str] = ()
+    config: Config,
+    settings: Mapping[str, Any],
+    runtime: Mapping[str, Any],
+    machines: Collection[str] = (),
+    *,
+    in_dev: str = "",
 ) -> Place:
     """Find where the init of a container can be.
 
@@ -55,6 +62,8 @@ def place(
         settings: oci.conf's.
         runtime: how the node's runtime is called (slurm.node_runtime).
         machines: what the nodes are (uname -m), as far as it is known and this scrun has no program for them.
+        in_dev: a new name for a directory in the root filesystem's own /dev, empty if the job's user can make none.
+            It must be this container's alone: removing it ends a mount there in any namespace (mount_namespaces(7)).
     """
     why = (
         _forbidden(settings, runtime)
@@ -68,6 +77,8 @@ def place(
         if _has_own_tmpfs(config, parent):
             return Place(f"{parent}/{DIRECTORY}")
     dev = _mount_at(config, "/dev")
+    if dev is None and in_dev and not _mount_at(config, "") and not config["root"].get("readonly"):
+        return Place(f"/dev/{in_dev}")
     what = "a bind mount" if dev and is_bind(dev) else "no tmpfs"
     return Place("", f"the container's /dev is {what}, and it has no other tmpfs where scrun could put its init")
 

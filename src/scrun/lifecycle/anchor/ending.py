@@ -63,7 +63,7 @@ class Ending:
 
     def begin(self, plan: Plan) -> None:
         """Bring back what the container changed, if stage_in has run."""
-        if (self._record.get("staged") or {}).get("traces"):
+        if self._record.get("staged"):
             from scrun.lifecycle.container import left_by_slurm
 
             left_by_slurm.remove(self._record)

@@ -50,7 +50,7 @@ def end(container: Container) -> None:
     if record["status"] in (status.RUNNING, status.PAUSED) and record.get("unconnected") == "":
         _await_end(*step)
     processes.signal_if_alive(*step, signal.SIGKILL)
-    if record["status"] != status.STOPPED and (record.get("staged") or {}).get("traces"):
+    if record["status"] != status.STOPPED and record.get("staged"):
         from scrun.lifecycle.container import left_by_slurm
 
         left_by_slurm.remove(record)

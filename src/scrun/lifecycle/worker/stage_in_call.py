@@ -70,6 +70,7 @@ class StageIn:
         self._hooks, self._host, self._record, self._plan, self._config = hooks, host, record, plan, config
         self._keeps_apart, self._later, self._connection = keeps_apart, later, connection
         self._place = agents.Place("", connection["why"])
+        self._in_dev = f"{agents.DIRECTORY}-{os.urandom(8).hex()}"
         self._steps = host.steps
         self._uid, self._gid = record["uid"], record["gid"]
         self._job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
@@ -177,7 +178,12 @@ class StageIn:
         fit = self._adapt(config, None if kind == network.HOST else kind == network.NODE)
         if not self._connection["why"]:
             runtime = self._record["runtime"]
-            self._place = agents.place(fit, {"DisableHooks": runtime.get("disabled", ())}, runtime)
+            self._place = agents.place(
+                fit,
+                {"DisableHooks": runtime.get("disabled", ())},
+                runtime,
+                in_dev=self._in_dev if _is_writable(self._record["rootfs"], "dev") else "",
+            )
         if self._keeps_apart:
             self._kept_apart, lost = withheld.take(fit)
             if lost:
@@ -232,6 +238,12 @@ class StageIn:
         )
         text = self._connection["settings"] + "".join(f"{line}\n" for line in lines)
         return Beside(agents.SETTINGS, text.encode(), lambda config, bundle: agents.adapted(config, bundle, place))
+
+
+def _is_writable(rootfs: str, name: str) -> bool:
+    """Whether we can make something in that directory of the root filesystem, or the directory itself."""
+    path = os.path.join(rootfs, name)
+    return os.access(path if os.path.isdir(path) and not os.path.islink(path) else rootfs, os.W_OK)
 
 
 def _leave_engine(bundle: str, original: Config, host: Host, uid: int) -> None:
