@@ -124,6 +124,16 @@ def test_without_a_tmpfs_it_may_be_in_the_root_filesystems_dev() -> None:
     assert in_dev(mounted(bind("/"))) == ""
 
 
+def test_the_init_is_called_as_the_program_is() -> None:
+    def name(program: str) -> str:
+        config = cast("Config", mounted(tmpfs("/run")))
+        return agents.place(config, {}, CRUN, program=program).init.removeprefix("/run/.scrun/")
+
+    assert [name(program) for program in ("env", "/bin/my tool", "./x:y")] == ["env", "my tool", "x:y"]
+    odd = ("", "/", "/..", ".socket", ":", "a\nb", "a" * 101, "\udcff")
+    assert {name(program) for program in odd} == {"init"}
+
+
 def test_without_a_place_the_reason_names_dev() -> None:
     assert place(mounted(bind("/dev"))).why_not.startswith("the container's /dev is a bind mount, and it has no other")
     assert place(mounted()).why_not.startswith("the container's /dev is no tmpfs")

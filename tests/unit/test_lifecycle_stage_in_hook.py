@@ -77,7 +77,7 @@ def test_a_container_runs_over_an_image_where_it_can(
         "tasks": tasks,
         "slurm": [26, 5],
     }
-    record |= {"uid": os.getuid(), "gid": os.getgid(), "job_environment": [], "user": "me"}
+    record |= {"uid": os.getuid(), "gid": os.getgid(), "job_environment": [], "user": "me", "command": ["sh"]}
     runtime = tmp_path / "runtime"
     runtime.write_text(f"""#!/bin/sh
 echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls

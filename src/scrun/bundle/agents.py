@@ -32,19 +32,25 @@ _OPTIONS = ["nosuid", "nodev", "mode=755", "size=1m"]
 # What the init calls before it becomes the container's program, under the container's seccomp profile.
 _CALLS = ("socket", "connect", "recvmsg", "write", "fcntl", "dup3", "lseek", "mmap", "execve")
 _SOCKET = (1, 0o2000001, 0)  # the init's socket(2): AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC
+_LONGEST_NAME = 100  # bytes; the path of the init has 255 (settings.c)
 _ALLOWING = {"SCMP_ACT_ALLOW", "SCMP_ACT_LOG"}
 
 
 class Place(NamedTuple):
-    """Where the init lies in the container, or the reason in words why there can be none."""
+    """Where the init lies in the container, or the reason in words why there can be none.
+
+    srun calls a step as its first word is called, so the init has the name of the container's program: squeue and sacct
+    show that. (srun's --job-name would change SLURM_JOB_NAME too.)
+    """
 
     directory: str
     why_not: str = ""
+    name: str = INIT
 
     @property
     def init(self) -> str:
         """The path of the init in the container."""
-        return f"{self.directory}/{INIT}"
+        return f"{self.directory}/{self.name}"
 
 
 def place(
@@ -54,6 +60,7 @@ def place(
     machines: Collection[str] = (),
     *,
     in_dev: str = "",
+    program: str = "",
 ) -> Place:
     """Find where the init of a container can be.
 
@@ -64,6 +71,7 @@ def place(
         machines: what the nodes are (uname -m), as far as it is known and this scrun has no program for them.
         in_dev: a new name for a directory in the root filesystem's own /dev, empty if the job's user can make none.
             It must be this container's alone: removing it ends a mount there in any namespace (mount_namespaces(7)).
+        program: the container's program, whose name the init gets.
     """
     why = (
         _forbidden(settings, runtime)
@@ -75,10 +83,10 @@ def place(
         return Place("", why)
     for parent in _PARENTS:
         if _has_own_tmpfs(config, parent):
-            return Place(f"{parent}/{DIRECTORY}")
+            return Place(f"{parent}/{DIRECTORY}", name=_name(program))
     dev = _mount_at(config, "/dev")
     if dev is None and in_dev and not _mount_at(config, "") and not config["root"].get("readonly"):
-        return Place(f"/dev/{in_dev}")
+        return Place(f"/dev/{in_dev}", name=_name(program))
     what = "a bind mount" if dev and is_bind(dev) else "no tmpfs"
     return Place("", f"the container's /dev is {what}, and it has no other tmpfs where scrun could put its init")
 
@@ -99,6 +107,12 @@ def adapted(config: Config, bundle: str, where: Place) -> Config:
         hook: Hook = {"path": f"{bundle}/{PROGRAM}", "args": [PROGRAM, verb, f"{bundle}/{SETTINGS}"]}
         made = with_hooks(made, when, [hook])
     return made
+
+
+def _name(program: str) -> str:
+    name = program.rpartition("/")[2]
+    fits = name.isprintable() and len(name.encode(errors="surrogateescape")) <= _LONGEST_NAME
+    return name if name and fits and not name.startswith((".", ":")) else INIT
 
 
 def _forbidden(settings: Mapping[str, Any], runtime: Mapping[str, Any]) -> str:

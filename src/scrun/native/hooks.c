@@ -98,11 +98,11 @@ static int open_terminal(int root) {
     return master;
 }
 
-static void write_init(int directory) {
+static void write_init(int directory, const char *name) {
     char bytes[4096];
     ssize_t length;
     int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    int to = openat(directory, "init", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0755L);
+    int to = openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0755L);
     if (from < 0 || to < 0) die("cannot write the container's init", NULL, errno);
     while ((length = read(from, bytes, sizeof bytes)) > 0)
         if (write(to, bytes, (size_t)length) != length) die("cannot write the container's init", NULL, ENOSPC);
@@ -113,7 +113,7 @@ static void write_init(int directory) {
 void hook_inside(const char *connection, char *const *environment) {
     static struct state state;
     static char root_path[4096];
-    struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "s"};
+    struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = INIT_SOCKET};
     struct statfs kind;
     read_state(&state);
     read_settings(connection);
@@ -130,9 +130,10 @@ void hook_inside(const char *connection, char *const *environment) {
     if (directory < 0 || fstatfs(directory, &kind)) die("cannot enter", mounted, errno);
     if (kind.f_type != TMPFS_MAGIC) die("no tmpfs is at", mounted, 0);
     umask(0);
-    write_init(directory);
+    write_init(directory, slash + 1);
     int fds[2] = {socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), -1}, count = 1;
-    if (fchdir(directory) || bind(fds[0], (struct sockaddr *)&at, sizeof at) || listen(fds[0], 8) || chmod("s", 0666))
+    if (fchdir(directory) || bind(fds[0], (struct sockaddr *)&at, sizeof at) || listen(fds[0], 8) ||
+        chmod(INIT_SOCKET, 0666))
         die("cannot make the init's socket", NULL, errno);
     if (settings.stdio == TERMINAL) {
         int root = open(root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);

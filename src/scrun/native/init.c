@@ -29,10 +29,12 @@ int run_program(char *const *arguments, char *const *environment) {
 
 static int ask(const char *program) {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    size_t length = strlen(program) - strlen("init"); /* the socket s is beside this program */
-    if (length + 2 > sizeof at.sun_path) return -1;
+    size_t length = 0; /* of our directory's path: the socket is in it too */
+    for (size_t i = 0; program[i]; i++)
+        if (program[i] == '/') length = i + 1;
+    if (length + sizeof INIT_SOCKET > sizeof at.sun_path) return -1;
     memcpy(at.sun_path, program, length);
-    at.sun_path[length] = 's';
+    memcpy(at.sun_path + length, INIT_SOCKET, sizeof INIT_SOCKET);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&at, sizeof at)) return -1;
     return fcntl(fd, F_DUPFD_CLOEXEC, 10L); /* the other one is closed by execve, or by this: */

@@ -3,7 +3,7 @@
  *   scrun-node agent CONNECTION    the hook createRuntime: connects, and leaves the agent behind
  *   scrun-node inside CONNECTION   the hook createContainer: prepares the container for its init
  *   scrun-node flush CONNECTION    the hook poststop: waits until the agent has delivered everything
- *   DIRECTORY/init ARGUMENTS...    the container's init, a copy of this program
+ *   DIRECTORY/NAME ARGUMENTS...    the container's init, a copy of this program; the hooks are called by no path
  */
 #include "node.h"
 
@@ -27,8 +27,7 @@ static int flush(const char *connection, char *const *environment) {
 
 int main(int count, char **arguments, char **environment) {
     const char *name = count ? arguments[0] : "";
-    size_t length = strlen(name);
-    if (length > 5 && !strcmp(name + length - 5, "/init")) return init(arguments, environment);
+    if (strchr(name, '/')) return init(arguments, environment);
     signal(SIGPIPE, SIG_IGN);
     if (count == 3 && !strcmp(arguments[1], "flush")) return flush(arguments[2], environment);
     if (count == 3 && !strcmp(arguments[1], "inside")) {

@@ -97,6 +97,7 @@ int send_descriptors(int to, const void *text, size_t length, const int *fds, in
 int receive_descriptors(int from, void *text, size_t size, int *fds, int most, int *count);
 
 /* ---- hooks.c, init.c ---- */
+#define INIT_SOCKET ".socket" /* beside the init; no init has a name with a dot before it */
 void hook_inside(const char *connection, char *const *environment);
 int init(char **arguments, char **environment);
 int run_program(char *const *arguments, char *const *environment); /* comes back with errno only */

@@ -67,11 +67,8 @@ def container_step(
     stderr: int | None,
     open_mode: str = "append",
     node: str = "",
-    name: str = "",
 ) -> list[str]:
     """The command line of the container's own step, on all of the job's nodes, or as one task on ``node``.
-
-    squeue and sacct show ``name`` as the step's name, or else the first of ``args``.
 
     ``-v`` makes srun tell which step it launches and when its tasks have started. The container's standard error goes
     to the descriptor ``stderr``, so that it is kept apart from srun's own messages.
@@ -83,8 +80,6 @@ def container_step(
         argv += [f"--error=/proc/self/fd/{stderr}", f"--open-mode={open_mode}"]
     if node:
         argv += [f"--nodelist={node}", "--nodes=1", "--ntasks=1"]
-    if name:
-        argv.append(f"--job-name={name}")
     return [*argv, "--", *args]
 
 

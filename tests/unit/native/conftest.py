@@ -61,7 +61,7 @@ class Node:
             "patience": str(patience),
             "runtime": str(program.with_name("runtime")),
             "stdio": stdio,
-            "init": str(directory / "init"),
+            "init": str(directory / "sleep"),
             "address": f"127.0.0.1 {self.login.port}",
         }
         self.environment = {
@@ -71,11 +71,11 @@ class Node:
             "SCRUN_TEST_NODE": self.id,
         }
         self.program = program
-        os.link(program, directory / "init")
+        os.link(program, directory / "sleep")
         self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(directory / "s"))
+        self.listener.bind(str(directory / ".socket"))
         self.listener.listen()
-        self.first = subprocess.Popen([directory / "init", *arguments], env=self.environment, stdin=subprocess.DEVNULL)
+        self.first = subprocess.Popen([directory / "sleep", *arguments], env=self.environment, stdin=subprocess.DEVNULL)
         self.pid = self.first.pid  # what the state says
         self.hook: subprocess.Popen[str] | None = None
 
@@ -93,9 +93,10 @@ class Node:
         """Start the hook createRuntime, as a runtime with this environment."""
         file = self.directory / "connection"
         file.write_text("".join(f"{name} {value}\n" for name, value in self.settings.items()))
+        path = f"{self.program.parent}:{self.environment['PATH']}"
         self.hook = subprocess.Popen(
-            ["sh", "-c", '"$@"; exit $?', "sh", self.program, "agent", file],
-            env={**self.environment, "SLURMD_NODENAME": "n7"},
+            ["sh", "-c", '"$@"; exit $?', "sh", self.program.name, "agent", file],
+            env={**self.environment, "SLURMD_NODENAME": "n7", "PATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

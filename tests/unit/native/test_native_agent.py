@@ -407,7 +407,10 @@ def test_what_comes_first_over_ipv6(node: MakeNode) -> None:
 def test_flush_waits_for_the_agent_and_removes_what_a_killed_one_leaves(node: MakeNode) -> None:
     one = node("sleep", "600").begin().start()
     flush = subprocess.Popen(
-        [one.program, "flush", one.directory / "connection"], env=one.environment, stdin=subprocess.PIPE
+        ["scrun-node", "flush", one.directory / "connection"],
+        executable=one.program,
+        env=one.environment,
+        stdin=subprocess.PIPE,
     )
     assert flush.stdin
     flush.stdin.write(b'{"id": "%s"}' % one.id.encode())

@@ -32,12 +32,12 @@ def test_what_it_says_when_it_is_called_wrongly(tmp_path: Path) -> None:
         pytest.skip("there is no gcc to build scrun-node with")
     program = tmp_path / "scrun-node"
     subprocess.run([SOURCES / "build", program], check=True)
-    done = subprocess.run([program, "-h"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["scrun-node", "-h"], executable=program, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
         "scrun-node: it is called by a container's runtime: agent, inside or flush, and the path of a connection file\n"
     )
-    done = subprocess.run(["/nowhere/init", "x"], executable=program, capture_output=True, text=True, check=False)
+    done = subprocess.run(["/nowhere/tool", "x"], executable=program, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("scrun-node: the container's init finds no agent")
 

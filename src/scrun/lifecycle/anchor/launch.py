@@ -118,7 +118,6 @@ def step(
             bundle=bundle,
             container_id=container.id,
             args=[record["init"]] if nodes else plan["args"],
-            name=record["command"][0].rpartition("/")[2] if nodes else "",
             pty=terminal,
             stderr=stderr,
             open_mode=plan["step_environment"].get("SLURM_OPEN_MODE", "append"),

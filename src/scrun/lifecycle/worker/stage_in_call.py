@@ -183,6 +183,7 @@ class StageIn:
                 {"DisableHooks": runtime.get("disabled", ())},
                 runtime,
                 in_dev=self._in_dev if _is_writable(self._record["rootfs"], "dev") else "",
+                program=self._record["command"][0],
             )
         if self._keeps_apart:
             self._kept_apart, lost = withheld.take(fit)
