@@ -68,6 +68,14 @@ def _there() -> set[str]:
     return leftovers.survey()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> None:
+    """Children get the signals that users' commands get, also where nohup or a script's & has these ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture(autouse=True)
 def not_for_ever() -> Iterator[None]:
     """A test that hangs fails, so that the others are still run."""

@@ -208,7 +208,7 @@ def test_an_exec_without_its_pid_file_fails(container: MakeContainer, directory:
     assert len(done.stderr.splitlines()) == 1
 
     def commands() -> str:
-        return one.runtime.run("exec", one.id, "sh", "-c", "cat /proc/[0-9]*/cmdline").ok().stdout
+        return one.runtime.run("exec", one.id, "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null; :").ok().stdout
 
     wait_until(lambda: "1240" not in commands(), "the process has gone")
     wait_until(lambda: not [pid for pid in descendants(1) - before if is_running(pid)], "its processes have gone")

@@ -228,6 +228,21 @@ def test_the_epilog_removes_a_trial_of_the_runtime_that_was_killed(alice: User, 
     assert slurm.on_node("node1", f"{left} 2>/dev/null; :") == ""
 
 
+def test_the_epilog_removes_the_state_of_a_container_at_whose_hook_the_runtime_dies(
+    alice: User, directory: Path
+) -> None:
+    # crun writes to the poststop hook of a bundle that has gone: SIGPIPE, if the hook's process was quicker.
+    crun = directory / "crun"
+    crun.write_text("#!/bin/sh\nkill -PIPE $$\n")
+    crun.chmod(0o755)
+    state = f"/run/user/{alice.uid}/crun/node1.alice.7654322.0.0"
+    user = f"setpriv --reuid={alice.uid} --regid={alice.gid} --clear-groups"
+    slurm.on_node("node1", f"{user} mkdir -p {state} && touch {state}/status")
+    as_user = f"SLURM_JOB_UID={alice.uid} SLURM_JOB_GID={alice.gid} PATH={directory}:$PATH"
+    slurm.on_node("node1", f"SLURM_JOB_ID=7654322 {as_user} /etc/slurm/epilog")
+    assert slurm.containers_on_nodes(7654322) == []
+
+
 def kill_both(one: Container) -> dict[str, int]:
     """SIGKILL to the anchor and the stand-in; the record as it was before."""
     record = one.record
