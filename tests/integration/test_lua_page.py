@@ -11,6 +11,7 @@ import pytest
 from . import pages, slurm
 from .conftest import MakeContainer
 from .engines import Engine
+from .oci import Container
 from .users import User
 
 pytestmark = pytest.mark.slurm_only("has no scrun.lua")
@@ -65,15 +66,50 @@ def _put(text: str) -> None:
     SITE.write_text(text)
 
 
+SERVES = "trap 'exit 7' TERM; echo ran; while :; do sleep 0.1; done"
+
+
+def assert_all_works(one: Container) -> None:
+    """What goes over the connection to the node; then the end by a signal, and nothing of ours is left."""
+    one.wait_for_output(b"ran\n")
+    assert one.runtime.run("exec", one.id, "sh", "-c", "printf half").ok().output == b"half"
+    assert "while :" in one.call("ps").ok().stdout
+    job = one.record["job"]
+    one.call("kill", "TERM").ok()
+    assert one.ended() == 7
+    one.call("delete").ok()
+    assert sorted(path.name for path in one.bundle.iterdir()) == ["config.json", "rootfs"]
+    assert slurm.files_on_nodes(job) == []
+
+
 def test_the_simple_example_runs_a_bundle_where_it_is(
     container: MakeContainer, slurm_conf: Configure, lua: str
 ) -> None:
     conf = slurm_conf()
     conf.with_name("scrun.lua").unlink()
     conf.with_name("scrun.lua").write_text(SIMPLE)
-    one = container("sh", "-c", "echo ran; exit 7").started(global_options=["-f", str(conf)], env={"SCRUN_LUA": lua})
-    assert one.ended() == 7
-    assert one.output == b"ran\n"
+    one = container("sh", "-c", SERVES).started(global_options=["-f", str(conf)], env={"SCRUN_LUA": lua})
+    assert_all_works(one)
+
+
+def test_a_bundle_of_the_scripts_that_has_no_place_for_an_agent_runs_without(
+    container: MakeContainer, slurm_conf: Configure
+) -> None:
+    conf = slurm_conf()
+    conf.with_name("scrun.lua").unlink()
+    make = "cd ' .. bundle .. ' && mkdir two && cp config.json two && ln -s ../rootfs two/rootfs"
+    both = f"scrun.stage_in() slurm.allocator_command('{make}') slurm.set_bundle_path(bundle .. '/two')"
+    script = SIMPLE.replace("    return", f"    {both} return", 1)
+    conf.with_name("scrun.lua").write_text(script.replace("    return", "    scrun.stage_out() return", 1))
+    one = container("sh", "-c", SERVES).started(global_options=["-f", str(conf)])
+    one.wait_for_output(b"ran\n")
+    done = one.runtime.run("exec", one.id, "true")
+    assert done.status == 255
+    assert "called scrun.stage_in, and has named another bundle too" in done.stderr
+    one.call("kill", "KILL").ok()
+    assert one.ended() == 137
+    one.call("delete").ok()
+    shutil.rmtree(one.bundle / "two")
 
 
 def test_the_full_example_runs_a_bundle_on_scratch_and_brings_it_back(
@@ -90,6 +126,16 @@ def test_the_full_example_runs_a_bundle_on_scratch_and_brings_it_back(
     assert (one.bundle / "rootfs/made").read_text() == "made\n"
     one.call("delete").ok()
     assert list(scratch.glob("*/slurm/scrun/*")) == []
+    assert not [*one.bundle.glob(".scrun-*")]
+
+
+def test_the_full_example_has_signals_exec_and_ps(
+    container: MakeContainer, slurm_conf: Configure, scratch: Path, example: str
+) -> None:
+    conf = slurm_conf()
+    conf.with_name("scrun.lua").unlink()
+    conf.with_name("scrun.lua").write_text(pages.with_scratch(example, scratch))
+    assert_all_works(container("sh", "-c", SERVES).started(global_options=["-f", str(conf)]))
 
 
 def test_the_full_example_runs_what_an_engine_asks_for(

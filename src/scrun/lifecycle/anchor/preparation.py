@@ -166,7 +166,8 @@ class Preparation:
             )
             self._record.update({"networked": message["networked"], "hold": message["hold"], "stage_out_owed": True})
             self._record.update({"task_prolog": message["task_prolog"]})
-            self._record.update({"init": message["init"], "unconnected": message["unconnected"]})
+            self._record.update({"beside": message["beside"], "init": message["init"]})
+            self._record["unconnected"] = message["unconnected"]
             if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
                 # Whoever is left when the anchor is killed brings back what the container changed.
                 self._record["owed"] = hook_request(self._plan)

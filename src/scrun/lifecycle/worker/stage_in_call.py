@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 
-from scrun import fastjson
 from scrun.bundle import adapt, adapt_privilege, adapt_process, agents, withheld
-from scrun.bundle import config as bundle_config
-from scrun.errors import BundleError, NodeRuntimeError
+from scrun.errors import NodeRuntimeError, StagingError
 from scrun.lifecycle.connection import addresses
 from scrun.lifecycle.container import latest, network
 from scrun.lifecycle.node import runtime_words
+from scrun.lifecycle.worker import script_bundle
 from scrun.lua_hooks import StageInCall
 from scrun.native import PROGRAM as NODE_PROGRAM_HERE
 from scrun.slurm import oci_conf
@@ -108,25 +107,51 @@ class StageIn:
 
     def _answer(self, paths: Paths) -> StagedMessage:
         """The message for the anchor, given the paths that the script has set."""
-        record, made = self._record, self._made
+        record, made, beside = self._record, self._made, ""
         is_ours = bool(made) and paths.bundle == record["bundle"]  # whether the bundle is the one that staging made
         if is_ours:
             bundle, rootfs = made[-1].bundle, made[-1].rootfs
         else:
             bundle, rootfs = paths.bundle, paths.root_path or record["rootfs"]
-        if not is_ours and bundle != record["bundle"]:
-            _leave_engine(bundle, self._config, self._host, self._uid)
+            beside = self._connect(bundle)
         return {
             "staged": made[-1].to_dict() if made else {},
             "bundle": bundle,
+            "beside": beside,
             "networked": f"{bundle}/{NETWORKED}" if is_ours and self._has_variant else "",
             "task_prolog": f"{bundle}/{PROGRAM}" if is_ours and self._kept_apart else "",
             "rootfs": rootfs,
             # The end waits for stage_out also if the script made the bundle, because it is unknown what comes back.
             "hold": not is_ours or self._holds,
-            "init": self._place.init if is_ours and not self._place.why_not else "",
-            "unconnected": self._place.why_not if is_ours else "the bundle is of the site's own script",
+            "init": self._place.init if not self._place.why_not else "",
+            "unconnected": self._place.why_not,
         }
+
+    def _connect(self, bundle: str) -> str:
+        """Give a container whose bundle the site's script has made an agent; return the bundle for its step, or ""."""
+        is_new = bundle != self._record["bundle"]
+        config = script_bundle.read(bundle, self._config, self._host, self._uid) if is_new else self._config
+        if self._connection["why"]:
+            return ""
+        if isinstance(config, str):
+            self._place = agents.Place("", config)
+        elif self._made:
+            self._place = agents.Place("", "scrun.lua has called scrun.stage_in, and has named another bundle too")
+        else:
+            self._place = self._placed(config)
+        if self._place.why_not or isinstance(config, str):
+            return ""
+        container = self._container()._replace(config=config, overlay=None, fence=None, mounted={})
+        log, hooks = self._host.log, bool(self._record["runtime"].get("hooks"))
+        try:
+            staged = script_bundle.stage(
+                container, bundle, self._steps, log=log, beside=self._agent, programs=self._programs, hooks=hooks
+            )
+        except StagingError as error:
+            self._place = agents.Place("", str(error))
+            return ""
+        self._made.append(staged)
+        return staged.bundle
 
     def _stage(self, options: object) -> None:
         """Do what ``scrun.stage_in{…}`` asks for."""
@@ -177,14 +202,7 @@ class StageIn:
         kind = self._plan["network"]
         fit = self._adapt(config, None if kind == network.HOST else kind == network.NODE)
         if not self._connection["why"]:
-            runtime = self._record["runtime"]
-            self._place = agents.place(
-                fit,
-                {"DisableHooks": runtime.get("disabled", ())},
-                runtime,
-                in_dev=self._in_dev if _is_writable(self._record["rootfs"], "dev") else "",
-                program=self._record["command"][0],
-            )
+            self._place = self._placed(fit, self._in_dev if _is_writable(self._record["rootfs"], "dev") else "")
         if self._keeps_apart:
             self._kept_apart, lost = withheld.take(fit)
             if lost:
@@ -192,6 +210,11 @@ class StageIn:
                     "info", f"{', '.join(lost)} left out: they have several lines, which no task prolog can set"
                 )
         return fit
+
+    def _placed(self, config: Config, in_dev: str = "") -> agents.Place:
+        runtime = self._record["runtime"]
+        settings = {"DisableHooks": runtime.get("disabled", ())}
+        return agents.place(config, settings, runtime, in_dev=in_dev, program=self._record["command"][0])
 
     def _adapt_networked(self, config: Config) -> Config:
         """Adapt the further config, for a container that has its node's network after all."""
@@ -245,24 +268,3 @@ def _is_writable(rootfs: str, name: str) -> bool:
     """Whether we can make something in that directory of the root filesystem, or the directory itself."""
     path = os.path.join(rootfs, name)
     return os.access(path if os.path.isdir(path) and not os.path.islink(path) else rootfs, os.W_OK)
-
-
-def _leave_engine(bundle: str, original: Config, host: Host, uid: int) -> None:
-    """Remove the engine's settings that no node can use from a bundle that the script has made."""
-    try:
-        config = bundle_config.load(bundle)
-    except BundleError:
-        return  # for example it is on the nodes only; the node's runtime will tell what is wrong with it
-    if not (notes := adapt.leave_engine(config, original, uid=uid)):
-        return
-    for note in notes:
-        host.log("debug", note)
-    path = os.path.join(bundle, "config.json")
-    fresh = os.path.join(bundle, f".config.json.{os.getpid()}")
-    try:
-        with open(fresh, "x", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), os.stat(path).st_mode & 0o777)
-            file.write(fastjson.dumps(config))
-        os.rename(fresh, path)
-    except OSError as error:  # another user owns it
-        host.log("info", f"{path} is left as it is: {error.strerror}: it has what no node can use")

@@ -129,6 +129,8 @@ def _stage_out(
             group_id=record["gid"],
         )
     )
+    if staged and record.get("beside"):  # the script doesn't know of it
+        discard(staged, host.steps, log=host.log)
 
 
 def _container(record: Record, plan: StagingPlan, staged: Staged) -> ContainerFiles:
