@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slurm_only("runs where the files are")
 
 # In the place of srun: the step that sends changes waits for a file. Only that script says so.
 SRUN = """#!/bin/sh
-case " $* $SCRUN_SCRIPT " in *"echo unchanged"*)
+case " $* $SCRUN_SCRIPT " in *"say unchanged"*)
     echo $$ >>{0}/transfers
     while [ ! -e {0}/go ]; do sleep 0.05; done
 esac
@@ -72,6 +72,16 @@ def slow(slurm_conf: Callable[..., Path], directory: Path, alice: User) -> Itera
 
 
 MAKE = "echo made >/made; exit 7"
+LARGE = "yes of $SLURMD_NODENAME | dd of=/$SLURMD_NODENAME bs=1M count={} iflag=fullblock"
+
+# In the place of srun: lets little of what the step says through.
+NARROW = """#!/bin/bash
+case " $* " in *scrun-fetch*)
+    srun "$@" | dd bs=1 count=10000 status=none
+    exit "${PIPESTATUS[0]}"
+esac
+exec srun "$@"
+"""
 
 
 def parent(pid: int) -> int:
@@ -108,6 +118,48 @@ def test_whoever_is_killed_the_status_stays_and_the_files_come(
     wait_until(lambda: record["job"] not in slurm.jobs(), "the job is given back")
     one.call("delete", options=["--force"]).ok()
     assert slurm.files_on_nodes(record["job"]) == []
+
+
+def test_what_two_nodes_made_comes_over_their_own_connections(
+    container: MakeContainer,
+    private_bundle: MakeBundle,
+    slurm_conf: Callable[..., Path],
+    directory: Path,
+    alice: User,
+) -> None:
+    conf = slurm_conf()
+    srun = alice.write(directory / "srun", NARROW, 0o755)
+    with open(conf.with_name("oci.conf"), "a") as file:
+        file.write(f'SrunPath="{srun}"\n')
+    path = private_bundle("sh", "-c", LARGE.format(20), env=["SCRUN_JOB_NUM_NODES=2"])
+    (path / "rootfs/bin/yes").symlink_to("busybox")
+    one = container(at=path).started(global_options=("-f", str(conf)))
+    job = one.record["job"]
+    assert one.ended() == 0, one.errors
+    for name in ("node1", "node2"):
+        data = (path / "rootfs" / name).read_bytes()
+        assert (len(data), set(data.split(b"\n")[:-1])) == (20 << 20, {b"of " + name.encode()})
+    one.call("delete").ok()
+    assert slurm.files_on_nodes(job) == []
+
+
+def test_a_step_that_is_cancelled_while_it_sends_is_run_again(
+    container: MakeContainer, private_bundle: MakeBundle
+) -> None:
+    path = private_bundle("sh", "-c", LARGE.format(300))
+    (path / "rootfs/bin/yes").symlink_to("busybox")
+    one = container(at=path).started()
+    job, node = one.record["job"], one.record["nodes"]
+    wait_until(lambda: [*(path / "rootfs").glob(".scrun-*")], "a part of the file is here")
+    (step,) = [
+        line.split()[0] for line in slurm.squeue("--steps", f"--jobs={job}", "--format=%i %j") if "fetch" in line
+    ]
+    subprocess.run(["scancel", step], check=True)
+    assert one.ended() == 0, one.errors
+    assert (path / "rootfs" / node).stat().st_size == 300 << 20
+    assert not [*(path / "rootfs").glob(".scrun-*")]
+    one.call("delete").ok()
+    assert slurm.files_on_nodes(job) == []
 
 
 def test_nobody_who_loses_patience_hangs_or_loses(

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scrun.slurm import slurm_conf
+from scrun.staging.arrivals import _MOST_STRANGERS, proof
 from scrun.staging.children import Children
 from scrun.staging.content import Hashing
-from scrun.staging.feed import _MOST_STRANGERS, Feed, proof
+from scrun.staging.feed import Feed
 from scrun.staging.images import Delta, ListedTree, holes, parse_listing, scan, settled
 from scrun.staging.kept import Images
 from scrun.staging.summing import Summing

@@ -79,6 +79,9 @@ class FakeStep:
         self.tried: list[str] = []  # the bundles that root of the nodes was to read
         self.root_reads: bool | None = True
         self.path = os.environ["PATH"]
+        self.login = "127.0.0.1"  # where the nodes connect to
+        self.prefix: list[str] = []  # before each command on a node
+        self.most_said = 0  # bytes after which a step's output is cut off; 0: never
         self._scratch = scratch
         self._hidden = list(hidden)
         (scratch / "nothing").mkdir()
@@ -110,6 +113,15 @@ class FakeStep:
             line = ["bash", "-c", _FAN_OUT, "bash", str(scratch)]
             for command in commands:
                 line += [*command, ";;"]
+        if self.most_said:
+            line = [
+                "bash",
+                "-c",
+                '"${@:2}" | dd bs=1 count="$1" status=none; exit "${PIPESTATUS[0]}"',
+                "bash",
+                f"{self.most_said}",
+                *line,
+            ]
         return _Process(line, stdin=stdin, stdout=stdout, stderr=stderr)
 
     def launches(self, bundle: str, args: Sequence[str]) -> bool | None:
@@ -121,8 +133,8 @@ class FakeStep:
         mounts = [str(self.own_dir(node)), str(self.node_dir)]
         for path in self._hidden:
             mounts += [str(self._scratch / "nothing"), str(path)]
-        environment = ["env", f"SLURMD_NODENAME={node}", f"PATH={self.path}", "SLURM_SRUN_COMM_HOST=127.0.0.1"]
-        return [*_unshare(), "sh", "-c", _ENTER, "sh", *mounts, "--", *environment, *argv]
+        environment = ["env", f"SLURMD_NODENAME={node}", f"PATH={self.path}", f"SLURM_SRUN_COMM_HOST={self.login}"]
+        return [*_unshare(), "sh", "-c", _ENTER, "sh", *mounts, "--", *environment, *self.prefix, *argv]
 
 
 class Notes:

@@ -1,43 +1,74 @@
-# Send the changes. Arguments from the fourth on: which extended attributes; directories in rootfs to remove if they are
-# empty, one a line; the parts. After the first line of output comes the line "unchanged", or an archive: "gone" (the
-# removed names), new and changed files, and "end".
+# Tell whether anything has changed, and send the changes; way_back.py lists the orders on stdin and the answers. It
+# follows enter.sh, go_to.sh and reach.sh. Arguments from the fourth on: which extended attributes; directories in rootfs
+# to remove if they are empty, one a line; the parts.
 #
-# A change shows in the ctime, which the container's user can't set. A new pair of inode and name is a renamed file or
-# directory, whose ctime may be old. When this host answers "remove", the container's directory is removed.
+# The stream is an archive: "gone" (the removed names), new and changed files, and "end". A change shows in the ctime,
+# which the container's user can't set. A new pair of inode and name is a renamed file or directory, whose ctime may be
+# old. A node that fails waits for the end of stdin, because Slurm may kill the others' tasks when one ends with an error
+# (KillOnBadExit). From the first stream on, failures are told on stderr: another node may be sending through srun.
 xattrs=$1 left=$2; shift 2
-refuse() { echo "$host: $1" >&2; exit 1; }  # stdout is the archive's
+trap 'cat >/dev/null' EXIT
+full() { refuse "$base/$name: No space left on device"; }
 enter
 cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
-say changes
 [ -z "$left" ] || printf '%s\n' "$left" | while IFS= read -r one; do
     one=$PWD/rootfs/$one
     # The container may have put a link in the way.
     (cd -P -- "${one%/*}" && [ "$PWD" = "${one%/*}" ] && rmdir -- "$one") 2>/dev/null
 done
 $root find "$@" -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
-    -cnewer marker -fprintf changed '%p\0' >&2
+    -cnewer marker -fprintf changed '%p\0' -fprintf sizes '%s\n' >&2 ||
+    # What it couldn't read is left out. A list that has no room would be taken for files that are gone.
+    head -c 65536 /dev/zero >room || full
+archive() {
+    $root tar --create --file=- --format=posix --pax-option=delete=atime,delete=ctime --null --no-recursion \
+        --numeric-owner --sparse --xattrs --xattrs-include="$xattrs" gone --files-from=all
+    set -- $?
+    [ "$1" -le 1 ] || { echo "$host: tar ended with status $1" >&2; return "$1"; }
+}
 if [ ! -s changed ] && cmp -s before after 2>/dev/null; then
-    echo unchanged
+    state=unchanged
+    say unchanged
 else
-    sort -z -o before before
-    sort -z -o after after
-    comm -z -13 before after | cut -z -d' ' -f2- >>changed
-    sort -z -u -o changed changed
-    comm -z -23 before after | cut -z -d' ' -f2- | sort -z | comm -z -23 - changed >gone
+    state=changed
+    sort -z -o before before && sort -z -o after after || full
+    comm -z -13 before after | cut -z -d' ' -f2- | sort -z -u - changed >all || full
+    comm -z -23 before after | cut -z -d' ' -f2- | sort -z | comm -z -23 - all >gone || full
+    # How much it is about, a kilobyte more for each file; unknown where there is more than find has counted.
+    bytes=0
+    while [ "$bytes" -lt 100000 ] && read -r size; do bytes=$((bytes + size + 1024)); done <sizes
+    [ "$(stat -c %s changed)" = "$(stat -c %s all)" ] || bytes=unknown
     if [ -h lower ] && [ -s devices ]; then
         # rootfs is what lies over an image: what the container has removed of that is a whiteout, device 0:0, in it.
         $root xargs -0 stat --printf='%t:%T %n\0' -- <devices | sed -z -n 's/^0:0 //p' | sort -z >hidden
-        comm -z -12 changed hidden | sed -z 's,^rootfs/,./,' |
+        comm -z -12 all hidden | sed -z 's,^rootfs/,./,' |
             (cd lower && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) |
-            sed -z 's,^\./,rootfs/,' >>gone
-        comm -z -23 changed hidden >shown && mv shown changed
+            sed -z 's,^\./,rootfs/,' >>gone || full
+        comm -z -23 all hidden >shown && mv shown all || full
     fi
-    : >end
-    printf 'end\0' >>changed
-    $root tar --create --file=- --format=posix --pax-option=delete=atime,delete=ctime --null --no-recursion \
-        --numeric-owner --sparse --xattrs --xattrs-include="$xattrs" gone --files-from=changed
-    status=$?
-    [ $status -le 1 ] || exit $status
+    : >end && printf 'end\0' >>all || full
+    say "changed $bytes"
 fi
-read -r answer
-[ "$answer" != remove ] || drop >&2
+while read -r order one two; do
+    case $order in
+        reach)
+            [ "$state" = changed ] || continue
+            reach "$one" "$two"
+            case $? in
+                0) state=sent; say reached; archive >&3; exec 3>&- ;;
+                124) say "unreachable silent" ;;
+                *) say unreachable ;;
+            esac
+            ;;
+        send)
+            [ "$one" = "$host" ] || continue
+            say archive
+            archive || { trap - EXIT; exit 1; }
+            ;;
+        remove)
+            trap - EXIT
+            drop >&2
+            exit
+            ;;
+    esac
+done

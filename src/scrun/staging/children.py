@@ -150,6 +150,25 @@ class Children:
         self.wait(done)
         return done()
 
+    def wait_until_readable(self, descriptor: int) -> None:
+        """Read until something can be read from another descriptor, or it has ended."""
+        self._poll.register(descriptor, select.POLLIN)
+        try:
+            while True:
+                ready = [number for number, _ in self._poll.poll()]
+                for number in ready:
+                    if number != descriptor:
+                        self._read(number)
+                if descriptor in ready:
+                    return
+        finally:
+            self._poll.unregister(descriptor)
+
+    def check(self) -> None:
+        """Raise StagingInterrupted if a signal came."""
+        if self._interruption is not None:
+            self._interruption.check()
+
     def has_closed(self, child: Child) -> bool:
         """Whether a child has closed its pipes, because it has ended or is ending."""
         return not self.is_open(child.err) and not self.is_open(child.out)
@@ -203,8 +222,7 @@ class Children:
 
     def _read(self, descriptor: int) -> None:
         if descriptor not in self._open:
-            if self._interruption is not None:
-                self._interruption.check()
+            self.check()
             return
         data = os.read(descriptor, 65536)
         buffer = self._open[descriptor]

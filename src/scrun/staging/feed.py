@@ -1,192 +1,35 @@
-"""Send one stream to several nodes at once, over connections that the nodes open to this host.
+"""Send one stream to several nodes at once, over connections that the nodes open to this host (:mod:`.arrivals`).
 
 srun broadcasts its stdin in messages of 1 KB, which took 3 s of CPU time for each 100 MB and node; a socket takes a
-tenth of that. A node connects to the host of its srun (SLURM_SRUN_COMM_HOST). Anybody can connect to that port, and
-anybody could own the port after us, so both ends prove that they know a token, which the node gets through srun::
-
-    this host               the node (place.sh)
-    NONCE                                                        at once
-                            NAME ITS-NONCE PROOF-OF-THE-NODE
-    OUR-PROOF                                                    then the stream
-
-A :func:`proof` is a digest of the token and both nonces. The token itself isn't sent, and a proof is of no use for
-another connection. A node uses what it received only when this host confirms it through srun as well.
+tenth of that. A node uses what it received only when this host confirms it through srun as well.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import select
 import socket
-import threading
-import time
 
-from scrun.listening import listen
+from scrun.staging.arrivals import Arrivals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
 CHUNK = 1 << 20  # bytes
-_PATIENCE = 10.0  # seconds
-_MOST_STRANGERS = 128  # connections without proof at a time
-_LONGEST = 512  # bytes of a node's line
 
 
-class _Stranger:
-    """A connection that has not yet proved that it knows the token."""
+class Feed(Arrivals):
+    """A listener for nodes, which sends them a stream; see :class:`Arrivals`.
 
-    def __init__(self, connection: socket.socket, address: str, patience: float) -> None:
-        self.connection, self.address = connection, address
-        self.nonce = os.urandom(16).hex()
-        self.until = time.monotonic() + patience
-        self.said = b""
-
-
-class Feed:
-    """A listener for nodes, which sends them a stream.
-
-    ``sent`` counts the stream's bytes, and ``failed`` is the reason why the stream broke. ``visits`` counts
-    connections; each node makes two, because the first only tries.
-
-    Args:
-        ports: the first and the last port to listen on; (0, 0) for any.
-        patience: seconds that a connection has for its proof.
+    ``sent`` counts the stream's bytes, and ``failed`` is the reason why the stream broke.
     """
 
-    def __init__(self, ports: tuple[int, int] = (0, 0), patience: float = _PATIENCE) -> None:
-        self._patience = patience
-        self.token = os.urandom(16).hex()
-        self.sent = 0
-        self.failed = ""
-        self.visits = 0
-        self._connections: dict[str, socket.socket] = {}
-        self._strangers: dict[int, _Stranger] = {}  # by descriptor, the oldest first
-        self._changed = threading.Condition()
-        self._listener = socket.socket(fileno=listen(ports))
-        self._listener.setblocking(False)
-        self._end = os.eventfd(0)
-        self._poll = select.poll()
-        self._poll.register(self._listener, select.POLLIN)
-        self._poll.register(self._end, select.POLLIN)
-        self._threads: list[threading.Thread] = []
-        self._start(self._receive)
-
-    @property
-    def port(self) -> int:
-        """The number of the port."""
-        return int(self._listener.getsockname()[1])
-
-    def wait_for(self, nodes: Collection[str]) -> bool:
-        """Wait until all these nodes are connected; False after 10 seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: set(nodes) <= self._connections.keys(), _PATIENCE)
+    sent = 0
+    failed = ""
 
     def send(self, source: int, nodes: Collection[str]) -> None:
         """Start to send everything from the descriptor ``source`` to these nodes; close it at the end."""
         receivers = {name: connection for name, connection in self._connections.items() if name in nodes}
         self._start(self._send, source, receivers)
-
-    def close(self) -> None:
-        """Close all connections; unsent bytes are lost."""
-        os.eventfd_write(self._end, 1)
-        for one in list(self._connections.values()):
-            try:
-                one.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for this connection
-            except OSError:
-                pass  # already closed
-        for thread in self._threads:
-            thread.join()
-        for one in (self._listener, *self._connections.values()):
-            one.close()
-        os.close(self._end)
-
-    def _start(self, work: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _receive(self) -> None:
-        """Serve all connections at the same time, so that a silent one doesn't delay a node."""
-        while True:
-            # The oldest ends first; sending a little now and then gains no time.
-            first = next(iter(self._strangers.values()), None)
-            left = None if first is None else max(0, int((first.until - time.monotonic()) * 1000) + 1)
-            for descriptor, _ in self._poll.poll(left):
-                if descriptor == self._end:
-                    for left_over in [*self._strangers.values()]:
-                        self._drop(left_over)
-                    return
-                if descriptor == self._listener.fileno():
-                    self._welcome()
-                elif stranger := self._strangers.get(descriptor):
-                    self._hear(stranger)
-            now = time.monotonic()
-            for late in [one for one in self._strangers.values() if one.until <= now]:
-                self._drop(late)
-
-    def _welcome(self) -> None:
-        """Accept a connection; if there are too many, drop another."""
-        if len(self._strangers) >= _MOST_STRANGERS:
-            # Drop one of the host that has most, so that one host's many connections don't push out a node.
-            addresses = [stranger.address for stranger in self._strangers.values()]
-            busiest = max({*addresses}, key=addresses.count)
-            self._drop(next(stranger for stranger in self._strangers.values() if stranger.address == busiest))
-        try:
-            connection, address = self._listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and self._strangers:
-                self._drop(next(iter(self._strangers.values())))
-            return  # the peer has gone
-        connection.setblocking(False)
-        self.visits += 1
-        stranger = _Stranger(connection, str(address[0]), self._patience)
-        self._strangers[connection.fileno()] = stranger
-        self._poll.register(connection, select.POLLIN)
-        self._tell(stranger, stranger.nonce)
-
-    def _hear(self, stranger: _Stranger) -> None:
-        """Read from a connection, and check its proof."""
-        try:
-            data = stranger.connection.recv(_LONGEST)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        stranger.said += data
-        if data and b"\n" not in stranger.said and len(stranger.said) <= _LONGEST:
-            return
-        import hmac
-
-        name, theirs, shown = (*stranger.said.decode("utf-8", "replace").strip().split(" "), "", "", "")[:3]
-        words = (stranger.nonce, theirs, name)
-        # The comparison takes constant time, so that its duration doesn't tell how many letters were right.
-        knows = hmac.compare_digest(shown.encode(), proof(self.token, *words, "node").encode())
-        if not knows or name in self._connections or not self._tell(stranger, proof(self.token, *words, "login")):
-            self._drop(stranger)
-            return
-        self._forget(stranger)
-        stranger.connection.setblocking(True)
-        with self._changed:
-            self._connections[name] = stranger.connection
-            self._changed.notify_all()
-
-    def _tell(self, stranger: _Stranger, line: str) -> bool:
-        """Write a line, which always fits in the socket's buffer; False if the connection is broken."""
-        try:
-            stranger.connection.sendall(line.encode() + b"\n")
-        except OSError:
-            return False
-        return True
-
-    def _forget(self, stranger: _Stranger) -> None:
-        self._poll.unregister(stranger.connection)
-        del self._strangers[stranger.connection.fileno()]
-
-    def _drop(self, stranger: _Stranger) -> None:
-        self._forget(stranger)
-        stranger.connection.close()
 
     def _send(self, source: int, receivers: dict[str, socket.socket]) -> None:
         with open(source, "rb", buffering=0) as stream:
@@ -205,13 +48,3 @@ class Feed:
                 connection.shutdown(socket.SHUT_WR)
             except OSError:
                 pass  # the node reports that its stream was cut short
-
-
-def proof(token: str, *words: str) -> str:
-    """A digest that proves knowledge of the token.
-
-    The token is both the first and the last word, so that nobody can extend the text of a digest that was overheard.
-    """
-    import hashlib
-
-    return hashlib.sha256(" ".join((token, *words, token)).encode()).hexdigest()

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
     from scrun.staging.model import ContainerFiles, LogCall, Part
 
+_BUFFER = 1 << 18  # bytes
+
+
+class BrokenArchive(StagingError):
+    """The archive ended too early, or isn't one."""
+
 
 class NodeChanges:
     """The changes of one node, and the directories and files that they are applied to.
@@ -65,7 +71,8 @@ class NodeChanges:
         """Apply the whole archive.
 
         Raises:
-            StagingError: the archive is not complete, or some entries failed; all other entries are applied.
+            BrokenArchive: the archive is not complete.
+            StagingError: some entries failed; all other entries are applied.
             OSError: the disk is full.
         """
         import tarfile
@@ -73,10 +80,9 @@ class NodeChanges:
         gone: list[bytes] = []
         is_complete = False
         try:
-            # tar writes records of this size. A larger buffer would wait for bytes that the node doesn't send, while
-            # the node waits for our answer.
+            # A stream's read() returns what there is, so a large buffer waits for no more than tarfile needs.
             with tarfile.open(
-                fileobj=stream, mode="r|", bufsize=10240, encoding="utf-8", errors="surrogateescape"
+                fileobj=stream, mode="r|", bufsize=_BUFFER, encoding="utf-8", errors="surrogateescape"
             ) as archive:
                 for info in archive:
                     archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every entry in memory
@@ -89,9 +95,9 @@ class NodeChanges:
                     else:
                         self._apply(info, content)
         except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-            raise StagingError(f"the archive is broken: {error}") from error
+            raise BrokenArchive(f"the archive is broken: {error}") from error
         if not is_complete:
-            raise StagingError("the archive was cut short")
+            raise BrokenArchive("the archive was cut short")
         self._finish(gone)
 
     def _apply(self, info: tarfile.TarInfo, content: IO[bytes] | None) -> None:

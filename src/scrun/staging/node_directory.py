@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 # The parts and the scripts; each file of node_scripts describes its arguments and its answers.
 LACKS = read_script("lacks")
 ENTER = f"\nmark={MARK}" + read_script("enter") + GO_TO
-SEND = ENTER + read_script("send")
+REACH = read_script("reach")
+SEND = ENTER + REACH + read_script("send")
 _RENEW = ENTER + read_script("renew")
 _REMOVE = ENTER + read_script("remove")
 _KEEP = ENTER + read_script("keep")
-
-UNCHANGED = b"unchanged\n"
 
 
 def node_name(container: ContainerFiles) -> str:

@@ -24,7 +24,7 @@ script, as the end of stdin does; only complete images stay then. ``reach`` come
 from __future__ import annotations
 
 from scrun.node_scripts import read_script
-from scrun.staging.node_directory import ENTER, LACKS
+from scrun.staging.node_directory import ENTER, LACKS, REACH
 from scrun.staging.root_mounts import TRY
 
-PLACE = (ENTER + read_script("images") + TRY + read_script("place")).replace("@LACKS@", LACKS)
+PLACE = (ENTER + read_script("images") + TRY + REACH + read_script("place")).replace("@LACKS@", LACKS)

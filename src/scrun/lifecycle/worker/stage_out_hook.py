@@ -11,6 +11,7 @@ from scrun.lifecycle.worker.host import Host, variables
 from scrun.lifecycle.worker.job_steps import JobSteps
 from scrun.lua_hooks import Hooks, StageOutCall
 from scrun.staging import node_directory
+from scrun.staging.known import memory
 from scrun.staging.model import ContainerFiles, Staged
 from scrun.staging.stage_out import discard, stage_out
 
@@ -140,7 +141,8 @@ def _container(record: Record, plan: StagingPlan, staged: Staged) -> ContainerFi
 
         config = bundle_config.load(record["bundle"], plan["config_file"])
     return ContainerFiles(
-        record["id"], record["bundle"], record["rootfs"], config, record["job"], record["uid"], record["gid"]
+        *(record["id"], record["bundle"], record["rootfs"], config, record["job"], record["uid"], record["gid"]),
+        memory=memory() if staged.node_parent else "",
     )
 
 
