@@ -203,8 +203,11 @@ RESIDENT_OTHERS = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", 
 }
 
 
+ANCHOR = "import scrun.lifecycle.spawn, scrun.lifecycle.anchor.anchor\n"  # what it has when it begins
+
+
 def test_only_the_rooms_of_the_resident_processes_stay_in_memory() -> None:
-    loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
+    loaded = set(_in_a_fresh_interpreter(f"{ANCHOR}print(*set(sys.modules) - before)"))
     packages = {"scrun.lifecycle", "scrun.lifecycle.worker", "scrun.slurm"}
     ours = {name for name in loaded if name.startswith("scrun")} - packages - RESIDENT_OTHERS
     assert {name.split(".")[2] for name in ours if name.startswith("scrun.lifecycle.")} == RESIDENT_ROOMS
@@ -212,8 +215,14 @@ def test_only_the_rooms_of_the_resident_processes_stay_in_memory() -> None:
     assert {name for name in loaded if not name.startswith("scrun")} <= RESIDENT
 
 
-def test_what_is_seldom_needed_does_not_stay_in_memory() -> None:
+def test_create_and_the_stand_in_have_nothing_of_the_anchors() -> None:
     loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
+    rooms = {name.split(".")[2] for name in loaded if name.startswith("scrun.lifecycle.") and name.count(".") > 2}
+    assert rooms == {"container", "process", "standin"}
+
+
+def test_what_is_seldom_needed_does_not_stay_in_memory() -> None:
+    loaded = set(_in_a_fresh_interpreter(f"{ANCHOR}print(*set(sys.modules) - before)"))
     seldom = {"anchor.freeze", "anchor.suspended", "anchor.overtime", "node.runtime_words"}
     seldom |= {
         "connection.addresses",
@@ -251,8 +260,7 @@ def test_the_connection_to_the_node_brings_nothing_heavy() -> None:
 
 
 def test_the_resident_code_fits_in_12_megabytes() -> None:
-    program = "import scrun.lifecycle.spawn\n"
-    program += "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')])"
+    program = ANCHOR + "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmRSS')])"
     (kilobytes,) = _in_a_fresh_interpreter(program)
     assert int(kilobytes) < 12 << 10
 

@@ -14,7 +14,6 @@ import gc
 import os
 import signal
 
-from scrun.lifecycle.anchor import anchor
 from scrun.lifecycle.container import log_crash
 from scrun.lifecycle.process import fork, installed, loop, wire
 from scrun.lifecycle.standin import standin
@@ -60,6 +59,9 @@ def _be_standin(container: Container, to_creator: int) -> int:
 
 
 def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid: int) -> None:
+    # Only now: neither create, which goes on meanwhile, nor the stand-in needs its modules.
+    from scrun.lifecycle.anchor import anchor
+
     gc.enable()
     events = loop.Loop()
     anchor.Anchor(events, container, creator, to_standin, standin_pid)
