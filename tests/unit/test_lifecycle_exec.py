@@ -417,13 +417,41 @@ def test_a_persons_terminal_has_its_size_and_is_told_when_that_changes(anchor: P
     anchor.until(lambda: not termios.tcgetattr(theirs)[3] & termios.ICANON)
     termios.tcsetwinsize(theirs, (33, 99))
     os.kill(one.pid, signal.SIGWINCH)
-    (frame,) = hears(anchor.loop, node.fake, RESIZE, process * 4)
+    frame = hears(anchor.loop, node.fake, RESIZE, process * 4)[0]
     assert frame.payload == struct.pack(">HH", 33, 99)
     assert node.signals == []
     node.fake.send(EOF, process * 4 + 1)
     node.fake.send(EXIT, process * 4, bytes(4))
     assert one.ended() == 0
     assert termios.tcgetattr(theirs)[3] & termios.ICANON, "it is as it was"
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_size_that_changes_before_it_is_heard_of_is_told_too(anchor: PlayedAnchor, start: Start) -> None:
+    node = anchor.running()
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+
+    def resize_unheard(_descriptor: int) -> tuple[int, int]:
+        if not resized:
+            resized.append(True)
+            termios.tcsetwinsize(theirs, (33, 99))
+            return 24, 80
+        return 33, 99
+
+    resized: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lifecycle_exec, "window_size", resize_unheard)
+        one = start("tool", tty=True, stdio=[theirs] * 3)
+    process, _ = asked(anchor, node)
+    assert node.execs[0][2].payload == struct.pack(">BHH", 1, 24, 80)
+    node.started(process)
+    frame = hears(anchor.loop, node.fake, RESIZE, process * 4)[0]
+    assert frame.payload == struct.pack(">HH", 33, 99)
+    node.fake.send(EOF, process * 4 + 1)
+    node.fake.send(EXIT, process * 4, bytes(4))
+    assert one.ended() == 0
     os.close(ours)
     os.close(theirs)
 

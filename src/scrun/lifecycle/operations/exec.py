@@ -206,11 +206,13 @@ def _stand_in(channel: int, request: Exec, options: ExecOptions) -> int:
     if not request["terminal"] or request["own_terminal"]:
         return _wait(channel)
     with Terminal(0):
-        return _wait(channel, window=0)
+        return _wait(channel, window=0, size=request["size"])
 
 
-def _wait(channel: int, window: int | None = None) -> int:
+def _wait(channel: int, window: int | None = None, size: Sequence[int] = ()) -> int:
     """Pass signals on, and the size of the terminal ``window``, until the process has ended; its exit status.
+
+    ``size`` is what the process was given: the terminal may have got another one since then.
 
     Raises:
         ScrunError: it could not be run.
@@ -224,6 +226,8 @@ def _wait(channel: int, window: int | None = None) -> int:
             wire.send(channel, message)
 
     signal.signal(signal.SIGWINCH, resize)
+    if window is not None and window_size(window) != (*size,):
+        resize(signal.SIGWINCH, None)
     reader = wire.Reader(channel)
     while message := reader.next(messages.node_answer):
         wire.raise_failure(message)
