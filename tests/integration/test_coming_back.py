@@ -77,7 +77,7 @@ LARGE = "yes of $SLURMD_NODENAME | dd of=/$SLURMD_NODENAME bs=1M count={} iflag=
 # In the place of srun: lets little of what the step says through.
 NARROW = """#!/bin/bash
 case " $* " in *scrun-fetch*)
-    srun "$@" | dd bs=1 count=10000 status=none
+    srun "$@" | dd bs=1 count=200000 status=none
     exit "${PIPESTATUS[0]}"
 esac
 exec srun "$@"
