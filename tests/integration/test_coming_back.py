@@ -74,14 +74,11 @@ def slow(slurm_conf: Callable[..., Path], directory: Path, alice: User) -> Itera
 MAKE = "echo made >/made; exit 7"
 LARGE = "yes of $SLURMD_NODENAME | dd of=/$SLURMD_NODENAME bs=1M count={} iflag=fullblock"
 
-# In the place of srun: lets little of what the step says through.
-NARROW = """#!/bin/bash
-case " $* " in *scrun-fetch*)
-    srun "$@" | dd bs=1 count=10000 status=none
-    exit "${PIPESTATUS[0]}"
-esac
-exec srun "$@"
-"""
+# In the place of srun: lets little through of what the step says, or tells the nodes a port where nobody listens.
+WAYS = {
+    "connections": 'srun "$@" | dd bs=1 count=200000 status=none; exit "${PIPESTATUS[0]}"',
+    "srun": 'sed -u "s/^reach [0-9]*/reach 1/" | srun "$@"; exit "${PIPESTATUS[1]}"',
+}
 
 
 def parent(pid: int) -> int:
@@ -120,7 +117,9 @@ def test_whoever_is_killed_the_status_stays_and_the_files_come(
     assert slurm.files_on_nodes(record["job"]) == []
 
 
-def test_what_two_nodes_made_comes_over_their_own_connections(
+@pytest.mark.parametrize("way", WAYS)
+def test_what_two_nodes_made_comes_over_their_connections_or_by_srun(
+    way: str,
     container: MakeContainer,
     private_bundle: MakeBundle,
     slurm_conf: Callable[..., Path],
@@ -128,7 +127,11 @@ def test_what_two_nodes_made_comes_over_their_own_connections(
     alice: User,
 ) -> None:
     conf = slurm_conf()
-    srun = alice.write(directory / "srun", NARROW, 0o755)
+    srun = alice.write(
+        directory / "srun",
+        f'#!/bin/bash\ncase " $* " in *scrun-fetch*)\n{WAYS[way]}\nesac\nexec srun "$@"\n',
+        0o755,
+    )
     with open(conf.with_name("oci.conf"), "a") as file:
         file.write(f'SrunPath="{srun}"\n')
     path = private_bundle("sh", "-c", LARGE.format(20), env=["SCRUN_JOB_NUM_NODES=2"])
