@@ -24,12 +24,15 @@ else
     comm -z -13 before after | cut -z -d' ' -f2- >>changed
     sort -z -u -o changed changed
     comm -z -23 before after | cut -z -d' ' -f2- | sort -z | comm -z -23 - changed >gone
-    if [ -h lower ] && [ -s devices ]; then
-        # rootfs is what lies over an image: what the container has removed of that is a whiteout, device 0:0, in it.
+    if { [ -h lower ] || [ -d l ]; } && [ -s devices ]; then
+        # rootfs is what lies over an image, or over its layers: what the container has removed of that is a whiteout,
+        # device 0:0, in it.
         $root xargs -0 stat --printf='%t:%T %n\0' -- <devices | sed -z -n 's/^0:0 //p' | sort -z >hidden
-        comm -z -12 changed hidden | sed -z 's,^rootfs/,./,' |
-            (cd lower && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) |
-            sed -z 's,^\./,rootfs/,' >>gone
+        comm -z -12 changed hidden | sed -z 's,^rootfs/,./,' >removed
+        for one in lower l/*; do
+            [ ! -d "$one/" ] ||
+                (cd "$one/" && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) <removed
+        done | sed -z 's,^\./,rootfs/,' | sort -z -u >>gone
         comm -z -23 changed hidden >shown && mv shown changed
     fi
     : >end
