@@ -16,7 +16,7 @@ from .waiting import PATIENCE, wait_until
 START = """
 %s
 exec dockerd --bridge=docker0 --iptables=false --ip6tables=false --config-file="$1/daemon.json" \
-    --host="unix://$1/sock" --data-root=/var/lib/docker/of-the-tests --exec-root="$1/exec" --pidfile="$1/pid" \
+    --host="unix://$1/sock" --data-root="$3" --exec-root="$1/exec" --pidfile="$1/pid" \
     --add-runtime="scrun=$2"
 """
 
@@ -46,6 +46,17 @@ def docker_whose_runc_is(runtime: str, root: User) -> Iterator[Engine]:
 
 
 @contextmanager
+def docker_in(data: Path, runtime: str, root: User) -> Iterator[Engine]:
+    """One with its images in that directory, in layers of the overlay2 driver."""
+    with _directory() as home:
+        (home / "daemon.json").write_text(
+            '{"storage-driver": "overlay2", "features": {"containerd-snapshotter": false}}'
+        )
+        with _running(home, "", runtime, root, str(data)) as one:
+            yield one
+
+
+@contextmanager
 def _directory() -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="dockerd-", dir="/run"))
     (home / "daemon.json").write_text("{}")
@@ -55,9 +66,11 @@ def _directory() -> Iterator[Path]:
 
 
 @contextmanager
-def _running(home: Path, before: str, runtime: str, root: User) -> Iterator[Engine]:
+def _running(
+    home: Path, before: str, runtime: str, root: User, data: str = "/var/lib/docker/of-the-tests"
+) -> Iterator[Engine]:
     """With the image that the others have; the runtime under test is called ``scrun`` there, too."""
-    command = ["unshare", "--mount", "sh", "-c", START % before, "sh", str(home), runtime]
+    command = ["unshare", "--mount", "sh", "-c", START % before, "sh", str(home), runtime, data]
     with open(home / "log", "wb") as log:
         path = f"{home}/bin:{PATH}"
         daemon = root.start(*command, env={"PATH": path}, stdout=log, stderr=log)
@@ -71,4 +84,4 @@ def _running(home: Path, before: str, runtime: str, root: User) -> Iterator[Engi
     finally:
         daemon.terminate()
         daemon.wait(PATIENCE)
-        shutil.rmtree("/var/lib/docker/of-the-tests", ignore_errors=True)
+        shutil.rmtree(data, ignore_errors=True)

@@ -35,6 +35,9 @@ clear_all() {
         # What was being made for it, and its lease of the image that it used: place.py.
         set -- "$@" "$images"/*/leases/"$name.$host" "$images/.new-$name.$host"
     fi
+    if [ -f "./$name/short" ] && IFS= read -r short <"./$name/short"; then
+        set -- "$@" "./$short"  # a link to what is in it: place.sh
+    fi
     rm -rf --one-file-system -- "$@" "./$name" 2>/dev/null && return
     chmod -R u+rwX -- "./$name"; rm -rf --one-file-system -- "$@" "./$name"
 }

@@ -34,17 +34,36 @@ done'
 make_way='kind=$1; shift; for one do
     if [ -d "$one" ] && [ ! -h "$one" ]; then [ $kind = -d ] || rm -rf -- "$one"; else rm -f -- "$one"; fi
 done'
+# $1: the mount's options, without the container's own directories. fsconfig(2) takes no long one, mount(2) does.
 can_overlay() {
     [ "$may_overlay" != no ] || return 1
     case $home$images in *[:,\\]*) return 1 ;; esac
     as=-m; [ "$uid" = 0 ] || as=-rm
     at=$home/$name
-    unshare $as mount -t overlay -o "userxattr,lowerdir=$images,upperdir=$at/rootfs,workdir=$at/work" \
+    LIBMOUNT_FORCE_MOUNT2=always unshare $as mount -t overlay -o "$1,upperdir=$at/rootfs,workdir=$at/work" \
         none "$at/root" 2>/dev/null || return
     [ "$may_overlay" = try ] || return 0
     may_overlay=no tried=no
     try_runtime "$at/try" "$runtime" "$trial" || return
     may_overlay=yes tried=yes
+}
+# Make the directories of an overlay over layers that lie here, and try it: layered_root.py. Arguments: the option that
+# tells the kind, the short link, "own" or "-", and the layers. On failure there is a reason in $why.
+lay() {
+    kind=$1 short=$2 lower=$home/$2/top
+    ! [ "$3" = own ] || lower=$lower:$home/$2/own
+    shift 3
+    make "$name/root" "$name/work" "$name/rootfs" "$name/l" "$name/l/top" "$name/l/own"
+    why="$home/$short: can't be made"
+    printf '%s\n' "$short" >"$home/$name/short" && ln -s -- "$name/l" "$home/$short" 2>/dev/null || return
+    count=0
+    for one do
+        [ -d "$one/" ] && [ -x "$one/" ] || { why="$one: can't be used"; return 1; }
+        ln -s -- "$one" "$home/$name/l/$count" || return
+        lower=$lower:$home/$short/$count count=$((count + 1))
+    done
+    why="an overlay of $count layers can't be mounted"
+    can_overlay "$kind,lowerdir=$lower"
 }
 arrive() {
     go_to "$parent" "$home_name" make || return 1
@@ -75,13 +94,22 @@ while read -r order one two; do
             [ -d "$home/$name" ] || make "$name"
             say plain
             ;;
+        layers)
+            [ -d "$home/$name" ] || make "$name"
+            if lay $one $two; then say "layers yes $tried"
+            else
+                say "layers no $tried $why"
+                rm -f -- "$home/$short"
+                remove "$home/$name"
+            fi
+            ;;
         image)
             image=$one kilobytes=$two state=plain
             [ -d "$home/$name" ] || make "$name" "$name/root" "$name/work" "$name/rootfs"
             if go_to_images; then
                 mode=copy
                 printf '%s\n' "$images" >"$home/$name/images" || refuse "$base/$name: No space left on device"
-                can_overlay && mode=overlay
+                can_overlay "userxattr,lowerdir=$images" && mode=overlay
                 if has "$image"; then state=have; say "have $mode $tried"
                 elif make_room "$kilobytes"; then state=lacks; say "lacks $mode $tried"
                 else say "plain $images: no room for $kilobytes KB"
@@ -128,7 +156,7 @@ while read -r order one two; do
         *) refuse "no such order: $order" ;;
     esac
 done
-case $state in overlay|copy|plain) ;; *) refuse "the transfer was cut short" ;; esac
+case $state in layers|overlay|copy|plain) ;; *) refuse "the transfer was cut short" ;; esac
 cd -P -- "$home/$name" || refuse "$base/$name: is gone"
 case $state in
     overlay) ln -s -- "$images/$image/tree" lower ;;

@@ -38,12 +38,15 @@ else
     bytes=0
     while [ "$bytes" -lt 100000 ] && read -r size; do bytes=$((bytes + size + 1024)); done <sizes
     [ "$(stat -c %s changed)" = "$(stat -c %s all)" ] || bytes=unknown
-    if [ -h lower ] && [ -s devices ]; then
-        # rootfs is what lies over an image: what the container has removed of that is a whiteout, device 0:0, in it.
-        $root xargs -0 stat --printf='%t:%T %n\0' -- <devices | sed -z -n 's/^0:0 //p' | sort -z >hidden
-        comm -z -12 all hidden | sed -z 's,^rootfs/,./,' |
-            (cd lower && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) |
-            sed -z 's,^\./,rootfs/,' >>gone || full
+    if { [ -h lower ] || [ -d l ]; } && [ -s devices ]; then
+        # rootfs is what lies over an image, or over its layers: what the container has removed of that is a whiteout,
+        # device 0:0, in it.
+        $root xargs -0 stat --printf='%t:%T %n\0' -- <devices | sed -z -n 's/^0:0 //p' | sort -z >hidden || full
+        comm -z -12 all hidden | sed -z 's,^rootfs/,./,' >removed || full
+        for one in lower l/*; do
+            [ ! -d "$one/" ] ||
+                (cd "$one/" && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) <removed
+        done | sed -z 's,^\./,rootfs/,' | sort -z -u >>gone || full
         comm -z -23 all hidden >shown && mv shown all || full
     fi
     : >end && printf 'end\0' >>all || full

@@ -28,12 +28,16 @@ _TAR = [
     "--numeric-owner",
     "--sparse",
     "--xattrs",
-    "--xattrs-exclude=user.overlay.*",
     "--ignore-failed-read",
     "--warning=no-file-ignored",
 ]
 
 
+# overlayfs's own attributes have no meaning outside of a layer; within one, the mark of an opaque directory has.
+_MARKS = [
+    [f"--xattrs-exclude={prefix}.overlay.{name}" for prefix in ("user", "trusted") for name in names]
+    for names in (("*",), ("[!o]*", "or*"))
+]
 _LOOK_AGAIN = 0.5  # seconds between calls of check while nothing happens
 _FEW = 64  # files
 _LITTLE = 1 << 15  # bytes
@@ -72,7 +76,9 @@ class Archiver:
         self._records = ["--blocking-factor=512"] if wide else []
         self._little = b""  # archive members that were made in Python; add_files writes them
 
-    def add(self, part: Part, *, only: Sequence[bytes] | None = None, held: int | None = None) -> None:
+    def add(
+        self, part: Part, *, only: Sequence[bytes] | None = None, held: int | None = None, layer: bool = False
+    ) -> None:
         """Add ``part.source`` under the name ``part.name``, with mounts below it if the part is recursive.
 
         Files that can't be read and sockets are left out, and devices unless the receiver can make them; the log
@@ -82,23 +88,38 @@ class Archiver:
             part: the directory or file.
             only: the names in the directory to add, b"" for the directory itself; None for all.
             held: a descriptor of the source, which is read instead of the path.
+            layer: whether the source is an overlay's layer, whose whiteouts and opaque directories stay what they are.
 
         Raises:
             StagingError: the source can't be read.
         """
         place = part.source if held is None else f"/proc/{os.getpid()}/fd/{held}"
-        if self._add_little(part, place, only):
+        if self._add_little(part, place, only, layer=layer):
             return
+        marks = _MARKS[layer]
         if only is not None:
             with _Memory(b"".join(b"./" + name + b"\0" if name else b".\0" for name in only)) as names:
-                self._tar(part, f"--transform=s,^\\.,{part.name},S", part.source, ["cat"], names)
+                self._tar(part, f"--transform=s,^\\.,{part.name},S", part.source, ["cat"], names, marks)
         elif part.is_directory:
             # S: targets of symbolic links stay as they are. Targets of hard links are names in the archive.
-            self._tar(part, f"--transform=s,^\\.,{part.name},S", place, self._find(part.recursive))
+            self._tar(part, f"--transform=s,^\\.,{part.name},S", place, self._find(part.recursive), None, marks)
         else:
-            follow = ["--dereference"] if held is not None else []  # /proc/PID/fd/N is a link
+            follow = [*marks, *(["--dereference"] if held is not None else [])]  # /proc/PID/fd/N is a link
             with _Memory(b"./" + os.fsencode(os.path.basename(place)) + b"\0") as names:
                 self._tar(part, f"--transform=s,.*,{part.name},S", os.path.dirname(place), ["cat"], names, follow)
+
+    def add_opaque(self, part: Part, names: Sequence[bytes]) -> None:
+        """Add directories of the part that hide what a user's overlay has below them; their content is added before.
+
+        Raises:
+            StagingError: a directory can't be read.
+        """
+        for name in names:
+            path = os.path.join(os.fsencode(part.source), name)
+            try:
+                self._little += headers.opaque_directory(path, b"%s/%s" % (part.name.encode(), name))
+            except OSError as error:
+                raise StagingError(f"can't read {os.fsdecode(path)}: {error.strerror}") from error
 
     def add_files(self, files: Mapping[str, bytes]) -> None:
         """Add scrun's own files by name, and end the archive."""
@@ -115,15 +136,15 @@ class Archiver:
             self._wait(child)
             child.process.wait()
 
-    def _add_little(self, part: Part, place: str, only: Sequence[bytes] | None) -> bool:
+    def _add_little(self, part: Part, place: str, only: Sequence[bytes] | None, *, layer: bool) -> bool:
         """Make the archive members in Python if the part is a small file or a few small names; False otherwise."""
         if (only is None and part.is_directory) or (only and len(only) > _FEW):
             return False
         source, name = os.fsencode(place), part.name.encode()
-        members = b""
+        members, follow = b"", place != part.source
         for one in only or (b"",):
             path, called = (os.path.join(source, one), b"%s/%s" % (name, one)) if one else (source, name)
-            if (member := headers.member(path, called, self._xattrs, follow=place != part.source)) is None:
+            if (member := headers.member(path, called, self._xattrs, follow=follow, layer=layer)) is None:
                 return False
             members += member
         if len(self._little) + len(members) > _LITTLE:

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from scrun.staging.layered_root import LayeredRoot
     from scrun.staging.model import ContainerFiles, LogCall, NodeSteps, Part
     from scrun.staging.stage_options import StagingOptions
     from scrun.staging.summing import Summing
@@ -41,16 +42,20 @@ class Carrier:
         self.home = ""  # the name in place of scrun-UID on the nodes; see node_directory.other_home
         self.summing: Summing | None = None
 
-    def carry(self, parts: Sequence[Part], files: Files, held: Mapping[str, int]) -> str:
+    def carry(
+        self, parts: Sequence[Part], files: Files, held: Mapping[str, int], layered: LayeredRoot | None = None
+    ) -> str:
         """Carry ``parts``, and write ``files`` on the nodes.
 
         Args:
             parts: the directories and files of this host.
             files: returns scrun's own files; one with the name of a part replaces that part.
             held: descriptors of parts by name, which are read instead of the parts' paths.
+            layered: the root filesystem's layers, which the nodes see.
 
         Returns:
-            How the nodes have the root filesystem: as an "overlay" over an image, as a "copy" of an image, or "plain".
+            How the nodes have the root filesystem: as an overlay over its "layers", as an "overlay" over an image, as a
+            "copy" of an image, or "plain".
 
         Raises:
             StagingError: the node or the file that failed; no node keeps anything then.
@@ -63,7 +68,7 @@ class Carrier:
                 Transfer(self._container, self._step, self._parent, self._log, self._options, children) as transfer,
             ):
                 try:
-                    mode = transfer.run(parts, files, held)
+                    mode = transfer.run(parts, files, held, layered)
                 finally:
                     self.home = transfer.home
                 self.summing = transfer.summing

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 64 * 1024
 _XATTR = "SCHILY.xattr."
-_OVERLAY = _XATTR + "user.overlay."  # overlayfs's own attributes
+_OVERLAYS = (_XATTR + "user.overlay.", _XATTR + "trusted.overlay.")  # overlayfs's own attributes
 
 
 def make_entry(
@@ -132,7 +132,7 @@ def _joined(pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def is_opaque(info: tarfile.TarInfo) -> bool:
     """Whether the container removed an image's directory and made it anew, so that it hides the image's content."""
-    return info.pax_headers.get(_OVERLAY + "opaque") == "y"
+    return any(info.pax_headers.get(prefix + "opaque") == "y" for prefix in _OVERLAYS)
 
 
 def data_of(info: tarfile.TarInfo) -> Data:
@@ -164,7 +164,7 @@ def _make_file(
             with as_far_as_it_goes():
                 os.fchown(descriptor, *owner)
         for key, value in info.pax_headers.items():
-            if key.startswith(_XATTR) and not key.startswith(_OVERLAY):
+            if key.startswith(_XATTR) and not key.startswith(_OVERLAYS):
                 _set_attribute(descriptor, key.removeprefix(_XATTR), value.encode("utf-8", "surrogateescape"))
         os.fchmod(descriptor, stat.S_IMODE(info.mode))  # after the owner, which clears setuid
         os.utime(descriptor, ns=(mtime_ns(info), mtime_ns(info)))

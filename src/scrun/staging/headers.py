@@ -11,15 +11,19 @@ import stat
 
 from scrun.staging.model import EXECUTABLE
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SMALL = 1 << 14  # bytes; a larger file is left to tar
 BLOCK = 512
 END = bytes(2 * BLOCK)
-_FILE, _LINK, _DIRECTORY, _PAX = b"0", b"2", b"5", b"x"
+_FILE, _LINK, _DEVICE, _DIRECTORY, _PAX = b"0", b"2", b"3", b"5", b"x"
 _LONGEST = 100  # bytes of a name in a header
 _LARGEST = 8**7 - 1  # id in a header
 
 
-def member(path: bytes, name: bytes, xattrs: str, *, follow: bool = False) -> bytes | None:
+def member(path: bytes, name: bytes, xattrs: str, *, follow: bool = False, layer: bool = False) -> bytes | None:
     """The archive member for the file at ``path``, under another name; None if tar must do it, or tell the error.
 
     Args:
@@ -27,12 +31,18 @@ def member(path: bytes, name: bytes, xattrs: str, *, follow: bool = False) -> by
         name: its name in the archive.
         xattrs: which extended attributes are carried, "*" or "user.*"; a file that has some is left to tar.
         follow: whether a symbolic link at ``path`` is followed.
+        layer: whether the file is in an overlay's layer, where a whiteout and an opaque directory stay what they are.
     """
     try:
         status = os.stat(path, follow_symlinks=follow)
         kind = stat.S_IFMT(status.st_mode)
-        if kind not in _KINDS or any(key.startswith(xattrs[:-1]) for key in os.listxattr(path, follow_symlinks=follow)):
+        keys = os.listxattr(path, follow_symlinks=follow)
+        if kind not in _KINDS and not (layer and is_whiteout(status)):
             return None
+        if any(key.startswith(xattrs[:-1]) and not key.startswith(_OVERLAYS) for key in keys):
+            return None
+        of_overlay = ("user." if xattrs == "user.*" else "trusted.") + _OPAQUE
+        further = {of_overlay: b"y"} if layer and of_overlay in keys else {}
         data = link = b""
         if kind == stat.S_IFLNK:
             link = os.readlink(path)
@@ -49,9 +59,31 @@ def member(path: bytes, name: bytes, xattrs: str, *, follow: bool = False) -> by
     if not (name.isascii() and link.isascii()) or status.st_mtime_ns < 0:
         return None  # tar encodes these so that the receiving tar reads them
     owner = (status.st_uid, status.st_gid)
-    return _member(name, _KINDS[kind], stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, data, link)
+    of_kind = _KINDS.get(kind, _DEVICE)
+    return _member(name, of_kind, stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, data, link, further)
 
 
+def opaque_directory(path: bytes, name: bytes) -> bytes:
+    """The archive member for the directory at ``path``; in a user's overlay it will hide what the layers below have.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    status = os.lstat(path)
+    keys = [key for key in os.listxattr(path, follow_symlinks=False) if key.startswith("user.")]
+    xattrs = {key: os.getxattr(path, key, follow_symlinks=False) for key in keys if not key.startswith(_OVERLAYS)}
+    xattrs[f"user.{_OPAQUE}"] = b"y"
+    owner = (status.st_uid, status.st_gid)
+    return _member(name, _DIRECTORY, stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, xattrs=xattrs)
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    """Whether a file of an overlay's layer hides one of the layers below (the device 0:0)."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+_OVERLAYS = ("user.overlay.", "trusted.overlay.")  # overlayfs's own attributes
+_OPAQUE = "overlay.opaque"
 _KINDS = {stat.S_IFREG: _FILE, stat.S_IFLNK: _LINK, stat.S_IFDIR: _DIRECTORY}
 
 
@@ -61,7 +93,14 @@ def file(name: str, data: bytes) -> bytes:
 
 
 def _member(
-    name: bytes, kind: bytes, mode: int, owner: tuple[int, int], mtime_ns: int, data: bytes = b"", link: bytes = b""
+    name: bytes,
+    kind: bytes,
+    mode: int,
+    owner: tuple[int, int],
+    mtime_ns: int,
+    data: bytes = b"",
+    link: bytes = b"",
+    xattrs: Mapping[str, bytes] = {},
 ) -> bytes:
     """A member in POSIX.1-2001's pax format; values that don't fit the header are in a pax header before it."""
     seconds, nanoseconds = divmod(mtime_ns, 10**9)
@@ -71,6 +110,7 @@ def _member(
         b"uid": b"%d" % owner[0] if owner[0] > _LARGEST else b"",
         b"gid": b"%d" % owner[1] if owner[1] > _LARGEST else b"",
         b"mtime": b"%d.%09d" % (seconds, nanoseconds) if nanoseconds else b"",
+        **{b"SCHILY.xattr." + key.encode(): value for key, value in xattrs.items()},
     }
     records = b"".join(_record(key, value) for key, value in further.items() if value)
     before = _header(b"pax", _PAX, 0o644, (0, 0), 0, len(records)) + _padded(records) if records else b""

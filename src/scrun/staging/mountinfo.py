@@ -20,13 +20,17 @@ else:
 
 
 class Mount(NamedTuple):
-    """A line of mountinfo: the part ``root`` of filesystem ``device`` is mounted on ``point``."""
+    """A line of mountinfo: the part ``root`` of filesystem ``device`` is mounted on ``point``.
+
+    ``options`` are the mount's own, ``data`` are those of the file system, separated by commas.
+    """
 
     device: str
     root: str
     point: str
     fstype: str
     options: tuple[str, ...] = ()
+    data: str = ""
 
 
 class MountTable:
@@ -112,7 +116,8 @@ def _parse(line: bytes) -> Mount:
     fields, _, tail = line.partition(b" - ")
     words = fields.split()
     device, root, point = (os.fsdecode(_unescape(word)) for word in words[2:5])
-    return Mount(device, root, point, os.fsdecode(tail.split()[0]), tuple(words[5].decode().split(",")))
+    fstype, data = (os.fsdecode(_unescape(word)) for word in (tail.split(b" ")[0], tail.split(b" ")[-1]))
+    return Mount(device, root, point, fstype, tuple(words[5].decode().split(",")), data)
 
 
 def _unescape(word: bytes) -> bytes:

@@ -6,6 +6,7 @@ name scrun-UID on a node, a random name replaces it on all nodes, for this conta
 
 from __future__ import annotations
 
+import binascii
 import os
 
 from scrun.errors import StagingError
@@ -40,6 +41,12 @@ def node_name(container: ContainerFiles) -> str:
 def node_path(container: ContainerFiles, parent: str, home: str = "") -> str:
     """The path of the container's directory on every node; ``home`` is :func:`other_home`'s name, or empty."""
     return f"{parent.rstrip('/')}/{home or f'scrun-{container.user_id}'}/{node_name(container)}"
+
+
+def short_path(container: ContainerFiles, parent: str, home: str = "") -> str:
+    """A short link to the directory ``l`` in the container's directory on every node; no container's id has a tilde."""
+    name = f"{container.job_id}-{binascii.crc32(container.id.encode()):08x}~l"
+    return f"{parent.rstrip('/')}/{home or f'scrun-{container.user_id}'}/{name}"
 
 
 def other_home(container: ContainerFiles) -> str:

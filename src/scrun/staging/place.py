@@ -6,6 +6,8 @@
     any                        elsewhere WHY           nothing: another user has the name of the user's own directory
     home NAME                  home                    uses that name instead, and begins anew
     plain                      plain                   makes a directory for the container
+    layers KIND SHORT OWN      layers yes TRIED,       makes the directory, and links to the LAYERS, the topmost first,
+        LAYERS                 layers no TRIED WHY     if it can mount an overlay of them (layered_root.py)
     image NAME KILOBYTES       have MODE TRIED,        makes the directory, and looks for the complete image.
                                lacks MODE TRIED,       MODE: overlay if the node can mount one, else copy.
                                plain WHY               TRIED: yes or no if the runtime was tried for an overlay

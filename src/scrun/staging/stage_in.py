@@ -10,11 +10,14 @@ from scrun import small_file
 from scrun.errors import StagingError
 from scrun.mount import is_below
 from scrun.node_hooks import shell_hook, with_hooks
-from scrun.staging import copy_up, mount_points, mounts, node_directory, root_mounts, traces, trees
+from scrun.staging import copy_up, mount_points, mounts, node_directory, node_root, traces, trees
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known, forget, require_containers
+from scrun.staging.layered_root import LAYERS, LayeredRoot
+from scrun.staging.layers import find_layers
+from scrun.staging.look import look
 from scrun.staging.model import Copy, Part, Staged, Text
-from scrun.staging.mountinfo import MountTable, Visibility
+from scrun.staging.mountinfo import MountTable
 from scrun.staging.spool import Spool, encode
 from scrun.staging.stage_options import StagingOptions
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeVar
 
-    from scrun.oci import Config, Hook, Root
+    from scrun.oci import Config, Hook
     from scrun.staging.carry import Carrier
     from scrun.staging.model import Beside, ContainerFiles, FitContent, LogCall, NodeSteps
     from scrun.staging.mounts import Bind
@@ -142,6 +145,8 @@ class _StageIn:
         self._held: dict[str, int] = {}  # descriptors of the parts that are mounts, by name
         self._hooks: list[Hook] = []  # createContainer hooks of the container
         self._carrier: Carrier | None = None
+        self._layered: LayeredRoot | None = None  # the root filesystem's layers, if the nodes see them
+        self._home = ""  # the name in place of scrun-UID on the nodes
 
     @property
     def summing(self) -> Summing | None:
@@ -169,7 +174,16 @@ class _StageIn:
             mount_points.make_missing(self._config, self._container.rootfs)
         own = [*self._options.on_nodes, *(mount["source"] for mount in self._options.mounts)]
         binds = mounts.binds(self._config, self._container.bundle, own, self._container.mounted)
-        seen = self._look(binds)
+        layers = find_layers(self._container.rootfs, self._mounts) if self._options.overlay else None
+        self._layered = LayeredRoot.of(layers, self._container, self._parent)
+        roots = self._layered.layers.one_of_each(self._mounts) if self._layered else (self._container.rootfs,)
+        looked = look(
+            *(self._container, self._step, self._options, self._mounts, self._known, self.spool),
+            *(roots, binds, self._interruption, self._log),
+        )
+        seen, self._asked, self._binds_at_root = looked
+        if not seen.issuperset(roots):
+            self._layered = None
         if self._container.bundle in seen:
             from scrun.staging import root_squash
 
@@ -200,42 +214,6 @@ class _StageIn:
             rootfs, is_writable = self._container.rootfs, not root.get("readonly", False)
             self._parts.append(Part("rootfs", rootfs, True, is_writable, *_read(rootfs, trees.identity)))
         return self._write()
-
-    def _look(self, binds: list[Bind]) -> set[str]:
-        """The paths that the nodes see too. Make the spool, because its witness shows that they see the bundle."""
-        visibility = Visibility(self._options.shared, self._mounts, MountTable.of("1"))
-        known = self._known
-        hosts = self._step.nodes
-        bundle = self._container.bundle
-        seen, ask = set(), {}
-        if not visibility.is_private(bundle) and not known.denies(bundle, hosts) and self.spool.create():
-            if visibility.is_shared(bundle) or known.says(bundle, hosts):
-                seen.add(bundle)
-            else:
-                ask[bundle] = self.spool.witness
-        places = (place for bind in binds if not _is_ephemeral(bind, visibility) for place in bind.asked)
-        for path in (self._container.rootfs, *places):
-            if visibility.is_private(path) or known.denies(path, hosts):
-                continue
-            if visibility.is_shared(path) or known.says(path, hosts):
-                seen.add(path)
-            else:
-                ask[path] = path
-        if ask:
-            from scrun.staging.probe import probe
-
-            fence = self._container.fence
-            trial = fence if fence and known.mounts_at_root(hosts, fence) is None else None
-            answers, self._binds_at_root = probe(self._step, list(ask.values()), self._interruption, trial)
-            if fence and self._binds_at_root is not None:
-                known.learn_mounts_at_root(hosts, fence, self._binds_at_root)
-            seen_now = [path for path, answer in zip(ask, answers, strict=True) if answer]
-            known.learn(seen_now, ask.keys() - seen_now, hosts)
-            known.learn_run_containers(hosts)
-            self._asked = True
-            seen.update(seen_now)
-        self._log("debug", f"{', '.join(hosts)} see {', '.join(sorted(seen)) or 'none of the files'}")
-        return seen
 
     def _replace(self, bind: Bind, index: int) -> None:
         """Make the mount use a copy of its source."""
@@ -286,7 +264,7 @@ class _StageIn:
         """The contents of config.json, its variants, and the bundle's further files, by name."""
         made = {f"{name}/config.json": change(self._config) for name, change in self._variants.items()}
         configs = {
-            name: with_hooks(self._over_image(mode, config), "createContainer", self._hooks)
+            name: with_hooks(self._on_nodes(mode, config), "createContainer", self._hooks)
             for name, config in {**made, "config.json": self._config}.items()
         }
         if not self._beside:
@@ -303,7 +281,7 @@ class _StageIn:
             mode = self._carry()
         elif not self._asked:
             require_containers(self._step, self._known, self._interruption)
-        rootfs = self._over_image(mode, self._config)["root"]["path"]
+        rootfs = self._on_nodes(mode, self._config)["root"]["path"]
         staged = Staged(self._container.bundle, rootfs, texts=tuple(self._texts), seen=tuple(self._kept))
         staged = staged._replace(traces=self._traces)
         if self.spool.exists:
@@ -339,25 +317,14 @@ class _StageIn:
         options = "remount,bind,nodev" + (",ro" if root.pop("readonly", False) else "")
         self._hooks.append(shell_hook(_REMOUNT, options, root["path"]))
 
-    def _over_image(self, mode: str, config: Config) -> Config:
-        """The config with an overlay as its root filesystem if the nodes have an image of it.
-
-        The runtime mounts the overlay first, in the container's user namespace (Linux 5.11). root.readonly applies to
-        the directory below the overlay, so the mount has "ro" too; crun applies it when everything is mounted. A root
-        filesystem in place is bound over itself with "nodev" if its device nodes must not work.
-        """
-        readonly = ["ro"] if config["root"].get("readonly") else []
-        if mode != "overlay":
-            path = config["root"]["path"]
-            again = root_mounts.mount(root_mounts.BIND, path, ["rbind", "nodev", *readonly])
-            is_fenced = self._container.fence and self._is_in_place and self._binds_at_root
-            return {**config, "mounts": [again, *config["mounts"]]} if is_fenced else config
-        nodev = ["nodev"] if self._container.fence else []
-        layers = f"lowerdir={self._node_path}/lower,upperdir={self._node_path}/rootfs,workdir={self._node_path}/work"
-        options = [*readonly, *nodev, "userxattr", *layers.split(",")]
-        over = root_mounts.mount(root_mounts.OVERLAY, "overlay", options)
-        root: Root = {**config["root"], "path": f"{self._node_path}/root"}
-        return {**config, "root": root, "mounts": [over, *config["mounts"]]}
+    def _on_nodes(self, mode: str, config: Config) -> Config:
+        """The config with the root filesystem that the nodes have; ``mode`` is :meth:`Carrier.carry`'s."""
+        fenced = bool(self._container.fence)
+        if mode == LAYERS and self._layered:
+            return node_root.over(config, self._node_path, self._layered.options(self._home), fenced=fenced)
+        if mode == "overlay":
+            return node_root.over(config, self._node_path, node_root.over_image(self._node_path), fenced=fenced)
+        return node_root.in_place(config) if fenced and self._is_in_place and self._binds_at_root else config
 
     def _move(self, home: str) -> None:
         """Change all paths of the nodes' directory, because it has another name than planned."""
@@ -379,10 +346,11 @@ class _StageIn:
 
         def files(mode: str, home: str) -> dict[str, bytes]:
             if home:
+                self._home = home
                 self._move(home)
             return {**({} if self.spool.exists else self._configs(mode)), **self._fitted}
 
-        mode = carrier.carry(self._parts, files, self._held)
+        mode = carrier.carry(self._parts, files, self._held, self._layered)
         self._known.learn_run_containers(self._step.nodes)
         self._carrier = carrier  # before this, a failing carrier cleans up by itself
         return mode
@@ -393,8 +361,3 @@ def _read(path: str, call: Callable[[str], Result]) -> Result:
         return call(path)
     except OSError as error:
         raise StagingError(f"can't read {path}: {error.strerror}") from error
-
-
-def _is_ephemeral(bind: Bind, visibility: Visibility) -> bool:
-    """Whether a bind is of a small file in this host's memory (podman's hosts, resolv.conf), which is always copied."""
-    return bind.is_small and visibility.is_memory(bind.source)

@@ -14,6 +14,7 @@ from scrun.staging.feed import CHUNK, Feed
 from scrun.staging.images import Delta, holes, scan, settled
 from scrun.staging.kept import Images
 from scrun.staging.known import Known
+from scrun.staging.layered_root import LAYERS
 from scrun.staging.place import PLACE
 from scrun.staging.summing import Summing
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from scrun.staging.children import Child, Children
     from scrun.staging.images import ListedTree
+    from scrun.staging.layered_root import LayeredRoot
     from scrun.staging.model import ContainerFiles, LogCall, NodeSteps, Part
     from scrun.staging.stage_options import StagingOptions
 
@@ -77,23 +79,32 @@ class Transfer:
         if self._orders >= 0:
             os.close(self._orders)
 
-    def run(self, parts: Sequence[Part], files: Files, held: Mapping[str, int]) -> str:
+    def run(
+        self, parts: Sequence[Part], files: Files, held: Mapping[str, int], layered: LayeredRoot | None = None
+    ) -> str:
         """Carry all files; return how the nodes have the root filesystem (see Carrier.carry)."""
         self._start(parts)
-        root = next((part for part in parts if part.name == ROOTFS and self._container.images), None)
-        mode, delta = self._place(root) if root and self._options.cache else ("plain", Delta())
+        root = next((part for part in parts if part.name == ROOTFS), None)
+        mode, delta = "plain", Delta()
+        if root and layered and self._lay(layered):
+            mode = LAYERS
+        elif root and self._options.cache and self._container.images:
+            mode, delta = self._place(root)
         if mode == "plain":
             self._ask("plain")
         ours = files(mode, self.home)  # a file with the name of a part replaces the part
         rest = [part for part in parts if (mode == "plain" or part is not root) and part.name not in ours]
         for part in rest:
             self._log("info", f"carrying {part.source} to {', '.join(self._nodes)}")
-        much = delta.size > _MUCH or any(part.is_directory or os.path.getsize(part.source) > _MUCH for part in rest)
+        size = layered.size if layered and mode == LAYERS else delta.size
+        much = size > _MUCH or any(part.is_directory or os.path.getsize(part.source) > _MUCH for part in rest)
         connected = much and self._reach()
         self._order(f"go {mode} {'connection' if connected else 'stdin'}")
         self._expected = 0
         with self._archiver(self._nodes if connected else []) as archiver:
-            if mode != "plain" and root:
+            if layered and root and mode == LAYERS:
+                layered.archive(archiver, root)
+            elif mode != "plain" and root:
                 over = root if mode == "overlay" else root._replace(name="delta")
                 archiver.add(over, only=delta.changed or (b"",))
             for part in rest:
@@ -139,6 +150,27 @@ class Transfer:
     def _known(self) -> Known:
         return Known(self._container.memory, None, self._options.remember)
 
+    def _lay(self, layered: LayeredRoot) -> bool:
+        """Have the nodes mount the engine's layers; False if a node can't, or too much would have to be carried."""
+        path = self._container.rootfs
+        if not layered.prepare(self._children):
+            self._log("debug", f"{path}: its layers are not used in place: too many files are another user's")
+            return False
+        said = self._ask(layered.order)
+        for node, answer in said.items():
+            self._learn_mounts(node, answer[2:3])
+            if answer[1] != "yes":
+                self._log("info", f"{node}: {' '.join(answer[3:])}: the layers of {path} are not used in place")
+        if not all(answer[1] == "yes" for answer in said.values()):
+            return False
+        count = len(layered.layers.lower)
+        self._log("debug", f"{', '.join(said)} have the {count} layers of {path}: {layered.size} bytes are carried")
+        return True
+
+    def _learn_mounts(self, node: str, tried: Sequence[str]) -> None:
+        if self._container.overlay and tried in (["yes"], ["no"]):
+            self._known().learn_mounts_at_root([node], self._container.overlay, tried == ["yes"])
+
     def _place(self, root: Part) -> tuple[str, Delta]:
         """Make sure that the nodes have an image close to the directory; return the mode and the image's delta."""
         tree = self._scan(root)
@@ -161,8 +193,7 @@ class Transfer:
         elif not self._fill(root, tree, lacking):
             return "plain", Delta()
         for node, answer in said.items():
-            if self._container.overlay and answer[2:] in (["yes"], ["no"]):
-                self._known().learn_mounts_at_root([node], self._container.overlay, answer[2] == "yes")
+            self._learn_mounts(node, answer[2:])
         return ("overlay" if all(answer[1] == "overlay" for answer in said.values()) else "copy"), delta
 
     def _fill(self, root: Part, tree: ListedTree, lacking: list[str]) -> bool:
@@ -270,8 +301,9 @@ class Transfer:
             of = f" of {self._expected // 10**6}" if self._expected else ""
             self._log("progress", f"carried {self._feed.sent // 10**6}{of} MB to {', '.join(self._nodes)}")
 
-    def _ask(self, order: str) -> dict[str, list[str]]:
-        self._order(order)
+    def _ask(self, order: str | Callable[[str], str]) -> dict[str, list[str]]:
+        """Give an order, which may depend on the name in place of scrun-UID; return each node's words."""
+        self._order(order if isinstance(order, str) else order(self.home))
         said = self._hear()
         refused = {node: " ".join(answer[1:]) for node, answer in said.items() if answer[0] == "elsewhere"}
         if not refused or self.home:

@@ -1,0 +1,231 @@
+"""Layers of an engine's image that the nodes see are used where they lie: the nodes get an overlay of the same ones."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .conftest import RUNTIME
+from .dockerd import docker_in
+from .engines import IMAGE, Engine
+from .users import Done, User
+
+pytestmark = pytest.mark.slurm_only("runs where the layers are")
+
+IMAGES = {
+    # Each of the layers changes what the others have; some of it belongs to other users, or is closed to all others.
+    "peculiar": r"""FROM localhost/busybox
+RUN mkdir -p /gone/deep /anew/old /files /links && echo 1 >/gone/deep/file && echo old >/anew/old/file && \
+    echo one >/files/changed && echo two >/files/removed && echo x >/links/a && ln /links/a /links/b
+RUN rm -r /gone /files/removed && rm -r /anew && mkdir /anew && echo new >/anew/file && echo more >>/files/changed
+RUN mkdir -p /theirs/closed/in && echo secret >/theirs/closed/in/file && chown -R 33:33 /theirs && \
+    chmod 700 /theirs/closed && echo group >/files/group && chown 0:42 /files/group && chmod 640 /files/group && \
+    echo root >/theirs/closed/in/roots
+RUN rm /theirs/closed/in/roots && echo later >/theirs/closed/later
+""",
+    "many": "FROM localhost/busybox\n" + "".join(f"RUN echo {i} >/f{i} && rm -f /f{i - 2}\n" for i in range(59)),
+}
+LOOK = """cd /; find gone anew files links theirs 2>/dev/null | sort; cat files/* anew/file theirs/closed/in/file
+[ links/a -ef links/b ] && stat -c %h links/a; busybox getfattr -n user.colour files/changed | grep colour"""
+
+
+IN_PLACE = "grep -q '^overlay / .*~l/' /proc/mounts || { echo the layers are not used in place; exit 99; }"
+
+
+class Storage:
+    """alice's podman with the overlay driver, and a storage of its own."""
+
+    def __init__(self, alice: User, conf: str, home: Path) -> None:
+        self.home, self._alice = home, alice
+        alice.write(home / "storage.conf", conf)
+        self.engine = Engine("podman", alice, RUNTIME, {"CONTAINERS_STORAGE_CONF": f"{home}/storage.conf"})
+
+    def run(self, image: str, script: str, *options: str, runtime: str = "") -> Done:
+        """Run a shell script in a container of an image, which fails on a node if the layers are not used in place."""
+        script = script if runtime else f"{IN_PLACE}; {script}"
+        words = self.engine.words(*options, command=("sh", "-c", script))
+        words = [image if word == IMAGE else word for word in words]
+        return self.engine.call(
+            *[f"--runtime={runtime}" if runtime and word[:5] == "--run" else word for word in words]
+        )
+
+    def again(self, name: str) -> Done:
+        return self.engine.call("start", "--attach", name)
+
+    def diff(self, name: str) -> set[str]:
+        """What podman finds changed, without what every run changes."""
+        lines = self.engine.call("diff", name).ok().stdout.splitlines()
+        return {line for line in lines if line not in ("C /etc", "C /var")}
+
+
+def conf(graph: Path, run: str, stores: str = "") -> str:
+    """A storage.conf, named by a variable; podman 5.4 takes no graphroot from it, 5.8 warns of the other."""
+    version = subprocess.run(["podman", "--version"], capture_output=True, check=True, text=True).stdout
+    key = "rootless_storage_path" if " 5.4." in version else "graphroot"
+    text = f'[storage]\ndriver = "overlay"\n{key} = "{graph}"\nrunroot = "{run}"\n'
+    return text + f"[storage.options]\nadditionalimagestores = [{stores}]\n"
+
+
+@pytest.fixture(scope="module")
+def shared(alice: User) -> Iterator[Storage]:
+    """A storage on /home, with the images."""
+    home = alice.mkdir(alice.home / f"layers-{uuid.uuid4().hex[:8]}")
+    storage = Storage(alice, conf(home / "graph", f"/run/user/{alice.uid}/{home.name}"), home)
+    storage.engine.call("load", "--input", "/usr/share/devcluster/busybox.tar").ok()
+    for name, text in IMAGES.items():
+        directory = alice.mkdir(home / name)
+        alice.write(directory / "Dockerfile", text)
+        words = ("--runtime=crun", "build", "--layers", "--network=none", "--tag", name, str(directory))
+        storage.engine.call(*words, timeout=240).ok()
+    # The engine's tools and busybox set no attribute.
+    colour = "import os, sys; [os.setxattr(path, 'user.colour', b'red') for path in sys.argv[1:]]"
+    files = map(str, (home / "graph/overlay").glob("*/diff/files/changed"))
+    alice.run("podman", "unshare", "python3", "-c", colour, *files).ok()
+    yield storage
+    storage.engine.call("rm", "--all", "--force", "--time=0")
+    alice.run("podman", "unshare", "rm", "-rf", str(home)).ok()
+
+
+@pytest.fixture(scope="module")
+def split(alice: User, shared: Storage) -> Iterator[Storage]:
+    """A storage on a disk of this host alone, over the images of the other."""
+    home = alice.mkdir(Path(f"/var/tmp/layers-{uuid.uuid4().hex[:8]}"))
+    graph = f'"{shared.home}/graph"'
+    yield Storage(alice, conf(home / "graph", f"/run/user/{alice.uid}/{home.name}", graph), home)
+    alice.run("podman", "unshare", "rm", "-rf", str(home)).ok()
+
+
+@pytest.fixture(params=["shared", "split"])
+def storage(request: pytest.FixtureRequest) -> Iterator[Storage]:
+    one: Storage = request.getfixturevalue(request.param)
+    if not slurm.mounts_at_root("node1"):
+        pytest.skip("the nodes' runtime mounts no overlay at /")
+    yield one
+    one.engine.clean_up()
+    one.engine.made.clear()
+
+
+def test_a_container_sees_what_it_sees_here(storage: Storage) -> None:
+    here = storage.run("peculiar", LOOK, "--rm", runtime="crun").ok()
+    there = storage.run("peculiar", f"[ -n $SLURM_JOB_ID ] && {LOOK}", "--rm").ok()
+    assert there.stdout == here.stdout
+    assert "later" in there.stdout
+    assert "roots" not in there.stdout
+
+
+def test_sixty_layers_fit_into_the_mounts_options(shared: Storage) -> None:
+    if not slurm.mounts_at_root("node1"):
+        pytest.skip("the nodes' runtime mounts no overlay at /")
+    done = shared.run("many", "echo /f*; grep -o '~l/59,' /proc/mounts", "--rm").ok()
+    assert done.stdout.splitlines() == ["/f57 /f58", "~l/59,"]
+
+
+CHANGE = """cd /; echo more >>files/changed; rm -r anew; mkdir anew; echo mine >anew/mine; rm files/group
+echo mine >theirs/closed/mine; rm theirs/closed/later; mv links/a links/c; mkdir -p made/deep; echo m >made/deep/file"""
+CHANGED = {
+    *("C /files", "C /files/changed", "D /files/group", "C /anew", "D /anew/file", "A /anew/mine", "C /links"),
+    *("D /links/a", "A /links/c", "C /theirs", "C /theirs/closed", "A /theirs/closed/mine", "D /theirs/closed/later"),
+    *("A /made", "A /made/deep", "A /made/deep/file"),
+}
+
+
+def test_what_changed_comes_back_to_the_engine(storage: Storage) -> None:
+    storage.run("peculiar", CHANGE).ok()
+    name = storage.engine.made[-1]
+    assert storage.diff(name) == CHANGED
+    assert storage.engine.call("cp", f"{name}:/anew/mine", "-").ok().output[:9] == b"mine\0\0\0\0\0"
+    image = f"localhost/test-{uuid.uuid4().hex[:8]}"
+    storage.engine.call("commit", name, image).ok()
+    look = "cd /; ls anew files theirs/closed; tail -n 1 files/changed; stat -c '%u %g' files/changed theirs/closed/in"
+    of_the_image = storage.run(image, look, "--rm", runtime="crun").ok().stdout
+    storage.engine.call("rmi", image).ok()
+    assert of_the_image.split() == [
+        *("anew:", "mine", "files:", "changed", "theirs/closed:", "in", "mine"),
+        *("more", "0", "0", "33", "33"),
+    ]
+
+
+def test_a_container_that_is_started_again_goes_on(storage: Storage) -> None:
+    """What it removed and made anew before stays so, and what it does now is done to that."""
+    script = """cd /; n=$(cat runs 2>/dev/null | wc -l); echo run >>runs; ls anew files
+case $n in
+0) rm -r anew; mkdir anew; echo 1 >anew/one; rm files/removed files/group; mkdir files/d; echo 1 >files/d/one;;
+1) echo 2 >anew/two; rm -r files/d; echo back >files/group;;
+esac"""
+    storage.run("peculiar", script).ok()
+    name = storage.engine.made[-1]
+    second = storage.again(name).ok()
+    assert second.stdout.split() == ["anew:", "one", "files:", "changed", "d"]
+    third = storage.again(name).ok()
+    assert third.stdout.split() == ["anew:", "one", "two", "files:", "changed", "group"]
+    assert storage.diff(name) == {
+        *("C /anew", "D /anew/file", "A /anew/one", "A /anew/two", "C /files", "C /files/group", "A /runs"),
+    }
+
+
+def test_each_of_two_nodes_has_the_layers(storage: Storage) -> None:
+    script = "cat /anew/file; echo $SLURMD_NODENAME >/$SLURMD_NODENAME; rm /files/changed"
+    done = storage.run("peculiar", script, "--env=SCRUN_JOB_NUM_NODES=2").ok()
+    assert done.stdout.split() == ["new", "new"]
+    assert storage.diff(storage.engine.made[-1]) == {"A /node1", "A /node2", "C /files", "D /files/changed"}
+
+
+def test_a_read_only_root_stays_read_only(storage: Storage) -> None:
+    done = storage.run("peculiar", "touch /x /files/changed; rm /anew/file; touch /tmp/y && ls /tmp", "--read-only")
+    assert done.ok().stdout == "y\n"
+    assert done.stderr.count(": Read-only file system\n") == 3
+    assert storage.diff(storage.engine.made[-1]) == set()
+
+
+def test_nothing_is_left_on_the_nodes(storage: Storage) -> None:
+    storage.run("peculiar", "true").ok()
+    assert slurm.on_nodes("ls -d /tmp/scrun-2000/* 2>/dev/null || :") == []
+
+
+def test_layers_of_too_many_foreign_files_are_carried(shared: Storage) -> None:
+    """podman shifts a whole image's users for such a user namespace; then nearly all files are another user's."""
+    script = f"({IN_PLACE}); cd /; cat anew/file; echo mine >anew/mine"
+    done = shared.run("peculiar", script, "--userns=keep-id", "--user=0", runtime=RUNTIME)
+    assert done.ok().stdout == "the layers are not used in place\nnew\n"
+    assert {"C /anew", "A /anew/mine"} <= shared.diff(shared.engine.made[-1])
+    shared.engine.clean_up()
+
+
+def test_layers_that_only_this_host_has_are_carried(alice: User, shared: Storage) -> None:
+    home = alice.mkdir(Path(f"/var/tmp/layers-{uuid.uuid4().hex[:8]}"))
+    try:
+        private = Storage(alice, conf(home / "graph", f"/run/user/{alice.uid}/{home.name}"), home)
+        private.engine.call("load", "--input", "/usr/share/devcluster/busybox.tar").ok()
+        done = private.run(IMAGE, f"({IN_PLACE}); echo here", "--rm", runtime=RUNTIME).ok()
+        assert done.stdout == "the layers are not used in place\nhere\n"
+    finally:
+        alice.run("podman", "unshare", "rm", "-rf", str(home)).ok()
+
+
+def test_dockers_layers_on_a_shared_disk(root: User) -> None:
+    """Its layers have root's attributes, trusted.overlay.*."""
+    if not slurm.mounts_at_root("node1"):
+        pytest.skip("the nodes' runtime mounts no overlay at /")
+    with docker_in(Path(f"/home/layers-{uuid.uuid4().hex[:8]}"), RUNTIME, root) as docker:
+        name = docker.name()
+        docker.call(
+            "run", "--name", name, "--runtime=runc", IMAGE, "sh", "-c", "mkdir -p /anew/old /d; touch /d/f"
+        ).ok()
+        docker.call("commit", name, "localhost/first").ok()
+        name = docker.name()
+        change = "rm -r /anew /d/f; mkdir /anew; touch /anew/new"
+        docker.call("run", "--name", name, "--runtime=runc", "localhost/first", "sh", "-c", change).ok()
+        docker.call("commit", name, "localhost/second").ok()
+        name = docker.name()
+        script = (
+            "ls /anew /d; rm -r /anew; mkdir /anew; touch /anew/mine; grep -c '^overlay / .*/l/\\|~l/' /proc/mounts"
+        )
+        done = docker.call("run", "--name", name, "--runtime=scrun", "localhost/second", "sh", "-c", script).ok()
+        assert done.stdout.split() == ["/anew:", "new", "/d:", "1"]
+        assert {"C /anew", "D /anew/new", "A /anew/mine"} <= set(docker.call("diff", name).ok().stdout.splitlines())
+        assert docker.call("start", "--attach", name).ok().stdout.split()[:2] == ["/anew:", "mine"]
