@@ -117,10 +117,13 @@ def test_what_changed_since_is_seen_and_is_all_that_is_carried(
     container: MakeContainer, private_bundle: MakeBundle, alice: User, way: list[str]
 ) -> None:
     script = "cat /etc/passwd /etc/new; ls /etc /gone /dir; cat /dir; ls -d /bin/wc; ls -ld /etc | head -c 10"
+    script += "; echo; ls /closed; ls -ld /closed | head -c 10"
     path = private_bundle("sh", "-c", f"[ -e /etc/new ] || exit 0; ({script}) 2>&1")
     rootfs = path / "rootfs"
     make(rootfs, "gone/below/file", alice)
     make(rootfs, "dir/file", alice)
+    make(rootfs, "closed/file", alice)
+    (rootfs / "closed").chmod(0o555)
     ran(container(at=path), *way)
     alice.write(rootfs / "etc/passwd", "root:x:0:0:changed:/:/bin/sh\n")
     alice.write(rootfs / "etc/new", "new\n")
@@ -129,12 +132,13 @@ def test_what_changed_since_is_seen_and_is_all_that_is_carried(
     alice.write(rootfs / "dir", "a file now\n")
     (rootfs / "bin/wc").unlink()
     (rootfs / "etc").chmod(0o700)
+    (rootfs / "closed/file").unlink()
     second = ran(container(at=path), *way)
     assert not was_carried(second)
     assert second.output.decode().splitlines() == [
         *("root:x:0:0:changed:/:/bin/sh", "new", "ls: /gone: No such file or directory"),
         *("/dir", "", "/etc:", "new", "passwd"),
-        *("a file now", "ls: /bin/wc: No such file or directory", "drwx------"),
+        *("a file now", "ls: /bin/wc: No such file or directory", "drwx------", "dr-xr-xr-x"),
     ]
     assert len(images()) == 1
 

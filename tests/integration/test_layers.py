@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from .conftest import RUNTIME
 from .dockerd import docker_in
 from .engines import IMAGE, Engine
 from .users import Done, User
+from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("runs where the layers are")
 
@@ -185,6 +187,24 @@ def test_a_read_only_root_stays_read_only(storage: Storage) -> None:
 def test_nothing_is_left_on_the_nodes(storage: Storage) -> None:
     storage.run("peculiar", "true").ok()
     assert slurm.on_nodes("ls -d /tmp/scrun-2000/* 2>/dev/null || :") == []
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_only_a_root_that_stays_comes_back(storage: Storage, *, removed: bool) -> None:
+    engine = storage.engine
+    script = "echo mine >/mine; echo up; while [ ! -e /go ]; do sleep 0.1; done"
+    words = engine.words("--detach", *(["--rm"] if removed else []), command=("sh", "-c", script))
+    identity = engine.call(*["peculiar" if word == IMAGE else word for word in words]).ok().stdout.strip()
+    name = engine.made[-1]
+    wait_until(lambda: "up" in engine.call("logs", name).stdout, "the container runs")
+    record = json.loads(Path(f"/run/user/{engine.user.uid}/scrun/{identity}/state.json").read_text())
+    assert {part[0]: part[3] for part in record["staged"]["parts"]}["rootfs"] is not removed
+    engine.call("exec", name, "touch", "/go").ok()
+    if removed:
+        wait_until(lambda: engine.call("container", "exists", name).status == 1, "podman has removed it")
+    else:
+        assert engine.exit_code(name) == 0
+        assert storage.diff(name) == {"A /mine", "A /go"}
 
 
 def test_layers_of_too_many_foreign_files_are_carried(shared: Storage) -> None:

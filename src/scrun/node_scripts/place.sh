@@ -31,6 +31,12 @@ take() {  # from descriptor 3, into the working directory
 hide='for one do
     in=$(dirname "./$one") && time=$(stat -c %y "$in") && mknod "./$one" c 0 0 && touch -d "$time" "$in" || exit 255
 done'
+# A directory may be closed to its own user; the delta gives the one above its mode again.
+take_away='for one do
+    chmod u+rwx -- "$(dirname -- "./$one")" || exit 255
+    [ ! -d "./$one" ] || [ -h "./$one" ] || chmod -R u+rwX -- "./$one"
+    rm -rf -- "./$one" || exit 255
+done'
 make_way='kind=$1; shift; for one do
     if [ -d "$one" ] && [ ! -h "$one" ]; then [ $kind = -d ] || rm -rf -- "$one"; else rm -f -- "$one"; fi
 done'
@@ -167,7 +173,7 @@ take "$base/$name"
 if [ -s gone ]; then
     case $state in
         overlay) (cd rootfs && xargs -0 -r sh -c "$hide" sh) <gone ;;
-        copy) (cd rootfs && $root xargs -0 -r rm -rf --) <gone ;;
+        copy) (cd rootfs && $root xargs -0 -r sh -c "$take_away" sh) <gone ;;
     esac || refuse "$base/$name: what is gone can't be taken away"
 fi
 if [ -d delta ]; then

@@ -108,6 +108,7 @@ class ContainerFiles(NamedTuple):
     devices: bool = False  # whether device nodes in the root filesystem and in volumes work: privileged, root's
     fence: Trial | None = None  # the trial of a bind mount at /, which disables device nodes; None: not needed
     node_dir: str = "/tmp"  # noqa: S108  node_directory.py refuses another user's directories and links there
+    removed: bool = False  # whether the engine removes the root filesystem at the container's end (run --rm)
     mounted: Mapping[str, MountSource] = {}  # mounts that the engine made for this container alone: mount_sources.py
 
 

@@ -211,7 +211,8 @@ class _StageIn:
                     "be brought back into it: name a directory with an image's files"
                 )
             root["path"] = f"{self._node_path}/rootfs"
-            rootfs, is_writable = self._container.rootfs, not root.get("readonly", False)
+            is_writable = not root.get("readonly", False) and not self._container.removed
+            rootfs = self._container.rootfs
             self._parts.append(Part("rootfs", rootfs, True, is_writable, *_read(rootfs, trees.identity)))
         return self._write()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from scrun.bundle import adapt, adapt_privilege, adapt_process, agents, withheld
+from scrun.bundle.removal import is_removed_at_end
 from scrun.errors import NodeRuntimeError, StagingError
 from scrun.lifecycle.connection import addresses
 from scrun.lifecycle.container import latest, network
@@ -183,6 +184,7 @@ class StageIn:
             overlay=self._trial(root_mounts.OVERLAY) if record["tasks"] <= len(self._steps.nodes) else None,
             devices=devices,
             fence=self._trial(root_mounts.BIND) if self._uid == 0 and not devices else None,
+            removed=is_removed_at_end(record["id"], self._config, record["bundle"]),
             mounted={path: MountSource(*source) for path, source in self._plan["mounted"].items()},
         )
 
