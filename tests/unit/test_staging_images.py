@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scrun.slurm import slurm_conf
-from scrun.staging.arrivals import _MOST_STRANGERS, proof
+from scrun.staging.arrivals import _MOST_STRANGERS, Arrivals, proof
 from scrun.staging.children import Children
 from scrun.staging.content import Hashing
 from scrun.staging.feed import Feed
@@ -339,7 +340,7 @@ def test_the_last_used_trees_are_remembered_and_not_more(root: Path, images: Ima
     assert images.closest(first) == (first.name, Delta())
 
 
-def connected(feed: Feed) -> tuple[socket.socket, str]:
+def connected(feed: Arrivals) -> tuple[socket.socket, str]:
     """A connection to the feed, and what it was asked."""
     connection = socket.create_connection(("127.0.0.1", feed.port))
     return connection, line_of(connection)
@@ -353,7 +354,7 @@ def line_of(connection: socket.socket) -> str:
     return line.decode().strip()
 
 
-def come(feed: Feed, node: str, token: str = "") -> tuple[socket.socket, bool]:
+def come(feed: Arrivals, node: str, token: str = "") -> tuple[socket.socket, bool]:
     """Connect as a node does; whether the feed has shown that it knows the token."""
     connection, nonce = connected(feed)
     connection.sendall(f"{node} mine {proof(token or feed.token, nonce, 'mine', node, 'node')}\n".encode())
@@ -454,6 +455,23 @@ def test_who_says_a_little_now_and_then_gets_no_more_time() -> None:
     assert not feed._strangers
     feed.close()
     slow.close()
+
+
+def test_many_nodes_may_come_at_once() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, limits[1]))
+    try:
+        arrivals = Arrivals(nodes=200)
+        comers = [come(arrivals, f"node{number}") for number in range(200)]
+        assert all(knows for _, knows in comers)
+        assert arrivals.wait_for([f"node{number}" for number in range(200)])
+        connection = arrivals.of("node7")
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), "else a link that is cut isn't noticed"
+        arrivals.close()
+        for one, _ in comers:
+            one.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_feed_that_nobody_came_to_ends() -> None:

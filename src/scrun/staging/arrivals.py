@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import socket
 import threading
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
 
 _PATIENCE = 10.0  # seconds
 _MOST_STRANGERS = 128  # connections without proof at a time, beside two of each node
+_REST = 0.1  # seconds
 _LONGEST = 512  # bytes of a node's line
 # A link that is cut is noticed after 45 s in which the node's kernel has answered nothing, even while nothing is sent.
+_OTHERS = 256  # descriptors
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 6}
 
 
@@ -60,6 +63,7 @@ class Arrivals:
 
     def __init__(self, ports: tuple[int, int] = (0, 0), patience: float = _PATIENCE, nodes: int = 0) -> None:
         self._patience, self._most = patience, _MOST_STRANGERS + 2 * nodes
+        _allow_descriptors(self._most + nodes)
         self.token = os.urandom(16).hex()
         self.visits = 0
         self._connections: dict[str, socket.socket] = {}
@@ -136,8 +140,11 @@ class Arrivals:
         try:
             connection, address = self._listener.accept()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and self._strangers:
-                self._drop(next(iter(self._strangers.values())))
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                if self._strangers:
+                    self._drop(next(iter(self._strangers.values())))
+                else:
+                    time.sleep(_REST)  # that connection stays in the listener's queue
             return  # the peer has gone
         connection.setblocking(False)
         self.visits += 1
@@ -190,6 +197,16 @@ class Arrivals:
     def _drop(self, stranger: _Stranger) -> None:
         self._forget(stranger)
         stranger.connection.close()
+
+
+def _allow_descriptors(count: int) -> None:
+    """Raise this process's own limit of descriptors, as far as it may, for so many beside what it has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHERS
+    if wanted > soft:
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard)
+        )
 
 
 def proof(token: str, *words: str) -> str:
