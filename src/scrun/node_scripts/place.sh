@@ -29,7 +29,8 @@ take() {  # from descriptor 3, into the working directory
 }
 # A file of the image that the container has not: a whiteout (overlayfs), which leaves its directory's time as it was.
 hide='for one do
-    in=$(dirname "./$one") && time=$(stat -c %y "$in") && mknod "./$one" c 0 0 && touch -d "$time" "$in" || exit 255
+    in=$(dirname "./$one") && facts=$(stat -c "%a %y" "$in") && chmod u+wx "$in" && mknod "./$one" c 0 0 &&
+        chmod "${facts%% *}" "$in" && touch -d "${facts#* }" "$in" || exit 255
 done'
 # A directory may be closed to its own user; the delta gives the one above its mode again.
 take_away='for one do
