@@ -420,8 +420,15 @@ def test_dockers_runtime(tmp_path: Path, text: str, status: str) -> None:
 @pytest.mark.parametrize(
     ("text", "status", "words"),
     [
-        ('[storage]\ndriver = "vfs"\ngraphroot = "$HOME/images"', OK, "driver vfs in {home}/images"),
-        ('[storage]\ndriver = "overlay"', OK, "images are carried to the nodes"),
+        ('[storage]\ndriver = "vfs"\ngraphroot = "$HOME/images"', WARNING, "driver vfs in {home}/images"),
+        ('[storage]\ndriver = "vfs"', WARNING, "copies the whole image for each container"),
+        ('[storage]\ndriver = "overlay"', OK, "nodes that see {home}/.local/share/containers/storage use its images"),
+        (
+            '[storage]\ndriver = "overlay"\nimagestore = "/home/images"\n'
+            '[storage.options]\nadditionalimagestores = ["/all"]',
+            *(OK, "nodes that see /home/images or /all use its images"),
+        ),
+        ('[storage.options]\nadditionalimagestores = "wrong"', OK, "driver overlay in {home}/.local/share/"),
         ("", OK, "driver overlay in {home}/.local/share/containers/storage"),
         ("[storage", BROKEN, "storage.conf: "),
     ],

@@ -120,14 +120,24 @@ def podman_storage(site: Site) -> Result:
     kind = mount.fstype if mount else "?"
     text = f"{file or 'no storage.conf'}: driver {driver} in {graph} ({kind})"
     if driver == "overlay" and kind.startswith("nfs"):
-        return warning(text, 'overlay works on no NFS: use driver = "vfs" there, or a local disk')
+        return warning(text, f"overlay can't write to NFS: use a graphroot on a local disk, and {_IMAGE_STORE}")
     if mount and kind not in LOCAL_TYPES and not storage.get("transient_store"):
         return warning(
             f"{text}, without transient_store",
             "set transient_store = true: with a second host on it podman takes running containers for ended ones",
         )
-    more = "" if driver == "vfs" else "; images are carried to the nodes, which vfs on a shared file system spares"
-    return ok(text + more)
+    if driver == "vfs":
+        return warning(
+            f"{text}: podman copies the whole image for each container, which takes seconds for each GB",
+            f'driver = "overlay" copies nothing: with a graphroot on a local disk and {_IMAGE_STORE}',
+        )
+    stores = [str(storage["imagestore"])] if storage.get("imagestore") else [graph]
+    further = _table(storage, "options").get("additionalimagestores")
+    stores += [str(store) for store in further] if isinstance(further, list) else []
+    return ok(f"{text}: nodes that see {' or '.join(stores)} use its images in place, to others images are carried")
+
+
+_IMAGE_STORE = "an imagestore on a file system that the nodes share (README, docker and podman)"
 
 
 def _graph(site: Site, storage: Mapping[str, Any], *, is_own: bool) -> str:
