@@ -140,7 +140,8 @@ static int written_status(const struct record *record) {
 /* As scrun.lifecycle.container.record.fault, for the members that are used here. */
 static int is_sound(const struct record *record) {
     static const enum member numbers[] = {VERSION, PID, PID_STARTED, JOB, STEP_PID, STEP_STARTED};
-    static const enum member small[] = {PID, JOB, STEP_PID}; /* of 32 bits */
+    static const enum member small[] = {VERSION, PID, JOB, STEP_PID}; /* of 32 bits */
+    static const enum member times[] = {PID_STARTED, STEP_STARTED}; /* of 63 */
     static const enum member flags[] = {ENDING, JOB_OWNED, RELEASED, STAGE_OUT_OWED};
     static const enum member texts[] = {STATUS, BUNDLE, ROOTFS, OWNER, LOST};
     const struct slice *members = record->members;
@@ -150,6 +151,8 @@ static int is_sound(const struct record *record) {
         if (members[numbers[i]].start && !is_number(members[numbers[i]])) return 0;
     for (size_t i = 0; i < sizeof small / sizeof *small; i++)
         if (number(record, small[i]) >> 32) return 0;
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++)
+        if (number(record, times[i]) >> 63) return 0;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (members[flags[i]].start && !is_flag(members[flags[i]])) return 0;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
