@@ -69,7 +69,7 @@ site: $(TOOLS)/.ready
 	@$(TOOLS)/bin/mkdocs build --strict --quiet
 
 bench: up
-	@$(IN_LOGIN) sh -c 'cd /src && /opt/scrun/bin/python -B bench/bench.py'
+	@$(IN_LOGIN) sh -c 'cd /src && CPU_STAT=9 exec /opt/scrun/bin/python -B bench/bench.py' 9<"$$($(CLUSTER) cgroup)/cpu.stat"
 
 bench-staging: up
 	@$(IN_LOGIN) sh -c 'cd /src && ROUNDS=$(ROUNDS) exec /opt/scrun/bin/python -B bench/staging.py'

@@ -1,7 +1,9 @@
 """Time scrun beside the C scrun and the local runtimes, in one run; `make bench` runs it on the cluster's login host.
 
-Each round runs every candidate once, in turn, so that what the machine does meanwhile falls on all of them. What is
-printed are medians in milliseconds and their ratio to the C scrun's; docs/performance.md keeps what was measured when.
+Each round runs every candidate once, in turn, so that what the machine does meanwhile falls on all of them. No round
+begins while a job is COMPLETING, because the next one would wait for its node. What is printed are medians in
+milliseconds, of the time from the call to its end and of the processor time that the cluster has used until
+:data:`SETTLED` seconds later, and their ratios to the C scrun's. docs/performance.md keeps what was measured when.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
-ROUNDS = int(os.environ.get("ROUNDS", "15"))
+ROUNDS = int(os.environ.get("ROUNDS", "25"))
 AT_ONCE = 20
 LIMIT = 60  # seconds; the C scrun hangs now and then
+SETTLED = 0.5  # seconds in which a container's job is given back
+CPU_STAT = int(os.environ.get("CPU_STAT", "-1"))  # a descriptor of the file cpu.stat of the cluster's cgroup
 USER = pwd.getpwnam("alice")
 SCRUN, C_SCRUN = "/usr/bin/scrun", "/usr/local/bin/cscrun"
 C_PODMAN = {"CONTAINERS_CONF": "/etc/containers/cscrun.conf"}  # no namespaces made by podman: the C scrun can't do more
@@ -84,24 +88,65 @@ def environment(user: pwd.struct_passwd | None, **more: str) -> dict[str, str]:
     }
 
 
-def in_turn(candidates: dict[str, Command], rounds: int = ROUNDS) -> dict[str, float]:
-    """Milliseconds, the median of each, the candidates taking turns after one round that isn't counted."""
-    times: dict[str, list[float]] = {name: [] for name in candidates}
+class Cost:
+    """What a command takes, in milliseconds."""
+
+    def __init__(self, time_: float, processor: float) -> None:
+        self.time, self.processor = time_, processor
+
+
+def in_turn(candidates: dict[str, Command], rounds: int = ROUNDS) -> dict[str, Cost]:
+    """The median of each cost, the candidates taking turns after one round that isn't counted."""
+    costs: dict[str, list[Cost]] = {name: [] for name in candidates}
+    idle = idle_rate()
     for number in range(rounds + 1):
         for name, command in candidates.items():
-            begin = time.perf_counter()
+            await_nodes()
+            begin, used = time.perf_counter(), processor_time()
             command()
+            taken = time.perf_counter() - begin
+            time.sleep(SETTLED)
+            used = processor_time() - used - idle * (time.perf_counter() - begin)
             if number:
-                times[name].append(1000 * (time.perf_counter() - begin))
-    return {name: statistics.median(taken) for name, taken in times.items()}
+                costs[name].append(Cost(1000 * taken, 1000 * used))
+    return {
+        name: Cost(statistics.median(one.time for one in each), statistics.median(one.processor for one in each))
+        for name, each in costs.items()
+    }
 
 
-def table(title: str, rows: dict[str, float], reference: str) -> None:
+def processor_time() -> float:
+    """Seconds of processor time that the cluster's processes have used (cgroup-v2: cpu.stat, usage_usec)."""
+    if CPU_STAT < 0:
+        return 0.0
+    return int(os.pread(CPU_STAT, 4096, 0).split()[1]) / 1e6
+
+
+def idle_rate() -> float:
+    """Seconds of processor time that the cluster uses in a second in which nothing is asked of it."""
+    begin, used = time.perf_counter(), processor_time()
+    time.sleep(1.0)
+    return (processor_time() - used) / (time.perf_counter() - begin)
+
+
+def await_nodes() -> None:
+    """Wait until no job is COMPLETING; the C scrun's are for a while when it has been killed."""
+    deadline = time.monotonic() + LIMIT
+    while subprocess.run(["squeue", "--noheader", "--states=CG"], capture_output=True, check=True).stdout:
+        if time.monotonic() > deadline:
+            sys.exit(f"bench: after {LIMIT} s a job is still COMPLETING: see squeue")
+        time.sleep(0.05)
+
+
+def table(title: str, rows: dict[str, Cost], reference: str) -> None:
     """Print one measurement."""
-    print(f"\n{title}")
-    for name, value in rows.items():
-        print(f"  {name:<34}{value:8.1f} ms{value / rows[reference]:8.2f} x")
-    sys.stdout.flush()
+    print(f"\n{title}\n{'':<36}{'time':>11}{'processor':>22}")
+    for name, cost in rows.items():
+        print(f"  {name:<34}{cost.time:8.1f} ms{cost.time / rows[reference].time:8.2f} x", end="")
+        if CPU_STAT >= 0:
+            ratio = cost.processor / rows[reference].processor
+            print(f"{cost.processor:8.1f} ms{ratio:8.2f} x", end="")
+        print(flush=True)
 
 
 def podman(runtime: str, **more: str) -> Command:
@@ -125,7 +170,12 @@ def make_bundle() -> None:
     config = {
         "ociVersion": "1.0.2",
         "root": {"path": "rootfs"},
-        "process": {"cwd": "/", "args": ["/bin/sleep", "600"], "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+        "process": {
+            "cwd": "/",
+            "args": ["/bin/sh", "-c", ": >/ran; exec /bin/sleep 600"],
+            "env": ["PATH=/bin"],
+            "user": {"uid": 0, "gid": 0},
+        },
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
@@ -144,20 +194,43 @@ def make_bundle() -> None:
 
 
 def operations() -> None:
-    """create, start, state, kill and delete of one container, one by one, ours and the C one's in turn."""
+    """The life of one container: as a whole, because the C one runs the process in create, and then call by call."""
+    runtimes = {"scrun": SCRUN, "C scrun": C_SCRUN}
+    table("create, start, it runs, kill, delete", in_turn({n: whole(r) for n, r in runtimes.items()}), "C scrun")
     times: dict[str, dict[str, list[float]]] = {}
     for number in range(ROUNDS + 1):
-        for runtime in (SCRUN, C_SCRUN):
+        for name, runtime in runtimes.items():
+            await_nodes()
             for verb in ("create --bundle {} bench", "start bench", "state bench", "kill bench KILL", "delete bench"):
                 begin = time.perf_counter()
                 run([runtime, *verb.format(BUNDLE).split()], USER)
                 if number:
                     operation = times.setdefault(verb.split()[0], {})
-                    operation.setdefault(runtime, []).append(1000 * (time.perf_counter() - begin))
+                    operation.setdefault(name, []).append(1000 * (time.perf_counter() - begin))
     print(f"\noperations{'scrun':>24}{'C scrun':>14}{'ratio':>8}")
     for verb, taken in times.items():
-        ours, theirs = (statistics.median(taken[runtime]) for runtime in (SCRUN, C_SCRUN))
+        ours, theirs = (statistics.median(taken[name]) for name in runtimes)
         print(f"  {verb:<24}{ours:8.1f} ms{theirs:11.1f} ms{ours / theirs:8.2f}")
+
+
+def whole(runtime: str) -> Command:
+    """A container from create until it is deleted, whose process has run meanwhile."""
+    ran = f"{BUNDLE}/rootfs/ran"
+
+    def command() -> None:
+        if os.path.exists(ran):
+            os.unlink(ran)
+        run([runtime, "create", "--bundle", BUNDLE, "bench"], USER)
+        run([runtime, "start", "bench"], USER)
+        deadline = time.monotonic() + LIMIT
+        while not os.path.exists(ran):
+            if time.monotonic() > deadline:
+                sys.exit(f"bench: the process of a container of {runtime} has not run for {LIMIT} s")
+            time.sleep(0.001)
+        run([runtime, "kill", "bench", "KILL"], USER)
+        run([runtime, "delete", "bench"], USER)
+
+    return command
 
 
 def connection() -> None:
@@ -330,6 +403,7 @@ def main() -> None:
         in_turn({"scrun": at_once("scrun", **C_PODMAN), "C scrun": at_once("cscrun", **C_PODMAN)}, 2),
         "C scrun",
     )
+    print(f"\nload {os.getloadavg()[0]:.2f}")
     shutil.rmtree(BUNDLE)
 
 

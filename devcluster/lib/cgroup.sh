@@ -9,6 +9,8 @@ cluster_cgroup() {
     printf '%s/scrun-devcluster-%s\n' "$root" "$(cluster_id)"
 }
 
+cmd_cgroup() { cluster_cgroup; }
+
 # The processes are kept in a leaf, since cgroup v2 enables controllers only below groups that hold none.
 make_cgroup() { mkdir -p "$1/init"; }
 

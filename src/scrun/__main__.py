@@ -22,6 +22,10 @@ def main(blocked: set[int] | None = None) -> NoReturn:
     Args:
         blocked: the signals that the caller blocks, if the launcher has blocked all signals (:mod:`scrun.interrupts`).
     """
+    if "scrun-blocked" in sys._xoptions:
+        from scrun import front
+
+        blocked = front.took_over()
     call = argv.parse(sys.argv[1:])
     interrupts.settle(call.command if call else "", blocked)
     if call:

@@ -45,7 +45,7 @@ as_alice scrun --help | grep -x 'Usage: scrun .*'
 said=$(as_alice scrun nosuch 2>&1) && exit 1 # click's errors differ from version to version
 [[ $said == 'scrun: no such command '*': see scrun --help' ]]
 as_alice scrun lua check | grep -x '/etc/slurm/scrun.lua: ok'
-head -n 1 "$(as_alice sh -c 'command -v scrun')" | grep -x '#!.* -IS' # the quick one
+head -n 1 "$(as_alice sh -c 'command -v scrun')" | grep -xE '#!.*( -IS|/scrun-front .*)' # the quick one
 
 # For container.sh.
 apt-get install --no-install-recommends slurmctld slurmd munge crun uidmap busybox-static

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,48 @@ def test_a_hot_command_reports_its_error_through_it(installation: Installation, 
 def test_it_starts_this_python_isolated_and_without_site(installation: Installation) -> None:
     installation.call("install")
     assert installation.program.read_text().splitlines()[0] == f"#!{sys.executable} -IS"
+
+
+@pytest.fixture
+def with_front(installation: Installation) -> Installation:
+    """An installation of a package with which scrun-front was built."""
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc to build scrun-front with")
+    directory = installation.source / "scrun/front"
+    subprocess.run([directory / "build", directory / "scrun-front"], check=True)
+    return installation
+
+
+def test_where_it_was_built_scrun_front_comes_before_python(with_front: Installation, tmp_path: Path) -> None:
+    # pytest's directories are too long for a first line.
+    with tempfile.TemporaryDirectory(prefix="n") as directory:
+        with_front.prefix = Path(directory)
+        with_front.program = with_front.prefix / "bin/scrun"
+        with_front.call("install")
+        (version,) = with_front.versions()
+        line = f"#!{version}/scrun/front/scrun-front {sys.executable}"
+        assert with_front.program.read_text().splitlines()[0] == line
+        assert with_front.says() == scrun.__version__
+        done = _run(str(with_front.program), "--root", str(tmp_path / "root"), "state", "nosuch")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "does not exist" in done.stderr
+        assert with_front.call("uninstall")
+        assert with_front.files() == set()
+
+
+@pytest.mark.parametrize("name", ["with a blank", "x" * 120])
+def test_where_its_path_does_not_fit_the_first_line_python_is_there(with_front: Installation, name: str) -> None:
+    with_front.prefix = with_front.prefix / name
+    with_front.program = with_front.prefix / "bin/scrun"
+    with_front.call("install")
+    assert with_front.program.read_text().splitlines()[0] == f"#!{sys.executable} -IS"
+    assert with_front.says() == scrun.__version__
+
+
+def test_a_scrun_front_that_this_host_cannot_run_is_left_out(with_front: Installation) -> None:
+    (with_front.source / "scrun/front/scrun-front").write_bytes(b"\x7fELF of another machine")
+    with_front.call("install")
+    assert with_front.program.read_text().splitlines()[0] == f"#!{sys.executable} -IS"
 
 
 def test_what_man_and_the_shells_look_for_is_for_all_to_read(installation: Installation) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from typing import NamedTuple
 
 import scrun
+from scrun import front
 from scrun.errors import InstallationError, UsageError
 from scrun.installation import engines, files, launcher, versions
 from scrun.installation.files import File
@@ -66,7 +68,7 @@ def install(wanted: Wanted, environment: Mapping[str, str]) -> Iterator[str]:
     if not _is_packaged(prefix):
         _check_reach(prefix, python)
         hooks = os.path.abspath(lua_check.default_script(environment))
-        planned = [_program(program, python, [home]), *_pages(prefix)]
+        planned = [_program(program, python, [home], _front(sources, home)), *_pages(prefix)]
         planned += [File(hooks, lua_check.shipped_script(), owner=files.SITES)]
     planned += [engines.configuration(engine, program, environment) for engine in chosen]
     written = files.Written(prefix)
@@ -171,7 +173,8 @@ def _stage(wanted: Wanted, prefix: str, python: str) -> Iterator[str]:
     sources = versions.running()  # not versions.sources, because this host may have another package
     dist = os.path.join(versions.directory(prefix), versions.DIST)
     home = os.path.join(versions.directory(prefix), versions.name(sources))
-    program = _program(os.path.join(prefix, "bin", "scrun"), python, [home, dist])
+    in_dist = _front(sources, dist)  # which dpkg replaces together with the program
+    program = _program(os.path.join(prefix, "bin", "scrun"), python, [home, dist], in_dist)
     planned = [program, *_pages(prefix), File(HOOKS, lua_check.shipped_script())]
     destdir = os.path.abspath(wanted.destdir)
     if os.path.exists(destdir + dist):
@@ -184,8 +187,19 @@ def _stage(wanted: Wanted, prefix: str, python: str) -> Iterator[str]:
         yield f"{'would write' if wanted.dry_run else 'wrote'} {destdir}{file.path}"
 
 
-def _program(path: str, python: str, homes: Sequence[str]) -> File:
-    return File(path, launcher.program(path, python, homes).encode(), 0o755)
+def _program(path: str, python: str, homes: Sequence[str], front: str) -> File:
+    return File(path, launcher.program(path, python, homes, front).encode(), 0o755)
+
+
+def _front(sources: Sequence[str], home: str) -> str:
+    """The path that scrun-front has in a copy of the package; empty if it wasn't built, or this host can't run it."""
+    (source,) = (path for path in sources if os.path.basename(path) == "scrun")
+    program = os.path.join(source, "front", os.path.basename(front.PROGRAM))
+    try:
+        done = subprocess.run([program], capture_output=True, check=False)
+    except OSError:
+        return ""
+    return os.path.join(home, "scrun", "front", os.path.basename(program)) if done.returncode == 1 else ""
 
 
 def _pages(prefix: str) -> Iterator[File]:

@@ -1,7 +1,8 @@
 """The launcher: PREFIX/bin/scrun, the program that docker and podman call.
 
 pip's own script starts Python with ``site`` and imports more modules. The launcher starts Python isolated (-I) and
-without site (-S), which halves the start-up, and names the directories of scrun and its libraries.
+without site (-S), which halves the start-up, and names the directories of scrun and its libraries. Where scrun-front
+was built, its first line names scrun-front, which starts Python only where that has to answer (:mod:`scrun.front`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROGRAM = """#!{python} -IS
+PROGRAM = """#!{interpreter}
 # Written by scrun install: run it again when this Python moves.
 import _signal
 
@@ -34,22 +35,31 @@ except ImportError as missing:
 
 main(blocked)
 """
-_LONGEST = 120  # bytes; before Linux 5.1 the line had 127
+_LINE = 126  # bytes of the first line, before Linux 5.1
+_LONGEST = 120  # bytes of an interpreter in it
 # A file with this text is scrun's program, also if pip has written it.
 MARK = b"from scrun.__main__ import main"
 
 
-def program(path: str, python: str, homes: Iterable[str]) -> str:
+def program(path: str, python: str, homes: Iterable[str], front: str = "") -> str:
     """The text of the launcher.
 
     Args:
         path: the launcher's path.
         python: the interpreter to start.
         homes: the directories in which Python looks for scrun, before those of the interpreter's packages.
+        front: the path that scrun-front will have; empty if there is none.
     """
     directories = [*homes]
     directories += [one for one in packages(python) if one not in directories]
-    return PROGRAM.format(path=path, python=python, directories=directories)
+    interpreter = f"{front} {python}" if _fits(front, python) else f"{python} -IS"
+    return PROGRAM.format(path=path, interpreter=interpreter, directories=directories)
+
+
+def _fits(front: str, python: str) -> bool:
+    """Whether the kernel takes a first line for scrun-front with this Python: it splits the line at its first blank."""
+    line = f"#!{front} {python}"
+    return bool(front) and len(line.split()) == 2 and len(os.fsencode(line)) <= _LINE
 
 
 def interpreter(python: str) -> str:

@@ -1,11 +1,11 @@
-/* What scrun-node uses of a C library, straight on the kernel, so that the program is small, static, and needs no
+/* What scrun's native programs use of a C library, straight on the kernel, so that they are small, static, and need no
  * library to be built. The names, and what they do, are those of the C library, whose headers declare them; the tests
  * build the other files with the C library instead of this one. */
 #include <stdarg.h>
 #include <stddef.h>
 
 #include "arch.h"
-#include "node.h"
+#include "base.h"
 
 PROGRAM_START
 
@@ -43,6 +43,11 @@ CALL(int, chdir(const char *path), SYS_chdir, path)
 CALL(int, fchdir(int fd), SYS_fchdir, fd)
 CALL(int, stat(const char *path, struct stat *to), SYS_newfstatat, AT_FDCWD, path, to, 0)
 CALL(int, lstat(const char *path, struct stat *to), SYS_newfstatat, AT_FDCWD, path, to, AT_SYMLINK_NOFOLLOW)
+CALL(int, fstat(int fd, struct stat *to), SYS_newfstatat, fd, "", to, AT_EMPTY_PATH)
+CALL(int, fstatat(int fd, const char *path, struct stat *to, int flags), SYS_newfstatat, fd, path, to, flags)
+CALL(int, faccessat(int fd, const char *path, int mode, int flags), SYS_faccessat, fd, path, mode, flags)
+CALL(int, unlinkat(int fd, const char *path, int flags), SYS_unlinkat, fd, path, flags)
+CALL(int, flock(int fd, int what), SYS_flock, fd, what)
 CALL(int, fstatfs(int fd, struct statfs *to), SYS_fstatfs, fd, to)
 CALL(int, mount(const char *from, const char *to, const char *type, unsigned long flags, const void *data),
      SYS_mount, from, to, type, flags, data)
@@ -74,11 +79,13 @@ CALL(int, execve(const char *path, char *const *arguments, char *const *environm
 CALL(pid_t, waitpid(pid_t pid, int *status, int options), SYS_wait4, pid, status, options)
 CALL(pid_t, getpid(void), SYS_getpid)
 CALL(pid_t, getppid(void), SYS_getppid)
+CALL(uid_t, getuid(void), SYS_getuid)
 CALL(uid_t, geteuid(void), SYS_geteuid)
 CALL(pid_t, setsid(void), SYS_setsid)
 CALL(int, kill(pid_t pid, int number), SYS_kill, pid, number)
 CALL(int, uname(struct utsname *to), SYS_uname, to)
 CALL(int, clock_gettime(clockid_t clock, struct timespec *to), SYS_clock_gettime, clock, to)
+CALL(int, nanosleep(const struct timespec *time, struct timespec *left), SYS_nanosleep, time, left)
 CALL(ssize_t, getrandom(void *to, size_t size, unsigned flags), SYS_getrandom, to, size, flags)
 
 void _exit(int status) {

@@ -1,5 +1,5 @@
 /* Texts, numbers, small files: what the other files say and read. */
-#include "node.h"
+#include "base.h"
 
 void put_bytes(struct text *to, const char *from, size_t length) {
     size_t room = to->size - to->length - 1;

@@ -4,6 +4,9 @@ One connection, one request, one answer, each a message. The other side is :mod:
 
 An answer may take as long as what was asked for: a stage_out that brings gigabytes back, a job step. That its anchor is
 there still is known by a ping, which its loop answers at once whatever else is under way.
+
+In the plain forms of start, kill and delete it is scrun-front that asks (:mod:`scrun.front`). Where the answer is not
+the usual one, or doesn't come, the connection is gone on with here.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import _socket
 import sys
 
+from scrun import front
 from scrun.errors import AnchorSilent, ScrunError
 from scrun.lifecycle.container import messages
 from scrun.lifecycle.container.directory import SOCKET
@@ -45,11 +49,14 @@ def ask(
         ScrunError: what the anchor answered, when that is an error.
         AnchorSilent: nothing within ``patience`` seconds, and no answer to a ping within ``silence``.
     """
-    connection, said = _connect(container, patience), ""
+    said = ""
+    if (descriptor := front.connection()) >= 0:
+        connection: _socket.socket | None = _socket.socket(fileno=descriptor)
+    elif connection := _connect(container, patience):
+        wire.send(connection.fileno(), request)
     if not connection:
         return None
     try:
-        wire.send(connection.fileno(), request)
         reader = wire.Reader(connection.fileno())
         while True:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+from scrun import front
 from scrun.digits import is_number
 from scrun.errors import UsageError, WrongStatus
 from scrun.lifecycle.container import status
@@ -37,7 +38,8 @@ def send_signal(container: Container, number: int, *, is_for_all: bool = False) 
 
 
 def _send(container: Container, number: int) -> None:
-    if status.can_kill(container.status()) and ask(container, {"do": "kill", "signal": number}) is not None:
+    can = front.is_asked() or status.can_kill(container.status())
+    if can and ask(container, {"do": "kill", "signal": number}) is not None:
         return
     now = container.status()
     why = "its anchor is gone" if status.can_kill(now) else f"it is {now}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrun import front
 from scrun.errors import WrongStatus
 from scrun.lifecycle.container import status
 from scrun.lifecycle.container.client import ask
@@ -21,7 +22,7 @@ def start_container(container: Container) -> None:
         SlurmError: the step could not be started; the container is stopped then.
     """
     now = container.phase()
-    if not status.can_start(now):
+    if not status.can_start(now) and not front.is_asked():
         if now == status.STOPPED and container.record["status"] != status.STOPPED:
             _end_lost(container)
         raise WrongStatus(f"cannot start container {container.id!r}: it is {now}, not created")
