@@ -73,6 +73,32 @@ def test_without_a_way_to_here_srun_carries_it_all(tmp_path: Path, bundle: Path)
     assert len(it.step.started) == 3, "it is the same step"
 
 
+def test_the_end_of_one_nodes_archive_is_not_in_the_next_ones(tmp_path: Path, bundle: Path) -> None:
+    """Behind its last entry an archive has zeros, which may come late."""
+    it = TwoNodes(tmp_path, bundle)
+    it.step.login = NO_ROUTE
+    (it.first / "of node1").write_bytes(MUCH)
+    (it.second / "of node2").write_bytes(MUCH)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "tar").write_text(
+        f"""#!/bin/sh
+PATH={it.step.path}
+all=$(mktemp)
+tar "$@" >"$all"
+head -c 100000 "$all"; sleep 0.6
+tail -c +100001 "$all" | head -c -1024; sleep 0.3
+tail -c 1024 "$all"
+rm "$all"
+"""
+    )
+    (programs / "tar").chmod(0o755)
+    it.step.path = f"{programs}:{it.step.path}"
+    assert it.out() == ""
+    assert (it.rootfs / "of node1").read_bytes() == (it.rootfs / "of node2").read_bytes() == MUCH
+    assert "once more" not in it.notes.at("info")
+
+
 def break_tar(run: Run, scratch: Path, times: int) -> None:
     """Have the node's tar end halfway, so many times."""
     programs = scratch / "programs"

@@ -36,7 +36,7 @@ else
     comm -z -23 before after | cut -z -d' ' -f2- | sort -z | comm -z -23 - all >gone || full
     # How much it is about, a kilobyte more for each file; unknown where there is more than find has counted.
     bytes=0
-    while [ "$bytes" -lt 100000 ] && read -r size; do bytes=$((bytes + size + 1024)); done <sizes
+    while [ "$bytes" -lt 300000 ] && read -r size; do bytes=$((bytes + size + 1024)); done <sizes
     [ "$(stat -c %s changed)" = "$(stat -c %s all)" ] || bytes=unknown
     if { [ -h lower ] || [ -d l ]; } && [ -s devices ]; then
         # rootfs is what lies over an image, or over its layers: what the container has removed of that is a whiteout,
@@ -67,6 +67,7 @@ while read -r order one two; do
             [ "$one" = "$host" ] || continue
             say archive
             archive || { trap - EXIT; exit 1; }
+            say sent
             ;;
         remove)
             trap - EXIT

@@ -8,7 +8,7 @@ The script (send.sh) gets orders on its stdin, which all nodes read, and answers
     reach PORT TOKEN           reached,                connects to this host (arrivals.py), and sends its changes there
                                unreachable,            can't connect
                                unreachable silent      got no answer for 5 s: a firewall
-    send NODE                  archive                 that node sends them after this line, through srun's stdout
+    send NODE                  archive, sent           that node sends them between these lines, through srun's stdout
     remove                     none                    removes the container's directory
 
 A node that hasn't changed anything only follows ``remove``. ``bad WHY`` is a failure. Streams are read in the order of
@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 
 from scrun.errors import StagingError
-from scrun.marks import take_first
+from scrun.marks import MARK, take_first
 from scrun.staging import node_directory
 from scrun.staging.known import Known
 from scrun.staging.node_changes import BrokenArchive
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from scrun.staging.children import Child, Children
     from scrun.staging.model import ContainerFiles, LogCall, NodeSteps
 
-LITTLE = 1 << 16  # bytes
+LITTLE = 1 << 18  # bytes; to connect costs as much as to send some 300 KB through srun
 
 
 class WayBack:
@@ -67,6 +67,7 @@ class WayBack:
         self._arrivals: Arrivals | None = None
         self._connected: set[str] = set()
         self._said: dict[str, str] = {}  # the nodes' first answers
+        self._last: _Output | None = None  # the last node's stream through srun
         read_end, self._orders = os.pipe2(os.O_CLOEXEC)
         try:
             self.sender: Child = children.step(step, "fetch", argv, stdin=read_end, nodes=nodes)
@@ -147,10 +148,10 @@ class WayBack:
             self._log("debug", f"{', '.join(missing)} can't connect to port {port} of this host: srun carries it all")
 
     def _through_srun(self, node: str) -> IO[bytes]:
-        out = self.sender.out
-        out.clear()
+        if self._last:  # the archive's last entry has come, but perhaps not all that is behind it
+            self._last.skip_rest()
+        self._last = stream = _Output(self._children, self.sender, node)
         self._order(f"send {node}")
-        stream = _Output(self._children, self.sender)
         stream.begin()
         return stream  # type: ignore[return-value]  # as far as needed
 
@@ -179,36 +180,50 @@ class WayBack:
 
 
 class _Output:
-    """The step's stdout as the file that tarfile reads."""
+    """A node's archive in the step's stdout, as the file that tarfile reads: between two lines of the script's."""
 
-    def __init__(self, children: Children, child: Child) -> None:
-        self._children = children
-        self._child = child
+    def __init__(self, children: Children, child: Child, node: str) -> None:
+        self._children, self._child, self._node = children, child, node
+        self._end = f"\n{MARK}> {node} sent\n".encode()
+        self._is_over = False
 
     def begin(self) -> None:
-        """Drop foreign output before the script's line, and that line.
+        """Drop everything before the archive.
 
         Raises:
-            BrokenArchive: the output ended without such a line.
+            BrokenArchive: the output ended before that.
         """
-        out = self._child.out
-        first = take_first(out)
+        found = False
 
         def has_come() -> bool:
-            nonlocal first
-            first = first or take_first(out)
-            return first is not None
+            nonlocal found
+            while not found and (said := take_first(self._child.out)) is not None:
+                found = said == f"{self._node} archive"
+            return found
 
-        if not self._children.wait_for(has_come) or not first:
+        if not self._children.wait_for(has_come):
             raise BrokenArchive("the archive was cut short")
 
     def read(self, size: int) -> bytes:
         """Read up to ``size`` bytes; b"" at the end."""
-        out = self._child.out
-        self._children.wait(lambda: bool(out) or not self._children.is_open(out))
-        data = bytes(out[:size])
-        del out[:size]
+        out, end = self._child.out, self._end
+        if self._is_over:
+            return b""
+        self._children.wait(lambda: len(out) >= len(end) or not self._children.is_open(out))
+        at = out.find(end)
+        if at < 0:  # its beginning may be there
+            at = len(out) - (len(end) - 1 if self._children.is_open(out) else 0)
+        elif at == 0:
+            self._is_over = True
+            return b""
+        data = bytes(out[: min(size, at)])
+        del out[: len(data)]
         return data
+
+    def skip_rest(self) -> None:
+        """Read to the end, so that nothing of it is in the next node's archive."""
+        while self.read(1 << 16):
+            pass
 
 
 class _Connection:
