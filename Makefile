@@ -7,7 +7,7 @@ ROUNDS ?= 5
 CLUSTER := devcluster/devcluster
 IN_LOGIN := $(CLUSTER) exec --
 
-.PHONY: help demo test test-sites unit coverage lint integration check format docs site bench bench-staging faults dist deb install-test shell up down clean
+.PHONY: help demo test test-sites unit coverage lint integration check format docs site bench bench-staging bench-images faults dist deb install-test shell up down clean
 
 help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make format       have ruff reformat the code'
 	@echo 'make docs         draw the pictures in docs/pictures, and make the site of the documentation: build/site'
 	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
+	@echo 'make bench-images  time how quickly a large image starts with podman, by where its layers are (root)'
 	@echo 'make bench-staging  time how 600 MB get to the nodes, beside the C scrun (root)'
 	@echo 'make faults       what each fault leaves behind, about 20 minutes; CELLS=munged, RESUME=1 (root)'
 	@echo 'make dist         the sdist and the wheel, into dist/; the wheel needs Slurm'"'"'s headers'
@@ -73,6 +74,9 @@ bench: up
 
 bench-staging: up
 	@$(IN_LOGIN) sh -c 'cd /src && ROUNDS=$(ROUNDS) exec /opt/scrun/bin/python -B bench/staging.py'
+
+bench-images: up
+	@$(IN_LOGIN) sh -c 'cd /src && ROUNDS=$(ROUNDS) exec /opt/scrun/bin/python -B bench/images.py'
 
 # CELLS: patterns of names FAULT/WHEN/WHO, with ? for a blank: CELLS='anchor/ending reboots'
 faults: up
