@@ -195,7 +195,15 @@ RESIDENT = {
 }
 # The rooms whose modules the anchor and the stand-in may keep. What they seldom need they import when they need it.
 RESIDENT_ROOMS = {"anchor", "connection", "container", "node", "process", "standin", "terminal", "spawn"}
-RESIDENT_OTHERS = {"scrun", "scrun.errors", "scrun.fastjson", "scrun.identity", "scrun.log", "scrun.listening"} | {
+RESIDENT_OTHERS = {
+    "scrun",
+    "scrun.errors",
+    "scrun.fastjson",
+    "scrun.identity",
+    "scrun.front",
+    "scrun.log",
+    "scrun.listening",
+} | {
     "scrun.lifecycle.worker.child",
     "scrun.lifecycle.worker.cancel",
     "scrun.slurm.node_runtime",

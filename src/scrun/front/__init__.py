@@ -1,9 +1,10 @@
 """scrun-front, in C: the plain calls of state, start, kill and delete, without starting Python (``main.c``).
 
-Every other call it leaves to Python, which it starts with two options of the interpreter (``-X``):
+Every other call it leaves to Python, which it starts with options of the interpreter (``-X``):
 
 - ``scrun-blocked``: the signals that scrun-front's caller blocks, bit n - 1 for signal n;
-- ``scrun-asked``: the connection on which the anchor has the request already, if it has.
+- ``scrun-asked``: the connection on which the anchor has the request already, if it has;
+- ``scrun-directory``: the container's directory, if it was found. The anchor may have removed it by now.
 """
 
 from __future__ import annotations
@@ -35,7 +36,16 @@ def connection() -> int:
 
     Its calls fail with BlockingIOError after client.PATIENCE seconds.
     """
-    descriptor = int(sys._xoptions.pop("scrun-asked", -1))
+    return _taken("scrun-asked")
+
+
+def directory() -> int:
+    """The descriptor of the directory of the call's one container; -1 without one, and when it was asked for."""
+    return _taken("scrun-directory")
+
+
+def _taken(name: str) -> int:
+    descriptor = int(sys._xoptions.pop(name, -1))
     if descriptor >= 0:
         os.set_inheritable(descriptor, False)
     return descriptor

@@ -6,6 +6,7 @@
 
 /* ---- main.c ---- */
 extern int asked; /* the connection on which the anchor has the request already; -1: there is none */
+extern int held;  /* the container's directory, which may be removed once the anchor was asked; -1: not opened yet */
 _Noreturn void python(void); /* the call is Python's, from its beginning or from `asked` on */
 
 /* ---- words.c: the command line ---- */

@@ -8,7 +8,7 @@
  * executes PYTHON -IS PROGRAM WORDS, which takes less than a millisecond. */
 #include "front.h"
 
-int asked = -1;
+int asked = -1, held = -1;
 
 static char **words, *const *environment;
 static int count;
@@ -18,8 +18,9 @@ static unsigned long blocked; /* the signals that the caller blocks; bit n - 1 i
 #define ALL_SIGNALS (~(3UL << 31))
 
 _Noreturn void python(void) {
-    const char *line[count + 6];
+    const char *line[count + 8];
     TEXT(before, 64);
+    TEXT(directory, 64);
     TEXT(connection, 64);
     int length = 0;
     put(&before, "scrun-blocked=");
@@ -32,6 +33,12 @@ _Noreturn void python(void) {
         put_number(&connection, (uint64_t)asked);
         line[length++] = "-X";
         line[length++] = connection.start;
+    }
+    if (held >= 0 && fcntl(held, F_SETFD, 0L) == 0) {
+        put(&directory, "scrun-directory=");
+        put_number(&directory, (uint64_t)held);
+        line[length++] = "-X";
+        line[length++] = directory.start;
     }
     line[length++] = "-IS";
     for (int i = 2; i <= count; i++) line[length++] = words[i]; /* with the NULL at the end */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -95,11 +96,12 @@ class Place:
         self.log.unlink(missing_ok=True)
         (self.path / "called").unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
+        anchor = threading.Thread(target=self._serve, args=(listener, asked, descriptor), daemon=True)
         if self.answer:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             listener.bind(f"/proc/self/fd/{descriptor}/anchor.sock")
             listener.listen()
-            threading.Thread(target=self._serve, args=(listener, asked, descriptor), daemon=True).start()
+            anchor.start()
         first = [str(self.program), str(self.python)] if front else [sys.executable, "-IS"]
         done = subprocess.run(
             [*first, str(self.launcher), *words],
@@ -109,9 +111,13 @@ class Place:
             text=True,
             check=False,
         )
-        listener.close()
-        if not self.answer:
+        if self.answer:
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # it may wait for a call still
+            anchor.join()  # what it does at the end isn't for the next call
+        else:
             os.close(descriptor)
+        listener.close()
         lines = self.log.read_text().splitlines() if self.log.exists() else ["no log"]
         log = [line.partition('"time"')[0] for line in lines]
         return Done(done.returncode, done.stdout, done.stderr, log, asked, self.box.exists())
@@ -234,6 +240,21 @@ def test_other_answers_are_pythons_and_nothing_is_asked_twice(place: Place, answ
         place.end = lambda: place.save(status="stopped")
     done = place.same("--root", str(place.root), "--log", str(place.log), "--log-format", "json", verb, "box")
     assert len(done.asked) == 1
+
+
+@pytest.mark.parametrize("lost", ["all is lost", ""])
+def test_a_container_that_the_anchor_has_removed_is_deleted(place: Place, lost: str) -> None:
+    """Python is told what is lost, when the directory has gone already."""
+
+    def answer(connection: socket.socket) -> None:
+        shutil.rmtree(place.box)
+        connection.sendall(b'{"ended": true, "lost": "%s"}\n' % lost.encode())
+
+    place.answer = answer
+    place.end = lambda: None
+    done = place.same("--root", str(place.root), "--log", str(place.log), "--log-format", "json", "delete", "box")
+    assert (done.status, len(done.asked)) == (0, 1)
+    assert any("all is lost" in line for line in (done.stderr, *done.log)) == bool(lost)
 
 
 def test_an_anchor_that_takes_its_time_is_waited_for(place: Place) -> None:

@@ -24,7 +24,7 @@ import fcntl
 import os
 import stat
 
-from scrun import fastjson, identity
+from scrun import fastjson, front, identity
 from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
 from scrun.lifecycle.container import record as records
 from scrun.lifecycle.container import status
@@ -104,7 +104,8 @@ class Container:
             raise InvalidId(container_id)
         path = os.path.join(root, container_id)
         try:
-            found = cls(root, container_id, _open_directory(path))
+            held = front.directory()
+            found = cls(root, container_id, held if held >= 0 else _open_directory(path))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
                 raise ContainerNotFound(container_id) from None
