@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -164,6 +165,21 @@ def was_left_alone(path: Path) -> bool:
         return False
 
 
+def is_free(path: Path) -> bool:
+    """Whether a directory is empty, and no process of its container is there any more."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return not os.listdir(descriptor)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 @pytest.mark.slurm_only("there is no job")
 @pytest.mark.parametrize("moment", [0.01, 0.03, 0.05, 0.08, 0.12, 0.2])
 @pytest.mark.parametrize("options", [[], ["--detach"]], ids=["attached", "detached"])
@@ -179,7 +195,7 @@ def test_killed_at_any_moment_it_leaves_no_job(
     if process.wait(PATIENCE) == 0 or was_left_alone(path):
         runtime.run("delete", "--force", unique_id).ok()  # it was in the background before that moment
     # Killed before anybody else was there it leaves an empty directory, which whoever wants the id next takes over.
-    wait_until(lambda: not path.exists() or not list(path.iterdir()), "nothing is left in its directory")
+    wait_until(lambda: not path.exists() or is_free(path), "nothing is left in its directory")
     wait_until(lambda: not slurm.jobs(runtime.user), "its job has gone")
     assert runtime.run("run", "--bundle", str(bundle("true")), unique_id).ok().output == b""
     wait_until(lambda: is_gone(runtime, unique_id), "nothing is left")
