@@ -213,7 +213,8 @@ def test_signals_that_python_has_to_look_at(place: Place, name: str) -> None:
 def test_every_status(place: Place, status: str, verb: str, more: records.Record) -> None:
     place.record.update({"status": status})
     place.record.update(more)
-    place.answer = says(b'{"started": true}\n' if verb == "start" else b'{"sent": 15}\n')
+    if "pid_started" not in more:  # else its processes have gone, and hold no lock
+        place.answer = says(b'{"started": true}\n' if verb == "start" else b'{"sent": 15}\n')
     place.same("--root", str(place.root), *verb.split(), "box")
 
 
@@ -429,7 +430,7 @@ def test_words_in_any_order(place: Place) -> None:
         json.dumps(json.loads(fastjson.dumps(state.state_of(Container.open(str(place.root), "box"))))) + "\n"
     )
     answered = 0
-    for _ in range(1500):
+    for _ in range(400):
         pool = draw.choice(
             [
                 TOKENS,
@@ -462,7 +463,7 @@ def test_words_in_any_order(place: Place) -> None:
         assert (call.command, call.arguments) == ("state", ("box",)), words
         assert os.path.abspath(call.globals["root"]) == str(place.root), words
         assert done.stdout == words_of_state
-    assert answered > 20
+    assert answered > 5
 
 
 def _in_unicode(value: object) -> str:
@@ -523,7 +524,7 @@ def test_a_record_in_any_form(place: Place) -> None:
     used = re.findall(r'\[[A-Z_]+\] = "(\w+)"', (SOURCES / "record.c").read_text())
     assert len(used) == 19
     place.make()
-    for _ in range(1500):
+    for _ in range(400):
         data = damaged(draw, dict(place.record))
         (place.box / "state.json").write_bytes(data)
         done = subprocess.run(
@@ -543,4 +544,4 @@ def test_a_record_in_any_form(place: Place) -> None:
                 pytest.fail(f"{error}: {data!r}")
             continue  # the member that is damaged is none that scrun-front uses
         assert done.stdout.decode() == expected, data
-    assert answered > 100
+    assert answered > 25
