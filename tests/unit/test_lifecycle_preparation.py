@@ -24,7 +24,7 @@ PLAN: Any = {
 NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 1, "environment": [], "gpus": []}
 NODES |= {"slurm": [26, 5]}
 STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False, "task_prolog": ""}
-STAGED |= {"beside": "", "init": "/dev/.scrun/init", "unconnected": ""}
+STAGED |= {"step_bundle": "", "init": "/dev/.scrun/init", "unconnected": ""}
 CONNECTION: Any = {"settings": "key 0\n", "port": 7, "why": ""}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 

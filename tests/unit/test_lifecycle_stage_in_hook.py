@@ -19,7 +19,7 @@ from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker import ending, stage_in_hook
 from scrun.lifecycle.worker.host import Host
-from scrun.lifecycle.worker.stage_in_call import StageIn
+from scrun.lifecycle.worker.stage_in_call import StageIn, _is_writable
 from scrun.lua_hooks import Paths, StageInCall
 
 __all__ = ["bundle"]
@@ -185,3 +185,13 @@ def test_who_has_staged_goes_with_the_anchor_and_finishes_nothing(stays: Callabl
 def test_the_worker_stays_for_its_checksums(stays: Callable[..., list[str]]) -> None:
     assert stays(None) == ["begin", "finish"]
     assert stays(None, busy=2) == ["begin", "reap", "reap", "finish"]
+
+
+def test_a_link_is_no_directory_to_make_something_in(tmp_path: Path) -> None:
+    """It may lead out of the root filesystem, so the place of an init is not looked for there."""
+    assert _is_writable(str(tmp_path), "dev"), "the runtime makes it"
+    (tmp_path / "dev").symlink_to("/tmp")
+    assert not _is_writable(str(tmp_path), "dev")
+    (tmp_path / "dev").unlink()
+    (tmp_path / "dev").mkdir()
+    assert _is_writable(str(tmp_path), "dev")

@@ -153,4 +153,4 @@ def _bundle(record: Record, log: Say) -> str:
         if network.leads_out(f"/proc/{record['pid']}/net"):
             log("info", "the container uses its node's network: ports that are published are open there")
             return str(networked)
-    return str(record.get("beside") or record["job_bundle"])
+    return str(record.get("step_bundle") or record["job_bundle"])

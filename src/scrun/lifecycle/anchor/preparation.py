@@ -166,7 +166,7 @@ class Preparation:
             )
             self._record.update({"networked": message["networked"], "hold": message["hold"], "stage_out_owed": True})
             self._record.update({"task_prolog": message["task_prolog"]})
-            self._record.update({"beside": message["beside"], "init": message["init"]})
+            self._record.update({"step_bundle": message["step_bundle"], "init": message["init"]})
             self._record["unconnected"] = message["unconnected"]
             if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
                 # Whoever is left when the anchor is killed brings back what the container changed.

@@ -73,7 +73,7 @@ if TYPE_CHECKING:
         staged: StagedData
         job_bundle: str  # the bundle that the step is given, and its root filesystem
         job_rootfs: str
-        beside: str  # our bundle over that of the site's own script, for the step; empty: the step gets job_bundle
+        step_bundle: str  # our bundle over that of the site's own script, for the step; empty: the step gets job_bundle
         networked: str  # the same bundle for the node's network, where that is decided at start
         hold: bool  # whether the stand-in stays until the files are back
         stage_out_owed: bool
@@ -180,7 +180,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
         (
             "lost",
             "init",
-            "beside",
+            "step_bundle",
             "task_prolog",
             "unconnected",
             "config_file",

@@ -95,7 +95,7 @@ if TYPE_CHECKING:
         staged: StagedData
         bundle: str  # the bundle that the step is given, and its root filesystem
         rootfs: str
-        beside: str  # our bundle over that of the site's own script, for the step; else empty
+        step_bundle: str  # our bundle over that of the site's own script, for the step; else empty
         networked: str  # the same bundle for the node's network, where that is decided at start
         task_prolog: str
         hold: bool  # whether the container's end has to wait for stage_out
@@ -213,7 +213,7 @@ if TYPE_CHECKING:
 
 _LOG, _PROGRESS, _NOTICE = {"log": str, "message": str}, {"progress": str}, {"notice": str}
 _STAGED = {"staged": dict, "bundle": str, "rootfs": str, "networked": str, "task_prolog": str, "hold": bool}
-_STAGED |= {"beside": str, "init": str, "unconnected": str}
+_STAGED |= {"step_bundle": str, "init": str, "unconnected": str}
 _JSON = (dict, list, str, int, float, bool, type(None))
 
 _OR_NONE = (dict, type(None))

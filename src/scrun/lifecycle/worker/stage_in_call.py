@@ -108,17 +108,17 @@ class StageIn:
 
     def _answer(self, paths: Paths) -> StagedMessage:
         """The message for the anchor, given the paths that the script has set."""
-        record, made, beside = self._record, self._made, ""
+        record, made, step_bundle = self._record, self._made, ""
         is_ours = bool(made) and paths.bundle == record["bundle"]  # whether the bundle is the one that staging made
         if is_ours:
             bundle, rootfs = made[-1].bundle, made[-1].rootfs
         else:
             bundle, rootfs = paths.bundle, paths.root_path or record["rootfs"]
-            beside = self._connect(bundle)
+            step_bundle = self._connect(bundle)
         return {
             "staged": made[-1].to_dict() if made else {},
             "bundle": bundle,
-            "beside": beside,
+            "step_bundle": step_bundle,
             "networked": f"{bundle}/{NETWORKED}" if is_ours and self._has_variant else "",
             "task_prolog": f"{bundle}/{PROGRAM}" if is_ours and self._kept_apart else "",
             "rootfs": rootfs,
@@ -269,4 +269,4 @@ class StageIn:
 def _is_writable(rootfs: str, name: str) -> bool:
     """Whether we can make something in that directory of the root filesystem, or the directory itself."""
     path = os.path.join(rootfs, name)
-    return os.access(path if os.path.isdir(path) and not os.path.islink(path) else rootfs, os.W_OK)
+    return not os.path.islink(path) and os.access(path if os.path.isdir(path) else rootfs, os.W_OK)

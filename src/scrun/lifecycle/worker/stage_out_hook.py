@@ -130,7 +130,7 @@ def _stage_out(
             group_id=record["gid"],
         )
     )
-    if staged and record.get("beside"):  # the script doesn't know of it
+    if staged and record.get("step_bundle"):  # the script doesn't know of it
         discard(staged, host.steps, log=host.log)
 
 
