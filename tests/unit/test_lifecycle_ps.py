@@ -75,6 +75,14 @@ def anchor(stepped: SteppedLoop, container: Container) -> Iterator[PlayedAnchor]
     made.close()
 
 
+@pytest.fixture
+def sleeping() -> Iterator[int]:
+    """The pid of a process that sleeps."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process.pid
+        process.kill()
+
+
 def on_this_machine(members: str, **environment: str) -> Callable[[list[str]], tuple[int, str]]:
     def run(words: list[str]) -> tuple[int, str]:
         if words == ["@members"]:
@@ -94,27 +102,30 @@ def test_the_pids_of_all_nodes_are_listed(anchor: PlayedAnchor) -> None:
     assert sorted(anchor.call(ps.pids, anchor.container)) == [5, 7, 12]
 
 
-def test_the_nodes_ps_shows_the_containers_processes_alone(anchor: PlayedAnchor) -> None:
-    with subprocess.Popen(["sleep", "1000"]) as process:
-        anchor.running().run = on_this_machine(str(process.pid), PATH=os.defpath)
-        header, *rows = anchor.call(ps.table, anchor.container, ("-eo", "pid,args")).splitlines()
-        process.kill()
+def test_the_nodes_ps_shows_the_containers_processes_alone(anchor: PlayedAnchor, sleeping: int) -> None:
+    anchor.running().run = on_this_machine(str(sleeping), PATH=os.defpath)
+    header, *rows = anchor.call(ps.table, anchor.container, ("-eo", "pid,args")).splitlines()
     assert header.split() == ["PID", "COMMAND"]
-    assert [row.split() for row in rows] == [[str(process.pid), "sleep", "1000"]]
+    assert [row.split() for row in rows] == [[str(sleeping), "sleep", "1000"]]
 
 
-def test_a_node_without_ps_makes_its_table_from_proc(anchor: PlayedAnchor, tmp_path: Path) -> None:
+def test_a_long_table_comes_in_pieces(anchor: PlayedAnchor) -> None:
+    others = "".join(f"{pid} {'x' * 1000}\n" for pid in range(100, 300))
+    printed = f"7\nPID COMMAND\n{others}7 sh\n"
+    anchor.running().run = lambda words: (0, "7" if words == ["@members"] else printed)
+    assert anchor.call(ps.table, anchor.container, ("-eo", "pid,args")) == "PID COMMAND\n7 sh\n"
+
+
+def test_a_node_without_ps_makes_its_table_from_proc(anchor: PlayedAnchor, sleeping: int, tmp_path: Path) -> None:
     for program in ("tr", "cat"):
         path = shutil.which(program)
         assert path
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / program).symlink_to(path)
-    with subprocess.Popen(["sleep", "1000"]) as process:
-        anchor.running().run = on_this_machine(f"{process.pid} 4194304", PATH=str(tmp_path / "bin"))
-        header, *rows = anchor.call(ps.table, anchor.container, ()).splitlines()
-        process.kill()
+    anchor.running().run = on_this_machine(f"{sleeping} 4194304", PATH=str(tmp_path / "bin"))
+    header, *rows = anchor.call(ps.table, anchor.container, ()).splitlines()
     assert header.split() == ["PID", "PPID", "S", "CMD"]
-    assert [row.split() for row in rows] == [[str(process.pid), str(os.getpid()), "S", "sleep", "1000"]]
+    assert [row.split() for row in rows] == [[str(sleeping), str(os.getpid()), "S", "sleep", "1000"]]
 
 
 def test_options_that_a_nodes_ps_does_not_know_are_refused(anchor: PlayedAnchor) -> None:
