@@ -51,13 +51,20 @@ def test_it_starts_this_python_isolated_and_without_site(installation: Installat
     assert installation.program.read_text().splitlines()[0] == f"#!{sys.executable} -IS"
 
 
-@pytest.fixture
-def with_front(installation: Installation) -> Installation:
-    """An installation of a package with which scrun-front was built."""
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scrun-front."""
     if not shutil.which("gcc"):
         pytest.skip("there is no gcc to build scrun-front with")
-    directory = installation.source / "scrun/front"
-    subprocess.run([directory / "build", directory / "scrun-front"], check=True)
+    program = tmp_path_factory.mktemp("front") / "scrun-front"
+    subprocess.run([Path(scrun.__file__).parent / "front/build", program], check=True)
+    return program
+
+
+@pytest.fixture
+def with_front(installation: Installation, front: Path) -> Installation:
+    """An installation of a package with which scrun-front was built."""
+    shutil.copy(front, installation.source / "scrun/front")
     return installation
 
 
