@@ -19,9 +19,7 @@ from scrun.lifecycle.anchor import suspended
         ([{"error": "SlurmUnreachable", "message": "down"}], ""),
     ],
 )
-def test_a_worker_asks_for_the_state_of_the_job(
-    answers: list[Any], state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_asks_for_the_jobs_state(answers: list[Any], state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Worker:
         """Says that, and ends."""
 

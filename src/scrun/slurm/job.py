@@ -164,11 +164,7 @@ def request(
     node_patience = _parsed(settings[NODE_PATIENCE], parsers.number) if NODE_PATIENCE in settings else None
     notices = bool(_parsed(settings.get(NOTICES, Setting("yes", "")), parsers.flag))
     return Request(
-        *(job, step, patience, notes),
-        asked=asked,
-        shares=bool(shared),
-        notices=notices,
-        node_patience=node_patience,
+        job, step, patience, notes, asked=asked, shares=bool(shared), notices=notices, node_patience=node_patience
     )
 
 
