@@ -58,7 +58,7 @@ def test_what_slurm_refuses_is_said_in_its_words(container: MakeContainer, env: 
 )
 def test_job_that_must_wait_can_be_given_up(container: MakeContainer, env: Variables) -> None:
     one = container("true").created(env={**env, "SCRUN_CREATE_TIMEOUT": "1"})
-    assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
+    assert slurm.job_fields(one.wait_until_queued())["JobState"] == "PENDING"
     one.call("delete").ok()
 
 
@@ -78,7 +78,7 @@ def test_excessive_request_waits_or_fails_like_salloc(
         assert_create_fails(container("true"), refusal, env=env)
         return
     one = container("true").created(env={**env, "SCRUN_CREATE_TIMEOUT": "1"})
-    assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
+    assert slurm.job_fields(one.wait_until_queued())["JobState"] == "PENDING"
     one.call("delete").ok()
 
 

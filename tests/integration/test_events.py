@@ -63,6 +63,7 @@ def test_stats_of_several_nodes_are_listed_and_summed(container: MakeContainer) 
 
 def test_a_queued_container_waits_for_slurms_reason(container: MakeContainer, held_node: int) -> None:
     one = container("true").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    one.wait_until_queued()
     data = json.loads(one.call("events", options=["--stats"]).ok().output)["data"]
     assert (data["job"]["state"], data["pids"]["current"]) == ("PENDING", 0)
     assert data["job"]["reason"]

@@ -163,6 +163,7 @@ def test_what_is_asked_wrongly_is_one_line(
 @pytest.mark.slurm_only("would run it")
 def test_queued_container_cannot_run_a_process_yet(container: MakeContainer, held_node: int) -> None:
     one = container("sleep", "1000").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    one.wait_until_queued()
     one.call("start").ok()
     done = execute(one, "true")
     assert done.status == 255

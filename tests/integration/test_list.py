@@ -50,6 +50,7 @@ def test_ended_container_is_listed_with_its_exit_status(container: MakeContainer
 
 def test_what_is_queued_is_shown_with_slurms_reason(container: MakeContainer, runtime: Runtime, held_node: int) -> None:
     one = container("true").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    one.wait_until_queued()
     entry = listed(runtime)[one.id]
     assert entry["queued"]["reason"] in ("Resources", "Priority", "None")
     assert entry["queued"]["since"].startswith("20")
@@ -66,6 +67,7 @@ def test_list_uses_its_own_records_without_slurm(
     running = container("sleep", "1000").started()
     assert rows(runtime, *unreachable)[running.id][3] == running.record["nodes"]
     queued = container("true").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    queued.wait_until_queued()
     found = rows(runtime, *unreachable)  # after some seconds, and with what is known
     assert found[running.id][1] == "running"
     assert found[queued.id][3] == "(?)"

@@ -88,6 +88,7 @@ def test_options_that_ps_cannot_do_are_one_line(tree: Container, options: tuple[
 def test_queued_container_has_no_processes_yet(container: MakeContainer, held_node: int) -> None:
     one = container("true")
     one.started(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    job = one.wait_until_queued()
     done = one.call("ps")
     assert done.status == 1
-    assert f"has no processes yet: job {one.record['job']} is queued" in done.stderr
+    assert f"has no processes yet: its job {job} is queued" in done.stderr

@@ -63,8 +63,9 @@ def test_slurm_refuses_to_change_a_running_jobs_partition(running: Container) ->
 def test_queued_jobs_time_limit_can_be_raised(container: MakeContainer, held_node: int) -> None:
     one = container("true")
     one.created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1", "SCRUN_TIMELIMIT": "5"})
+    job = one.wait_until_queued()
     one.call("update", options=["--time-limit", "10"]).ok()
-    assert slurm.job_fields(one.record["job"])["TimeLimit"] == "00:10:00"
+    assert slurm.job_fields(job)["TimeLimit"] == "00:10:00"
 
 
 def test_a_document_of_zeros_changes_nothing(running: Container) -> None:

@@ -137,5 +137,5 @@ def test_options_unknown_to_a_nodes_ps_are_refused(anchor: PlayedAnchor) -> None
 def test_a_queued_container_has_no_processes_yet(container: Container) -> None:
     container.record.update({"status": "running", "job": 7})
     container.save()
-    with pytest.raises(WrongStatus, match="container 'box' has no processes yet: job 7 is queued"):
+    with pytest.raises(WrongStatus, match="container 'box' has no processes yet: its job 7 is queued"):
         ps.pids(container)

@@ -136,7 +136,7 @@ def _can_run(container: Container, options: ExecOptions) -> bool:
     if not status.can_exec(now) and not (now == status.PAUSED and options.ignore_paused):
         raise _not_running(container, f"it is {now}")
     if not container.record.get("nodes"):
-        raise _not_running(container, f"its job {container.record.get('job')} is queued")
+        raise _not_running(container, status.why_no_nodes(container.record.get("job")))
     return bool(container.record.get("step"))
 
 

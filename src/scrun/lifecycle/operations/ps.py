@@ -88,7 +88,8 @@ def _check(container: Container) -> None:
             f"cannot list the processes of container {container.id!r}: container not running: it is {now}"
         )
     if not container.record.get("nodes"):
-        raise WrongStatus(f"container {container.id!r} has no processes yet: job {container.record['job']} is queued")
+        why = status.why_no_nodes(container.record.get("job"))
+        raise WrongStatus(f"container {container.id!r} has no processes yet: {why}")
 
 
 def refuse_engine() -> None:
