@@ -241,6 +241,7 @@ def test_an_agent_that_is_killed_ends_what_it_serves(running: Container, directo
     slurm.on_node(node, "pkill -KILL -x scrun-node")
     assert process.wait(PATIENCE) == 137
     assert running.ended() == 137
+    assert f"the connection to {node} is lost: the agent has ended" in running.errors.decode()
     assert not slurm.on_node(node, "pgrep -fx 'sleep 1234'; :")
 
 
