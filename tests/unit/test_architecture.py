@@ -231,7 +231,7 @@ def test_create_and_the_stand_in_have_nothing_of_the_anchors() -> None:
 
 def test_what_is_seldom_needed_does_not_stay_in_memory() -> None:
     loaded = set(_in_a_fresh_interpreter(f"{ANCHOR}print(*set(sys.modules) - before)"))
-    seldom = {"anchor.freeze", "anchor.suspended", "anchor.overtime", "node.runtime_words"}
+    seldom = {"anchor.freeze", "anchor.overtime", "node.runtime_words"}
     seldom |= {
         "connection.addresses",
         "container.node_client",

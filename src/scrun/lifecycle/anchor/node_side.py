@@ -79,6 +79,7 @@ class NodeSide(Watcher):
         self.words = os.memfd_create("step")  # what the node's runtime and slurmstepd say
         self._unanswered = 0  # tasks of which nothing has been heard
         self.is_frozen = False  # whether the node's runtime has frozen the container's cgroup
+        self.is_silent = False  # whether SIGKILL got no answer: then nothing more is waited for once the step has ended
         self._requests: NodeRequests | None = None
         self._window: Window | None = None
         self._finish: Callable[[], None] | None = None  # once the step has ended
@@ -133,6 +134,8 @@ class NodeSide(Watcher):
         self.connection.when_drained(finish)
         if is_orphan or self._anchor.forced is not None:
             self.hasten()
+        if self.is_silent:
+            finish()
 
     def hasten(self) -> None:
         """The container was killed: whoever reads its last output has not for ever to do so."""
