@@ -98,6 +98,8 @@ def force(anchor: Anchor, step: Step) -> None:
     leaves its state and, where slurmd tracks processes by their parents (proctrack/linuxproc), even the container.
     """
 
+    is_answered = False
+
     def end_step() -> None:
         # A job of ours ends all that is left in it; in another one srun must have the time to do that.
         step.terminate(_GRACE if anchor.record.get("job_owned") else None)
@@ -121,7 +123,6 @@ def force(anchor: Anchor, step: Step) -> None:
 
             freeze.go_on(anchor, lambda _why: None)
 
-    is_answered = False
     anchor.loop.after(_PATIENCE, late)
     if anchor.nodes:
         anchor.nodes.hasten()
