@@ -56,7 +56,7 @@ def test_what_slurm_refuses_is_said_in_its_words(container: MakeContainer, env: 
     [{"SCRUN_PARTITION": "down"}, {"SCRUN_PARTITION": "short", "SCRUN_TIMELIMIT": "60"}],
     ids=["partition down", "beyond the partition's time"],
 )
-def test_what_slurm_lets_wait_waits_and_can_be_given_up(container: MakeContainer, env: Variables) -> None:
+def test_job_that_must_wait_can_be_given_up(container: MakeContainer, env: Variables) -> None:
     one = container("true").created(env={**env, "SCRUN_CREATE_TIMEOUT": "1"})
     assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
     one.call("delete").ok()
@@ -67,7 +67,7 @@ def test_what_slurm_lets_wait_waits_and_can_be_given_up(container: MakeContainer
     [({"SCRUN_CPUS_PER_TASK": "1000"}, "--cpus-per-task=1000"), ({"SCRUN_JOB_NUM_NODES": "1000"}, "--nodes=1000")],
     ids=["more CPUs than there are", "more nodes than there are"],
 )
-def test_more_than_there_is_waits_or_is_refused_as_salloc_is(
+def test_excessive_request_waits_or_fails_like_salloc(
     container: MakeContainer, alice: User, env: Variables, option: str
 ) -> None:
     # Slurm 26.05 lets it wait, 24.11 refuses it.

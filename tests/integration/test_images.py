@@ -103,7 +103,7 @@ def test_a_second_container_of_an_image_carries_nothing(container: MakeContainer
     assert len(images()) == 1
 
 
-def test_two_nodes_get_the_image_at_once_and_keep_it(container: MakeContainer, private_bundle: MakeBundle) -> None:
+def test_two_nodes_receive_an_image_and_keep_it(container: MakeContainer, private_bundle: MakeBundle) -> None:
     path = private_bundle("sh", "-c", "echo $SLURMD_NODENAME", env=["SCRUN_JOB_NUM_NODES=2"])
     first, second = ran(container(at=path)), ran(container(at=path))
     assert [was_carried(first), was_carried(second)] == [True, False]
@@ -113,7 +113,7 @@ def test_two_nodes_get_the_image_at_once_and_keep_it(container: MakeContainer, p
     assert len({name.partition(":")[2] for name in names}) == 1
 
 
-def test_what_changed_since_is_seen_and_is_all_that_is_carried(
+def test_only_what_changed_since_is_carried(
     container: MakeContainer, private_bundle: MakeBundle, alice: User, way: list[str]
 ) -> None:
     script = "cat /etc/passwd /etc/new; ls /etc /gone /dir; cat /dir; ls -d /bin/wc; ls -ld /etc | head -c 10"
@@ -143,7 +143,7 @@ def test_what_changed_since_is_seen_and_is_all_that_is_carried(
     assert len(images()) == 1
 
 
-def test_what_the_container_changes_comes_back_and_stays_out_of_the_image(
+def test_container_changes_return_without_entering_the_image(
     container: MakeContainer, private_bundle: MakeBundle, alice: User, way: list[str]
 ) -> None:
     script = (
@@ -205,9 +205,7 @@ def copied(path: Path) -> Path:
     return copy
 
 
-def test_a_copy_of_the_files_is_the_same_image(
-    container: MakeContainer, private_bundle: MakeBundle, way: list[str]
-) -> None:
+def test_copied_files_are_the_same_image(container: MakeContainer, private_bundle: MakeBundle, way: list[str]) -> None:
     path = private_bundle("sh", "-c", "cat /etc/passwd")
     ran(container(at=path), *way)
     copy = copied(path)
@@ -233,7 +231,7 @@ def test_a_copy_with_another_byte_has_that_byte(
     assert again.output == b"ROOT:x:0:0:ROOT:/:/bin/sh\n"
 
 
-def test_podmans_vfs_storage_finds_its_image_at_its_second_container(alice: User) -> None:
+def test_podmans_vfs_storage_reuses_its_image(alice: User) -> None:
     home = alice.mkdir(Path(f"/var/tmp/scrun-tests-{uuid.uuid4().hex[:8]}"))
     conf = f'[storage]\ndriver = "vfs"\ngraphroot = "{home}/storage"\nrunroot = "{home}/run"\n'
     conf += f'rootless_storage_path = "{home}/storage"\n'  # podman 5.4 takes no graphroot from a file that is named
@@ -338,9 +336,7 @@ def test_an_image_that_went_away_is_carried_again(container: MakeContainer, priv
     assert was_carried(ran(container(at=path)))
 
 
-def test_jobs_that_race_for_an_image_all_run_and_leave_one(
-    container: MakeContainer, private_bundle: MakeBundle
-) -> None:
+def test_racing_jobs_all_run_and_leave_one_image(container: MakeContainer, private_bundle: MakeBundle) -> None:
     path = private_bundle("sh", "-c", "cat /etc/passwd", env=["SCRUN_JOB_NODELIST=node1"])
     for index in range(200):
         (path / f"rootfs/etc/{index}").write_bytes(os.urandom(10000))
@@ -358,7 +354,7 @@ def test_jobs_that_race_for_an_image_all_run_and_leave_one(
     assert len(images()) == 1
 
 
-def test_the_longest_unused_image_makes_room_but_none_that_is_used(
+def test_only_the_longest_unused_image_makes_room(
     container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure
 ) -> None:
     options = configured(slurm_conf, 'cache_size = "5M"')  # a busybox is 2 MB
@@ -382,7 +378,7 @@ def test_the_longest_unused_image_makes_room_but_none_that_is_used(
     assert used not in images()
 
 
-def test_an_image_that_does_not_fit_is_carried_to_the_container_alone(
+def test_oversized_image_goes_to_its_container_alone(
     container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure
 ) -> None:
     options = configured(slurm_conf, 'cache_size = "1M"')
@@ -392,7 +388,7 @@ def test_an_image_that_does_not_fit_is_carried_to_the_container_alone(
     assert images() == []
 
 
-def test_a_lease_of_a_job_that_is_gone_keeps_nothing(
+def test_lease_of_an_ended_job_keeps_nothing(
     container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure
 ) -> None:
     options = configured(slurm_conf, 'cache_size = "4M"')
@@ -406,7 +402,7 @@ def test_a_lease_of_a_job_that_is_gone_keeps_nothing(
 
 
 @pytest.mark.parametrize("ending", ["interrupted", "killed", "cancelled"])
-def test_a_transfer_that_is_ended_half_way_leaves_nothing_on_the_nodes(
+def test_interrupted_transfer_leaves_nothing_on_the_nodes(
     container: MakeContainer, private_bundle: MakeBundle, ending: str
 ) -> None:
     path = private_bundle("true", env=["SCRUN_JOB_NUM_NODES=2"])
@@ -427,7 +423,7 @@ def test_a_transfer_that_is_ended_half_way_leaves_nothing_on_the_nodes(
     wait_until(lambda: images() == [] and slurm.files_on_nodes(job) == [], "nothing is left on the nodes")
 
 
-def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
+def test_full_disk_is_one_line_and_leaves_nothing(
     container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure
 ) -> None:
     path = private_bundle("true", env=["SCRUN_JOB_NODELIST=node1"])
@@ -446,7 +442,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(
         slurm.on_nodes("umount /mnt/small; rmdir /mnt/small")
 
 
-def test_a_docker_container_of_an_image_finds_it_on_the_node(docker: Engine) -> None:
+def test_docker_container_finds_its_image_on_the_node(docker: Engine) -> None:
     for text in ("one", "two"):
         done = docker.run("sh", "-c", f"echo {text} >>/etc/passwd; tail -n 1 /etc/passwd; grep ' / ' /proc/mounts")
         assert done.stdout.splitlines()[0] == text
@@ -478,7 +474,7 @@ def test_a_shared_node_dir_is_refused(
     assert os.listdir(shared_directory / "scrun-2000") == []
 
 
-def test_nodes_that_share_a_cache_dir_share_the_images_in_it(
+def test_nodes_with_a_shared_cache_dir_share_images(
     container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure, shared_directory: Path
 ) -> None:
     options = configured(slurm_conf, f'cache_dir = "{shared_directory}"')

@@ -69,7 +69,7 @@ def test_host_is_the_nodes(engine: Engine) -> None:
     assert has_the_nodes(addresses(engine, "--network=host"))
 
 
-def test_a_network_of_the_users_own_is_the_nodes(main_engine: Engine, own: str) -> None:
+def test_users_own_network_is_the_nodes(main_engine: Engine, own: str) -> None:
     assert has_the_nodes(addresses(main_engine, f"--network={own}"))
 
 
@@ -83,7 +83,7 @@ def test_each_of_podmans_is_the_nodes(podman: Engine, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "is_the_nodes"), [("none", False), ("pasta", True)])
-def test_it_is_the_same_where_podman_sets_it_up_after_create(podman: Engine, kind: str, is_the_nodes: bool) -> None:
+def test_network_set_up_after_create_is_the_same(podman: Engine, kind: str, is_the_nodes: bool) -> None:
     assert has_the_nodes(addresses(podman, "--userns=keep-id", f"--network={kind}")) == is_the_nodes
 
 
@@ -102,7 +102,7 @@ def test_a_node_can_be_reached_from_it(main_engine: Engine) -> None:
     assert main_engine.run("sh", "-c", script, options=("--rm",)).stdout == "hello\n"
 
 
-def test_its_own_name_is_known_and_name_servers_are_reachable_ones(main_engine: Engine) -> None:
+def test_own_name_resolves_and_name_servers_are_reachable(main_engine: Engine) -> None:
     hosts = main_engine.run(*HOSTS, options=("--rm", "--hostname=named", "--add-host=other:1.2.3.4")).ok().stdout
     lines = [line.split() for line in hosts.splitlines()]
     assert ["127.0.0.1", "named"] in lines

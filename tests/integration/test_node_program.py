@@ -256,7 +256,7 @@ def test_every_process_is_stopped(run: MakeNode) -> None:
 
 
 @pytest.mark.parametrize("run", ["crun-root", "runc-root"], indirect=True)  # alice may not mount /proc then
-def test_an_orphan_among_the_hosts_processes_belongs_to_its_container(run: MakeNode) -> None:
+def test_orphan_among_host_processes_belongs_to_its_container(run: MakeNode) -> None:
     one = run("sleep", "600", pids=False).start()
     one.exec(1, ["sh", "-c", "(sleep 600 >/dev/null 2>&1 & echo $!)"])
     orphan = one.login.output(1)[0].split()[0]

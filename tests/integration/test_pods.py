@@ -134,7 +134,7 @@ def test_another_containers_ipc_namespace_brings_them_together(one: Engine) -> N
     assert done.stdout.split()[:2] == said(one, other)[:2]
 
 
-def test_a_container_that_is_started_again_is_in_the_job_again(main_engine: Engine) -> None:
+def test_restarted_container_rejoins_the_job(main_engine: Engine) -> None:
     options = ("-e", "SCRUN_JOB_NODELIST=node2")
     other = main_engine.detached("sh", "-c", f"{WHERE}; exec sleep 1000", options=options)
     name = main_engine.detached("sh", "-c", WHERE, options=(f"--network=container:{other}",))
@@ -145,7 +145,7 @@ def test_a_container_that_is_started_again_is_in_the_job_again(main_engine: Engi
     assert {*words[0:2], *words[3:5]} == {*said(main_engine, other)[:2]}
 
 
-def test_when_the_other_one_ends_so_does_its_guest(main_engine: Engine) -> None:
+def test_guest_ends_when_its_host_container_ends(main_engine: Engine) -> None:
     other = main_engine.detached("sleep", "1000")
     ignore = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     name = main_engine.detached("sh", "-c", ignore, options=(f"--network=container:{other}",), ready="ready")
@@ -195,7 +195,7 @@ def test_a_pods_containers_share_a_job(its_podman: Engine, pod: Pod) -> None:
     wait_until(lambda: not slurm.jobs() - before, "the job has ended with the pod")
 
 
-def test_a_pods_container_may_end_before_the_others_and_start_again(podman: Engine, pod: Pod) -> None:
+def test_pod_container_may_end_early_and_start_again(podman: Engine, pod: Pod) -> None:
     name = pod(podman)
     one, two = (podman.detached("sh", "-c", f"{WHERE}; exec sleep 1000", options=("--pod", name)) for _ in range(2))
     assert said(podman, one) == said(podman, two)

@@ -24,7 +24,7 @@ def queued(container: MakeContainer, held_node: int) -> Container:
     return one
 
 
-def test_create_returns_after_the_limit_with_the_job_still_queued(queued: Container) -> None:
+def test_create_returns_at_its_limit_with_job_queued(queued: Container) -> None:
     assert queued.status() == "created"
     assert queued.state()["pid"] == int(queued.pid_file.read_text())
 
@@ -38,7 +38,7 @@ def test_create_says_once_which_job_waits_and_why(container: MakeContainer, held
     assert len(set(lines)) == len(lines)
 
 
-def test_start_returns_at_once_and_the_process_runs_when_the_job_does(queued: Container, held_node: int) -> None:
+def test_start_returns_before_the_queued_job_runs(queued: Container, held_node: int) -> None:
     queued.call("start").ok()
     assert queued.status() == "running"
     assert queued.output == b""
@@ -47,7 +47,7 @@ def test_start_returns_at_once_and_the_process_runs_when_the_job_does(queued: Co
     assert queued.output == b"ran on node2\n"
 
 
-def test_a_job_that_starts_before_start_waits_for_it(queued: Container, held_node: int) -> None:
+def test_job_that_starts_early_waits_for_start(queued: Container, held_node: int) -> None:
     slurm.release(held_node)
     job = queued.record["job"]
     wait_until(lambda: slurm.job_fields(job)["JobState"] == "RUNNING", "the job runs")

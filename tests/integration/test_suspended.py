@@ -37,7 +37,7 @@ def suspended(container: MakeContainer) -> Container:
     return one
 
 
-def test_a_signal_to_a_suspended_job_waits_until_it_goes_on(suspended: Container) -> None:
+def test_signal_to_a_suspended_job_waits_for_resume(suspended: Container) -> None:
     suspended.call("kill", "TERM").ok()
     assert suspended.status() == "running"
     scontrol("resume", suspended.record["job"])

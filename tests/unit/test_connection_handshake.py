@@ -76,7 +76,7 @@ def test_the_digest_is_rfc_4231s() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_an_agent_that_knows_the_key_is_let_in(stepped: SteppedLoop, door: Door, host: str) -> None:
+def test_agent_with_the_key_is_let_in(stepped: SteppedLoop, door: Door, host: str) -> None:
     if host == "::1" and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     agent = FakeAgent(door.listener.port, KEY, host=host)
@@ -85,7 +85,7 @@ def test_an_agent_that_knows_the_key_is_let_in(stepped: SteppedLoop, door: Door,
     agent.die()
 
 
-def test_frames_right_behind_the_handshake_are_left_for_the_link(stepped: SteppedLoop, door: Door) -> None:
+def test_frames_behind_the_handshake_go_to_the_link(stepped: SteppedLoop, door: Door) -> None:
     agent = FakeAgent(door.listener.port, KEY)
     nonce = agent.begin()
     assert agent.socket
@@ -158,7 +158,7 @@ def test_an_agent_that_is_not_wanted_is_reset(stepped: SteppedLoop, door: Door) 
     agent.die()
 
 
-def test_silent_and_dripping_strangers_are_dropped_and_delay_nobody(stepped: SteppedLoop) -> None:
+def test_silent_and_dripping_strangers_delay_nobody(stepped: SteppedLoop) -> None:
     door = Door(stepped, patience=0.5)
     silent = socket.create_connection(("127.0.0.1", door.listener.port))
     dripping = socket.create_connection(("127.0.0.1", door.listener.port))

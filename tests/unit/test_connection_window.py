@@ -10,7 +10,7 @@ from fake_agent import SteppedLoop
 from scrun.lifecycle.connection.window import Window
 
 
-def test_the_size_is_told_first_and_at_each_change(stepped: SteppedLoop) -> None:
+def test_size_is_reported_first_and_at_each_change(stepped: SteppedLoop) -> None:
     master, slave = os.openpty()
     termios.tcsetwinsize(master, (30, 90))
     before = termios.tcgetattr(slave)
@@ -29,7 +29,7 @@ def test_the_size_is_told_first_and_at_each_change(stepped: SteppedLoop) -> None
         os.close(descriptor)
 
 
-def test_a_hang_up_ends_the_child_and_harms_nobody(stepped: SteppedLoop) -> None:
+def test_hang_up_ends_the_child_without_harm(stepped: SteppedLoop) -> None:
     master, slave = os.openpty()
     window = Window(stepped, slave, lambda _size: None)
     stepped.settle()
@@ -40,7 +40,7 @@ def test_a_hang_up_ends_the_child_and_harms_nobody(stepped: SteppedLoop) -> None
     os.close(slave)
 
 
-def test_a_terminal_that_has_hung_up_already_is_no_error(stepped: SteppedLoop) -> None:
+def test_already_hung_up_terminal_is_no_error(stepped: SteppedLoop) -> None:
     master, slave = os.openpty()
     os.close(master)
     window = Window(stepped, slave, lambda _size: None)

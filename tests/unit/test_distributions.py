@@ -70,7 +70,7 @@ def test_the_sdist_is_the_checkout(built: Path, tracked: set[str]) -> None:
     assert COMMIT in names
 
 
-def test_the_wheel_has_the_whole_package_and_nothing_else(wheel: zipfile.ZipFile, tracked: set[str]) -> None:
+def test_the_wheel_has_exactly_the_whole_package(wheel: zipfile.ZipFile, tracked: set[str]) -> None:
     package = {name.removeprefix("src/") for name in tracked if name.startswith("src/")}
     commit = COMMIT.removeprefix("src/")
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} - {PROGRAM, FRONT} == package | {commit}

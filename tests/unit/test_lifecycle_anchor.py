@@ -198,7 +198,7 @@ def test_without_a_limit_create_waits_for_the_job(rehearse: Rehearse) -> None:
     ]
 
 
-def test_what_fails_while_create_waits_is_its_error_and_nothing_is_left(rehearse: Rehearse, exit_code: Wait) -> None:
+def test_a_failure_during_create_leaves_only_its_error(rehearse: Rehearse, exit_code: Wait) -> None:
     made = rehearse("exit 0")
     made.create()
     made.cue({"failed": "the job was cancelled"})
@@ -283,7 +283,7 @@ def test_a_created_container_is_neither_paused_nor_resumed(rehearse: Rehearse) -
     assert made.status() == 137
 
 
-def test_when_the_stand_in_is_killed_the_container_ends(rehearse: Rehearse, exit_code: Wait) -> None:
+def test_killing_the_stand_in_ends_the_container(rehearse: Rehearse, exit_code: Wait) -> None:
     made = rehearse(f"sleep 1000 & trap 'kill $!; exit 0' TERM; {STARTED}; wait")
     made.created()
     assert made.start() == {"started": True}
@@ -323,7 +323,7 @@ def test_a_kill_waits_for_no_files(kills: str, rehearse: Rehearse, monkeypatch: 
     assert "stage_out goes on" in str(client.ask(made.container, {"do": "ping"}))
 
 
-def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse) -> None:
+def test_several_tasks_may_not_share_a_terminal(rehearse: Rehearse) -> None:
     made = rehearse("exit 0")
     made.create(terminal=True, console_socket="/nosuch", console_size=None)
     made.cue({"ready": {**READY, "tasks": 2}})
@@ -333,7 +333,7 @@ def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse
     assert message["message"].startswith("2 tasks can't share a terminal")
 
 
-def test_a_container_whose_directory_is_removed_ends_and_says_why(rehearse: Rehearse, exit_code: Wait) -> None:
+def test_a_container_without_its_directory_ends_saying_why(rehearse: Rehearse, exit_code: Wait) -> None:
     anchor = rehearse("")
     anchor.created()
     Path(anchor.container.path, "anchor.log").unlink(missing_ok=True)

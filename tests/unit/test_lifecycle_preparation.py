@@ -135,7 +135,7 @@ def queued(stage: Stage) -> Stage:
     return stage
 
 
-def test_no_job_is_asked_for_before_the_script_is_loaded(stage: Stage) -> None:
+def test_no_job_is_requested_before_the_script_loads(stage: Stage) -> None:
     assert (stage.staging.told, stage.allocating.told) == (
         [{"script": "s", "lua": "", "staging": {}, "bundle": "/b"}],
         [],
@@ -144,7 +144,7 @@ def test_no_job_is_asked_for_before_the_script_is_loaded(stage: Stage) -> None:
     assert stage.allocating.told == [{"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 0}]
 
 
-def test_a_script_that_can_not_be_loaded_costs_no_job(stage: Stage) -> None:
+def test_a_script_that_cannot_load_costs_no_job(stage: Stage) -> None:
     stage.staging.says(wire.failure(ScrunError("broken")))
     stage.staging.ends()
     assert stage.allocating.stopped == "killed"  # it hasn't been told to ask for one
@@ -152,7 +152,7 @@ def test_a_script_that_can_not_be_loaded_costs_no_job(stage: Stage) -> None:
     assert [str(error) for error in stage.failed] == ["broken"]
 
 
-def test_with_its_nodes_the_files_are_staged_and_then_it_is_ready(stage: Stage) -> None:
+def test_files_are_staged_once_nodes_are_there(stage: Stage) -> None:
     stage.staging.says({"loaded": "s"})
     stage.allocating.says({"job": 7})
     stage.allocating.says({"nodes": NODES})
@@ -192,7 +192,7 @@ def test_an_outage_ends_no_queued_job(queued: Stage) -> None:
     assert queued.staging.told[-1] == {"record": queued.record, "connection": CONNECTION}
 
 
-def test_a_job_that_ended_in_the_queue_ends_it_all(queued: Stage) -> None:
+def test_a_job_ending_in_the_queue_ends_everything(queued: Stage) -> None:
     queued.loop.go_off()
     queued.allocating.says(wire.failure(JobRefused("job 7 was cancelled")))
     queued.allocating.ends()
@@ -202,7 +202,7 @@ def test_a_job_that_ended_in_the_queue_ends_it_all(queued: Stage) -> None:
     assert queued.loop.timers == {}
 
 
-def test_a_slurmctld_that_is_down_at_first_is_an_error(stage: Stage) -> None:
+def test_an_initially_unreachable_slurmctld_is_an_error(stage: Stage) -> None:
     stage.staging.says({"loaded": "s"})
     stage.allocating.says(DOWN)
     stage.allocating.ends()
@@ -210,7 +210,7 @@ def test_a_slurmctld_that_is_down_at_first_is_an_error(stage: Stage) -> None:
     assert [str(error) for error in stage.failed] == ["slurmctld can't be reached"]
 
 
-def test_who_gives_up_while_the_job_waits_looks_at_it_no_more(queued: Stage) -> None:
+def test_giving_up_on_a_queued_job_ends_watching(queued: Stage) -> None:
     queued.preparation.cancel(ScrunError("the container was killed"))
     assert (queued.loop.timers, queued.staging.stopped, queued.failed) == ({}, "cancelled", [])
     queued.staging.ends()

@@ -43,7 +43,7 @@ def test_options_without_a_column_pid_are_refused(printed: list[str]) -> None:
         ps.choose(printed, {"12"})
 
 
-def test_the_table_of_one_node_is_as_ps_prints_it() -> None:
+def test_one_nodes_table_is_as_ps_prints_it() -> None:
     assert ps.join({"n1": ["PID CMD", " 12 sleep"]}) == ["PID CMD", " 12 sleep"]
 
 
@@ -83,7 +83,7 @@ def test_only_what_runs_has_processes(now: str, container: Container) -> None:
             listing()
 
 
-def test_what_an_engine_is_told_says_what_to_use_instead() -> None:
+def test_engines_are_told_what_to_use_instead() -> None:
     with pytest.raises(NodeRuntimeError, match="use docker exec CONTAINER ps, or scrun ps"):
         ps.refuse_engine()
 
@@ -124,7 +124,7 @@ def test_the_nodes_ps_shows_the_containers_processes_alone(anchor: PlayedAnchor)
     assert [row.split() for row in rows] == [[str(process.pid), "sleep", "1000"]]
 
 
-def test_a_node_without_ps_makes_its_table_from_proc(anchor: PlayedAnchor, tmp_path: Path) -> None:
+def test_a_node_without_ps_reads_proc(anchor: PlayedAnchor, tmp_path: Path) -> None:
     for program in ("tr", "cat"):
         path = shutil.which(program)
         assert path
@@ -138,13 +138,13 @@ def test_a_node_without_ps_makes_its_table_from_proc(anchor: PlayedAnchor, tmp_p
     assert [row.split() for row in rows] == [[str(process.pid), str(os.getpid()), "S", "sleep", "1000"]]
 
 
-def test_options_that_a_nodes_ps_does_not_know_are_refused(anchor: PlayedAnchor) -> None:
+def test_options_unknown_to_a_nodes_ps_are_refused(anchor: PlayedAnchor) -> None:
     anchor.running().run = on_this_machine("1", PATH=os.defpath)
     with pytest.raises(UsageError, match=r"^ps on node n1: "):
         anchor.call(ps.table, anchor.container, ("--nosuch",))
 
 
-def test_a_container_whose_job_is_queued_has_no_processes_yet(container: Container) -> None:
+def test_a_queued_container_has_no_processes_yet(container: Container) -> None:
     container.record.update({"status": "running", "job": 7})
     container.save()
     with pytest.raises(WrongStatus, match="container 'box' has no processes yet: job 7 is queued"):

@@ -57,7 +57,7 @@ def _can_overlay(directory: Path) -> bool:
         (False, 1, ["node1"], False, False),  # crun 1.21, or runc
     ],
 )
-def test_a_container_runs_over_an_image_where_it_can(
+def test_a_container_runs_over_an_image_if_possible(
     mounts: bool, tasks: int, nodes: list[str], readonly: bool, overlay: bool, tmp_path: Path, bundle: Path
 ) -> None:
     (tmp_path / "probe").mkdir()
@@ -178,7 +178,7 @@ def test_stage_out_runs_in_the_worker_that_staged(
     assert stays(order) == ["begin", "finish", f"serve {order}"]
 
 
-def test_who_has_staged_goes_with_the_anchor_and_finishes_nothing(stays: Callable[..., list[str]]) -> None:
+def test_a_stager_leaves_with_the_anchor_finishing_nothing(stays: Callable[..., list[str]]) -> None:
     assert stays(None, there=False) == ["begin"]
 
 
@@ -187,7 +187,7 @@ def test_the_worker_stays_for_its_checksums(stays: Callable[..., list[str]]) -> 
     assert stays(None, busy=2) == ["begin", "reap", "reap", "finish"]
 
 
-def test_a_link_is_no_directory_to_make_something_in(tmp_path: Path) -> None:
+def test_a_link_is_no_place_for_an_init(tmp_path: Path) -> None:
     """It may lead out of the root filesystem, so the place of an init is not looked for there."""
     assert _is_writable(str(tmp_path), "dev"), "the runtime makes it"
     (tmp_path / "dev").symlink_to("/tmp")

@@ -125,9 +125,7 @@ def run_hook(made: Rehearsed, hook: dict[str, Any]) -> str:
     return str(message["answer"])
 
 
-def test_the_engines_hook_is_run_in_the_new_namespace_with_the_state(
-    fork: Fork, container: Container, tmp_path: Path
-) -> None:
+def test_the_engines_hook_gets_namespace_and_state(fork: Fork, container: Container, tmp_path: Path) -> None:
     made = Rehearsed(fork, container)
     script = f"""{{ cat; echo; readlink /proc/self/ns/net /proc/$PPID/ns/net; echo "$A $1"; }} >{tmp_path}/said"""
     answer = run_hook(made, hook(script))
@@ -211,7 +209,7 @@ def test_without_its_anchor_it_ends_the_container(rehearsed: Rehearsed, exit_cod
     ["in the machine's namespaces", "in a new network namespace", "in both"],
     indirect=True,
 )
-def test_a_step_that_the_anchor_left_behind_is_killed(
+def test_a_step_the_anchor_left_is_killed(
     rehearsed: Rehearsed, fork: Fork, exit_code: Wait, container: Container
 ) -> None:
     def run_for_ever() -> None:
@@ -235,7 +233,7 @@ def test_a_recorded_status_survives_the_anchor(rehearsed: Rehearsed, exit_code: 
     assert (container.record["status"], container.record["exit_status"]) == ("stopped", 7)
 
 
-def test_a_container_that_never_got_a_record_has_nothing_to_be_ended(
+def test_a_container_without_a_record_needs_no_ending(
     rehearsed: Rehearsed, exit_code: Wait, container: Container
 ) -> None:
     container.remove()

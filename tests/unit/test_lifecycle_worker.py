@@ -72,7 +72,7 @@ def test_a_workers_fault_is_one_message(loop: Loop, container: Container, capfd:
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_error_that_a_person_has_to_know_arrives_as_itself(loop: Loop, container: Container, tmp_path: Path) -> None:
+def test_an_error_for_a_person_arrives_unchanged(loop: Loop, container: Container, tmp_path: Path) -> None:
     watched = Watched(loop, container, "stage in")
     watched.worker.send(_load(tmp_path / "nosuch.lua"))
     loop.run()
@@ -93,9 +93,7 @@ def test_a_cancelled_worker_ends_without_a_word(loop: Loop, container: Container
 
 
 @pytest.mark.parametrize("endless", ["while true do end", "os.execute('exec sleep 1000')"])
-def test_a_script_that_never_ends_is_ended_when_it_is_cancelled(
-    loop: Loop, container: Container, tmp_path: Path, endless: str
-) -> None:
+def test_cancelling_ends_an_endless_script(loop: Loop, container: Container, tmp_path: Path, endless: str) -> None:
     (tmp_path / "scrun.lua").write_text(f"io.open('{tmp_path}/begun', 'w'):close() {endless}")
     watched = Watched(loop, container, "stage in")
     watched.worker.send(_load(tmp_path / "scrun.lua"))
@@ -113,7 +111,7 @@ def test_a_script_that_never_ends_is_ended_when_it_is_cancelled(
         os.sched_yield()  # what it has started is killed too, and takes its time
 
 
-def test_a_worker_cancelled_as_soon_as_it_is_made_ends(loop: Loop, container: Container) -> None:
+def test_a_worker_cancelled_immediately_ends(loop: Loop, container: Container) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as the anchor has it
     try:
         watched = Watched(loop, container, "stage in")

@@ -76,7 +76,7 @@ def test_the_comment_above_a_script_stays_here(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["keep", "place", "remove", "renew", "send"])
-def test_a_script_in_a_containers_directory_begins_with_the_mark(name: str) -> None:
+def test_a_container_directorys_script_begins_with_the_mark(name: str) -> None:
     assert SCRIPTS[name].startswith(f"\nmark={marks.MARK}\n")
 
 

@@ -35,7 +35,7 @@ def boxes() -> list[Any]:
     return [box for source in SOURCES for box in DRAW["Picture"](source.read_text()).boxes.values()]
 
 
-def test_no_two_boxes_are_in_one_place_and_texts_fit_into_theirs() -> None:
+def test_boxes_never_overlap_and_hold_their_texts() -> None:
     places = [(box.column, box.row) for box in boxes()]
     assert len({*places}) == len(places)
     # Some 7 pixels a letter of DejaVu Sans at 11.5 px, 9 of a title's.

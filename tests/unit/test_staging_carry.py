@@ -90,7 +90,7 @@ def test_dropped_connections_are_not_tried_again_soon(tmp_path: Path, full: Path
         discard(staged, step, log=notes)
 
 
-def test_a_node_that_is_refused_at_once_is_asked_each_time(tmp_path: Path, full: Path) -> None:
+def test_a_node_refused_at_once_is_asked_again(tmp_path: Path, full: Path) -> None:
     step = FakeStep(tmp_path, hidden=[full])
     (tmp_path / "bin").mkdir()
     timeout = tmp_path / "bin/timeout"
@@ -314,7 +314,7 @@ def running(session: int) -> list[str]:
     return found
 
 
-def test_interrupted_transfer_cleans_up_before_the_signal_is_handled(tmp_path: Path, bundle: Path) -> None:
+def test_an_interrupted_transfer_cleans_up_before_signal_handling(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "tar").write_text(_SLOW_TAR)
     (tmp_path / "bin" / "tar").chmod(0o755)

@@ -69,7 +69,7 @@ def delta(root: Path, images: Images, base: ListedTree) -> Delta:
     return found
 
 
-def test_the_same_tree_has_the_same_name_and_no_delta(root: Path, images: Images) -> None:
+def test_the_same_tree_has_one_name_without_delta(root: Path, images: Images) -> None:
     tree = listed(root)
     files = ("etc/passwd", "etc/deep/file", "plain", "new\nline")
     assert (tree.size, tree.files) == (1_000_000 + sum(10_000 * len(name) for name in files), 9)
@@ -95,7 +95,7 @@ def test_changed_files_come_with_the_directories_above_them(root: Path, images: 
     assert delta(root, images, base) == Delta((b"", b"etc", b"etc/deep", b"etc/deep/file"), (), 5)
 
 
-def test_content_that_changed_behind_a_restored_time_and_size_is_noticed(root: Path, images: Images) -> None:
+def test_a_change_hidden_by_restored_times_is_noticed(root: Path, images: Images) -> None:
     images.keep(base := listed(root))
     path = root / "plain"
     before = path.stat()
@@ -105,7 +105,7 @@ def test_content_that_changed_behind_a_restored_time_and_size_is_noticed(root: P
     assert b"plain" in delta(root, images, base).changed
 
 
-def test_modes_links_and_kinds_are_part_of_a_tree(root: Path, images: Images) -> None:
+def test_a_tree_includes_modes_links_and_kinds(root: Path, images: Images) -> None:
     images.keep(base := listed(root))
     (root / "plain").chmod(0o600)
     (root / "link").unlink()
@@ -116,7 +116,7 @@ def test_modes_links_and_kinds_are_part_of_a_tree(root: Path, images: Images) ->
     assert b"new\nline" not in found.changed
 
 
-def test_only_the_top_of_what_is_gone_is_named(root: Path, images: Images) -> None:
+def test_only_the_top_of_a_removal_is_named(root: Path, images: Images) -> None:
     images.keep(base := listed(root))
     (root / "etc/deep/file").unlink()
     (root / "etc/deep").rmdir()
@@ -125,7 +125,7 @@ def test_only_the_top_of_what_is_gone_is_named(root: Path, images: Images) -> No
     assert {b"", b"etc"} <= set(found.changed)
 
 
-def test_a_directory_that_became_a_file_is_replaced_and_not_gone(root: Path, images: Images) -> None:
+def test_a_directory_turned_file_is_replaced_not_gone(root: Path, images: Images) -> None:
     images.keep(base := listed(root))
     (root / "etc/deep/file").unlink()
     (root / "etc/deep").rmdir()
@@ -142,7 +142,7 @@ def test_a_very_different_tree_is_another_image(root: Path, images: Images) -> N
     assert images.closest(tree) == (tree.name, Delta())
 
 
-def test_what_changed_a_moment_ago_is_carried_each_time(root: Path, images: Images) -> None:
+def test_recent_changes_are_carried_each_time(root: Path, images: Images) -> None:
     def soon() -> ListedTree:
         with Children() as children:
             return scan(children, str(root / "etc"), devices=False, tick=3600)
@@ -163,7 +163,7 @@ def test_a_change_during_the_transfer_is_noticed(root: Path) -> None:
     assert settled(before, listed(root))[1] == [b"plain"]
 
 
-def test_a_directory_that_changed_by_itself_goes_along_each_time(root: Path, images: Images) -> None:
+def test_a_directorys_own_change_goes_along_each_time(root: Path, images: Images) -> None:
     before = listed(root)
     (root / "etc").chmod(0o700)
     base, others = settled(before, listed(root))
@@ -248,7 +248,7 @@ def a_link_that_is_a_copy(copy: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("change", [unseen_byte, an_attribute, an_attribute_of_a_directory, a_link_that_is_a_copy])
-def test_what_only_looks_the_same_in_a_copy_goes_along(
+def test_files_merely_looking_the_same_go_along(
     root: Path, copy: Path, images: Images, change: Callable[[Path], list[bytes]]
 ) -> None:
     names = change(copy)
@@ -274,7 +274,7 @@ def test_two_files_that_have_become_one_go_along(root: Path, copy: Path, images:
     assert (name, found.changed) == (base.name, (b"", b"hard", b"other", b"plain"))
 
 
-def test_a_file_of_no_identity_is_not_known_by_a_checksum_either(root: Path, images: Images, tmp_path: Path) -> None:
+def test_a_file_without_identity_has_no_usable_checksum(root: Path, images: Images, tmp_path: Path) -> None:
     with Children() as children:
         base = scan(children, str(root), devices=False, tick=3600)
     images.keep(base)
@@ -303,7 +303,7 @@ def test_checksums_that_are_taken_later_serve_as_well(root: Path, images: Images
     assert images.closest(listed(tmp_path / "copy"), checksums(tmp_path / "copy")) == (listed(root).name, Delta())
 
 
-def test_a_file_that_changed_before_its_checksum_was_taken_has_none(root: Path, images: Images, tmp_path: Path) -> None:
+def test_a_file_changed_before_summing_has_no_checksum(root: Path, images: Images, tmp_path: Path) -> None:
     was = listed(root)
     summed_later(root, images, lambda: unseen_byte(root))
     subprocess.run(["cp", "-a", root, tmp_path / "copy"], check=True)
@@ -313,11 +313,11 @@ def test_a_file_that_changed_before_its_checksum_was_taken_has_none(root: Path, 
     assert b"etc/deep/file" in found.changed  # the nodes have the other one
 
 
-def test_of_a_tree_that_is_gone_no_checksums_are_taken(root: Path, images: Images) -> None:
+def test_a_tree_that_is_gone_gets_no_checksums(root: Path, images: Images) -> None:
     summed_later(root, images, lambda: shutil.rmtree(root))
 
 
-def test_the_last_copies_are_remembered_and_go_with_their_image(
+def test_recent_copies_are_remembered_along_with_their_image(
     root: Path, copy: Path, images: Images, tmp_path: Path
 ) -> None:
     kept = tmp_path / "images"
@@ -330,7 +330,7 @@ def test_the_last_copies_are_remembered_and_go_with_their_image(
     assert list(kept.iterdir()) == []
 
 
-def test_the_last_used_trees_are_remembered_and_not_more(root: Path, images: Images, tmp_path: Path) -> None:
+def test_only_the_last_used_trees_are_remembered(root: Path, images: Images, tmp_path: Path) -> None:
     first = listed(root)
     images.keep(first)
     for number in range(10):
@@ -373,7 +373,7 @@ def sent_by(feed: Feed, nodes: list[str], data: bytes) -> None:
     threading.Thread(target=write).start()
 
 
-def test_a_feed_gives_all_that_know_its_token_the_whole_stream() -> None:
+def test_a_feed_streams_everything_to_all_token_holders() -> None:
     data = os.urandom(3_000_000)
     feed = Feed()
     (one, knows_one), (other, knows_other) = come(feed, "node1"), come(feed, "node2")
@@ -445,7 +445,7 @@ def test_however_many_strangers_come_a_node_is_heard() -> None:
         connection.close()
 
 
-def test_who_says_a_little_now_and_then_gets_no_more_time() -> None:
+def test_sending_little_by_little_gains_no_time() -> None:
     feed = Feed(patience=0.5)
     slow, _ = connected(feed)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -493,13 +493,13 @@ def test_a_feed_that_nobody_came_to_ends() -> None:
         ("SrunPortRange=x\n", (0, 0)),
     ],
 )
-def test_the_ports_that_nodes_can_reach_are_those_of_srun(tmp_path: Path, text: str, ports: tuple[int, int]) -> None:
+def test_reachable_ports_are_those_of_srun(tmp_path: Path, text: str, ports: tuple[int, int]) -> None:
     (tmp_path / "slurm.conf").write_text(text)
     assert slurm_conf.srun_ports({"SLURM_CONF": str(tmp_path / "slurm.conf")}) == ports
     assert slurm_conf.srun_ports({"SLURM_CONF": str(tmp_path / "none")}) == (0, 0)
 
 
-def test_of_a_range_of_ports_it_takes_one_that_is_free() -> None:
+def test_a_free_port_of_the_range_is_taken() -> None:
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         feed = Feed((port, port + 20))
@@ -534,17 +534,13 @@ def test_a_tree_with_few_files_is_not_near(images: Images) -> None:
     assert images.closest(tree) == (tree.name, Delta())
 
 
-def test_checksums_that_do_not_fit_the_listing_count_for_nothing(
-    root: Path, copy: Path, images: Images, tmp_path: Path
-) -> None:
+def test_checksums_unlike_the_listing_count_for_nothing(root: Path, copy: Path, images: Images, tmp_path: Path) -> None:
     sums = tmp_path / "images" / f".{listed(root).name}.sums"
     sums.write_bytes(sums.read_bytes()[:-1])
     assert images.closest(listed(copy), checksums(copy)) == (listed(copy).name, Delta())
 
 
-def test_a_copy_that_is_used_keeps_its_image_from_being_forgotten(
-    root: Path, copy: Path, images: Images, tmp_path: Path
-) -> None:
+def test_a_used_copy_keeps_its_image_remembered(root: Path, copy: Path, images: Images, tmp_path: Path) -> None:
     image = tmp_path / "images" / listed(root).name
     images.closest(listed(copy), checksums(copy))
     os.utime(image, ns=(0, 0))
@@ -569,7 +565,7 @@ def test_a_files_label_is_not_its_content(root: Path, monkeypatch: pytest.Monkey
     assert checksum() != before
 
 
-def test_a_hole_of_terabytes_takes_no_time_to_sum(root: Path) -> None:
+def test_summing_a_hole_of_terabytes_takes_no_time(root: Path) -> None:
     contents = [b"", b"begin", b"began", b"begin"]
     sums = []
     for index, content in enumerate(contents):
@@ -583,7 +579,7 @@ def test_a_hole_of_terabytes_takes_no_time_to_sum(root: Path) -> None:
     assert len({*sums}) == 3
 
 
-def test_what_takes_too_long_to_sum_has_no_checksum(root: Path) -> None:
+def test_what_sums_too_slowly_has_no_checksum(root: Path) -> None:
     (root / "large").write_bytes(b"x" * (64 << 20))
     hashing = Hashing(str(root), [b"large"] * 1000, "*")
     hashing.wait(0)
@@ -592,7 +588,7 @@ def test_what_takes_too_long_to_sum_has_no_checksum(root: Path) -> None:
 
 
 @pytest.mark.parametrize("last_used", ["near", "far"])
-def test_of_several_images_the_one_that_needs_least_is_taken(root: Path, images: Images, last_used: str) -> None:
+def test_the_image_that_needs_least_is_taken(root: Path, images: Images, last_used: str) -> None:
     images.keep(far := listed(root))
     (root / "etc/deep/file").write_text("other" * 20_000)
     wait_a_tick()

@@ -80,7 +80,7 @@ def test_descriptors_of_podmans_are_named_by_its_storage(home: Path) -> None:
         r"rw,lowerdir=HOME/one\134:diff,upperdir=HOME/own/diff",
     ],
 )
-def test_layers_that_no_node_could_mount_are_left_alone(home: Path, options: str) -> None:
+def test_layers_that_no_node_can_mount_are_ignored(home: Path, options: str) -> None:
     assert found(home, options) is None
 
 
@@ -120,7 +120,7 @@ def test_only_the_same_users_layers_are_used(home: Path) -> None:
 
 
 @pytest.mark.skipif(not is_root, reason="is about root's containers")
-def test_roots_layers_are_used_where_nobody_else_can_replace_them(home: Path) -> None:
+def test_roots_layers_must_be_replaceable_only_by_root(home: Path) -> None:
     container, layers = layered_container(home, FakeStep(home)), own_layers(home)
     assert not only_root_can_replace(layers.lower[0])  # /tmp is everybody's
     assert LayeredRoot.of(layers, container, "/tmp") is None
@@ -167,7 +167,7 @@ def theirs(home: Path) -> Path:
 
 
 @pytest.mark.skipif(not is_root, reason="only root gives files away")
-def test_foreign_files_are_found_with_what_a_closed_directory_has(theirs: Path) -> None:
+def test_foreign_files_include_those_in_closed_directories(theirs: Path) -> None:
     assert foreign_files(theirs) == Foreign(
         names=(
             *(b"", b"link-target", b"open", b"open/closed/deep", b"open/closed/deep/file", b"open/closed/mine"),
@@ -194,7 +194,7 @@ def test_the_list_of_a_layer_is_kept(theirs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not is_root, reason="only root gives files away")
-def test_no_link_of_a_containers_leads_out_of_its_root(theirs: Path, tmp_path: Path) -> None:
+def test_no_link_of_a_container_leaves_its_root(theirs: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     os.chown((outside / "file"), 4321, 4321) if (outside / "file").write_text("secret") else None
@@ -233,7 +233,7 @@ def test_whiteouts_and_opaque_directories_arrive(home: Path) -> None:
 
 
 @needs_mounts
-def test_a_node_without_a_layer_is_told_from_one_with_it(home: Path) -> None:
+def test_nodes_without_a_layer_are_told_from_others(home: Path) -> None:
     """Without it, the root filesystem is carried as ever, and no directory for the layers is left."""
     (home / "own/merged/file").write_text("carried")
     step = FakeStep(home, hidden=[home / "one"])

@@ -76,7 +76,7 @@ def test_an_end_waits_for_no_credit(node: MakeNode) -> None:
     one.finish()
 
 
-def test_more_credit_than_a_window_is_a_broken_peer(node: MakeNode) -> None:
+def test_credit_beyond_a_window_is_a_broken_peer(node: MakeNode) -> None:
     one = node("sleep", "600").begin().start()
     one.login.send(CREDIT, 1, struct.pack(">I", 1))
     assert one.is_gone()
@@ -113,7 +113,7 @@ def test_input_before_the_start_is_kept(node: MakeNode) -> None:
     one.finish()
 
 
-def test_more_input_than_was_credited_is_a_broken_peer(node: MakeNode) -> None:
+def test_input_beyond_the_credit_is_a_broken_peer(node: MakeNode) -> None:
     one = node("sleep", "600").begin().start()
     for _ in range(WINDOW // 65536):
         one.login.send(DATA, 0, bytes(65536))
@@ -147,7 +147,7 @@ def test_fin_ends_the_container(node: MakeNode) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_the_agent_outlives_the_signals_of_a_cancelled_step(node: MakeNode, number: int) -> None:
+def test_agent_survives_the_signals_of_a_cancelled_step(node: MakeNode, number: int) -> None:
     one = node("sleep", "600").begin().start()
     one.login.run(1, "sh", "-c", f"kill -{number} $PPID; echo $PPID")
     assert one.login.output(1)[2] == 0
@@ -348,7 +348,7 @@ def test_another_process_than_the_first_is_no_init(node: MakeNode) -> None:
         one.finish()
 
 
-def test_nobody_waits_for_an_agent_that_has_nothing_to_say(node: MakeNode) -> None:
+def test_silent_agent_keeps_nobody_waiting(node: MakeNode) -> None:
     one = node("sh", "-c", "exit 0").begin().start()
     one.login.wait(DONE)
     assert one.login.connection
@@ -428,7 +428,7 @@ def test_what_comes_first_over_ipv6(node: MakeNode) -> None:
     one.begin()
 
 
-def test_flush_waits_for_the_agent_and_removes_what_a_killed_one_leaves(node: MakeNode) -> None:
+def test_flush_waits_and_removes_a_killed_agents_leftovers(node: MakeNode) -> None:
     one = node("sleep", "600").begin().start()
     flush = subprocess.Popen(
         ["scrun-node", "flush", one.directory / "connection"],
