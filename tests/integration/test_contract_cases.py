@@ -150,6 +150,17 @@ def test_an_exec_has_a_home(running: Container) -> None:
     assert execute(running, "sh", "-c", "echo $HOME").ok().stdout.strip() == "/"  # of /etc/passwd, as with any runtime
 
 
+def test_an_exec_as_another_user_has_their_home(container: MakeContainer, root: User, directory: Path) -> None:
+    passwd = directory / "passwd"
+    passwd.write_text("root:x:0:0::/root:/bin/sh\nguest:x:1000:1000::/guest:/bin/sh\n", encoding="ascii")
+    mount = {"destination": "/etc/passwd", "type": "bind", "source": str(passwd), "options": ["bind"]}
+    one = container("sh", "-c", TRAP, user=root, change=lambda config: config["mounts"].append(mount))
+    one.started().wait_for_output(b"ready\n")
+    assert execute(one, "sh", "-c", "echo $HOME").ok().stdout == "/root\n"
+    assert execute(one, "sh", "-c", "echo $HOME", options=("--user", "1000")).ok().stdout == "/guest\n"
+    assert execute(one, "sh", "-c", "echo $HOME", options=("--user", "1000", "--env", "HOME=/x")).ok().stdout == "/x\n"
+
+
 STATUS = ("grep", "-e", "NoNewPrivs", "-e", "CapEff", "-e", "Groups", "-e", "Uid", "-e", "Gid", "/proc/self/status")
 
 

@@ -242,6 +242,7 @@ def test_killed_agent_ends_the_processes_it_serves(running: Container, directory
     slurm.on_node(node, "pkill -KILL -x scrun-node")
     assert process.wait(PATIENCE) == 137
     assert running.ended() == 137
+    assert f"the connection to {node} is lost: the agent has ended" in running.errors.decode()
     assert not slurm.on_node(node, "pgrep -fx 'sleep 1234'; :")
 
 

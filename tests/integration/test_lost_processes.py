@@ -154,6 +154,8 @@ def test_cancelled_job_ends_its_container_with_a_failure(container: MakeContaine
     job = one.record["job"]
     slurm.cancel(job)
     assert one.ended() in ((42, 143) if trap else (137, 143))
+    assert b"is lost" not in one.errors  # Slurm's own words are enough, though the agent went with the step
+    assert b" CANCELLED AT " in one.errors
     one.wait_for("stopped")
     wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone")
     assert slurm.containers_on_nodes(job) == []

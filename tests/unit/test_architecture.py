@@ -231,7 +231,7 @@ def test_create_and_stand_in_load_no_anchor_code() -> None:
 
 def test_seldom_needed_modules_do_not_stay_in_memory() -> None:
     loaded = set(_in_a_fresh_interpreter(f"{ANCHOR}print(*set(sys.modules) - before)"))
-    seldom = {"anchor.freeze", "anchor.suspended", "anchor.overtime", "node.runtime_words"}
+    seldom = {"anchor.freeze", "anchor.overtime", "node.runtime_words"}
     seldom |= {
         "connection.addresses",
         "container.node_client",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from fake_agent import ANSWER, SIGNAL, SteppedLoop
 from played_node import PlayedAnchor
 
 from scrun.errors import UsageError, WrongStatus
-from scrun.lifecycle.anchor import signals, suspended
+from scrun.lifecycle.anchor import signals
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.operations import kill
 
@@ -190,26 +190,18 @@ def test_a_lost_connection_answers_too(anchor: PlayedAnchor) -> None:
     assert answers == [{"sent": 15}]
 
 
-@pytest.mark.parametrize(("state", "answered"), [("SUSPENDED", True), ("RUNNING", False), ("", False)])
-def test_only_slurm_tells_that_an_agent_is_suspended(
-    state: str, answered: bool, anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
+def test_unanswered_signal_counts_as_sent_and_arrives_later(
+    anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    def ask(_anchor: object, told: Callable[[str], None]) -> None:
-        asked.append(state)
-        told(state)
-
-    monkeypatch.setattr(suspended, "ask", ask)
     monkeypatch.setattr(signals, "_SLOW", 0.01)
     node = anchor.running()
     node.errno = -1
     answers = deliver(anchor, 15)
-    anchor.until(lambda: bool(asked))
-    assert answers == ([{"sent": 15}] if answered else [])
+    anchor.until(lambda: bool(answers))
+    assert answers == [{"sent": 15}]
+    assert anchor.logged[-1] == "signal 15 waits, because no answer comes from n1"
     (frame,) = node.fake.sent(SIGNAL)
     node.fake.send(ANSWER, 0, frame.payload[:4] + bytes(4))
-    anchor.until(lambda: bool(answers))
     anchor.loop.settle()
     assert (answers, len(node.signals)) == ([{"sent": 15}], 1), "once"
 
@@ -242,6 +234,16 @@ def test_srun_ends_a_step_that_lingers(owned: bool, grace: float | None, anchor:
     force(anchor)
     anchor.until(lambda: bool(anchor.step.ends))
     assert (anchor.step.ends, len(node.signals)) == ([grace], 1)
+
+
+def test_unanswered_sigkill_is_not_waited_for(anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_PATIENCE", 0.01)
+    anchor.running().errno = -1
+    force(anchor)
+    anchor.until(lambda: bool(anchor.step.ends))
+    done: list[bool] = []
+    anchor.side.end(lambda: done.append(True))
+    assert done == [True]
 
 
 @pytest.mark.parametrize("there", [True, False])

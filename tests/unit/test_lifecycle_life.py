@@ -109,7 +109,7 @@ def test_an_event_that_can_not_be_is_named(event: str) -> None:
         (life.PAUSING, "exited", life.BRINGING_BACK, "finish"),
         (life.BRINGING_BACK, "paused", life.BRINGING_BACK, "refuse_pause"),
         (life.STARTING, "program_failed", life.KILLING, "fail_program"),
-        (life.RUNNING, "connection_lost", life.KILLING, "say_lost force kill_step"),
+        (life.RUNNING, "connection_lost", life.KILLING, "force await_step"),
         (life.KILLING, "connection_lost", life.KILLING, ""),
         (life.KILLING, "program_failed", life.KILLING, ""),
         (life.STARTING, "sigkill", life.KILLING, "hasten force kill_step answer_sent"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fake_agent import DATA, DONE, EOF, EXIT, RESIZE, SIGNAL, START, SteppedLoop, hears
+from fake_agent import DATA, DONE, EOF, EXIT, NOTE, RESIZE, SIGNAL, START, SteppedLoop, hears
 from played_node import Node, PlayedAnchor
 
 from scrun.errors import ExecutableNotFound, ExecutableNotPermitted, NodeRuntimeError
@@ -131,6 +131,13 @@ def test_a_failing_task_is_told_once_others_continue(anchor: PlayedAnchor) -> No
         (b"", "the step ended with status 1"),
         (b"\nfirst\n  No such device\n\n", "No such device"),
         (b"\xff", "\ufffd"),
+        (b"scrun-node: cannot enter /x: Permission denied\nerror executing hook", "cannot enter /x: Permission denied"),
+        (b'level=error msg="hook #0: stderr: scrun-node: no room\\n"\n', "no room"),
+        (
+            b"scrun-node: this node cannot connect to the login host at 1.2.3.4 port 5: No route to host\n",
+            "this node cannot connect to the login host at 1.2.3.4 port 5: No route to host: nodes must reach this "
+            "host's ports, those of SrunPortRange where slurm.conf has it (a firewall?)",
+        ),
     ],
 )
 def test_a_runtime_that_refuses_is_quoted(words: bytes, why: str, anchor: PlayedAnchor) -> None:
@@ -142,6 +149,16 @@ def test_a_runtime_that_refuses_is_quoted(words: bytes, why: str, anchor: Played
     assert not anchor.side.has_run
     said = str(anchor.side.why_not_run("the step ended with status 1"))
     assert said == f"the container's process was not run: n1: {why}"
+
+
+def test_a_hook_that_has_failed_is_quoted(anchor: PlayedAnchor) -> None:
+    anchor.connect().begin()
+    node = anchor.ready()
+    node.fake.send(NOTE, 0, b"scrun-node: nothing is mounted in the container at /dev/.scrun")
+    anchor.until(lambda: anchor.logged[-1:] == ["n1: scrun-node: nothing is mounted in the container at /dev/.scrun"])
+    os.write(anchor.side.words, b"error executing hook `/x/scrun-node` (exit code: 1)\n")
+    said = str(anchor.side.why_not_run("the step ended with status 1"))
+    assert said == "the container's process was not run: n1: nothing is mounted in the container at /dev/.scrun"
 
 
 def test_a_lost_connection_is_told_with_its_node(anchor: PlayedAnchor) -> None:

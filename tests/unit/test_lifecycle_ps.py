@@ -52,6 +52,27 @@ def test_of_several_nodes_each_row_says_its_node() -> None:
     assert ps.join(tables) == ["NODE   PID CMD", "n1      12 a", "node20  12 b", "node20  13 c"]
 
 
+def test_a_container_being_started_is_waited_for(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    container.record.update({"status": "running", "nodes": "n1"})
+    container.save()
+
+    def begin(_seconds: float) -> None:
+        container.record["step"] = "0"
+        container.save()
+
+    monkeypatch.setattr(ps.time, "sleep", begin)  # type: ignore[attr-defined]
+    with pytest.raises(NodeRuntimeError, match="is not running any more"):  # nobody serves its socket
+        ps.pids(container)
+
+
+def test_a_start_is_not_waited_for_for_ever(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    container.record.update({"status": "running", "nodes": "n1"})
+    container.save()
+    monkeypatch.setattr(ps, "STARTING", 0.0)
+    with pytest.raises(WrongStatus, match="container 'box' has no processes yet: it is starting"):
+        ps.pids(container)
+
+
 @pytest.mark.parametrize("now", ["creating", "created", "stopped"])
 def test_only_what_runs_has_processes(now: str, container: Container) -> None:
     container.record["status"] = now

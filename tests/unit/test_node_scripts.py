@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -81,3 +82,12 @@ def test_a_container_directorys_script_begins_with_the_mark(name: str) -> None:
 
 def test_no_placeholder_is_left() -> None:
     assert [name for name, text in SCRIPTS.items() if {"@LACKS@", "@LARGEST@"} & {*re.findall("@[A-Z]+@", text)}] == []
+
+
+@pytest.mark.skipif(not shutil.which("ps"), reason="ps is not installed")
+def test_rows_of_ps_are_whole_whatever_slurmds_terminal() -> None:
+    words = ["sh", "-c", "read line", "w" * 200]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
+        command = ["sh", "-c", SCRIPTS["ps"], "sh", str(process.pid), "-f", "-p", str(process.pid)]
+        done = subprocess.run(command, env={**os.environ, "COLUMNS": "40"}, capture_output=True, text=True, check=True)
+    assert "w" * 200 in done.stdout

@@ -110,6 +110,15 @@ static void write_init(int directory, const char *name) {
     close(to);
 }
 
+static const struct state *meeting_state;
+static char *const *meeting_environment;
+
+/* The agent passes them on to login, because crun gives a hook's standard error to nobody. */
+static void tell_agent(const char *line, size_t length) {
+    int agent_socket = join(meeting_state, meeting_environment);
+    if (agent_socket >= 0) send(agent_socket, line, length, MSG_NOSIGNAL);
+}
+
 void hook_inside(const char *connection, char *const *environment) {
     static struct state state;
     static char root_path[4096];
@@ -117,6 +126,9 @@ void hook_inside(const char *connection, char *const *environment) {
     struct statfs kind;
     read_state(&state);
     read_settings(connection);
+    meeting_state = &state;
+    meeting_environment = environment;
+    last_words = tell_agent;
     mounts = mmap(NULL, MOST_OF_MOUNTINFO, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mounts == MAP_FAILED || !read_file("/proc/self/mountinfo", mounts, MOST_OF_MOUNTINFO))
         die("cannot read the container's mounts", NULL, errno);

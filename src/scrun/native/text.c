@@ -116,6 +116,8 @@ const char *variable(char *const *environment, const char *name) {
     return NULL;
 }
 
+void (*last_words)(const char *line, size_t length);
+
 _Noreturn void die(const char *what, const char *which, int error) {
     TEXT(line, 1024);
     put(&line, "scrun-node: ");
@@ -128,6 +130,7 @@ _Noreturn void die(const char *what, const char *which, int error) {
         put(&line, ": ");
         put_error(&line, error);
     }
+    if (last_words) last_words(line.start, line.length);
     put(&line, "\n");
     if (write(2, line.start, line.length) < 0) {}
     _exit(1);

@@ -24,6 +24,7 @@ from .login_side import (
     EOF,
     EXIT,
     FAILED,
+    NOTE,
     PART,
     RESIZE,
     RUN,
@@ -364,6 +365,29 @@ def test_no_login_no_container(node: MakeNode) -> None:
     assert one.hook.returncode == 1
     expected = f"scrun-node: this node cannot connect to the login host at 127.0.0.1 port {one.login.port}"
     assert said == f"{expected}: Connection refused\n"
+
+
+def test_a_hook_without_stderr_uses_its_runtimes(node: MakeNode) -> None:
+    one = node("true")
+    one.login.listener.close()
+    one.run_hook(redirection="2>/dev/null")  # as crun runs it
+    assert one.hook
+    _, said = one.hook.communicate(timeout=20)
+    assert said.startswith("scrun-node: this node cannot connect to the login host at 127.0.0.1 ")
+    assert said.count("\n") == 1
+
+
+def test_why_the_inner_hook_failed_reaches_login(node: MakeNode) -> None:
+    one = node("true")
+    one.run_hook()
+    one.login.accept()
+    assert one.hook
+    one.hook.communicate(timeout=20)
+    one.run_hook("inside")
+    _, said = one.hook.communicate(timeout=20)
+    assert one.hook.returncode == 1
+    assert one.login.wait(NOTE).payload.decode() + "\n" == said
+    assert said.startswith("scrun-node: nothing is mounted in the container at ")
 
 
 @pytest.mark.parametrize(

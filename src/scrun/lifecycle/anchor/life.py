@@ -181,7 +181,7 @@ RULES: tuple[Rule, ...] = (
     *_kills((CREATED, LAUNCHING, EXPLAINING), BRINGING_BACK, "force finish"),
     *_kills(_STEP, KILLING, "force kill_step"),
     ((STARTING,), "connection_lost", SAME, "end_step"),
-    ((RUNNING, PAUSED, *TURNING), "connection_lost", KILLING, "say_lost force kill_step"),
+    ((RUNNING, PAUSED, *TURNING), "connection_lost", KILLING, "force await_step"),
     ((KILLING, *ENDED), "connection_lost", SAME, ""),
     ((KILLING,), "program_failed", SAME, ""),
     *_kills((QUITTING, KILLING, BRINGING_BACK), SAME, ""),

@@ -79,6 +79,8 @@ class NodeSide(Watcher):
         self.words = os.memfd_create("step")  # what the node's runtime and slurmstepd say
         self._unanswered = 0  # tasks of which nothing has been heard
         self.is_frozen = False  # whether the node's runtime has frozen the container's cgroup
+        self.is_silent = False  # whether SIGKILL got no answer: then nothing more is waited for once the step has ended
+        self._noted = ""  # what an agent says of a hook that has failed
         self._requests: NodeRequests | None = None
         self._window: Window | None = None
         self._finish: Callable[[], None] | None = None  # once the step has ended
@@ -133,6 +135,8 @@ class NodeSide(Watcher):
         self.connection.when_drained(finish)
         if is_orphan or self._anchor.forced is not None:
             self.hasten()
+        if self.is_silent:
+            finish()
 
     def hasten(self) -> None:
         """The container was killed: whoever reads its last output has not for ever to do so."""
@@ -157,9 +161,11 @@ class NodeSide(Watcher):
     def why_not_run(self, step_said: str) -> ScrunError:
         """Why the step has ended without having run the program, by the runtime's words or srun's."""
         record = self._anchor.record
-        why = failures.last_words(self.said().decode("utf-8", "replace")) or step_said
+        why = failures.last_words(self._noted or self.said().decode("utf-8", "replace")) or step_said
         if record["init"] in why:  # which slurmstepd took for a program of the node
             why = "it has no oci.conf, and would have run the program on the node itself and not in a container"
+        if "cannot connect to the login host" in why:
+            why += ": nodes must reach this host's ports, those of SrunPortRange where slurm.conf has it (a firewall?)"
         if "/run/user/" in why and "directory" in why:
             why += ": Slurm makes no /run/user/UID on nodes: have a Prolog make a directory for each user (etc/prolog)"
         return NodeRuntimeError(f"the container's process was not run: {record['nodes']}: {why}")
@@ -218,8 +224,10 @@ class NodeSide(Watcher):
             self._anchor.happen("connection_lost", f"the connection to {agent.node or 'the node'} is lost: {why}")
 
     def note(self, agent: Agent, text: str) -> None:
-        """A line for the log."""
+        """A line for the log, and perhaps why the program isn't run."""
         self._anchor.log("debug", f"{agent.node}: {text}")
+        if text.startswith(failures.OURS):
+            self._noted = text
 
 
 def _is_for_srun(plan: Plan) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NOT_RUN, NOT_PERMITTED, NOT_FOUND = 125, 126, 127
 
+OURS = "scrun-node: "  # begins what our hooks say
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 # What crun says of a program that may not be run, for which engines look for "permission denied".
 _DENIED = ("is not executable", "is not a regular file")
@@ -67,8 +68,14 @@ def _runtime(text: str) -> tuple[ScrunError, int]:
 
 
 def last_words(text: str) -> str:
-    """The last line of what the node's runtime or slurmstepd has printed, without its time stamp and level."""
+    """The last line of what the node's runtime or slurmstepd has printed, without its time stamp and level.
+
+    What our own hook has said counts more: the runtime only says afterwards that it has failed.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for line in reversed(lines):
+        if OURS in line:
+            return line.rpartition(OURS)[2].removesuffix('"').removesuffix("\\n").strip()
     line = _without_time(lines[-1]) if lines else ""
     if line.startswith("[") and "] " in line:  # slurmstepd's
         line = line.partition("] ")[2].removeprefix("error: ")

@@ -157,10 +157,9 @@ if TYPE_CHECKING:
 
     @final
     class Look(TypedDict):
-        """The order to a ``look`` worker. Without the last two it looks whether the job is still there."""
+        """The order to a ``look`` worker. Without nodes it looks whether the job is still there."""
 
         job: int
-        state: NotRequired[bool]  # in which state it is
         nodes: NotRequired[str]  # which of these is out of service; empty: of the job's
 
     @final
@@ -170,18 +169,12 @@ if TYPE_CHECKING:
         gone: bool  # whether the job has ended
 
     @final
-    class State(TypedDict):
-        """From ``look``."""
-
-        state: str  # squeue's word; empty where the job isn't there
-
-    @final
     class OutOfService(TypedDict):
         """From ``look``."""
 
         out_of_service: dict[str, str]  # why, by the node's name
 
-    FromLook = Gone | State | OutOfService | Failure
+    FromLook = Gone | OutOfService | Failure
 
     @final
     class Renew(TypedDict):
@@ -233,9 +226,7 @@ from_ending: Callable[[object], FromEnding] = wire.Check(
     *({"begun": True}, {"files_back": True}, {"staged_out": True}, {"released": int}, _LOG, wire.FAILURE)
 )
 to_look: Callable[[object], Look] = wire.Check({"job": int})
-from_look: Callable[[object], FromLook] = wire.Check(
-    {"gone": bool}, {"state": str}, {"out_of_service": dict}, wire.FAILURE
-)
+from_look: Callable[[object], FromLook] = wire.Check({"gone": bool}, {"out_of_service": dict}, wire.FAILURE)
 to_renew: Callable[[object], Renew] = wire.Check({"record": dict, "plan": dict})
 from_renew: Callable[[object], FromRenew] = wire.Check({"renewed": dict}, wire.FAILURE)
 from_asked: Callable[[object], FromAsked] = wire.Check({"answer": _JSON}, wire.FAILURE)

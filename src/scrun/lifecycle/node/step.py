@@ -89,6 +89,11 @@ class Step:
         loop.watch(messages, self._read)
         loop.child(self.pid, self._reaped)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether srun has ended."""
+        return self._status is not None
+
     def terminate(self, grace: float | None = None) -> None:
         """End the step: srun kills it (SIGKILL) on every node, and is killed itself after ``grace`` seconds."""
         if self._status is None and not self._kill_timer:

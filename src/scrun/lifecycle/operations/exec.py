@@ -181,11 +181,19 @@ def _encode(container: Container, config: Config, process: Process, node: str, n
     given = answer.text.split("\0") if answer and not answer.status else ()
     # Where a name is there twice the last entry counts, with crun and runc.
     values = _variables(env)
+    # HOME is what the runtime has found for the container's own user in /etc/passwd: another user has another one.
+    kept = {*changed, *missing, *(() if _is_same_user(record, made, config) else ("HOME",))}
     for name, value in _variables((*record["job_environment"], *given)).items():
-        if name and name not in changed and name not in missing and not name.startswith(_OF_A_RANK):
+        if name and name not in kept and not name.startswith(_OF_A_RANK):
             values[name] = value
     made["env"] = [f"{name}={value}" for name, value in values.items()]
     return fastjson.dumps(made).encode("ascii")
+
+
+def _is_same_user(record: Record, process: Process, config: Config) -> bool:
+    """Whether an exec's user is that of the container's own process; only root's containers have others on a node."""
+    own = config["process"].get("user", {}).get("uid", 0)
+    return record["uid"] != 0 or process.get("user", {}).get("uid", 0) == own
 
 
 def _variables(entries: Iterable[str]) -> dict[str, str]:
