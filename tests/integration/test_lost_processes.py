@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -154,9 +155,21 @@ def test_a_job_that_is_cancelled_ends_its_container_with_a_failure(container: Ma
     job = one.record["job"]
     slurm.cancel(job)
     assert one.ended() in ((42, 143) if trap else (137, 143))
+    assert b"CANCELLED" in one.errors
+    assert b"scrun: " not in one.errors, "Slurm alone has ended it"
     one.wait_for("stopped")
     wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone")
     assert slurm.containers_on_nodes(job) == []
+
+
+def test_an_agent_that_is_killed_is_what_a_container_is_said_to_end_for(container: MakeContainer) -> None:
+    one = container(*STUBBORN).started()
+    one.wait_for_output(b"ready\n")
+    node, job = one.record["nodes"], one.record["job"]
+    slurm.on_node(node, f"pkill -KILL -f 'scrun-node agen[t] .*{one.id}'")
+    assert one.ended() == 137
+    assert re.fullmatch(rf"scrun: the connection to {node} is lost: [^\n]*\n", one.errors.decode())
+    assert_job_goes(job)
 
 
 @pytest.mark.parametrize("is_dead", [False, True], ids=["said to be down", "dead"])

@@ -140,8 +140,12 @@ class EndEffects:
         self.kill_step()
 
     def say_lost(self, why: str) -> None:
-        """Tell who reads the container's standard error why it ends."""
-        self._anchor.say(why)
+        """Tell who reads the container's standard error why it ends, unless Slurm has ended the step and says so."""
+        step = self._anchor.step
+        if step and step.progress.cancelled:
+            self._anchor.log("info", why)
+        else:
+            self._anchor.say(why)
 
     def fail_start(self, error: ScrunError) -> None:
         """The step did not start: tell who has called start, or who reads the container's standard error."""
