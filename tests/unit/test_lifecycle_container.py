@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scrun.errors import ContainerExists, ContainerNotFound, InvalidId, ScrunError
+from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import processes
 
@@ -175,6 +175,21 @@ def test_a_damaged_record_is_an_error_that_names_the_file(damaged: str, containe
     (Path(container.path) / "state.json").write_text(damaged, errors="surrogateescape")
     with pytest.raises(ScrunError, match=r"box/state\.json"):
         Container.open(str(tmp_path / "root"), "box")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "hole"])
+def test_what_is_no_small_file_is_no_record_and_keeps_nobody_waiting(kind: str, container: Container) -> None:
+    path = Path(container.path) / "state.json"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(DamagedRecord, match=r"state\.json: (not a regular file|more than 16 MiB): scrun delete"):
+        container.load()
 
 
 def test_a_save_that_fails_leaves_the_record_that_was_there(
