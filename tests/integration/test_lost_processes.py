@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -159,6 +160,16 @@ def test_cancelled_job_ends_its_container_with_a_failure(container: MakeContaine
     one.wait_for("stopped")
     wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone")
     assert slurm.containers_on_nodes(job) == []
+
+
+def test_a_killed_agent_is_named_as_the_cause(container: MakeContainer) -> None:
+    one = container(*STUBBORN).started()
+    one.wait_for_output(b"ready\n")
+    node, job = one.record["nodes"], one.record["job"]
+    slurm.on_node(node, f"pkill -KILL -f 'scrun-node agen[t] .*{one.id}'")
+    assert one.ended() == 137
+    assert re.fullmatch(rf"scrun: the connection to {node} is lost: [^\n]*\n", one.errors.decode())
+    assert_job_goes(job)
 
 
 @pytest.mark.parametrize("is_dead", [False, True], ids=["said to be down", "dead"])

@@ -203,6 +203,7 @@ RESIDENT_OTHERS = {
     "scrun.front",
     "scrun.log",
     "scrun.listening",
+    "scrun.small_file",
 } | {
     "scrun.lifecycle.worker.child",
     "scrun.lifecycle.worker.cancel",

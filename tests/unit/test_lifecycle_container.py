@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scrun.errors import ContainerExists, ContainerNotFound, InvalidId, ScrunError
+from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import processes
 
@@ -175,6 +175,21 @@ def test_the_error_names_a_damaged_records_file(damaged: str, container: Contain
     (Path(container.path) / "state.json").write_text(damaged, errors="surrogateescape")
     with pytest.raises(ScrunError, match=r"box/state\.json"):
         Container.open(str(tmp_path / "root"), "box")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "hole"])
+def test_what_is_no_small_file_is_no_record(kind: str, container: Container) -> None:
+    path = Path(container.path) / "state.json"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(DamagedRecord, match=r"state\.json: (not a regular file|more than 16 MiB): scrun delete"):
+        container.load()
 
 
 def test_a_failed_save_leaves_the_old_record(

@@ -12,6 +12,7 @@ from scrun import log
 from scrun.errors import ScrunError, WrongStatus
 from scrun.lifecycle.anchor import launch, removal, signals, vigil
 from scrun.lifecycle.anchor.end_effects import EndEffects
+from scrun.lifecycle.connection import failures
 from scrun.lifecycle.container import status
 from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.process.pid_file import write_pid_file
@@ -179,7 +180,10 @@ class Effects(EndEffects):
                 anchor.happen("not_started", nodes.why_not_run(f"the step ended with status {exit_status}"))
             else:
                 if nodes:
-                    anchor.stdio.pass_on(nodes.said())
+                    said = nodes.said()
+                    if anchor.step and anchor.step.is_ended_here:
+                        said = failures.without_end(said)
+                    anchor.stdio.pass_on(said)
                 anchor.happen("exited", exit_status)
 
         if nodes:

@@ -221,7 +221,9 @@ class NodeSide(Watcher):
     def lost(self, agent: Agent, why: str) -> None:
         """It is gone, and so is the container, or it will be."""
         if not self._is_over:
-            self._anchor.happen("connection_lost", f"the connection to {agent.node or 'the node'} is lost: {why}")
+            node = agent.node or "the node"
+            why = f"the connection to {node} is lost: {why}: the container ends; slurmd's log on {node} may tell more"
+            self._anchor.happen("connection_lost", why)
 
     def note(self, agent: Agent, text: str) -> None:
         """A line for the log, and perhaps why the program isn't run."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from scrun import fastjson
+from scrun import fastjson, small_file
 from scrun.errors import ScrunError
 from scrun.lifecycle.container import network, status
 from scrun.lifecycle.container.directory import STATE, Container
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _FILE = "network_namespace"  # the record's name for a namespace's file
 _FIRST = ("network", "ipc", "uts", "pid")  # if several containers share a namespace, the first kind counts
-_PIECE = 1 << 16  # bytes; more than most records have
 
 
 class Shared:
@@ -155,7 +154,7 @@ def _with(container: Container, needle: bytes, *, proc: bool) -> Iterator[Contai
     root = os.path.dirname(container.path)
     for name in os.listdir(root):
         try:
-            if needle not in _content(f"{root}/{name}/{STATE}"):
+            if needle not in small_file.read(f"{root}/{name}/{STATE}", follow=False):
                 continue
             other = Container.open(root, name)
         except (OSError, ScrunError):
@@ -165,15 +164,3 @@ def _with(container: Container, needle: bytes, *, proc: bool) -> Iterator[Contai
             yield other
         else:
             os.close(other.descriptor)
-
-
-def _content(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        data = piece = os.read(descriptor, _PIECE)
-        while len(piece) == _PIECE:
-            piece = os.read(descriptor, _PIECE)
-            data += piece
-        return data
-    finally:
-        os.close(descriptor)

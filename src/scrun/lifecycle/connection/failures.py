@@ -84,6 +84,15 @@ def last_words(text: str) -> str:
     return line
 
 
+def without_end(said: bytes) -> bytes:
+    """What a step has said, without slurmstepd's lines about the step's end, as scrun itself has ended it.
+
+    Such a line is ``[TIME] error: *** STEP 87.0 ON node1 CANCELLED AT TIME DUE to SIGNAL Killed ***``.
+    """
+    lines = said.splitlines(keepends=True)
+    return b"".join(line for line in lines if not (b" *** STEP " in line and b" CANCELLED AT " in line))
+
+
 def _without_time(line: str) -> str:
     """A line without crun's time stamp (``2026-01-02T03:04:05.678901Z: ``), or runc's level and first words."""
     stamp, colon, rest = line.partition("Z: ")

@@ -55,6 +55,7 @@ class Step:
     ) -> None:
         self._loop, self._started, self._ended, self._log, self._failed = loop, started, ended, log, failed
         self.progress = srun.Progress()
+        self.is_ended_here = False  # whether scrun has ended the step, before anybody else did
         self._said_started = False
         self._line = b""
         self._status: int | None = None
@@ -97,6 +98,7 @@ class Step:
     def terminate(self, grace: float | None = None) -> None:
         """End the step: srun kills it (SIGKILL) on every node, and is killed itself after ``grace`` seconds."""
         if self._status is None and not self._kill_timer:
+            self.is_ended_here = not self.progress.cancelled
             os.kill(self.pid, signal.SIGTERM)
             self._kill_timer = self._loop.after(_GRACE if grace is None else grace, self.kill)
 
