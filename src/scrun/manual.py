@@ -40,7 +40,7 @@ _OWN_VARIABLES = {
     "SCRUN_NODE": "in the environment of a process of exec: the node to run it on, for a container on several nodes",
     "SCRUN_LUA": "the version of Lua for scrun.lua: 5.1, 5.2, 5.3 or 5.4 (default: the version in a line -- lua: 5.1 "
     "at the script's top, else 5.4)",
-    "SCRUN_PYSLURM": "yes: pyslurm describes the job to Slurm, where there is one for this Slurm; the job is the same",
+    "SCRUN_PYSLURM": "no: scrun describes the job to Slurm without pyslurm, even where pyslurm is installed",
     "SCRUN_HISTORY": "where to keep a line of JSON for each ended container: syslog, or the absolute path of a file of "
     "yours, in which %h, %u and %U are your home directory, name and number (default: no)",
     "SCRUN_DEBUG": f"the level of messages: {', '.join(log.LEVELS)} (default: error)",

@@ -142,13 +142,13 @@ def test_something_that_is_not_installed(
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["absent", "for another Slurm"])
-def test_scrun_describes_the_job_where_pyslurm_cannot(container: MakeContainer, directory: Path, broken: bool) -> None:
+def test_without_pyslurm_scrun_describes_the_job(container: MakeContainer, directory: Path, broken: bool) -> None:
     one = container("true")
     packages = install_without(one, directory, "pyslurm")
     if broken:
         (packages / "pyslurm").mkdir()
         (packages / "pyslurm/__init__.py").write_text("raise ImportError('libslurm.so.99: no such file')\n")
-    one.created(env={"SCRUN_PYSLURM": "yes"})
+    one.created()
     assert slurm.job_fields(one.record["job"])["JobName"] == "scrun"
     one.call("delete", "--force").ok()
 

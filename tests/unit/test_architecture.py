@@ -147,7 +147,7 @@ def test_each_command_of_the_grammar_has_a_verb() -> None:
         ("click", "scrun.cli"),
         ("jsonschema", "scrun.bundle.complain"),
         ("lupa", "scrun.lua_hooks.runtime"),
-        ("pyslurm", "scrun.slurm.description"),
+        ("pyslurm", "scrun.slurm.pyslurm_parts"),
     ],
 )
 def test_a_foreign_library_is_imported_by_one_module(library: str, door: str) -> None:

@@ -1,14 +1,14 @@
-"""Describe a job for slurmctld.
+"""Describe a job for slurmctld, through pyslurm or without it.
 
-scrun fills in the description, or pyslurm does where SCRUN_PYSLURM asks for it and one is installed that was built for
-this Slurm. Both give the same job. ``scrun version`` prints which of the two it is.
+pyslurm fills in the description if one is installed that was built for this Slurm. Otherwise scrun fills in the same
+fields itself. ``scrun version`` prints which of the two it is.
 """
 
 from __future__ import annotations
 
 import os
 
-from scrun.slurm import control, pyslurm_bridge
+from scrun.slurm import control, pyslurm_parts
 from scrun.slurm.parsers import UNLIMITED
 
 TYPE_CHECKING = False
@@ -32,6 +32,11 @@ _FIELDS = {
     "working_directory": "work_dir",
 }
 _FLAGS = {"spreads_over_nodes": _allocation.SPREAD_JOB, "use_min_nodes": _allocation.USE_MIN_NODES}
+
+
+def preload() -> None:
+    """Import what describes a job, while it isn't known yet what the job is."""
+    _pyslurm()
 
 
 def of_new_job(attributes: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
@@ -82,13 +87,12 @@ def _filled(attributes: Mapping[str, Any]) -> Any:
 
 
 def _pyslurm() -> tuple[Any, Any] | None:
-    """scrun's bridge to pyslurm, and pyslurm's class; None if scrun itself describes the job."""
-    if not pyslurm_bridge.is_used(os.environ):
+    """scrun's bridge to pyslurm, and pyslurm's class; None if no pyslurm fits this Slurm."""
+    if os.environ.get("SCRUN_PYSLURM", "").lower() in pyslurm_parts.NO or not pyslurm_parts.is_bridged():
         return None
     try:
-        import pyslurm
-
-        from scrun.slurm import _pyslurm  # type: ignore[attr-defined]
-    except Exception:  # pyslurm was built for another Slurm, and raises any exception
+        description_class = pyslurm_parts.part("pyslurm.core.job.submission", "JobSubmitDescription")
+        from scrun.slurm import _pyslurm  # type: ignore[attr-defined]  # imports that module of pyslurm itself
+    except Exception:  # pyslurm isn't installed, or was built for another Slurm and raises any exception
         return None
-    return _pyslurm, pyslurm.JobSubmitDescription
+    return _pyslurm, description_class

@@ -6,7 +6,7 @@ import importlib.util
 
 from scrun import version_text
 from scrun.lifecycle.operations import features
-from scrun.slurm import pyslurm_bridge
+from scrun.slurm import pyslurm_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,6 @@ def describe_bridge(environment: Mapping[str, str]) -> str:
     """How a job is described to Slurm, as a part of a sentence."""
     if not importlib.util.find_spec("scrun.slurm._allocation"):
         return "scrun was built without its part of libslurm"
-    if pyslurm_bridge.is_used(environment):
-        return f"through pyslurm {pyslurm_bridge.pyslurm_version()}"
+    if environment.get("SCRUN_PYSLURM", "").lower() not in pyslurm_parts.NO and pyslurm_parts.is_bridged():
+        return f"through pyslurm {pyslurm_parts.pyslurm_version()}"
     return "through scrun's own part of libslurm"

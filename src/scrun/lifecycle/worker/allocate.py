@@ -18,7 +18,7 @@ from scrun.lifecycle.container.directory import JOB
 from scrun.lifecycle.container.worker_messages import to_allocate
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.cancel import Cancelled, cancelled
-from scrun.slurm import allocation, control, job_environment, srun
+from scrun.slurm import allocation, control, description, job_environment, srun
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def serve(channel: int, container: Container) -> None:
         JobRefused: Slurm refuses the job, the job has ended, or it is another user's.
         SlurmError: slurmctld can't be reached.
     """
+    if "SLURM_JOB_ID" not in os.environ:  # otherwise the job is probably there
+        description.preload()  # while create reads the config
     order = wire.Reader(channel).next(to_allocate)
     if not order:
         return

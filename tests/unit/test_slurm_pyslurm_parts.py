@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scrun.slurm import pyslurm_bridge
+from scrun.slurm import pyslurm_parts
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ def test_a_pyslurm_without_metadata_tells_its_version(
         (package / "version.py").write_text(content)
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    assert pyslurm_bridge.pyslurm_version() == version
+    assert pyslurm_parts.pyslurm_version() == version
 
 
 def test_without_a_pyslurm_there_is_no_version() -> None:
-    assert pyslurm_bridge.pyslurm_version() == ""
+    assert pyslurm_parts.pyslurm_version() == ""
