@@ -8,15 +8,13 @@ from __future__ import annotations
 import os
 import time
 
-from scrun.errors import HookError, ScrunError, StagingError
+from scrun.errors import ScrunError, StagingError
 from scrun.lifecycle.container import worker_messages
 from scrun.lifecycle.container.directory import SCRIPT, SPOOL
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.host import Host, variables
 from scrun.lifecycle.worker.job_steps import JobSteps
-from scrun.lua_hooks import Hooks
-from scrun.lua_hooks.hooks import read_script, version_of
-from scrun.lua_hooks.runtime import preload
+from scrun.lua_hooks import load, preload
 from scrun.slurm import conf_paths, slurm_conf
 from scrun.staging.known import Known, memory, require_containers
 
@@ -40,7 +38,7 @@ def serve(channel: int, container: Container) -> None:
         ScrunError: what went wrong; :mod:`scrun.lifecycle.worker.child` sends it to the anchor.
     """
     reader = wire.Reader(channel)
-    preload(_likely_version())
+    preload(conf_paths.lua_script(os.environ), os.environ.get("SCRUN_LUA"))
     if not (order := reader.next(worker_messages.to_stage_in)):
         return
 
@@ -51,17 +49,17 @@ def serve(channel: int, container: Container) -> None:
             _tell(channel, {"log": level, "message": text})
 
     host = Host(log)
-    hooks = Hooks.load(order["script"], host, lua=order["lua"])
+    hooks = load(order["script"], host, lua=order["lua"])
     _tell(channel, {"loaded": order["script"]})
     plan = order["staging"]
-    config, keeps_apart = _prepare(container, plan, order["bundle"], hooks.source)
+    host.memory = memory()
+    config, keeps_apart = _prepare(container, plan, order["bundle"], hooks.source, host.memory)
     if not (then := reader.next(worker_messages.to_stage_in_then)):
         return
     from scrun.lifecycle.worker.stage_in_call import StageIn
 
     record = then["record"]
     host.environment = variables(record, plan, container.path)
-    host.memory = memory()
     steps = host.job = JobSteps(record, plan["srun"], host.environment)
     later: list[Summing] = []
     call = StageIn(hooks, host, record, plan, config, then["connection"], keeps_apart=keeps_apart, later=later)
@@ -82,7 +80,7 @@ def _tell(channel: int, message: FromStageIn) -> None:
     wire.send(channel, message)
 
 
-def _prepare(container: Container, plan: StagingPlan, bundle: str, script: bytes) -> tuple[Config, bool]:
+def _prepare(container: Container, plan: StagingPlan, bundle: str, script: bytes, memory: str) -> tuple[Config, bool]:
     """Do what needs no job, while Slurm is asked for one: import, read the config, keep the script, make the spool.
 
     Returns:
@@ -92,11 +90,13 @@ def _prepare(container: Container, plan: StagingPlan, bundle: str, script: bytes
     Raises:
         ScrunError: the config can't be read, or the directory can't be made.
     """
-    import subprocess  # noqa: F401  for host and staging, which run commands
-
     from scrun.bundle import config as bundle_config
     from scrun.lifecycle.worker import stage_in_call  # noqa: F401
-    from scrun.staging import probe  # noqa: F401
+
+    if Known(memory, None).expects_commands(bundle):  # most containers need none
+        import subprocess  # noqa: F401
+
+        from scrun.staging import probe  # noqa: F401
 
     config = bundle_config.load(bundle, plan["config_file"])
     if plan.get("host_name"):  # the name of the container whose uts namespace this one shares
@@ -134,12 +134,3 @@ def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSte
         summing.finish()  # before stage_out, which changes the files
     if order:
         ending.stage_out_and_release(order, reader, channel, container)
-
-
-def _likely_version() -> str:
-    """The version of Lua to preload: the one that the script in the usual place asks for."""
-    try:
-        source = read_script(conf_paths.lua_script(os.environ))
-    except HookError:
-        source = b""
-    return version_of(source, os.environ.get("SCRUN_LUA"))
