@@ -207,7 +207,7 @@ def test_a_job_that_can_not_be_given_back_is_still_owed(owing: Container) -> Non
 
 
 def test_who_staged_the_files_is_asked_to_bring_them_back(owing: Container) -> None:
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     made.release(0)
@@ -223,7 +223,7 @@ def test_who_staged_the_files_is_asked_to_bring_them_back(owing: Container) -> N
 
 
 def test_one_that_has_gone_is_not_asked(owing: Container) -> None:
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     stager.is_there = False
     made = Ending(owing, stager)
     made.begin(PLAN)
@@ -232,7 +232,7 @@ def test_one_that_has_gone_is_not_asked(owing: Container) -> None:
 
 
 def test_a_worker_that_just_went_is_replaced(owing: Container) -> None:
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     made.release(0)
@@ -247,7 +247,7 @@ def test_a_worker_that_just_went_is_replaced(owing: Container) -> None:
 
 def test_a_replacement_gives_the_job_back(owing: Container) -> None:
     owing.record["hold"] = True
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     stager.ends()
@@ -260,7 +260,7 @@ def test_a_replacement_gives_the_job_back(owing: Container) -> None:
 
 def test_one_that_dies_when_he_has_begun_is_a_hook_that_failed(owing: Container) -> None:
     owing.record["hold"] = True
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     stager.says({"begun": True})
