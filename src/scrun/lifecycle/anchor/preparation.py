@@ -36,10 +36,18 @@ if TYPE_CHECKING:
 FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 5.0, 30.0
 
 
+def begin_worker(loop: Loop, container: Container) -> Worker:
+    """Begin the worker, before there is anybody who hears it: it imports first what it needs, for some 20 ms."""
+    return Worker(
+        loop, container, "prepare", worker_messages.from_prepare, said=lambda _message: None, ended=lambda: None
+    )
+
+
 class Preparation:
     """Get both, then call ``ready``; or ``failed`` with the reason, when nothing is under way any more.
 
     What it learns goes into the container's record, which ``save`` writes down, and what the workers say to ``tell``.
+    ``worker`` is the one that was begun already, if one was.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Preparation:
         connect: Callable[[], ConnectionSettings],
         ready: Callable[[], None],
         failed: Callable[[ScrunError], None],
+        worker: Worker | None = None,
     ) -> None:
         self._loop, self._container, self._record = loop, container, container.record
         self._save, self._tell, self._connect, self._ready, self._failed = save, tell, connect, ready, failed
@@ -61,9 +70,10 @@ class Preparation:
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
         self._looking: Worker | None = None
-        self._preparing: Worker | None = self._worker(
-            "prepare", worker_messages.from_prepare, self._preparing_said, self._preparing_ended
-        )
+        heard = (worker_messages.from_prepare, self._preparing_said, self._preparing_ended)
+        if worker:
+            worker.hand_over(*heard)
+        self._preparing: Worker | None = worker or self._worker("prepare", *heard)
 
     @property
     def stager(self) -> Worker | None:

@@ -6,6 +6,7 @@ config. No job is asked for before the script is loaded, so a broken script cost
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -41,6 +42,7 @@ def serve(channel: int, container: Container) -> None:
     """
     reader = wire.Reader(channel)
     _import_in_advance()
+    gc.enable()  # the anchor does so itself when it has imported its own modules
     if not (order := reader.next(worker_messages.to_load)):
         return
 
