@@ -134,11 +134,20 @@ def test_no_srun_on_the_path(container: MakeContainer) -> None:
     ],
 )
 def test_something_that_is_not_installed(
-    container: MakeContainer, directory: Path, module: str, words: list[str]
+    container: MakeContainer, slurm_conf: Configure, directory: Path, module: str, words: list[str]
 ) -> None:
+    conf = slurm_conf()
+    with conf.with_name("scrun.lua").open("a") as file:
+        file.write("\n-- edited\n")
     one = container("true")
     install_without(one, directory, module)
-    assert_create_fails(one, *words)
+    assert_create_fails(one, *words, options=["-f", str(conf)])
+
+
+def test_the_shipped_script_needs_no_lupa(container: MakeContainer, directory: Path) -> None:
+    one = container("sh", "-c", "exit 3")
+    install_without(one, directory, "lupa")
+    assert one.started().ended() == 3
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["absent", "for another Slurm"])

@@ -18,7 +18,18 @@ FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"digits", "errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
-COMMON |= {"front", "listening", "native", "node_hooks", "node_scripts", "oci", "small_file", ""}
+COMMON |= {
+    "digest",
+    "front",
+    "listening",
+    "native",
+    "node_hooks",
+    "node_scripts",
+    "oci",
+    "precompiled",
+    "small_file",
+    "",
+}
 TOP = {"__main__", "argv", "cli", "completion", "dispatch", "grammar", "installation", "manual", "verbs"}
 
 
@@ -197,6 +208,7 @@ RESIDENT = {
 RESIDENT_ROOMS = {"anchor", "connection", "container", "node", "process", "standin", "terminal", "spawn"}
 RESIDENT_OTHERS = {
     "scrun",
+    "scrun.digest",
     "scrun.errors",
     "scrun.fastjson",
     "scrun.identity",

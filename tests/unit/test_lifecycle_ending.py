@@ -205,7 +205,7 @@ def test_a_job_not_given_back_is_still_owed(owing: Container) -> None:
 
 
 def test_the_stager_is_asked_to_bring_files_back(owing: Container) -> None:
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     made.release(0)
@@ -221,7 +221,7 @@ def test_the_stager_is_asked_to_bring_files_back(owing: Container) -> None:
 
 
 def test_one_that_has_gone_is_not_asked(owing: Container) -> None:
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     stager.is_there = False
     made = Ending(owing, stager)
     made.begin(PLAN)
@@ -230,7 +230,7 @@ def test_one_that_has_gone_is_not_asked(owing: Container) -> None:
 
 
 def test_a_worker_that_just_went_is_replaced(owing: Container) -> None:
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     made.release(0)
@@ -245,7 +245,7 @@ def test_a_worker_that_just_went_is_replaced(owing: Container) -> None:
 
 def test_a_replacement_gives_the_job_back(owing: Container) -> None:
     owing.record["hold"] = True
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     stager.ends()
@@ -258,7 +258,7 @@ def test_a_replacement_gives_the_job_back(owing: Container) -> None:
 
 def test_a_stager_dying_midway_is_a_failed_hook(owing: Container) -> None:
     owing.record["hold"] = True
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     stager.says({"begun": True})

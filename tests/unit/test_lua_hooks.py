@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from scrun.errors import HookError
-from scrun.lua_hooks import Hooks, Paths, StageInCall, StageOutCall
+from scrun.lua_hooks import Paths, StageInCall, StageOutCall
 from scrun.lua_hooks.fake import FakeHost
+from scrun.lua_hooks.hooks import Hooks
 
 LUAS = ["5.1", "5.2", "5.3", "5.4"]
 STAGE_IN = StageInCall(

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from scrun.errors import HookError
-from scrun.lua_hooks import Hooks, StageInCall
+from scrun.lua_hooks import StageInCall
 from scrun.lua_hooks.fake import FakeHost
+from scrun.lua_hooks.hooks import Hooks
 from scrun.lua_hooks.values import to_bytes, to_text
 
 pytestmark = pytest.mark.parametrize("lua", ["5.1", "5.2", "5.3", "5.4"])

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from scrun.errors import HookError
-from scrun.lua_hooks import Hooks
 from scrun.lua_hooks.fake import FakeHost
+from scrun.lua_hooks.hooks import Hooks
 
 pytestmark = pytest.mark.parametrize("lua", ["5.1", "5.2", "5.3", "5.4"])
 

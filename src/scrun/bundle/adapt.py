@@ -11,12 +11,13 @@ and runc 1.3.6 as an unprivileged user on Linux 6.18.
 
 from __future__ import annotations
 
+from scrun import fastjson
 from scrun.bundle import adapt_gpus, adapt_mounts, adapt_namespaces, adapt_privilege, adapt_process
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, Literal
+    from typing import Literal
 
     from scrun.oci import Config
 
@@ -50,7 +51,7 @@ def adapt(
         shared_memory: whether the container has its node's /dev/shm, which the tasks of an MPI program need.
         engine: the config as the engine wrote it, if ``config`` has been adapted before.
     """
-    adapted: Config = _copy(config)
+    adapted: Config = fastjson.copied(config)
     for line in adapt_gpus.renumber(adapted, gpus):
         note(line)
     if nodes_network is not None:
@@ -124,13 +125,6 @@ def leave_engine(config: Config, original: Config, *, uid: int) -> list[str]:
 def _namespace_paths(config: Config) -> set[tuple[str, str]]:
     namespaces = config.get("linux", {}).get("namespaces", [])
     return {(entry["type"], entry["path"]) for entry in namespaces if entry.get("path")}
-
-
-def _copy(value: Any) -> Any:
-    """A deep copy of a JSON value, without importing copy."""
-    if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
-    return [_copy(member) for member in value] if isinstance(value, list) else value
 
 
 def _hooks(config: Config) -> Iterator[str]:

@@ -14,6 +14,7 @@ import os
 import time
 
 from scrun import fastjson, identity
+from scrun.mount import is_within
 from scrun.staging.filesystems import HOST_ONLY_TYPES, LOCAL_TYPES
 from scrun.staging.mountinfo import MountTable
 
@@ -114,6 +115,15 @@ class Known:
         if mount := self._mount(path):
             what = _OPEN if is_open else _CLOSED
             self._add(dict.fromkeys((f"{node} {what} {mount}" for node in nodes), int(time.time())))
+
+    def expects_commands(self, path: str) -> bool:
+        """Whether a container with that path will probably need a command on its nodes: to ask, or to carry files.
+
+        The mounts needn't be known.
+        """
+        seen = (key.split() for key in self._seen if f" {_LACKS} " not in key)
+        is_seen = any(len(words) == 5 and is_within(path, words[3]) for words in seen)
+        return not is_seen or not any(key.endswith(f" {_RUNS}") for key in self._seen)
 
     def is_cut_off(self, nodes: Sequence[str]) -> bool:
         """Whether some node is known not to reach this host, because a firewall drops its connections for seconds."""

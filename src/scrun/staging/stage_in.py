@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import binascii
-import copy
 import os
 
-from scrun import small_file
+from scrun import fastjson, small_file
 from scrun.errors import StagingError
 from scrun.mount import is_below
 from scrun.node_hooks import shell_hook, with_hooks
@@ -71,8 +70,8 @@ def stage_in(
         StagingError: the files could not be made available; nothing is left on this host or on the nodes.
     """
     chosen = StagingOptions.for_stage_in(options)
-    config = adapt(copy.deepcopy(container.config))
-    config.setdefault("mounts", []).extend(copy.deepcopy(chosen.mounts))
+    config = adapt(fastjson.copied(container.config))
+    config.setdefault("mounts", []).extend(fastjson.copied([*chosen.mounts]))
     with Interruption() as interruption:
         staging = _StageIn(
             container, step, chosen, config, log, interruption, variants or {}, fit, spool_mount, beside()

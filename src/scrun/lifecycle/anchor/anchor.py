@@ -40,7 +40,15 @@ class Anchor:
     be there; ``step``, None until there is one; ``nodes``, the connection to them, None where there can be none.
     """
 
-    def __init__(self, loop: Loop, container: Container, creator: int, standin: int, standin_pid: int) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        container: Container,
+        creator: int,
+        standin: int,
+        standin_pid: int,
+        preparing: Worker | None = None,
+    ) -> None:
         self.loop, self.container, self.record = loop, container, container.record
         self.record.update({"pid": standin_pid, "pid_started": processes.start_time(standin_pid)})
         self.state = life.NEW
@@ -79,6 +87,7 @@ class Anchor:
             connect=self._connect,
             ready=self._prepared,
             failed=lambda error: self.happen("not_prepared", error),
+            worker=preparing,
         )
 
     def happen(self, event: str, *about: object) -> None:

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.worker_messages import ConnectionSettings
     from scrun.lifecycle.container.worker_messages import Staged as StagedMessage
     from scrun.lifecycle.worker.host import Host
-    from scrun.lua_hooks import Hooks
-    from scrun.lua_hooks.calls import Paths
+    from scrun.lua_hooks import Paths, SiteHooks
     from scrun.oci import Config
     from scrun.staging.model import Staged
     from scrun.staging.root_mounts import Trial
@@ -57,7 +56,7 @@ class StageIn:
 
     def __init__(
         self,
-        hooks: Hooks,
+        hooks: SiteHooks,
         host: Host,
         record: Record,
         plan: StagingPlan,

@@ -1,22 +1,23 @@
-"""Run the site's slurm_scrun_stage_in, which makes the container's files available on the nodes of its job.
+"""Get the container its job, and run the site's slurm_scrun_stage_in, which makes its files available on the nodes.
 
-What the script's load needs is imported at once. The rest is imported while Slurm is asked for the job.
+One worker does both, because most of what both import is the same. It imports all of it while create still reads the
+config. No job is asked for before the script is loaded, so a broken script costs nobody a job.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import time
 
-from scrun.errors import HookError, ScrunError, StagingError
+from scrun.errors import ScrunError, SlurmMissing, StagingError
 from scrun.lifecycle.container import worker_messages
 from scrun.lifecycle.container.directory import SCRIPT, SPOOL
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.host import Host, variables
 from scrun.lifecycle.worker.job_steps import JobSteps
-from scrun.lua_hooks import Hooks
-from scrun.lua_hooks.hooks import read_script, version_of
-from scrun.lua_hooks.runtime import preload
+from scrun.lua_hooks import load, preload
 from scrun.slurm import conf_paths, slurm_conf
 from scrun.staging.known import Known, memory, require_containers
 
@@ -24,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.staging_plan import StagingPlan
-    from scrun.lifecycle.container.worker_messages import FromStageIn
+    from scrun.lifecycle.container.worker_messages import Allocate, FromPrepare
     from scrun.oci import Config
     from scrun.staging.summing import Summing
 
@@ -34,14 +35,15 @@ _LOOK_AGAIN = 0.5  # seconds
 
 
 def serve(channel: int, container: Container) -> None:
-    """Serve two orders: the first has the script loaded, the second has its hook called.
+    """Serve three orders: the script is loaded, a job is got, and the script's hook is called.
 
     Raises:
         ScrunError: what went wrong; :mod:`scrun.lifecycle.worker.child` sends it to the anchor.
     """
     reader = wire.Reader(channel)
-    preload(_likely_version())
-    if not (order := reader.next(worker_messages.to_stage_in)):
+    _import_in_advance()
+    gc.enable()  # the anchor does so itself when it has imported its own modules
+    if not (order := reader.next(worker_messages.to_load)):
         return
 
     def log(level: str, text: str) -> None:
@@ -51,17 +53,21 @@ def serve(channel: int, container: Container) -> None:
             _tell(channel, {"log": level, "message": text})
 
     host = Host(log)
-    hooks = Hooks.load(order["script"], host, lua=order["lua"])
+    hooks = load(order["script"], host, lua=order["lua"])
     _tell(channel, {"loaded": order["script"]})
     plan = order["staging"]
-    config, keeps_apart = _prepare(container, plan, order["bundle"], hooks.source)
-    if not (then := reader.next(worker_messages.to_stage_in_then)):
+    config, keeps_apart = _read(container, plan, order["bundle"], hooks.source)
+    if not (asked := reader.next(worker_messages.to_allocate)):
+        return
+    _get_job(channel, container, asked)
+    host.memory = memory()
+    _import_commands(host.memory, order["bundle"])
+    if not (then := reader.next(worker_messages.to_stage_in)):
         return
     from scrun.lifecycle.worker.stage_in_call import StageIn
 
     record = then["record"]
     host.environment = variables(record, plan, container.path)
-    host.memory = memory()
     steps = host.job = JobSteps(record, plan["srun"], host.environment)
     later: list[Summing] = []
     call = StageIn(hooks, host, record, plan, config, then["connection"], keeps_apart=keeps_apart, later=later)
@@ -78,12 +84,54 @@ def serve(channel: int, container: Container) -> None:
     steps.wait()
 
 
-def _tell(channel: int, message: FromStageIn) -> None:
+def _tell(channel: int, message: FromPrepare) -> None:
     wire.send(channel, message)
 
 
-def _prepare(container: Container, plan: StagingPlan, bundle: str, script: bytes) -> tuple[Config, bool]:
-    """Do what needs no job, while Slurm is asked for one: import, read the config, keep the script, make the spool.
+def _import_in_advance() -> None:
+    """Import all that a usual container needs, while create still reads the config.
+
+    Without a slurm.conf libslurm looks for one for a minute, and then ends the process. Nothing has to be tidied up
+    yet, so SIGTERM ends it too.
+    """
+    from scrun.lifecycle.worker import stage_in_call  # noqa: F401
+
+    preload(conf_paths.lua_script(os.environ), os.environ.get("SCRUN_LUA"))
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        from scrun.lifecycle.worker import allocate  # noqa: F401
+        from scrun.slurm import description
+
+        if "SLURM_JOB_ID" not in os.environ:  # otherwise the job is probably there
+            description.preload()
+    except SlurmMissing:
+        pass  # raised again when the job is asked for
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _import_commands(memory: str, bundle: str) -> None:
+    """Import what runs commands, if the container will need some: most need none."""
+    if Known(memory, None).expects_commands(bundle):
+        import subprocess  # noqa: F401
+
+        from scrun.staging import probe  # noqa: F401
+
+
+def _get_job(channel: int, container: Container, order: Allocate) -> None:
+    """Get the job, and tell the anchor of it, or that it is still queued.
+
+    Raises:
+        SlurmError: see :func:`scrun.lifecycle.worker.allocate.get_job`.
+    """
+    from scrun.lifecycle.worker import allocate
+
+    if not allocate.get_job(channel, container, order):
+        _tell(channel, {"still_queued": True})
+
+
+def _read(container: Container, plan: StagingPlan, bundle: str, script: bytes) -> tuple[Config, bool]:
+    """Read the config, keep the script, and make the spool.
 
     Returns:
         The config, and whether the container's variables are kept out of config.json: where slurmstepd reads it, the
@@ -92,11 +140,7 @@ def _prepare(container: Container, plan: StagingPlan, bundle: str, script: bytes
     Raises:
         ScrunError: the config can't be read, or the directory can't be made.
     """
-    import subprocess  # noqa: F401  for host and staging, which run commands
-
     from scrun.bundle import config as bundle_config
-    from scrun.lifecycle.worker import stage_in_call  # noqa: F401
-    from scrun.staging import probe  # noqa: F401
 
     config = bundle_config.load(bundle, plan["config_file"])
     if plan.get("host_name"):  # the name of the container whose uts namespace this one shares
@@ -134,12 +178,3 @@ def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSte
         summing.finish()  # before stage_out, which changes the files
     if order:
         ending.stage_out_and_release(order, reader, channel, container)
-
-
-def _likely_version() -> str:
-    """The version of Lua to preload: the one that the script in the usual place asks for."""
-    try:
-        source = read_script(conf_paths.lua_script(os.environ))
-    except HookError:
-        source = b""
-    return version_of(source, os.environ.get("SCRUN_LUA"))

@@ -17,7 +17,7 @@ from test_staging_node import FakeStep, bundle, make_container, needs_mounts, on
 from scrun.lifecycle.container import network
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
-from scrun.lifecycle.worker import ending, stage_in_hook
+from scrun.lifecycle.worker import ending, prepare
 from scrun.lifecycle.worker.host import Host
 from scrun.lifecycle.worker.stage_in_call import StageIn, _is_writable
 from scrun.lua_hooks import Paths, StageInCall
@@ -151,8 +151,8 @@ class Job:
 def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """What a worker does that has staged: with a message for it, with nobody there, or with nothing said."""
     monkeypatch.setitem(sys.modules, "scrun.lifecycle.worker.release", types.SimpleNamespace())
-    monkeypatch.setattr(stage_in_hook, "_LOOK_AGAIN", 0.01)
-    monkeypatch.setattr(stage_in_hook, "STAY", 0)
+    monkeypatch.setattr(prepare, "_LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(prepare, "STAY", 0)
 
     def run(message: dict[str, Any] | None, *, there: bool = True, busy: int = 0) -> list[str]:
         did: list[str] = []
@@ -162,7 +162,7 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             wire.send(anchor, message)
         if not there:
             os.close(anchor)
-        stage_in_hook._stay(wire.Reader(here), here, container, Job(did), [Later(did, busy)])  # type: ignore[arg-type, list-item]
+        prepare._stay(wire.Reader(here), here, container, Job(did), [Later(did, busy)])  # type: ignore[arg-type, list-item]
         os.close(here)
         if there:
             os.close(anchor)
