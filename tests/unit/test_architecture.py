@@ -18,7 +18,7 @@ FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"digits", "errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
-COMMON |= {"front", "listening", "native", "node_hooks", "node_scripts", "oci", "small_file", ""}
+COMMON |= {"front", "listening", "native", "node_hooks", "node_scripts", "oci", "small_file", "wait", ""}
 TOP = {"__main__", "argv", "cli", "completion", "dispatch", "grammar", "installation", "manual", "verbs"}
 
 
@@ -203,6 +203,7 @@ RESIDENT_OTHERS = {
     "scrun.front",
     "scrun.log",
     "scrun.listening",
+    "scrun.wait",
 } | {
     "scrun.lifecycle.worker.child",
     "scrun.lifecycle.worker.cancel",
