@@ -111,14 +111,16 @@ def _write_commit(package: str) -> None:
             file.write(done.stdout)
 
 
-def _build_node_program(package: str) -> None:
-    """Compile what runs on the nodes: scrun-node, which a container's bundle carries there."""
-    if not (why := _compile("native", os.path.join(package, "native", "scrun-node"))):
-        return
-    line = f"scrun: scrun-node can't be compiled ({why}): install gcc and libc's headers, or name a compiler in CC"
-    if not _without_slurm():
-        sys.exit(line)
-    print(f"{line}; SCRUN_WITHOUT_SLURM=1 does without it", file=sys.stderr)
+def _build_needed(package: str) -> None:
+    """Compile what scrun needs: scrun-node, which a container's bundle carries to its nodes, and scrun-wait."""
+    for directory, program in (("native", "scrun-node"), ("wait", "scrun-wait")):
+        if why := _compile(directory, os.path.join(package, directory, program)):
+            line = (
+                f"scrun: {program} can't be compiled ({why}): install gcc and libc's headers, or name a compiler in CC"
+            )
+            if not _without_slurm():
+                sys.exit(line)
+            print(f"{line}; SCRUN_WITHOUT_SLURM=1 does without it", file=sys.stderr)
 
 
 def _build_front(package: str) -> None:
@@ -147,7 +149,7 @@ class BuildPackage(build_py):
         super().run()
         if not self.editable_mode:
             _write_commit(os.path.join(self.build_lib, "scrun"))
-            _build_node_program(os.path.join(self.build_lib, "scrun"))
+            _build_needed(os.path.join(self.build_lib, "scrun"))
             _build_front(os.path.join(self.build_lib, "scrun"))
 
 

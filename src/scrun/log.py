@@ -143,12 +143,24 @@ def to_syslog(level: str, message: str, facility: int = USER) -> None:
 
 def append(path: str, level: str, message: str) -> None:
     """Add a line to a log that several processes write, and close it; without access the line is lost."""
+    descriptor = open_shared(path)
+    append_to(descriptor, level, message)
+    if descriptor >= 0:
+        os.close(descriptor)
+
+
+def open_shared(path: str) -> int:
+    """A descriptor of a log that several processes write; -1 without access."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except OSError:
-        return  # as in _write
-    _write(descriptor, text_line(level, message))
-    os.close(descriptor)
+        return -1
+
+
+def append_to(descriptor: int, level: str, message: str) -> None:
+    """Add a line to such a log; without access (-1) the line is lost."""
+    if descriptor >= 0:
+        _write(descriptor, text_line(level, message))
 
 
 def timestamp(now_ns: int | None = None) -> str:

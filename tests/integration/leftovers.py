@@ -38,8 +38,8 @@ def _directories() -> set[str]:
 
 
 def _processes() -> set[str]:
-    """Those of create and run (the anchor and the workers keep its command line), podman's stand-ins, srun, and what
-    podman and docker have beside each container."""
+    """Those of create and run (the anchor and the workers keep its command line), scrun-wait and what it has started
+    again, srun, and what podman and docker have beside each container."""
     found = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -48,7 +48,7 @@ def _processes() -> set[str]:
             continue
         if (
             words[0].endswith(("/srun", "/conmon", "/containerd-shim-runc-v2"))
-            or words[0].startswith("scrun: on a node")
+            or any(word.startswith("scrun: ") for word in words)
             or ({"create", "run"} & set(words) and any(word.endswith(("/scrun", "/crun")) for word in words))
         ):
             found.add(f"process {pid} {' '.join(words).strip()}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from fake_agent import SteppedLoop
 from hypothesis import settings
 
+from scrun import wait
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import processes
 from scrun.lifecycle.process.loop import Loop
@@ -87,6 +90,25 @@ def stepped() -> Iterator[SteppedLoop]:
     yield made
     made.close()
     signal.signal(signal.SIGCHLD, handler)
+
+
+@pytest.fixture(scope="session")
+def wait_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scrun-wait with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc to build scrun-wait with")
+    built = tmp_path_factory.mktemp("wait") / "scrun-wait"
+    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    source = Path(wait.PROGRAM).with_name("build")
+    subprocess.run([source, "--hosted", built, *sanitizers], check=True, timeout=60)
+    return built
+
+
+@pytest.fixture
+def with_wait(wait_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that wait do so by scrun-wait, as in an installation; at once, where they do so at all."""
+    monkeypatch.setattr(wait, "PROGRAM", str(wait_program))
+    monkeypatch.setattr(wait, "QUIET", 0.0)
 
 
 class _UntilAChildHasGone(Loop):

@@ -28,6 +28,7 @@ COMMON |= {
     "oci",
     "precompiled",
     "small_file",
+    "wait",
     "",
 }
 TOP = {"__main__", "argv", "cli", "completion", "dispatch", "grammar", "installation", "manual", "verbs"}
@@ -216,6 +217,7 @@ RESIDENT_OTHERS = {
     "scrun.log",
     "scrun.listening",
     "scrun.small_file",
+    "scrun.wait",
 } | {
     "scrun.lifecycle.worker.child",
     "scrun.lifecycle.worker.cancel",

@@ -39,6 +39,8 @@ HOT = [
     f"{PODMAN_GLOBALS} delete --force abc123",
     f"{DOCKER_GLOBALS} exec --process /tmp/p --console-socket /s --detach --pid-file /b/1.pid abc123",
     f"{PODMAN_GLOBALS} exec --pid-file /b/pid --process /b/process --detach abc123",
+    f"{DOCKER_GLOBALS} pause abc123",
+    f"{PODMAN_GLOBALS} resume abc123",
     # buildah
     "create --bundle /tmp/buildah1 --pid-file /tmp/buildah1/pid --no-new-keyring buildah-buildah1",
     "start buildah-buildah1",
@@ -62,6 +64,10 @@ HOT = [
     "create --no-subreaper box",
     "exec box ls",
     "exec -t -e A=1 --env B=2 box sh",
+    "list",
+    "list -q",
+    "--root /r list --format json",
+    "list -f table",
     "run box",
     "run --bundle . --keep box",
     "run -d --pid-file p --console-socket s box",
@@ -94,6 +100,9 @@ LEFT_TO_CLICK = [
     "kill box 9 1",
     "delete box --force",
     "delete -",
+    "list box",
+    "list -qf json",
+    "ls",
     "exec box ls -l",
     "exec -- box ls",
     "--root",
@@ -182,7 +191,7 @@ def hot_lines(draw: st.DrawFn) -> list[str]:
     """A well-formed command line of a hot command."""
     name = draw(st.sampled_from(argv.HOT))
     command = COMMANDS[name]
-    most = 4 if "..." in command.arguments[-1] else len(command.arguments)
+    most = 4 if any("..." in word for word in command.arguments) else len(command.arguments)
     least = sum(not word.startswith("[") for word in command.arguments)
     arguments = draw(st.lists(PLAIN, min_size=least, max_size=most))
     return [*draw(_options(GLOBAL_OPTIONS)), name, *draw(_options(command.options)), *arguments]

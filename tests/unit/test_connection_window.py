@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import termios
 
+import pytest
 from fake_agent import SteppedLoop
 
 from scrun.lifecycle.connection.window import Window
+
+pytestmark = pytest.mark.usefixtures("with_wait")
 
 
 def test_size_is_reported_first_and_at_each_change(stepped: SteppedLoop) -> None:

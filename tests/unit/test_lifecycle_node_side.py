@@ -296,6 +296,7 @@ def test_without_a_free_port_there_is_no_connection(anchor: PlayedAnchor) -> Non
         node_side.NodeSide(anchor)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("with_wait")
 def test_a_terminal_gets_its_size_initially_and_later(anchor: PlayedAnchor) -> None:
     import pty
     import termios
@@ -319,6 +320,5 @@ def test_everything_is_let_go_at_the_end(anchor: PlayedAnchor) -> None:
     anchor.running()
     anchor.side.close()
     anchor.played[0].fake.die()
-    os.close(anchor.side.words)
     assert {*os.listdir("/proc/self/fd")} == before
     assert os.path.exists(anchor.container.child(NODE_SOCKET))

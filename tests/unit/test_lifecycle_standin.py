@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,27 @@ import pytest
 from unchecked import anything
 
 import scrun.slurm
+from scrun import wait
 from scrun.errors import SlurmUnreachable
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.recovery import debtor
-from scrun.lifecycle.standin import standin
+from scrun.lifecycle.standin import podman_view, standin
 
 Fork = Callable[..., int]
 Wait = Callable[[int], int]
+
+
+@pytest.fixture(params=["in Python", "asleep"], autouse=True)
+def mode(request: pytest.FixtureRequest) -> str:
+    """Whether scrun-wait takes the stand-in's place as soon as there is nothing to do."""
+    if request.param == "asleep":
+        request.getfixturevalue("with_wait")
+    return str(request.param)
+
+
+# A process that scrun-wait has started anew doesn't have what a test puts in the place of libslurm.
+in_python = pytest.mark.parametrize("mode", ["in Python"], indirect=True)
 
 
 class Rehearsed:
@@ -123,6 +137,71 @@ def run_hook(made: Rehearsed, hook: dict[str, Any]) -> str:
     message = made.reader.next(anything)
     assert message
     return str(message["answer"])
+
+
+def _await_sleep(pid: int) -> None:
+    """Wait until scrun-wait is in the process's place."""
+    deadline = time.monotonic() + 20
+    place = Path(f"/proc/{pid}")
+    # Its name until it has given itself the one that it is told.
+    while place.joinpath("exe").readlink().name != "scrun-wait" or place.joinpath("comm").read_text() == "scrun-wait\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("mode", ["asleep"], indirect=True)
+def test_asleep_it_has_its_title_and_wakes_up(fork: Fork, exit_code: Wait, container: Container) -> None:
+    made = Rehearsed(fork, container)
+    _await_sleep(made.pid)
+    words = Path(f"/proc/{made.pid}/cmdline").read_bytes().rstrip(b"\0")
+    assert (words, Path(f"/proc/{made.pid}/comm").read_text()) == (b"scrun: stand-in of box", "scrun\n")
+    os.kill(made.pid, signal.SIGUSR1)
+    assert made.reader.next(anything) == {"do": "kill", "signal": signal.SIGUSR1}
+    _move(made, network=True)  # by Python, of the same pid
+    assert b"wake.py" in Path(f"/proc/{made.pid}/cmdline").read_bytes()
+    os.kill(made.pid, signal.SIGUSR1)
+    assert made.reader.next(anything) == {"do": "kill", "signal": signal.SIGUSR1}
+    made.tell({"do": "exit", "status": 7})
+    assert exit_code(made.pid) == 7
+
+
+@pytest.mark.parametrize("mode", ["asleep"], indirect=True)
+def test_podman_finds_the_same_command_line_asleep(
+    fork: Fork, exit_code: Wait, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "scrun: on a node of Slurm; see: podman exec box ps, or: scrun ps box"
+    monkeypatch.setattr(podman_view, "show", lambda _container, *, rootfs: words)
+    monkeypatch.setattr(wait, "QUIET", 0.2)
+    made = Rehearsed(fork, container)
+    made.tell({"do": "show podman", "rootfs": False})
+    _await_sleep(made.pid)
+    shown = Path(f"/proc/{made.pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+    assert (shown, Path(f"/proc/{made.pid}/comm").read_text()) == (words, f"{podman_view.NAME}\n")
+    made.tell({"do": "exit", "status": 3})
+    assert exit_code(made.pid) == 3
+
+
+@pytest.mark.parametrize("mode", ["asleep"], indirect=True)
+def test_its_guard_sleeps_too(
+    fork: Fork, exit_code: Wait, container: Container, subreaper: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait, "QUIET", 0.3)
+    made = Rehearsed(fork, container)
+    _move(made, network=True)
+    _await_sleep(made.pid)
+    (guard,) = Path(f"/proc/{made.pid}/task/{made.pid}/children").read_text().split()
+    _await_sleep(int(guard))
+    assert Path(f"/proc/{guard}/cmdline").read_bytes().startswith(b"scrun: guard of box\0")
+    os.kill(int(guard), signal.SIGTERM)
+    os.kill(int(guard), signal.SIGSTOP)
+    made.lose_anchor()
+    time.sleep(1)
+    container.load()
+    assert container.record["status"] == "created", "the end is the guard's"
+    os.kill(int(guard), signal.SIGCONT)
+    assert exit_code(made.pid) == 137
+    container.load()
+    assert container.record["status"] == "stopped"
 
 
 def test_the_engines_hook_gets_namespace_and_state(fork: Fork, container: Container, tmp_path: Path) -> None:
@@ -241,6 +320,7 @@ def test_a_container_without_a_record_needs_no_ending(
     assert exit_code(rehearsed.pid) == 137
 
 
+@in_python
 def test_the_guard_stays_in_the_machines_network(
     fork: Fork, exit_code: Wait, container: Container, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -274,6 +354,7 @@ class OutOfReach:
         self.is_up.write_text(str(job_id))
 
 
+@in_python
 @pytest.mark.parametrize("where", PLACES.values(), ids=PLACES)
 def test_a_job_ends_when_slurmctld_is_back(
     where: dict[str, bool] | None,

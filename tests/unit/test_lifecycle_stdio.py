@@ -129,3 +129,15 @@ def test_a_terminals_master_is_no_other_terminal(stdio: Callable[[int], Stdio]) 
     stdio(master).say("typed")
     assert os.read(slave, 100) == b"scrun: typed\n"
     os.close(slave)
+
+
+def test_its_log_is_opened_once(stdio: Callable[[int], Stdio], container: Container) -> None:
+    made = stdio(1)
+    made.log("debug", "line 0")
+    opened = made._log
+    for number in (1, 2):
+        made.log("debug", f"line {number}")
+    assert made._log == opened
+    lines = Path(container.path, "anchor.log").read_text().splitlines()
+    assert [line.rpartition("msg=")[2] for line in lines] == [f'"line {number}"' for number in range(3)]
+    assert os.readlink(f"/proc/self/fd/{made._log}") == f"{container.path}/anchor.log"

@@ -77,6 +77,7 @@ class NodeSide(Watcher):
             anchor.loop, self, _Program(self), stdio=self.stdio, ports=ports, patience=plan["node_patience"]
         )
         self.words = os.memfd_create("step")  # what the node's runtime and slurmstepd say
+        self._last_words = b""  # these, once the descriptor is closed
         self._unanswered = 0  # tasks of which nothing has been heard
         self.is_frozen = False  # whether the node's runtime has frozen the container's cgroup
         self.is_silent = False  # whether SIGKILL got no answer: then nothing more is waited for once the step has ended
@@ -153,10 +154,14 @@ class NodeSide(Watcher):
             self._requests.close()
             self._requests = None
         self.connection.close()
+        if self.words >= 0:
+            self._last_words = self.said()
+            os.close(self.words)
+            self.words = -1
 
     def said(self) -> bytes:
         """What the node's runtime and slurmstepd have said on the step's standard error."""
-        return os.pread(self.words, _MOST_SAID, 0)
+        return self._last_words if self.words < 0 else os.pread(self.words, _MOST_SAID, 0)
 
     def why_not_run(self, step_said: str) -> ScrunError:
         """Why the step has ended without having run the program, by the runtime's words or srun's."""

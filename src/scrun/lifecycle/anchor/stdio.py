@@ -8,6 +8,7 @@ import signal
 import stat
 
 from scrun import log
+from scrun.lifecycle.container.directory import LOG
 from scrun.lifecycle.process import fork
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ class Stdio:
         self.descriptors: list[int] = [0, 1, 2]
         self.levels: tuple[str, str] = ("debug", "quiet")
         self._container = container
+        self._log = -1  # the anchor's own log, once it was written to
         self._relay = -1  # a pipe to the process that says what the reader had no room for
 
     def replace(self, descriptors: list[int]) -> None:
@@ -46,7 +48,9 @@ class Stdio:
         """Write to the anchor's own log, and to syslog unless somebody else does, as far as the levels let through."""
         in_file, in_syslog = self.levels
         if log.rank(level) <= log.rank(in_file) and not self._container.is_removed:  # who removes it must find it empty
-            log.append(self._container.child("anchor.log"), level, message)
+            if self._log < 0:
+                self._log = log.open_shared(self._container.child(LOG))
+            log.append_to(self._log, level, message)
         if system and log.rank(level) <= log.rank(in_syslog):
             log.to_syslog(level, f"container {self._container.id}: {message}", log.DAEMON)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import select
 import signal
 import termios
 
+from scrun import wait
 from scrun.lifecycle.process import fork
 from scrun.lifecycle.terminal.terminal import Terminal
 
@@ -84,22 +84,9 @@ def _size(descriptor: int) -> Size:
     return rows, columns
 
 
-def _watch() -> None:
-    """In the child, whose standard input is the terminal: report its size until nobody reads the reports."""
-    woken, wake = os.pipe2(os.O_NONBLOCK)
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    signal.signal(signal.SIGWINCH, lambda _number, _frame: None)
+def _watch() -> int:
+    """Become scrun-wait, whose standard input is the terminal: it reports its size until nobody reads the reports."""
     try:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        is_ours = True
+        os.execv(wait.PROGRAM, ["scrun: size of a terminal", wait.NAME, "window"])
     except OSError:
-        is_ours = False
-    poll = select.poll()
-    poll.register(woken, select.POLLIN)
-    poll.register(1, 0)
-    while True:
-        rows, columns = _size(0)
-        os.write(1, rows.to_bytes(2, "big") + columns.to_bytes(2, "big"))
-        if not is_ours or any(descriptor == 1 for descriptor, _event in poll.poll()):
-            return
-        os.read(woken, 512)
+        return 1  # no changes are told

@@ -88,6 +88,11 @@ class Reader:
         self._length = 0
         self._left: list[Any] = []
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all that was read was whole messages, and each of them was returned."""
+        return not self._left and not any(self._begun)
+
     def read(self, check: Callable[[object], M]) -> list[M] | None:
         """The messages that one read(2) completed, each as ``check`` returns it; None at the end of the stream.
 

@@ -32,35 +32,36 @@ if TYPE_CHECKING:
     from scrun.staging.model import StagedData
 
 
-_COMMAND = "on-a-slurm-node"  # a command's name has at most 15 characters (proc_pid_comm(5))
+NAME = "on-a-slurm-node"  # a command's name has at most 15 characters (proc_pid_comm(5))
 _MARK = "these files are on the node only, use podman exec"
 _ARGUMENTS = 45  # arg_start and arg_end in /proc/PID/stat, counted behind the command's closing parenthesis
 _KERNELS = ("/proc", "/sys", "/dev")
 
 
-def show(container: Container, *, rootfs: bool) -> None:
+def show(container: Container, *, rootfs: bool) -> str:
     """Move this process, the stand-in, into such a mount namespace, if that is allowed.
 
     Args:
         container: the container.
         rootfs: whether the root is the container's root filesystem, if that can be mounted.
+
+    Returns:
+        The command line that podman is to find of this process; empty where podman can't look into it.
     """
     words = f"scrun: on a node of Slurm; see: podman exec {container.id[:12]} ps, or: scrun ps {container.id}"
     try:
         processes = _fake_processes(words)
         unshare(CLONE_NEWNS)
     except (OSError, StopIteration):
-        return
+        return ""
 
     def mount() -> None:
         if not (rootfs and _try(container, processes, rootfs=True)):
             _try(container, processes, rootfs=False)
 
     os.waitpid(fork.child(mount), 0)  # in a child, because ctypes would stay in memory: a megabyte
-    try:
-        _set_command_line(words)
-    except OSError:
-        pass  # some kernels let nobody write to /proc/PID/mem
+    set_command_line(words)
+    return words
 
 
 def _try(container: Container, processes: dict[str, str], *, rootfs: bool) -> bool:
@@ -77,14 +78,17 @@ def _fields() -> list[str]:
         return file.read().rpartition(")")[2].split()
 
 
-def _set_command_line(words: str) -> None:
+def set_command_line(words: str) -> None:
     """Make ps(1) show ``words`` as this process's command line; root's podman top -o runs ps in the pid namespace."""
     start, end = map(int, _fields()[_ARGUMENTS : _ARGUMENTS + 2])
-    with open("/proc/self/mem", "r+b", buffering=0) as memory:
-        memory.seek(start)
-        memory.write(words.encode()[: end - start - 1].ljust(end - start, b"\0"))
-    with open("/proc/self/comm", "w", encoding="ascii") as file:
-        file.write(_COMMAND)
+    try:
+        with open("/proc/self/mem", "r+b", buffering=0) as memory:
+            memory.seek(start)
+            memory.write(words.encode()[: end - start - 1].ljust(end - start, b"\0"))
+        with open("/proc/self/comm", "w", encoding="ascii") as file:
+            file.write(NAME)
+    except OSError:
+        pass  # some kernels let nobody write to /proc/PID/mem
 
 
 def _fake_processes(words: str) -> dict[str, str]:
@@ -94,8 +98,8 @@ def _fake_processes(words: str) -> dict[str, str]:
         boot = next(line for line in file if line.startswith("btime"))
     return {
         "stat": boot,
-        "1/stat": f"1 ({_COMMAND}) {fields[0]} 0 {' '.join(fields[2:])}\n",
-        "1/status": f"Name: {_COMMAND}\nState: S\nPid: 1\nPPid: 0\nUid: 0 0 0 0\nGid: 0 0 0 0\n",
+        "1/stat": f"1 ({NAME}) {fields[0]} 0 {' '.join(fields[2:])}\n",
+        "1/status": f"Name: {NAME}\nState: S\nPid: 1\nPPid: 0\nUid: 0 0 0 0\nGid: 0 0 0 0\n",
         "1/cmdline": words,
         "1/attr/current": "",
     }

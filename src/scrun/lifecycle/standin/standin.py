@@ -6,6 +6,9 @@ new network namespace, the stand-in moves into one, because docker configures th
 the mount namespace and the pid namespace of that pid, so for podman the stand-in has both (podman_view.py).
 
 The stand-in and the anchor watch each other: if one is killed, the other ends the job.
+
+When nothing has come for :data:`scrun.wait.QUIET` seconds, scrun-wait goes on in its place, which passes on signals and
+exits with the container's status. For everything else scrun-wait executes Python again (:func:`wake`).
 """
 
 from __future__ import annotations
@@ -14,14 +17,30 @@ import os
 import select
 import signal
 
+from scrun import wait
 from scrun.errors import ScrunError
 from scrun.lifecycle.container import messages, status
+from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import fork, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scrun.lifecycle.container.directory import Container
-    from scrun.lifecycle.container.messages import FromStandin, Moved
+    from typing import TypedDict
+
+    from scrun.lifecycle.container.messages import FromStandin, Moved, ToStandin
+
+    class State(TypedDict):
+        """What a stand-in, or its guard, needs to know when it wakes up."""
+
+        root: str
+        id: str
+        descriptor: int  # the container's directory, as of the next ones open
+        channel: int  # to the anchor; -1 in a guard
+        anchor: int  # the anchor's pid; in a guard, a pidfd of it
+        guard: int  # a pidfd of the guard; 0 without one
+        kept: list[int]  # fork.kept_open
+        title: str  # what podman finds as its command line; empty if that is its own
+
 
 _LOOK = 0.05  # seconds between two looks at the record
 
@@ -37,30 +56,97 @@ def run(channel: int, container: Container, anchor: int) -> int:
         container: the container; if the anchor is killed, its record tells what is to be ended.
         anchor: the anchor's pid.
     """
-    forward_signals(channel)
-    guard = 0
-    reader = wire.Reader(channel)
-    while message := reader.next(messages.to_standin):
-        if message["do"] == "new namespaces":
-            if message["network"]:
-                guard = _fork_guard(anchor, container)  # now, because the new namespace doesn't reach slurmctld
-            answer = _move(pid=message["pid"], network=message["network"])
-            if message["hook"] and not answer["answer"]:
-                from scrun.lifecycle.standin import engine_hook
+    return _Standin(channel, container, anchor).run()
 
-                answer["answer"] = engine_hook.run(message["hook"], container.id)
-            _send(channel, answer)
-        elif message["do"] == "show podman":
-            from scrun.lifecycle.standin import podman_view  # only podman's containers need it
 
-            podman_view.show(container, rootfs=message["rootfs"])
-        elif message["do"] == "exit":
-            return message["status"]
-    if guard:
-        select.select([guard], [], [])
-    else:
+def wake(state: State) -> int:
+    """Go on as a stand-in after scrun-wait, or as a guard; return the exit status."""
+    container = Container(state["root"], state["id"], state["descriptor"])
+    fork.kept_open.update(state["kept"])
+    for descriptor in {container.descriptor, *state["kept"]}:
+        os.set_inheritable(descriptor, False)
+    if state["channel"] < 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         _end_without_anchor(container)
-    return _recorded_status(container)
+        return 0
+    made = _Standin(state["channel"], container, state["anchor"])
+    made.guard, made.title = state["guard"], state["title"]
+    if made.title:
+        from scrun.lifecycle.standin import podman_view
+
+        podman_view.set_command_line(made.title)
+    return made.run()
+
+
+class _Standin:
+    """The process: ``guard`` is a pidfd of its guard, if there is one; ``title`` is what podman finds of it."""
+
+    def __init__(self, channel: int, container: Container, anchor: int) -> None:
+        self._channel, self._container, self._anchor = channel, container, anchor
+        self.guard, self.title = 0, ""
+        self._reader = wire.Reader(channel)
+
+    def run(self) -> int:
+        forward_signals(self._channel)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())  # those that scrun-wait has left
+        while message := self._next():
+            if message["do"] == "new namespaces":
+                if message["network"]:
+                    # Now, because the new namespace doesn't reach slurmctld.
+                    self.guard = _fork_guard(self._anchor, self._container)
+                answer = _move(pid=message["pid"], network=message["network"])
+                if message["hook"] and not answer["answer"]:
+                    from scrun.lifecycle.standin import engine_hook
+
+                    answer["answer"] = engine_hook.run(message["hook"], self._container.id)
+                _send(self._channel, answer)
+            elif message["do"] == "show podman":
+                from scrun.lifecycle.standin import podman_view  # only podman's containers need it
+
+                self.title = podman_view.show(self._container, rootfs=message["rootfs"])
+            elif message["do"] == "exit":
+                return message["status"]
+        if self.guard:
+            select.select([self.guard], [], [])
+        else:
+            _end_without_anchor(self._container)
+        return _recorded_status(self._container)
+
+    def _next(self) -> ToStandin | None:
+        """Wait for a message: first here, and then by scrun-wait."""
+        if self._reader.is_at_rest and not select.select([self._channel], [], [], wait.QUIET)[0]:
+            self._let_wait()
+        return self._reader.next(messages.to_standin)
+
+    def _let_wait(self) -> None:
+        """Have scrun-wait wait; this returns only where that can't be done."""
+        guard = [self.guard] if self.guard else []
+        name = wait.NAME
+        if self.title:
+            from scrun.lifecycle.standin import podman_view
+
+            name = podman_view.NAME
+        wait.become(
+            ["standin", str(self._channel)],
+            __name__,
+            _state(self._container, self._channel, self._anchor, self.guard, self.title),
+            keep=(self._channel, self._container.descriptor, *guard, *fork.kept_open),
+            title=self.title or f"scrun: stand-in of {self._container.id}",
+            name=name,
+        )
+
+
+def _state(container: Container, channel: int, anchor: int, guard: int = 0, title: str = "") -> State:
+    return {
+        "root": os.path.dirname(container.path),
+        "id": container.id,
+        "descriptor": container.descriptor,
+        "channel": channel,
+        "anchor": anchor,
+        "guard": guard,
+        "kept": [*fork.kept_open],
+        "title": title,
+    }
 
 
 def forward_signals(channel: int) -> None:
@@ -98,7 +184,15 @@ def _fork_guard(anchor: int, container: Container) -> int:
     descriptor = os.pidfd_open(anchor)
 
     def guard() -> None:
-        select.select([descriptor], [], [])
+        if not select.select([descriptor], [], [], wait.QUIET)[0]:
+            wait.become(
+                ["events", f"{descriptor}:{select.POLLIN}", "0"],
+                __name__,
+                _state(container, -1, descriptor),
+                keep=(descriptor, container.descriptor, *fork.kept_open),
+                title=f"scrun: guard of {container.id}",
+            )
+            select.select([descriptor], [], [])
         _end_without_anchor(container)
 
     ignored = signal.valid_signals() - set(_KEPT)

@@ -1,0 +1,63 @@
+"""scrun-wait, in C: waits in the place of a Python process that has nothing to do (``main.c``).
+
+A Python process executes it, so that it has the same pid, and hands over the descriptors that it needs. When something
+is to be done, scrun-wait executes Python again, which goes on (``wake.py``). What that needs to know is in a file in
+memory: nothing of it is in the command line or in the environment, which other programs can read.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from scrun import fastjson
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+PROGRAM = os.path.join(os.path.dirname(__file__), "scrun-wait")  # compiled when scrun is built
+QUIET = 10.0  # seconds without anything to do, after which a process waits so
+NAME = "scrun"  # of a process for ps(1); at most 15 bytes (proc_pid_comm(5))
+_WAKE = os.path.join(os.path.dirname(__file__), "wake.py")
+
+
+def become(
+    words: Sequence[str],
+    module: str,
+    state: Mapping[str, object],
+    *,
+    keep: Iterable[int],
+    title: str,
+    name: str = NAME,
+) -> None:
+    """Have scrun-wait wait in the place of this process. This returns only where that can't be done.
+
+    Args:
+        words: what scrun-wait is to wait for (``main.c``), without Python's command line.
+        module: the module whose ``wake(state)`` goes on then, with all signals blocked.
+        state: what it needs to know.
+        keep: the descriptors that it needs; the others close.
+        title: the process's command line meanwhile, for ps(1).
+        name: the process's name meanwhile.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # what came before is handled by now
+    descriptor = -1
+    kept = {*keep}
+    try:
+        descriptor = os.memfd_create("scrun", 0)
+        whole = {"module": module, "path": sys.path, "state": state}
+        os.write(descriptor, fastjson.dumps(whole).encode("ascii"))
+        for one in kept:
+            os.set_inheritable(one, True)
+        python = os.readlink("/proc/self/exe")  # not a link to it, which may lead to another one by then
+        if os.access(python, os.X_OK):
+            os.execv(PROGRAM, [title, name, *words, python, "-IS", _WAKE, str(descriptor), title])
+    except OSError:
+        pass
+    if descriptor >= 0:
+        os.close(descriptor)
+    for one in kept:
+        os.set_inheritable(one, False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

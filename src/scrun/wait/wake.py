@@ -1,0 +1,30 @@
+"""Go on as a Python process: scrun-wait executes this file with the descriptor of what :func:`scrun.wait.become` kept.
+
+It runs as a program, beside the modules that the process had before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Call the module's ``wake``, and exit with the status that it returns."""
+    status = 137  # of a stand-in that fails: its container is lost
+    try:
+        descriptor = int(sys.argv[1])
+        sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+        from scrun import fastjson
+
+        with open("/proc/self/comm", "w", encoding="ascii") as file:
+            file.write("scrun")
+        kept = fastjson.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode("ascii"))
+        os.close(descriptor)
+        sys.path[:] = kept["path"]
+        status = __import__(kept["module"], fromlist=["wake"]).wake(kept["state"])
+    finally:
+        os._exit(status)
+
+
+main()
