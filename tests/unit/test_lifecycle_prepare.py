@@ -21,6 +21,7 @@ from scrun.lifecycle.worker import ending, prepare
 from scrun.lifecycle.worker.host import Host
 from scrun.lifecycle.worker.stage_in_call import StageIn, _is_writable
 from scrun.lua_hooks import Paths, StageInCall
+from scrun.staging.layers import Layers
 
 __all__ = ["bundle"]
 
@@ -58,13 +59,23 @@ def _can_overlay(directory: Path) -> bool:
     ],
 )
 def test_a_container_runs_over_an_image_if_possible(
-    mounts: bool, tasks: int, nodes: list[str], readonly: bool, overlay: bool, tmp_path: Path, bundle: Path
+    mounts: bool,
+    tasks: int,
+    nodes: list[str],
+    readonly: bool,
+    overlay: bool,
+    tmp_path: Path,
+    bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "probe").mkdir()
     if overlay and not _can_overlay(tmp_path / "probe"):
         pytest.skip("no overlays for this user")
     step = FakeStep(tmp_path, nodes=nodes, hidden=[bundle])
     described = make_container(bundle, step, readonly=readonly)
+    (bundle / "upper").mkdir()
+    layers = Layers((f"{bundle}/rootfs",), f"{bundle}/upper", "user." if os.getuid() else "trusted.")
+    monkeypatch.setattr("scrun.staging.stage_in.find_layers", lambda _rootfs, _mounts: layers)
     host = Host(lambda _level, _text: None)
     host.job = step  # type: ignore[assignment]
     (tmp_path / "memory").mkdir()
@@ -99,7 +110,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
 
     def stage() -> None:
         hooks: Any = Hooks(host, options)
-        StageIn(hooks, host, record, plan, described.config, connection, keeps_apart=False, later=[]).run()  # type: ignore[arg-type]
+        StageIn(hooks, host, record, plan, described.config, connection, keeps_apart=False).run()  # type: ignore[arg-type]
 
     stage()
 
@@ -121,24 +132,6 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     assert not calls or (tmp_path / "calls").read_text().split("\n") == calls
 
 
-class Later:
-    """Checksums that are taken later; ``busy`` is how often it says that it isn't ready."""
-
-    def __init__(self, did: list[str], busy: int) -> None:
-        self._did, self._busy = did, busy
-
-    def begin(self) -> None:
-        self._did.append("begin")
-
-    @property
-    def is_busy(self) -> bool:
-        self._busy -= 1
-        return self._busy >= 0
-
-    def finish(self) -> None:
-        self._did.append("finish")
-
-
 class Job:
     def __init__(self, did: list[str]) -> None:
         self._did = did
@@ -154,7 +147,7 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     monkeypatch.setattr(prepare, "_LOOK_AGAIN", 0.01)
     monkeypatch.setattr(prepare, "STAY", 0)
 
-    def run(message: dict[str, Any] | None, *, there: bool = True, busy: int = 0) -> list[str]:
+    def run(message: dict[str, Any] | None, *, there: bool = True) -> list[str]:
         did: list[str] = []
         monkeypatch.setattr(ending, "stage_out_and_release", lambda message, *_: did.append(f"serve {message}"))
         here, anchor = wire.pair()
@@ -162,7 +155,7 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             wire.send(anchor, message)
         if not there:
             os.close(anchor)
-        prepare._stay(wire.Reader(here), here, container, Job(did), [Later(did, busy)])  # type: ignore[arg-type, list-item]
+        prepare._stay(wire.Reader(here), here, container, Job(did))  # type: ignore[arg-type]
         os.close(here)
         if there:
             os.close(anchor)
@@ -175,16 +168,15 @@ def test_stage_out_runs_in_the_worker_that_staged(
     stays: Callable[..., list[str]],
 ) -> None:
     order: dict[str, Any] = {"script": "", "lua": "", "staging": {}, "record": {}}
-    assert stays(order) == ["begin", "finish", f"serve {order}"]
+    assert stays(order) == [f"serve {order}"]
 
 
 def test_a_stager_leaves_with_the_anchor_finishing_nothing(stays: Callable[..., list[str]]) -> None:
-    assert stays(None, there=False) == ["begin"]
+    assert stays(None, there=False) == []
 
 
-def test_the_worker_stays_for_its_checksums(stays: Callable[..., list[str]]) -> None:
-    assert stays(None) == ["begin", "finish"]
-    assert stays(None, busy=2) == ["begin", "reap", "reap", "finish"]
+def test_a_worker_that_nobody_asks_goes(stays: Callable[..., list[str]]) -> None:
+    assert stays(None) == []
 
 
 def test_a_link_is_no_place_for_an_init(tmp_path: Path) -> None:

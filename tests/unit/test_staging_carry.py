@@ -353,25 +353,3 @@ def test_a_shared_node_directory_is_refused(tmp_path: Path, bundle: Path) -> Non
     with pytest.raises(StagingError, match=r"node[12]: .*: is shared with node[12]: name a node_dir"):
         stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
     assert os.listdir(on_node(step).parent) == []
-
-
-@pytest.mark.parametrize(("squeue", "stays"), [("echo 7; echo 8", True), ("echo 77; echo 8", False), ("exit 1", True)])
-def test_an_image_stays_while_its_job_may_run(tmp_path: Path, bundle: Path, squeue: str, stays: bool) -> None:
-    step = FakeStep(tmp_path, hidden=[bundle])
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/squeue").write_text(f"#!/bin/sh\n{squeue}\n")
-    (tmp_path / "bin/squeue").chmod(0o755)
-    step.path = f"{tmp_path}/bin:{step.path}"
-    images = on_node(step).parent / "images"
-    room = {"cache_dir": str(step.node_dir), "cache_size": "3M"}
-
-    def made(job: int) -> set[str]:
-        """The images that the node has, when that job's container runs on a tree of 2 MB."""
-        (bundle / "rootfs/large").write_bytes(os.urandom(2 << 20))
-        container = make_container(bundle, step)._replace(job_id=job, images=str(tmp_path / "listings"))
-        stage_in(container, step, adapt=as_it_is, log=Notes(), options=room)
-        return {path.parent.name for path in images.glob("*/seal")}
-
-    first = made(7)
-    assert len(first) == 1
-    assert (first <= made(8)) == stays

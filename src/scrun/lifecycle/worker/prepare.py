@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.staging_plan import StagingPlan
     from scrun.lifecycle.container.worker_messages import Allocate, FromPrepare
     from scrun.oci import Config
-    from scrun.staging.summing import Summing
 
 
 STAY = 10.0  # seconds; the worker has twice the anchor's memory
@@ -69,8 +68,7 @@ def serve(channel: int, container: Container) -> None:
     record = then["record"]
     host.environment = variables(record, plan, container.path)
     steps = host.job = JobSteps(record, plan["srun"], host.environment)
-    later: list[Summing] = []
-    call = StageIn(hooks, host, record, plan, config, then["connection"], keeps_apart=keeps_apart, later=later)
+    call = StageIn(hooks, host, record, plan, config, then["connection"], keeps_apart=keeps_apart)
     answer = call.run()
     if not answer["staged"]:  # the script made everything available by itself, and no node was asked for containers
         try:
@@ -80,7 +78,7 @@ def serve(channel: int, container: Container) -> None:
             _tell(channel, answer)  # so that stage_out is owed
             return
     _tell(channel, answer)
-    _stay(reader, channel, container, steps, later)
+    _stay(reader, channel, container, steps)
     steps.wait()
 
 
@@ -154,8 +152,8 @@ def _read(container: Container, plan: StagingPlan, bundle: str, script: bytes) -
     return config, "env_exclude" not in plan and has_task_programs
 
 
-def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSteps, later: list[Summing]) -> None:
-    """Take the checksums that were left for later, and run stage_out if the container ends within :data:`STAY`.
+def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSteps) -> None:
+    """Run stage_out if the container ends within :data:`STAY`.
 
     This saves such a container the imports of another worker. stage_out loads the script anew, as another worker would,
     because what a script remembers must not depend on how long its container ran.
@@ -164,17 +162,8 @@ def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSte
 
     from scrun.lifecycle.worker import ending, release, stage_out_hook  # noqa: F401  while nobody waits
 
-    for summing in later:
-        summing.begin()
     until = time.monotonic() + STAY
-    while not (is_asked := bool(select.select([channel], [], [], _LOOK_AGAIN)[0])) and (
-        time.monotonic() < until or any(summing.is_busy for summing in later)
-    ):
+    while not (is_asked := bool(select.select([channel], [], [], _LOOK_AGAIN)[0])) and time.monotonic() < until:
         steps.reap()
-    order = reader.next(worker_messages.to_stage_out) if is_asked else None
-    if is_asked and not order:
-        return  # the anchor has gone
-    for summing in later:
-        summing.finish()  # before stage_out, which changes the files
-    if order:
+    if is_asked and (order := reader.next(worker_messages.to_stage_out)):  # else the anchor has gone
         ending.stage_out_and_release(order, reader, channel, container)

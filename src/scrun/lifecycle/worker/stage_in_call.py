@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from scrun.oci import Config
     from scrun.staging.model import Staged
     from scrun.staging.root_mounts import Trial
-    from scrun.staging.summing import Summing
 
 _ASKED = 8  # nodes for which the way to them is looked up
 NETWORKED = "networked"  # the bundle within the bundle, for a container that has the node's network after all
@@ -51,7 +50,6 @@ class StageIn:
         config: the container's config, as the engine wrote it.
         connection: what the anchor knows of the connection to the nodes.
         keeps_apart: whether the container's variables are kept out of config.json (:mod:`scrun.bundle.withheld`).
-        later: gets the checksums that are taken while the container runs.
     """
 
     def __init__(
@@ -64,10 +62,9 @@ class StageIn:
         connection: ConnectionSettings,
         *,
         keeps_apart: bool,
-        later: list[Summing],
     ) -> None:
         self._hooks, self._host, self._record, self._plan, self._config = hooks, host, record, plan, config
-        self._keeps_apart, self._later, self._connection = keeps_apart, later, connection
+        self._keeps_apart, self._connection = keeps_apart, connection
         self._place = agents.Place("", connection["why"])
         self._in_dev = f"{agents.DIRECTORY}-{os.urandom(8).hex()}"
         self._steps = host.steps
@@ -164,7 +161,6 @@ class StageIn:
             options=options,
             variants={NETWORKED: self._adapt_networked} if self._has_variant else {},
             fit=latest.fit(self._plan),
-            later=self._later.append,
             beside=self._agent,
             hooks=bool(self._record["runtime"].get("hooks")),
             spool_mount=oci_conf.spool_mount(self._plan["spool_mounts"], self._record["slurm"], os.environ),
@@ -178,7 +174,7 @@ class StageIn:
         return ContainerFiles(
             *(record["id"], record["bundle"], record["rootfs"], self._config, record["job"], self._uid, self._gid),
             memory=memory,
-            images=os.path.join(os.path.dirname(memory), ".images") if memory else "",
+            lists=os.path.join(os.path.dirname(memory), ".layers") if memory else "",
             # Several tasks on a node can't have one upper directory.
             overlay=self._trial(root_mounts.OVERLAY) if record["tasks"] <= len(self._steps.nodes) else None,
             devices=devices,
