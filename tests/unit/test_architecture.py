@@ -18,7 +18,7 @@ FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"digits", "errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
-COMMON |= {"front", "listening", "native", "node_hooks", "node_scripts", "oci", "small_file", ""}
+COMMON |= {"front", "listening", "native", "network", "node_hooks", "node_scripts", "oci", "small_file", ""}
 TOP = {"__main__", "argv", "cli", "completion", "dispatch", "grammar", "installation", "manual", "verbs"}
 
 

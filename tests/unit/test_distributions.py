@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 NOT_IN_SDIST = {".ci/run", ".gitignore", ".pre-commit-config.yaml"}
 COMMIT = "src/scrun/commit.txt"
 PROGRAM, FRONT = "scrun/native/scrun-node", "scrun/front/scrun-front"
+NETWORK = "scrun/network/scrun-network"
 MADE = {"PKG-INFO", "setup.cfg", COMMIT}
 
 
@@ -73,13 +74,15 @@ def test_the_sdist_is_the_checkout(built: Path, tracked: set[str]) -> None:
 def test_the_wheel_has_the_whole_package_and_nothing_else(wheel: zipfile.ZipFile, tracked: set[str]) -> None:
     package = {name.removeprefix("src/") for name in tracked if name.startswith("src/")}
     commit = COMMIT.removeprefix("src/")
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} - {PROGRAM, FRONT} == package | {commit}
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} - {PROGRAM, FRONT, NETWORK} == package | {
+        commit
+    }
     assert len(bytes.fromhex(wheel.read(commit).decode())) == 6
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="there is no gcc to compile the native programs with")
 def test_the_wheel_has_the_native_programs(wheel: zipfile.ZipFile) -> None:
-    for name in (PROGRAM, FRONT):
+    for name in (PROGRAM, FRONT, NETWORK):
         assert wheel.getinfo(name).external_attr >> 16 & 0o111 == 0o111
         assert wheel.read(name).startswith(b"\x7fELF")
     assert len(wheel.read(PROGRAM)) <= 100_000, "it travels with each carried bundle"

@@ -47,6 +47,7 @@ NAME = "scrun"  # the default name of a job; the C scrun's too, which sites' fil
 PATIENCE = "CREATE_TIMEOUT"  # seconds that create waits for the job's nodes; 0: for ever
 RESOURCES, SHARE = "RESOURCES", "SHARE_JOB"
 NODE_PATIENCE = "NODE_TIMEOUT"  # seconds that a container runs on without a connection to its login host
+NETWORK = "NET"  # which network the container is on (parsers.network)
 NOTICES = "NOTICES"  # whether messages about the job go to the container's standard error
 
 # Variables that have no effect in an existing job.
@@ -89,6 +90,7 @@ class Request:
         asked: the variables that the job is asked for with (:mod:`scrun.slurm.shared_job`).
         shares: whether the job is another container's.
         notices: whether messages about the job go to the container's standard error.
+        network: what was said of its network (:func:`parsers.network`); empty where nobody says.
     """
 
     def __init__(
@@ -102,9 +104,11 @@ class Request:
         shares: bool,
         notices: bool,
         node_patience: float | None = None,
+        network: str = "",
     ) -> None:
         self.job, self.step, self.patience, self.notes = job, step, patience, notes
         self.asked, self.shares, self.notices, self.node_patience = asked, shares, notices, node_patience
+        self.network = network
 
 
 def request(
@@ -169,6 +173,7 @@ def request(
         shares=bool(shared),
         notices=notices,
         node_patience=node_patience,
+        network=_parsed(settings[NETWORK], parsers.network) if NETWORK in settings else "",
     )
 
 

@@ -83,6 +83,8 @@ if TYPE_CHECKING:
 
         # Its namespaces
         network: str
+        network_links: str  # on the node: the path of links to the container's namespaces, for those that share them
+        network_user: list[int]  # the uid and gid in the container that are the job's user there
         network_namespace: str  # file of a network namespace that several containers share
         guest_of: str  # directory of the container in whose job this one is a step
         host_name: str
@@ -188,6 +190,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
             "guest_of",
             "host_name",
             "network",
+            "network_links",
             "network_namespace",
             "user",
             "group",
@@ -195,6 +198,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
         _is_text,
     ),
     "gpus": _is_numbers,
+    "network_user": _is_numbers,
     "slurm": _is_numbers,
     "version": _is_number,
     "notices": _is_flag,

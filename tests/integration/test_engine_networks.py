@@ -1,0 +1,241 @@
+"""The engines' own networks, as docker and podman promise them: each case with scrun and with the local runtime beside.
+
+A container of scrun's is on a node, and still has its ports on the login host, its name and address on the engine's
+network, and nothing but these.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import slurm
+from .engines import Engine, make, network
+from .users import User
+from .waiting import wait_until
+
+LOGIN = "10.77.0.10"
+SERVE = ("sh", "-c", "mkdir -p /tmp/w; echo $WORD >/tmp/w/a; exec httpd -f -p $PORT -h /tmp/w")
+ASK = "until wget -T 2 -q -O - http://{}/a; do sleep 0.2; done"
+ECHO = b"""
+#include <netinet/in.h>
+#include <sys/socket.h>
+int main(void) {
+    char bytes[100];
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(9000)}, from;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    if (bind(fd, (void *)&at, sizeof at)) return 1;
+    for (;;) {
+        socklen_t size = sizeof from;
+        int length = recvfrom(fd, bytes, sizeof bytes, 0, (void *)&from, &size);
+        if (length > 0) sendto(fd, bytes, length, 0, (void *)&from, size);
+    }
+}
+"""
+NetworkOf = Callable[..., str]
+
+
+@pytest.fixture(params=["scrun", "beside"])
+def engine(request: pytest.FixtureRequest, main_engine: Engine) -> Engine:
+    """docker as root and rootless podman, with scrun and with the runtime that they have by themselves."""
+    if request.param == "beside":
+        main_engine.runtime = "crun" if main_engine.is_podman else "runc"
+    return main_engine
+
+
+@pytest.fixture
+def other(engine: Engine, alice: User, root: User) -> Iterator[Engine]:
+    """The same engine with the local runtime, whatever ``engine`` has."""
+    made = make("podman" if engine.is_podman else "docker", "crun" if engine.is_podman else "runc", alice, root)
+    yield made
+    made.clean_up()
+
+
+@pytest.fixture
+def make_network(engine: Engine) -> Iterator[NetworkOf]:
+    """Make a network of the user's own, and return its name."""
+    made = []
+
+    def create(*options: str) -> str:
+        made.append(f"test-{uuid.uuid4().hex[:8]}")
+        engine.call("network", "create", *options, made[-1]).ok()
+        return made[-1]
+
+    yield create
+    for name in reversed(engine.made):
+        engine.remove(name)
+    engine.made.clear()
+    for name in made:
+        engine.call("network", "rm", name).ok()
+
+
+def server(engine: Engine, *options: str, port: int = 80, word: str = "hello") -> str:
+    """A container that serves a word; its name."""
+    return engine.detached(*SERVE, options=("-e", f"WORD={word}", "-e", f"PORT={port}", *options))
+
+
+def fetched(address: str) -> str:
+    """What a client on the login host gets there, when the server is ready."""
+
+    def ask() -> str:
+        return subprocess.run(
+            ["busybox", "wget", "-T", "3", "-q", "-O", "-", f"http://{address}/a"], capture_output=True, check=False
+        ).stdout.decode()
+
+    return wait_until(ask, f"{address} answers")
+
+
+def asks(engine: Engine, address: str, *options: str) -> str:
+    """What a client in a container gets there, when the server is ready."""
+    return engine.run("sh", "-c", ASK.format(address), options=("--rm", *options)).ok().stdout
+
+
+def node_of(engine: Engine, name: str) -> str:
+    """On which node a container of scrun's is; empty with another runtime."""
+    return engine.call("exec", name, "sh", "-c", "echo $SLURMD_NODENAME").ok().stdout.strip()
+
+
+def test_a_published_port_is_open_on_login(engine: Engine) -> None:
+    before = network()
+    name = server(engine, "-p", "18081:80")
+    assert "18081" in engine.call("port", name).ok().stdout
+    assert fetched("127.0.0.1:18081") == fetched(f"{LOGIN}:18081") == "hello\n"
+    assert node_of(engine, name) in (("node1", "node2") if engine.runtime == "scrun" else ("",))
+    assert network() == before
+
+
+def test_two_containers_may_have_the_same_port(engine: Engine) -> None:
+    place = ("-e", "SCRUN_JOB_NODELIST=node1")
+    server(engine, "-p", "18082:80", *place, word="one")
+    server(engine, "-p", "18083:80", *place, word="two")
+    assert (fetched("127.0.0.1:18082"), fetched("127.0.0.1:18083")) == ("one\n", "two\n")
+
+
+def test_a_user_may_listen_below_1024(engine: Engine) -> None:
+    if engine.runtime == "crun":
+        pytest.skip("alice has one user id only, and crun can't give the container another one")
+    server(engine, "-p", "18084:80", "--user=1000")
+    assert fetched("127.0.0.1:18084") == "hello\n"
+
+
+def test_a_port_on_one_address_is_on_no_other(engine: Engine) -> None:
+    server(engine, "-p", "127.0.0.1:18085:80")
+    assert fetched("127.0.0.1:18085") == "hello\n"
+    done = subprocess.run(["busybox", "wget", "-T", "3", "-q", "-O", "-", f"http://{LOGIN}:18085/a"], check=False)
+    assert done.returncode
+
+
+def test_datagrams_reach_a_published_port(engine: Engine, directory: Path) -> None:
+    program = directory / "echo"
+    subprocess.run(["gcc", "-static", "-x", "c", "-o", program, "-"], input=ECHO, check=True)
+    engine.detached("/echo", options=("-p", "18086:9000/udp", "-v", f"{program}:/echo:ro"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.5)
+
+        def answer() -> bytes:
+            client.sendto(b"word", (LOGIN, 18086))
+            try:
+                return client.recv(100)
+            except OSError:
+                return b""
+
+        assert wait_until(answer, "a datagram was answered") == b"word"
+
+
+def test_containers_of_a_network_find_each_other_by_name(
+    engine: Engine, other: Engine, make_network: NetworkOf
+) -> None:
+    where = f"--network={make_network()}"
+    local, ours = server(other, where, word="local"), server(engine, where, word="ours", port=5432)
+    assert asks(engine, local, where) == "local\n"
+    assert asks(other, f"{ours}:5432", where) == "ours\n"
+    assert asks(engine, f"{ours}:5432", where, "-e", "SCRUN_JOB_NODELIST=node2") == "ours\n"
+    other.clean_up()
+    other.made.clear()
+
+
+def test_an_alias_is_a_name_too(engine: Engine, make_network: NetworkOf) -> None:
+    where = f"--network={make_network()}"
+    server(engine, where, "--network-alias=db")
+    assert asks(engine, "db", where) == "hello\n"
+
+
+def test_an_address_can_be_chosen(engine: Engine, make_network: NetworkOf) -> None:
+    where = f"--network={make_network('--subnet=172.31.250.0/24')}"
+    server(engine, where, "--ip=172.31.250.77")
+    assert asks(engine, "172.31.250.77", where) == "hello\n"
+
+
+def test_an_unknown_name_is_unknown(engine: Engine, make_network: NetworkOf) -> None:
+    done = engine.run("nslookup", "no-such-name", options=("--rm", f"--network={make_network()}"))
+    assert done.status == 1
+
+
+def test_a_network_has_a_way_out_and_an_internal_one_has_none(engine: Engine, make_network: NetworkOf) -> None:
+    routes = ("sh", "-c", "ip route | grep -c ^default; true")
+    for options, ways in (((), "1\n"), (("--internal",), "0\n")):
+        where = f"--network={make_network(*options)}"
+        assert engine.run(*routes, options=("--rm", where)).ok().stdout == ways
+        server(engine, where, "--network-alias=near")
+        assert asks(engine, "near", where) == "hello\n"
+
+
+def test_its_addresses_are_the_engines(engine: Engine, make_network: NetworkOf) -> None:
+    name = engine.detached("sleep", "1000", options=(f"--network={make_network()}",))
+    (one,) = engine.inspect(name)["NetworkSettings"]["Networks"].values()
+    printed = engine.call("exec", name, "sh", "-c", "ip -o -4 addr show eth0; ip -o link show eth0").ok().stdout
+    assert f"inet {one['IPAddress']}/{one['IPPrefixLen']} " in printed
+    assert one["MacAddress"] in printed.replace("link/ether ", "")
+
+
+def test_with_ipv6_it_has_both(engine: Engine, make_network: NetworkOf) -> None:
+    number = os.getpid() % 0xFFFF
+    where = f"--network={make_network('--ipv6', f'--subnet=fd00:77:{number:x}::/64')}"
+    serve = "mkdir -p /tmp/w; echo six >/tmp/w/a; exec httpd -f -p [::]:80 -h /tmp/w"
+    name = engine.detached("sh", "-c", serve, options=(where,))
+    (one,) = engine.inspect(name)["NetworkSettings"]["Networks"].values()
+    assert one["GlobalIPv6Address"].startswith("fd00:77:")
+    assert asks(engine, f"[{one['GlobalIPv6Address']}]", where) == "six\n"
+
+
+def test_none_is_a_loopback_only(engine: Engine) -> None:
+    printed = engine.run("ip", "-o", "-4", "addr", options=("--rm", "--network=none", "-e", "SCRUN_NET=engine")).ok()
+    assert [line.split()[1] for line in printed.stdout.splitlines()] == ["lo"]
+
+
+def test_much_goes_through_as_it_is(engine: Engine) -> None:
+    script = "head -c 30000000 /dev/zero | tr '\\0' x >/tmp/a; exec httpd -f -p 80 -h /tmp"
+    engine.detached("sh", "-c", script, options=("-p", "18087:80"))
+    assert wait_until(lambda: len(fetched("127.0.0.1:18087")) == 30_000_000, "all of it came")
+
+
+@pytest.mark.slurm_only("there is no node")
+def test_nothing_is_left_when_it_has_ended(main_engine: Engine) -> None:
+    before = set(_helpers())
+    name = server(main_engine, "-p", "18088:80")
+    assert fetched("127.0.0.1:18088") == "hello\n"
+    assert set(_helpers()) - before
+    main_engine.remove(name).ok()
+    wait_until(lambda: not set(_helpers()) - before, "scrun-network has ended")
+    wait_until(lambda: not slurm.files_on_nodes(_last_job()), "nothing is left on the nodes")
+
+
+def _helpers() -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        try:
+            found += [int(path.parent.name)] if path.read_text() == "scrun-network\n" else []
+        except OSError:
+            continue
+    return found
+
+
+def _last_job() -> int:
+    said = subprocess.run(["scontrol", "show", "jobs", "--oneliner"], capture_output=True, text=True, check=True).stdout
+    return max(int(line.split()[0].partition("=")[2]) for line in said.splitlines() if line.startswith("JobId="))
