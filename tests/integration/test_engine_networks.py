@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from . import slurm
 from .engines import Engine, make, network
 from .users import User
 from .waiting import wait_until
@@ -213,29 +212,3 @@ def test_much_goes_through_as_it_is(engine: Engine) -> None:
     script = "head -c 30000000 /dev/zero | tr '\\0' x >/tmp/a; exec httpd -f -p 80 -h /tmp"
     engine.detached("sh", "-c", script, options=("-p", "18087:80"))
     assert wait_until(lambda: len(fetched("127.0.0.1:18087")) == 30_000_000, "all of it came")
-
-
-@pytest.mark.slurm_only("there is no node")
-def test_nothing_is_left_when_it_has_ended(main_engine: Engine) -> None:
-    before = set(_helpers())
-    name = server(main_engine, "-p", "18088:80")
-    assert fetched("127.0.0.1:18088") == "hello\n"
-    assert set(_helpers()) - before
-    main_engine.remove(name).ok()
-    wait_until(lambda: not set(_helpers()) - before, "scrun-network has ended")
-    wait_until(lambda: not slurm.files_on_nodes(_last_job()), "nothing is left on the nodes")
-
-
-def _helpers() -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            found += [int(path.parent.name)] if path.read_text() == "scrun-network\n" else []
-        except OSError:
-            continue
-    return found
-
-
-def _last_job() -> int:
-    said = subprocess.run(["scontrol", "show", "jobs", "--oneliner"], capture_output=True, text=True, check=True).stdout
-    return max(int(line.split()[0].partition("=")[2]) for line in said.splitlines() if line.startswith("JobId="))

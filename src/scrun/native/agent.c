@@ -248,6 +248,7 @@ static void turn(void) {
     if (watched[LISTENER].revents) first_comes();
     if (watched[INIT].revents) first_answers();
     if (watched[NETWORK].revents) network_says();
+    if (processes[0].stage >= ENDED) network_stop();
     serve_streams(n);
     if (watched[CHILDREN].revents) {
         struct signalfd_siginfo taken;

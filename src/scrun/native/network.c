@@ -60,6 +60,11 @@ static int make_links(void) {
     return 0;
 }
 
+void network_stop(void) {
+    if (process_socket >= 0) close(process_socket);
+    process_socket = -1;
+}
+
 void network_end(void) {
     for (int i = 0; *links && i < 2; i++) {
         TEXT(path, 128);

@@ -161,6 +161,7 @@ void members_look(void);
 void network_begin(int peer, int net, int user); /* the hook `inside` has passed its namespaces, and waits at `peer` */
 int network_socket(void);                        /* to be looked at, or -1 */
 void network_says(void);
+void network_stop(void); /* has the process end, which takes the kernel a while, while the agent does the rest */
 void network_end(void); /* removes what it has made on the node */
 
 /* ---- agent.c ---- */

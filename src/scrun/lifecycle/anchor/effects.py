@@ -181,6 +181,7 @@ class Effects(EndEffects):
                     anchor.stdio.pass_on(nodes.said())
                 anchor.happen("exited", exit_status)
 
+        anchor.notices.begun()
         try:
             if nodes:
                 nodes.begin()

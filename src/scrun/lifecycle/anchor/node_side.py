@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         def happen(self, event: Literal["program_failed"], error: ScrunError, exit_status: int) -> None: ...
 
         @overload
-        def happen(self, event: Literal["connection_lost"], why: str) -> None: ...
+        def happen(self, event: Literal["connection_lost", "network_lost"], why: str) -> None: ...
 
 
 _MOST_SAID = 1 << 20  # bytes of what the step itself says that are looked at
@@ -240,7 +240,7 @@ class NodeSide(Watcher):
     def _network_lost(self, why: str) -> None:
         """The container's network is gone, and so is the container."""
         if not self._is_over:
-            self._anchor.happen("connection_lost", f"the container's network is lost: {why}")
+            self._anchor.happen("network_lost", f"the container's network is lost: {why}")
 
     def note(self, agent: Agent, text: str) -> None:
         """A line for the log."""

@@ -23,6 +23,9 @@ _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _DENIED = ("is not executable", "is not a regular file")
 
 
+_HOOKS = "scrun-node: "
+
+
 def explain(failure: Failure, program: str) -> tuple[ScrunError, int]:
     """The error, and the exit status of a container that ends for it.
 
@@ -67,8 +70,13 @@ def _runtime(text: str) -> tuple[ScrunError, int]:
 
 
 def last_words(text: str) -> str:
-    """The last line of what the node's runtime or slurmstepd has printed, without its time stamp and level."""
+    """The last line of what the node's runtime or slurmstepd has printed, without its time stamp and level.
+
+    What one of scrun's own hooks has printed tells more than the runtime's words about a hook.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if ours := [line for line in lines if line.startswith(_HOOKS)]:
+        return ours[-1].removeprefix(_HOOKS)
     line = _without_time(lines[-1]) if lines else ""
     if line.startswith("[") and "] " in line:  # slurmstepd's
         line = line.partition("] ")[2].removeprefix("error: ")

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         runtime: Runtime
         init: str  # the path of the agent's init in the container; empty where it has none
         unconnected: str  # why the container has no agent on its nodes; empty: it has
+        remark: str  # what is said on its standard error when it starts
         task_prolog: str
 
         # Its files on the nodes
@@ -181,6 +182,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
         (
             "lost",
+            "remark",
             "init",
             "step_bundle",
             "task_prolog",

@@ -18,7 +18,8 @@ from scrun.lua_hooks import StageInCall
 from scrun.native import PROGRAM as NODE_PROGRAM_HERE
 from scrun.network import PROGRAM as NETWORK_PROGRAM
 from scrun.slurm import oci_conf
-from scrun.staging import root_mounts
+from scrun.staging import root_mounts, tun
+from scrun.staging.known import Known
 from scrun.staging.model import NODE_PROGRAM, PROGRAM, Beside, ContainerFiles
 from scrun.staging.mount_sources import MountSource
 from scrun.staging.stage_in import stage_in
@@ -78,6 +79,7 @@ class StageIn:
         # A container may get its node's network only when it is started: then it needs a second config for that.
         self._network = plan["network"]
         self._network_user = plan["network_user"]
+        self._remark = ""  # for who reads the container's standard error
         self._made: list[Staged] = []  # what each call of scrun.stage_in has made
         self._holds = False  # whether the script asked for one call to be waited for at the container's end
         self._kept_apart: list[str] = []  # the container's variables, NAME=VALUE
@@ -129,6 +131,7 @@ class StageIn:
             "init": self._place.init if not self._place.why_not else "",
             "network": self._network,
             "network_user": self._network_user,
+            "remark": self._remark,
             "unconnected": self._place.why_not,
         }
 
@@ -237,7 +240,8 @@ class StageIn:
                 f"the container can't be on the engine's network (SCRUN_NET=engine): {why}: SCRUN_NET=node uses its "
                 "node's network"
             )
-        self._host.log("info", f"the container uses its node's network, and not the engine's: {why}")
+        self._remark = f"the container uses its node's network, and not the engine's: {why}"
+        self._host.log("info", self._remark)
         self._network = self._plan["otherwise"]
 
     def _unfit_for_engine(self) -> str:
@@ -248,7 +252,8 @@ class StageIn:
         if not os.access(NETWORK_PROGRAM, os.X_OK):
             return "this scrun was built without scrun-network"
         trial = adapt.adapt(self._config, uid=self._uid, gid=self._gid, note=lambda _note: None, nodes_network=False)
-        return self._placed(trial, self._in_dev if _is_writable(self._record["rootfs"], "dev") else "").why_not
+        place = self._placed(trial, self._in_dev if _is_writable(self._record["rootfs"], "dev") else "")
+        return place.why_not or tun.why_not(self._steps, Known(self._host.memory, None))
 
     def _placed(self, config: Config, in_dev: str = "") -> agents.Place:
         runtime = self._record["runtime"]
