@@ -37,6 +37,31 @@ int main(void) {
     }
 }
 """
+ASK_BY_TCP = rb"""
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int main(int count, char **words) { /* SERVER NAME: how many answers there are to a question for an address */
+    unsigned char q[300] = {0, 0, 7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0}, a[600];
+    int n = 14, length = strlen(words[2]), got = 0, more;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(53)};
+    q[n++] = length;
+    memcpy(q + n, words[2], length);
+    n += length + 1;
+    q[n + 1] = q[n + 3] = 1;
+    q[1] = n + 2;
+    inet_pton(AF_INET, words[1], &at.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(fd, (void *)&at, sizeof at)) return 1;
+    write(fd, q, n + 4);
+    while (got < 14 && (more = read(fd, a + got, sizeof a - got)) > 0) got += more;
+    if (got >= 14) printf("%d answer\n", a[9] );
+    return count != 3;
+}
+"""
 NetworkOf = Callable[..., str]
 
 
@@ -93,6 +118,12 @@ def fetched(address: str) -> str:
 def asks(engine: Engine, address: str, *options: str) -> str:
     """What a client in a container gets there, when the server is ready."""
     return engine.run("sh", "-c", ASK.format(address), options=("--rm", *options)).ok().stdout
+
+
+def asks_from(engine: Engine, name: str, address: str) -> str:
+    """What a running container gets there, when the server is ready."""
+    words = ("exec", name, "wget", "-T", "2", "-q", "-O", "-", f"http://{address}/a")
+    return wait_until(lambda: engine.call(*words).stdout, f"{address} answers {name}")
 
 
 def node_of(engine: Engine, name: str) -> str:
@@ -212,3 +243,49 @@ def test_much_goes_through_as_it_is(engine: Engine) -> None:
     script = "head -c 30000000 /dev/zero | tr '\\0' x >/tmp/a; exec httpd -f -p 80 -h /tmp"
     engine.detached("sh", "-c", script, options=("-p", "18087:80"))
     assert wait_until(lambda: len(fetched("127.0.0.1:18087")) == 30_000_000, "all of it came")
+
+
+def addresses(engine: Engine, name: str) -> set[str]:
+    """The interfaces of a running container, with their IPv4 addresses."""
+    printed = engine.call("exec", name, "sh", "-c", "ip -o -4 addr | tr -s ' ' | cut -d' ' -f2,4").ok().stdout
+    return set(printed.splitlines()) - {"lo 127.0.0.1/8"}
+
+
+def test_it_may_be_on_two_networks(engine: Engine, make_network: NetworkOf) -> None:
+    one, two = make_network("--subnet=172.31.251.0/24"), make_network("--subnet=172.31.252.0/24")
+    for where in (one, two):
+        server(engine, f"--network={where}", f"--network-alias=in-{where}", word=where)
+    both = engine.detached("sleep", "1000", options=(f"--network={one}",))
+    assert {line.split()[0] for line in addresses(engine, both)} == {"eth0"}
+    engine.call("network", "connect", two, both).ok()
+    wait_until(lambda: "172.31.252." in str(addresses(engine, both)), "the other network's address is there")
+    assert {asks_from(engine, both, f"in-{where}") for where in (one, two)} == {f"{one}\n", f"{two}\n"}
+    engine.call("network", "disconnect", two, both).ok()
+    wait_until(lambda: "172.31.252." not in str(addresses(engine, both)), "the address has gone")
+    assert "172.31.251." in str(addresses(engine, both))
+
+
+def test_docker_connects_before_the_start_too(engine: Engine, make_network: NetworkOf) -> None:
+    one, two = make_network("--subnet=172.31.253.0/24"), make_network("--subnet=172.31.254.0/24")
+    name = engine.name()
+    engine.call("create", *engine.words(f"--network={one}", command=("sleep", "1000"), name=name)[1:]).ok()
+    engine.call("network", "connect", two, name).ok()
+    engine.call("start", name).ok()
+    found = wait_until(lambda: addresses(engine, name), "it runs")
+    assert {line[:12] for line in found} == {"eth0 172.31.", "eth1 172.31."}
+
+
+def test_names_are_answered_by_streams_too(engine: Engine, make_network: NetworkOf) -> None:
+    where = f"--network={make_network()}"
+    name = server(engine, where)
+    program = engine.user.mkdir(Path(f"/var/tmp/ask-{uuid.uuid4().hex[:8]}")) / "ask"
+    try:
+        subprocess.run(["gcc", "-static", "-x", "c", "-o", program, "-"], input=ASK_BY_TCP, check=True)
+        asking = ("--rm", where, "-v", f"{program}:/ask:ro")
+        script = f"exec /ask $(sed -n 's/^nameserver //p' /etc/resolv.conf | head -1) {name}"
+        assert (
+            wait_until(lambda: engine.run("sh", "-c", script, options=asking).stdout, "it is answered") == "1 answer\n"
+        )
+    finally:
+        program.unlink()
+        program.parent.rmdir()
