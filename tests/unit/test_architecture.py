@@ -23,6 +23,7 @@ COMMON |= {
     "front",
     "listening",
     "native",
+    "network",
     "node_hooks",
     "node_scripts",
     "oci",

@@ -167,3 +167,24 @@ def test_no_network_can_become_the_nodes_network() -> None:
     again = adapt(isolated, uid=2000, gid=2000, note=lambda line: None, nodes_network=True)
     assert again == adapt(value, uid=2000, gid=2000, note=lambda line: None, nodes_network=True)
     assert "network" not in kinds(again)
+
+
+def test_a_joined_network_brings_its_user_namespace() -> None:
+    config = engine("podman-5-rootless")
+    config["linux"]["namespaces"].append({"type": "network", "path": "/proc/7/ns/net"})
+    config["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "kernel.msgmax": "1"}
+    notes: list[str] = []
+    adapted = adapt(config, uid=1000, gid=1000, note=notes.append, nodes_network=False, joined=("/tmp/l", (7, 8)))
+    paths = {one["type"]: one.get("path") for one in adapted["linux"]["namespaces"]}
+    assert (paths["network"], paths["user"]) == ("/tmp/l/net", "/tmp/l/user")
+    assert not {"uidMappings", "gidMappings"} & adapted["linux"].keys()
+    assert (adapted["process"]["user"]["uid"], adapted["process"]["user"]["gid"]) == (7, 8)
+    assert adapted["linux"]["sysctl"] == {"kernel.msgmax": "1"}
+    assert any("becomes 7:8" in note for note in notes)
+
+
+def test_root_joins_another_containers_network_alone() -> None:
+    config = engine("podman-5-rootless")
+    adapted = adapt(config, uid=0, gid=0, note=lambda _: None, nodes_network=False, joined=("/tmp/l", (7, 8)))
+    assert {"type": "network", "path": "/tmp/l/net"} in adapted["linux"]["namespaces"]
+    assert adapted["process"]["user"] == config["process"]["user"]

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 NOT_IN_SDIST = {".ci/run", ".gitignore", ".pre-commit-config.yaml"}
 COMMIT = "src/scrun/commit.txt"
 PROGRAM = "scrun/native/scrun-node"
-PROGRAMS = {PROGRAM, "scrun/front/scrun-front", "scrun/wait/scrun-wait"}
+PROGRAMS = {PROGRAM, "scrun/front/scrun-front", "scrun/wait/scrun-wait", "scrun/network/scrun-network"}
 MADE = {"PKG-INFO", "setup.cfg", COMMIT}
 
 

@@ -16,7 +16,7 @@ Message = Any  # as a test makes it
 PLAN: Any = {
     "script": "s",
     "lua": "",
-    "staging": {},
+    "staging": {"network": "host"},
     "record": {"bundle": "/b"},
     "job": {"request": {"name": "scrun"}},
     "step_environment": {"SLURM_OVERLAP": "1"},
@@ -24,7 +24,8 @@ PLAN: Any = {
 NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 1, "environment": [], "gpus": []}
 NODES |= {"slurm": [26, 5]}
 STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False, "task_prolog": ""}
-STAGED |= {"step_bundle": "", "init": "/dev/.scrun/init", "unconnected": ""}
+STAGED |= {"step_bundle": "", "init": "/dev/.scrun/init", "unconnected": "", "network": "host"}
+STAGED |= {"network_user": [0, 0], "remark": ""}
 CONNECTION: Any = {"settings": "key 0\n", "port": 7, "why": ""}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 
@@ -136,7 +137,7 @@ def queued(stage: Stage) -> Stage:
 
 
 def test_no_job_is_requested_before_the_script_loads(stage: Stage) -> None:
-    assert stage.preparing.told == [{"script": "s", "lua": "", "staging": {}, "bundle": "/b"}]
+    assert stage.preparing.told == [{"script": "s", "lua": "", "staging": {"network": "host"}, "bundle": "/b"}]
     stage.preparing.says({"loaded": "s"})
     assert stage.preparing.told[1:] == [{"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 0}]
 

@@ -98,6 +98,9 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     record["runtime"] = {"kind": "other", "command": str(runtime), "name": "x"}
     plan = {
         "network": network.HOST,
+        "otherwise": "",
+        "network_links": "",
+        "network_user": [0, 0],
         "host_name": "",
         "spool_mounts": ["/var/spool", ""],
         "spool_dir": "",

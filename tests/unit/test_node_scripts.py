@@ -14,7 +14,7 @@ from scrun import marks, node_scripts
 from scrun.doctor import node_script
 from scrun.lifecycle.operations import events, ps
 from scrun.node_scripts import read_script
-from scrun.staging import copy_up, node_directory, own_directory, place, probe, root_mounts
+from scrun.staging import copy_up, node_directory, own_directory, place, probe, root_mounts, tun
 
 FILES = sorted(Path(node_scripts.__file__).parent.glob("*.sh"))
 SCRIPTS = {
@@ -22,6 +22,7 @@ SCRIPTS = {
     "doctor": node_script.SCRIPT,
     "events": events._STAT,
     "keep": node_directory._KEEP,
+    "network": tun.SCRIPT,
     "place": place.PLACE,
     "probe": probe._SCRIPT,
     "ps": ps._TABLE,

@@ -33,6 +33,7 @@ def adapt(
     keep_user: bool = True,
     gpus: Sequence[int] = (),
     nodes_network: bool | None = None,
+    joined: tuple[str, Sequence[int]] | None = None,
     shared_memory: bool = False,
     engine: Config | None = None,
 ) -> Config:
@@ -48,6 +49,8 @@ def adapt(
         gpus: the numbers of the job's GPUs, which replace the GPUs that the config names.
         nodes_network: whether a container that asks for a network namespace uses its node's network (True) or none
             (False). None: a new namespace stays new, and one to be joined is replaced by the node's network.
+        joined: of a container that has another's network on the node: the path there of links to the other's
+            namespaces, and the uid and gid that the job's user has in them.
         shared_memory: whether the container has its node's /dev/shm, which the tasks of an MPI program need.
         engine: the config as the engine wrote it, if ``config`` has been adapted before.
     """
@@ -66,8 +69,12 @@ def adapt(
     if uid == 0:
         for line in _root(adapted, engine or config):
             note(line)
+        for line in adapt_namespaces.join(adapted, joined, with_user=False):
+            note(line)
         return adapted
     for line in adapt_namespaces.map_user(adapted, uid=uid, gid=gid, keep_user=keep_user):
+        note(line)
+    for line in adapt_namespaces.join(adapted, joined, with_user=True):
         note(line)
     for rule in _UNPRIVILEGED:
         for line in rule(adapted):

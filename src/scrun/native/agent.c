@@ -169,6 +169,9 @@ static void take_hook(void) {
     if (letter == 'i' && count) {
         first_listens(fds[0], fds[1]);
         send(peer, "k", 1, MSG_NOSIGNAL);
+    } else if (letter == 'n' && count == 2 && settings.network) {
+        network_begin(peer, fds[0], fds[1]); /* which answers when it is there */
+        return;
     } else if (letter == 'f' && flusher_count < FLUSHERS) {
         flushers[flusher_count++] = peer; /* closed when this process ends */
         return;
@@ -180,7 +183,7 @@ static void take_hook(void) {
 
 /* ---- the loop ---- */
 
-enum watched { LINK, MEETING, FIRST, LISTENER, INIT, CHILDREN, FIXED };
+enum watched { LINK, MEETING, FIRST, LISTENER, INIT, CHILDREN, NETWORK, FIXED };
 static struct pollfd watched[FIXED + PROCESSES * 4];
 static struct {
     struct process *process;
@@ -195,6 +198,7 @@ static int watch(void) {
         {first_listener(), POLLIN, 0},
         {first_socket(), POLLIN, 0},
         {child_signals, POLLIN, 0},
+        {network_socket(), POLLIN, 0},
     };
     memcpy(watched, fixed, sizeof fixed);
     int n = FIXED;
@@ -259,6 +263,8 @@ static void turn(void) {
     if (watched[MEETING].revents) take_hook();
     if (watched[LISTENER].revents) first_comes();
     if (watched[INIT].revents) first_answers();
+    if (watched[NETWORK].revents) network_says();
+    if (processes[0].stage >= ENDED) network_stop();
     serve_streams(n);
     if (watched[CHILDREN].revents) {
         struct signalfd_siginfo taken;
@@ -280,5 +286,6 @@ void agent_serve(void) {
     while (!bye && !link_ended() && !link_is_given_up()) turn();
     if (processes[0].stage < REPORTED || !is_done) members_kill();
     if (!bye && !link_ended()) cancel_job();
+    network_end();
     part();
 }

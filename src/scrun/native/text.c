@@ -42,6 +42,10 @@ void put_error(struct text *to, int error) {
         {ENETUNREACH, "Network is unreachable"},
         {EKEYREJECTED, "Key was rejected by service"},
         {EPROTO, "Protocol error"},
+        {EBUSY, "Device or resource busy"},
+        {EADDRINUSE, "Address already in use"},
+        {EADDRNOTAVAIL, "Cannot assign requested address"},
+        {EINVAL, "Invalid argument"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].error == error) {

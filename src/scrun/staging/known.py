@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SECONDS = 600
 _OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from us"
 _RUNS = "runs containers"
+_HAS_TUN = "has what a container on the engine's network needs"
 _OPEN, _CLOSED = "lets root read", "lets root not read"
 _MOUNTS, _MOUNTS_NONE = "mounts at / by", "mounts nothing at / by"
 NAME = ".seen-by-nodes.json"  # a file in the user's --root directory; no container's id begins with a dot
@@ -89,6 +90,14 @@ class Known:
     def learn_run_containers(self, nodes: Sequence[str]) -> None:
         """Remember that these nodes run containers."""
         self._add(dict.fromkeys((f"{node} {_RUNS}" for node in nodes), int(time.time())))
+
+    def have_tun(self, nodes: Sequence[str]) -> bool:
+        """Whether all nodes are known to have what the engine's network needs (:mod:`scrun.staging.tun`)."""
+        return all(f"{node} {_HAS_TUN}" in self._seen for node in nodes)
+
+    def learn_have_tun(self, nodes: Sequence[str]) -> None:
+        """Remember that these nodes have that."""
+        self._add(dict.fromkeys((f"{node} {_HAS_TUN}" for node in nodes), int(time.time())))
 
     def mounts_at_root(self, nodes: Sequence[str], trial: Trial) -> bool | None:
         """Whether the runtimes of all nodes are known to pass the trial; False if one fails it, None if unknown."""

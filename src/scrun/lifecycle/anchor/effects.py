@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from scrun import log
-from scrun.errors import ScrunError, WrongStatus
+from scrun.errors import ScrunError, SlurmError, WrongStatus
 from scrun.lifecycle.anchor import launch, removal, signals, vigil
 from scrun.lifecycle.anchor.end_effects import EndEffects
 from scrun.lifecycle.connection import failures
@@ -20,7 +20,6 @@ from scrun.lifecycle.terminal.console import Nudge, open_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scrun.errors import SlurmError
     from scrun.lifecycle.anchor.view import Anchor
     from scrun.lifecycle.container.messages import Reply
     from scrun.lifecycle.container.plan import Plan
@@ -186,8 +185,13 @@ class Effects(EndEffects):
                     anchor.stdio.pass_on(said)
                 anchor.happen("exited", exit_status)
 
-        if nodes:
-            nodes.begin()
+        anchor.notices.begun()
+        try:
+            if nodes:
+                nodes.begin()
+        except OSError as error:
+            anchor.happen("not_started", SlurmError(f"can't enter the engine's network namespace: {error.strerror}"))
+            return
         anchor.step = launch.step(
             *(anchor.loop, anchor.container, anchor.plan, anchor.stdio.descriptors, nodes),
             log=anchor.log,

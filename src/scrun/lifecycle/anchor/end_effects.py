@@ -85,6 +85,10 @@ class EndEffects:
         """Decide the exit status, as that of SIGKILL: nothing is begun in the container any more."""
         self._force(status.KILLED)
 
+    def force_not_run(self, *_about: object) -> None:
+        """Decide the exit status: what the container needs beside its program is lost."""
+        self._force(NOT_RUN)
+
     def force_by_signal(self, number: int, _answer: Reply) -> None:
         """Decide the exit status, as that of the signal: nothing is begun in the container any more."""
         self._force(128 + number)

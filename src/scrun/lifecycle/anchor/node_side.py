@@ -13,12 +13,14 @@ from scrun.lifecycle.connection.connection import Connection
 from scrun.lifecycle.connection.processes import Follower
 from scrun.lifecycle.connection.window import Window
 from scrun.lifecycle.container.plan import tasks as tasks_of
+from scrun.lifecycle.container.staging_plan import ENGINES_NETWORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal, Protocol, overload
 
+    from scrun.lifecycle.anchor.engine_network import EngineNetwork
     from scrun.lifecycle.anchor.stdio import Stdio
     from scrun.lifecycle.connection.agent import Agent
     from scrun.lifecycle.connection.processes import Failure
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
         stdio: Stdio
         forced: int | None
 
+        def save(self) -> bool:
+            """Write the record down, and say whether that was done."""
+
         @property
         def log(self) -> Callable[[str, str], None]:
             """Write a line to the container's log: its level, its text."""
@@ -54,7 +59,7 @@ if TYPE_CHECKING:
         def happen(self, event: Literal["program_failed"], error: ScrunError, exit_status: int) -> None: ...
 
         @overload
-        def happen(self, event: Literal["connection_lost"], why: str) -> None: ...
+        def happen(self, event: Literal["connection_lost", "network_lost"], why: str) -> None: ...
 
 
 _MOST_SAID = 1 << 20  # bytes of what the step itself says that are looked at
@@ -73,8 +78,13 @@ class NodeSide(Watcher):
         plan, tasks = anchor.plan, tasks_of(anchor.plan, anchor.record)
         self.stdio = TASK if tasks > 1 or _is_for_srun(plan) else TERMINAL if plan["terminal"] else PIPES
         ports = (plan["ports"][0], plan["ports"][1])
+        self._network = _network(anchor, self._network_lost) if plan["staging"]["network"] == ENGINES_NETWORK else None
         self.connection = Connection(
-            anchor.loop, self, _Program(self), stdio=self.stdio, ports=ports, patience=plan["node_patience"]
+            *(anchor.loop, self, _Program(self)),
+            stdio=self.stdio,
+            ports=ports,
+            patience=plan["node_patience"],
+            network=self._network,
         )
         self.words = os.memfd_create("step")  # what the node's runtime and slurmstepd say
         self._last_words = b""  # these, once the descriptor is closed
@@ -95,11 +105,19 @@ class NodeSide(Watcher):
     def settings(self) -> ConnectionSettings:
         """What the bundle says of the connection."""
         record = self._anchor.record
+        if self._network:  # where guests will find it, unless the node says otherwise
+            record["network_links"] = f"/tmp/{self.connection.meeting(record['job'])}"  # noqa: S108 (it is unforeseeable)
         settings = self.connection.settings(record["job"], owned=bool(record.get("job_owned")))
         return {"settings": settings, "port": self.connection.port, "why": ""}
 
     def begin(self) -> None:
-        """The step is about to begin."""
+        """The step is about to begin.
+
+        Raises:
+            OSError: the engine's network namespace is gone.
+        """
+        if self._network and self._anchor.record["network"] == ENGINES_NETWORK:
+            self._network.begin(self._anchor.record["pid"])
         self._requests = NodeRequests(self._anchor.loop, self._anchor.container, self.connection)
 
     def step_has_begun(self, tasks: int = 1) -> None:
@@ -153,6 +171,8 @@ class NodeSide(Watcher):
         if self._requests:
             self._requests.close()
             self._requests = None
+        if self._network:
+            self._network.close()
         self.connection.close()
         if self.words >= 0:
             self._last_words = self.said()
@@ -230,11 +250,35 @@ class NodeSide(Watcher):
             why = f"the connection to {node} is lost: {why}: the container ends; slurmd's log on {node} may tell more"
             self._anchor.happen("connection_lost", why)
 
+    def _network_lost(self, why: str) -> None:
+        """The container's network is gone, and so is the container."""
+        if not self._is_over:
+            self._anchor.happen("network_lost", f"the container's network is lost: {why}")
+
     def note(self, agent: Agent, text: str) -> None:
         """A line for the log, and perhaps why the program isn't run."""
         self._anchor.log("debug", f"{agent.node}: {text}")
         if text.startswith(failures.OURS):
             self._noted = text
+
+
+def _network(anchor: Owner, lost: Callable[[str], None]) -> EngineNetwork:
+    from scrun.lifecycle.anchor.engine_network import EngineNetwork  # not in the memory of the other anchors
+
+    plan = anchor.plan
+
+    def ready(links: str) -> None:
+        if anchor.record.get("network_links") != links:
+            anchor.record["network_links"] = links
+            anchor.save()
+
+    return EngineNetwork(
+        *(anchor.loop, plan["engine_network"]),
+        patience=plan["node_patience"],
+        log=anchor.log,
+        ready=ready,
+        lost=lost,
+    )
 
 
 def _is_for_srun(plan: Plan) -> bool:

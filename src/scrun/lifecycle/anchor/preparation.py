@@ -167,6 +167,9 @@ class Preparation:
             self._record.update({"task_prolog": message["task_prolog"]})
             self._record.update({"step_bundle": message["step_bundle"], "init": message["init"]})
             self._record["unconnected"] = message["unconnected"]
+            self._record["network"] = self._plan["staging"]["network"] = message["network"]
+            self._record["network_user"] = message["network_user"]
+            self._record["remark"] = message["remark"]
             if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
                 # Whoever is left when the anchor is killed brings back what the container changed.
                 self._record["owed"] = hook_request(self._plan)

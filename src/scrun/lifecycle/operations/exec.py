@@ -175,6 +175,9 @@ def _encode(container: Container, config: Config, process: Process, node: str, n
         keep_user=record["runtime"]["kind"] == "crun",
         nodes_network=record.get("network") in (network.NODE, network.LATER),
     )
+    if record.get("network") == network.JOINED:  # its user namespace is another container's
+        uid, gid = record["network_user"]
+        made["user"] = {**made.get("user", {}), "uid": uid, "gid": gid}
     env = made.pop("env", [])
     changed, missing = exec_process.differs(env, config["process"].get("env", ()))
     answer = node_client.run(container, "@environ", node=node).get(node)
