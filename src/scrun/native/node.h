@@ -142,6 +142,7 @@ void run_exec(struct process *p, int terminal, uint32_t rows_and_columns);
 void run_command(struct process *p);
 void run_aside(struct process *p); /* `aside` can be read */
 void run_reap(void);
+void run_remove_files(void); /* what runtimes that didn't end have left in the meeting directory */
 void run_kill(void); /* process 0 has ended: they go with it */
 void cancel_job(void);
 
