@@ -263,11 +263,10 @@ def connection() -> None:
         in_turn({"scrun": lambda: first_bytes("scrun"), "crun, on this host": lambda: first_bytes("crun")}, 5),
         "crun, on this host",
     )
-    table(
-        f"{OUTPUT >> 20} MB of output to a pipe (docker run)",
-        in_turn({"scrun": lambda: output("scrun"), "runc, on this host": lambda: output("runc")}, 5),
-        "runc, on this host",
-    )
+    costs = in_turn({"scrun": lambda: output("scrun"), "runc, on this host": lambda: output("runc")}, 5)
+    table(f"{OUTPUT >> 20} MB of output to a pipe (docker run)", costs, "runc, on this host")
+    more = (costs["scrun"].processor - costs["runc, on this host"].processor) / (OUTPUT >> 20)
+    print(f"  {'scrun beyond runc, for each MB':<34}{more:34.2f} ms")
 
 
 OUTPUT = 500 << 20  # bytes
@@ -318,7 +317,9 @@ def memory() -> None:
     print("\nmemory while a container runs, in MB (RSS, and PSS: its share of what is shared)")
     for name, pid in (("anchor", record["anchor"]), ("stand-in", record["pid"])):
         print(f"  {name:<34}{kilobytes(pid, 'Rss') / 1024:8.1f}{kilobytes(pid, 'Pss') / 1024:8.1f}")
-    run([SCRUN, "delete", "bench"], USER)
+    rss, pss = (on_node(record["nodes"], what) for what in ("Rss", "Pss"))
+    print(f"  {'agent, on the node':<34}{rss / 1024:8.1f}{pss / 1024:8.1f}")
+    run([SCRUN, "delete", "--force", "bench"], USER)
     run([C_SCRUN, "create", "--bundle", BUNDLE, "bench"], USER)
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -335,6 +336,13 @@ def kilobytes(pid: int, what: str) -> int:
     """A line of /proc/PID/smaps_rollup."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(f"{what}:"))
+
+
+def on_node(node: str, what: str) -> int:
+    """The same of the one agent that runs there."""
+    script = f"grep {what}: /proc/$(pgrep -xo scrun-node)/smaps_rollup"
+    argv = ["srun", "--quiet", f"--nodelist={node}", "sh", "-c", script]
+    return int(subprocess.run(argv, capture_output=True, check=True).stdout.split()[1])
 
 
 def at_once(runtime: str, **more: str) -> Command:

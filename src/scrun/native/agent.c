@@ -27,13 +27,10 @@ static char *const *environment_of(pid_t pid, char *const *otherwise) {
     put(&path, "/environ");
     char *text = mmap(NULL, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (text == MAP_FAILED) return otherwise;
-    size_t length = read_file(path.start, text, most), words = 0;
-    if (!length) return otherwise;
-    for (size_t at = 0; at < length; at++) words += !text[at];
-    char **list = mmap(NULL, (words + 3) * sizeof *list, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (list == (char **)MAP_FAILED) return otherwise;
-    size_t n = 0;
-    for (size_t at = 0; at < length; at += strlen(text + at) + 1) list[n++] = text + at;
+    size_t length = read_file(path.start, text, most), n = 0, size;
+    char **list = words_in(text, length + (length && text[length - 1]), 1, &size);
+    if (!list) return otherwise;
+    while (list[n]) n++;
     list[n] = task_variable;
     return list;
 }

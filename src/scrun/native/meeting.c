@@ -91,19 +91,10 @@ int join(const struct state *state, char *const *environment) {
 
 /* Removes the directory, with what a runtime that didn't end has left in it. */
 void part(void) {
-    static const char *const ends[] = {".log", ".pid", ".tty"};
     struct sockaddr_un at;
     put_socket(&at);
     unlink(at.sun_path);
     if (!rmdir(meeting_directory) || errno != ENOTEMPTY) return;
-    for (int k = 1; k < PROCESSES; k++)
-        for (int i = 0; i < 3; i++) {
-            TEXT(path, 128);
-            put(&path, meeting_directory);
-            put(&path, "/");
-            put_number(&path, (uint64_t)k);
-            put(&path, ends[i]);
-            unlink(path.start);
-        }
+    run_remove_files();
     rmdir(meeting_directory);
 }

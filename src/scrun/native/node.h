@@ -22,10 +22,11 @@ void hmac_end(struct hmac *h, uint8_t digest[32]);
 int same_bytes(const uint8_t *a, const uint8_t *b, size_t size); /* takes as long for different ones */
 
 /* ---- settings.c: the bundle's file `connection`, and what the runtime tells a hook ---- */
+#define ADDRESSES 16 /* which login gives at most */
 enum stdio { PIPES, TERMINAL, TASK };
 struct settings {
     uint8_t key[32];
-    struct sockaddr_storage addresses[8];
+    struct sockaddr_storage addresses[ADDRESSES];
     int address_count;
     char meeting[64], runtime[4096], init[256], job[32];
     long patience; /* milliseconds */
@@ -144,6 +145,7 @@ void run_exec(struct process *p, int terminal, uint32_t rows_and_columns);
 void run_command(struct process *p);
 void run_aside(struct process *p); /* `aside` can be read */
 void run_reap(void);
+void run_remove_files(void); /* what runtimes that didn't end have left in the meeting directory */
 void run_kill(void); /* process 0 has ended: they go with it */
 void cancel_job(void);
 

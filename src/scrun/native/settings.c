@@ -114,7 +114,7 @@ static int take(const char *name, const char *value) {
             }
         return -1;
     }
-    if (!strcmp(name, "address") && settings.address_count < 8)
+    if (!strcmp(name, "address") && settings.address_count < ADDRESSES)
         return read_address(value, &settings.addresses[settings.address_count++]);
     return -1;
 }

@@ -113,6 +113,19 @@ size_t read_file(const char *path, char *to, size_t size) {
     return length;
 }
 
+/* A list of the words in a text, each ended by NUL, with room for `more` and the NULL at its end. NULL: there are none,
+ * the last isn't ended, or there is no memory. `size` is how much munmap has to give back. */
+char **words_in(char *text, size_t length, size_t more, size_t *size) {
+    size_t count = 0, n = 0;
+    for (size_t at = 0; at < length; at++) count += !text[at];
+    if (!count || text[length - 1]) return NULL;
+    *size = (count + more + 1) * sizeof(char *);
+    char **list = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (list == (char **)MAP_FAILED) return NULL;
+    for (size_t at = 0; at < length; at += strlen(text + at) + 1) list[n++] = text + at;
+    return list;
+}
+
 const char *variable(char *const *environment, const char *name) {
     size_t length = strlen(name);
     for (; *environment; environment++)

@@ -417,6 +417,13 @@ def test_a_bad_connection_file(node: MakeNode, name: str, value: str | None, sai
     assert error.count("\n") == 1
 
 
+def test_many_addresses_are_tried_in_turn(node: MakeNode) -> None:
+    """As many as login gives at most: it may have a network for each node."""
+    one = node("true")
+    one.settings["address"] = "\naddress ".join([*["127.0.0.1 1"] * 15, one.settings["address"]])
+    one.begin().start().finish()
+
+
 def test_what_comes_first_over_ipv6(node: MakeNode) -> None:
     one = node("true")
     one.login.close()
