@@ -226,6 +226,18 @@ def test_exec_leaves_a_background(run: MakeNode) -> None:
     one.login.wait(EOF)
 
 
+def test_a_place_to_meet_that_was_removed_is_made_anew(run: MakeNode) -> None:
+    one = run("cat").start()
+    for _ in range(2):
+        (place,) = left([one])
+        shutil.rmtree(place)  # as a cleaner of /tmp does, or another job's Epilog
+        one.exec(1, ["sh", "-c", "exit 5"])
+        assert one.login.output(1) == (b"", b"", 5)
+    assert left([one]) == [place]
+    one.login.send(EOF, 0)
+    assert one.finish() == 0
+
+
 def test_the_whole_container_gets_a_signal(run: MakeNode) -> None:
     one = run("sh", "-c", "trap 'echo first' USR1; sleep 600 & while :; do wait; done").start()
     one.exec(1, ["sh", "-c", "trap 'echo second' USR1; echo ready; while :; do :; done"])

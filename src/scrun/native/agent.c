@@ -270,6 +270,7 @@ static void turn(void) {
     }
     if (watched[FIRST].revents && processes[0].stage < ENDED) {
         if (first_socket() >= 0) first_answers();
+        agent.meeting = meet_again(agent.meeting, &agent.state, agent.environment); /* the hook flush comes soon */
         process_ended(&processes[0], 0);
     }
     if (watched[LINK].revents && link_descriptor() >= 0) link_receive();

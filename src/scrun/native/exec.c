@@ -76,6 +76,7 @@ static int listen_for_terminal(struct process *p) {
 
 void run_exec(struct process *p, int terminal, uint32_t rows_and_columns) {
     int theirs[3] = {-1, -1, -1}, n = 0;
+    agent.meeting = meet_again(agent.meeting, &agent.state, agent.environment);
     p->kind = EXECUTED;
     p->terminal = terminal;
     process_resize(p, rows_and_columns);

@@ -50,8 +50,19 @@ static int try_room(void) {
     return error;
 }
 
-int meet(const struct state *state, char *const *environment) {
+/* The socket in the directory, listening; -1 with an errno. */
+static int listen_here(void) {
     struct sockaddr_un at;
+    put_socket(&at);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 && !bind(fd, (struct sockaddr *)&at, sizeof at) && !listen(fd, 16)) return fd;
+    int error = errno;
+    if (fd >= 0) close(fd);
+    errno = error;
+    return -1;
+}
+
+static int make_one(const struct state *state, char *const *environment) {
     int error = ENOENT;
     for (int i = 0; i < PLACES; i++) {
         if (!name(i, state, environment)) continue;
@@ -59,26 +70,44 @@ int meet(const struct state *state, char *const *environment) {
             error = errno;
             continue;
         }
-        put_socket(&at);
-        if ((error = try_room())) {
-            part();
-            continue;
+        if (!(error = try_room())) {
+            int fd = listen_here();
+            if (fd >= 0) return fd;
+            error = errno;
         }
-        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd >= 0 && !bind(fd, (struct sockaddr *)&at, sizeof at) && !listen(fd, 16)) return fd;
-        error = errno;
-        if (fd >= 0) close(fd);
         part();
     }
-    die("cannot make a directory in /tmp or /dev/shm on this node", NULL, error);
+    errno = error;
+    return -1;
+}
+
+int meet(const struct state *state, char *const *environment) {
+    int fd = make_one(state, environment);
+    if (fd < 0) die("cannot make a directory in /tmp or /dev/shm on this node", NULL, errno);
+    return fd;
+}
+
+static int is_own(void) {
+    struct stat directory;
+    return !lstat(meeting_directory, &directory) && S_ISDIR(directory.st_mode) && directory.st_uid == geteuid() &&
+           !(directory.st_mode & 077);
+}
+
+int meet_again(int fd, const struct state *state, char *const *environment) {
+    struct sockaddr_un at;
+    struct stat there;
+    put_socket(&at);
+    int is_there = is_own(), again;
+    if (is_there && !lstat(at.sun_path, &there)) return fd;
+    if ((again = is_there ? listen_here() : make_one(state, environment)) < 0) return fd;
+    close(fd);
+    return again;
 }
 
 int join(const struct state *state, char *const *environment) {
     struct sockaddr_un at;
-    struct stat directory;
     for (int i = 0; i < PLACES; i++) {
-        if (!name(i, state, environment) || lstat(meeting_directory, &directory)) continue;
-        if (!S_ISDIR(directory.st_mode) || directory.st_uid != geteuid() || (directory.st_mode & 077)) continue;
+        if (!name(i, state, environment) || !is_own()) continue;
         put_socket(&at);
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd >= 0 && !connect(fd, (struct sockaddr *)&at, sizeof at)) return fd;

@@ -46,6 +46,8 @@ void put_address(struct text *to, const struct sockaddr_storage *address);
 /* ---- meeting.c: the directory in which the hooks meet the agent ---- */
 extern char meeting_directory[96];
 int meet(const struct state *state, char *const *environment); /* makes it; the socket, listening */
+/* A cleaner of /tmp or another job's Epilog may have removed it: makes it anew. The socket that listens from now on. */
+int meet_again(int fd, const struct state *state, char *const *environment);
 int join(const struct state *state, char *const *environment); /* connects to it; -1: nobody is there */
 void part(void);                                               /* removes it */
 

@@ -61,7 +61,7 @@ def sweep_now(root: str, say: Say, *, make: bool = False) -> list[str]:
         return []
 
 
-def sweep_in_background(root: str, say: Say, *, but: str, keep: Sequence[int]) -> None:
+def sweep_in_background(root: str, say: Say, *, but: str = "", keep: Sequence[int] = ()) -> None:
     """Sweep in both ways without keeping the caller waiting.
 
     Args:
