@@ -226,7 +226,7 @@ def test_exec_leaves_a_background(run: MakeNode) -> None:
     one.login.wait(EOF)
 
 
-def test_a_place_to_meet_that_was_removed_is_made_anew(run: MakeNode) -> None:
+def test_a_removed_place_to_meet_is_made_anew(run: MakeNode) -> None:
     one = run("cat").start()
     for _ in range(2):
         (place,) = left([one])

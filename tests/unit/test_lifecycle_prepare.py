@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_lifecycle_allocate import ASKED, GRANTED, Message, Slurm
 from test_staging_node import FakeStep, bundle, make_container, needs_mounts, on_node
+from unchecked import anything
 
+import scrun.slurm
+from scrun.errors import ScrunError
 from scrun.lifecycle.container import network
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
@@ -133,6 +137,69 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
         stage()
         assert runs_over_it() == {overlay}
     assert not calls or (tmp_path / "calls").read_text().split("\n") == calls
+
+
+@pytest.fixture
+def serves(
+    fork: Callable[..., int], exit_code: Callable[[int], int], container: Container, tmp_path: Path
+) -> Callable[..., list[Message]]:
+    """What a worker says, for a script and a Slurm that the test plays, until its hook would be called."""
+
+    def run(script: str, slurm: Slurm) -> list[Message]:
+        (tmp_path / "scrun.lua").write_text(script)
+        (tmp_path / "config.json").write_text('{"ociVersion": "1.0.2", "root": {"path": "rootfs"}}')
+        staging = {"config_file": str(tmp_path / "config.json"), "task_programs": False, "env_exclude": []}
+        here, there = wire.pair()
+
+        def serve() -> None:
+            os.close(here)
+            sys.modules["scrun.slurm.allocation"] = sys.modules["scrun.slurm.control"] = slurm  # type: ignore[assignment]
+            description: Any = types.SimpleNamespace(preload=lambda: None)
+            sys.modules["scrun.slurm.description"] = description
+            vars(scrun.slurm).update(allocation=slurm, control=slurm, description=description)
+            from scrun.lifecycle.worker import allocate
+
+            allocate.LONGEST_WAIT = 0.0
+            try:
+                prepare.serve(there, container)
+            except ScrunError as error:
+                wire.send(there, wire.failure(error))
+
+        load = {"script": str(tmp_path / "scrun.lua"), "lua": "", "staging": staging, "bundle": str(tmp_path)}
+        wire.send(here, load)
+        wire.send(here, ASKED)  # as if the anchor knew already that the script is good
+        pid = fork(serve)
+        os.close(there)
+        reader, said = wire.Reader(here), list[Message]()
+        while (one := reader.next(anything)) and [*one] not in (["nodes"], ["still_queued"]):
+            said.append(one)
+        os.close(here)
+        assert exit_code(pid) == 0
+        return said + ([one] if one else [])
+
+    return run
+
+
+HOOKS = "function slurm_scrun_stage_in() end function slurm_scrun_stage_out() end "
+
+
+def test_a_loaded_script_comes_before_the_job(serves: Callable[..., list[Message]]) -> None:
+    loaded, job, nodes = serves(HOOKS, Slurm())
+    assert ([*loaded], job, nodes["nodes"]["nodes"]) == (["loaded"], {"job": 7}, "n1")
+
+
+def test_a_broken_script_costs_nobody_a_job(serves: Callable[..., list[Message]]) -> None:
+    def ask() -> Message:
+        raise AssertionError("a job was asked for")
+
+    (said,) = serves(HOOKS + "error('by intent')", Slurm(request=ask))
+    assert (said["error"], "by intent" in said["message"]) == ("HookError", True)
+
+
+def test_a_queued_job_is_left_to_others(serves: Callable[..., list[Message]]) -> None:
+    queued = {**GRANTED, "nodes": ""}
+    said = serves(HOOKS, Slurm(request=queued, look_up=queued))
+    assert said[1:] == [{"job": 7}, {"still_queued": True}]
 
 
 class Job:

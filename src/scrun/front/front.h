@@ -75,5 +75,6 @@ int ask(const struct place *place, const char *request, const char *const *answe
 
 /* ---- delete.c ---- */
 void delete_container(const struct place *place);
+void delete_missing(const struct place *place, const struct call *call); /* returns if Python has to do it */
 
 #endif

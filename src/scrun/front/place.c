@@ -46,6 +46,7 @@ void open_place(struct place *to, const struct call *call) {
     to->id = call->id;
     to->root = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     to->directory = openat(to->root, call->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (to->root >= 0 && to->directory < 0 && errno == ENOENT) delete_missing(to, call);
     if (to->root < 0 || to->directory < 0) python();
     held = to->directory;
 }

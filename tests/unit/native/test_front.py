@@ -27,6 +27,7 @@ from scrun.installation import launcher
 from scrun.lifecycle.container import record as records
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.operations import kill, state
+from scrun.lifecycle.recovery import sweep
 
 from . import front_table
 
@@ -78,12 +79,15 @@ class Place:
         self.python.chmod(0o755)
         self.answer: Callable[[socket.socket], None] | None = None
         self.end: Callable[[], None] = lambda: None
+        self.swept = ""  # what says in which boot Slurm was asked for jobs that were left; empty: nothing does
 
     def make(self) -> int:
         """Make it anew; a descriptor of the container's directory."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.box.mkdir(0o700, parents=True)
         self.save()
+        if self.swept:
+            (self.root / sweep.SWEPT).write_text(self.swept)
         return os.open(self.box, os.O_RDONLY)
 
     def save(self, **changed: object) -> None:
@@ -316,6 +320,39 @@ def test_what_is_owed_is_pythons(place: Place, changed: dict[str, object], files
 def test_an_owned_job_without_an_anchor_is_pythons(place: Place) -> None:
     place.record.update({"status": "stopped", "job_owned": True, "job": 5})
     place.call("--root", str(place.root), "delete", "box", front=True)
+    assert place.is_python
+
+
+def test_a_gone_container_is_deleted_by_force(place: Place) -> None:
+    """containerd's shim deletes each container twice."""
+    place.swept = sweep._boot()
+    done = place.same(*f"--root {place.root} --log {place.log} --log-format json delete --force nosuch".split())
+    assert done == (0, "", "", [], [], True)
+    assert not place.is_python
+
+
+@pytest.mark.parametrize(
+    "swept",
+    [
+        lambda now: "",
+        lambda now: now.strip(),
+        lambda now: now + now,
+        lambda now: "0" + now[1:] if now[0] != "0" else "1" + now[1:],
+        lambda now: now.replace(".", ".1"),
+    ],
+    ids=["none", "short", "long", "another boot", "another pid namespace"],
+)
+def test_a_container_of_another_boot_is_pythons(place: Place, swept: Callable[[str], str]) -> None:
+    place.swept = swept(sweep._boot())
+    place.call(*f"--root {place.root} delete --force nosuch".split(), front=True)
+    assert place.is_python
+
+
+@pytest.mark.parametrize("words", ["delete nosuch", "kill nosuch", "state nosuch", "delete --force nosuch box"])
+def test_other_calls_for_gone_containers_are_pythons(place: Place, words: str) -> None:
+    place.swept = sweep._boot()
+    done = place.same(*f"--root {place.root} {words}".split())
+    assert done.status
     assert place.is_python
 
 
