@@ -27,7 +27,10 @@ def main(blocked: set[int] | None = None) -> NoReturn:
 
         blocked = front.took_over()
     call = argv.parse(sys.argv[1:])
-    interrupts.settle(call.command if call else "", blocked)
+    try:
+        interrupts.settle(call.command if call else "", blocked)
+    except KeyboardInterrupt:  # one that came while the launcher blocked it; nothing is done yet
+        os._exit(130)
     if call:
         status = execute(call)
     else:

@@ -105,3 +105,17 @@ def test_launcher_blocks_before_importing_our_modules() -> None:
     assert text.index(BLOCK) < text.index("scrun.__main__")
     assert text.endswith("main(blocked)\n")
     assert "sys.path[1:1] = ['/home', " in text
+
+
+@pytest.mark.parametrize("words", [["create", "box"], ["list"], ["--nosuch"]])
+def test_an_interrupt_before_all_is_the_end_without_a_word(words: list[str]) -> None:
+    program = f"""import os, signal, sys
+sys.path.insert(0, {str(SOURCE)!r})
+import _signal
+{BLOCK}
+os.kill(os.getpid(), signal.SIGINT)
+sys.argv = ["scrun", *{words!r}]
+from scrun.__main__ import main
+main(blocked)"""
+    done = subprocess.run([sys.executable, "-IS", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
