@@ -239,7 +239,9 @@ def test_a_removed_place_to_meet_is_made_anew(run: MakeNode) -> None:
 
 
 def test_the_whole_container_gets_a_signal(run: MakeNode) -> None:
-    one = run("sh", "-c", "trap 'echo first' USR1; sleep 600 & while :; do wait; done").start()
+    child = "sh -c 'echo up; exec sleep 600'"
+    one = run("sh", "-c", f"trap 'echo first' USR1; {child} & while :; do wait; done").start()
+    one.login.wait(DATA, 1)  # it has its parent's trap no more
     one.exec(1, ["sh", "-c", "trap 'echo second' USR1; echo ready; while :; do :; done"])
     one.login.wait(DATA, 5)
     one.login.run(2, "@members")
