@@ -163,6 +163,7 @@ def request(
     patience = _parsed(settings[PATIENCE], parsers.number) if PATIENCE in settings else None
     node_patience = _parsed(settings[NODE_PATIENCE], parsers.number) if NODE_PATIENCE in settings else None
     notices = bool(_parsed(settings.get(NOTICES, Setting("yes", "")), parsers.flag))
+    _parsed(settings.get(SHARE, Setting("yes", "")), parsers.flag)  # a wrong value is refused, also where none shares
     return Request(
         *(job, step, patience, notes),
         asked=asked,
