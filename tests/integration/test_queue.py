@@ -20,7 +20,8 @@ SOON = {"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"}
 def queued(container: MakeContainer, held_node: int) -> Container:
     """A created container whose job is queued."""
     one = container("sh", "-c", "echo ran on $SLURMD_NODENAME; exit 7").created(env=SOON)
-    assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
+    job = one.wait_until_queued()  # create may have waited for less time than slurmctld takes to answer
+    assert slurm.job_fields(job)["JobState"] == "PENDING"
     return one
 
 
