@@ -342,7 +342,7 @@ def test_a_node_without_a_runtime(alice: User) -> None:
         found = of_node(alice)
     assert broken(found) == {"node-runtime", "node-container"}
     assert "crun" in found["node-runtime"][1]
-    assert found["node-mounts"][0] == "warning"
+    assert found["node-mounts"][0] == "not checked"
 
 
 def test_a_node_without_the_users_run_directory(alice: User) -> None:

@@ -100,6 +100,7 @@ def test_agent_hooks_come_after_the_configs_own() -> None:
         ([bind("/dev"), tmpfs("/run", "ro"), tmpfs("/tmp")], "/tmp/.scrun"),
         ([bind("/dev"), tmpfs("/dev/shm")], "/dev/shm/.scrun"),
         ([DEV, bind("/dev"), tmpfs("/tmp/")], "/tmp/.scrun"),
+        ([DEV, bind("/dev/.scrun"), bind("/dev/.scrun~/file")], "/dev/.scrun~~"),
         ([tmpfs("/dev/shm"), bind("/dev")], ""),
         ([DEV, bind("/")], ""),
         ([bind("/dev"), bind("/run")], ""),

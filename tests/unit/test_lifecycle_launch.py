@@ -95,11 +95,11 @@ UNSPECIFIED = "the container's step did not start: Application launch failed: Un
     ("error", "bundle", "hint"),
     [
         (UNSPECIFIED, "/scripts", ": does n1 see a bundle at /scripts, which scrun.lua named (slurm.set_bundle_path)?"),
-        (UNSPECIFIED, "/bundle", ""),
-        (UNSPECIFIED, "/bundle/staged", ""),
+        (UNSPECIFIED, "/bundle", ": slurmd's log on n1 says why; see scrun doctor --node n1"),
+        (UNSPECIFIED, "/bundle/staged", ": slurmd's log on n1 says why; see scrun doctor --node n1"),
         ("the container's step did not start: Node n1 is down", "/scripts", ""),
     ],
 )
-def test_the_scripts_bundle_is_named_in_the_error(error: str, bundle: str, hint: str) -> None:
+def test_where_to_look_is_named_in_an_error_without_words(error: str, bundle: str, hint: str) -> None:
     record = {"job_bundle": bundle, "bundle": "/bundle", "staged": {"bundle": "/bundle/staged"}, "nodes": "n1"}
     assert str(launch.not_started(record, SlurmError(error))) == error + hint  # type: ignore[arg-type]

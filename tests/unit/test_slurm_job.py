@@ -187,6 +187,11 @@ def test_sallocs_variables_of_the_job_count() -> None:
     assert job.request({"SLURM_JOB_ID": "7"}, {}).job["environment"] == {}
 
 
+def test_whether_to_share_is_checked_also_where_nothing_is_shared() -> None:
+    with pytest.raises(UsageError, match=r"^SCRUN_SHARE_JOB='maybe' is not yes or no"):
+        job.request({}, {"SCRUN_SHARE_JOB": "maybe"})
+
+
 def test_an_allocation_that_is_no_number_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^SLURM_JOB_ID='x' is not a whole number$"):
         job.request({"SLURM_JOB_ID": "x"}, {})

@@ -9,7 +9,7 @@ makes some for devices anyway, and it is removed at the end (lifecycle.container
 
 from __future__ import annotations
 
-from scrun.mount import is_bind
+from scrun.mount import is_bind, is_within
 from scrun.node_hooks import with_hooks
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
@@ -83,7 +83,7 @@ def place(
         return Place("", why)
     for parent in _PARENTS:
         if _has_own_tmpfs(config, parent):
-            return Place(f"{parent}/{DIRECTORY}", name=_name(program))
+            return Place(_free(config, f"{parent}/{DIRECTORY}"), name=_name(program))
     dev = _mount_at(config, "/dev")
     if dev is None and in_dev and not _mount_at(config, "") and not config["root"].get("readonly"):
         return Place(f"/dev/{in_dev}", name=_name(program))
@@ -107,6 +107,13 @@ def adapted(config: Config, bundle: str, where: Place) -> Config:
         hook: Hook = {"path": f"{bundle}/{PROGRAM}", "args": [PROGRAM, verb, f"{bundle}/{SETTINGS}"]}
         made = with_hooks(made, when, [hook])
     return made
+
+
+def _free(config: Config, path: str) -> str:
+    """That path, or a longer one, at or below which the container has no mount of its own, which would be hidden."""
+    while any(is_within(mount["destination"].rstrip("/"), path) for mount in config.get("mounts", ())):
+        path += "~"
+    return path
 
 
 def _name(program: str) -> str:

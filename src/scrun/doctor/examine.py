@@ -104,7 +104,7 @@ def contained(node: Node) -> Result:
         )
     return broken(
         f"slurmstepd starts no container whose bundle is in the user's home directory: {text}",
-        "its root must be able to read it: a file server's root_squash, with a home of mode 0700, prevents that",
+        "slurmd's log there says why: oci.conf (node-oci-conf), or root can't read a home of mode 0700 (root_squash)",
     )
 
 

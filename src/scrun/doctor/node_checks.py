@@ -105,6 +105,8 @@ def run_directory(site: Site, asked: Asked) -> Result:
 
 def mounts(site: Site, asked: Asked) -> Result:
     """Whether the node's runtime mounts an overlay at a container's /, and for root's containers a bind mount."""
+    if (asked.answer.text("runtime") or "").startswith("no"):
+        return unchecked("the runtime makes no container: see node-runtime and node-run-directory")
     overlay, bind = asked.answer.flag("overlay"), asked.answer.flag("bind")
     if overlay is None:
         return unchecked(_NO_ANSWER if site.runtime else "oci.conf doesn't say how the runtime is called")

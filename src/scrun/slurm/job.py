@@ -163,6 +163,7 @@ def request(
     job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in of_limits}
     if "POWER" in settings:
         notes.append(f"{settings['POWER'].called} has no effect: Slurm manages no power by job any more")
+    _of(settings, SHARE, parsers.flag)  # a wrong value is refused, also where none shares
     return Request(
         *(job, step, _of(settings, PATIENCE, parsers.number), notes),
         asked=asked,

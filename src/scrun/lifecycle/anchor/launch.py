@@ -49,10 +49,11 @@ def check(plan: Plan, record: Record) -> None:
 
 def not_started(record: Record, error: SlurmError) -> SlurmError:
     """srun's words, with what they may mean: slurmd doesn't tell it what was wrong with a bundle."""
-    bundle = record["job_bundle"]
-    if bundle in (record["bundle"], record["staged"].get("bundle")) or "Unspecified error" not in str(error):
+    bundle, nodes = record["job_bundle"], record["nodes"]
+    if "Unspecified error" not in str(error):
         return error
-    nodes = record["nodes"]
+    if bundle in (record["bundle"], record["staged"].get("bundle")):
+        return SlurmError(f"{error}: slurmd's log on {nodes} says why; see scrun doctor --node {nodes}")
     return SlurmError(f"{error}: does {nodes} see a bundle at {bundle}, which scrun.lua named (slurm.set_bundle_path)?")
 
 
