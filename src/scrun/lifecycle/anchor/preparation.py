@@ -45,6 +45,8 @@ STAGED = "the files are staged"
 class Preparation:
     """Get both, then call ``ready``; or ``failed`` with the reason, when nothing is under way any more.
 
+    With ``is_done`` both are there already, and nothing is to be called.
+
     What it learns goes into the container's record, which ``save`` writes down, and what the workers say to ``tell``.
     """
 
@@ -58,6 +60,7 @@ class Preparation:
         connect: Callable[[], ConnectionSettings],
         ready: Callable[[], None],
         failed: Callable[[ScrunError], None],
+        is_done: bool = False,
     ) -> None:
         self._loop, self._container, self._record = loop, container, container.record
         self._save, self._tell, self._connect, self._ready, self._failed = save, tell, connect, ready, failed
@@ -66,10 +69,13 @@ class Preparation:
         self._phase = LOADING
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
-        self._allocating: Worker | None = self._allocator()
-        self._staging: Worker | None = self._worker(
-            "stage in", worker_messages.from_stage_in, self._staging_said, self._staging_ended
-        )
+        self._allocating: Worker | None = None
+        self._staging: Worker | None = None
+        if is_done:
+            self._phase = STAGED
+            return
+        self._allocating = self._allocator()
+        self._staging = self._worker("stage in", worker_messages.from_stage_in, self._staging_said, self._staging_ended)
 
     @property
     def stager(self) -> Worker | None:
