@@ -129,6 +129,12 @@ def _build_front(package: str) -> None:
         print(f"scrun: scrun-front can't be compiled ({why}): calls take some 30 ms longer without it", file=sys.stderr)
 
 
+def _build_network(package: str) -> None:
+    """Compile scrun-network, without which no container can be on its engine's network."""
+    if why := _compile("network", os.path.join(package, "network", "scrun-network")):
+        print(f"scrun: scrun-network can't be compiled ({why}): containers have their nodes' network", file=sys.stderr)
+
+
 def _compile(directory: str, program: str) -> str:
     """Compile a native program; return why that failed, or an empty text."""
     try:
@@ -151,6 +157,7 @@ class BuildPackage(build_py):
             _write_commit(os.path.join(self.build_lib, "scrun"))
             _build_needed(os.path.join(self.build_lib, "scrun"))
             _build_front(os.path.join(self.build_lib, "scrun"))
+            _build_network(os.path.join(self.build_lib, "scrun"))
 
 
 class BuildSource(sdist):

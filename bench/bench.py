@@ -266,11 +266,10 @@ def connection() -> None:
         in_turn({"scrun": lambda: first_bytes("scrun"), "crun, on this host": lambda: first_bytes("crun")}, 5),
         "crun, on this host",
     )
-    table(
-        f"{OUTPUT >> 20} MB of output to a pipe (docker run)",
-        in_turn({"scrun": lambda: output("scrun"), "runc, on this host": lambda: output("runc")}, 5),
-        "runc, on this host",
-    )
+    costs = in_turn({"scrun": lambda: output("scrun"), "runc, on this host": lambda: output("runc")}, 5)
+    table(f"{OUTPUT >> 20} MB of output to a pipe (docker run)", costs, "runc, on this host")
+    more = (costs["scrun"].processor - costs["runc, on this host"].processor) / (OUTPUT >> 20)
+    print(f"  {'scrun beyond runc, for each MB':<34}{more:34.2f} ms")
 
 
 OUTPUT = 500 << 20  # bytes
@@ -322,6 +321,8 @@ def memory() -> None:
         run([SCRUN, "start", name], USER)
         with open(f"/run/user/{USER.pw_uid}/scrun/{name}/state.json", encoding="utf-8") as file:
             records.append(json.load(file))
+        if len(records) == 1:  # while there is a CPU for the step that looks
+            agent = [on_node(records[0]["nodes"], what) for what in ("Rss", "Pss")]
     print(f"\nmemory of {count} containers that run, in MB for each (RSS, and PSS: its share of what is shared)")
     show_memory("just started", records)
     until = time.monotonic() + LIMIT
@@ -330,6 +331,7 @@ def memory() -> None:
             sys.exit("bench: not all of the containers' processes sleep")
         time.sleep(0.5)
     show_memory("asleep", records)
+    print(f"  {'agent, on the node':<34}{agent[0] / 1024:8.2f}{agent[1] / 1024:8.2f}")
     for name in names:
         run([SCRUN, "delete", "--force", name], USER)
     run([C_SCRUN, "create", "--bundle", BUNDLE, "bench"], USER)
@@ -362,6 +364,13 @@ def kilobytes(pid: int, what: str) -> int:
     """A line of /proc/PID/smaps_rollup."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(f"{what}:"))
+
+
+def on_node(node: str, what: str) -> int:
+    """The same of the one agent that runs there."""
+    script = f"grep {what}: /proc/$(pgrep -xo scrun-node)/smaps_rollup"
+    argv = ["srun", "--quiet", f"--nodelist={node}", "sh", "-c", script]
+    return int(subprocess.run(argv, capture_output=True, check=True).stdout.split()[1])
 
 
 def at_once(runtime: str, **more: str) -> Command:

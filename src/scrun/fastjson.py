@@ -67,6 +67,13 @@ def loads(text: str, *, object_hook: Hook | None = None, parse_constant: Callabl
     return json.loads(text, object_hook=object_hook, parse_constant=parse_constant)
 
 
+def copied(value: Any) -> Any:
+    """A deep copy of a JSON value, without importing copy."""
+    if isinstance(value, dict):
+        return {key: copied(member) for key, member in value.items()}
+    return [copied(member) for member in value] if isinstance(value, list) else value
+
+
 def dumps(value: object) -> str:
     """Write a value as a JSON document on one line, in ASCII.
 

@@ -24,12 +24,15 @@ _DESCRIPTION = (
     "container or of scrun, and by docker's options for resources (--cpus, --memory, --gpus). If two of them "
     "contradict, the first in this order wins. In an allocation (SLURM_JOB_ID is set) the container is a step of that "
     "job. A container that sets a variable which only scrun's environment may set is refused.",
-    "A container uses its node's network, or none if none was asked for. On several nodes, or with several tasks, the "
-    "container runs once for each task.",
+    "A container uses its node's network, or none if none was asked for. A container with a published port, or on a "
+    "network of the user's own, is on the engine's network, as it would be on the login host. On several nodes, or "
+    "with several tasks, the container runs once for each task.",
 )
 _OWN_VARIABLES = {
     "SCRUN_CREATE_TIMEOUT": f"seconds that create and run --detach wait for the job's nodes and the hooks (default: "
     f"{PATIENCE:.0f}; 0: for ever); run without --detach always waits",
+    "SCRUN_NET": "engine: the container is on docker's or podman's own network, with its ports and names; node: it is "
+    "on its node's network; auto (default): the engine's where a port is published or a network named, else the node's",
     "SCRUN_NODE_TIMEOUT": "seconds that a container runs on when its node can't reach the login host (default: 300); "
     "then it ends, and its job",
     "SCRUN_NOTICES": "no: don't write to the container's standard error that its job is queued, that it got its nodes, "

@@ -104,7 +104,7 @@ def test_the_end_as_asked_for_by(container: MakeContainer, directory: Path, engi
 
 
 @pytest.mark.parametrize("words", [("--version",), ("-V",), ("--root", "/x", "--version")])
-def test_the_version_is_a_line_with_that_word_and_a_commit(runtime: Runtime, words: tuple[str, ...]) -> None:
+def test_version_output_has_version_and_commit_lines(runtime: Runtime, words: tuple[str, ...]) -> None:
     lines = runtime.run(*words).ok().stdout.splitlines()
     assert "version" in lines[0]
     assert any(line.startswith("commit: ") for line in lines)
@@ -140,14 +140,14 @@ def test_help_is_there(runtime: Runtime, verb: str, option: str) -> None:
     ],
     ids=" ".join,
 )
-def test_a_command_line_that_is_none_is_one_line_and_an_error(runtime: Runtime, words: list[str]) -> None:
+def test_invalid_command_line_is_a_one_line_error(runtime: Runtime, words: list[str]) -> None:
     done = runtime.run(*words)
     assert done.status == 1
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
 
 
-def test_the_engines_calls_need_no_more_environment_than_they_get(container: MakeContainer) -> None:
+def test_engine_calls_work_with_their_minimal_environment(container: MakeContainer) -> None:
     # podman: start, kill and state get PATH and XDG_RUNTIME_DIR, delete nothing; HOME and SLURM_* never.
     one = container("sh", "-c", "trap 'exit 42' TERM; echo ready; while :; do sleep 0.1; done")
     conf = {"SLURM_CONF": "/etc/slurm/slurm.conf"}

@@ -70,7 +70,7 @@ def kilobytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
-def test_signals_and_the_exit_status_pass_through_sleeping_processes(container: MakeContainer, change: object) -> None:
+def test_signals_and_status_pass_sleeping_processes(container: MakeContainer, change: object) -> None:
     one = fall_asleep(container(*TELLS, change=change).started())
     assert max(kilobytes(one.record["pid"]), kilobytes(one.record["anchor"])) < 200
     os.kill(one.record["pid"], signal.SIGTERM)
@@ -127,7 +127,7 @@ def test_input_and_output_of_a_sleeping_container(container: MakeContainer, alic
     assert one.output == b"ready\ngot first\ngot second\nend\n"
 
 
-def test_a_reader_that_goes_while_the_container_sleeps_ends_its_writes(podman: Engine) -> None:
+def test_output_after_a_sleep_reaches_the_logs(podman: Engine) -> None:
     box = podman.detached(
         "sh", "-c", "echo ready; sleep 25; while echo more; do sleep 0.1; done; exit 3", ready="ready"
     )
@@ -138,7 +138,7 @@ def test_a_reader_that_goes_while_the_container_sleeps_ends_its_writes(podman: E
     assert podman.exit_code(box) == 137
 
 
-def test_the_window_of_a_sleeping_container_can_be_resized(container: MakeContainer, directory: Path) -> None:
+def test_the_window_of_a_sleeping_container_resizes(container: MakeContainer, directory: Path) -> None:
     script = "trap 'stty size' WINCH; stty raw -echo; echo ready; while :; do sleep 0.1; done"
     with console.listening(directory / "console") as receiver:
         one = container("sh", "-c", script, terminal=True).created("--console-socket", str(receiver.path))
@@ -156,9 +156,7 @@ def test_the_window_of_a_sleeping_container_can_be_resized(container: MakeContai
 
 @pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
 @pytest.mark.parametrize("who", ["anchor", "pid"])
-def test_a_killed_process_ends_the_job_of_a_container_that_sleeps(
-    container: MakeContainer, who: str, change: object
-) -> None:
+def test_a_killed_process_ends_a_sleeping_containers_job(container: MakeContainer, who: str, change: object) -> None:
     one = fall_asleep(container(*STUBBORN, change=change).started())
     record = one.record
     processes = {record["pid"], record["anchor"], *descendants(record["anchor"]), *descendants(record["pid"])}
@@ -171,9 +169,7 @@ def test_a_killed_process_ends_the_job_of_a_container_that_sleeps(
 
 @pytest.mark.parametrize("who", ["anchor", "pid"])
 @pytest.mark.parametrize("number", range(4))
-def test_a_process_that_is_killed_while_it_wakes_up_ends_the_job(
-    container: MakeContainer, who: str, number: int
-) -> None:
+def test_killing_a_waking_process_ends_the_job(container: MakeContainer, who: str, number: int) -> None:
     one = fall_asleep(container(*STUBBORN).started())
     record = one.record
     if who == "anchor":
@@ -191,7 +187,7 @@ def test_a_process_that_is_killed_while_it_wakes_up_ends_the_job(
     wait_until(lambda: not any(is_running(record[one]) for one in ("pid", "anchor", "step_pid")), "its processes go")
 
 
-def test_srun_that_is_killed_ends_a_container_that_sleeps(container: MakeContainer) -> None:
+def test_killing_srun_ends_a_sleeping_container(container: MakeContainer) -> None:
     one = fall_asleep(container(*STUBBORN).started())
     os.kill(one.record["step_pid"], signal.SIGKILL)
     assert one.ended() == 137
@@ -221,7 +217,7 @@ def test_an_engine_ends_a_container_that_sleeps(name: str, request: pytest.Fixtu
     assert "hup" in engine.call("logs", box).ok().stdout
 
 
-def test_podman_top_of_a_container_that_sleeps_says_where_to_look(podman: Engine) -> None:
+def test_podman_top_of_a_sleeping_container_says_where(podman: Engine) -> None:
     box = podman.detached("sleep", "1000")
     wait_asleep(of_engine(podman, box))
     for options in ((), ("-o", "pid,comm,args")):

@@ -105,7 +105,7 @@ SQUAT = {
 
 @pytest.mark.usefixtures("empty_nodes")
 @pytest.mark.parametrize("kind", SQUAT)
-def test_who_has_her_name_on_a_node_does_not_keep_her_out(
+def test_squatting_her_directory_does_not_lock_her_out(
     container: MakeContainer, private_bundle: MakeBundle, alice: User, bob: User, directory: Path, kind: str
 ) -> None:
     elsewhere = alice.mkdir(directory / "elsewhere", 0o700)
@@ -167,7 +167,7 @@ while True:
 
 
 @pytest.mark.usefixtures("empty_nodes")
-def test_who_connects_in_a_nodes_place_keeps_nothing_from_it(
+def test_impostor_connections_keep_nothing_from_a_node(
     container: MakeContainer, private_bundle: MakeBundle, alice: User, bob: User
 ) -> None:
     path = private_bundle("sh", "-c", "echo >/made")

@@ -124,9 +124,7 @@ def setting(*path: str | int, value: Any) -> Callable[[Config], None]:
     ids=lambda value: value and str(value).removeprefix("config.json: ") if isinstance(value, str) else "",
 )
 @pytest.mark.slurm_only("takes most of them, or says it without the path")
-def test_what_is_wrong_in_the_config_is_named_by_its_path(
-    container: MakeContainer, change: Any, words: str | None
-) -> None:
+def test_config_mistake_is_named_by_its_path(container: MakeContainer, change: Any, words: str | None) -> None:
     one = container("true", change=change)
     if words is None:
         one.created()  # beside "linux" another platform's section is nobody's business
@@ -135,7 +133,7 @@ def test_what_is_wrong_in_the_config_is_named_by_its_path(
 
 
 @pytest.mark.slurm_only("words of its own")
-def test_many_mistakes_are_one_line_that_says_how_many(container: MakeContainer) -> None:
+def test_many_mistakes_are_one_line_with_a_count(container: MakeContainer) -> None:
     one = container("true", change=lambda config: config.update(hostname=1, root=2, mounts=3))
     refuse(one, "(and 2 more)")
 
@@ -155,7 +153,7 @@ def test_a_bundle_that_is_no_directory_is_refused(runtime: Runtime, unique_id: s
     assert not (runtime.root / unique_id).exists()
 
 
-def test_a_bundle_that_may_not_be_entered_is_refused(
+def test_bundle_without_access_permission_is_refused(
     runtime: Runtime, bob: User, bundle: MakeBundle, unique_id: str
 ) -> None:
     path = bundle("true", user=bob)
@@ -165,14 +163,14 @@ def test_a_bundle_that_may_not_be_entered_is_refused(
 
 
 @pytest.mark.slurm_only("knows --console-socket as optional")
-def test_a_terminal_needs_a_socket_and_a_socket_a_terminal(container: MakeContainer, directory: Path) -> None:
+def test_terminal_and_console_socket_require_each_other(container: MakeContainer, directory: Path) -> None:
     refuse(container("true", terminal=True), "--console-socket")
     plain = container("true")
     done = plain.create("--console-socket", str(directory / "socket"))
     assert_refused(done, "--console-socket", "process.terminal")
 
 
-def test_a_console_socket_that_nobody_listens_at_is_refused(container: MakeContainer, directory: Path) -> None:
+def test_console_socket_without_listener_is_refused(container: MakeContainer, directory: Path) -> None:
     one = container("true", terminal=True)
     done = one.create("--console-socket", str(directory / "socket"))
     assert_refused(done, *([str(directory / "socket")] if one.runtime.is_scrun else []))
@@ -180,7 +178,7 @@ def test_a_console_socket_that_nobody_listens_at_is_refused(container: MakeConta
 
 
 @pytest.mark.slurm_only("leaves the container there")
-def test_a_pid_file_that_cannot_be_written_is_refused(container: MakeContainer) -> None:
+def test_unwritable_pid_file_is_refused(container: MakeContainer) -> None:
     one = container("true")
     done = one.runtime.run("create", "--bundle", str(one.bundle), "--pid-file", "/proc/nosuch", one.id)
     assert_refused(done, "pid file /proc/nosuch")

@@ -59,7 +59,7 @@ def test_a_script_of_ones_own_is_used(container: MakeContainer, slurm_conf: Conf
     ],
     ids=["missing", "empty", "no stage_out", "syntax", "error", "returns ERROR"],
 )
-def test_a_script_that_cannot_be_loaded_is_refused_without_a_job(
+def test_unloadable_script_is_refused_without_a_job(
     container: MakeContainer, slurm_conf: Configure, script: str | None, words: list[str]
 ) -> None:
     newest = newest_job()
@@ -91,9 +91,7 @@ def test_a_failed_stage_in_cancels_the_job(
     wait_until(lambda: slurm.job_fields(job)["JobState"].startswith("CANCELLED"), "the job is cancelled")
 
 
-def test_what_stage_in_had_carried_is_removed_when_it_then_fails(
-    container: MakeContainer, slurm_conf: Configure
-) -> None:
+def test_failed_stage_in_removes_what_it_carried(container: MakeContainer, slurm_conf: Configure) -> None:
     script = STAGE_OUT + "function slurm_scrun_stage_in() scrun.stage_in() error('after all') end\n"
     one = container("true")
     before = set(one.bundle.iterdir())
@@ -104,16 +102,14 @@ def test_what_stage_in_had_carried_is_removed_when_it_then_fails(
 FAILING_STAGE_OUT = GOOD.replace(STAGE_OUT, "function slurm_scrun_stage_out() error('no way back') end\n")
 
 
-def test_a_bundle_that_the_script_named_and_no_node_has_is_said(
-    container: MakeContainer, slurm_conf: Configure
-) -> None:
+def test_missing_bundle_named_by_the_script_is_reported(container: MakeContainer, slurm_conf: Configure) -> None:
     script = STAGE_OUT + "function slurm_scrun_stage_in() slurm.set_bundle_path('/nosuch') return slurm.SUCCESS end\n"
     done = container("true").created(global_options=with_script(slurm_conf, script)).call("start")
     assert done.status == 1
     assert "see a bundle at /nosuch, which scrun.lua named (slurm.set_bundle_path)?" in done.stderr
 
 
-def test_a_stage_out_that_fails_is_said_and_no_success(container: MakeContainer, slurm_conf: Configure) -> None:
+def test_failed_stage_out_is_reported_as_a_failure(container: MakeContainer, slurm_conf: Configure) -> None:
     # The container did its work, but what it made may be lost.
     one = container("true").created(global_options=with_script(slurm_conf, FAILING_STAGE_OUT))
     one.call("start").ok()
@@ -122,7 +118,7 @@ def test_a_stage_out_that_fails_is_said_and_no_success(container: MakeContainer,
     assert "no way back" in line
 
 
-def test_delete_removes_from_the_nodes_what_a_failed_stage_out_left(
+def test_delete_removes_files_of_a_failed_stage_out(
     container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Configure
 ) -> None:
     one = container(at=private_bundle("touch", "/made"))
@@ -142,7 +138,7 @@ def test_a_failed_stage_out_is_only_logged(container: MakeContainer, slurm_conf:
     wait_until(lambda: "no way back" in (one.path / "anchor.log").read_text(), "it is in the container's log")
 
 
-def test_a_stage_in_that_takes_its_time_can_be_interrupted(container: MakeContainer, slurm_conf: Configure) -> None:
+def test_slow_stage_in_can_be_interrupted(container: MakeContainer, slurm_conf: Configure) -> None:
     script = (
         STAGE_OUT + 'function slurm_scrun_stage_in() slurm.allocator_command("sleep 1000") return slurm.SUCCESS end\n'
     )
@@ -155,9 +151,7 @@ def test_a_stage_in_that_takes_its_time_can_be_interrupted(container: MakeContai
     wait_until(lambda: slurm.job_fields(job)["JobState"].startswith("CANCELLED"), "the job is cancelled")
 
 
-def test_what_a_script_prints_and_logs_never_reaches_the_container(
-    container: MakeContainer, slurm_conf: Configure
-) -> None:
+def test_script_output_never_reaches_the_container(container: MakeContainer, slurm_conf: Configure) -> None:
     script = 'print("printed")\nio.stderr:write("written\\n")\nslurm.log_info("logged")\n' + GOOD
     one = container("echo", "ran").created(global_options=with_script(slurm_conf, script))
     one.call("start").ok()
@@ -166,7 +160,7 @@ def test_what_a_script_prints_and_logs_never_reaches_the_container(
     assert b"printed" not in one.errors
 
 
-def test_a_script_that_anyone_may_write_is_not_run(container: MakeContainer, slurm_conf: Configure) -> None:
+def test_world_writable_script_is_not_run(container: MakeContainer, slurm_conf: Configure) -> None:
     options = with_script(slurm_conf, GOOD)
     Path(options[1]).with_name("scrun.lua").chmod(0o666)
     assert_create_fails(container("true"), options, "may be written by anyone")

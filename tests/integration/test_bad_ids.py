@@ -52,7 +52,7 @@ def test_what_runc_takes_for_an_id_is_taken(container: MakeContainer, legal: str
     one.runtime.run("delete", "--force", *words).ok()
 
 
-def test_an_id_in_use_is_refused_and_its_container_left_alone(container: MakeContainer) -> None:
+def test_id_in_use_is_refused_without_side_effects(container: MakeContainer) -> None:
     one = container("sleep", "1000").started()
     done = one.runtime.run("create", "--bundle", str(one.bundle), one.id)
     assert_refused(done, *(["already exists", one.id] if one.runtime.is_scrun else ["already"]))
@@ -60,7 +60,7 @@ def test_an_id_in_use_is_refused_and_its_container_left_alone(container: MakeCon
 
 
 @pytest.mark.slurm_only("one of them gets it, too, in words of its own")
-def test_of_many_creates_of_one_id_exactly_one_succeeds(container: MakeContainer) -> None:
+def test_only_one_of_many_same_id_creates_succeeds(container: MakeContainer) -> None:
     one = container("sleep", "1000")
     argv = one.runtime.argv("create", "--bundle", str(one.bundle), one.id)
     several = [one.runtime.user.start(*argv) for _ in range(5)]
@@ -77,7 +77,7 @@ def test_a_root_that_cannot_be_written_is_refused(container: MakeContainer, plac
 
 
 @pytest.mark.slurm_only("follows it")
-def test_a_containers_directory_that_is_a_symlink_is_refused(container: MakeContainer, directory: Path) -> None:
+def test_symlinked_container_directory_is_refused(container: MakeContainer, directory: Path) -> None:
     one = container("sleep", "1000").started()
     runtime = one.runtime
     link = runtime.root / "test-link"
@@ -105,7 +105,7 @@ def test_nobody_commands_another_users_container(
 
 
 @pytest.mark.slurm_only("its modes are its own")
-def test_what_belongs_to_a_container_is_its_users_alone(container: MakeContainer) -> None:
+def test_container_files_belong_to_their_user_alone(container: MakeContainer) -> None:
     one = container("sleep", "1000").started()
     for path in (one.path, *one.path.iterdir()):
         status = path.lstat()
@@ -113,7 +113,7 @@ def test_what_belongs_to_a_container_is_its_users_alone(container: MakeContainer
         assert path.is_socket() or status.st_mode & 0o077 == 0, path
 
 
-def test_a_root_of_ones_own_is_a_world_of_its_own(container: MakeContainer, directory: Path) -> None:
+def test_containers_under_another_root_are_separate(container: MakeContainer, directory: Path) -> None:
     one = container("true")
     elsewhere = Runtime(one.runtime.path, one.runtime.user)
     elsewhere.root = directory / ("long-" * 30 + "name")  # longer than a socket's path may be (unix(7))

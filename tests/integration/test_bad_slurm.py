@@ -56,9 +56,9 @@ def test_what_slurm_refuses_is_said_in_its_words(container: MakeContainer, env: 
     [{"SCRUN_PARTITION": "down"}, {"SCRUN_PARTITION": "short", "SCRUN_TIMELIMIT": "60"}],
     ids=["partition down", "beyond the partition's time"],
 )
-def test_what_slurm_lets_wait_waits_and_can_be_given_up(container: MakeContainer, env: Variables) -> None:
+def test_job_that_must_wait_can_be_given_up(container: MakeContainer, env: Variables) -> None:
     one = container("true").created(env={**env, "SCRUN_CREATE_TIMEOUT": "1"})
-    assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
+    assert slurm.job_fields(one.wait_until_queued())["JobState"] == "PENDING"
     one.call("delete").ok()
 
 
@@ -67,7 +67,7 @@ def test_what_slurm_lets_wait_waits_and_can_be_given_up(container: MakeContainer
     [({"SCRUN_CPUS_PER_TASK": "1000"}, "--cpus-per-task=1000"), ({"SCRUN_JOB_NUM_NODES": "1000"}, "--nodes=1000")],
     ids=["more CPUs than there are", "more nodes than there are"],
 )
-def test_more_than_there_is_waits_or_is_refused_as_salloc_is(
+def test_excessive_request_waits_or_fails_like_salloc(
     container: MakeContainer, alice: User, env: Variables, option: str
 ) -> None:
     # Slurm 26.05 lets it wait, 24.11 refuses it.
@@ -78,7 +78,7 @@ def test_more_than_there_is_waits_or_is_refused_as_salloc_is(
         assert_create_fails(container("true"), refusal, env=env)
         return
     one = container("true").created(env={**env, "SCRUN_CREATE_TIMEOUT": "1"})
-    assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
+    assert slurm.job_fields(one.wait_until_queued())["JobState"] == "PENDING"
     one.call("delete").ok()
 
 
@@ -134,11 +134,20 @@ def test_no_srun_on_the_path(container: MakeContainer) -> None:
     ],
 )
 def test_something_that_is_not_installed(
-    container: MakeContainer, directory: Path, module: str, words: list[str]
+    container: MakeContainer, slurm_conf: Configure, directory: Path, module: str, words: list[str]
 ) -> None:
+    conf = slurm_conf()
+    with conf.with_name("scrun.lua").open("a") as file:
+        file.write("\n-- edited\n")
     one = container("true")
     install_without(one, directory, module)
-    assert_create_fails(one, *words)
+    assert_create_fails(one, *words, options=["-f", str(conf)])
+
+
+def test_the_shipped_script_needs_no_lupa(container: MakeContainer, directory: Path) -> None:
+    one = container("sh", "-c", "exit 3")
+    install_without(one, directory, "lupa")
+    assert one.started().ended() == 3
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["absent", "for another Slurm"])

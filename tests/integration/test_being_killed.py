@@ -57,9 +57,7 @@ def refused(one: Container, *argv: str) -> str:
     ],
     ids=["exec", "pause", "update", "start"],
 )
-def test_nothing_is_begun_in_a_container_that_is_being_killed(
-    lingering: Container, words: tuple[str, ...], said: str
-) -> None:
+def test_nothing_starts_in_a_container_being_killed(lingering: Container, words: tuple[str, ...], said: str) -> None:
     lingering.call("kill", "KILL").ok()
     assert said in refused(lingering, *(word.format(lingering.id) for word in words))
 

@@ -65,7 +65,7 @@ def test_buildah_build_runs_its_steps_on_a_node(alice: User, podman: Engine, con
     check(podman, image)
 
 
-def test_a_step_that_fails_ends_the_build_with_its_status(podman: Engine, alice: User, directory: Path) -> None:
+def test_failing_step_ends_the_build_with_its_status(podman: Engine, alice: User, directory: Path) -> None:
     alice.write(directory / "Dockerfile", f"FROM {IMAGE}\nRUN exit 7\n")
     done = podman.call("--runtime", podman.runtime, "build", "--no-cache", str(directory))
     assert done.status == 7
@@ -90,7 +90,7 @@ def test_buildah_run_has_input_output_and_status(alice: User, working: str) -> N
     assert "error\n" in done.stderr
 
 
-def test_buildah_run_of_what_is_not_there_says_so(alice: User, working: str) -> None:
+def test_buildah_run_reports_a_missing_command(alice: User, working: str) -> None:
     done = alice.run("buildah", "run", "--runtime=/usr/bin/scrun", working, "nosuch")
     assert done.status != 0
     assert 'exec: "nosuch": executable file not found in $PATH' in done.stderr
@@ -103,7 +103,7 @@ RUN cat /made
 
 
 @pytest.mark.parametrize("builder", ["buildx", "classic"])
-def test_docker_build_runs_its_steps_with_runc_on_this_host(docker: Engine, tmp_path: Path, builder: str) -> None:
+def test_docker_build_runs_steps_locally_with_runc(docker: Engine, tmp_path: Path, builder: str) -> None:
     # The classic builder takes the daemon's default runtime; BuildKit has one of its own, runc, whatever is configured.
     (tmp_path / "Dockerfile").write_text(DOCKERFILE)
     docker.env = {"DOCKER_BUILDKIT": "0" if builder == "classic" else "1", "BUILDKIT_PROGRESS": "plain"}
@@ -121,9 +121,7 @@ def docker_builder(root: User) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize("builder", ["buildx", "classic"])
-def test_a_dockerd_whose_runc_is_scrun_builds_on_the_nodes(
-    docker_builder: Engine, tmp_path: Path, builder: str
-) -> None:
+def test_dockerd_with_scrun_as_runc_builds_on_nodes(docker_builder: Engine, tmp_path: Path, builder: str) -> None:
     assert docker_builder.env
     env = {**docker_builder.env, "DOCKER_BUILDKIT": "0" if builder == "classic" else "1", "BUILDKIT_PROGRESS": "plain"}
     engine = Engine("docker", docker_builder.user, "scrun", env)

@@ -27,9 +27,7 @@ def run(one: Container) -> Path:
     return one.bundle / "rootfs"
 
 
-def test_what_the_container_changed_is_there_when_its_process_has_ended(
-    container: MakeContainer, private_bundle: MakeBundle
-) -> None:
+def test_container_changes_are_back_when_its_process_ends(container: MakeContainer, private_bundle: MakeBundle) -> None:
     script = "echo made >/made; echo more >>/etc/passwd; rm /bin/wc; mkdir -p /d/e; ln -s made /link; ln /made /hard"
     one = container(at=private_bundle("sh", "-c", script)).started()
     assert one.ended() == 0
@@ -42,9 +40,7 @@ def test_what_the_container_changed_is_there_when_its_process_has_ended(
     assert (rootfs / "made").samefile(rootfs / "hard")
 
 
-def test_a_plain_bundle_comes_back_without_the_place_of_our_init(
-    container: MakeContainer, private_bundle: MakeBundle
-) -> None:
+def test_plain_bundle_comes_back_without_our_init(container: MakeContainer, private_bundle: MakeBundle) -> None:
     """It has no tmpfs, so the init was in its root filesystem's own /dev."""
 
     def only_proc(config: Config) -> None:
@@ -56,7 +52,7 @@ def test_a_plain_bundle_comes_back_without_the_place_of_our_init(
     assert not [*(rootfs / "dev").glob(".scrun*")]
 
 
-def test_modes_and_times_survive_the_way_there_and_back(container: MakeContainer, private_bundle: MakeBundle) -> None:
+def test_modes_and_times_survive_the_round_trip(container: MakeContainer, private_bundle: MakeBundle) -> None:
     path = private_bundle("sh", "-c", "stat -c '%a %Y' /given; chmod 4711 /given; touch -d @1000000000 /given")
     given = path / "rootfs/given"
     given.write_text("given")
@@ -83,9 +79,7 @@ def test_any_file_name_survives(container: MakeContainer, private_bundle: MakeBu
     assert (rootfs / "given" / name).read_text() == "given\nmore\n"
 
 
-def test_files_that_are_a_hole_of_terabytes_come_back_as_such(
-    container: MakeContainer, private_bundle: MakeBundle
-) -> None:
+def test_sparse_files_of_terabytes_come_back_sparse(container: MakeContainer, private_bundle: MakeBundle) -> None:
     # Whoever reads one as it is reads for an hour, or for ever, and one in memory takes all that this host has.
     script = "for f in /new /small /large; do dd if=/dev/zero of=$f bs=1 count=1 seek=4398046511103 || exit 1; done"
     path = private_bundle("sh", "-c", script)
@@ -149,7 +143,7 @@ def stager(one: Container) -> int:
 
 
 @pytest.mark.parametrize("is_killed", [False, True], ids=["goes", "is killed"])
-def test_the_changes_come_back_when_who_staged_the_files_has_gone(
+def test_changes_come_back_without_the_stager(
     container: MakeContainer, private_bundle: MakeBundle, is_killed: bool
 ) -> None:
     at = private_bundle("sh", "-c", "trap 'echo made >/made; exit 0' TERM; echo up; while :; do sleep 0.1; done")

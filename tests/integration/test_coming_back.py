@@ -87,7 +87,7 @@ def parent(pid: int) -> int:
 
 
 @pytest.mark.parametrize("who", ["anchor", "worker", "transfer", "anchor and stand-in"])
-def test_whoever_is_killed_the_status_stays_and_the_files_come(
+def test_a_kill_loses_neither_status_nor_files(
     container: MakeContainer, private_bundle: MakeBundle, slow: Slow, who: str
 ) -> None:
     one = container(at=private_bundle("sh", "-c", MAKE)).started(global_options=slow.options)
@@ -118,7 +118,7 @@ def test_whoever_is_killed_the_status_stays_and_the_files_come(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_two_nodes_made_comes_over_their_connections_or_by_srun(
+def test_files_of_two_nodes_return_by_either_way(
     way: str,
     container: MakeContainer,
     private_bundle: MakeBundle,
@@ -146,9 +146,7 @@ def test_what_two_nodes_made_comes_over_their_connections_or_by_srun(
     assert slurm.files_on_nodes(job) == []
 
 
-def test_a_step_that_is_cancelled_while_it_sends_is_run_again(
-    container: MakeContainer, private_bundle: MakeBundle
-) -> None:
+def test_cancelled_fetch_step_is_run_again(container: MakeContainer, private_bundle: MakeBundle) -> None:
     path = private_bundle("sh", "-c", LARGE.format(300))
     (path / "rootfs/bin/yes").symlink_to("busybox")
     one = container(at=path).started()
@@ -225,7 +223,7 @@ def volume(engine: Engine) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def test_an_engine_gets_the_status_when_the_anchor_is_killed(engine: Engine, slow: Slow, volume: Path) -> None:
+def test_engine_gets_the_status_despite_a_killed_anchor(engine: Engine, slow: Slow, volume: Path) -> None:
     ends = "trap 'exit 6' TERM; echo made >/v/made; echo made >/made; echo up; while :; do sleep 0.1; done"
     before = slurm.jobs()
     name = engine.detached("sh", "-c", ends, options=("-v", f"{volume}:/v"), ready="up")
@@ -274,7 +272,7 @@ def small(alice: User) -> Iterator[Path]:
     path.rmdir()
 
 
-def test_what_has_no_room_is_kept_and_named_and_no_success(container: MakeContainer, small: Path) -> None:
+def test_full_disk_keeps_changes_and_fails_the_container(container: MakeContainer, small: Path) -> None:
     def bind(config: dict[str, Any]) -> None:
         for name in ("volume", "file"):
             mount = {"destination": f"/{name}", "source": str(small / name), "type": "bind", "options": ["bind", "rw"]}
@@ -295,7 +293,7 @@ def test_what_has_no_room_is_kept_and_named_and_no_success(container: MakeContai
     assert slurm.on_node(node, f"stat -c %s {path}/mounts/*/big && rm -r {path}") == "102400\n"
 
 
-def test_a_script_that_fails_leaves_the_files_on_the_node(
+def test_failing_script_leaves_files_on_the_node(
     container: MakeContainer, private_bundle: MakeBundle, slurm_conf: Callable[..., Path]
 ) -> None:
     conf = slurm_conf()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,29 @@ services:
       - until wget -q -O - http://node1:{{port}}/a || wget -q -O - http://node2:{{port}}/a; do sleep 0.2; done
 """
 
+# As people write it: a published port, and a service that is found by its name.
+USUAL = f"""
+name: {{name}}
+services:
+  db:
+    image: {IMAGE}
+    runtime: scrun
+    stop_grace_period: 1s
+    command: ["sh", "-c", "mkdir -p /w; echo a row >/w/a; exec httpd -f -p 5432 -h /w"]
+  client:
+    image: {IMAGE}
+    runtime: scrun
+    stop_grace_period: 1s
+    depends_on: [db]
+    ports: ["{{port}}:80"]
+    command:
+      - sh
+      - -c
+      - >-
+        until wget -q -O - http://db:5432/a; do sleep 0.2; done; echo hello; mkdir -p /w; echo served >/w/a;
+        exec httpd -f -p 80 -h /w
+"""
+
 POD = f"""
 apiVersion: v1
 kind: Pod
@@ -54,6 +78,15 @@ def test_two_services_on_the_hosts_network(compose: Compose) -> None:
     assert slurm.jobs() - before
     assert compose.call("exec", "-T", "server", "cat", "/w/a").ok().stdout == "hello\n"
     assert "server" in compose.call("ps").ok().stdout
+
+
+def test_services_resolve_names_and_publish_ports(compose: Compose) -> None:
+    compose.serve(USUAL, port=8073)
+    assert "a row" in compose.said_by_client()
+    port = 8073 + (compose.user.name != "root")
+    ask = ["busybox", "wget", "-T", "3", "-q", "-O", "-", f"http://10.77.0.10:{port}/a"]
+    served = wait_until(lambda: subprocess.run(ask, capture_output=True, check=False).stdout, "the port answers")
+    assert served == b"served\n"
 
 
 def test_a_pod_and_a_container_in_it(podman: Engine) -> None:

@@ -22,7 +22,7 @@ def test_two_containers_run_side_by_side(container: MakeContainer) -> None:
     other.wait_for("stopped")
 
 
-def test_many_containers_at_once_each_keep_what_is_theirs(container: MakeContainer) -> None:
+def test_many_concurrent_containers_keep_output_and_status(container: MakeContainer) -> None:
     several = [container("sh", "-c", f"cat; echo {number}; exit {number}") for number in range(MANY)]
 
     def live(one: Container) -> int:

@@ -86,7 +86,7 @@ def runs(one: Container, env: dict[str, str | None] | None = None) -> None:
 TRAP = ("sh", "-c", "trap 'exit 42' USR1; echo up; while :; do sleep 0.1; done")
 
 
-def test_a_cached_configuration_is_used_and_the_script_of_etc(
+def test_cached_configuration_is_used_with_script_in_etc(
     container: MakeContainer, root: User, private: Path, cache: Path
 ) -> None:
     runs(hidden(container(*TRAP, user=root), private, cache))

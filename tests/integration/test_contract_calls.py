@@ -102,7 +102,7 @@ VERBS = {
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_an_unknown_container_is_one_json_object_that_says_so(
+def test_unknown_container_error_is_one_json_object(
     runtime: Runtime, unique_id: str, directory: Path, verb: str
 ) -> None:
     log = directory / "log.json"
@@ -118,7 +118,7 @@ def test_an_unknown_container_is_one_json_object_that_says_so(
 
 
 @pytest.mark.parametrize("verb", ["kill", "pause", "exec"])
-def test_of_what_has_ended_a_call_says_that_it_does_not_run(container: MakeContainer, verb: str) -> None:
+def test_ended_container_is_reported_as_not_running(container: MakeContainer, verb: str) -> None:
     # containerd's shim takes "container not running" of kill for success.
     one = container("true").started()
     one.ended()
@@ -129,9 +129,7 @@ def test_of_what_has_ended_a_call_says_that_it_does_not_run(container: MakeConta
 
 
 @pytest.mark.parametrize("long", [100, 9000])
-def test_a_message_is_one_object_however_long_what_it_names(
-    container: MakeContainer, directory: Path, long: int
-) -> None:
+def test_message_with_a_long_name_is_one_object(container: MakeContainer, directory: Path, long: int) -> None:
     log = directory / "log.json"
     one = container("n" * long)
     done = one.create(global_options=["--log", str(log), "--log-format", "json"])
@@ -241,7 +239,7 @@ def begin_start(one: Container) -> subprocess.Popen[bytes]:
     return process
 
 
-def test_a_start_that_takes_its_time_stalls_no_query(container: MakeContainer, slow_srun: tuple[Path, Path]) -> None:
+def test_slow_start_stalls_no_query(container: MakeContainer, slow_srun: tuple[Path, Path]) -> None:
     one = container("sh", "-c", TRAP).created(env={"SLURM_CONF": str(slow_srun[0])})
     starting = begin_start(one)
     for _ in range(3):
@@ -256,9 +254,7 @@ def test_a_start_that_takes_its_time_stalls_no_query(container: MakeContainer, s
     one.wait_for_output(b"ready\n")
 
 
-def test_an_exec_waits_for_a_start_that_takes_its_time(
-    container: MakeContainer, slow_srun: tuple[Path, Path], directory: Path
-) -> None:
+def test_exec_waits_for_a_slow_start(container: MakeContainer, slow_srun: tuple[Path, Path], directory: Path) -> None:
     one = container("sh", "-c", TRAP).created(env={"SLURM_CONF": str(slow_srun[0])})
     starting = begin_start(one)
     with open(directory / "said", "wb") as said:
@@ -269,7 +265,7 @@ def test_an_exec_waits_for_a_start_that_takes_its_time(
     assert (directory / "said").read_bytes() == b"there\n"
 
 
-def test_a_start_that_takes_its_time_can_be_killed(container: MakeContainer, slow_srun: tuple[Path, Path]) -> None:
+def test_slow_start_can_be_killed(container: MakeContainer, slow_srun: tuple[Path, Path]) -> None:
     one = container("sh", "-c", TRAP).created(env={"SLURM_CONF": str(slow_srun[0])})
     job = one.record["job"]
     starting = begin_start(one)
@@ -280,7 +276,7 @@ def test_a_start_that_takes_its_time_can_be_killed(container: MakeContainer, slo
     wait_until(lambda: job not in slurm.jobs(), "the job has gone")
 
 
-def test_a_start_that_takes_its_time_can_be_deleted(container: MakeContainer, slow_srun: tuple[Path, Path]) -> None:
+def test_slow_start_can_be_deleted(container: MakeContainer, slow_srun: tuple[Path, Path]) -> None:
     one = container("sh", "-c", TRAP).created(env={"SLURM_CONF": str(slow_srun[0])})
     job = one.record["job"]
     starting = begin_start(one)

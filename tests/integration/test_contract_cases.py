@@ -52,7 +52,7 @@ def test_of_two_starts_at_once_one_succeeds(container: MakeContainer) -> None:
     assert one.output == b"ran\n"
 
 
-def test_of_two_deletes_at_once_of_what_is_only_created_none_hangs(container: MakeContainer) -> None:
+def test_concurrent_deletes_of_a_created_container_never_hang(container: MakeContainer) -> None:
     one = container("sleep", "1000").created()
     assert 0 in together(one, *[("delete", "--force", one.id)] * 4)
     assert not one.path.exists()
@@ -102,7 +102,7 @@ def test_an_exec_in_what_is_killed_meanwhile_ends(running: Container, directory:
 
 @slurms_own
 @pytest.mark.parametrize("name", ["34", "37", "64", "RTMIN", "SIGRTMIN", "RTMIN+3", "SIGRTMIN+3", "RTMAX-2", "rtmax"])
-def test_a_real_time_signal_is_named_in_every_way(container: MakeContainer, name: str) -> None:
+def test_every_form_of_a_real_time_signal_works(container: MakeContainer, name: str) -> None:
     one = container(
         "sh", "-c", 'for n in $(seq 34 64); do trap "exit $n" $n; done; echo ready; while :; do sleep 0.1; done'
     )
@@ -117,7 +117,7 @@ def test_a_real_time_signal_is_named_in_every_way(container: MakeContainer, name
 @pytest.mark.parametrize(
     "name", ["RTMIN+31", "RTMAX-31", "RTMIN-1", "RTMAX+1", "RTMIN+", "RTMIN+x", "RTMIN+-1", "SIGSIGTERM"]
 )
-def test_a_real_time_signal_that_is_none_is_refused(running: Container, name: str) -> None:
+def test_invalid_real_time_signal_is_refused(running: Container, name: str) -> None:
     done = running.call("kill", name)
     assert done.status == 1
     assert "unknown signal" in done.stderr
@@ -138,7 +138,7 @@ def test_signal_0_asks_whether_it_runs(container: MakeContainer) -> None:
 
 
 @slurms_own
-def test_an_exec_where_there_is_no_such_directory_is_said(running: Container) -> None:
+def test_exec_in_a_missing_directory_is_reported(running: Container) -> None:
     done = execute(running, "true", options=("--cwd", "/nosuch"))
     assert done.status == 255
     assert "/nosuch" in done.stderr
@@ -148,6 +148,17 @@ def test_an_exec_where_there_is_no_such_directory_is_said(running: Container) ->
 
 def test_an_exec_has_a_home(running: Container) -> None:
     assert execute(running, "sh", "-c", "echo $HOME").ok().stdout.strip() == "/"  # of /etc/passwd, as with any runtime
+
+
+def test_an_exec_as_another_user_has_their_home(container: MakeContainer, root: User, directory: Path) -> None:
+    passwd = directory / "passwd"
+    passwd.write_text("root:x:0:0::/root:/bin/sh\nguest:x:1000:1000::/guest:/bin/sh\n", encoding="ascii")
+    mount = {"destination": "/etc/passwd", "type": "bind", "source": str(passwd), "options": ["bind"]}
+    one = container("sh", "-c", TRAP, user=root, change=lambda config: config["mounts"].append(mount))
+    one.started().wait_for_output(b"ready\n")
+    assert execute(one, "sh", "-c", "echo $HOME").ok().stdout == "/root\n"
+    assert execute(one, "sh", "-c", "echo $HOME", options=("--user", "1000")).ok().stdout == "/guest\n"
+    assert execute(one, "sh", "-c", "echo $HOME", options=("--user", "1000", "--env", "HOME=/x")).ok().stdout == "/x\n"
 
 
 STATUS = ("grep", "-e", "NoNewPrivs", "-e", "CapEff", "-e", "Groups", "-e", "Uid", "-e", "Gid", "/proc/self/status")
@@ -172,7 +183,7 @@ def status(one: Container, *options: str) -> dict[str, list[str]]:
         (("-g", "10", "--additional-gids", "20"), "Groups", ["10", "20"]),
     ],
 )
-def test_who_an_exec_runs_as_is_as_it_asks_where_root_calls(
+def test_exec_identity_is_as_requested_for_root(
     container: MakeContainer, root: User, options: tuple[str, ...], key: str, value: list[str]
 ) -> None:
     one = container("sh", "-c", TRAP, user=root, change=lambda config: config["process"].pop("noNewPrivileges"))
@@ -184,7 +195,7 @@ def test_who_an_exec_runs_as_is_as_it_asks_where_root_calls(
 
 @slurms_own
 @pytest.mark.parametrize("options", [("--user", "1000:1000"), ("-g", "10"), ("--cap", "CAP_NET_ADMIN")], ids=str)
-def test_a_user_that_is_not_mapped_on_the_node_is_no_obstacle(running: Container, options: tuple[str, ...]) -> None:
+def test_exec_accepts_an_unmapped_user(running: Container, options: tuple[str, ...]) -> None:
     assert status(running, *options)["Uid"] == ["0"] * 4
 
 
@@ -228,7 +239,7 @@ def test_words_and_variables_arrive_as_they_are(container: MakeContainer) -> Non
 
 
 @slurms_own
-def test_bytes_that_are_no_text_are_refused_in_one_line(running: Container) -> None:
+def test_undecodable_bytes_are_refused_in_one_line(running: Container) -> None:
     # JSON has no form for them.
     done = execute(running, "echo", os.fsdecode(b"a\xffb"))
     assert done.status == 255
@@ -324,7 +335,7 @@ def test_many_arguments(container: MakeContainer) -> None:
 # --- what is there is not overwritten, nor lost
 
 
-def test_a_pid_file_that_is_there_is_replaced_as_a_whole(container: MakeContainer) -> None:
+def test_existing_pid_file_is_replaced_as_a_whole(container: MakeContainer) -> None:
     one = container("true")
     one.runtime.user.write(one.pid_file, "12345678901234567890\n")
     one.created()
@@ -358,7 +369,7 @@ def test_a_too_long_id_is_refused(container: MakeContainer, length: int) -> None
     assert "does not exist" in one.runtime.run("state", "x" * length).stderr
 
 
-def test_a_container_outlives_a_caller_whose_end_would_have_ended_create(container: MakeContainer) -> None:
+def test_container_outlives_a_caller_with_pdeathsig(container: MakeContainer) -> None:
     # go-runc calls with PDEATHSIG=KILL, and threads of Go's come and go.
     one = container("sh", "-c", TRAP)
     words = one.runtime.argv("create", "--bundle", str(one.bundle), "--pid-file", str(one.pid_file), one.id)

@@ -86,7 +86,7 @@ def test_a_queued_container_runs_when_its_job_does(engine: Engine, queued: str, 
 
 
 @slurms_own
-def test_a_queued_container_whose_job_is_cancelled_says_so_in_its_log(engine: Engine, queued: str) -> None:
+def test_queued_containers_log_reports_its_cancelled_job(engine: Engine, queued: str) -> None:
     (job,) = queued_jobs()
     slurm.cancel(job)
     assert engine.exit_code(queued) not in (0, 7)
@@ -96,7 +96,7 @@ def test_a_queued_container_whose_job_is_cancelled_says_so_in_its_log(engine: En
 
 
 @slurms_own
-def test_a_container_created_in_the_queue_is_started_later(engine: Engine, held_node: int) -> None:
+def test_container_created_in_the_queue_starts_later(engine: Engine, held_node: int) -> None:
     name = engine.name()
     words = engine.words(*QUEUED, command=("sh", "-c", "exit 7"), name=name)
     engine.call("create", *words[1:]).ok()
@@ -120,7 +120,7 @@ def test_a_queued_container_in_the_foreground_is_interrupted(engine: Engine, hel
 
 
 @slurms_own
-def test_while_a_create_waits_for_its_job_an_engine_answers(engine: Engine, held_node: int) -> None:
+def test_engine_answers_while_create_waits_for_its_job(engine: Engine, held_node: int) -> None:
     other, name = engine.name(), engine.name()
     engine.call("create", *engine.words(command=("true",), name=other)[1:]).ok()
     words = engine.words(*QUEUED[:3], "SCRUN_CREATE_TIMEOUT=40", command=("sh", "-c", "exit 7"), name=name)
@@ -152,7 +152,7 @@ def test_what_ignores_signals_is_ended(engine: Engine, words: tuple[str, ...]) -
     wait_until(lambda: slurm.jobs() <= before, "its job has gone")
 
 
-def test_the_pid_that_an_engine_kills_itself_takes_the_job_with_it(engine: Engine) -> None:
+def test_killing_an_engines_pid_ends_the_job(engine: Engine) -> None:
     # dockerd does so when the runtime's kill has had no effect for 10 s.
     before = slurm.jobs()
     name = engine.detached(*DEAF, ready="ready")
@@ -183,7 +183,7 @@ def slow_srun(root: User, oci_conf: Callable[[str], None]) -> Iterator[Path]:
 
 
 @slurms_own
-def test_while_a_start_takes_its_time_an_engine_answers(slow_srun: Path, engine: Engine) -> None:
+def test_engine_answers_during_a_slow_start(slow_srun: Path, engine: Engine) -> None:
     other, name = engine.name(), engine.name()
     engine.call("create", *engine.words(command=("true",), name=other)[1:]).ok()
     words = engine.words("--detach", command=("sleep", "1000"), name=name)
@@ -228,7 +228,7 @@ def test_exec_in_a_missing_directory(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--network=none",), ("--network=host",)], ids=" ".join)
-def test_the_hosts_network_comes_to_no_harm_by_any_engine(engine: Engine, options: tuple[str, ...]) -> None:
+def test_no_engine_harms_the_hosts_network(engine: Engine, options: tuple[str, ...]) -> None:
     before = network()
     name = engine.detached("sleep", "1000", options=options)
     pid = engine.inspect(name)["State"]["Pid"]
@@ -269,7 +269,7 @@ def pipes(pid: int) -> set[str]:
 
 
 @slurms_own
-def test_of_conmons_pipes_only_the_containers_output_is_held(podman: Engine) -> None:
+def test_only_conmons_output_pipes_are_held(podman: Engine) -> None:
     name = podman.detached("sleep", "1000")
     document = podman.inspect(name)
     path = Path(f"/run/user/{podman.user.uid}/scrun") / document["Id"] / "state.json"

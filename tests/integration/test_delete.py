@@ -16,7 +16,7 @@ from .waiting import PATIENCE, wait_until
 
 
 @pytest.mark.slurm_only("a running container needs --force")
-def test_a_running_container_is_killed_and_its_job_with_it(container: MakeContainer) -> None:
+def test_delete_kills_a_running_container_and_its_job(container: MakeContainer) -> None:
     one = container("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done").started()
     job = one.record["job"]
     one.call("delete").ok()
@@ -44,7 +44,7 @@ def test_with_force_an_unknown_container_is_no_error(runtime: Runtime, unique_id
     assert done.stderr == ""
 
 
-def test_deleting_twice_at_once_succeeds_or_says_that_it_is_gone(container: MakeContainer) -> None:
+def test_concurrent_deletes_succeed_or_report_it_gone(container: MakeContainer) -> None:
     one = container("sleep", "1000").started()
     argv = one.runtime.argv("delete", "--force", one.id)
     both = [one.runtime.user.start(*argv) for _ in range(2)]
@@ -55,9 +55,7 @@ def test_deleting_twice_at_once_succeeds_or_says_that_it_is_gone(container: Make
 @pytest.mark.slurm_only("no process stays with a container")
 @pytest.mark.parametrize("status", ["created", "running", "stopped"])
 @pytest.mark.parametrize("killed", ["anchor", "stand-in", "both"])
-def test_delete_works_when_those_who_stay_with_the_container_were_killed(
-    container: MakeContainer, status: str, killed: str
-) -> None:
+def test_delete_works_with_killed_anchor_or_stand_in(container: MakeContainer, status: str, killed: str) -> None:
     one = container("sleep", "1000").created()
     if status != "created":
         one.call("start").ok()
@@ -87,7 +85,7 @@ def test_delete_needs_nothing_of_its_callers_environment(container: MakeContaine
 
 @pytest.mark.slurm_only("no such file")
 @pytest.mark.parametrize("content", ["", "{", '{"status": "running"', "null", "[]", '"x"', "{}"])
-def test_a_container_whose_state_is_damaged_can_be_deleted(container: MakeContainer, content: str) -> None:
+def test_container_with_damaged_state_can_be_deleted(container: MakeContainer, content: str) -> None:
     one = container("sleep", "1000").started()
     (one.path / "state.json").write_text(content)
     done = one.call("state")
@@ -98,7 +96,7 @@ def test_a_container_whose_state_is_damaged_can_be_deleted(container: MakeContai
 
 
 @pytest.mark.slurm_only("no such directory")
-def test_what_a_killed_create_left_half_made_does_not_block_the_next(container: MakeContainer) -> None:
+def test_half_made_create_does_not_block_the_next(container: MakeContainer) -> None:
     one = container("true")
     one.runtime.user.mkdir(one.path, 0o700)
     assert one.started().ended() == 0
@@ -113,9 +111,7 @@ def test_no_process_of_the_container_outlives_delete(container: MakeContainer) -
     wait_until(lambda: not any(map(is_running, processes)), "they are gone")
 
 
-def test_delete_does_not_follow_a_link_out_of_the_containers_directory(
-    container: MakeContainer, directory: Path
-) -> None:
+def test_delete_follows_no_link_out_of_its_directory(container: MakeContainer, directory: Path) -> None:
     one = container("true").created()
     (directory / "precious").write_text("precious")
     os.symlink(directory, one.path / "link")

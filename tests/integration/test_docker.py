@@ -22,7 +22,7 @@ def test_the_hosts_network_comes_to_no_harm(docker: Engine, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["host", "none"])
-def test_the_hosts_network_comes_to_no_harm_when_the_container_is_killed(docker: Engine, kind: str) -> None:
+def test_killed_container_does_not_harm_the_hosts_network(docker: Engine, kind: str) -> None:
     before = network()
     name = docker.detached("sleep", "1000", options=(f"--network={kind}",))
     docker.call("kill", name).ok()
@@ -41,7 +41,7 @@ def test_network_none_has_a_loopback_only(docker: Engine) -> None:
     assert [line.split(":")[1].strip() for line in done.stdout.splitlines()] == ["lo"]
 
 
-def test_what_the_nodes_do_not_see_is_carried_there_and_back(docker: Engine, tmp_path: Path) -> None:
+def test_invisible_volume_is_carried_both_ways(docker: Engine, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     (volume / "given").write_text("given\n")
@@ -52,7 +52,7 @@ def test_what_the_nodes_do_not_see_is_carried_there_and_back(docker: Engine, tmp
     assert {path.name: path.read_text() for path in volume.iterdir()} == {"made": "made\n"}
 
 
-def test_a_large_file_survives_the_way_there_and_back(docker: Engine, tmp_path: Path) -> None:
+def test_large_file_survives_the_round_trip(docker: Engine, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     (volume / "zeros").write_bytes(b"\0" * (30 << 20))
@@ -78,7 +78,7 @@ def test_stats_and_top_do_not_harm(docker: Engine) -> None:
 
 
 @pytest.mark.slurm_only("there is no job")
-def test_the_job_has_gone_when_docker_has_removed_the_container(docker: Engine) -> None:
+def test_docker_rm_ends_the_containers_job(docker: Engine) -> None:
     before = slurm.jobs()
     name = docker.detached("sleep", "1000")
     (job,) = slurm.jobs() - before
@@ -86,7 +86,7 @@ def test_the_job_has_gone_when_docker_has_removed_the_container(docker: Engine) 
     wait_until(lambda: job not in slurm.jobs(), "the job has gone")
 
 
-def test_the_error_is_the_whole_sentence_and_no_more(docker: Engine) -> None:
+def test_error_is_exactly_one_whole_sentence(docker: Engine) -> None:
     done = docker.run("nosuch")
     assert done.status == 127
     assert "OCI runtime create failed" in done.stderr

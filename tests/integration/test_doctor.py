@@ -199,7 +199,7 @@ def test_munge_dead(alice: User, slurm_conf: Configure) -> None:
     assert "/nonexistent/munge.socket: No such file" in found["authentication"][1]
 
 
-def test_slurmctld_away_and_nodes_asked_is_a_line_for_them(alice: User, slurm_conf: Configure) -> None:
+def test_unreachable_slurmctld_leaves_the_node_unchecked(alice: User, slurm_conf: Configure) -> None:
     found = of_node(alice, options=["-f", str(slurm_conf(SlurmctldPort="1", MessageTimeout="1"))])
     assert {check: line[0] for check, line in found.items()} == {"node-answer": "not checked"}
 
@@ -280,7 +280,7 @@ def test_no_subordinate_ids(alice: User) -> None:
     assert warned(found) == {"subordinate-ids"}
 
 
-def test_a_root_directory_that_is_not_there_or_anybodys(alice: User, directory: Path) -> None:
+def test_missing_or_world_writable_root_is_reported(alice: User, directory: Path) -> None:
     found = lines(alice, options=["--root", "/nonexistent/root"])
     assert broken(found) == {"run-directory"}
     directory.chmod(0o777)
@@ -375,7 +375,7 @@ def test_a_node_whose_clock_is_behind(alice: User) -> None:
     assert "behind this host's" in found["node-clock"][1]
 
 
-def test_what_is_left_on_a_node_of_a_job_that_has_ended(alice: User) -> None:
+def test_leftovers_of_ended_jobs_are_reported(alice: User) -> None:
     own = "/tmp/scrun-2000"
     change = f"install -d -m 700 -o alice {own} && install -d -o alice {own}/99999999-x {own}/kept-7-x"
     with fault(change, f"rm -r {own}/99999999-x {own}/kept-7-x; rmdir --ignore-fail-on-non-empty {own}"):
@@ -384,7 +384,7 @@ def test_what_is_left_on_a_node_of_a_job_that_has_ended(alice: User) -> None:
     assert "of 1 jobs" in found["node-leftovers"][1]
 
 
-def test_a_name_that_another_user_has_taken_on_a_node(alice: User) -> None:
+def test_name_taken_by_another_user_is_reported(alice: User) -> None:
     with fault(
         "mv /tmp/scrun-2000 /tmp/kept; mkdir /tmp/scrun-2000", "rmdir /tmp/scrun-2000; mv /tmp/kept /tmp/scrun-2000; :"
     ):
@@ -445,7 +445,7 @@ def test_a_home_directory_that_slurmstepds_root_cannot_read(alice: User) -> None
     assert found == {"node-container"}
 
 
-def test_a_node_that_hangs_is_said_and_leaves_no_job(alice: User) -> None:
+def test_hanging_node_is_reported_and_leaves_no_job(alice: User) -> None:
     script = "#!/bin/sh\\nexec sleep 1000\\n"
     change = f'mv /usr/bin/crun /usr/bin/crun.gone; printf "{script}" >/usr/bin/crun; chmod 755 /usr/bin/crun'
     with fault(change, "mv /usr/bin/crun.gone /usr/bin/crun"):
@@ -462,7 +462,7 @@ def test_a_node_that_is_busy_is_one_line(alice: User, held_node: int) -> None:
     wait_until(lambda: slurm.jobs(alice) == {held_node}, "the job that waited has gone")
 
 
-def test_a_node_that_there_is_not_and_one_that_is_drained(alice: User) -> None:
+def test_missing_and_drained_nodes_are_reported(alice: User) -> None:
     assert of_node(alice, node="nosuch7")["node-answer"][0] == "broken"
     for state in ("drain", "resume"):
         command = ["scontrol", "update", "nodename=node2", f"state={state}", "reason=test"]
@@ -472,7 +472,7 @@ def test_a_node_that_there_is_not_and_one_that_is_drained(alice: User) -> None:
     assert {check: line[0] for check, line in found.items()} == {"node-answer": "not checked"}
 
 
-def test_one_that_is_killed_leaves_no_job_and_no_file_for_long(alice: User, held_node: int) -> None:
+def test_killed_doctor_soon_leaves_no_job_or_file(alice: User, held_node: int) -> None:
     there = {*alice.home.glob(".scrun-doctor-*")}
     process = alice.start(RUNTIME, "doctor", "--node=node2")
     wait_until(lambda: slurm.jobs(alice) - {held_node}, "a job is queued")
@@ -485,7 +485,7 @@ def test_one_that_is_killed_leaves_no_job_and_no_file_for_long(alice: User, held
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_one_that_is_interrupted_leaves_no_job_and_no_file(alice: User, held_node: int, number: signal.Signals) -> None:
+def test_interrupted_doctor_leaves_no_job_or_file(alice: User, held_node: int, number: signal.Signals) -> None:
     there = {*alice.home.glob(".scrun-doctor-*")}
     process = alice.start(RUNTIME, "doctor", "--node=node2")
     wait_until(lambda: slurm.jobs(alice) - {held_node}, "a job is queued")

@@ -29,7 +29,7 @@ def session(main_engine: Engine) -> Iterator[Open]:
         one.close()
 
 
-def test_the_windows_size_at_the_start_and_when_it_changes(main_engine: Engine, session: Open) -> None:
+def test_container_knows_the_windows_initial_and_changed_size(main_engine: Engine, session: Open) -> None:
     script = "stty size; trap 'stty size' WINCH; trap 'exit 5' INT; echo ready; while :; do sleep 0.1; done"
     one = session(*main_engine.words("--rm", "-it", command=("sh", "-c", script)), size=(33, 111))
     one.expect("33 111\r\n", 60)

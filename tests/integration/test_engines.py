@@ -59,7 +59,7 @@ def test_the_container_is_a_job_on_a_node(engine: Engine) -> None:
     assert fields["ExitCode"] == "7:0"
 
 
-def test_a_command_that_is_not_there_is_127_in_the_engines_words(engine: Engine) -> None:
+def test_missing_command_is_127_in_engine_words(engine: Engine) -> None:
     done = engine.run("nosuch", options=("--rm",))
     assert done.status == 127
     assert 'exec: "nosuch": executable file not found in $PATH' in done.stderr.replace("`nosuch`", '"nosuch"') or (
@@ -150,7 +150,7 @@ def test_kill_sends_any_signal(main_engine: Engine) -> None:
     assert main_engine.exit_code(name) == 43
 
 
-def test_kill_of_what_has_ended_is_an_error_in_the_engines_words(main_engine: Engine) -> None:
+def test_killing_an_ended_container_is_an_engine_error(main_engine: Engine) -> None:
     name = main_engine.detached("true")
     main_engine.exit_code(name)
     done = main_engine.call("kill", name)

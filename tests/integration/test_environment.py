@@ -66,7 +66,7 @@ def test_the_containers_own_variables_win_over_slurms(container: MakeContainer) 
 
 
 @slurms_own
-def test_what_the_container_asks_for_wins_over_the_caller(container: MakeContainer) -> None:
+def test_container_request_wins_over_the_caller(container: MakeContainer) -> None:
     one = container("true", env=["SCRUN_PARTITION=short"]).created(
         env={"SCRUN_PARTITION": "debug", "SCRUN_JOB_NAME": "hers"}
     )
@@ -75,6 +75,6 @@ def test_what_the_container_asks_for_wins_over_the_caller(container: MakeContain
 
 
 @slurms_own
-def test_a_gpu_that_was_asked_for_is_named_to_the_container(container: MakeContainer) -> None:
+def test_requested_gpu_is_named_to_the_container(container: MakeContainer) -> None:
     found = environment(container("env", env=["SCRUN_GRES=gpu:1"]).started())
     assert found["CUDA_VISIBLE_DEVICES"] in ("0", "1", "2", "3")

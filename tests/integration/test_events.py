@@ -26,7 +26,7 @@ def wait_for_processes(one: Container, number: int) -> None:
     wait_until(lambda: current() == number, f"{number} processes run")
 
 
-def test_stats_are_those_of_the_processes_and_of_the_job(container: MakeContainer) -> None:
+def test_stats_cover_the_processes_and_the_job(container: MakeContainer) -> None:
     one = container(*BUSY).started(env={"SCRUN_MEM_PER_NODE": "100"})
     one.wait_for_output(b"done")
     wait_for_processes(one, 3)
@@ -53,7 +53,7 @@ def test_a_limit_for_each_cpu_is_the_jobs(container: MakeContainer, env: dict[st
     assert data["memory"]["usage"]["limit"] == megabytes << 20
 
 
-def test_on_several_nodes_each_is_told_and_the_sum(container: MakeContainer) -> None:
+def test_stats_of_several_nodes_are_listed_and_summed(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo ready; sleep 1000; :").started(env={"SCRUN_JOB_NUM_NODES": "2"})
     wait_for_processes(one, 4)
     data = json.loads(one.call("events", options=["--stats"]).ok().output)["data"]
@@ -63,6 +63,7 @@ def test_on_several_nodes_each_is_told_and_the_sum(container: MakeContainer) -> 
 
 def test_a_queued_container_waits_for_slurms_reason(container: MakeContainer, held_node: int) -> None:
     one = container("true").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    one.wait_until_queued()
     data = json.loads(one.call("events", options=["--stats"]).ok().output)["data"]
     assert (data["job"]["state"], data["pids"]["current"]) == ("PENDING", 0)
     assert data["job"]["reason"]

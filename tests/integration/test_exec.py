@@ -45,7 +45,7 @@ def processes_in(one: Container) -> str:
 # --- the shell
 
 
-def test_output_error_and_exit_status_are_the_process_own(running: Container) -> None:
+def test_output_error_and_status_are_the_process_own(running: Container) -> None:
     done = execute(running, "sh", "-c", "echo out; echo error >&2; exit 7")
     assert (done.status, done.output, done.errors) == (7, b"out\n", b"error\n")
 
@@ -56,7 +56,7 @@ def test_it_runs_in_the_containers_namespaces(running: Container) -> None:
     assert "while :; do sleep 0.1" in processes_in(running)
 
 
-def test_it_can_be_asked_for_as_soon_as_start_has_returned(container: MakeContainer) -> None:
+def test_exec_works_as_soon_as_start_returns(container: MakeContainer) -> None:
     for _ in range(3):
         execute(container("sleep", "1000").started(), "true").ok()
 
@@ -66,7 +66,7 @@ def test_input_reaches_it_unharmed_and_ends(running: Container) -> None:
     assert execute(running, "sha256sum", stdin=data).ok().stdout.split()[0] == hashlib.sha256(data).hexdigest()
 
 
-def test_a_plain_bundle_has_all_that_and_nothing_is_left_in_its_dev(container: MakeContainer) -> None:
+def test_exec_in_a_plain_bundle_leaves_dev_clean(container: MakeContainer) -> None:
     """It has no tmpfs of its own, as a directory with a root filesystem and the shortest of configurations has none.
 
     Two of them have the same root filesystem: the end of one leaves the other as it was.
@@ -89,7 +89,7 @@ def test_a_plain_bundle_has_all_that_and_nothing_is_left_in_its_dev(container: M
 
 
 @pytest.mark.slurm_only("there is no job")
-def test_it_is_a_step_of_the_containers_job_on_its_node(running: Container) -> None:
+def test_exec_is_a_step_of_the_containers_job(running: Container) -> None:
     done = execute(running, "sh", "-c", "echo $SLURM_JOB_ID $SLURMD_NODENAME")
     assert done.stdout.split() == [str(running.record["job"]), running.record["nodes"]]
     slurm.wait_until_alone(running.record["job"], running.record["step"])
@@ -111,7 +111,7 @@ def test_its_environment_and_directory_can_be_given(
 
 
 @pytest.mark.slurm_only("has it empty")
-def test_a_variable_by_its_name_is_the_callers_if_they_have_it(running: Container) -> None:
+def test_named_variable_takes_the_callers_value_if_set(running: Container) -> None:
     script = "echo ${MINE-unset} ${OTHER-unset}"
     done = execute(running, "sh", "-c", script, options=("-e", "MINE", "-e", "OTHER"), MINE="here")
     assert done.ok().output == b"here unset\n"
@@ -131,7 +131,7 @@ def test_it_has_the_containers_environment(container: MakeContainer) -> None:
         (("/nosuch",), "/nosuch"),
     ],
 )
-def test_what_cannot_be_run_is_said_with_runcs_status(running: Container, words: tuple[str, ...], said: str) -> None:
+def test_unrunnable_command_has_runcs_status(running: Container, words: tuple[str, ...], said: str) -> None:
     done = execute(running, *words)
     assert done.status == 255
     assert said in done.stderr
@@ -161,8 +161,9 @@ def test_what_is_asked_wrongly_is_one_line(
 
 
 @pytest.mark.slurm_only("would run it")
-def test_a_container_whose_job_is_queued_can_run_nothing_yet(container: MakeContainer, held_node: int) -> None:
+def test_queued_container_cannot_run_a_process_yet(container: MakeContainer, held_node: int) -> None:
     one = container("sleep", "1000").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    one.wait_until_queued()
     one.call("start").ok()
     done = execute(one, "true")
     assert done.status == 255
@@ -170,7 +171,7 @@ def test_a_container_whose_job_is_queued_can_run_nothing_yet(container: MakeCont
 
 
 @pytest.mark.parametrize("status", ["created", "stopped"])
-def test_a_container_that_does_not_run_runs_nothing_further(container: MakeContainer, status: str) -> None:
+def test_container_that_is_not_running_refuses_exec(container: MakeContainer, status: str) -> None:
     one = container("true").created()
     if status == "stopped":
         one.call("start").ok()
@@ -205,7 +206,7 @@ def test_many_can_run_at_a_time(running: Container) -> None:
 
 
 @pytest.mark.parametrize("number", ["TERM", "INT", "HUP"])
-def test_a_signal_goes_to_the_process_and_to_nothing_else(running: Container, directory: Path, number: str) -> None:
+def test_signal_reaches_the_process_and_nothing_else(running: Container, directory: Path, number: str) -> None:
     script = f"trap 'exit 42' {number}; echo ready; while :; do sleep 0.1; done"
     with open(directory / "output", "wb") as output:
         process = running.runtime.user.start(
@@ -231,7 +232,7 @@ def test_a_process_whose_exec_is_killed_ends(running: Container, directory: Path
 
 
 @pytest.mark.slurm_only("has no step")
-def test_an_agent_that_is_killed_ends_what_it_serves(running: Container, directory: Path) -> None:
+def test_killed_agent_ends_the_processes_it_serves(running: Container, directory: Path) -> None:
     node = running.record["nodes"]
     with open(directory / "output", "wb") as output:
         process = running.runtime.user.start(
@@ -241,6 +242,7 @@ def test_an_agent_that_is_killed_ends_what_it_serves(running: Container, directo
     slurm.on_node(node, "pkill -KILL -x scrun-node")
     assert process.wait(PATIENCE) == 137
     assert running.ended() == 137
+    assert f"the connection to {node} is lost: the agent has ended" in running.errors.decode()
     assert not slurm.on_node(node, "pgrep -fx 'sleep 1234'; :")
 
 
@@ -262,7 +264,7 @@ def detach(one: Container, directory: Path, *words: str) -> int:
     return int(file.read_text())
 
 
-def test_a_detached_process_goes_on_and_its_output_too(running: Container, directory: Path) -> None:
+def test_detached_process_and_its_output_continue(running: Container, directory: Path) -> None:
     pid = detach(running, directory, "sh", "-c", COUNT)
     wait_until(lambda: b"ready" in (directory / "output").read_bytes(), "it runs")
     os.kill(pid, 10)
@@ -300,7 +302,7 @@ def test_it_ends_with_the_container(running: Container, directory: Path) -> None
 # --- a terminal
 
 
-def test_a_terminal_is_sent_to_the_console_socket_and_follows_the_window(running: Container, directory: Path) -> None:
+def test_console_socket_receives_a_terminal_that_follows_resizes(running: Container, directory: Path) -> None:
     script = "trap 'stty size; echo resized' WINCH; tty; echo ready; while :; do sleep 0.1; done"
     with console.listening(directory / "console") as there:
         options = ("--tty", "--detach", "--console-socket", str(there.path), "--pid-file", str(directory / "pid"))
@@ -322,7 +324,7 @@ def test_a_persons_own_terminal_is_the_process_own(running: Container, directory
     assert "got typed" in screen
 
 
-def test_a_terminal_where_there_is_none_is_refused_in_words(running: Container) -> None:
+def test_missing_terminal_is_refused_with_a_reason(running: Container) -> None:
     done = execute(running, "true", options=("--tty",))
     assert done.status != 0
     assert done.stderr.strip(), "it says why"
@@ -337,7 +339,7 @@ def name(engine: Engine) -> str:
     return engine.detached(*SLEEP, ready="ready")
 
 
-def test_an_engine_runs_a_process_with_its_output_error_and_exit_code(engine: Engine, name: str) -> None:
+def test_engine_exec_returns_output_error_and_exit_code(engine: Engine, name: str) -> None:
     done = engine.call("exec", name, "sh", "-c", "echo out; echo error >&2; exit 7")
     assert (done.status, done.output, done.errors) == (7, b"out\n", b"error\n")
 
@@ -348,7 +350,7 @@ def test_an_engine_gives_it_input_environment_and_directory(engine: Engine, name
 
 
 @pytest.mark.parametrize(("command", "status"), [("nosuch", 127), ("/nosuch", 127), ("/etc/passwd", 126)])
-def test_an_engine_has_its_own_status_for_what_cannot_be_run(
+def test_engine_has_its_own_status_for_unrunnable_commands(
     engine: Engine, name: str, command: str, status: int
 ) -> None:
     done = engine.call("exec", name, command)
@@ -367,7 +369,7 @@ def test_an_engine_gives_it_a_terminal(engine: Engine, name: str) -> None:
     assert "got typed" in screen
 
 
-def test_an_engine_runs_nothing_in_a_container_that_has_ended(main_engine: Engine) -> None:
+def test_engine_runs_nothing_in_an_ended_container(main_engine: Engine) -> None:
     name = main_engine.name()
     main_engine.call(*main_engine.words(command=("true",), name=name)).ok()
     done = main_engine.call("exec", name, "true")

@@ -61,7 +61,7 @@ def test_what_exec_says_wins(container: MakeContainer) -> None:
     assert environment_of_exec(one, *options) == told(one) | said
 
 
-def test_what_the_program_makes_of_its_environment_concerns_it_alone(container: MakeContainer) -> None:
+def test_program_changing_its_environment_does_not_affect_exec(container: MakeContainer) -> None:
     one = container("sh", "-c", "exec env -i sh -c 'echo ready; exec sleep 1000'").started()
     one.wait_for_output(b"ready")
     assert environment_of_exec(one)["SLURM_PROCID"] == "0"
@@ -93,7 +93,7 @@ def test_it_is_no_rank_of_the_mpi_program(container: MakeContainer) -> None:
     assert environment_of_exec(one) == {name: value for name, value in program.items() if not name.startswith("PMI")}
 
 
-def test_an_engines_exec_sees_the_gpus_as_the_program_does(engine: Engine) -> None:
+def test_engine_exec_sees_the_programs_gpus(engine: Engine) -> None:
     script = "echo $CUDA_VISIBLE_DEVICES $SLURM_GPUS_ON_NODE $SLURM_PROCID ready"
     options = ("-e", "SCRUN_GPUS=2", "-e", "CUDA_VISIBLE_DEVICES=7")
     name = engine.detached("sh", "-c", f"{script}; exec sleep 1000", options=options, ready="ready")

@@ -13,14 +13,14 @@ from .rootfs import Config
 from .test_bad_bundle import assert_refused, setting
 
 
-def test_a_relative_command_is_found_where_only_the_container_has_it(container: MakeContainer) -> None:
+def test_relative_command_only_the_container_has_is_found(container: MakeContainer) -> None:
     # /usr/bin/echo is on the host's PATH; this container has no /usr.
     one = container("echo", "hi").started()
     assert one.ended() == 0
     assert one.output == b"hi\n"
 
 
-def test_the_containers_own_path_is_searched_in_its_order(container: MakeContainer) -> None:
+def test_containers_own_path_is_searched_in_order(container: MakeContainer) -> None:
     one = container("tool", env=["PATH=/second:/first:/bin"])
     for name in ("first", "second"):
         (one.bundle / "rootfs" / name).mkdir()
@@ -64,7 +64,7 @@ def test_arguments_arrive_as_they_are(container: MakeContainer) -> None:
     assert one.output.decode() == "".join(f"[{word}]" for word in words)
 
 
-def test_a_colon_that_stands_alone_is_an_argument_like_others(container: MakeContainer) -> None:
+def test_lone_colon_is_an_ordinary_argument(container: MakeContainer) -> None:
     # srun separates the components of a heterogeneous step by it.
     words = ["a b", "", ":", "'", "\\", "$HOME", "a\nb", ":", "-x"]
     one = container("printf", "[%s]", *words).started()
@@ -132,7 +132,7 @@ def test_a_command_from_a_bind_mount(container: MakeContainer, directory: Path) 
 
 
 @pytest.mark.slurm_only("the kernel's own word")
-def test_a_file_the_kernel_cannot_execute_is_no_success(container: MakeContainer) -> None:
+def test_file_the_kernel_cannot_execute_fails(container: MakeContainer) -> None:
     one = container("/tool")
     tool = one.bundle / "rootfs/tool"
     tool.write_text("#!/nosuch/interpreter\n")

@@ -53,9 +53,7 @@ def test_it_is_used_and_not_released(container: MakeContainer, alice: User, allo
     assert slurm.known_jobs() <= before
 
 
-def test_several_containers_run_in_it_at_the_same_time(
-    container: MakeContainer, alice: User, allocate: Allocate
-) -> None:
+def test_several_containers_share_the_job_at_once(container: MakeContainer, alice: User, allocate: Allocate) -> None:
     job = allocate(alice, "--cpus-per-task=2", "--mem=200", "--gres=gpu:1")
     script = 'echo "$SLURM_STEP_ID $SLURM_CPUS_ON_NODE $CUDA_VISIBLE_DEVICES"; sleep 1000'
     several = [container("sh", "-c", script).started(env={"SLURM_JOB_ID": str(job)}) for _ in range(3)]
@@ -109,7 +107,7 @@ def test_a_shell_of_sallocs_gives_its_own_variables(container: MakeContainer, al
     assert one.output.decode().splitlines() == [f"{job} 2 /home/alice hers"] * 2
 
 
-def test_variables_of_a_new_job_are_said_to_have_no_effect(
+def test_new_job_variables_are_reported_as_without_effect(
     container: MakeContainer, alice: User, allocate: Allocate
 ) -> None:
     job = allocate(alice)
@@ -142,7 +140,7 @@ def test_another_users_job_is_an_error(container: MakeContainer, bob: User, allo
     assert is_running(job)
 
 
-def test_a_job_that_is_queued_is_waited_for_and_kept(container: MakeContainer, alice: User, held_node: int) -> None:
+def test_queued_job_is_waited_for_and_kept(container: MakeContainer, alice: User, held_node: int) -> None:
     alice.run("sbatch", "--nodelist=node2", "--job-name=of-the-tests", "--wrap=sleep 1000", "--output=/dev/null").ok()
     (job,) = slurm.jobs(alice) - {held_node}
     try:
@@ -166,7 +164,7 @@ def test_an_engines_containers_are_steps_of_it(main_engine: Engine, allocate: Al
     assert is_running(job)
 
 
-def test_what_shares_a_namespace_with_a_step_of_it_is_another_step(main_engine: Engine, allocate: Allocate) -> None:
+def test_sharing_a_steps_namespace_makes_another_step(main_engine: Engine, allocate: Allocate) -> None:
     job = allocate(main_engine.user, "--mem=100")
     in_it = ("-e", f"SLURM_JOB_ID={job}")
     other = main_engine.detached("sh", "-c", "echo up; sleep 600", options=in_it, ready="up")
@@ -175,7 +173,7 @@ def test_what_shares_a_namespace_with_a_step_of_it_is_another_step(main_engine: 
     assert is_running(job)
 
 
-def test_a_container_with_some_of_the_cpus_is_one(container: MakeContainer, alice: User, allocate: Allocate) -> None:
+def test_container_with_some_cpus_runs_once(container: MakeContainer, alice: User, allocate: Allocate) -> None:
     job = allocate(alice, "--cpus-per-task=4")
     one = container("echo", "once").started(env={"SLURM_JOB_ID": str(job), "SCRUN_CPUS_PER_TASK": "2"})
     assert one.ended() == 0

@@ -41,7 +41,7 @@ def test_a_containers_life_without_python(container: MakeContainer) -> None:
     assert "does not exist" in call("/usr/bin/scrun", "state", one.id).stderr
 
 
-def test_root_of_a_user_namespace_finds_its_users_containers(container: MakeContainer, alice: User) -> None:
+def test_user_namespace_root_finds_its_users_containers(container: MakeContainer, alice: User) -> None:
     one = container("sleep", "100").created()
     said = alice.run("podman", "unshare", *WITHOUT_PYTHON, "state", one.id).ok().stdout
     assert said == one.call("state").ok().stdout

@@ -103,7 +103,7 @@ def _full_tmp_on_nodes() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_full_tmp_on_nodes")
-def test_a_process_of_exec_runs_where_the_nodes_tmp_is_full(container: MakeContainer) -> None:
+def test_exec_works_when_the_nodes_tmp_is_full(container: MakeContainer) -> None:
     one = container("sleep", "1000").started()
     much = "x" * 100_000
     for words, status, said in ((("sh", "-c", "echo ran; exit 7"), 7, "ran\n"), (("echo", much), 0, f"{much}\n")):
@@ -112,7 +112,7 @@ def test_a_process_of_exec_runs_where_the_nodes_tmp_is_full(container: MakeConta
     assert one.runtime.run("exec", "--detach", one.id, "true").ok().stderr == ""
 
 
-def test_what_ends_while_the_disk_is_full_is_deleted_and_owes_nothing(
+def test_container_ended_on_full_disk_is_deleted_cleanly(
     container: MakeContainer, private_bundle: MakeBundle, small: Small
 ) -> None:
     place = small("size=32k")

@@ -13,7 +13,7 @@ HET = ("salloc", "--quiet", "--nodes=1", "--ntasks=2", "--nodelist=node1", ":", 
 WHERE = "echo $SLURM_JOB_ID $SLURMD_NODENAME $SLURM_NTASKS"
 
 
-def test_a_container_runs_in_the_first_component_and_another_is_refused(podman: Engine) -> None:
+def test_only_the_first_component_runs_a_container(podman: Engine) -> None:
     # One test: Slurm starts heterogeneous jobs by its backfill scheduler only, every half minute.
     run = 'podman run --rm --runtime=scrun $more localhost/busybox sh -c "$1"'
     script = f"""

@@ -29,7 +29,7 @@ def one_line(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_line_says_what_ran_and_how_it_ended(container: MakeContainer, directory: Path) -> None:
+def test_line_records_what_ran_and_how_it_ended(container: MakeContainer, directory: Path) -> None:
     path = directory / "state/history.jsonl"
     one = container("sh", "-c", "exit 7", env=["TOKEN=Xyzzy-8271"]).started(env={"SCRUN_HISTORY": str(path)})
     record = one.record
@@ -69,7 +69,7 @@ def test_a_site_keeps_everybodys_in_syslog(container: MakeContainer, slurm_conf:
     assert json.loads(lines[0].partition("]: ")[2])["exitStatus"] == 0
 
 
-def test_a_container_whose_anchor_was_killed_is_kept_too(container: MakeContainer, directory: Path) -> None:
+def test_container_with_killed_anchor_is_recorded_too(container: MakeContainer, directory: Path) -> None:
     path = directory / "history.jsonl"
     one = container("sleep", "1000").started(env={"SCRUN_HISTORY": str(path)})
     os.kill(one.record["anchor"], signal.SIGKILL)
@@ -77,7 +77,7 @@ def test_a_container_whose_anchor_was_killed_is_kept_too(container: MakeContaine
     assert one_line(path)["exitStatus"] == 137
 
 
-def test_what_cannot_be_kept_is_said_in_the_log_and_ends_nothing(container: MakeContainer, directory: Path) -> None:
+def test_unwritable_history_is_logged_and_ends_nothing(container: MakeContainer, directory: Path) -> None:
     path = directory / "history.jsonl"
     path.symlink_to("/etc/passwd")
     one = container("sh", "-c", "exit 7").started(env={"SCRUN_HISTORY": str(path)})

@@ -42,7 +42,7 @@ def said_to(one: Container, data: bytes) -> bytes:
             return b""
 
 
-def test_bad_messages_are_refused_and_nothing_comes_of_them(container: MakeContainer) -> None:
+def test_bad_messages_are_refused_without_effect(container: MakeContainer) -> None:
     one = container("sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done").started()
     one.wait_for_output(b"ready")
     for name, data in MESSAGES.items():
@@ -76,7 +76,7 @@ CHANGES: list[Callable[[Any], Any]] = [
 ]
 
 
-def test_a_record_of_wrong_types_harms_no_other_container(container: MakeContainer) -> None:
+def test_record_of_wrong_types_harms_no_other_container(container: MakeContainer) -> None:
     good = container("true").created()
     bad = container("sleep", "1000").started()
     job = bad.record["job"]

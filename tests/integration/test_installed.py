@@ -25,7 +25,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
-def test_man_finds_our_page_before_slurms_and_has_no_complaint(runtime: Runtime) -> None:
+def test_man_finds_our_page_first_and_without_complaint(runtime: Runtime) -> None:
     done = runtime.user.run("man", "--warnings", "scrun", env={"MANWIDTH": "80", "MANROFFOPT": "-ww"}).ok()
     assert done.stderr == ""
     assert "SCRUN_PARTITION" in done.stdout
@@ -95,7 +95,7 @@ def test_features_tells_slurms_version(runtime: Runtime) -> None:
     assert document["annotations"]["org.scrun.slurm.version"] == version
 
 
-def test_root_installs_no_program_that_a_user_could_change(root: User, alice: User, directory: Path) -> None:
+def test_root_installs_no_program_a_user_could_change(root: User, alice: User, directory: Path) -> None:
     python = directory / "python"
     python.symlink_to("/usr/bin/python3")
     os.chown(python, alice.uid, alice.gid, follow_symlinks=False)
@@ -106,7 +106,7 @@ def test_root_installs_no_program_that_a_user_could_change(root: User, alice: Us
     assert not Path("/opt/others").exists()
 
 
-def test_root_removes_no_file_that_a_users_list_names(root: User, alice: User, directory: Path) -> None:
+def test_root_removes_no_file_listed_by_a_user(root: User, alice: User, directory: Path) -> None:
     victim = Path("/etc/scrun-test-victim")
     victim.write_text("root's")
     own = directory / "lib/scrun"

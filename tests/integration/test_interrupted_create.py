@@ -40,7 +40,7 @@ def test_a_signal_cancels_the_job_and_leaves_nothing(container: MakeContainer, n
 
 
 @pytest.mark.usefixtures("held_node")
-def test_a_second_signal_does_not_interrupt_the_clean_up(container: MakeContainer) -> None:
+def test_second_signal_does_not_interrupt_the_cleanup(container: MakeContainer) -> None:
     one = container("true")
     process, job = creating(one)
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
@@ -63,7 +63,7 @@ def test_create_killed_outright_leaves_no_job_either(container: MakeContainer) -
 
 
 @pytest.mark.usefixtures("held_node")
-def test_the_anchor_killed_during_create_is_an_error_and_leaves_no_job(container: MakeContainer) -> None:
+def test_anchor_killed_during_create_fails_without_a_job(container: MakeContainer) -> None:
     one = container("true")
     process, job = creating(one)
     anchor = one.record["anchor"]
@@ -75,7 +75,7 @@ def test_the_anchor_killed_during_create_is_an_error_and_leaves_no_job(container
 
 
 @pytest.mark.usefixtures("held_node")
-def test_ctrl_c_does_not_interrupt_the_anchors_clean_up(container: MakeContainer) -> None:
+def test_ctrl_c_does_not_interrupt_the_anchors_cleanup(container: MakeContainer) -> None:
     # The terminal sends it to create's whole process group.
     one = container("true")
     process, job = creating(one)
@@ -87,7 +87,7 @@ def test_ctrl_c_does_not_interrupt_the_anchors_clean_up(container: MakeContainer
 
 
 @pytest.mark.usefixtures("held_node")
-def test_a_job_cancelled_while_create_waits_is_an_error(container: MakeContainer) -> None:
+def test_job_cancelled_during_create_is_an_error(container: MakeContainer) -> None:
     one = container("true")
     process, job = creating(one)
     slurm.cancel(job)

@@ -77,7 +77,7 @@ def of_salloc(alice: User, *options: str) -> tuple[dict[str, str], dict[str, str
     ],
     ids=str,
 )
-def test_a_container_has_the_variables_of_salloc_and_srun(
+def test_container_has_salloc_and_srun_variables(
     container: MakeContainer, alice: User, asked: dict[str, str], options: list[str]
 ) -> None:
     one = container("env", env=["SCRUN_LABELIO=1"])
@@ -92,7 +92,7 @@ def test_a_container_has_the_variables_of_salloc_and_srun(
     assert {name: found[name] for name in same} == {name: program[name] for name in same}
 
 
-def test_a_job_that_was_queued_gives_the_same_variables(container: MakeContainer, alice: User, held_node: int) -> None:
+def test_queued_job_gives_the_same_variables(container: MakeContainer, alice: User, held_node: int) -> None:
     asked = {"SCRUN_JOB_NODELIST": "node2", "SCRUN_NTASKS": "2", "SCRUN_MEM_PER_NODE": "100", "SCRUN_LABELIO": "1"}
     one = container("env").created(env={**asked, "SCRUN_CREATE_TIMEOUT": "1"})
     one.call("start").ok()
@@ -127,7 +127,7 @@ return slurm.SUCCESS
     [({}, []), ({"MEM_PER_NODE": "100M", "CPUS_PER_TASK": "2", "NTASKS": "2"}, ["--mem=100M", "-c2", "-n2"])],
     ids=str,
 )
-def test_hooks_have_the_variables_of_sallocs_shell_and_scruns_own(
+def test_hooks_have_salloc_variables_and_scruns_own(
     container: MakeContainer,
     alice: User,
     directory: Path,

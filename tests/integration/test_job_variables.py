@@ -215,7 +215,7 @@ def test_power_management_is_said_to_have_no_effect(container: MakeContainer) ->
 
 
 @pytest.mark.parametrize(("mode", "kept"), [(None, True), ("append", True), ("truncate", False)])
-def test_standard_error_that_is_a_file_is_opened_as_told(
+def test_standard_error_file_is_opened_in_requested_mode(
     container: MakeContainer, mode: str | None, kept: bool
 ) -> None:
     one = container("sh", "-c", "echo new >&2")
@@ -241,7 +241,7 @@ def test_standard_error_that_is_a_file_is_opened_as_told(
         ("GRES=moon:1", "Slurm refused the job: Invalid generic resource (gres) specification"),
     ],
 )
-def test_what_cant_be_had_is_an_error_of_one_line(container: MakeContainer, words: str, said: str) -> None:
+def test_unavailable_request_is_a_one_line_error(container: MakeContainer, words: str, said: str) -> None:
     known = slurm.known_jobs()
     done = container("true").create(env=variables(words))
     assert done.status == 1

@@ -32,7 +32,7 @@ def test_term_is_the_signal_when_none_is_named(container: MakeContainer) -> None
     assert one.ended() == 42
 
 
-def test_a_signal_that_is_handled_leaves_the_container_running(container: MakeContainer) -> None:
+def test_handled_signal_leaves_the_container_running(container: MakeContainer) -> None:
     one = trapping(container)
     one.call("kill", "HUP").ok()
     one.wait_for_output(b"got hup\n")
@@ -41,7 +41,7 @@ def test_a_signal_that_is_handled_leaves_the_container_running(container: MakeCo
     one.wait_for_output(b"got hup\ngot hup\n")
 
 
-def test_a_signal_without_a_handler_is_ignored_by_the_containers_first_process(container: MakeContainer) -> None:
+def test_first_process_ignores_signals_without_a_handler(container: MakeContainer) -> None:
     # pid_namespaces(7): it gets only what it has a handler for; docker stop's KILL comes later.
     one = container("sh", "-c", "trap 'echo usr1' USR1; echo ready; while :; do sleep 0.1; done").started()
     one.wait_for_output(b"ready\n")
@@ -78,7 +78,7 @@ def test_all_is_accepted(container: MakeContainer, options: list[str]) -> None:
 
 @pytest.mark.slurm_only("waits for start with SIGTERM pending, and has no child yet that could be ended by one")
 @pytest.mark.parametrize(("name", "status"), [("TERM", 143), ("INT", 130), ("KILL", 137), ("HUP", 129)])
-def test_a_created_container_ends_with_the_signals_status_and_without_having_run(
+def test_created_container_ends_with_signal_status_without_running(
     container: MakeContainer, name: str, status: int
 ) -> None:
     one = container("sh", "-c", "echo ran").created()
@@ -111,9 +111,7 @@ def test_an_unknown_signal_is_refused_and_changes_nothing(container: MakeContain
 
 @pytest.mark.slurm_only("the engine signals the process itself")
 @pytest.mark.parametrize(("number", "status"), [(15, 42), (9, 137)])
-def test_a_signal_to_the_process_of_the_pid_file_reaches_the_container(
-    container: MakeContainer, number: int, status: int
-) -> None:
+def test_signal_to_the_pid_files_process_reaches_container(container: MakeContainer, number: int, status: int) -> None:
     # docker does so when the runtime's kill doesn't help, conmon when its --timeout is over.
     one = trapping(container)
     one.runtime.user.run("kill", f"-{number}", one.pid_file.read_text()).ok()
@@ -121,7 +119,7 @@ def test_a_signal_to_the_process_of_the_pid_file_reaches_the_container(
     one.wait_for("stopped")
 
 
-def test_a_container_can_be_killed_right_after_its_start(container: MakeContainer) -> None:
+def test_container_can_be_killed_right_after_start(container: MakeContainer) -> None:
     one = container("sleep", "1000").started()
     one.call("kill", "KILL").ok()
     assert one.ended() in (137, -9)

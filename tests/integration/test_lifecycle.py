@@ -14,7 +14,7 @@ from .users import User
 from .waiting import PATIENCE, wait_until
 
 
-def test_a_container_is_created_then_running_then_stopped_then_gone(container: MakeContainer) -> None:
+def test_container_is_created_running_stopped_then_gone(container: MakeContainer) -> None:
     one = container("cat")
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb"):
@@ -54,14 +54,12 @@ def test_nothing_of_slurms_stays_in_the_root_filesystem(container: MakeContainer
 
 
 @pytest.mark.parametrize("status", [0, 1, 7, 125, 126, 127, 128, 137, 255])
-def test_the_process_of_the_pid_file_exits_with_the_containers_status(container: MakeContainer, status: int) -> None:
+def test_pid_files_process_exits_with_the_containers_status(container: MakeContainer, status: int) -> None:
     assert container("sh", "-c", f"exit {status}").started().ended() == status
 
 
 @pytest.mark.parametrize(("name", "number"), [("KILL", 9), ("SEGV", 11), ("TERM", 15), ("ABRT", 6)])
-def test_what_a_signal_ended_is_reported_as_128_and_its_number(
-    container: MakeContainer, name: str, number: int
-) -> None:
+def test_death_by_signal_is_128_plus_its_number(container: MakeContainer, name: str, number: int) -> None:
     # The container's first process is immune to its own signals; its child isn't.
     one = container("sh", "-c", f"sh -c 'kill -{name} $$'; exit $?")
     assert one.started().ended() == 128 + number
@@ -95,7 +93,7 @@ def test_state_prints_all_that_callers_read(container: MakeContainer) -> None:
 
 
 @pytest.mark.slurm_only("leaves the pid in the state of a container that ended by itself")
-def test_the_pid_of_a_stopped_container_is_0_and_all_else_stays(container: MakeContainer) -> None:
+def test_stopping_changes_only_the_status_and_pid(container: MakeContainer) -> None:
     one = container("true").created()
     before = one.state()
     one.call("start").ok()
@@ -121,7 +119,7 @@ def test_the_containers_exit_status_is_its_jobs(container: MakeContainer, status
 
 
 @pytest.mark.slurm_only("there is no job")
-def test_the_job_is_the_callers_and_runs_before_start(container: MakeContainer, alice: User) -> None:
+def test_job_is_the_callers_and_runs_before_start(container: MakeContainer, alice: User) -> None:
     one = container("true").created()
     fields = slurm.job_fields(one.record["job"])
     assert (fields["UserId"], fields["JobState"], fields["JobName"]) == ("alice(2000)", "RUNNING", "scrun")
@@ -129,7 +127,7 @@ def test_the_job_is_the_callers_and_runs_before_start(container: MakeContainer, 
 
 
 @pytest.mark.slurm_only("there is no job")
-def test_the_job_is_gone_as_soon_as_the_container_has_stopped(container: MakeContainer) -> None:
+def test_job_ends_as_soon_as_the_container_stops(container: MakeContainer) -> None:
     one = container("true").started()
     job = one.record["job"]
     one.ended()
@@ -152,7 +150,7 @@ def test_the_bundle_is_the_working_directory_unless_named(container: MakeContain
 
 
 @pytest.mark.slurm_only("looks for the pid file in the bundle")
-def test_a_relative_bundle_and_pid_file_are_relative_to_the_working_directory(container: MakeContainer) -> None:
+def test_relative_paths_start_at_the_working_directory(container: MakeContainer) -> None:
     one = container("true")
     pid_file = os.path.relpath(one.pid_file, one.bundle.parent)
     one.runtime.run("create", "-b", one.bundle.name, "--pid-file", pid_file, one.id, cwd=one.bundle.parent).ok()
@@ -160,7 +158,7 @@ def test_a_relative_bundle_and_pid_file_are_relative_to_the_working_directory(co
     assert one.state()["pid"] == int(one.pid_file.read_text())
 
 
-def test_create_holds_no_descriptor_of_its_callers_but_the_containers_stdio(container: MakeContainer) -> None:
+def test_create_keeps_only_the_stdio_descriptors_open(container: MakeContainer) -> None:
     one = container("sleep", "1000")
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)

@@ -28,7 +28,7 @@ def rows(runtime: Runtime, *options: str) -> dict[str, list[str]]:
     return {line.split()[0]: [cell.strip() for cell in line.split("  ") if cell] for line in lines}
 
 
-def test_what_runs_is_shown_with_its_job_and_node(container: MakeContainer, runtime: Runtime) -> None:
+def test_running_container_is_listed_with_job_and_node(container: MakeContainer, runtime: Runtime) -> None:
     one = container("sleep", "1000").started(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_PARTITION": "short"})
     entry = listed(runtime)[one.id]
     assert entry.items() >= one.state().items()
@@ -39,7 +39,7 @@ def test_what_runs_is_shown_with_its_job_and_node(container: MakeContainer, runt
     assert row[6] == "sleep 1000"
 
 
-def test_what_has_ended_is_shown_with_its_exit_status(container: MakeContainer, runtime: Runtime) -> None:
+def test_ended_container_is_listed_with_its_exit_status(container: MakeContainer, runtime: Runtime) -> None:
     one = container("sh", "-c", "exit 7").started()
     assert one.ended() == 7
     one.wait_for("stopped")
@@ -50,6 +50,7 @@ def test_what_has_ended_is_shown_with_its_exit_status(container: MakeContainer, 
 
 def test_what_is_queued_is_shown_with_slurms_reason(container: MakeContainer, runtime: Runtime, held_node: int) -> None:
     one = container("true").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    one.wait_until_queued()
     entry = listed(runtime)[one.id]
     assert entry["queued"]["reason"] in ("Resources", "Priority", "None")
     assert entry["queued"]["since"].startswith("20")
@@ -59,13 +60,14 @@ def test_what_is_queued_is_shown_with_slurms_reason(container: MakeContainer, ru
     assert row[3] == f"({entry['queued']['reason']})"
 
 
-def test_without_an_answer_of_slurms_all_is_listed_as_it_is_known(
+def test_list_uses_its_own_records_without_slurm(
     container: MakeContainer, runtime: Runtime, slurm_conf: Callable[..., Path], held_node: int
 ) -> None:
     unreachable = ("-f", str(slurm_conf(SlurmctldPort="1", MessageTimeout="1")))
     running = container("sleep", "1000").started()
     assert rows(runtime, *unreachable)[running.id][3] == running.record["nodes"]
     queued = container("true").created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    queued.wait_until_queued()
     found = rows(runtime, *unreachable)  # after some seconds, and with what is known
     assert found[running.id][1] == "running"
     assert found[queued.id][3] == "(?)"
@@ -77,7 +79,7 @@ def test_quiet_are_the_ids(container: MakeContainer, runtime: Runtime) -> None:
     assert [line for line in lines if line in ids] == ids[::-1]  # the youngest first
 
 
-def test_a_damaged_record_is_listed_and_the_others_too(container: MakeContainer, runtime: Runtime) -> None:
+def test_damaged_record_is_listed_beside_the_others(container: MakeContainer, runtime: Runtime) -> None:
     good, bad = (container("true").created() for _ in range(2))
     record = (bad.path / "state.json").read_bytes()
     (bad.path / "state.json").write_bytes(record[:100])

@@ -17,7 +17,7 @@ JSON = ("--log-format", "json")
 
 
 @pytest.mark.parametrize("verb", ["create", "start", "state", "kill", "delete"])
-def test_an_error_is_one_json_object_in_the_log(runtime: Runtime, unique_id: str, directory: Path, verb: str) -> None:
+def test_error_is_one_json_object_in_the_log(runtime: Runtime, unique_id: str, directory: Path, verb: str) -> None:
     log = directory / "log.json"
     done = runtime.run("--log", str(log), *JSON, verb, unique_id)
     assert done.status == 1
@@ -29,7 +29,7 @@ def test_an_error_is_one_json_object_in_the_log(runtime: Runtime, unique_id: str
         assert done.stderr == f"scrun: {entry['msg']}\n"
 
 
-def test_an_error_is_one_line_of_a_text_log(runtime: Runtime, unique_id: str, directory: Path) -> None:
+def test_error_is_one_line_of_a_text_log(runtime: Runtime, unique_id: str, directory: Path) -> None:
     log = directory / "log"
     runtime.run("--log", str(log), "--log-format", "text", "state", unique_id)
     (line,) = log.read_text().splitlines()
@@ -100,7 +100,7 @@ def test_the_level_of_the_log_is_set(container: MakeContainer, directory: Path, 
         (["--nosuch"], "--nosuch"),
     ],
 )
-def test_options_that_are_none_are_refused_in_one_line(
+def test_invalid_options_are_refused_in_one_line(
     runtime: Runtime, unique_id: str, options: list[str], words: str
 ) -> None:
     done = runtime.run(*options, "state", unique_id)
@@ -110,7 +110,7 @@ def test_options_that_are_none_are_refused_in_one_line(
 
 
 @pytest.mark.slurm_only("its messages hold no path")
-def test_a_message_with_quotes_and_controls_is_still_json(runtime: Runtime, directory: Path, unique_id: str) -> None:
+def test_message_with_quotes_and_controls_is_valid_json(runtime: Runtime, directory: Path, unique_id: str) -> None:
     log = directory / "log.json"
     bundle = '/no"such\\\n\tü\x1b'
     runtime.run("--log", str(log), *JSON, "create", "--bundle", bundle, unique_id)

@@ -18,7 +18,7 @@ PROCESS = {"args": ["sh", "-c", "echo hello; exit 7"], "cwd": "/", "env": ["PATH
 
 
 @pytest.mark.slurm_only("it hands descriptors on")
-def test_descriptors_that_reach_no_other_host_are_spoken_of(container: MakeContainer) -> None:
+def test_descriptors_that_reach_no_other_host_are_reported(container: MakeContainer) -> None:
     one = container("sleep", "1000")
     done = one.create("--preserve-fds", "2", env={"LISTEN_FDS": "1", "PATH": one.runtime.user.environment({})["PATH"]})
     assert done.status == 0

@@ -82,9 +82,7 @@ def assert_all_works(one: Container) -> None:
     assert slurm.files_on_nodes(job) == []
 
 
-def test_the_simple_example_runs_a_bundle_where_it_is(
-    container: MakeContainer, slurm_conf: Configure, lua: str
-) -> None:
+def test_simple_example_runs_a_bundle_in_place(container: MakeContainer, slurm_conf: Configure, lua: str) -> None:
     conf = slurm_conf()
     conf.with_name("scrun.lua").unlink()
     conf.with_name("scrun.lua").write_text(SIMPLE)
@@ -92,9 +90,7 @@ def test_the_simple_example_runs_a_bundle_where_it_is(
     assert_all_works(one)
 
 
-def test_a_bundle_of_the_scripts_that_has_no_place_for_an_agent_runs_without(
-    container: MakeContainer, slurm_conf: Configure
-) -> None:
+def test_script_bundle_without_agent_place_runs_without_one(container: MakeContainer, slurm_conf: Configure) -> None:
     conf = slurm_conf()
     conf.with_name("scrun.lua").unlink()
     make = "cd ' .. bundle .. ' && mkdir two && cp config.json two && ln -s ../rootfs two/rootfs"
@@ -112,7 +108,7 @@ def test_a_bundle_of_the_scripts_that_has_no_place_for_an_agent_runs_without(
     shutil.rmtree(one.bundle / "two")
 
 
-def test_the_full_example_runs_a_bundle_on_scratch_and_brings_it_back(
+def test_full_example_stages_a_bundle_through_scratch(
     container: MakeContainer, slurm_conf: Configure, scratch: Path, example: str, lua: str
 ) -> None:
     conf = slurm_conf()
@@ -138,7 +134,7 @@ def test_the_full_example_has_signals_exec_and_ps(
     assert_all_works(container("sh", "-c", SERVES).started(global_options=["-f", str(conf)]))
 
 
-def test_the_full_example_runs_what_an_engine_asks_for(
+def test_full_example_runs_an_engines_container(
     engine: Engine, as_the_sites: Callable[[str], None], scratch: Path, example: str, directory: Path, alice: User
 ) -> None:
     # With the engines' default networks and mounts, which the example leaves in the bundle that it makes.
@@ -153,7 +149,7 @@ def test_the_full_example_runs_what_an_engine_asks_for(
     assert list(scratch.glob("*/slurm/scrun/*")) == []
 
 
-def test_the_variables_of_the_page_say_where_the_bundle_was_and_is(
+def test_documented_variables_name_the_old_and_new_bundle(
     container: MakeContainer, slurm_conf: Configure, scratch: Path
 ) -> None:
     conf = slurm_conf()

@@ -52,7 +52,7 @@ def ready(one: Container, tasks: int) -> Container:
     ],
     ids=["2 nodes", "2 nodes with 2 tasks", "4 tasks"],
 )
-def test_every_task_is_the_container_on_its_node_and_knows_its_place(
+def test_every_task_knows_its_node_and_place(
     container: MakeContainer, request: pytest.FixtureRequest, make: str, env: tuple[str, ...], expected: list[str]
 ) -> None:
     bundle: MakeBundle = request.getfixturevalue(make)
@@ -78,7 +78,7 @@ def test_tasks_are_where_srun_would_have_put_them(container: MakeContainer, env:
     assert [placed[str(task)] for task in range(len(placed))] == nodes.split()
 
 
-def test_tasks_of_a_job_that_is_spread_are_where_srun_puts_them(container: MakeContainer, alice: User) -> None:
+def test_tasks_of_a_spread_job_match_srun_placement(container: MakeContainer, alice: User) -> None:
     script = ("sh", "-c", "echo $SLURM_PROCID $SLURMD_NODENAME")
     one = run(container(*script, env=("SCRUN_SPREAD_JOB=1", "SCRUN_NTASKS=4")))
     done = alice.run("salloc", "--quiet", "--spread-job", "--ntasks=4", "srun", *script).ok()
@@ -123,7 +123,7 @@ def test_which_task_failed_and_where_is_said(container: MakeContainer) -> None:
     assert one.errors == b"scrun: node2: task 1: Exited with exit code 7\n"
 
 
-def test_of_a_single_task_nothing_is_said_beside_its_status(container: MakeContainer) -> None:
+def test_single_task_reports_only_its_status(container: MakeContainer) -> None:
     one = container("sh", "-c", "exit 7").started()
     assert one.ended() == 7
     assert one.errors == b""
@@ -138,7 +138,7 @@ def test_a_task_that_fails_leaves_the_others_running(container: MakeContainer) -
     assert one.ended() == 7
 
 
-def test_a_task_that_fails_ends_the_others_on_demand(container: MakeContainer) -> None:
+def test_failing_task_ends_the_others_on_demand(container: MakeContainer) -> None:
     script = "[ $SLURM_PROCID = 0 ] || exit 7; while :; do sleep 0.1; done"
     one = container("sh", "-c", script, env=(*TWO_NODES, "SCRUN_KILL_BAD_EXIT=1")).started()
     job = one.record["job"]
@@ -158,7 +158,7 @@ def test_a_signal_reaches_every_task(container: MakeContainer, env: tuple[str, .
     assert sorted(line for line in lines(one) if "hup" in line) == [f"hup {task}" for task in range(tasks)]
 
 
-def test_a_signal_is_sent_when_those_that_still_run_got_it(container: MakeContainer) -> None:
+def test_signal_counts_once_all_running_tasks_have_it(container: MakeContainer) -> None:
     script = f"[ $SLURM_PROCID != 1 ] || exit 0; {TRAP}"
     one = ready(container("sh", "-c", script, env=TWO_EACH), 3)
     one.call("kill", "HUP").ok()
@@ -167,7 +167,7 @@ def test_a_signal_is_sent_when_those_that_still_run_got_it(container: MakeContai
     assert one.ended() == 42
 
 
-def test_kill_ends_every_task_and_leaves_nothing_on_the_nodes(container: MakeContainer) -> None:
+def test_kill_ends_every_task_and_leaves_nothing(container: MakeContainer) -> None:
     one = ready(container("sh", "-c", f"trap '' TERM; {TRAP}", env=TWO_EACH), 4)
     job = one.record["job"]
     one.call("kill", "KILL").ok()
@@ -189,7 +189,7 @@ def test_a_delete_leaves_nothing_on_any_node(
     wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone")
 
 
-def test_both_nodes_are_free_again_when_the_anchor_was_killed(container: MakeContainer) -> None:
+def test_killed_anchor_frees_both_nodes(container: MakeContainer) -> None:
     one = ready(container("sh", "-c", f"trap '' TERM; {TRAP}", env=TWO_EACH), 4)
     record = one.record
     os.kill(record["anchor"], signal.SIGKILL)
@@ -243,7 +243,7 @@ def test_a_terminal_for_several_tasks_is_refused(main_engine: Engine, variables:
     assert "2 tasks can't share a terminal" in screen
 
 
-def test_a_node_that_fails_ends_the_container_with_a_failure(container: MakeContainer) -> None:
+def test_failed_node_ends_the_container_with_a_failure(container: MakeContainer) -> None:
     one = ready(container("sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done", env=TWO_NODES), 2)
     job = one.record["job"]
     slurm.fail_node("node2")
@@ -264,7 +264,7 @@ def test_in_an_allocation_it_takes_its_tasks(container: MakeContainer) -> None:
         slurm.release(job)
 
 
-def test_a_queued_containers_tasks_are_those_that_it_asked_for(container: MakeContainer, held_node: int) -> None:
+def test_queued_container_gets_the_tasks_it_requested(container: MakeContainer, held_node: int) -> None:
     env = ["SCRUN_NTASKS=3", "SCRUN_JOB_NODELIST=node2", "SCRUN_CREATE_TIMEOUT=1"]
     one = container("sh", "-c", "echo $SLURM_PROCID of $SLURM_NTASKS", env=env).started()
     slurm.release(held_node)
@@ -272,7 +272,7 @@ def test_a_queued_containers_tasks_are_those_that_it_asked_for(container: MakeCo
     assert lines(one) == ["0 of 3", "1 of 3", "2 of 3"]
 
 
-def test_what_every_node_made_comes_back_from_private_storage(
+def test_changes_of_every_node_return_from_private_storage(
     container: MakeContainer, private_bundle: MakeBundle
 ) -> None:
     script = "mkdir /results; echo $SLURM_PROCID >/results/$SLURM_PROCID; rm -f /bin/wc"

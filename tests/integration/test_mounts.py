@@ -63,7 +63,7 @@ def volume(engine: Engine) -> Iterator[Volume]:
     one.remove()
 
 
-def test_what_is_written_to_a_part_of_a_volume_arrives(engine: Engine, volume: Volume) -> None:
+def test_writes_to_a_part_of_a_volume_arrive(engine: Engine, volume: Volume) -> None:
     mounts = volume.part("sub", "/x"), volume.part("sub/file", "/y")
     script = "cat /x/given /y; echo made >/x/in/made; rm /x/given; echo more >>/y; exit 7"
     done = engine.run("sh", "-c", script, options=("--rm", *mounts))
@@ -72,7 +72,7 @@ def test_what_is_written_to_a_part_of_a_volume_arrives(engine: Engine, volume: V
 
 
 @pytest.mark.slurm_only("there is no job")
-def test_a_part_of_a_volume_is_there_for_a_queued_container(engine: Engine, volume: Volume, held_node: int) -> None:
+def test_part_of_a_volume_reaches_a_queued_container(engine: Engine, volume: Volume, held_node: int) -> None:
     # By the time that its files are staged the engine has taken its mount away.
     wanted = ("-e", "SCRUN_JOB_NODELIST=node2", "-e", "SCRUN_CREATE_TIMEOUT=1")
     mount = volume.part("sub", "/x")
@@ -84,7 +84,7 @@ def test_a_part_of_a_volume_is_there_for_a_queued_container(engine: Engine, volu
 
 
 @pytest.mark.slurm_only("there is no job")
-def test_a_pods_sub_path_is_where_its_volume_is(podman: Engine, directory: Path) -> None:
+def test_pods_sub_path_points_into_its_volume(podman: Engine, directory: Path) -> None:
     volume, pod = podman.name(), podman.name()
     podman.call("volume", "create", volume).ok()
     top = Path(podman.call("volume", "inspect", volume, "--format={{.Mountpoint}}").ok().stdout.strip())
@@ -120,7 +120,7 @@ def test_an_images_part_is_mounted(main_engine: Engine) -> None:
     assert "busybox" in same(main_engine, mount, script="ls /x; touch /x/a")
 
 
-def test_a_link_that_is_bound_stays_a_link_or_is_followed(podman: Engine, directory: Path) -> None:
+def test_bound_link_stays_or_is_followed_as_requested(podman: Engine, directory: Path) -> None:
     private = Path(f"/run/user/{podman.user.uid}/{directory.name}")  # which no node sees
     podman.user.mkdir(private)
     for place in (directory, private):
@@ -129,15 +129,17 @@ def test_a_link_that_is_bound_stays_a_link_or_is_followed(podman: Engine, direct
     try:
         options = [f"--volume={directory}/link:/a/b:no-dereference", f"--volume={private}/link:/c:no-dereference"]
         options += [f"--volume={directory}/file:/d:no-dereference", f"--volume={private}/link:/e"]
-        printed = same(podman, *options, script="readlink /a/b; readlink /c; cat /d; echo more >>/e")
-        assert printed == "file\nfile\ngiven\n"
+        podman.user.run("ln", "-s", "/etc/hostname", str(directory / "absolute")).ok()  # which this host has
+        options.append(f"--volume={directory}/absolute:/f:no-dereference")
+        printed = same(podman, *options, script="readlink /a/b; readlink /c; readlink /f; cat /d; echo more >>/e")
+        assert printed == "file\nfile\n/etc/hostname\ngiven\n"
     finally:
         text = (private / "file").read_text()
         podman.user.run("rm", "-r", str(private)).ok()
     assert text == "given\nmore\nmore\n", "a change to what the link leads to is brought back"
 
 
-def test_an_overlay_over_a_directory_of_this_host_keeps_its_changes_apart(podman: Engine, directory: Path) -> None:
+def test_overlay_over_a_host_directory_keeps_changes_apart(podman: Engine, directory: Path) -> None:
     private = Path(f"/run/user/{podman.user.uid}/{directory.name}")  # which no node sees
     for name in ("", "lower", "upper", "work"):
         podman.user.mkdir(private / name)
@@ -156,9 +158,7 @@ def test_an_overlay_over_a_directory_of_this_host_keeps_its_changes_apart(podman
 
 
 @pytest.mark.slurm_only("nothing is brought back")
-def test_what_is_mounted_in_a_bound_directory_is_there_when_asked_for(
-    docker: Engine, tmp_path: Path, root: User
-) -> None:
+def test_mount_inside_a_bound_directory_appears_when_requested(docker: Engine, tmp_path: Path, root: User) -> None:
     (tmp_path / "in").mkdir()
     root.run("mount", "-t", "tmpfs", "none", str(tmp_path / "in")).ok()
     try:

@@ -44,7 +44,7 @@ EXPECTED = [
 VARIABLES = ("SCRUN_JOB_NUM_NODES=2", "SCRUN_NTASKS_PER_NODE=2", "SCRUN_MPI_TYPE=pmi2")
 
 
-def test_the_tasks_of_a_container_find_each_other_by_pmi2(container: MakeContainer) -> None:
+def test_tasks_of_a_container_meet_through_pmi2(container: MakeContainer) -> None:
     one = container("sh", "-c", PMI2, env=VARIABLES).started()
     assert one.ended() == 0, one.errors
     assert sorted(one.output.decode().splitlines()) == EXPECTED
@@ -119,7 +119,7 @@ def test_mpiexec_in_a_container_starts_ranks_there(container: MakeContainer, mpi
 
 
 @pytest.mark.parametrize("options", [("--ipc=host",), ("-e", "SCRUN_MPI_TYPE=pmi2")])
-def test_tasks_on_a_node_share_its_memory_when_asked_to(main_engine: Engine, options: tuple[str, ...]) -> None:
+def test_tasks_on_a_node_share_memory_when_requested(main_engine: Engine, options: tuple[str, ...]) -> None:
     script = (
         "f=/dev/shm/shared-$SLURM_JOB_ID; [ $SLURM_PROCID = 1 ] && echo here >$f; until cat $f; do sleep 0.1; done 2>&-"
     )

@@ -1,4 +1,6 @@
-"""The network of a container: its node's where the engine's leads anywhere, none where it leads nowhere."""
+"""The network of a container that isn't on the engine's: its node's where that leads anywhere, none where it doesn't.
+
+test_engine_networks.py is about the other mode."""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from .waiting import wait_until
 pytestmark = pytest.mark.slurm_only("there is no node")
 
 ADDRESSES = ("sh", "-c", "ip -o -4 addr | tr -s ' ' | cut -d' ' -f2,4")
+NODES = ("-e", "SCRUN_NET=node")  # where "auto" would take the engine's
 LOOPBACK = ["lo 127.0.0.1/8"]
 RESOLV_CONF, HOSTS = ("cat", "/etc/resolv.conf"), ("cat", "/etc/hosts")
 
@@ -69,21 +72,21 @@ def test_host_is_the_nodes(engine: Engine) -> None:
     assert has_the_nodes(addresses(engine, "--network=host"))
 
 
-def test_a_network_of_the_users_own_is_the_nodes(main_engine: Engine, own: str) -> None:
-    assert has_the_nodes(addresses(main_engine, f"--network={own}"))
+def test_users_own_network_is_the_nodes(main_engine: Engine, own: str) -> None:
+    assert has_the_nodes(addresses(main_engine, f"--network={own}", *NODES))
 
 
 def test_an_internal_network_is_a_loopback_only(main_engine: Engine, internal: str) -> None:
-    assert addresses(main_engine, f"--network={internal}") == LOOPBACK
+    assert addresses(main_engine, f"--network={internal}", *NODES) == LOOPBACK
 
 
 @pytest.mark.parametrize("kind", ["pasta", "slirp4netns", "bridge"])
 def test_each_of_podmans_is_the_nodes(podman: Engine, kind: str) -> None:
-    assert has_the_nodes(addresses(podman, f"--network={kind}"))
+    assert has_the_nodes(addresses(podman, f"--network={kind}", *NODES))
 
 
 @pytest.mark.parametrize(("kind", "is_the_nodes"), [("none", False), ("pasta", True)])
-def test_it_is_the_same_where_podman_sets_it_up_after_create(podman: Engine, kind: str, is_the_nodes: bool) -> None:
+def test_network_set_up_after_create_is_the_same(podman: Engine, kind: str, is_the_nodes: bool) -> None:
     assert has_the_nodes(addresses(podman, "--userns=keep-id", f"--network={kind}")) == is_the_nodes
 
 
@@ -102,7 +105,7 @@ def test_a_node_can_be_reached_from_it(main_engine: Engine) -> None:
     assert main_engine.run("sh", "-c", script, options=("--rm",)).stdout == "hello\n"
 
 
-def test_its_own_name_is_known_and_name_servers_are_reachable_ones(main_engine: Engine) -> None:
+def test_own_name_resolves_and_name_servers_are_reachable(main_engine: Engine) -> None:
     hosts = main_engine.run(*HOSTS, options=("--rm", "--hostname=named", "--add-host=other:1.2.3.4")).ok().stdout
     lines = [line.split() for line in hosts.splitlines()]
     assert ["127.0.0.1", "named"] in lines
@@ -120,7 +123,7 @@ def test_name_servers_that_are_asked_for_are_there(engine: Engine) -> None:
 
 def test_a_published_port_is_open(main_engine: Engine) -> None:
     serve = "mkdir /w; echo hello >/w/a; echo $SLURMD_NODENAME; exec httpd -f -p 8056 -h /w"
-    name = main_engine.detached("sh", "-c", serve, options=("-p", "18056:80"))
+    name = main_engine.detached("sh", "-c", serve, options=("-p", "18056:80", *NODES))
     assert "18056" in main_engine.call("port", name).ok().stdout
     node = wait_until(lambda: main_engine.call("logs", name).stdout.strip(), "it says its node")
     script = f"until wget -q -O - http://{node}:8056/a; do sleep 0.1; done"

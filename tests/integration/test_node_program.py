@@ -226,6 +226,18 @@ def test_exec_leaves_a_background(run: MakeNode) -> None:
     one.login.wait(EOF)
 
 
+def test_a_place_to_meet_that_was_removed_is_made_anew(run: MakeNode) -> None:
+    one = run("cat").start()
+    for _ in range(2):
+        (place,) = left([one])
+        shutil.rmtree(place)  # as a cleaner of /tmp does, or another job's Epilog
+        one.exec(1, ["sh", "-c", "exit 5"])
+        assert one.login.output(1) == (b"", b"", 5)
+    assert left([one]) == [place]
+    one.login.send(EOF, 0)
+    assert one.finish() == 0
+
+
 def test_the_whole_container_gets_a_signal(run: MakeNode) -> None:
     one = run("sh", "-c", "trap 'echo first' USR1; sleep 600 & while :; do wait; done").start()
     one.exec(1, ["sh", "-c", "trap 'echo second' USR1; echo ready; while :; do :; done"])
@@ -256,7 +268,7 @@ def test_every_process_is_stopped(run: MakeNode) -> None:
 
 
 @pytest.mark.parametrize("run", ["crun-root", "runc-root"], indirect=True)  # alice may not mount /proc then
-def test_an_orphan_among_the_hosts_processes_belongs_to_its_container(run: MakeNode) -> None:
+def test_orphan_among_host_processes_belongs_to_its_container(run: MakeNode) -> None:
     one = run("sleep", "600", pids=False).start()
     one.exec(1, ["sh", "-c", "(sleep 600 >/dev/null 2>&1 & echo $!)"])
     orphan = one.login.output(1)[0].split()[0]

@@ -60,7 +60,7 @@ def _noisy_site() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_noisy_site")
-def test_what_a_site_prints_in_every_task_is_no_answer(
+def test_site_output_in_every_task_is_no_answer(
     container: MakeContainer, private_bundle: MakeBundle, docker: Engine, directory: Path
 ) -> None:
     check_answers(container, private_bundle, docker, directory)

@@ -52,9 +52,7 @@ TRAP = ("sh", "-c", "trap 'exit 42' USR1; echo up; while :; do sleep 0.1; done")
 
 
 @pytest.mark.parametrize("text", [RUNC, RUN_ONLY, TOLD + THE_LINE], ids=["runc", "run alone", "a line of scrun's"])
-def test_status_signal_and_output_come_through_whatever_the_runtime(
-    container: MakeContainer, oci_conf: Put, text: str
-) -> None:
+def test_status_signal_and_output_work_with_any_runtime(container: MakeContainer, oci_conf: Put, text: str) -> None:
     oci_conf(text)
     one = container(*TRAP).started()
     one.wait_for_output(b"up")
@@ -64,9 +62,7 @@ def test_status_signal_and_output_come_through_whatever_the_runtime(
 
 
 @pytest.mark.parametrize("text", [RUNC, RUN_ONLY], ids=["runc", "run alone"])
-def test_kill_ends_the_container_and_nothing_is_left_on_the_node(
-    container: MakeContainer, oci_conf: Put, text: str
-) -> None:
+def test_kill_ends_the_container_and_leaves_nothing_behind(container: MakeContainer, oci_conf: Put, text: str) -> None:
     oci_conf(text)
     one = container("sh", "-c", "echo up; sleep 1000").started()
     one.wait_for_output(b"up")
@@ -103,7 +99,7 @@ def test_engines_run_on_nodes_with_runc(main_engine: Engine, oci_conf: Put) -> N
     assert (done.status, done.stdout, done.stderr) == (7, "42\n", "")
 
 
-def test_with_runc_a_container_of_another_user_runs_as_its_root(podman: Engine, oci_conf: Put) -> None:
+def test_another_users_container_runs_as_root_under_runc(podman: Engine, oci_conf: Put) -> None:
     # runc can't make the user namespace otherwise; crun can, so there the user stays.
     assert podman.run("id", "-u", options=("--user=1000",)).ok().stdout == "1000\n"
     oci_conf(RUNC)
@@ -117,7 +113,7 @@ def test_a_terminal_works_with_runc(podman: Engine, oci_conf: Put) -> None:
     assert status == 5, screen
 
 
-def test_what_the_site_excludes_is_not_in_the_containers_environment(container: MakeContainer, oci_conf: Put) -> None:
+def test_variables_excluded_by_the_site_are_absent(container: MakeContainer, oci_conf: Put) -> None:
     oci_conf(RUNC)
     one = container("env", env=["HIDDEN_VALUE=x", "SHOWN=y"]).started()
     assert one.ended() == 0
@@ -125,9 +121,7 @@ def test_what_the_site_excludes_is_not_in_the_containers_environment(container: 
     assert b"HIDDEN" not in one.output
 
 
-def test_where_slurmd_reads_no_config_the_environment_is_made_as_it_would(
-    container: MakeContainer, oci_conf: Put
-) -> None:
+def test_ignored_config_still_yields_slurmds_environment(container: MakeContainer, oci_conf: Put) -> None:
     oci_conf(RUNC.replace("RunTimeRun", "IgnoreFileConfigJson=true\nRunTimeRun"))
     one = container("sh", "-c", "env; exit 7", env=["HIDDEN_VALUE=x", "SHOWN=y"]).started()
     assert one.ended() == 7
@@ -146,7 +140,7 @@ def test_where_slurmd_reads_no_config_the_environment_is_made_as_it_would(
         ("RunTimeStart=x", "Slurm would run no container with it"),
     ],
 )
-def test_an_oci_conf_with_a_fault_is_refused_with_its_place(
+def test_faulty_oci_conf_is_refused_with_the_place(
     container: MakeContainer, slurm_conf: Configure, line: str, words: str
 ) -> None:
     conf = slurm_conf()
@@ -221,9 +215,7 @@ def test_a_node_without_oci_conf_runs_nothing(
     assert container("true").started().ended() == 0
 
 
-def test_a_node_that_lost_its_oci_conf_is_found_out(
-    container: MakeContainer, bare_nodes: Callable[[bool], None]
-) -> None:
+def test_node_that_lost_its_oci_conf_is_detected(container: MakeContainer, bare_nodes: Callable[[bool], None]) -> None:
     assert container("true").started().ended() == 0  # the node is known now
     bare_nodes(True)
     one = container("true").created()

@@ -96,9 +96,7 @@ def gave_up(one: Container) -> bool:
     return "slurmctld can't be reached" in (one.path / "anchor.log").read_text()
 
 
-def test_the_job_of_what_was_killed_meanwhile_is_given_back_afterwards(
-    container: MakeContainer, outage: Outage
-) -> None:
+def test_killed_containers_job_is_released_after_the_outage(container: MakeContainer, outage: Outage) -> None:
     one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     job = one.record["job"]
     outage.begin()
@@ -126,7 +124,7 @@ def test_what_was_deleted_meanwhile_goes_afterwards(container: MakeContainer, ou
     wait_until(lambda: not one.path.exists(), "its directory has gone", AFTERWARDS)
 
 
-def test_a_delete_that_comes_again_tries_again_at_once(container: MakeContainer, outage: Outage) -> None:
+def test_repeated_delete_tries_again_at_once(container: MakeContainer, outage: Outage) -> None:
     one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     job = one.record["job"]
     outage.begin()
@@ -139,9 +137,7 @@ def test_a_delete_that_comes_again_tries_again_at_once(container: MakeContainer,
 
 
 @pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
-def test_the_job_of_a_container_whose_anchor_is_killed_meanwhile_goes_afterwards(
-    container: MakeContainer, outage: Outage, change: object
-) -> None:
+def test_killed_anchors_job_ends_after_the_outage(container: MakeContainer, outage: Outage, change: object) -> None:
     one = container("sleep", "1000", change=change).created(global_options=["-f", str(outage.conf)])
     record = one.record
     outage.begin()
@@ -154,9 +150,7 @@ def test_the_job_of_a_container_whose_anchor_is_killed_meanwhile_goes_afterwards
     assert one.status() == "stopped"
 
 
-def test_what_is_deleted_meanwhile_when_nobody_stays_with_it_goes_afterwards(
-    container: MakeContainer, outage: Outage
-) -> None:
+def test_deleted_container_without_processes_goes_after_the_outage(container: MakeContainer, outage: Outage) -> None:
     one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
     record = one.record
     os.kill(record["pid"], signal.SIGSTOP)  # so that it doesn't see the anchor's end

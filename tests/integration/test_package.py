@@ -115,7 +115,7 @@ def test_containers_end_rightly_after_an_upgrade(
     podman.remove(detached).ok()
 
 
-def test_containers_end_rightly_after_a_removal_and_slurms_scrun_is_back(
+def test_removal_spares_containers_and_restores_slurms_scrun(
     installed: Path, private_bundle: MakeBundle, alice: User, directory: Path
 ) -> None:
     name, bundle = f"test-{uuid.uuid4().hex[:12]}", private_bundle("sh", "-c", ENDS)
@@ -141,7 +141,7 @@ def test_containers_end_rightly_after_a_removal_and_slurms_scrun_is_back(
     assert not COPIES.exists()
 
 
-def test_containers_end_rightly_after_a_purge_which_takes_the_sites_script(
+def test_purge_spares_containers_and_takes_the_sites_script(
     installed: Path, private_bundle: MakeBundle, alice: User, directory: Path
 ) -> None:
     name, bundle = f"test-{uuid.uuid4().hex[:12]}", private_bundle("sh", "-c", ENDS)
@@ -158,7 +158,7 @@ def test_containers_end_rightly_after_a_purge_which_takes_the_sites_script(
     assert not COPIES.exists()
 
 
-def test_an_engine_that_was_configured_forgets_scrun_with_the_package(installed: Path, root: User) -> None:
+def test_package_removal_unregisters_scrun_from_its_engine(installed: Path, root: User) -> None:
     fragment = Path("/etc/containers/containers.conf.d/scrun.conf")
     root.run("scrun", "install", "--engines", "podman").ok()
     assert f'scrun = ["{PROGRAM}"]' in fragment.read_text()
@@ -167,7 +167,7 @@ def test_an_engine_that_was_configured_forgets_scrun_with_the_package(installed:
     assert not fragment.exists()
 
 
-def test_a_user_installs_scrun_below_a_directory_of_their_own(alice: User, directory: Path) -> None:
+def test_user_installs_scrun_below_their_own_directory(alice: User, directory: Path) -> None:
     def call(*words: str, prefix: Path) -> Done:
         environment = {"PYTHONPATH": str(COPIES / "dist"), "SLURM_CONF": "/etc/nosuch/slurm.conf"}
         return alice.run("/usr/bin/python3", "-Bm", "scrun", *words, f"--prefix={prefix}", env=environment)

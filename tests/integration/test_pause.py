@@ -108,9 +108,10 @@ def test_a_paused_container_whose_job_is_cancelled_ends(container: MakeContainer
 
 def test_what_is_queued_cannot_be_paused(container: MakeContainer, held_node: int) -> None:
     one = container("true").started(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    job = one.wait_until_queued()
     done = one.call("pause")
     assert done.status == 1
-    assert f"container not running: it is waiting for job {one.record['job']}" in done.stderr
+    assert f"container not running: its job {job} is queued" in done.stderr
 
 
 def test_nobody_else_pauses_a_container(container: MakeContainer, bob: User) -> None:

@@ -56,7 +56,7 @@ def test_a_hundred_megabytes_pass_through_the_engine(main_engine: Engine, data: 
 
 
 @slurms_own
-def test_a_slow_reader_makes_the_container_wait_and_nothing_grow(
+def test_slow_reader_delays_the_container_without_any_growth(
     runtime: Runtime, bundle: MakeBundle, unique_id: str
 ) -> None:
     path = bundle("sh", "-c", "while head -c 100000 /dev/zero; do echo x >>/written; done")

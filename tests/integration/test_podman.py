@@ -13,7 +13,7 @@ from .waiting import wait_until
 slurms_own = pytest.mark.slurm_only("there is no job")
 
 
-def test_a_volume_of_the_shared_home_holds_what_was_written(podman: Engine, directory: Path) -> None:
+def test_volume_in_the_shared_home_keeps_written_files(podman: Engine, directory: Path) -> None:
     (directory / "given").write_text("given\n")
     done = podman.run(
         "sh", "-c", "cat /x/given; echo made >/x/made; id -u", options=("--rm", "--volume", f"{directory}:/x")
@@ -24,7 +24,7 @@ def test_a_volume_of_the_shared_home_holds_what_was_written(podman: Engine, dire
     assert made.stat().st_uid == podman.user.uid
 
 
-def test_a_volume_that_is_read_only_cannot_be_written(podman: Engine, directory: Path) -> None:
+def test_read_only_volume_cannot_be_written(podman: Engine, directory: Path) -> None:
     done = podman.run("touch", "/x/made", options=("--rm", "--volume", f"{directory}:/x:ro"))
     assert done.status == 1
     assert not (directory / "made").exists()
@@ -37,7 +37,7 @@ def test_the_files_that_podman_mounts_are_there(podman: Engine) -> None:
     assert "/run/.containerenv" in done.stdout
 
 
-def test_a_volume_that_only_the_login_host_has_is_carried(podman: Engine, tmp_path: Path) -> None:
+def test_volume_only_on_the_login_host_is_carried(podman: Engine, tmp_path: Path) -> None:
     private = Path(f"/run/user/{podman.user.uid}/scrun-test-volume")
     podman.user.mkdir(private)
     try:
@@ -70,7 +70,7 @@ def test_ps_and_inspect_know_that_it_runs(podman: Engine) -> None:
 
 
 @slurms_own
-def test_a_queued_container_is_up_and_can_be_removed(podman: Engine, held_node: int) -> None:
+def test_queued_container_is_up_and_removable(podman: Engine, held_node: int) -> None:
     name = podman.detached("true", options=("-e", "SCRUN_JOB_NODELIST=node2", "-e", "SCRUN_CREATE_TIMEOUT=1"))
     assert podman.is_running(name)
     podman.remove(name).ok()

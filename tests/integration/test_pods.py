@@ -62,6 +62,12 @@ services:
 """
 
 
+@pytest.fixture(params=["node", "engine"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """What SCRUN_NET says: whose network the containers share."""
+    return str(request.param)
+
+
 @pytest.fixture(params=["podman", "root's podman", "docker", "rootless docker"])
 def one(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[Engine]:
     """Each engine for each user."""
@@ -113,9 +119,9 @@ def there(engine: Engine) -> Engine:
     return other
 
 
-def test_another_containers_network_is_at_localhost(one: Engine) -> None:
+def test_another_containers_network_is_at_localhost(one: Engine, mode: str) -> None:
     before = slurm.jobs()
-    place = ("-e", "SCRUN_JOB_NODELIST=node2")
+    place = ("-e", "SCRUN_JOB_NODELIST=node2", "-e", f"SCRUN_NET={mode}")
     server = one.detached("sh", "-c", f"{WHERE}; {SERVE.format(port=8065)}", options=place)
     job, node, _name = said(one, server)
     done = one.run(
@@ -134,7 +140,7 @@ def test_another_containers_ipc_namespace_brings_them_together(one: Engine) -> N
     assert done.stdout.split()[:2] == said(one, other)[:2]
 
 
-def test_a_container_that_is_started_again_is_in_the_job_again(main_engine: Engine) -> None:
+def test_restarted_container_rejoins_the_job(main_engine: Engine) -> None:
     options = ("-e", "SCRUN_JOB_NODELIST=node2")
     other = main_engine.detached("sh", "-c", f"{WHERE}; exec sleep 1000", options=options)
     name = main_engine.detached("sh", "-c", WHERE, options=(f"--network=container:{other}",))
@@ -145,7 +151,7 @@ def test_a_container_that_is_started_again_is_in_the_job_again(main_engine: Engi
     assert {*words[0:2], *words[3:5]} == {*said(main_engine, other)[:2]}
 
 
-def test_when_the_other_one_ends_so_does_its_guest(main_engine: Engine) -> None:
+def test_guest_ends_when_its_host_container_ends(main_engine: Engine) -> None:
     other = main_engine.detached("sleep", "1000")
     ignore = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
     name = main_engine.detached("sh", "-c", ignore, options=(f"--network=container:{other}",), ready="ready")
@@ -179,8 +185,9 @@ def its_podman(request: pytest.FixtureRequest) -> Iterator[Engine]:
     engine.clean_up()
 
 
-def test_a_pods_containers_share_a_job(its_podman: Engine, pod: Pod) -> None:
+def test_a_pods_containers_share_a_job(its_podman: Engine, pod: Pod, mode: str) -> None:
     before = slurm.jobs()
+    its_podman.env = {**(its_podman.env or {}), "SCRUN_NET": mode}
     name = pod(its_podman)
     options = ("--pod", name)
     server = there(its_podman).detached("sh", "-c", f"{WHERE}; {SERVE.format(port=8066)}", options=options)
@@ -195,7 +202,7 @@ def test_a_pods_containers_share_a_job(its_podman: Engine, pod: Pod) -> None:
     wait_until(lambda: not slurm.jobs() - before, "the job has ended with the pod")
 
 
-def test_a_pods_container_may_end_before_the_others_and_start_again(podman: Engine, pod: Pod) -> None:
+def test_pod_container_may_end_early_and_start_again(podman: Engine, pod: Pod) -> None:
     name = pod(podman)
     one, two = (podman.detached("sh", "-c", f"{WHERE}; exec sleep 1000", options=("--pod", name)) for _ in range(2))
     assert said(podman, one) == said(podman, two)
@@ -219,8 +226,9 @@ def test_a_pods_containers_end_with_its_infra_container(podman: Engine, pod: Pod
     assert slurm.files_on_nodes(job) == []
 
 
-def test_kube_play_of_two_containers(its_podman: Engine, alice: User, directory: Path) -> None:
+def test_kube_play_of_two_containers(its_podman: Engine, alice: User, directory: Path, mode: str) -> None:
     before = slurm.jobs()
+    its_podman.env = {**(its_podman.env or {}), "SCRUN_NET": mode}
     name = f"pod-{uuid.uuid4().hex[:12]}"
     file = str(alice.write(directory / "pod.yaml", KUBE.replace("THE-POD", name)))
     there(its_podman).call("--runtime", its_podman.runtime, "kube", "play", file).ok()

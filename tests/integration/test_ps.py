@@ -35,7 +35,7 @@ def commands(one: Container) -> list[str]:
 OURS = sorted(["sleep 6001", "sh -c sleep 6002; :", "sleep 6002", "sleep 6003", "sh -c " + TREE[2]])
 
 
-def test_the_table_has_the_containers_processes_and_no_others(tree: Container) -> None:
+def test_table_has_only_the_containers_processes(tree: Container) -> None:
     assert commands(tree) == OURS
 
 
@@ -55,7 +55,7 @@ def test_json_are_the_pids_on_the_node(tree: Container, spelling: tuple[str, ...
     assert sorted(line.strip() for line in lines) == OURS
 
 
-def test_with_the_nodes_own_pid_namespace_they_are_the_same(container: MakeContainer) -> None:
+def test_node_pid_namespace_shows_the_same_processes(container: MakeContainer) -> None:
     def nodes_pids(config: Config) -> None:
         spaces = config["linux"]["namespaces"]
         config["linux"]["namespaces"] = [space for space in spaces if space["type"] != "pid"]
@@ -85,9 +85,10 @@ def test_options_that_ps_cannot_do_are_one_line(tree: Container, options: tuple[
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_container_whose_job_is_queued_has_none_yet(container: MakeContainer, held_node: int) -> None:
+def test_queued_container_has_no_processes_yet(container: MakeContainer, held_node: int) -> None:
     one = container("true")
     one.started(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"})
+    job = one.wait_until_queued()
     done = one.call("ps")
     assert done.status == 1
-    assert f"has no processes yet: job {one.record['job']} is queued" in done.stderr
+    assert f"has no processes yet: its job {job} is queued" in done.stderr

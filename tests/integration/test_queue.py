@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +23,11 @@ SOON = {"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1"}
 def queued(container: MakeContainer, held_node: int) -> Container:
     """A created container whose job is queued."""
     one = container("sh", "-c", "echo ran on $SLURMD_NODENAME; exit 7").created(env=SOON)
-    assert slurm.job_fields(one.record["job"])["JobState"] == "PENDING"
+    assert slurm.job_fields(one.wait_until_queued())["JobState"] == "PENDING"
     return one
 
 
-def test_create_returns_after_the_limit_with_the_job_still_queued(queued: Container) -> None:
+def test_create_returns_at_its_limit_with_job_queued(queued: Container) -> None:
     assert queued.status() == "created"
     assert queued.state()["pid"] == int(queued.pid_file.read_text())
 
@@ -38,7 +41,21 @@ def test_create_says_once_which_job_waits_and_why(container: MakeContainer, held
     assert len(set(lines)) == len(lines)
 
 
-def test_start_returns_at_once_and_the_process_runs_when_the_job_does(queued: Container, held_node: int) -> None:
+def test_what_slurm_has_not_answered_yet_is_said(container: MakeContainer, slurm_conf: Callable[..., Path]) -> None:
+    with socket.create_server(("localhost", 0)) as silent:  # it accepts what comes, and never answers
+        conf = slurm_conf(
+            SlurmctldHost="login(127.0.0.1)", SlurmctldPort=str(silent.getsockname()[1]), MessageTimeout="60"
+        )
+        one = container("true").started(env={"SCRUN_CREATE_TIMEOUT": "1", "SLURM_CONF": str(conf)})
+        for words in (("pause",), ("ps",), ("exec", "true")):
+            done = one.call(*words)
+            assert done.status in (1, 255)
+            assert done.stderr.endswith(": Slurm hasn't answered yet that it takes its job\n")
+        assert one.status() == "running"
+    one.call("delete", options=["--force"]).ok()
+
+
+def test_start_returns_before_the_queued_job_runs(queued: Container, held_node: int) -> None:
     queued.call("start").ok()
     assert queued.status() == "running"
     assert queued.output == b""
@@ -47,7 +64,7 @@ def test_start_returns_at_once_and_the_process_runs_when_the_job_does(queued: Co
     assert queued.output == b"ran on node2\n"
 
 
-def test_a_job_that_starts_before_start_waits_for_it(queued: Container, held_node: int) -> None:
+def test_job_that_starts_early_waits_for_start(queued: Container, held_node: int) -> None:
     slurm.release(held_node)
     job = queued.record["job"]
     wait_until(lambda: slurm.job_fields(job)["JobState"] == "RUNNING", "the job runs")

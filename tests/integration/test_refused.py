@@ -37,7 +37,7 @@ def test_start_says_the_reason(container: MakeContainer) -> None:
     assert_not_run(container("true", change=odd_mount).created())
 
 
-def test_it_is_told_of_files_that_were_carried_too(container: MakeContainer, private_bundle: MakeBundle) -> None:
+def test_refusal_is_reported_with_carried_files_too(container: MakeContainer, private_bundle: MakeBundle) -> None:
     assert_not_run(container(at=private_bundle("true", change=odd_mount)).created())
     one = container(at=private_bundle("sh", "-c", "exit 7")).started()
     assert (one.ended(), one.errors) == (7, b"")
@@ -77,7 +77,7 @@ def test_at_a_persons_terminal_too(runtime: Runtime, bundle: MakeBundle, change:
 
 
 @pytest.mark.parametrize("status", [1, 125, 127])
-def test_a_process_that_was_run_has_its_own_status(container: MakeContainer, status: int) -> None:
+def test_process_that_ran_has_its_own_status(container: MakeContainer, status: int) -> None:
     one = container("sh", "-c", f"exit {status}").started()
     assert (one.ended(), one.errors) == (status, b"")
 

@@ -24,7 +24,7 @@ def brings_back(engine: Engine, name: str) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("removed", [True, False])
-def test_volumes_come_back_and_the_root_if_it_stays(engine: Engine, *, removed: bool) -> None:
+def test_volumes_come_back_and_only_a_kept_root(engine: Engine, *, removed: bool) -> None:
     if engine.is_podman:
         pytest.skip("this storage is in place; test_layers.py has podman's overlay")
     volume = f"test-{uuid.uuid4().hex[:8]}"

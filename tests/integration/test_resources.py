@@ -109,7 +109,7 @@ def _gpus_of_login() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_gpus_of_login")
 @pytest.mark.parametrize(("option", "number"), [("--device=nvidia.com/gpu=0", 1), ("--device=nvidia.com/gpu=all", 2)])
-def test_gpus_of_a_cdi_specification_are_asked_of_slurm(main_engine: Engine, option: str, number: int) -> None:
+def test_gpus_of_cdi_specifications_are_requested_from_slurm(main_engine: Engine, option: str, number: int) -> None:
     if not main_engine.is_podman and not json.loads(main_engine.call("info", "--format={{json .CDISpecDirs}}").stdout):
         pytest.skip("this docker reads no CDI specifications (release 26 does as an experiment only)")
     script = "echo $SLURM_JOB_ID; echo $CUDA_VISIBLE_DEVICES; ls /dev/ | grep nvidia"

@@ -69,9 +69,7 @@ def test_an_images_device_nodes_open_nothing(docker: Engine, image_with_device: 
 
 
 @pytest.mark.parametrize("readonly", [False, True])
-def test_device_nodes_of_a_root_filesystem_in_place_open_nothing(
-    container: MakeContainer, root: User, readonly: bool
-) -> None:
+def test_device_nodes_of_an_unmoved_rootfs_open_nothing(container: MakeContainer, root: User, readonly: bool) -> None:
     # By a mount at /, or by a hook where the node's runtime makes none (crun before 1.28).
     script = f"{LOOK} (: </fuse) && echo root filesystem; touch /w && echo written; touch /new/place/x; echo end"
     one = container("sh", "-c", script, user=root)
@@ -94,7 +92,7 @@ def test_the_nodes_network_is_not_roots_containers(docker: Engine, root: User, n
         assert {NET_ADMIN, NET_RAW, MKNOD} & capabilities(done.stdout) == ({NET_ADMIN, NET_RAW} if has else set())
 
 
-def test_a_further_process_gets_no_more_than_the_container(docker: Engine) -> None:
+def test_exec_gets_no_more_privilege_than_the_container(docker: Engine) -> None:
     name = docker.detached("sleep", "1000", options=("--network=bridge",))
     done = docker.call("exec", "--privileged", name, "sh", "-c", LOOK)
     found = capabilities(done.stdout)

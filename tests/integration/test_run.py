@@ -68,18 +68,14 @@ def test_it_ends_with_the_containers_exit_status(
 
 
 @pytest.mark.slurm_only("there is no job")
-def test_the_job_has_gone_when_it_returns_and_has_its_status(
-    runtime: Runtime, bundle: MakeBundle, unique_id: str
-) -> None:
+def test_run_returns_the_status_after_its_job_ends(runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
     done = runtime.run("run", "--bundle", str(bundle("sh", "-c", "echo $SLURM_JOB_ID; exit 7")), unique_id)
     fields = slurm.job_fields(int(done.stdout))
     assert fields["ExitCode"] == "7:0"
     assert fields["JobState"] in ("FAILED", "COMPLETING")
 
 
-def test_the_bundle_is_the_working_directory_when_none_is_named(
-    runtime: Runtime, bundle: MakeBundle, unique_id: str
-) -> None:
+def test_working_directory_is_the_default_bundle(runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
     done = runtime.run("run", unique_id, cwd=bundle("echo", "here"))
     assert (done.status, done.stdout) == (0, "here\n")
 
@@ -90,9 +86,7 @@ def test_an_id_can_be_used_again(runtime: Runtime, bundle: MakeBundle, unique_id
         assert runtime.run("run", "--bundle", str(path), unique_id).ok().stdout == "again\n"
 
 
-def test_a_container_that_is_kept_is_stopped_and_can_be_deleted(
-    runtime: Runtime, bundle: MakeBundle, unique_id: str
-) -> None:
+def test_kept_container_is_stopped_and_deletable(runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
     done = runtime.run("run", "--keep", "--bundle", str(bundle("sh", "-c", "exit 7")), unique_id)
     assert done.status == 7
     assert '"stopped"' in runtime.run("state", unique_id).ok().stdout
@@ -100,7 +94,7 @@ def test_a_container_that_is_kept_is_stopped_and_can_be_deleted(
     assert not directory(runtime, unique_id).exists()
 
 
-def test_in_the_background_it_goes_on_and_its_pid_is_written(
+def test_detached_run_continues_and_writes_its_pid(
     runtime: Runtime, bundle: MakeBundle, unique_id: str, directory: Path
 ) -> None:
     pid_file = directory / "pid"
@@ -144,7 +138,7 @@ def test_killed_outright_it_takes_the_container_with_it(
 
 @pytest.mark.slurm_only("nothing is queued")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_interrupted_while_its_job_is_queued_it_leaves_nothing(
+def test_interrupting_run_while_queued_leaves_nothing(
     start: Start, bundle: MakeBundle, runtime: Runtime, unique_id: str, held_node: int, number: signal.Signals
 ) -> None:
     process = start(bundle("true"), env=ON_HELD_NODE)
@@ -244,7 +238,7 @@ def test_what_slurm_refuses_is_125(runtime: Runtime, bundle: MakeBundle, unique_
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_terminal_that_is_not_there_is_an_error(runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
+def test_missing_terminal_is_an_error(runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
     done = runtime.run("run", "--bundle", str(bundle("true", terminal=True)), unique_id)
     assert done.status
     assert "tty" in done.stderr
@@ -256,7 +250,7 @@ def test_a_terminal_that_is_not_there_is_an_error(runtime: Runtime, bundle: Make
     ("terminal", "options", "said"),
     [(True, ["--detach"], "--console-socket"), (False, ["--console-socket", "/nosuch"], "--console-socket")],
 )
-def test_terminals_and_console_sockets_that_do_not_go_together_are_refused(
+def test_mismatched_terminals_and_console_sockets_are_refused(
     runtime: Runtime, bundle: MakeBundle, unique_id: str, terminal: bool, options: list[str], said: str
 ) -> None:
     done = runtime.run("run", *options, "--bundle", str(bundle("true", terminal=terminal)), unique_id)
@@ -265,9 +259,7 @@ def test_terminals_and_console_sockets_that_do_not_go_together_are_refused(
     assert not directory(runtime, unique_id).exists()
 
 
-def test_ctrl_c_without_a_terminal_of_the_containers_own_interrupts_it(
-    runtime: Runtime, bundle: MakeBundle, unique_id: str
-) -> None:
+def test_ctrl_c_interrupts_a_container_without_a_terminal(runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
     session = Session(
         runtime.user, *runtime.argv("run", "--bundle", str(bundle("sh", "-c", TRAP.format("INT"))), unique_id)
     )
@@ -278,9 +270,7 @@ def test_ctrl_c_without_a_terminal_of_the_containers_own_interrupts_it(
     session.close()
 
 
-def test_what_is_typed_reaches_a_container_without_a_terminal_line_by_line(
-    runtime: Runtime, bundle: MakeBundle, unique_id: str
-) -> None:
+def test_typed_lines_reach_a_container_without_a_terminal(runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
     path = bundle("sh", "-c", "echo ready; cat; echo the end")
     session = Session(runtime.user, *runtime.argv("run", "--bundle", str(path), unique_id))
     session.expect("ready")

@@ -95,7 +95,7 @@ def _check(engine: Engine, options: str, script: str, printed: str) -> None:
 
 @pytest.mark.slurm_only("there is no node")
 @pytest.mark.parametrize(("options", "script", "printed"), EVERYWHERE, ids=[case[0] for case in EVERYWHERE])
-def test_an_option_does_on_a_node_what_it_does_here(engine: Engine, options: str, script: str, printed: str) -> None:
+def test_option_works_on_a_node_as_here(engine: Engine, options: str, script: str, printed: str) -> None:
     _check(engine, options, script, printed)
 
 
@@ -125,7 +125,7 @@ def test_another_entrypoint(engine: Engine) -> None:
     assert engine.call(*words).ok().stdout == "hello\n"
 
 
-def test_a_directory_that_is_not_there_is_as_the_engine_has_it(main_engine: Engine) -> None:
+def test_missing_directory_is_handled_as_the_engine_does(main_engine: Engine) -> None:
     done = main_engine.run("pwd", options=("--rm", "--workdir=/nosuch"))
     if main_engine.is_podman:
         assert (done.status, 'workdir "/nosuch" does not exist' in done.stderr) == (126, True)
@@ -133,7 +133,7 @@ def test_a_directory_that_is_not_there_is_as_the_engine_has_it(main_engine: Engi
         assert (done.status, done.stdout) == (0, "/nosuch\n")
 
 
-def test_a_directory_that_is_none_is_an_error_in_the_engines_words(main_engine: Engine) -> None:
+def test_file_as_directory_is_an_engine_error(main_engine: Engine) -> None:
     done = main_engine.run("pwd", options=("--rm", "--workdir=/etc/passwd"))
     assert done.status == (126 if main_engine.is_podman else 125)
     assert "not a directory" in done.stderr
@@ -152,7 +152,7 @@ def test_a_missing_container_has_the_engines_words(main_engine: Engine, verb: st
     assert "no such" in done.stderr.lower()
 
 
-def test_a_volume_by_name_and_those_of_another_container(main_engine: Engine) -> None:
+def test_named_volume_is_shared_through_volumes_from(main_engine: Engine) -> None:
     volume, name = main_engine.name(), main_engine.name()
     words = main_engine.words(f"--volume={volume}:/v", command=("sh", "-c", "echo kept >/v/a"), name=name)
     main_engine.call(*words).ok()

@@ -49,7 +49,7 @@ def is_raw(session: Session) -> bool:
     return not session.mode()[3] & termios.ICANON
 
 
-def test_the_container_has_a_terminal_of_the_windows_size(run: Open) -> None:
+def test_containers_terminal_has_the_windows_size(run: Open) -> None:
     session = run("sh", "-c", f"tty; stty size; {LINGER}; exit 7", size=(33, 111))
     session.expect("/dev/")
     session.expect("33 111")
@@ -84,7 +84,7 @@ def test_a_key_that_signals_signals_the_container(run: Open, key: bytes, name: s
     assert session.let_end() == 42
 
 
-def test_ctrl_z_suspends_a_job_of_the_shell_in_the_container(run: Open) -> None:
+def test_ctrl_z_suspends_a_job_inside_the_container(run: Open) -> None:
     session = run("sh", "-i")
     session.expect("[#$] ")
     session.type("sh -c 'echo sleeping; exec sleep 1000'\r")
@@ -116,7 +116,7 @@ def test_a_signal_from_outside_restores_the_terminal(run: Open) -> None:
     assert session.let_end() == 42
 
 
-def test_the_terminal_is_given_back_when_the_job_is_cancelled(run: Open, runtime: Runtime) -> None:
+def test_cancelled_job_gives_the_terminal_back(run: Open, runtime: Runtime) -> None:
     session = run("sh", "-c", "echo ready; while :; do sleep 0.1; done")
     session.expect("ready")
     wait_until(lambda: is_raw(session), "the terminal is raw")
@@ -134,9 +134,7 @@ def test_a_window_that_is_closed_ends_the_container(runtime: Runtime, bundle: Ma
     wait_until(lambda: not (runtime.root / unique_id).exists(), "its directory has gone")
 
 
-def test_input_from_a_pipe_goes_to_the_containers_terminal(
-    runtime: Runtime, bundle: MakeBundle, unique_id: str
-) -> None:
+def test_piped_input_reaches_the_containers_terminal(runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
     path = bundle("sh", "-c", f"test -t 0 && read line; echo got $line; {LINGER}; exit 7", terminal=True)
     words = " ".join(runtime.argv("run", "--bundle", str(path), unique_id))
     session = Session(runtime.user, "sh", "-c", f"{{ echo piped; cat; }} | {words}")
@@ -170,7 +168,7 @@ def test_a_queued_job_is_shown_while_it_waits(run: Open, held_node: int) -> None
     assert b"\n" not in session.screen[: session.screen.index(b"runs now")]
 
 
-def test_ctrl_c_while_the_job_is_queued_cancels_it(run: Open, runtime: Runtime, held_node: int) -> None:
+def test_ctrl_c_cancels_a_queued_job(run: Open, runtime: Runtime, held_node: int) -> None:
     session = run("true", env=ON_HELD_NODE)
     session.expect("is queued")
     session.type(b"\x03")
@@ -191,7 +189,7 @@ def test_create_shows_it_too(runtime: Runtime, bundle: MakeBundle, unique_id: st
 
 
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"TERM": None}], ids=["dumb", "unknown"])
-def test_a_terminal_that_cannot_do_it_gets_plain_lines(run: Open, held_node: int, env: dict[str, str | None]) -> None:
+def test_limited_terminal_shows_plain_lines(run: Open, held_node: int, env: dict[str, str | None]) -> None:
     session = run("true", env={**ON_HELD_NODE, **env})
     session.expect(r"scrun: job \d+ is queued( \(\w+\))?\r\n")
     session.type(b"\x03")
@@ -207,7 +205,7 @@ def test_quiet_is_quiet(run: Open, runtime: Runtime, held_node: int) -> None:
     assert session.screen == b""
 
 
-def test_nothing_of_it_is_said_where_standard_error_is_no_terminal(
+def test_standard_error_without_terminal_stays_silent(
     runtime: Runtime, bundle: MakeBundle, unique_id: str, held_node: int
 ) -> None:
     argv = runtime.argv("run", "--bundle", str(bundle("true")), unique_id)
@@ -217,9 +215,7 @@ def test_nothing_of_it_is_said_where_standard_error_is_no_terminal(
     assert process.communicate(timeout=PATIENCE)[1] == b""
 
 
-def test_in_the_background_of_a_shell_it_leaves_the_terminals_input_alone(
-    runtime: Runtime, bundle: MakeBundle, unique_id: str
-) -> None:
+def test_background_run_leaves_the_shells_input_alone(runtime: Runtime, bundle: MakeBundle, unique_id: str) -> None:
     path = bundle("sh", "-c", "echo ready; read line; echo the container got $line")
     session = Session(runtime.user, "bash", "--norc", "-i", env={"PS1": "prompt> "})
     session.expect("prompt> ")

@@ -70,7 +70,7 @@ def test_they_reach_each_other_at_localhost(container: MakeContainer, host: Cont
     assert {server.record["job"], client.record["job"]} == {host.record["job"]}
 
 
-def test_it_has_the_job_as_a_shell_of_sallocs_has(container: MakeContainer, host: Container) -> None:
+def test_guest_sees_the_job_as_sallocs_shell_does(container: MakeContainer, host: Container) -> None:
     guest = container("env", change=sharing(host, "network")).started()
     assert guest.ended() == 0
     found = dict(line.split("=", 1) for line in guest.output.decode().splitlines())
@@ -79,7 +79,7 @@ def test_it_has_the_job_as_a_shell_of_sallocs_has(container: MakeContainer, host
     assert found["SLURM_STEP_ID"] != "0"
 
 
-def test_a_shared_uts_namespace_brings_the_others_host_name(container: MakeContainer) -> None:
+def test_shared_uts_namespace_brings_the_others_host_name(container: MakeContainer) -> None:
     host = container(*WAIT, change=lambda config: config.update(hostname="the-pod")).started()
     guest = container("sh", "-c", "hostname; exec sleep 1000", change=sharing(host, "uts", "network")).started()
     third = container("hostname", change=sharing(guest, "uts")).started()
@@ -93,7 +93,7 @@ def test_a_host_name_of_ones_own_stays(container: MakeContainer) -> None:
     assert (guest.ended(), guest.output) == (0, b"mine\n")
 
 
-def test_a_network_that_leads_nowhere_is_the_guests_too(container: MakeContainer, alice: User) -> None:
+def test_guest_shares_a_network_that_leads_nowhere(container: MakeContainer, alice: User) -> None:
     # As podman writes it: a file, of which it is seen that no way leads out of it; the stand-in stays in this host's.
     name = f"test-{uuid.uuid4().hex[:8]}"
     subprocess.run(["ip", "netns", "add", name], check=True)
@@ -124,7 +124,7 @@ def test_a_network_that_leads_nowhere_is_the_guests_too(container: MakeContainer
         ({"more": {"annotations": {"slurm.gpus": "1"}}}, "annotation slurm.gpus"),
     ],
 )
-def test_what_asks_for_a_job_itself_has_one_of_its_own(
+def test_guest_that_requests_a_job_gets_its_own(
     container: MakeContainer, host: Container, given: dict[str, Any], said: str
 ) -> None:
     change = sharing(host, "network", more=given.get("more"))
@@ -136,7 +136,7 @@ def test_what_asks_for_a_job_itself_has_one_of_its_own(
     assert f"{said} asks for a job of its own: the container isn't in {job}" in guest.errors.decode()
 
 
-def test_what_the_callers_environment_says_was_said_to_both(container: MakeContainer) -> None:
+def test_callers_environment_is_no_request_for_another_job(container: MakeContainer) -> None:
     said = {"SCRUN_PARTITION": "short", "SCRUN_CPUS_PER_TASK": "2"}
     host = container(*WAIT).started(env=said)
     change = sharing(host, "network", more={"annotations": {"slurm.partition": "short"}})
@@ -165,7 +165,7 @@ def test_a_job_that_is_named_wins(container: MakeContainer, host: Container, ali
         slurm.release(job)
 
 
-def test_limits_of_its_own_are_said_to_have_no_effect(container: MakeContainer, host: Container) -> None:
+def test_guests_own_limits_are_reported_as_without_effect(container: MakeContainer, host: Container) -> None:
     def change(config: dict[str, Any]) -> None:
         sharing(host, "network")(config)
         config["linux"]["resources"] = LIMITS
@@ -177,7 +177,7 @@ def test_limits_of_its_own_are_said_to_have_no_effect(container: MakeContainer, 
     assert "the container's limits (cpus, memory) have no effect: it runs in job" in guest.errors.decode()
 
 
-def test_it_waits_with_the_other_one_for_their_job(container: MakeContainer, held_node: int) -> None:
+def test_guest_waits_with_its_host_for_their_job(container: MakeContainer, held_node: int) -> None:
     patience = {"SCRUN_CREATE_TIMEOUT": "1"}
     host = container(*WAIT).started(env={"SCRUN_JOB_NODELIST": "node2", **patience})
     guest = container("sh", "-c", WHERE, change=sharing(host, "network")).started(env=patience)
@@ -187,7 +187,7 @@ def test_it_waits_with_the_other_one_for_their_job(container: MakeContainer, hel
     assert place(guest)[:2] == place(host)
 
 
-def test_of_several_nodes_it_is_on_the_first_once(container: MakeContainer) -> None:
+def test_guest_runs_once_on_the_first_node(container: MakeContainer) -> None:
     host = container(*WAIT).started(env={"SCRUN_JOB_NUM_NODES": "2", "SCRUN_NTASKS": "4"})
     wait_until(lambda: host.output.count(b"\n") == 4, "all its tasks say where they are")
     guest = container("sh", "-c", WHERE, change=sharing(host, "network")).started()
@@ -264,7 +264,7 @@ def test_guests_end_before_the_job(both: tuple[Container, Container, Container],
         assert slurm.containers_on_nodes(job) == []
 
 
-def test_an_end_of_its_own_is_no_reason_to_end_the_others(both: tuple[Container, Container, Container]) -> None:
+def test_guest_may_end_without_ending_the_others(both: tuple[Container, Container, Container]) -> None:
     host, polite, stubborn = both
     polite.call("kill", "TERM").ok()
     assert polite.ended() == 3
@@ -272,7 +272,7 @@ def test_an_end_of_its_own_is_no_reason_to_end_the_others(both: tuple[Container,
     assert {host.status(), stubborn.status()} == {"running"}
 
 
-def test_a_guest_that_is_only_created_ends_as_well(container: MakeContainer, host: Container) -> None:
+def test_guest_that_is_only_created_ends_too(container: MakeContainer, host: Container) -> None:
     guest = container("true", change=sharing(host, "network")).created()
     host.call("delete", options=["--force"]).ok()
     assert guest.ended() == 143

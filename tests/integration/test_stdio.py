@@ -50,7 +50,7 @@ def test_binary_input_reaches_binary_output_unchanged(container: MakeContainer, 
     assert one.errors == b""
 
 
-def test_binary_input_through_a_pipe_is_read_to_its_end(container: MakeContainer, pipe: tuple[int, int]) -> None:
+def test_binary_input_from_a_pipe_is_read_completely(container: MakeContainer, pipe: tuple[int, int]) -> None:
     data = random.Random(8).randbytes(MEGABYTES << 20)
     one = container("sha256sum")
     one.started(stdin=pipe[0])
@@ -69,7 +69,7 @@ def test_large_output_and_error_at_once_lose_nothing(container: MakeContainer) -
     assert one.errors == expected
 
 
-def test_what_was_written_right_before_the_end_is_there(container: MakeContainer) -> None:
+def test_output_written_right_before_the_end_is_kept(container: MakeContainer) -> None:
     one = container("sh", "-c", "head -c 300000 /dev/zero; printf last").started()
     assert one.ended() == 0
     assert one.output == b"\0" * 300000 + b"last"
@@ -125,7 +125,7 @@ def test_the_input_is_not_touched_before_start(container: MakeContainer, pipe: t
     assert one.output == b"for the container\n"
 
 
-def test_output_nobody_reads_any_more_ends_who_writes_it(container: MakeContainer, pipe: tuple[int, int]) -> None:
+def test_output_without_reader_ends_its_writer(container: MakeContainer, pipe: tuple[int, int]) -> None:
     one = container("sh", "-c", "while echo more; do :; done; exit 9")
     one.started(stdout=pipe[1])
     os.close(pipe[1])
@@ -152,7 +152,7 @@ def test_standard_error_that_is_a_socket_arrives(container: MakeContainer, direc
 
 
 @pytest.mark.slurm_only("waits for no job")
-def test_who_does_not_read_what_scrun_says_keeps_no_container_waiting(container: MakeContainer, held_node: int) -> None:
+def test_unread_standard_error_does_not_block_the_container(container: MakeContainer, held_node: int) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with contextlib.suppress(BlockingIOError):

@@ -36,7 +36,7 @@ def version(said: str) -> str:
         ("docker", "docker --version"),
     ],
 )
-def test_a_version_that_is_tested_is_in_the_table(part: str, command: str) -> None:
+def test_tested_version_is_in_the_table(part: str, command: str) -> None:
     done = subprocess.run(command.split(), capture_output=True, text=True, check=True, timeout=30)
     assert version(done.stdout) in versions_of(part)
 

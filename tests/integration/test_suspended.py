@@ -1,4 +1,4 @@
-"""A job that Slurm has suspended, and a slurmstepd that has died: a container ends all the same."""
+"""A job that Slurm has suspended, an agent that is stopped, a slurmstepd that has died: containers end all the same."""
 
 from __future__ import annotations
 
@@ -37,11 +37,21 @@ def suspended(container: MakeContainer) -> Container:
     return one
 
 
-def test_a_signal_to_a_suspended_job_waits_until_it_goes_on(suspended: Container) -> None:
+def test_signal_to_a_suspended_job_waits_for_resume(suspended: Container) -> None:
     suspended.call("kill", "TERM").ok()
     assert suspended.status() == "running"
     scontrol("resume", suspended.record["job"])
     assert suspended.ended() == 9
+
+
+def test_a_signal_waits_for_a_silent_agent(container: MakeContainer) -> None:
+    one = container("sh", "-c", TRAP).started()
+    one.wait_for_output(b"ready\n")
+    slurm.on_node(one.record["nodes"], "pkill -STOP -x scrun-node")
+    one.call("kill", "TERM").ok()
+    assert one.status() == "running"
+    slurm.on_node(one.record["nodes"], "pkill -CONT -x scrun-node")
+    assert one.ended() == 9
 
 
 def test_a_suspended_job_is_killed(suspended: Container) -> None:

@@ -162,7 +162,7 @@ def run_to_its_end(one: Container) -> bytes:
     return said
 
 
-def test_no_log_has_what_an_engine_was_given_by_e(podman: Engine, syslog: Syslog, directory: Path) -> None:
+def test_logs_omit_variables_given_to_an_engine(podman: Engine, syslog: Syslog, directory: Path) -> None:
     log = directory / "log"
     flags = (f"--runtime-flag=log={log}", "--runtime-flag=log-level=debug2")
     done = podman.call(*flags, *podman.words(f"--env=TOKEN={SECRET}", command=("sh", "-c", "exit 3")))

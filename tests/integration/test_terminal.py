@@ -54,7 +54,7 @@ def resize(master: int, rows: int, columns: int) -> None:
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-def test_the_container_has_a_terminal_on_all_three_descriptors(container: MakeContainer, attach: Attach) -> None:
+def test_all_three_descriptors_are_the_containers_terminal(container: MakeContainer, attach: Attach) -> None:
     one = container("sh", "-c", f"test -t 0 && test -t 1 && test -t 2 && tty && echo yes; {LINGER}", terminal=True)
     master = attach(one)
     one.call("start").ok()
@@ -83,7 +83,7 @@ def test_the_windows_size_is_there_from_the_start(container: MakeContainer, atta
     assert read_until(master, b"\r\n") == b"33 111\r\n"
 
 
-def test_the_size_in_the_config_is_the_first_one(container: MakeContainer, attach: Attach) -> None:
+def test_terminal_starts_with_the_size_in_the_config(container: MakeContainer, attach: Attach) -> None:
     def size(config: Config) -> None:
         config["process"]["consoleSize"] = {"height": 44, "width": 122}
 

@@ -40,7 +40,7 @@ def _same(podman: Engine, image: str, *options: str, script: str) -> str:
     return printed[1][1]
 
 
-def test_a_tmpfs_begins_with_what_the_image_has_there(podman: Engine, image: str) -> None:
+def test_tmpfs_starts_with_the_images_files_there(podman: Engine, image: str) -> None:
     # podman has /tmp, /run and /var/tmp begin as the image's where the rest is read-only, as cwltool asks for.
     options = ("--read-only", "--tmpfs=/closed", "--tmpfs=/led:size=1m,mode=700")
     script = """
@@ -59,7 +59,7 @@ def test_a_tmpfs_begins_with_what_the_image_has_there(podman: Engine, image: str
         ("--read-only-tmpfs=false", "stat -c %a /closed /tmp /dev/shm; touch /dev/shm/new"),
     ],
 )
-def test_a_tmpfs_over_a_closed_directory_is_as_asked_for(podman: Engine, image: str, how: str, script: str) -> None:
+def test_tmpfs_over_a_closed_directory_is_as_requested(podman: Engine, image: str, how: str, script: str) -> None:
     assert _same(podman, image, "--read-only", how, script=script)
 
 
@@ -71,7 +71,7 @@ def test_a_new_tmpfs_is_everybodys_unless_asked_otherwise(main_engine: Engine) -
     assert printed.startswith("1777 /a\n1777 /b/c\n750 /d\n1777 /e\n770 /f\n")
 
 
-def test_a_secret_can_be_read_by_the_user_it_is_for(podman: Engine) -> None:
+def test_secret_is_readable_by_its_intended_user(podman: Engine) -> None:
     secret = podman.name()
     podman.call("secret", "create", secret, "-", stdin=b"word").ok()
     try:
@@ -86,7 +86,7 @@ def test_a_secret_can_be_read_by_the_user_it_is_for(podman: Engine) -> None:
         podman.call("secret", "rm", secret).ok()
 
 
-def test_a_volume_that_is_closed_to_the_jobs_user_can_be_used(podman: Engine, image: str) -> None:
+def test_volume_closed_to_the_jobs_user_is_usable(podman: Engine, image: str) -> None:
     # Only root of podman's user namespace may look into it.
     volume = podman.name()
     try:

@@ -68,7 +68,7 @@ def test_podman_top_says_where_to_look(either_podman: Engine) -> None:
 
 
 @pytest.mark.parametrize("options", [("-o", "pid,comm,args"), ("-ef",)], ids=["columns", "all"])
-def test_podman_top_with_options_of_ps_says_where_to_look(either_podman: Engine, options: tuple[str, ...]) -> None:
+def test_podman_top_with_options_says_where_to_look(either_podman: Engine, options: tuple[str, ...]) -> None:
     # podman runs this host's ps in the pid namespace of the pid file's process then.
     name = either_podman.detached("sleep", "1000")
     (_, row) = either_podman.call("top", name, *options).ok().stdout.splitlines()
@@ -77,7 +77,7 @@ def test_podman_top_with_options_of_ps_says_where_to_look(either_podman: Engine,
     assert not [word for word in OF_THE_HOST if word in row]
 
 
-def test_root_who_copies_into_a_running_container_does_not_reach_this_host(root: User, tmp_path: Path) -> None:
+def test_roots_copy_into_a_container_spares_this_host(root: User, tmp_path: Path) -> None:
     # podman joins the mount namespace of the pid file's process for it. The nodes have copies of what root stores.
     engine = Engine("podman", root, "scrun")
     target = Path(f"/tmp/scrun-test-{uuid.uuid4().hex[:8]}")
@@ -141,7 +141,7 @@ def _root_with_shared_storage(root: User) -> Iterator[dict[str, str]]:
         shutil.rmtree(f"/run/{directory.name}", ignore_errors=True)
 
 
-def test_a_file_is_copied_into_a_running_container_and_out_of_it(sharing: Engine, private: Path) -> None:
+def test_files_are_copied_into_and_out_of_containers(sharing: Engine, private: Path) -> None:
     name = sharing.detached("sleep", "1000")
     word = uuid.uuid4().hex
     source = sharing.user.write(private / word, f"in {word}\n")
@@ -182,9 +182,7 @@ def test_a_containers_links_lead_nowhere_outside_it(podman: Engine, alice: User,
     assert [path.name for path in private.iterdir()] == ["file"]
 
 
-def test_a_mount_below_a_link_is_where_the_container_has_it(
-    sharing: Engine, alice: User, directory: Path, private: Path
-) -> None:
+def test_mount_below_a_link_is_found_by_cp(sharing: Engine, alice: User, directory: Path, private: Path) -> None:
     # What the link names is within the root filesystem, where the place of the mount isn't there yet.
     source = sharing.user.write(private / "file", "copied\n")
     (tree, below) = [alice.mkdir(directory / name) for name in ("tree", "below")]
@@ -213,7 +211,7 @@ def test_files_of_a_queued_container_are_copied_later(
 @pytest.mark.parametrize("killed", ["anchor", "stand-in"])
 @pytest.mark.parametrize("options", [(), ("--network=none",)], ids=["", "no network"])
 @pytest.mark.parametrize("conmon", [True, False], ids=["", "no conmon"])
-def test_anchor_and_stand_in_of_a_podman_are_still_each_others_guard(
+def test_podmans_anchor_and_stand_in_guard_each_other(
     either_podman: Engine, killed: str, options: tuple[str, ...], conmon: bool
 ) -> None:
     # The stand-in has namespaces of its own, and must still find what ends a job; or the guard that it has outside.
@@ -244,7 +242,7 @@ def _has_gone(pid: int) -> bool:
     return not processes.is_running(pid)
 
 
-def test_signals_and_exit_statuses_pass_a_podmans_stand_in(either_podman: Engine) -> None:
+def test_signals_and_statuses_pass_podmans_stand_in(either_podman: Engine) -> None:
     # It is the first process of its pid namespace, which gets only the signals that it has asked for.
     script = "trap 'exit 42' TERM; trap 'echo told' USR1; echo ready; while :; do sleep 0.1; done"
     name = either_podman.detached("sh", "-c", script, ready="ready")
@@ -255,7 +253,7 @@ def test_signals_and_exit_statuses_pass_a_podmans_stand_in(either_podman: Engine
     assert either_podman.exit_code(name) == 42
 
 
-def test_an_engines_call_finds_the_refusal_in_its_log(container: MakeContainer) -> None:
+def test_engine_call_finds_the_refusal_in_its_log(container: MakeContainer) -> None:
     one = container("sleep", "1000").started()
     log = one.directory / "log.json"
     done = one.runtime.run("--log", str(log), "--log-format", "json", "ps", "--format", "json", one.id)

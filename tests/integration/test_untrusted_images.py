@@ -120,7 +120,7 @@ def test_the_callers_own_programs_are_run_for_podman(podman: Engine, own: Trap) 
     podman.run("true", options=("--rm", "--env-host")).ok()  # what is handed on is the caller's own
 
 
-def test_nothing_else_of_a_container_reaches_srun_or_the_nodes_runtime(main_engine: Engine, trap: Trap) -> None:
+def test_container_settings_never_reach_srun_or_the_runtime(main_engine: Engine, trap: Trap) -> None:
     program, ran = trap
     directory = program.parent
     for name in ("crun", "srun", "sh"):
@@ -135,7 +135,7 @@ def test_nothing_else_of_a_container_reaches_srun_or_the_nodes_runtime(main_engi
     assert ran() == []
 
 
-def test_an_annotation_that_no_environment_can_hold_does_no_harm(container: MakeContainer) -> None:
+def test_annotation_unfit_for_an_environment_is_harmless(container: MakeContainer) -> None:
     def change(config: dict[str, object]) -> None:
         config["annotations"] = {"a=b": "c", "": "empty", "long": "x" * 200_000, "good": "yes"}
 
@@ -186,7 +186,7 @@ VALUES = {
 }
 
 
-def test_a_sites_own_programs_have_none_of_the_containers_variables(
+def test_sites_own_programs_see_no_container_variables(
     container: MakeContainer, docker: Engine, alice: User, programs_around_tasks: Path
 ) -> None:
     mine = alice.write(programs_around_tasks / "mine", "#!/bin/sh\nenv >$0-ran\necho export FROM_CALLER=1\n", 0o755)

@@ -30,12 +30,12 @@ def running(container: MakeContainer) -> Container:
     return container("sleep", "1000").started(env={"SCRUN_TIMELIMIT": "60"})
 
 
-def test_the_time_limit_of_a_running_job_can_be_lowered(running: Container) -> None:
+def test_running_jobs_time_limit_can_be_lowered(running: Container) -> None:
     running.call("update", options=["--time-limit", "0:30:00"]).ok()
     assert slurm.job_fields(running.record["job"])["TimeLimit"] == "00:30:00"
 
 
-def test_a_user_cannot_raise_it_and_slurm_says_so(running: Container) -> None:
+def test_slurm_refuses_a_user_raising_the_limit(running: Container) -> None:
     line = refused(running.call("update", options=["--time-limit", "2:00:00"]))
     assert (
         f"Slurm doesn't change TIMELIMIT=120 of job {running.record['job']}: Access/permission denied: a user can"
@@ -56,15 +56,16 @@ def test_other_properties_are_changed_together(running: Container) -> None:
     assert (fields["JobName"], fields["Comment"]) == ("fit", "of-the-tests")
 
 
-def test_what_can_be_changed_in_the_queue_only_is_slurms_to_say(running: Container) -> None:
+def test_slurm_refuses_to_change_a_running_jobs_partition(running: Container) -> None:
     assert "Job is no longer pending execution" in refused(running.call("update", options=["--set", "PARTITION=short"]))
 
 
-def test_of_a_queued_job_the_time_limit_can_be_raised(container: MakeContainer, held_node: int) -> None:
+def test_queued_jobs_time_limit_can_be_raised(container: MakeContainer, held_node: int) -> None:
     one = container("true")
     one.created(env={"SCRUN_JOB_NODELIST": "node2", "SCRUN_CREATE_TIMEOUT": "1", "SCRUN_TIMELIMIT": "5"})
+    job = one.wait_until_queued()
     one.call("update", options=["--time-limit", "10"]).ok()
-    assert slurm.job_fields(one.record["job"])["TimeLimit"] == "00:10:00"
+    assert slurm.job_fields(job)["TimeLimit"] == "00:10:00"
 
 
 def test_a_document_of_zeros_changes_nothing(running: Container) -> None:

@@ -113,7 +113,7 @@ def test_containers_end_rightly_after_an_upgrade(
     wait_until(lambda: installation.call("install") and installation.versions() == [new], "what nobody uses goes")
 
 
-def test_a_container_ends_rightly_when_scrun_has_been_removed(
+def test_container_ends_rightly_after_scruns_removal(
     installation: Installation, private_bundle: MakeBundle, alice: User, directory: Path
 ) -> None:
     name, bundle = f"test-{uuid.uuid4().hex[:12]}", private_bundle("sh", "-c", ENDS)

@@ -34,8 +34,9 @@ def pack(kind: int, stream: int = 0, payload: bytes = b"") -> bytes:
 class FakeAgent:
     """One agent. ``position`` counts what it has taken in, ``kept`` is what it has sent and nobody acknowledged."""
 
-    def __init__(self, port: int, key: bytes, *, host: str = "127.0.0.1") -> None:
-        self.port, self.key, self.host = port, key, host
+    def __init__(self, port: int, key: bytes, *, host: str = "127.0.0.1", for_network: bool = False) -> None:
+        self.port, self.key, self.host, self.for_network = port, key, host, for_network
+        self.magic = b"scrun\0\1\1" if for_network else b"scrun\0\0\1"
         self.name = os.urandom(16)
         self.socket: socket.socket | None = None
         self.position = 0
@@ -46,6 +47,7 @@ class FakeAgent:
         self.acknowledge_after = 100_000
 
     def mac(self, letter: bytes, nonces: bytes, rest: bytes = b"") -> bytes:
+        letter = letter.lower() if self.for_network else letter
         return hmac.new(self.key, letter + self.name + nonces + rest, hashlib.sha256).digest()
 
     def begin(self) -> bytes:
@@ -53,7 +55,7 @@ class FakeAgent:
         self.socket = socket.create_connection((self.host, self.port))
         self.socket.settimeout(20)
         nonce = os.urandom(32)
-        self.socket.sendall(b"scrun\0\0\x01" + self.name + nonce)
+        self.socket.sendall(self.magic + self.name + nonce)
         return nonce
 
     def prove(self, nonce: bytes) -> None:

@@ -29,6 +29,7 @@ from fake_agent import (
 )
 
 from scrun.lifecycle.anchor.node_side import NodeSide
+from scrun.lifecycle.connection.frames import LARGEST
 from scrun.lifecycle.container.directory import Container
 
 RUNTIME: Any = {"kind": "crun", "command": "crun --root=/run/user/%U", "name": "%n.%u.%j.%s.%t"}
@@ -84,8 +85,9 @@ class Node:
 
     def end(self, number: int, exit_status: int, text: str = "") -> None:
         """A process ends, after it has written that."""
-        if text:
-            self.fake.send(DATA, number * 4 + 1, text.encode("utf-8", "surrogateescape"))
+        written = text.encode("utf-8", "surrogateescape")
+        for begin in range(0, len(written), LARGEST):
+            self.fake.send(DATA, number * 4 + 1, written[begin : begin + LARGEST])
         for stream in (1, 2):
             self.fake.send(EOF, number * 4 + stream)
         self.fake.send(EXIT, number * 4, struct.pack(">I", exit_status))
@@ -130,6 +132,7 @@ class PlayedAnchor:
             "ports": [0, 0],
             "node_patience": 60.0,
             "step_environment": {},
+            "staging": {"network": "host"},
         }
         self.forced: int | None = None
         self.step, self.state = FakeStep(), ""

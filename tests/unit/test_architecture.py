@@ -18,7 +18,20 @@ FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"digits", "errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
-COMMON |= {"front", "listening", "native", "node_hooks", "node_scripts", "oci", "small_file", "wait", ""}
+COMMON |= {
+    "digest",
+    "front",
+    "listening",
+    "native",
+    "network",
+    "node_hooks",
+    "node_scripts",
+    "oci",
+    "precompiled",
+    "small_file",
+    "wait",
+    "",
+}
 TOP = {"__main__", "argv", "cli", "completion", "dispatch", "grammar", "installation", "manual", "verbs"}
 
 
@@ -66,7 +79,7 @@ def _parts_imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=_module)
-def test_imports_point_from_the_command_line_to_lifecycle_to_the_four_parts(path: Path) -> None:
+def test_imports_point_from_cli_through_lifecycle_to_parts(path: Path) -> None:
     part = _part(_module(path))
     allowed = COMMON | {part}
     if part in TOP:
@@ -119,7 +132,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
         visit(module, ())
 
 
-def test_only_the_programs_own_modules_know_the_command_line() -> None:
+def test_only_the_programs_own_modules_import_the_cli() -> None:
     knowing = {
         _module(path) for path in FILES if _parts_imported(path) & {"cli", "argv", "grammar", "dispatch", "verbs"}
     }
@@ -197,12 +210,14 @@ RESIDENT = {
 RESIDENT_ROOMS = {"anchor", "connection", "container", "node", "process", "standin", "terminal", "spawn"}
 RESIDENT_OTHERS = {
     "scrun",
+    "scrun.digest",
     "scrun.errors",
     "scrun.fastjson",
     "scrun.identity",
     "scrun.front",
     "scrun.log",
     "scrun.listening",
+    "scrun.small_file",
     "scrun.wait",
 } | {
     "scrun.lifecycle.worker.child",
@@ -215,7 +230,7 @@ RESIDENT_OTHERS = {
 ANCHOR = "import scrun.lifecycle.spawn, scrun.lifecycle.anchor.anchor\n"  # what it has when it begins
 
 
-def test_only_the_rooms_of_the_resident_processes_stay_in_memory() -> None:
+def test_only_resident_rooms_stay_in_memory() -> None:
     loaded = set(_in_a_fresh_interpreter(f"{ANCHOR}print(*set(sys.modules) - before)"))
     packages = {"scrun.lifecycle", "scrun.lifecycle.worker", "scrun.slurm"}
     ours = {name for name in loaded if name.startswith("scrun")} - packages - RESIDENT_OTHERS
@@ -224,15 +239,15 @@ def test_only_the_rooms_of_the_resident_processes_stay_in_memory() -> None:
     assert {name for name in loaded if not name.startswith("scrun")} <= RESIDENT
 
 
-def test_create_and_the_stand_in_have_nothing_of_the_anchors() -> None:
+def test_create_and_stand_in_load_no_anchor_code() -> None:
     loaded = set(_in_a_fresh_interpreter("import scrun.lifecycle.spawn\nprint(*set(sys.modules) - before)"))
     rooms = {name.split(".")[2] for name in loaded if name.startswith("scrun.lifecycle.") and name.count(".") > 2}
     assert rooms == {"container", "process", "standin"}
 
 
-def test_what_is_seldom_needed_does_not_stay_in_memory() -> None:
+def test_seldom_needed_modules_do_not_stay_in_memory() -> None:
     loaded = set(_in_a_fresh_interpreter(f"{ANCHOR}print(*set(sys.modules) - before)"))
-    seldom = {"anchor.freeze", "anchor.suspended", "anchor.overtime", "node.runtime_words"}
+    seldom = {"anchor.freeze", "anchor.overtime", "node.runtime_words"}
     seldom |= {
         "connection.addresses",
         "container.node_client",
@@ -251,7 +266,7 @@ def test_what_is_seldom_needed_does_not_stay_in_memory() -> None:
     assert not {f"scrun.lifecycle.{name}" for name in seldom} & loaded
 
 
-def test_what_create_has_imported_when_it_forks_is_resident_too() -> None:
+def test_modules_imported_before_creates_fork_are_resident_too() -> None:
     # The anchor is forked from create: what is imported before that stays in it.
     program = "import scrun.__main__, scrun.lifecycle.operations.create\nprint(*set(sys.modules) - before)"
     loaded = set(_in_a_fresh_interpreter(program))

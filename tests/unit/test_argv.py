@@ -160,7 +160,7 @@ def test_an_empty_word_is_an_argument_to_both() -> None:
     assert argv.parse(["state", ""]) == by_click(["state", ""]) == argv.parse(["state", ""])
 
 
-def test_every_hot_command_has_a_row_in_the_table() -> None:
+def test_every_hot_command_has_a_table_row() -> None:
     assert {word for line in HOT for word in line.split() if word in COMMANDS} == set(argv.HOT)
 
 
@@ -214,7 +214,7 @@ _TOKENS = st.sampled_from(
 
 
 @given(st.lists(_TOKENS, max_size=7))
-def test_whatever_the_words_are_the_hot_parser_never_answers_otherwise_than_click(words: list[str]) -> None:
+def test_hot_parser_never_contradicts_click(words: list[str]) -> None:
     call = argv.parse(words)
     if call is not None:
         assert call == by_click(words)

@@ -30,7 +30,7 @@ def test_podman_has_the_image_in_its_storage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ['{"Config": {"Image": "busybox"}}', "{", '{"Config": 1}', "[]"])
-def test_docker_has_it_beside_the_files_that_it_mounts(tmp_path: Path, text: str) -> None:
+def test_docker_image_is_found_beside_the_mounted_files(tmp_path: Path, text: str) -> None:
     (tmp_path / "box").mkdir()
     (tmp_path / "box/config.v2.json").write_text(text)
     mounts = [{"destination": "/proc"}, {"destination": "/etc/hostname", "source": str(tmp_path / "box/hostname")}]
@@ -44,7 +44,7 @@ def test_a_cri_has_it_in_an_annotation() -> None:
     assert accounting.image("box", {**CONFIG, "annotations": annotations}, "/run/box") == "docker.io/library/busybox:1"
 
 
-def test_what_is_told_is_one_line_that_slurm_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accounting_texts_are_one_line_that_slurm_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/local/bin/scrun", "create", "--bundle", "/a b", "box"])
     told = accounting.told("box", CONFIG, "/run/box")
     assert told == {

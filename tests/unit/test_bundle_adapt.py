@@ -23,7 +23,7 @@ JOBS: list[Any] = [
 
 @pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_adapting_leaves_its_input_alone_and_twice_is_once(path: Path, job: Any) -> None:
+def test_adapting_is_idempotent_and_leaves_its_input_alone(path: Path, job: Any) -> None:
     value = config.load_text(path.read_text(), path.name)
     before = copy.deepcopy(value)
     once = adapt(value, **job, note=lambda line: None)
@@ -47,7 +47,7 @@ def test_an_adapted_config_is_valid(path: Path, job: Any) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_an_unprivileged_job_maps_exactly_the_container_s_user(path: Path) -> None:
+def test_unprivileged_job_maps_exactly_the_containers_user(path: Path) -> None:
     value = config.load_text(path.read_text(), path.name)
     linux = adapt(value, uid=2000, gid=2001, note=lambda line: None)["linux"]
     user = value["process"]["user"]
@@ -56,7 +56,7 @@ def test_an_unprivileged_job_maps_exactly_the_container_s_user(path: Path) -> No
     assert [n["type"] for n in linux["namespaces"]].count("user") == 1
 
 
-def test_a_config_that_needs_nothing_is_changed_by_the_user_namespace_only() -> None:
+def test_plain_config_only_gains_a_user_namespace() -> None:
     value = minimal()
     adapted, notes = changed(value)
     assert notes == []
@@ -100,9 +100,7 @@ GONE_UNPRIVILEGED: list[tuple[str, Callable[[Any], Any], str]] = [
 
 
 @pytest.mark.parametrize(("place", "ask", "said"), GONE + GONE_UNPRIVILEGED)
-def test_what_an_unprivileged_job_can_not_have_is_left_out_and_said(
-    place: str, ask: Callable[[Any], Any], said: str
-) -> None:
+def test_unprivileged_job_drops_and_notes_impossible_requests(place: str, ask: Callable[[Any], Any], said: str) -> None:
     value = minimal()
     ask(value)
     adapted, notes = changed(value)
@@ -113,7 +111,7 @@ def test_what_an_unprivileged_job_can_not_have_is_left_out_and_said(
 
 
 @pytest.mark.parametrize(("place", "ask", "said"), GONE)
-def test_what_no_job_can_have_is_left_out_of_root_s_too(place: str, ask: Callable[[Any], Any], said: str) -> None:
+def test_root_job_drops_what_no_job_can_have(place: str, ask: Callable[[Any], Any], said: str) -> None:
     value = minimal()
     ask(value)
     adapted, notes = as_root(value)
@@ -129,7 +127,7 @@ def test_what_takes_privilege_stays_for_root_s_job(place: str, ask: Callable[[An
     assert as_root(value) == (value, [])
 
 
-def test_a_variable_without_name_or_value_goes_from_root_s_job_too() -> None:
+def test_malformed_variables_are_dropped_for_root_too() -> None:
     value = minimal()
     value["process"]["env"] = ["A=b", "=x", "NOTHING", "", "EMPTY="]
     for job in JOBS:
@@ -140,7 +138,7 @@ def test_a_variable_without_name_or_value_goes_from_root_s_job_too() -> None:
         ]
 
 
-def test_a_limit_below_what_the_user_has_here_stays() -> None:
+def test_limit_below_the_users_own_stays() -> None:
     value = minimal()
     low = {"type": "RLIMIT_NOFILE", "soft": 10, "hard": 20}
     value["process"]["rlimits"] = [low, {"type": "RLIMIT_NPROC", "soft": 1 << 22, "hard": 1 << 22}]
@@ -149,7 +147,7 @@ def test_a_limit_below_what_the_user_has_here_stays() -> None:
     assert notes == ["RLIMIT_NPROC left out: an unprivileged job can't raise its limits, and has Slurm's"]
 
 
-def test_to_be_ended_rather_than_others_needs_no_privilege() -> None:
+def test_higher_oom_score_needs_no_privilege() -> None:
     value = minimal()
     value["process"]["oomScoreAdj"] = 100
     adapted, notes = changed(value)
@@ -182,7 +180,7 @@ def test_priorities_that_need_no_privilege_stay() -> None:
     assert adapted["annotations"] == {"a": "b"}
 
 
-def test_every_kind_of_hook_is_left_out_with_its_path() -> None:
+def test_every_kind_of_hook_is_dropped_and_named() -> None:
     value = minimal()
     value["hooks"] = {kind: [{"path": f"/{kind}"}] for kind in ("prestart", "createRuntime", "poststop")} | {"x": []}
     adapted, notes = changed(value)
@@ -199,7 +197,7 @@ def test_seccomp_without_a_listener_stays_as_it_is() -> None:
     assert changed(value)[0]["linux"]["seccomp"] == value["linux"]["seccomp"]
 
 
-def test_a_rule_for_a_listener_answers_as_the_kernel_does_without_one() -> None:
+def test_listener_rule_answers_as_the_kernel_without_listener() -> None:
     notify = {"names": ["mount", "bpf"], "action": "SCMP_ACT_NOTIFY"}
     other = {"names": ["chown"], "action": "SCMP_ACT_LOG"}
     adapted, notes = changed(

@@ -21,7 +21,7 @@ def test_an_unmapped_tty_group_is_left_out() -> None:
     assert "gid=5" in mount(as_root(engine("docker-28"))[0], "/dev/pts")["options"]
 
 
-def test_an_owner_of_a_tmpfs_is_left_out_unless_it_is_mapped() -> None:
+def test_unmapped_tmpfs_owner_is_left_out() -> None:
     value = minimal()
     value["mounts"] = [{"destination": "/t", "type": "tmpfs", "source": "t", "options": ["uid=7", "gid=0", "mode=700"]}]
     assert mount(changed(value)[0], "/t")["options"] == ["gid=0", "mode=700"]
@@ -35,7 +35,7 @@ def test_an_owner_that_is_mapped_stays() -> None:
     assert mount(changed(value)[0], "/t")["options"] == ["uid=7"]
 
 
-def test_the_options_of_a_bind_are_left_to_staging() -> None:
+def test_bind_options_are_left_to_staging() -> None:
     value = minimal()
     value["mounts"] = [{"destination": "/d", "type": "bind", "source": "/s", "options": ["rbind", "uid=7"]}]
     assert changed(value)[0]["mounts"] == value["mounts"]
@@ -45,7 +45,7 @@ def test_the_options_of_a_bind_are_left_to_staging() -> None:
     ("kind", "destination", "namespace"),
     [("sysfs", "/sys", "network"), ("proc", "/proc", "pid")],
 )
-def test_a_kernel_file_system_of_the_node_s_namespace_is_bound(kind: str, destination: str, namespace: str) -> None:
+def test_kernel_file_system_of_node_namespace_is_bound(kind: str, destination: str, namespace: str) -> None:
     value = minimal()
     value["mounts"] = [{"destination": destination, "type": kind, "source": kind, "options": ["nosuid", "ro"]}]
     assert changed(value)[0]["mounts"] == value["mounts"]
@@ -57,7 +57,7 @@ def test_a_kernel_file_system_of_the_node_s_namespace_is_bound(kind: str, destin
     assert as_root(value)[0]["mounts"] == value["mounts"]
 
 
-def test_message_queues_of_the_node_s_namespace_are_left_out() -> None:
+def test_message_queues_of_node_namespace_are_left_out() -> None:
     value = minimal()
     value["mounts"] = [{"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue"}]
     assert changed(value)[0]["mounts"] == value["mounts"]
@@ -66,7 +66,7 @@ def test_message_queues_of_the_node_s_namespace_are_left_out() -> None:
     assert note == "/dev/mqueue left out: the container has the node's ipc namespace"
 
 
-def test_podman_s_shared_memory_becomes_the_container_s_own_without_a_size() -> None:
+def test_podmans_shared_memory_becomes_a_tmpfs_without_size() -> None:
     adapted, notes = changed(engine("podman-5-rootless"))
     assert mount(adapted, "/dev/shm") == {
         "destination": "/dev/shm",
@@ -92,7 +92,7 @@ def test_shared_memory_of_a_chosen_size_has_that(tmp_path: Path) -> None:
         assert options == ["nosuid", "noexec", "nodev", "mode=1777", *option]
 
 
-def test_shared_memory_that_is_the_host_s_or_a_tmpfs_already_stays() -> None:
+def test_host_or_tmpfs_shared_memory_stays() -> None:
     for name in ("docker-28-privileged", "docker-28"):
         assert mount(changed(engine(name))[0], "/dev/shm") == mount(engine(name), "/dev/shm")
 
@@ -104,7 +104,7 @@ def test_bind_mounts_of_files_are_left_to_staging() -> None:
         assert mount(adapted, destination) == mount(value, destination)
 
 
-def test_cgroup_mounts_stay_because_both_runtimes_can_make_them() -> None:
+def test_cgroup_mounts_stay_because_both_runtimes_make_them() -> None:
     assert mount(changed(engine("docker-28"))[0], "/sys/fs/cgroup") == mount(engine("docker-28"), "/sys/fs/cgroup")
 
 
@@ -180,7 +180,7 @@ def test_leave_for_a_few_devices_is_not_privileged() -> None:
     assert adapted["linux"]["devices"] == [device("/dev/fuse")]
 
 
-def test_the_same_of_a_rootless_podman_that_binds_the_devices() -> None:
+def test_rootless_podmans_bound_devices_are_not_listed() -> None:
     value = engine("podman-5-keep-id-privileged")
     adapted, _ = changed(value)
     devices = [m["destination"] for m in adapted["mounts"] if m["destination"].startswith("/dev/")]

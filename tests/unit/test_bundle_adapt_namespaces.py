@@ -13,7 +13,7 @@ from scrun.bundle.adapt import adapt
 MAPPED = {"containerID": 0, "hostID": 100000, "size": 65536}
 
 
-def test_additional_groups_are_left_out_of_an_unprivileged_job_only() -> None:
+def test_only_unprivileged_jobs_lose_additional_groups() -> None:
     value = minimal()
     value["process"]["user"]["additionalGids"] = [4, 5]
     adapted, [note] = changed(value)
@@ -27,14 +27,14 @@ def test_an_engine_s_own_mapping_is_replaced() -> None:
     assert adapted["linux"]["uidMappings"] == [{"containerID": 2000, "hostID": 2000, "size": 1}]
 
 
-def test_where_the_runtime_maps_root_only_the_container_s_user_becomes_root() -> None:
+def test_user_becomes_root_where_only_root_is_mapped() -> None:
     adapted, notes = changed(engine("docker-28-it"), keep_user=False)
     assert (adapted["process"]["user"]["uid"], adapted["process"]["user"]["gid"]) == (0, 0)
     assert adapted["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 2000, "size": 1}]
     assert any(note.startswith("user 5:6 becomes root of the container") for note in notes)
 
 
-def test_root_s_job_keeps_a_user_namespace_that_maps_something() -> None:
+def test_root_job_keeps_a_mapping_user_namespace() -> None:
     mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
     value = minimal(uidMappings=mapping, gidMappings=mapping)
     value["linux"]["namespaces"].append({"type": "user"})
@@ -42,7 +42,7 @@ def test_root_s_job_keeps_a_user_namespace_that_maps_something() -> None:
 
 
 @pytest.mark.parametrize("half", [{}, {"uidMappings": [MAPPED]}, {"gidMappings": [MAPPED]}])
-def test_root_s_job_gets_no_user_namespace_that_maps_nothing(half: Any) -> None:
+def test_root_job_drops_an_unmapped_user_namespace(half: Any) -> None:
     value = minimal(**half)
     value["linux"]["namespaces"].append({"type": "user"})
     adapted, notes = as_root(value)
@@ -62,7 +62,7 @@ def test_root_s_job_gets_no_user_namespace_that_maps_nothing(half: Any) -> None:
         ("mount", True),
     ],
 )
-def test_a_namespace_of_the_login_node_is_never_joined(kind: str, stays: bool) -> None:
+def test_login_node_namespace_is_never_joined(kind: str, stays: bool) -> None:
     value = without(minimal(), kind)
     value["linux"]["namespaces"].append({"type": kind, "path": "/run/ns/x"})
     adapted, notes = as_root(value)
@@ -72,7 +72,7 @@ def test_a_namespace_of_the_login_node_is_never_joined(kind: str, stays: bool) -
     )
 
 
-def test_a_user_namespace_of_the_login_node_goes_with_its_mappings() -> None:
+def test_login_node_user_namespace_goes_with_its_mappings() -> None:
     mapping = [{"containerID": 0, "hostID": 1, "size": 1}]
     value = minimal(uidMappings=mapping, gidMappings=mapping)
     value["linux"]["namespaces"].append({"type": "user", "path": "/proc/1/ns/user"})
@@ -105,7 +105,7 @@ def test_a_host_name_needs_a_uts_namespace() -> None:
     assert len(notes) == 2
 
 
-def test_docker_s_domainname_moves_from_the_sysctl_to_the_member() -> None:
+def test_docker_domainname_moves_from_sysctl_to_member() -> None:
     value = minimal(sysctl={"kernel.domainname": "example.org"})
     adapted, notes = changed(value)
     assert adapted["domainname"] == "example.org"
@@ -124,7 +124,7 @@ def test_docker_s_domainname_moves_from_the_sysctl_to_the_member() -> None:
         ("kernel.domainname", "uts"),
     ],
 )
-def test_a_sysctl_goes_with_the_namespace_it_belongs_to(name: str, kind: str) -> None:
+def test_sysctl_is_dropped_with_its_namespace(name: str, kind: str) -> None:
     adapted, notes = as_root(without(minimal(sysctl={name: "1"}), kind))
     assert adapted["linux"]["sysctl"] == {}
     assert notes == [f"sysctl {name}=1 left out: the container has the node's {kind} namespace"]
@@ -132,7 +132,7 @@ def test_a_sysctl_goes_with_the_namespace_it_belongs_to(name: str, kind: str) ->
         assert as_root(minimal(sysctl={name: "1"})) == (minimal(sysctl={name: "1"}), [])
 
 
-def test_ping_is_for_the_one_group_that_is_mapped() -> None:
+def test_ping_is_for_the_one_mapped_group() -> None:
     name = "net.ipv4.ping_group_range"
     value = minimal(sysctl={name: "0 2147483647"})
     value["process"]["user"]["gid"] = 6
@@ -167,3 +167,24 @@ def test_no_network_can_become_the_nodes_network() -> None:
     again = adapt(isolated, uid=2000, gid=2000, note=lambda line: None, nodes_network=True)
     assert again == adapt(value, uid=2000, gid=2000, note=lambda line: None, nodes_network=True)
     assert "network" not in kinds(again)
+
+
+def test_a_joined_network_brings_its_user_namespace() -> None:
+    config = engine("podman-5-rootless")
+    config["linux"]["namespaces"].append({"type": "network", "path": "/proc/7/ns/net"})
+    config["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "kernel.msgmax": "1"}
+    notes: list[str] = []
+    adapted = adapt(config, uid=1000, gid=1000, note=notes.append, nodes_network=False, joined=("/tmp/l", (7, 8)))
+    paths = {one["type"]: one.get("path") for one in adapted["linux"]["namespaces"]}
+    assert (paths["network"], paths["user"]) == ("/tmp/l/net", "/tmp/l/user")
+    assert not {"uidMappings", "gidMappings"} & adapted["linux"].keys()
+    assert (adapted["process"]["user"]["uid"], adapted["process"]["user"]["gid"]) == (7, 8)
+    assert adapted["linux"]["sysctl"] == {"kernel.msgmax": "1"}
+    assert any("becomes 7:8" in note for note in notes)
+
+
+def test_root_joins_another_containers_network_alone() -> None:
+    config = engine("podman-5-rootless")
+    adapted = adapt(config, uid=0, gid=0, note=lambda _: None, nodes_network=False, joined=("/tmp/l", (7, 8)))
+    assert {"type": "network", "path": "/tmp/l/net"} in adapted["linux"]["namespaces"]
+    assert adapted["process"]["user"] == config["process"]["user"]

@@ -46,29 +46,27 @@ def kept(value: Any) -> list[str]:
         ([{"allow": False}, {"allow": False, "type": "c", "major": 10, "minor": 229}, ALL], True),
     ],
 )
-def test_a_container_is_privileged_if_its_device_cgroup_lets_everything_through(
-    rules: list[Any], everything: bool
-) -> None:
+def test_container_allowing_all_devices_is_privileged(rules: list[Any], everything: bool) -> None:
     value = with_capabilities(*rules)
     value["annotations"] = {"io.podman.annotations.privileged": "TRUE"}  # which is anybody's to say
     assert allows_all_devices(value) == everything
     assert ("CAP_MKNOD" in kept(as_root(value)[0])) == everything
 
 
-def test_engines_privileged_containers_are_known_and_others_are_not() -> None:
+def test_only_privileged_engine_containers_are_detected() -> None:
     found = {name: allows_all_devices(engine(name)) for name in ("docker-28", "podman-5-rootful", "runc-spec")}
     assert not any(found.values())
     assert allows_all_devices(engine("docker-28-privileged"))
 
 
-def test_no_device_can_be_made_where_nothing_fences_devices() -> None:
+def test_devices_cannot_be_made_without_a_device_fence() -> None:
     adapted, notes = as_root(with_capabilities())
     assert "CAP_MKNOD" not in kept(adapted)
     assert "CAP_MKNOD left out: the node has no device cgroup" in notes
     assert kept(changed(with_capabilities())[0]) == FULL  # of a user namespace's they are no capabilities over devices
 
 
-def test_the_nodes_network_is_not_the_containers_to_change_or_read() -> None:
+def test_container_cannot_change_or_read_the_nodes_network() -> None:
     value = with_capabilities(ALL)
 
     def of(config: Any, *, nodes_network: bool) -> list[str]:
@@ -80,7 +78,7 @@ def test_the_nodes_network_is_not_the_containers_to_change_or_read() -> None:
     assert kept(as_root(hosts)[0]) == FULL  # --network host, as with docker
 
 
-def test_device_nodes_in_what_is_mounted_do_not_work() -> None:
+def test_device_nodes_in_mounts_do_not_work() -> None:
     value = with_capabilities()
     bind = {"type": "bind", "options": ["rbind", "dev"]}
     value["mounts"] = [
@@ -99,7 +97,7 @@ def test_device_nodes_in_what_is_mounted_do_not_work() -> None:
     assert as_root(value)[0]["mounts"] == value["mounts"]
 
 
-def test_a_further_process_gets_no_more_than_the_container_may_have() -> None:
+def test_further_process_gets_no_more_than_the_container() -> None:
     def of(config: Any, *, nodes_network: bool = False) -> Any:
         process: Process = {"args": ["sh"], "cwd": "/", "capabilities": {key: [*FULL] for key in SETS}}
         made = exec_process.adapted(process, config, uid=0, note=lambda _line: None, nodes_network=nodes_network)
@@ -111,7 +109,7 @@ def test_a_further_process_gets_no_more_than_the_container_may_have() -> None:
     assert "CAP_NET_ADMIN" not in kept({"process": of(with_capabilities(ALL), nodes_network=True)})
 
 
-def test_a_bundle_of_the_sites_script_makes_no_devices_either() -> None:
+def test_site_script_bundle_makes_no_devices_either() -> None:
     mine, original = with_capabilities(), with_capabilities()
     assert leave_engine(copy.deepcopy(mine), original, uid=2000) == []
     assert leave_engine(mine, original, uid=0) == ["CAP_MKNOD left out: the node has no device cgroup"]

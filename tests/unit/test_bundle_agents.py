@@ -77,7 +77,7 @@ def test_what_engines_write_has_a_place_in_dev(path: Path, uid: int) -> None:
     assert "noexec" not in made["mounts"][-1]["options"]
 
 
-def test_the_hooks_come_after_the_configs_own_which_stays_as_it_is() -> None:
+def test_agent_hooks_come_after_the_configs_own() -> None:
     config = {**mounted(DEV), "hooks": {"createRuntime": [{"path": "/own"}], "poststart": [{"path": "/other"}]}}
     before = repr(config)
     made = agents.adapted(cast("Config", config), "/b", Place("/dev/.scrun"))
@@ -107,13 +107,13 @@ def test_the_hooks_come_after_the_configs_own_which_stays_as_it_is() -> None:
         ([], ""),
     ],
 )
-def test_the_init_goes_where_the_container_has_a_tmpfs_of_its_own(mounts: list[dict[str, Any]], directory: str) -> None:
+def test_init_goes_into_a_container_owned_tmpfs(mounts: list[dict[str, Any]], directory: str) -> None:
     where = place(mounted(*mounts))
     assert where.directory == directory
     assert bool(where.why_not) == (not directory)
 
 
-def test_without_a_tmpfs_it_may_be_in_the_root_filesystems_dev() -> None:
+def test_init_may_use_rootfs_dev_without_a_tmpfs() -> None:
     def in_dev(config: dict[str, Any], **changes: bool) -> str:
         config = {**config, "root": {**config["root"], **changes}}
         return agents.place(cast("Config", config), {}, CRUN, in_dev=".scrun-1").directory
@@ -163,7 +163,7 @@ def test_a_machine_without_a_program_has_none() -> None:
     assert where == Place("", "this scrun has no scrun-node for riscv64")
 
 
-def test_a_terminal_needs_a_devpts_of_the_containers_own() -> None:
+def test_terminal_needs_a_container_owned_devpts() -> None:
     config = mounted(DEV, PTS)
     config["process"]["terminal"] = True
     assert place(config).directory

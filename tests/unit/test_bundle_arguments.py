@@ -34,7 +34,7 @@ def test_the_program_is_named_by_its_path(rootfs: Path) -> None:
     assert fitted(rootfs, "cut", "-d::", "a : b", "") == ["/bin/cut", "-d::", "a : b", ""]
 
 
-def test_what_srun_takes_for_a_separator_goes_through_a_shell(rootfs: Path) -> None:
+def test_arguments_like_srun_separators_use_a_shell(rootfs: Path) -> None:
     assert fitted(rootfs, "cut", "-d", ":", "it's") == ["/bin/sh", "-c", r"exec '/bin/cut' '-d' ':' 'it'\''s'"]
 
 
@@ -59,7 +59,7 @@ def test_a_shell_gives_the_program_the_very_words(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("size", [arguments.LONGEST, arguments.LONGEST + 1])
-def test_an_argument_has_as_many_bytes_as_linux_takes(rootfs: Path, size: int) -> None:
+def test_argument_size_is_limited_by_linux(rootfs: Path, size: int) -> None:
     if size == arguments.LONGEST:
         assert fitted(rootfs, "cut", "x" * size)[1] == "x" * size
         return
@@ -67,7 +67,7 @@ def test_an_argument_has_as_many_bytes_as_linux_takes(rootfs: Path, size: int) -
         fitted(rootfs, "cut", "x" * (size - 1) + "\udcff")
 
 
-def test_all_of_them_have_as_many_bytes_as_slurm_takes(rootfs: Path) -> None:
+def test_total_argument_size_is_limited_by_slurm(rootfs: Path) -> None:
     sizes = [arguments.LONGEST] * (arguments.ALL // (arguments.LONGEST + 1))
     rest = arguments.ALL - sum(size + 1 for size in sizes) - len("/bin/cut") - 1
     args = ["x" * size for size in (*sizes, rest - 1)]

@@ -56,30 +56,30 @@ def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
         config.load(str(tmp_path / "nowhere"))
 
 
-def test_a_bundle_that_is_a_file_is_no_directory(tmp_path: Path) -> None:
+def test_bundle_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BundleError, match=r"/file is not a directory"):
         config.load(str(tmp_path / "file"))
 
 
-def test_a_bundle_without_config_says_how_to_get_one(tmp_path: Path) -> None:
+def test_bundle_without_config_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"^bundle .* holds no config\.json: name"):
         config.load(str(tmp_path))
 
 
-def test_a_directory_in_the_config_s_place_is_refused(tmp_path: Path) -> None:
+def test_directory_in_place_of_the_config_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").mkdir()
     with pytest.raises(BundleError, match=r"config\.json is not a regular file$"):
         config.load(str(tmp_path))
 
 
-def test_a_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+def test_fifo_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(BundleError, match="is not a regular file"):
         config.load(str(tmp_path))
 
 
-def test_what_only_one_process_can_read_or_only_once_is_known(tmp_path: Path) -> None:
+def test_path_readable_only_once_is_detected(tmp_path: Path) -> None:
     fifo, plain = tmp_path / "fifo", tmp_path / "plain"
     os.mkfifo(fifo)
     plain.touch()
@@ -87,7 +87,7 @@ def test_what_only_one_process_can_read_or_only_once_is_known(tmp_path: Path) ->
     assert [path for path in (*once, str(plain), str(tmp_path / "none")) if config.is_read_once(path)] == once
 
 
-def test_a_link_in_a_loop_can_t_be_read(tmp_path: Path) -> None:
+def test_looping_link_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to("config.json")
     with pytest.raises(BundleError, match=r"can't read .*: too many levels of symbolic links$"):
         config.load(str(tmp_path))
@@ -107,7 +107,7 @@ def test_a_link_in_a_loop_can_t_be_read(tmp_path: Path) -> None:
         ('{"a": "x\\u0000y"}', "is not JSON: a string holds a NUL character"),
     ],
 )
-def test_what_is_not_a_json_object_is_refused_in_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_non_object_is_refused_in_one_line(tmp_path: Path, text: str | bytes, message: str) -> None:
     assert message in refusal(tmp_path, text)
 
 
@@ -121,13 +121,13 @@ def test_a_huge_file_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_half_a_surrogate_pair_becomes_what_go_makes_of_it(tmp_path: Path) -> None:
+def test_lone_surrogate_is_replaced_as_in_go(tmp_path: Path) -> None:
     text = '{"args": ["\\ud800", "\\ud83d\\ude00", "ü"]}'
     read: Any = config.load(write(tmp_path, text))
     assert read == {"args": ["\N{REPLACEMENT CHARACTER}", "\N{GRINNING FACE}", "ü"]}
 
 
-def test_the_least_that_the_spec_asks_for_is_enough() -> None:
+def test_minimum_required_by_the_spec_is_enough() -> None:
     config.check_config(MINIMAL)
 
 
@@ -175,11 +175,11 @@ def test_other_versions_are_refused(version: Any) -> None:
         ),
     ],
 )
-def test_a_complaint_names_the_place_what_was_expected_and_what_is_there(changes: Any, message: str) -> None:
+def test_complaint_names_place_expectation_and_finding(changes: Any, message: str) -> None:
     assert complaint(**changes) == f"config.json: {message}"
 
 
-def test_the_outermost_complaint_comes_first_and_the_others_are_counted() -> None:
+def test_outermost_complaint_comes_first_with_a_count() -> None:
     wrong = {"hostname": 1, "mounts": [{"destination": 1, "options": "ro"}], "root": []}
     assert complaint(**wrong) == "config.json: hostname: expected a string, found 1 (and 3 more)"
 
@@ -198,7 +198,7 @@ def test_another_platform_s_container_is_refused_by_name(platform: str) -> None:
     config.check_config(MINIMAL | {platform: {}, "linux": {}})
 
 
-def test_a_lone_process_is_checked_under_its_own_file_s_name() -> None:
+def test_lone_process_is_checked_under_its_own_filename() -> None:
     config.check_process({"args": ["sh"], "cwd": "/"})
     with pytest.raises(BundleError, match=r"^p\.json: cwd: is missing, expected an absolute path$"):
         config.check_process({"args": ["sh"]}, "p.json")
@@ -212,7 +212,7 @@ def test_the_rootfs_is_relative_to_the_bundle(tmp_path: Path) -> None:
     assert config.rootfs_path({"root": {"path": str(tmp_path)}}, "/elsewhere") == str(tmp_path)
 
 
-def test_a_rootfs_that_is_missing_or_a_file_is_refused(tmp_path: Path) -> None:
+def test_missing_or_file_rootfs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"root\.path: .*/rootfs can't be used as rootfs: no such file or directory$"):
         config.rootfs_path(MINIMAL, str(tmp_path))
     (tmp_path / "rootfs").touch()
@@ -221,7 +221,7 @@ def test_a_rootfs_that_is_missing_or_a_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable to root")
-def test_a_rootfs_out_of_our_sight_is_taken_on_trust(tmp_path: Path) -> None:
+def test_invisible_rootfs_is_taken_on_trust(tmp_path: Path) -> None:
     (tmp_path / "hidden").mkdir(mode=0)
     rootfs = str(tmp_path / "hidden/rootfs")
     assert config.rootfs_path({"root": {"path": rootfs}}, "/") == rootfs
@@ -234,7 +234,7 @@ def bare_interpreter(code: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def test_a_valid_config_is_checked_without_what_is_slow_to_import() -> None:
+def test_valid_config_is_checked_without_slow_imports() -> None:
     slow = ("jsonschema", "typing", "subprocess", "logging", "dataclasses", "pathlib", "copy")
     code = (
         "from scrun.bundle import adapt, config, executable;"
@@ -244,7 +244,7 @@ def test_a_valid_config_is_checked_without_what_is_slow_to_import() -> None:
     assert bare_interpreter(code) == "[]\n"
 
 
-def test_without_jsonschema_a_wrong_config_is_refused_all_the_same() -> None:
+def test_wrong_config_is_refused_without_jsonschema_too() -> None:
     code = """
 from scrun.bundle import config
 from scrun.errors import BundleError

@@ -85,7 +85,7 @@ def test_gpus_become_those_that_the_job_was_given() -> None:
     assert adapt(adapted, uid=0, gid=0, note=notes.append, gpus=[2, 3]) == adapted
 
 
-def test_gpus_stay_where_the_config_names_none_or_none_is_known() -> None:
+def test_gpus_stay_when_none_are_named_or_known() -> None:
     for value in (minimal(), minimal(devices=[{"path": "/dev/nvidia0", "type": "c", "major": 195, "minor": 0}])):
         assert adapt(value, uid=0, gid=0, note=lambda _text: None).get("linux") == value["linux"]
     assert "devices" not in adapt(minimal(), uid=0, gid=0, note=lambda _text: None, gpus=[1])["linux"]

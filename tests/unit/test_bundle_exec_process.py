@@ -38,7 +38,7 @@ def made(*args: str, **given: Any) -> Any:
     return exec_process.from_words(OWN, args, **{**NOTHING, **given})
 
 
-def test_words_alone_make_the_containers_own_process_with_other_arguments() -> None:
+def test_words_alone_only_replace_the_containers_arguments() -> None:
     process = made("ls", "-l")
     assert process == {key: OWN[key] for key in OWN if key != "consoleSize"} | {"args": ["ls", "-l"], "terminal": False}
 
@@ -74,14 +74,14 @@ def test_a_variable_without_a_value_is_the_callers(monkeypatch: pytest.MonkeyPat
     assert made("ls", env=("MINE",))["env"][-1] == "MINE=here"
 
 
-def test_a_variable_that_the_caller_has_not_got_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_missing_from_the_caller_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MINE", raising=False)
     assert made("ls", env=("MINE", "A=b"))["env"] == [*OWN["env"], "A=b"]
     monkeypatch.setenv("MINE", "")
     assert made("ls", env=("MINE",))["env"][-1] == "MINE="
 
 
-def test_what_was_said_for_it_is_what_the_container_has_not_got() -> None:
+def test_differs_reports_changed_and_missing_variables() -> None:
     said, missing = exec_process.differs(["A=1", "B=2", "C=3"], ["A=1", "B=1", "D=4"])
     assert (said, missing) == ({"B", "C"}, {"D"})
 
@@ -104,7 +104,7 @@ def test_a_file_is_checked_against_the_schema(tmp_path: Path) -> None:
         exec_process.from_file(str(tmp_path / "process"))
 
 
-def test_a_file_that_is_not_there_is_not_taken_for_a_bundles(tmp_path: Path) -> None:
+def test_missing_process_file_is_not_called_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"there is no process object .*/process: name a file with --process"):
         exec_process.from_file(str(tmp_path / "process"))
 
@@ -128,7 +128,7 @@ def adapted(process: Any, uid: int) -> tuple[Any, list[str]]:
     return exec_process.adapted(process, {"process": OWN}, uid=uid, note=notes.append), notes
 
 
-def test_a_job_of_roots_keeps_the_user_but_no_label() -> None:
+def test_root_job_keeps_the_user_but_no_label() -> None:
     process = {"args": ["ls"], "cwd": "/", "user": {"uid": 1, "gid": 1}, "apparmorProfile": "docker-default"}
     found, notes = adapted(process, 0)
     assert found == {"args": ["ls"], "cwd": "/", "user": {"uid": 1, "gid": 1}}
@@ -136,14 +136,14 @@ def test_a_job_of_roots_keeps_the_user_but_no_label() -> None:
     assert process["apparmorProfile"] == "docker-default"
 
 
-def test_another_user_than_the_one_that_is_mapped_becomes_that_one() -> None:
+def test_unmapped_user_becomes_the_mapped_one() -> None:
     found, notes = adapted({"args": ["ls"], "cwd": "/", "user": {"uid": 0, "gid": 0, "additionalGids": [3]}}, 2000)
     assert found["user"] == {"uid": 5, "gid": 6}
     assert "user 0:0 becomes 5:6: no other is mapped on the node" in notes
     assert len(notes) == 2
 
 
-def test_where_the_container_runs_as_its_root_so_does_the_process() -> None:
+def test_process_runs_as_root_where_the_container_does() -> None:
     process: Process = {"args": ["ls"], "cwd": "/", "user": {"uid": 5, "gid": 6}}
     found = exec_process.adapted(process, {"process": OWN}, uid=2000, note=lambda _line: None, keep_user=False)
     assert found["user"] == {"uid": 0, "gid": 0}

@@ -51,7 +51,7 @@ def tmpfs(destination: str) -> Any:
     return {"destination": destination, "type": "tmpfs", "source": "tmpfs"}
 
 
-def test_a_plain_name_is_found_along_the_container_s_path(rootfs: Path) -> None:
+def test_plain_name_is_found_along_the_containers_path(rootfs: Path) -> None:
     assert resolve(rootfs, "busybox") == "/bin/busybox"
 
 
@@ -71,14 +71,14 @@ def test_an_absolute_path_is_answered_as_it_is(rootfs: Path) -> None:
     assert resolve(rootfs, "/bin/sh", env="PATH=") == "/bin/sh"
 
 
-def test_a_path_with_a_slash_is_relative_to_the_working_directory(rootfs: Path) -> None:
+def test_slashed_path_is_relative_to_the_working_directory(rootfs: Path) -> None:
     program(rootfs / "app/run.sh")
     assert resolve(rootfs, "./run.sh", cwd="/app") == "/app/run.sh"
     assert resolve(rootfs, "app/run.sh") == "/app/run.sh"
     assert resolve(rootfs, "../bin/sh", cwd="/app") == "/app/../bin/sh"
 
 
-def test_relative_and_empty_path_entries_mean_the_working_directory(rootfs: Path) -> None:
+def test_relative_path_entries_mean_the_working_directory(rootfs: Path) -> None:
     program(rootfs / "app/tools/a")
     program(rootfs / "app/b")
     assert resolve(rootfs, "a", cwd="/app", env="PATH=tools:/bin") == "/app/tools/a"
@@ -118,7 +118,7 @@ def test_an_empty_name_is_not_found(rootfs: Path) -> None:
         ("/bin/dangling", 'exec: "/bin/dangling": stat /bin/dangling: no such file or directory'),
     ],
 )
-def test_what_is_not_there_is_said_in_docker_s_words(rootfs: Path, name: str, message: str) -> None:
+def test_missing_command_is_reported_in_dockers_words(rootfs: Path, name: str, message: str) -> None:
     (rootfs / "bin/loop").symlink_to("loop")
     (rootfs / "bin/dangling").symlink_to("/nowhere")
     with pytest.raises(ExecutableNotFound) as caught:
@@ -135,7 +135,7 @@ def test_what_is_not_there_is_said_in_docker_s_words(rootfs: Path, name: str, me
         ("/tmp/pipe", 'exec: "/tmp/pipe": permission denied'),
     ],
 )
-def test_what_can_not_be_executed_is_said_in_docker_s_words(rootfs: Path, name: str, message: str) -> None:
+def test_unexecutable_command_is_reported_in_dockers_words(rootfs: Path, name: str, message: str) -> None:
     os.mkfifo(rootfs / "tmp/pipe", 0o777)
     with pytest.raises(ExecutableNotPermitted) as caught:
         resolve(rootfs, name)
@@ -160,12 +160,12 @@ def test_links_between_directories_are_followed_within_the_rootfs(rootfs: Path) 
     assert resolve(rootfs, "/lib64/tool") == "/lib64/tool"
 
 
-def test_a_bound_file_is_found_as_docker_s_init_is(rootfs: Path, tmp_path: Path) -> None:
+def test_bound_file_is_found_like_dockers_init(rootfs: Path, tmp_path: Path) -> None:
     init = program(tmp_path / "host/docker-init")
     assert resolve(rootfs, "/sbin/docker-init", bind(init, "/sbin/docker-init")) == "/sbin/docker-init"
 
 
-def test_a_bound_directory_hides_what_the_image_has_there(rootfs: Path, tmp_path: Path) -> None:
+def test_bound_directory_hides_the_images_files(rootfs: Path, tmp_path: Path) -> None:
     program(tmp_path / "tools/mine")
     mounts = [bind(tmp_path / "tools", "/usr/bin")]
     assert resolve(rootfs, "mine", *mounts) == "/usr/bin/mine"
@@ -181,7 +181,7 @@ def test_a_bind_by_option_alone_counts(rootfs: Path, tmp_path: Path) -> None:
         resolve(rootfs, "other", mount)
 
 
-def test_links_in_a_bound_directory_lead_to_the_container_s_files(rootfs: Path, tmp_path: Path) -> None:
+def test_bound_directorys_links_lead_to_container_files(rootfs: Path, tmp_path: Path) -> None:
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools/shell").symlink_to("/bin/busybox")
     (tmp_path / "tools/escape").symlink_to("../outside")
@@ -192,7 +192,7 @@ def test_links_in_a_bound_directory_lead_to_the_container_s_files(rootfs: Path, 
         resolve(rootfs, "/data/escape", mount)
 
 
-def test_the_innermost_mount_decides_and_a_later_one_hides_it(rootfs: Path, tmp_path: Path) -> None:
+def test_innermost_mount_decides_unless_a_later_hides_it(rootfs: Path, tmp_path: Path) -> None:
     program(tmp_path / "outer/a")
     program(tmp_path / "inner/b")
     (tmp_path / "outer/sub").mkdir()
@@ -209,7 +209,7 @@ def test_a_mounts_destination_follows_the_images_links(rootfs: Path, tmp_path: P
     assert resolve(rootfs, "/run/t/mine", bind(tmp_path / "tools", "/var/run/t")) == "/run/t/mine"
 
 
-def test_a_bind_below_a_tmpfs_or_below_nothing_is_seen(rootfs: Path, tmp_path: Path) -> None:
+def test_bind_below_a_tmpfs_or_nothing_is_seen(rootfs: Path, tmp_path: Path) -> None:
     tool = program(tmp_path / "tool")
     assert resolve(rootfs, "/tmp/a/tool", tmpfs("/tmp"), bind(tool, "/tmp/a/tool")) == "/tmp/a/tool"
     assert resolve(rootfs, "/new/dir/tool", bind(tool, "/new/dir/tool")) == "/new/dir/tool"
@@ -225,7 +225,7 @@ def test_a_relative_bind_source_is_the_bundle_s(rootfs: Path, tmp_path: Path) ->
         resolve(rootfs, "other", mount, bundle=str(tmp_path))
 
 
-def test_a_source_that_was_moved_is_looked_for_where_it_is_now(rootfs: Path, tmp_path: Path) -> None:
+def test_moved_source_is_searched_in_its_new_place(rootfs: Path, tmp_path: Path) -> None:
     program(tmp_path / "now/mine")
     sources = {"/engine/only": str(tmp_path / "now")}
     mount = bind(Path("/engine/only"), "/usr/bin")
@@ -234,14 +234,14 @@ def test_a_source_that_was_moved_is_looked_for_where_it_is_now(rootfs: Path, tmp
         resolve(rootfs, "other", mount, sources=sources)
 
 
-def test_on_a_mount_that_can_not_be_looked_into_the_node_decides(rootfs: Path) -> None:
+def test_node_decides_on_mounts_that_cannot_be_seen(rootfs: Path) -> None:
     assert resolve(rootfs, "/tmp/x", tmpfs("/tmp")) == "/tmp/x"
     assert resolve(rootfs, "/data/x", bind(Path("/only/on/the/node"), "/data")) == "/data/x"
     (rootfs / "bin/late").symlink_to("/tmp/x")
     assert resolve(rootfs, "/bin/late", tmpfs("/tmp")) == "/bin/late"
 
 
-def test_a_name_that_is_surely_there_goes_before_one_that_may_be(rootfs: Path) -> None:
+def test_certain_name_goes_before_a_possible_one(rootfs: Path) -> None:
     assert resolve(rootfs, "sh", tmpfs("/usr/local/bin")) == "/bin/sh"
     assert resolve(rootfs, "other", tmpfs("/usr/bin")) == "/usr/bin/other"
 
@@ -262,7 +262,7 @@ def test_bin_is_the_guess_for_invisible_paths(rootfs: Path) -> None:
     assert resolve(rootfs, "anything", *hidden, env="PATH=/usr/sbin:/usr/bin") == "/usr/sbin/anything"
 
 
-def test_what_is_bound_below_a_mount_that_cannot_be_seen_can_be(rootfs: Path, tmp_path: Path) -> None:
+def test_visible_bind_below_an_invisible_mount_is_searched(rootfs: Path, tmp_path: Path) -> None:
     tool = program(tmp_path / "tools/tool")
     mounts = [tmpfs("/app"), bind(tool.parent, "/app/deep/bin")]
     assert resolve(rootfs, "/app/deep/bin/tool", *mounts) == "/app/deep/bin/tool"

@@ -18,7 +18,7 @@ def config(*namespaces: Config, **more: Any) -> Config:
     return {"process": {"user": {"uid": 0, "gid": 0}}, "linux": linux, **more}
 
 
-def test_a_bundle_that_needs_no_change_is_left_as_it_is() -> None:
+def test_bundle_that_needs_no_change_is_unchanged() -> None:
     mine = config({"type": "network"}, linux={"sysctl": {"net.a": "1"}}, mounts=MOUNTS, hooks={"prestart": []})
     before = repr(mine)
     assert leave_engine(mine, config({"type": "network", "path": "/run/netns/x"}), uid=2000) == []
@@ -61,7 +61,7 @@ def test_what_the_script_wrote_itself_stays(mine: Config) -> None:
     assert repr(mine) == before
 
 
-def test_hooks_labels_and_ping_groups_of_the_engine_go() -> None:
+def test_engines_hooks_labels_and_ping_groups_are_removed() -> None:
     def made() -> Config:
         return config(
             hooks={"prestart": [{"path": "/usr/bin/dockerd"}]},

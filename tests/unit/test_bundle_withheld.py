@@ -29,7 +29,7 @@ def printed(entries: list[str], then: str = "", env: dict[str, str] | None = Non
     return done.stdout.decode("utf-8", "surrogateescape").splitlines()
 
 
-def test_no_variable_stays_but_harmless_ones_of_several_lines() -> None:
+def test_only_harmless_multi_line_variables_stay() -> None:
     config = with_env(
         "A=1", "LD_PRELOAD=/x", "TEXT=a\nb", "BASH_ENV=a\nb", "BASH_FUNC_ls%%=() {\n evil; }", "PATH=a\nb"
     )
@@ -59,7 +59,7 @@ def test_what_slurm_or_the_site_has_set_stays() -> None:
     assert printed(entries, env=there) == ["export MINE=1", "export PATH=/image", "export with.dot=1"]
 
 
-def test_the_callers_own_prolog_has_the_last_word_and_its_status(tmp_path: Path) -> None:
+def test_callers_own_prolog_decides_last_with_its_status(tmp_path: Path) -> None:
     mine = tmp_path / "it's mine"
     mine.write_text("#!/bin/sh\necho export A=2\nexit 3\n")
     mine.chmod(0o755)

@@ -69,7 +69,7 @@ def test_a_bad_command_line_is_one_line(line: str, said: str, capsys: pytest.Cap
     assert "Traceback" not in err
 
 
-def test_without_a_command_the_help_is_shown_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_command_shows_help_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([], nothing) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -84,7 +84,7 @@ def test_version_has_the_lines_that_docker_reads(spelling: str, capsys: pytest.C
     assert lines == [f"scrun version {scrun.__version__}", f"commit: {scrun.__version__}", f"spec: {scrun.OCI_VERSION}"]
 
 
-def test_the_command_version_also_tells_how_slurm_is_asked(program: Callable[..., Result]) -> None:
+def test_version_command_also_tells_how_slurm_is_reached(program: Callable[..., Result]) -> None:
     *same, how = program("version").stdout.splitlines(keepends=True)
     assert "".join(same) == program("--version").stdout
     assert how == "slurm: unknown (no srun that says it), scrun was built without its part of libslurm\n"
@@ -95,7 +95,7 @@ def test_the_command_version_also_tells_how_slurm_is_asked(program: Callable[...
     "words", [(), ("--help",), ("-h", "box"), ("--image-path", "/x", "-no-subreaper", "box"), ("--",)]
 )
 @pytest.mark.parametrize("command", NOT_SUPPORTED)
-def test_what_is_not_supported_says_so_whatever_words_follow(
+def test_unsupported_command_is_refused_whatever_words_follow(
     command: str, words: tuple[str, ...], program: Callable[..., Result], tmp_path: Path
 ) -> None:
     log = tmp_path / "log.json"
@@ -126,7 +126,7 @@ def test_of_options_without_effect_help_says_so_once(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.lower().count("refused") == 1
 
 
-def test_a_slip_is_met_with_what_may_be_meant(capsys: pytest.CaptureFixture[str]) -> None:
+def test_typo_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lst"], nothing) == 1
     assert capsys.readouterr().err == "scrun: no such command 'lst': did you mean 'list'? see scrun --help\n"
 
@@ -153,7 +153,7 @@ def test_each_v_says_more_on_standard_error(flags: list[str], level: str, monkey
     assert os.environ["SCRUN_STDERR_DEBUG"] == level
 
 
-def test_the_exit_status_is_what_performing_the_call_gave() -> None:
+def test_exit_status_comes_from_performing_the_call() -> None:
     assert cli.main(["state", "c"], lambda call: 7 if call.arguments == ("c",) else 0) == 7
 
 
@@ -199,12 +199,12 @@ def test_an_empty_list_is_the_header_only(program: Callable[..., Result]) -> Non
     assert program("list", "-f", "json").stdout == "[]\n"
 
 
-def test_delete_force_of_an_unknown_container_is_no_error(program: Callable[..., Result]) -> None:
+def test_forced_delete_of_unknown_container_is_no_error(program: Callable[..., Result]) -> None:
     done = program("delete", "--force", "nosuch")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_error_is_the_one_object_in_a_json_log(program: Callable[..., Result], tmp_path: Path) -> None:
+def test_json_log_holds_the_error_as_one_object(program: Callable[..., Result], tmp_path: Path) -> None:
     log = tmp_path / "log.json"
     done = program("--log", str(log), "--log-format", "json", "state", "nosuch")
     (entry,) = [json.loads(line) for line in log.read_text().splitlines()]

@@ -78,5 +78,5 @@ def test_values(line: str, kinds: list[str]) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_asks_scrun_in_the_shells_own_way(shell: str) -> None:
+def test_completion_script_uses_the_shells_own_way(shell: str) -> None:
     assert f"_SCRUN_COMPLETE={shell}_complete" in cli.completion_script(shell)

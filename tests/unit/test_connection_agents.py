@@ -149,7 +149,7 @@ def end(fake: FakeAgent, status: int = 0) -> None:
     fake.send(DONE)
 
 
-def test_the_settings_hold_a_new_key_each_and_the_job_if_it_is_the_containers_own(house: House) -> None:
+def test_settings_hold_a_new_key_and_owned_job(house: House) -> None:
     one, two = house.open(), house.open(TERMINAL)
     said = values(one)
     assert said["version"] == "1"
@@ -186,7 +186,7 @@ def test_a_container_from_its_start_to_its_end(house: House) -> None:
     assert house.events.said == ["ready n1 0", "started 77", "exited 3", "delivered", "drained", "done"]
 
 
-def test_input_waits_for_the_start_and_is_not_taken_by_what_never_runs(house: House) -> None:
+def test_input_waits_for_start_and_survives_a_failure(house: House) -> None:
     connection = house.open()
     fake, _agent = house.ready(connection)
     stdio = house.pipes()
@@ -206,7 +206,7 @@ def test_input_waits_for_the_start_and_is_not_taken_by_what_never_runs(house: Ho
     assert house.events.said == ["ready n1 0", "failed", "drained", "done"]
 
 
-def test_a_start_that_comes_first_waits_for_the_node(house: House) -> None:
+def test_early_start_waits_for_the_node(house: House) -> None:
     connection = house.open(TERMINAL)
     stdio = house.pipes()
     connection.start(WORDS, [stdio.theirs[0], stdio.theirs[1], -1], (24, 80))
@@ -217,7 +217,7 @@ def test_a_start_that_comes_first_waits_for_the_node(house: House) -> None:
     assert hears(house.loop, fake, RESIZE)[0] == Frame(RESIZE, 0, struct.pack(">HH", 26, 82))
 
 
-def test_a_container_that_is_killed_before_its_start_ends(house: House) -> None:
+def test_container_killed_before_start_ends(house: House) -> None:
     connection = house.open()
     fake, _agent = house.ready(connection)
     fake.send(EXIT, 0, struct.pack(">I", 0xFFFFFFFF))
@@ -226,7 +226,7 @@ def test_a_container_that_is_killed_before_its_start_ends(house: House) -> None:
     assert house.events.said == ["ready n1 0", "exited None", "delivered", "drained", "done"]
 
 
-def test_a_slow_reader_is_waited_for_and_nothing_grows(house: House) -> None:
+def test_slow_reader_is_waited_for_without_growth(house: House) -> None:
     connection = house.open()
     fake, agent, stdio = house.running(connection)
     sent, credit = 0, 262144
@@ -255,7 +255,7 @@ def test_a_slow_reader_is_waited_for_and_nothing_grows(house: House) -> None:
     assert len(fake.kept) < 400_000  # it was acknowledged
 
 
-def test_an_end_is_told_at_once_and_delivered_when_it_is_read(house: House) -> None:
+def test_end_is_reported_immediately_and_delivered_once_read(house: House) -> None:
     connection = house.open()
     fake, _agent, stdio = house.running(connection)
     for _ in range(4):
@@ -273,7 +273,7 @@ def test_an_end_is_told_at_once_and_delivered_when_it_is_read(house: House) -> N
     assert house.events.said[2:] == ["exited 0", "done", "delivered", "drained"]
 
 
-def test_a_reader_that_has_gone_is_told_to_the_node(house: House) -> None:
+def test_departed_reader_is_reported_to_the_node(house: House) -> None:
     connection = house.open()
     fake, _agent, stdio = house.running(connection)
     os.close(stdio.stdout)
@@ -285,7 +285,7 @@ def test_a_reader_that_has_gone_is_told_to_the_node(house: House) -> None:
     assert len(fake.sent(CLOSED)) == 1
 
 
-def test_a_reader_that_goes_after_the_end_is_not_told(house: House) -> None:
+def test_reader_leaving_after_the_end_is_not_reported(house: House) -> None:
     connection = house.open()
     fake, agent, _stdio = house.running(connection)
     _followed, stdio, number = exec_one(house, agent)
@@ -305,7 +305,7 @@ def test_a_reader_that_goes_after_the_end_is_not_told(house: House) -> None:
     assert fake.sent(CLOSED) == []
 
 
-def test_a_container_that_closes_its_input_leaves_the_rest_to_others(house: House) -> None:
+def test_closed_input_leaves_the_rest_to_others(house: House) -> None:
     connection = house.open()
     fake, _agent, stdio = house.running(connection)
     fake.send(CLOSED, 0)
@@ -337,7 +337,7 @@ def test_input_waits_while_the_node_acknowledges_nothing(house: House) -> None:
     assert agent.link.unacknowledged < 1 << 20
 
 
-def test_signals_stop_and_continue_are_answered_by_their_numbers(house: House) -> None:
+def test_signals_stop_and_continue_are_answered_by_number(house: House) -> None:
     connection = house.open()
     fake, agent, _stdio = house.running(connection)
     answers: list[object] = []
@@ -387,7 +387,7 @@ def test_exec_beside_the_container(house: House) -> None:
     house.loop.until(lambda: number not in agent._processes)
 
 
-def test_exec_that_fails_says_why_and_frees_its_number(house: House) -> None:
+def test_failed_exec_says_why_and_frees_its_number(house: House) -> None:
     connection = house.open()
     fake, agent, _stdio = house.running(connection)
     followed, stdio, number = exec_one(house, agent, terminal=True)
@@ -407,7 +407,7 @@ def test_exec_without_standard_streams(house: House) -> None:
     assert kinds == [(PART, 0), (EXEC, 0), (EOF, 0), (CLOSED, 1), (CLOSED, 2)]
 
 
-def test_descriptors_that_cannot_be_used_are_an_error_and_end_the_process(house: House) -> None:
+def test_unusable_descriptors_are_an_error_and_end_exec(house: House) -> None:
     connection = house.open()
     fake, agent, _stdio = house.running(connection)
     stdio = house.pipes()
@@ -426,7 +426,7 @@ def test_descriptors_that_cannot_be_used_are_an_error_and_end_the_process(house:
     assert house.events.said[-1] == "lost: the container's input and output can't be used: Bad file descriptor"
 
 
-def test_numbers_are_used_again_as_late_as_can_be_and_end_at_255(house: House) -> None:
+def test_numbers_are_reused_late_and_end_at_255(house: House) -> None:
     connection = house.open()
     fake, agent, _stdio = house.running(connection)
     none = [os.open(os.devnull, os.O_RDWR)] * 3
@@ -444,7 +444,7 @@ def test_numbers_are_used_again_as_late_as_can_be_and_end_at_255(house: House) -
     os.close(none[0])
 
 
-def test_a_request_that_is_too_large_is_refused_here(house: House) -> None:
+def test_oversized_request_is_refused_here(house: House) -> None:
     connection = house.open()
     fake, agent, _stdio = house.running(connection)
     with pytest.raises(UsageError, match="16777217 bytes"):
@@ -556,7 +556,7 @@ def test_patience_with_a_node_ends(house: House) -> None:
         meet(house.loop, connection, fake)
 
 
-def test_an_agent_that_dies_is_lost_at_once_and_what_it_sent_is_written(house: House) -> None:
+def test_dead_agent_is_lost_but_its_output_written(house: House) -> None:
     connection = house.open()
     fake, _agent, stdio = house.running(connection)
     fake.send(DATA, 1, b"last words")
@@ -565,7 +565,7 @@ def test_an_agent_that_dies_is_lost_at_once_and_what_it_sent_is_written(house: H
     assert house.events.said[2:] == ["process lost", "drained", "lost: the agent has ended"]
 
 
-def test_a_step_that_has_ended_is_not_waited_for(house: House) -> None:
+def test_ended_step_is_not_waited_for(house: House) -> None:
     drained: list[str] = []
     connection = house.open()
     connection.when_drained(lambda: drained.append("none came"))

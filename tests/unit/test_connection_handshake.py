@@ -32,11 +32,17 @@ class Door:
             self.inside[name] = socket.socket(fileno=connection.detach())  # type: ignore[attr-defined]
 
         self.sent = 0
-        self.listener = Listener(loop, KEY, admit, connected, patience=patience)
+        self.networks: list[socket.socket] = []
+
+        def network_connected(connection: object) -> None:
+            self.networks.append(socket.socket(fileno=connection.detach()))  # type: ignore[attr-defined]
+
+        network = (self.inside.__contains__, network_connected)
+        self.listener = Listener(loop, KEY, admit, connected, patience=patience, network=network)
 
     def close(self) -> None:
         self.listener.close()
-        for connection in self.inside.values():
+        for connection in [*self.inside.values(), *self.networks]:
             connection.close()
 
 
@@ -76,7 +82,7 @@ def test_the_digest_is_rfc_4231s() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_an_agent_that_knows_the_key_is_let_in(stepped: SteppedLoop, door: Door, host: str) -> None:
+def test_agent_with_the_key_is_let_in(stepped: SteppedLoop, door: Door, host: str) -> None:
     if host == "::1" and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     agent = FakeAgent(door.listener.port, KEY, host=host)
@@ -85,7 +91,39 @@ def test_an_agent_that_knows_the_key_is_let_in(stepped: SteppedLoop, door: Door,
     agent.die()
 
 
-def test_frames_right_behind_the_handshake_are_left_for_the_link(stepped: SteppedLoop, door: Door) -> None:
+def test_an_agents_network_connection_is_handed_over(stepped: SteppedLoop, door: Door) -> None:
+    agent = FakeAgent(door.listener.port, KEY)
+    enter(stepped, agent)
+    second = FakeAgent(door.listener.port, KEY, for_network=True)
+    second.name = agent.name
+    enter(stepped, second)
+    assert (len(door.inside), len(door.networks)) == (1, 1)
+    agent.die()
+    second.die()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_strangers_connection_for_the_network_is_refused(stepped: SteppedLoop, door: Door, is_known: bool) -> None:
+    """One that no agent belongs to, and one whose proof is that of an agent's other connection."""
+    agent = FakeAgent(door.listener.port, KEY)
+    enter(stepped, agent)
+    second = FakeAgent(door.listener.port, KEY, for_network=not is_known)
+    if is_known:
+        second.name = agent.name
+    second.magic = b"scrun\0\1\1"
+    nonce = second.begin()
+    assert second.socket
+    stepped.until_readable(second.socket)
+    said = read_exactly(second.socket, 64)
+    proof = second.mac(b"N", nonce + said[:32], bytes(8))
+    second.socket.sendall(bytes(8) + proof)
+    assert is_reset(stepped, second.socket)
+    assert not door.networks
+    agent.die()
+    second.die()
+
+
+def test_frames_behind_the_handshake_go_to_the_link(stepped: SteppedLoop, door: Door) -> None:
     agent = FakeAgent(door.listener.port, KEY)
     nonce = agent.begin()
     assert agent.socket
@@ -158,7 +196,7 @@ def test_an_agent_that_is_not_wanted_is_reset(stepped: SteppedLoop, door: Door) 
     agent.die()
 
 
-def test_silent_and_dripping_strangers_are_dropped_and_delay_nobody(stepped: SteppedLoop) -> None:
+def test_silent_and_dripping_strangers_delay_nobody(stepped: SteppedLoop) -> None:
     door = Door(stepped, patience=0.5)
     silent = socket.create_connection(("127.0.0.1", door.listener.port))
     dripping = socket.create_connection(("127.0.0.1", door.listener.port))

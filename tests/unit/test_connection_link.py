@@ -115,7 +115,7 @@ def test_what_follows_an_acknowledgement_is_sent(pair: Pair) -> None:
     pair.loop.until(lambda: pair.hear() and len(pair.agent.frames) == 2)
 
 
-def test_an_acknowledgement_that_is_sent_again_is_no_error(pair: Pair) -> None:
+def test_repeated_acknowledgement_is_no_error(pair: Pair) -> None:
     far = pair.connect()
     for _ in range(2):
         pair.link.send(frames.frame(frames.DATA, 0, bytes(1000)))
@@ -126,9 +126,7 @@ def test_an_acknowledgement_that_is_sent_again_is_no_error(pair: Pair) -> None:
     assert (pair.link.unacknowledged, pair.said) == (0, [])
 
 
-def test_an_answer_that_meets_a_broken_connection_does_not_disturb_the_order(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answer_on_a_broken_connection_keeps_the_order(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "_PIECE", 2500)  # so that what has come is taken in several pieces
     far = pair.connect()
     take = pair.take
@@ -167,7 +165,7 @@ def test_what_has_come_is_acknowledged_now_and_then(pair: Pair) -> None:
         max_size=6,
     )
 )
-def test_connections_that_break_anywhere_lose_nothing_and_double_nothing(
+def test_breaking_connections_lose_and_double_nothing(
     rounds: list[tuple[list[int], list[int], int, int, bool]],
 ) -> None:
     loop = SteppedLoop()
@@ -204,7 +202,7 @@ def test_connections_that_break_anywhere_lose_nothing_and_double_nothing(
     loop.close()
 
 
-def test_a_reset_is_waited_for_and_a_good_order_is_the_end(pair: Pair) -> None:
+def test_reset_is_waited_for_and_orderly_close_ends(pair: Pair) -> None:
     pair.connect()
     pair.cut()
     assert [said.partition(":")[0] for said in pair.said] == ["broken"]
@@ -219,7 +217,7 @@ def test_a_reset_is_waited_for_and_a_good_order_is_the_end(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("ending", ["in good order", "by a reset"])
-def test_an_end_that_is_noticed_in_writing_is_told_apart_too(pair: Pair, ending: str) -> None:
+def test_end_noticed_in_writing_is_told_apart_too(pair: Pair, ending: str) -> None:
     far = pair.connect()
     far.sendall(pack(NOTE, 0, b"last words"))
     if ending == "by a reset":
@@ -233,7 +231,7 @@ def test_an_end_that_is_noticed_in_writing_is_told_apart_too(pair: Pair, ending:
         assert pair.taken == [Frame(NOTE, 0, b"last words")]
 
 
-def test_a_new_connection_takes_the_place_of_the_older(pair: Pair) -> None:
+def test_new_connection_replaces_the_older(pair: Pair) -> None:
     first = pair.connect()
     pair.link.send(frames.frame(frames.RESIZE, 0, bytes(4)))
     second = pair.connect()
@@ -302,7 +300,7 @@ def test_a_bad_frame_ends_the_link(pair: Pair, bad: bytes) -> None:
     assert pair.link.unacknowledged == 0
 
 
-def test_the_connection_is_watched_by_the_kernel_and_not_by_timers(pair: Pair) -> None:
+def test_kernel_watches_the_connection_without_timers(pair: Pair) -> None:
     options: dict[int, int] = {}
 
     class Noted:
@@ -325,7 +323,7 @@ def test_the_connection_is_watched_by_the_kernel_and_not_by_timers(pair: Pair) -
     assert not pair.loop._timers
 
 
-def test_a_frame_may_end_the_link_in_the_midst_of_others(pair: Pair) -> None:
+def test_frame_may_end_the_link_amid_others(pair: Pair) -> None:
     far = pair.connect()
     take: Callable[[int, int, memoryview], None] = pair.take
 
@@ -340,7 +338,7 @@ def test_a_frame_may_end_the_link_in_the_midst_of_others(pair: Pair) -> None:
     assert pair.said == []
 
 
-def test_reset_of_a_connection_whose_peer_has_gone_is_quiet() -> None:
+def test_resetting_a_peerless_connection_is_quiet() -> None:
     here, there = socket.socketpair()
     there.close()
     reset(_socket.socket(fileno=here.detach()))

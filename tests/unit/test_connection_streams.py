@@ -127,7 +127,7 @@ def cannot_open(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_slow_reader_is_waited_for_and_gets_all_in_order(
+def test_slow_reader_gets_everything_in_order(
     kind: str, stepped: SteppedLoop, tmp_path: Path, opened: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_end, read_end = reading_end(kind, tmp_path, opened, monkeypatch)
@@ -166,7 +166,7 @@ def test_credit_is_given_for_what_is_written_only(stepped: SteppedLoop, opened: 
     written.output.close()
 
 
-def test_more_than_the_credit_and_a_pipe_is_refused(stepped: SteppedLoop, opened: list[int]) -> None:
+def test_more_than_credit_plus_pipe_is_refused(stepped: SteppedLoop, opened: list[int]) -> None:
     _read_end, write_end = pipe(opened)
     written = Written(stepped, write_end)
     for _ in range((WINDOW + BEYOND) // 65536):
@@ -191,7 +191,7 @@ def test_output_after_its_end_is_refused(stepped: SteppedLoop, opened: list[int]
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_a_reader_that_goes_is_told_before_anything_is_written(
+def test_departed_reader_is_reported_before_any_write(
     kind: str, stepped: SteppedLoop, tmp_path: Path, opened: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_end, read_end = reading_end(kind, tmp_path, opened, monkeypatch)
@@ -207,7 +207,7 @@ def test_a_reader_that_goes_is_told_before_anything_is_written(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_reader_that_goes_while_it_is_waited_for_is_told(
+def test_reader_leaving_while_awaited_is_reported(
     kind: str, stepped: SteppedLoop, tmp_path: Path, opened: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_end, read_end = reading_end(kind, tmp_path, opened, monkeypatch)
@@ -270,7 +270,7 @@ def test_two_streams_into_one_file_share_its_position(stepped: SteppedLoop, tmp_
         assert each.said == ["over"]
 
 
-def test_when_written_waits_for_what_came_before_it_alone(stepped: SteppedLoop, opened: list[int]) -> None:
+def test_when_written_waits_only_for_earlier_data(stepped: SteppedLoop, opened: list[int]) -> None:
     read_end, write_end = pipe(opened)
     written = Written(stepped, write_end)
     calls: list[str] = []
@@ -343,7 +343,7 @@ def test_input_is_exact_and_within_its_credit(
 
 
 @pytest.mark.parametrize("kind", ["pipe", "fifo"])
-def test_what_was_written_before_the_writer_went_is_read_to_its_end(
+def test_departed_writers_data_is_read_to_its_end(
     kind: str, stepped: SteppedLoop, tmp_path: Path, opened: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read_end, write_end = source(kind, tmp_path, opened, monkeypatch)
@@ -355,7 +355,7 @@ def test_what_was_written_before_the_writer_went_is_read_to_its_end(
     assert read.came == b"x\n"
 
 
-def test_what_the_node_has_not_asked_for_is_left_to_others(stepped: SteppedLoop, opened: list[int]) -> None:
+def test_unrequested_input_is_left_to_others(stepped: SteppedLoop, opened: list[int]) -> None:
     read_end, write_end = pipe(opened)
     os.write(write_end, b"mine")
     read = Read(stepped, read_end)
@@ -364,9 +364,7 @@ def test_what_the_node_has_not_asked_for_is_left_to_others(stepped: SteppedLoop,
     assert os.read(read_end, 10) == b"mine"
 
 
-def test_a_file_is_read_from_its_position_on_and_leaves_it_where_it_stopped(
-    stepped: SteppedLoop, tmp_path: Path, opened: list[int]
-) -> None:
+def test_file_reading_starts_and_stops_at_its_position(stepped: SteppedLoop, tmp_path: Path, opened: list[int]) -> None:
     data = os.urandom(WINDOW + 50_000)
     (tmp_path / "file").write_bytes(b"head" + data)
     opened.append(os.open(tmp_path / "file", os.O_RDONLY))
@@ -414,7 +412,7 @@ def test_a_terminal_that_hangs_up_ends(stepped: SteppedLoop, opened: list[int]) 
     stepped.until(lambda: read.ends == 1)
 
 
-def test_a_child_that_waits_for_input_is_ended_with_it(
+def test_child_waiting_for_input_ends_with_it(
     stepped: SteppedLoop, opened: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cannot_open(monkeypatch)

@@ -13,7 +13,7 @@ from scrun.lifecycle.connection.window import Window
 pytestmark = pytest.mark.usefixtures("with_wait")
 
 
-def test_the_size_is_told_first_and_at_each_change(stepped: SteppedLoop) -> None:
+def test_size_is_reported_first_and_at_each_change(stepped: SteppedLoop) -> None:
     master, slave = os.openpty()
     termios.tcsetwinsize(master, (30, 90))
     before = termios.tcgetattr(slave)
@@ -32,7 +32,7 @@ def test_the_size_is_told_first_and_at_each_change(stepped: SteppedLoop) -> None
         os.close(descriptor)
 
 
-def test_a_hang_up_ends_the_child_and_harms_nobody(stepped: SteppedLoop) -> None:
+def test_hang_up_ends_the_child_without_harm(stepped: SteppedLoop) -> None:
     master, slave = os.openpty()
     window = Window(stepped, slave, lambda _size: None)
     stepped.settle()
@@ -43,7 +43,7 @@ def test_a_hang_up_ends_the_child_and_harms_nobody(stepped: SteppedLoop) -> None
     os.close(slave)
 
 
-def test_a_terminal_that_has_hung_up_already_is_no_error(stepped: SteppedLoop) -> None:
+def test_already_hung_up_terminal_is_no_error(stepped: SteppedLoop) -> None:
     master, slave = os.openpty()
     os.close(master)
     window = Window(stepped, slave, lambda _size: None)

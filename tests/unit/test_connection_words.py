@@ -25,7 +25,7 @@ from scrun.lifecycle.connection.processes import Failure
         (errno.E2BIG, "/bin/x", ExecutableNotPermitted, "exec /bin/x: argument list too long", 126),
     ],
 )
-def test_the_words_are_runcs_and_the_status_a_shells(
+def test_words_are_runcs_and_status_a_shells(
     number: int, program: str, kind: type[Exception], words: str, status: int
 ) -> None:
     error, exit_status = explain(Failure("x", number, ""), program)
@@ -69,7 +69,7 @@ def test_what_is_no_program_s_fault_is_125() -> None:
     assert "unknown reason" in str(explain(Failure("s", 0, ""), "x")[0])
 
 
-def test_this_host_is_reached_by_what_the_kernel_chooses() -> None:
+def test_address_is_what_the_kernel_chooses() -> None:
     assert addresses.towards(["127.0.0.1", "127.0.0.1", "no-such-host.invalid"]) == ["127.0.0.1"]
     if socket.has_dualstack_ipv6():
         assert addresses.towards(["127.0.0.1", "::1"]) == ["127.0.0.1", "::1"]

@@ -82,19 +82,19 @@ def test_an_option_is_accepted(line: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("line", REFUSED)
-def test_what_is_not_supported_is_a_call_whatever_its_options(line: str) -> None:
+def test_unsupported_command_with_any_option_is_a_call(line: str) -> None:
     call = understood(line.split())
     assert call is not None
     assert call.command == line.split()[0]
 
 
-def test_every_command_of_the_list_is_in_the_table() -> None:
+def test_every_listed_command_is_in_the_table() -> None:
     named = {line.split()[0] for line in OPTIONS}
     assert named <= set(COMMANDS)
     assert {line.split()[0] for line in REFUSED} == set(NOT_SUPPORTED)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["-?"], ["--usage"], ["--version"], ["-V"]])
-def test_help_and_version_are_no_call_and_no_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version_are_neither_call_nor_error(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words, lambda _call: 1) == 0
     assert capsys.readouterr().out

@@ -12,7 +12,7 @@ from scrun import errors
 CLASSES = {name: kind for name, kind in vars(errors).items() if inspect.isclass(kind)}
 
 
-def test_the_tree_drawn_in_the_docstring_is_the_tree_of_the_classes() -> None:
+def test_docstring_tree_matches_the_class_tree() -> None:
     drawn: dict[str, str] = {}
     above: list[str] = []
     for line in (errors.__doc__ or "").splitlines():

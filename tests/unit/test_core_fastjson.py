@@ -45,12 +45,12 @@ def test_a_document_is_read_as_json_reads_it(value: Any, indent: int | None, aro
 @pytest.mark.parametrize(
     "text", ["1", "-0", "1.5e3", "1E400", '"\\ud83d\\ude00"', '"\\ud800"', "[]", "{}", '{"a":1,"a":2}']
 )
-def test_a_corner_of_the_grammar_is_read_as_json_reads_it(text: str) -> None:
+def test_grammar_corners_are_read_as_json_does(text: str) -> None:
     assert fastjson.loads(text) == json.loads(text)
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_what_is_no_document_is_an_error_with_its_position(text: str) -> None:
+def test_invalid_document_is_an_error_with_position(text: str) -> None:
     with pytest.raises(json.JSONDecodeError) as ours:
         fastjson.loads(text)
     with pytest.raises(json.JSONDecodeError) as theirs:
@@ -77,7 +77,7 @@ def test_a_nan_survives_the_way_there_and_back() -> None:
     assert math.isnan(fastjson.loads(fastjson.dumps(math.nan)))
 
 
-def test_a_member_of_an_enumeration_is_written_as_its_number() -> None:
+def test_enumeration_member_is_written_as_its_number() -> None:
     assert fastjson.dumps({"signal": signal.SIGTERM}) == '{"signal": 15}'
 
 

@@ -30,14 +30,14 @@ def test_an_id_has_at_most_1024_characters(length: int, valid: bool) -> None:
     assert identity.is_valid_id("a" * length) is valid
 
 
-def test_the_real_uid_is_the_one_outside_the_user_namespace() -> None:
+def test_real_uid_is_outside_the_user_namespace() -> None:
     inside, outside, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])
     if not inside <= os.getuid() < inside + count:
         pytest.skip("this process has a user namespace with several ranges")
     assert identity.real_uid() == os.getuid() - inside + outside
 
 
-def test_a_uid_of_a_user_namespace_stands_for_the_user_outside(tmp_path: Path) -> None:
+def test_namespace_uid_stands_for_the_user_outside(tmp_path: Path) -> None:
     import subprocess
     import sys
 
@@ -64,7 +64,7 @@ def test_containers_are_kept_in_the_users_runtime_directory() -> None:
 @pytest.mark.parametrize(
     ("effective", "real", "is_root"), [(0, 0, True), (0, 1000, False), (1000, 1000, False), (1000, 0, False)]
 )
-def test_the_machines_root_is_no_root_of_a_user_namespace(
+def test_machines_root_is_not_a_user_namespaces_root(
     effective: int, real: int, is_root: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: effective)

@@ -96,11 +96,11 @@ def test_without_the_launcher_nothing_is_touched() -> None:
     assert (signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGALRM)) == before
 
 
-def test_every_call_with_a_patience_is_parsed_without_click() -> None:
+def test_calls_with_a_patience_are_parsed_without_click() -> None:
     assert interrupts.PATIENCE.keys() < {*argv.HOT}
 
 
-def test_the_launcher_blocks_before_it_imports_anything_of_ours() -> None:
+def test_launcher_blocks_before_importing_our_modules() -> None:
     text = launcher.program("/usr/bin/scrun", sys.executable, ["/home"])
     assert text.index(BLOCK) < text.index("scrun.__main__")
     assert text.endswith("main(blocked)\n")

@@ -34,7 +34,7 @@ RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
         (951_782_400_000_000_000, "2000-02-29T00:00:00.000000000Z"),
     ],
 )
-def test_a_timestamp_is_rfc_3339_in_utc_with_nanoseconds(nanoseconds: int, text: str) -> None:
+def test_timestamp_is_rfc_3339_utc_with_nanoseconds(nanoseconds: int, text: str) -> None:
     assert log.timestamp(nanoseconds) == text
 
 
@@ -47,7 +47,7 @@ MESSAGES = ["plain", 'with "quotes" and \\', "two\nlines", "unicode ☃", "not t
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_a_json_log_is_a_stream_of_objects_one_a_line(message: str, tmp_path: Path) -> None:
+def test_json_log_has_one_object_per_line(message: str, tmp_path: Path) -> None:
     path = tmp_path / "log"
     log.Log(str(path), json=True).say("error", message)
     (line,) = path.read_bytes().splitlines()
@@ -58,7 +58,7 @@ def test_a_json_log_is_a_stream_of_objects_one_a_line(message: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_a_text_log_has_one_line_a_message_as_runcs(message: str, tmp_path: Path) -> None:
+def test_text_log_has_one_line_per_message(message: str, tmp_path: Path) -> None:
     path = tmp_path / "log"
     log.Log(str(path)).say("error", message)
     (line,) = path.read_text().splitlines()
@@ -72,12 +72,12 @@ def test_a_text_log_has_one_line_a_message_as_runcs(message: str, tmp_path: Path
     ("ours", "logrus"),
     [("fatal", "error"), ("error", "error"), ("info", "info"), ("verbose", "debug"), ("debug", "debug")],
 )
-def test_a_json_log_uses_the_levels_that_docker_knows(ours: str, logrus: str) -> None:
+def test_json_log_uses_dockers_levels(ours: str, logrus: str) -> None:
     assert json.loads(log.json_line(ours, "m"))["level"] == logrus
 
 
 @pytest.mark.parametrize("threshold", log.LEVELS)
-def test_a_message_is_written_when_it_is_as_important_as_the_level(
+def test_message_is_written_if_its_level_suffices(
     threshold: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "log"
@@ -90,7 +90,7 @@ def test_a_message_is_written_when_it_is_as_important_as_the_level(
     assert capfd.readouterr().err.splitlines() == [f"scrun: {message}" for message in expected]
 
 
-def test_what_is_fatal_goes_without_our_name_where_the_caller_says_it(capfd: pytest.CaptureFixture[str]) -> None:
+def test_fatal_message_omits_a_name_the_caller_adds(capfd: pytest.CaptureFixture[str]) -> None:
     logger = log.Log(is_quoted=True)
     logger.say("error", "what goes into the container's own output")
     logger.say("fatal", "why there is none")
@@ -104,7 +104,7 @@ def test_a_log_is_appended_to(tmp_path: Path) -> None:
     assert path.read_text().startswith("before\ntime=")
 
 
-def test_a_log_that_cannot_be_opened_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_unopenable_log_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ScrunError, match=f"can't write the log {tmp_path}: Is a directory"):
         log.Log(str(tmp_path))
 
@@ -115,11 +115,11 @@ def test_a_full_disk_changes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["debug", "DEBUG", "Debug5", "quiet"])
-def test_a_level_is_known_by_its_name_in_any_case(name: str) -> None:
+def test_level_is_known_in_any_letter_case(name: str) -> None:
     assert log.LEVELS[log.rank(name)] == name.lower()
 
 
-def test_an_unknown_level_is_an_error_that_lists_them() -> None:
+def test_unknown_level_error_lists_the_known_ones() -> None:
     with pytest.raises(ScrunError, match=r"'loud' is unknown: use one of quiet, fatal, .*debug5"):
         log.rank("loud")
 
@@ -138,7 +138,7 @@ def test_an_unknown_level_is_an_error_that_lists_them() -> None:
         ({"log_level": "error"}, {"SCRUN_FILE_DEBUG": "debug"}, "error", "error"),
     ],
 )
-def test_the_options_win_over_the_variables_of_the_page(
+def test_options_win_over_documented_variables(
     options: dict[str, object],
     variables: dict[str, str],
     in_file: str | None,
@@ -184,14 +184,14 @@ def received(channel: socket.socket) -> list[str]:
 @pytest.mark.parametrize(
     ("level", "priority"), [("fatal", 10), ("error", 11), ("info", 14), ("verbose", 14), ("debug", 15), ("debug5", 15)]
 )
-def test_syslog_gets_datagrams_with_the_priority_of_the_level(level: str, priority: int, syslog: socket.socket) -> None:
+def test_syslog_datagrams_have_the_levels_priority(level: str, priority: int, syslog: socket.socket) -> None:
     log.Log(levels=log.Levels(stderr=0, syslog=log.rank("debug5"))).say(level, "a message")
     (line,) = received(syslog)
     stamp = r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ 123]\d \d\d:\d\d:\d\d"
     assert re.fullmatch(rf"<{priority}>{stamp} scrun\[{os.getpid()}\]: a message", line)
 
 
-def test_syslog_gets_each_line_as_a_message_of_its_facility(syslog: socket.socket) -> None:
+def test_syslog_gets_each_line_with_its_facility(syslog: socket.socket) -> None:
     log.to_syslog("error", "one\ntwo \udcff", log.DAEMON)
     lines = received(syslog)
     assert [line.partition("]: ")[2] for line in lines] == ["one", "two \\udcff"]
@@ -212,7 +212,7 @@ def test_syslog_gets_nothing_unless_somebody_says_so(syslog: socket.socket) -> N
         ({"SCRUN_SYSLOG_DEBUG": "quiet", "SCRUN_DEBUG": "info"}, None),
     ],
 )
-def test_syslogs_level_is_set_by_the_variables_of_the_page(
+def test_documented_variables_set_the_level_of_syslog(
     variables: dict[str, str], most: str | None, syslog: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forget_variables(monkeypatch)
@@ -226,7 +226,7 @@ def test_syslogs_level_is_set_by_the_variables_of_the_page(
     assert (lines[-1].split()[-1] if lines else None) == most
 
 
-def test_a_syslog_that_is_not_there_or_is_full_is_no_matter(syslog: socket.socket, tmp_path: Path) -> None:
+def test_a_missing_or_full_syslog_is_no_error(syslog: socket.socket, tmp_path: Path) -> None:
     for _ in range(10000):  # it would block: nobody reads
         log.to_syslog("error", "m")
     syslog.close()
@@ -241,7 +241,7 @@ def test_what_a_site_sets_counts_where_nobody_says() -> None:
     assert (levels.file, levels.stderr, levels.syslog) == (log.rank("info"), log.rank("verbose"), log.rank("fatal"))
 
 
-def test_a_warning_goes_where_errors_go_by_its_own_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_warning_goes_where_errors_go(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "log"
     log.Log(str(path), json=True).warn("it has no effect")
     assert json.loads(path.read_text())["level"] == "warning"

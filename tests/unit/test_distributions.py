@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 NOT_IN_SDIST = {".ci/run", ".gitignore", ".pre-commit-config.yaml"}
 COMMIT = "src/scrun/commit.txt"
 PROGRAM = "scrun/native/scrun-node"
-PROGRAMS = {PROGRAM, "scrun/front/scrun-front", "scrun/wait/scrun-wait"}
+PROGRAMS = {PROGRAM, "scrun/front/scrun-front", "scrun/wait/scrun-wait", "scrun/network/scrun-network"}
 MADE = {"PKG-INFO", "setup.cfg", COMMIT}
 
 
@@ -71,7 +71,7 @@ def test_the_sdist_is_the_checkout(built: Path, tracked: set[str]) -> None:
     assert COMMIT in names
 
 
-def test_the_wheel_has_the_whole_package_and_nothing_else(wheel: zipfile.ZipFile, tracked: set[str]) -> None:
+def test_the_wheel_has_exactly_the_whole_package(wheel: zipfile.ZipFile, tracked: set[str]) -> None:
     package = {name.removeprefix("src/") for name in tracked if name.startswith("src/")}
     commit = COMMIT.removeprefix("src/")
     assert {name for name in wheel.namelist() if ".dist-info/" not in name} - PROGRAMS == package | {commit}

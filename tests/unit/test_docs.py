@@ -52,7 +52,7 @@ def test_lua_loads_and_runs_without_a_problem(snippet: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("snippet", snippets("conf"))
-def test_an_oci_conf_is_one_that_slurm_takes_and_scrun_understands(snippet: str, tmp_path: Path) -> None:
+def test_slurm_and_scrun_accept_an_oci_conf(snippet: str, tmp_path: Path) -> None:
     path = tmp_path / "oci.conf"
     path.write_text(snippet)
     found = node_runtime.derive(oci_conf.read_file(str(path)))
@@ -68,7 +68,7 @@ def commands(snippet: str) -> list[str]:
 
 
 @pytest.mark.parametrize("snippet", snippets("console"))
-def test_a_command_is_one_for_the_shell_and_scruns_are_understood(snippet: str) -> None:
+def test_the_shell_and_scrun_accept_a_command(snippet: str) -> None:
     calls: list[Call] = []
 
     def perform(call: Call) -> int:
@@ -91,7 +91,7 @@ def test_there_are_snippets_of_each_kind() -> None:
         assert len(snippets(language)) > 1
 
 
-def test_every_key_of_oci_conf_is_in_the_table() -> None:
+def test_every_key_of_oci_conf_is_documented() -> None:
     page = (ROOT / "docs/configuration.md").read_text()
     assert [key for key in oci_conf.KEYS if f"`{key}`" not in page] == []
 

@@ -104,7 +104,7 @@ def oci_lines(text: str) -> list[str]:
 # The node's script and its answer
 
 
-def test_the_script_is_one_for_the_shell_and_its_words_are_understood() -> None:
+def test_the_shell_and_scrun_understand_the_script() -> None:
     subprocess.run(["sh", "-n", "-c", node_script.SCRIPT], check=True)
     done = subprocess.run(
         ["sh", "-c", node_script.SCRIPT, "sh", "printf %s\\\\n 1.2 #", "", "", "/", "", "/etc/passwd"],
@@ -135,7 +135,7 @@ def test_shellcheck_has_nothing_to_say_of_it() -> None:
 
 
 @given(st.lists(st.text() | st.from_regex(r"(clock|overlay|tool|room|left|oci|root|back) .*", fullmatch=True)))
-def test_whatever_a_node_says_is_read_by_type_or_dropped(lines: list[str]) -> None:
+def test_a_nodes_words_are_typed_or_dropped(lines: list[str]) -> None:
     found = answer(*lines)
     assert isinstance(found.number("clock"), int | None)
     assert found.flag("overlay") in (True, False, None)
@@ -156,7 +156,7 @@ def test_a_value_of_another_type_is_no_value(line: str) -> None:
     assert (found.values, found.left, found.rooms) == ({}, [], {})
 
 
-def test_the_first_word_counts_and_nothing_after_the_end() -> None:
+def test_only_first_words_before_the_end_count() -> None:
     found = answer("overlay yes", "overlay no", "end", "tun yes")
     assert (found.flag("overlay"), found.flag("tun"), found.is_complete) == (True, None, True)
 
@@ -181,7 +181,7 @@ def test_oci_conf_of_a_node(tmp_path: Path, lines: list[str], status: str, words
     assert words in found.found
 
 
-def test_a_nodes_oci_conf_has_no_file_of_this_host_read(tmp_path: Path) -> None:
+def test_a_nodes_oci_conf_includes_no_local_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("password\n")
     lines = oci_lines(f"{OCI}Include {tmp_path}/secret\n")
     found = node_checks.configuration(Elsewhere(tmp_path), asked(*lines))
@@ -230,19 +230,19 @@ def test_what_an_answer_means(tmp_path: Path, check: NodeCheck, lines: list[str]
 
 
 @pytest.mark.parametrize("check", node_checks.CHECKS.values())
-def test_what_a_node_did_not_say_is_not_checked(tmp_path: Path, check: NodeCheck) -> None:
+def test_what_a_node_left_unsaid_is_not_checked(tmp_path: Path, check: NodeCheck) -> None:
     if check is not node_checks.noise:
         assert check(Elsewhere(tmp_path), asked()).status == UNCHECKED
 
 
-def test_a_clock_that_differs_and_one_that_does_not(tmp_path: Path) -> None:
+def test_a_clock_that_differs_is_a_warning(tmp_path: Path) -> None:
     for offset, status in ((0, OK), (-100, WARNING), (100, WARNING)):
         found = node_checks.clock(Elsewhere(tmp_path), asked(f"clock {int(time.time()) + offset}"))
         assert found.status == status
     assert "ahead of" in found.found
 
 
-def test_files_of_a_job_that_is_alive_are_no_leftovers(tmp_path: Path) -> None:
+def test_files_of_a_living_job_are_no_leftovers(tmp_path: Path) -> None:
     one = asked("own yes", "left 7", alive=frozenset({7}))
     assert node_checks.leftovers(Elsewhere(tmp_path), one).status == OK
     unknown = asked("own yes", "left 7", alive=None)
@@ -303,11 +303,11 @@ srun: Node node1, 1 tasks started
         (b"", b"", FAILED),
     ],
 )
-def test_how_far_a_container_came_is_read_from_what_is_printed(out: bytes, err: bytes, how: str) -> None:
+def test_output_shows_how_far_a_container_came(out: bytes, err: bytes, how: str) -> None:
     assert outcome("/x-y", out, err) == how
 
 
-def test_the_bundle_that_is_tried_is_its_users_alone(tmp_path: Path) -> None:
+def test_the_tried_bundle_belongs_to_its_user_alone(tmp_path: Path) -> None:
     path = Path(make_bundle(Elsewhere(tmp_path), "/x-y"))
     assert (path.parent, path.stat().st_mode & 0o777) == (tmp_path, 0o700)
     assert (path / "config.json").stat().st_mode & 0o777 == 0o600
@@ -442,7 +442,7 @@ def test_podmans_storage(tmp_path: Path, text: str, status: str, words: str) -> 
     assert words.format(home=tmp_path) in found.found
 
 
-def test_an_engine_that_is_not_installed_is_not_checked(tmp_path: Path) -> None:
+def test_an_engine_not_installed_is_not_checked(tmp_path: Path) -> None:
     for check in login_engines.CHECKS.values():
         assert check(Elsewhere(tmp_path, {})).status == UNCHECKED
 
@@ -506,7 +506,7 @@ def test_ports_that_srun_may_use(tmp_path: Path) -> None:
 # Nodes, by sinfo
 
 
-def test_the_nodes_are_read_from_sinfo_with_a_partition_that_takes_jobs(tmp_path: Path) -> None:
+def test_sinfo_gives_nodes_and_their_usable_partitions(tmp_path: Path) -> None:
     lines = ["n1|short|up|idle", "n1|debug*|up|idle", "n2|down|down|idle", "n3|short|up|down*", "n4|short|up|mixed"]
     found = cluster.nodes(Elsewhere(tmp_path, {"sinfo": "\n".join([*lines, "--x|short|up|idle", ""])}))
     assert found == {
@@ -528,7 +528,7 @@ def test_lists_of_nodes_are_expanded_once() -> None:
     assert cluster.wanted(["n[1-2],x", "n2"]) == ["n1", "n2", "x"]
 
 
-def test_a_step_of_ours_is_asked_for_by_nobodys_options_but_ours() -> None:
+def test_only_our_own_options_shape_our_step() -> None:
     caller = {"SLURM_JOB_ID": "7", "SRUN_X": "1", "SLURM_CONF": "/x", "PATH": "/bin", "SCRUN_PARTITION": "gpu"}
     assert cluster.environment(caller) == {"SLURM_CONF": "/x", "PATH": "/bin", "SCRUN_PARTITION": "gpu"}
     assert cluster.asked(caller) == {"partition": "gpu"}
@@ -553,7 +553,7 @@ def test_a_check_that_fails_is_a_line(error: Exception, status: str) -> None:
     assert examine._attempt(check).status == status
 
 
-def test_what_is_said_is_one_printable_line_of_bounded_length() -> None:
+def test_a_finding_is_a_bounded_printable_line() -> None:
     found = named("x", "node1", broken("a\n\x1b[31mb\u202e" + "c" * 1000, "d\te"))
     assert found.found.startswith("a [31mb c")
     assert len(found.found) == 300
@@ -566,7 +566,7 @@ def test_the_worst_of_several_results_counts() -> None:
     assert worst([]).status == UNCHECKED
 
 
-def test_the_document_has_the_shape_that_is_written_down() -> None:
+def test_the_document_has_the_documented_shape() -> None:
     findings = [named("a", "login", ok("x")), named("b", "node1", broken("y", "z"))]
     document: dict[str, Any] = json.loads(json.dumps(report.document(findings)))
     assert set(document) == {"doctor", "scrun", "host", "user", "time", "status", "checks"}

@@ -96,7 +96,7 @@ def test_the_versions_are_those_that_we_take(environment: dict[str, str]) -> Non
     assert (document["ociVersionMin"], document["ociVersionMax"]) == ("1.0.0", scrun.OCI_VERSION)
 
 
-def test_what_is_left_out_of_every_config_is_not_claimed(environment: dict[str, str]) -> None:
+def test_what_every_config_loses_is_not_claimed(environment: dict[str, str]) -> None:
     # bundle/adapt.py takes these out: hooks, cgroups, labels, resctrl.
     document: Any = features.features_document(environment)
     assert document["hooks"] == []
@@ -111,7 +111,7 @@ def test_slurms_version_is_among_the_annotations(environment: dict[str, str]) ->
 
 
 @pytest.mark.parametrize("text", ["exit 1", "true", "kill $$"])
-def test_an_srun_that_does_not_say_it_is_no_error(text: str, script: Callable[..., str], tmp_path: Path) -> None:
+def test_an_srun_without_an_answer_is_no_error(text: str, script: Callable[..., str], tmp_path: Path) -> None:
     _configure(tmp_path, script(text))
     document: Any = features.features_document({"SLURM_CONF": str(tmp_path / "slurm.conf")})
     assert list(document["annotations"]) == ["org.scrun.version"]

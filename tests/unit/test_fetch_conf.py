@@ -21,7 +21,7 @@ def test_the_path_that_libslurm_knows_is_the_answer(tmp_path: Path) -> None:
     assert not (tmp_path / "conf").exists()
 
 
-def test_what_it_has_in_memory_is_written_down_for_its_user_alone(tmp_path: Path) -> None:
+def test_configuration_in_memory_is_written_for_its_user(tmp_path: Path) -> None:
     found = {"slurm.conf": "", "oci.conf": "x" * (1 << 20), "scrun.lua": None}
     assert fetch_conf.fetch(str(tmp_path / "conf"), lambda: found) == ""
     (file,) = (tmp_path / "conf").iterdir()
@@ -65,16 +65,14 @@ def _libslurm(monkeypatch: pytest.MonkeyPatch, conf_path: Callable[[str], str]) 
     monkeypatch.setitem(sys.modules, "scrun.slurm.control", types.SimpleNamespace(conf_path=conf_path))
 
 
-def test_a_file_that_libslurm_names_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_named_by_libslurm_stays_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "slurm.conf").touch()
     _libslurm(monkeypatch, lambda name: f"{tmp_path}/{name}")
     assert fetch_conf.fetch(str(tmp_path / "conf")) == f"{tmp_path}/slurm.conf"
 
 
 @pytest.mark.parametrize("slurm_conf", ["/proc/self/fd/{}", "/nosuch/slurm.conf"])
-def test_what_libslurm_holds_in_its_own_memory_is_read_before_it_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm_conf: str
-) -> None:
+def test_libslurms_own_memory_is_read_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slurm_conf: str) -> None:
     held = {name: os.memfd_create(name) for name in ("slurm.conf", "oci.conf")}
     os.write(held["oci.conf"], b"RunTimeRun=x")
     paths = {"slurm.conf": slurm_conf.format(held["slurm.conf"]), "oci.conf": f"/proc/self/fd/{held['oci.conf']}"}

@@ -82,7 +82,7 @@ LINES = st.one_of(
 
 @SHARED
 @given(lines=st.lists(LINES, min_size=1, max_size=3), ends=st.booleans())
-def test_whatever_comes_over_the_socket_is_done_or_refused(loop: Loop, lines: list[bytes], ends: bool) -> None:
+def test_socket_input_is_carried_out_or_refused(loop: Loop, lines: list[bytes], ends: bool) -> None:
     anchor, closed = Anchor(), list[Any]()
     here, there = socket.socketpair()
     connection = server._Connection(loop, anchor, there.detach(), closed.append)  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ def damaged_configs(draw: st.DrawFn) -> str:
 
 @settings(max_examples=300)
 @given(text=damaged_configs() | VALUES.map(json.dumps) | st.text(max_size=30))
-def test_a_config_is_refused_in_one_line_or_can_be_adapted(text: str) -> None:
+def test_configs_are_adapted_or_refused_in_one_line(text: str) -> None:
     try:
         found = config.load_text(text, "config.json")
         config.check_config(found)
@@ -184,7 +184,7 @@ FULL: Any = {
 
 @SHARED
 @given(changes=st.dictionaries(st.sampled_from(sorted(FULL)), VALUES, min_size=1, max_size=3), left_out=st.booleans())
-def test_a_damaged_record_is_one_clear_error_and_no_others_harm(
+def test_a_damaged_record_fails_clearly_harming_no_others(
     container: Container, tmp_path: Path, changes: Message, left_out: bool
 ) -> None:
     root = str(tmp_path / "root")

@@ -51,17 +51,24 @@ def test_it_starts_this_python_isolated_and_without_site(installation: Installat
     assert installation.program.read_text().splitlines()[0] == f"#!{sys.executable} -IS"
 
 
-@pytest.fixture
-def with_front(installation: Installation) -> Installation:
-    """An installation of a package with which scrun-front was built."""
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scrun-front."""
     if not shutil.which("gcc"):
         pytest.skip("there is no gcc to build scrun-front with")
-    directory = installation.source / "scrun/front"
-    subprocess.run([directory / "build", directory / "scrun-front"], check=True)
+    program = tmp_path_factory.mktemp("front") / "scrun-front"
+    subprocess.run([Path(scrun.__file__).parent / "front/build", program], check=True)
+    return program
+
+
+@pytest.fixture
+def with_front(installation: Installation, front: Path) -> Installation:
+    """An installation of a package with which scrun-front was built."""
+    shutil.copy(front, installation.source / "scrun/front")
     return installation
 
 
-def test_where_it_was_built_scrun_front_comes_before_python(with_front: Installation, tmp_path: Path) -> None:
+def test_a_built_scrun_front_comes_before_python(with_front: Installation, tmp_path: Path) -> None:
     # pytest's directories are too long for a first line.
     with tempfile.TemporaryDirectory(prefix="n") as directory:
         with_front.prefix = Path(directory)
@@ -79,7 +86,7 @@ def test_where_it_was_built_scrun_front_comes_before_python(with_front: Installa
 
 
 @pytest.mark.parametrize("name", ["with a blank", "x" * 120])
-def test_where_its_path_does_not_fit_the_first_line_python_is_there(with_front: Installation, name: str) -> None:
+def test_a_path_unfit_for_a_shebang_uses_python(with_front: Installation, name: str) -> None:
     with_front.prefix = with_front.prefix / name
     with_front.program = with_front.prefix / "bin/scrun"
     with_front.call("install")
@@ -87,13 +94,13 @@ def test_where_its_path_does_not_fit_the_first_line_python_is_there(with_front: 
     assert with_front.says() == scrun.__version__
 
 
-def test_a_scrun_front_that_this_host_cannot_run_is_left_out(with_front: Installation) -> None:
+def test_a_scrun_front_that_cannot_run_is_omitted(with_front: Installation) -> None:
     (with_front.source / "scrun/front/scrun-front").write_bytes(b"\x7fELF of another machine")
     with_front.call("install")
     assert with_front.program.read_text().splitlines()[0] == f"#!{sys.executable} -IS"
 
 
-def test_what_man_and_the_shells_look_for_is_for_all_to_read(installation: Installation) -> None:
+def test_everybody_can_read_manual_pages_and_shell_completions(installation: Installation) -> None:
     installation.call("install")
     assert installation.files() == {"bin/scrun", *PAGES}
     assert (installation.prefix / "share/man/man1/scrun.1").read_text().startswith(".TH SCRUN 1 ")
@@ -103,7 +110,7 @@ def test_what_man_and_the_shells_look_for_is_for_all_to_read(installation: Insta
     assert subprocess.run(["bash", "-n", installation.prefix / "share/bash-completion/completions/scrun"], check=True)
 
 
-def test_a_dry_run_says_what_is_written_and_writes_nothing(installation: Installation) -> None:
+def test_a_dry_run_tells_everything_and_writes_nothing(installation: Installation) -> None:
     said = installation.call("install", "--dry-run", "--engines", "podman,docker")
     assert not installation.prefix.exists()
     assert not installation.slurm.exists()
@@ -131,7 +138,7 @@ files.write = dies
 """
 
 
-def test_after_one_that_was_killed_another_version_can_be_installed(installation: Installation) -> None:
+def test_installing_works_after_a_killed_installation(installation: Installation) -> None:
     installation.upgrade("1.0")
     text = (installation.source / "scrun/__init__.py").read_text()
     (installation.source / "scrun/__init__.py").write_text(text.replace("'1.0'", "'1.1'"))
@@ -144,7 +151,7 @@ def test_after_one_that_was_killed_another_version_can_be_installed(installation
     assert installation.files() == set()
 
 
-def test_a_program_that_runs_is_replaced_as_a_whole(installation: Installation) -> None:
+def test_a_running_program_is_replaced_as_a_whole(installation: Installation) -> None:
     installation.call("install")
     with installation.program.open() as old:
         installation.upgrade("1.0")
@@ -154,7 +161,7 @@ def test_a_program_that_runs_is_replaced_as_a_whole(installation: Installation) 
 
 
 @pytest.mark.parametrize("name", ["bin/scrun", "share/man/man1/scrun.1"])
-def test_what_is_not_scruns_is_left_alone_and_nothing_is_installed(installation: Installation, name: str) -> None:
+def test_files_of_others_stay_and_nothing_is_installed(installation: Installation, name: str) -> None:
     path = installation.prefix / name
     path.parent.mkdir(parents=True)
     path.write_text("the site's own")
@@ -221,7 +228,7 @@ def test_an_engine_that_is_named_finds_the_program(installation: Installation) -
     assert json.loads(docker.read_text()) == {"data-root": "/data", "runtimes": {"other": {"path": "/other"}}}
 
 
-def test_a_runtime_of_dockers_that_was_written_by_hand_stays(installation: Installation) -> None:
+def test_a_docker_runtime_written_by_hand_stays(installation: Installation) -> None:
     docker = installation.config / "docker/daemon.json"
     docker.parent.mkdir(parents=True)
     text = json.dumps({"runtimes": {"scrun": {"path": str(installation.program)}}})
@@ -232,7 +239,7 @@ def test_a_runtime_of_dockers_that_was_written_by_hand_stays(installation: Insta
     assert docker.read_text() == text
 
 
-def test_dockers_file_goes_with_scrun_where_nothing_else_is_in_it(installation: Installation) -> None:
+def test_uninstalling_removes_dockers_file_when_it_is_empty(installation: Installation) -> None:
     installation.call("install", "--engines", "docker")
     assert (installation.config / "docker/daemon.json").exists()
     installation.call("uninstall")
@@ -248,9 +255,7 @@ def test_dockers_file_goes_with_scrun_where_nothing_else_is_in_it(installation: 
         ('{"runtimes": {"scrun": {"path": "/usr/bin/other"}}}', "has another runtime called scrun"),
     ],
 )
-def test_a_file_of_dockers_that_scrun_cannot_change_is_left_alone(
-    installation: Installation, text: str, why: str
-) -> None:
+def test_a_docker_file_scrun_cannot_change_is_kept(installation: Installation, text: str, why: str) -> None:
     docker = installation.config / "docker/daemon.json"
     docker.parent.mkdir(parents=True)
     docker.write_text(text)
@@ -285,7 +290,7 @@ def test_a_prefix_may_have_any_name(installation: Installation, name: str) -> No
     assert done.stderr.endswith(f"install it again, or remove {installation.program}\n")
 
 
-def test_an_interpreter_may_be_named_as_path_finds_it(installation: Installation) -> None:
+def test_an_interpreter_may_be_named_without_its_path(installation: Installation) -> None:
     name = Path(sys.executable).name
     installation.path = f"{Path(sys.executable).parent}:{installation.path}"
     installation.call("install", "--python", name)
@@ -297,13 +302,13 @@ def test_a_place_that_cannot_be_written_is_named(installation: Installation) -> 
     assert f"{installation.prefix}/lib" in installation.refused("install")
 
 
-def test_to_uninstall_what_is_not_there_is_an_error(installation: Installation) -> None:
+def test_uninstalling_without_an_installation_is_an_error(installation: Installation) -> None:
     assert (
         installation.refused("uninstall") == f"scrun: no scrun is installed in {installation.prefix}: name its --prefix"
     )
 
 
-def test_a_program_whose_parts_are_gone_says_so_in_a_line(installation: Installation) -> None:
+def test_a_program_without_its_parts_says_so(installation: Installation) -> None:
     installation.call("install")
     shutil.rmtree(installation.prefix / "lib")
     done = _run(str(installation.program), "list")
@@ -313,7 +318,7 @@ def test_a_program_whose_parts_are_gone_says_so_in_a_line(installation: Installa
     assert done.stderr.count("\n") == 1
 
 
-def test_a_package_is_staged_whole_and_its_scripts_make_the_copy(installation: Installation, tmp_path: Path) -> None:
+def test_scripts_copy_a_package_that_is_staged_whole(installation: Installation, tmp_path: Path) -> None:
     root = tmp_path / "root"
     installation.call("install", "--destdir", str(root), "--python", sys.executable)
     staged = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
@@ -349,7 +354,7 @@ def test_a_package_is_staged_from_what_runs(installation: Installation, tmp_path
     assert staged.read_text() == Path(scrun.__file__).read_text()
 
 
-def test_two_installations_share_the_hooks_and_one_of_them_goes(installation: Installation, tmp_path: Path) -> None:
+def test_uninstalling_one_of_two_keeps_shared_hooks(installation: Installation, tmp_path: Path) -> None:
     installation.call("install")
     other = installation.run("install", "--prefix", str(tmp_path / "other"))
     assert (other.returncode, other.stderr) == (0, "")

@@ -40,16 +40,17 @@ def hold() -> Callable[[Path], subprocess.Popen[str]]:
     return start
 
 
-def test_the_program_runs_a_copy_that_no_update_changes(installation: Installation) -> None:
+def test_the_program_runs_a_copy_no_update_changes(tmp_path: Path) -> None:
+    installation = Installation(tmp_path, compiles=True)
     installation.call("install")
     shutil.rmtree(installation.source)
-    assert installation.says() == scrun.__version__
     (version,) = installation.versions()
     assert list(version.rglob("*.pyc")), "users can't write them there"
+    assert installation.says() == scrun.__version__
     assert all(path.stat().st_mode & 0o444 == 0o444 for path in version.rglob("*"))
 
 
-def test_the_same_is_not_copied_again_but_what_was_changed_is(installation: Installation) -> None:
+def test_only_a_changed_copy_is_made_again(installation: Installation) -> None:
     installation.call("install")
     (version,) = installation.versions()
     before = version.stat().st_ino
@@ -61,7 +62,7 @@ def test_the_same_is_not_copied_again_but_what_was_changed_is(installation: Inst
     assert installation.says() == scrun.__version__
 
 
-def test_a_version_stays_as_long_as_somebody_holds_it(
+def test_a_version_stays_while_somebody_holds_it(
     installation: Installation, hold: Callable[[Path], subprocess.Popen[str]]
 ) -> None:
     first, second = installation.upgrade("1.0"), installation.upgrade("1.1")
@@ -77,7 +78,7 @@ def test_a_version_stays_as_long_as_somebody_holds_it(
     assert installation.says() == "1.3"
 
 
-def test_nobody_who_can_read_the_copies_keeps_an_installation_waiting(installation: Installation) -> None:
+def test_readers_of_the_copies_cannot_delay_an_installation(installation: Installation) -> None:
     version = installation.upgrade("1.0")
     directory = os.open(version.parent, os.O_RDONLY | os.O_DIRECTORY)
     with (version / "lock").open() as lock:
@@ -88,7 +89,7 @@ def test_nobody_who_can_read_the_copies_keeps_an_installation_waiting(installati
     assert (version.parent / ".installing").stat().st_mode & 0o777 == 0o600, "only the owner can lock it"
 
 
-def test_a_version_is_held_although_somebody_else_has_locked_it(
+def test_a_version_locked_by_another_is_still_held(
     installation: Installation, hold: Callable[[Path], subprocess.Popen[str]]
 ) -> None:
     version = installation.upgrade("1.0")

@@ -112,7 +112,7 @@ def asked(
 Ask = Callable[..., tuple[list[Message], list[int]]]
 
 
-def test_a_job_that_has_its_nodes_is_told_with_them(asked: Ask) -> None:
+def test_a_job_with_nodes_is_told_with_them(asked: Ask) -> None:
     (job, nodes), cancelled = asked(Slurm(), ASKED)
     assert (job, nodes["nodes"]["nodes"], nodes["nodes"]["tasks"], cancelled) == ({"job": 7}, "n1", 1, [])
 
@@ -152,29 +152,29 @@ def test_an_unwanted_queued_job_is_cancelled(asked: Ask) -> None:
 
 
 @pytest.mark.parametrize("nodes", ["n1", ""])
-def test_a_job_that_is_granted_when_the_anchor_was_killed_is_cancelled(nodes: str, asked: Ask) -> None:
+def test_a_grant_after_the_anchors_death_is_cancelled(nodes: str, asked: Ask) -> None:
     answer = {**GRANTED, "nodes": nodes}
     assert asked(Slurm(request=answer, look_up=answer), ASKED, heard=False) == ([{"cancelled": True}], [7])
 
 
-def test_a_job_is_written_down_before_the_anchor_is_told(asked: Ask, container: Container) -> None:
+def test_a_job_is_recorded_before_the_anchor_hears(asked: Ask, container: Container) -> None:
     asked(Slurm(), ASKED)
     assert recovery.read_job(container) == 7
 
 
-def test_a_job_that_was_there_before_is_not_written_down(asked: Ask, container: Container) -> None:
+def test_an_existing_job_is_not_recorded(asked: Ask, container: Container) -> None:
     asked(Slurm(), THERE)
     assert recovery.read_job(container) == 0
 
 
 @pytest.mark.parametrize("error", [JobRefused("ended"), SlurmError("slurmctld can't be reached")])
-def test_a_new_job_that_can_not_be_looked_up_is_cancelled(error: SlurmError, asked: Ask) -> None:
+def test_a_failed_look_up_cancels_a_new_job(error: SlurmError, asked: Ask) -> None:
     said, cancelled = asked(Slurm(request={**GRANTED, "nodes": ""}, look_up=error), ASKED)
     assert (said, cancelled) == ([{"job": 7}, wire.failure(error)], [7])
 
 
 @pytest.mark.parametrize("asks", [{**ASKED, "look_at": 7}, THERE])
-def test_a_job_that_was_there_before_is_not_cancelled(asks: Message, asked: Ask) -> None:
+def test_an_existing_job_is_not_cancelled(asks: Message, asked: Ask) -> None:
     error = SlurmError("slurmctld can't be reached")
     said, cancelled = asked(Slurm(look_up=error), asks)
     assert (said[-1], cancelled) == (wire.failure(error), [])
@@ -184,7 +184,7 @@ def test_a_job_that_still_waits_is_no_error(asked: Ask) -> None:
     assert asked(Slurm(look_up={**GRANTED, "nodes": ""}), {**ASKED, "look_at": 7}) == ([], [])
 
 
-def test_how_a_job_ended_is_told_rather_than_that_it_is_gone(asked: Ask) -> None:
+def test_how_a_job_ended_is_told(asked: Ask) -> None:
     how = JobRefused("job 7 ended before the container could run: it was cancelled")
     said, _ = asked(Slurm(look_up=JobRefused("invalid job id"), reason=how), {**ASKED, "look_at": 7})
     assert said == [wire.failure(how)]
@@ -208,7 +208,7 @@ def test_a_job_of_another_users_is_refused(asked: Ask) -> None:
         ("Invalid account", "x: debug: nothing\n", "Slurm refused the job: Invalid account"),
     ],
 )
-def test_what_a_job_submit_plugin_prints_is_part_of_the_error(
+def test_a_job_submit_plugins_output_joins_the_error(
     refused: str, printed: str, said: str, asked: Ask, tmp_path: Path
 ) -> None:
     def refuse() -> Message:

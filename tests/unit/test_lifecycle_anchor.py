@@ -183,7 +183,7 @@ def await_sleep(made: Rehearsed) -> None:
         time.sleep(0.01)
 
 
-def test_an_anchor_that_sleeps_wakes_up_for_sruns_end(asleep: Rehearsed, exit_code: Wait, tmp_path: Path) -> None:
+def test_a_sleeping_anchor_wakes_up_for_sruns_end(asleep: Rehearsed, exit_code: Wait, tmp_path: Path) -> None:
     assert Path(f"/proc/{asleep.pid}/cmdline").read_bytes().rstrip(b"\0") == b"scrun: anchor of box"
     (tmp_path / "go").touch()
     assert asleep.status() == 7
@@ -192,20 +192,20 @@ def test_an_anchor_that_sleeps_wakes_up_for_sruns_end(asleep: Rehearsed, exit_co
     assert asleep.container.record["exit_status"] == 7
 
 
-def test_an_anchor_that_sleeps_wakes_up_for_a_caller(asleep: Rehearsed, tmp_path: Path) -> None:
+def test_a_sleeping_anchor_wakes_up_for_a_caller(asleep: Rehearsed, tmp_path: Path) -> None:
     assert client.ask(asleep.container, {"do": "ping"}) == {"waits_for": ""}
     assert b"wake.py" in Path(f"/proc/{asleep.pid}/cmdline").read_bytes()
     (tmp_path / "go").touch()
     assert asleep.status() == 7
 
 
-def test_an_anchor_that_sleeps_wakes_up_when_its_directory_goes(asleep: Rehearsed) -> None:
+def test_a_removed_directory_wakes_a_sleeping_anchor(asleep: Rehearsed) -> None:
     shutil.rmtree(asleep.container.path)
     assert asleep.status() == 137
     assert "was removed, so that nobody could find the container" in asleep.stderr.read_text()
 
 
-def test_an_anchor_that_sleeps_wakes_up_when_its_stand_in_is_killed(asleep: Rehearsed, exit_code: Wait) -> None:
+def test_a_killed_stand_in_wakes_a_sleeping_anchor(asleep: Rehearsed, exit_code: Wait) -> None:
     os.close(asleep.standin)
     assert exit_code(asleep.pid) == 0
     asleep.container.load()
@@ -252,7 +252,7 @@ def test_without_a_limit_create_waits_for_the_job(rehearse: Rehearse) -> None:
     ]
 
 
-def test_what_fails_while_create_waits_is_its_error_and_nothing_is_left(rehearse: Rehearse, exit_code: Wait) -> None:
+def test_a_failure_during_create_leaves_only_its_error(rehearse: Rehearse, exit_code: Wait) -> None:
     made = rehearse("exit 0")
     made.create()
     made.cue({"failed": "the job was cancelled"})
@@ -337,7 +337,7 @@ def test_a_created_container_is_neither_paused_nor_resumed(rehearse: Rehearse) -
     assert made.status() == 137
 
 
-def test_when_the_stand_in_is_killed_the_container_ends(rehearse: Rehearse, exit_code: Wait) -> None:
+def test_killing_the_stand_in_ends_the_container(rehearse: Rehearse, exit_code: Wait) -> None:
     made = rehearse(f"sleep 1000 & trap 'kill $!; exit 0' TERM; {STARTED}; wait")
     made.created()
     assert made.start() == {"started": True}
@@ -377,7 +377,7 @@ def test_a_kill_waits_for_no_files(kills: str, rehearse: Rehearse, monkeypatch: 
     assert "stage_out goes on" in str(client.ask(made.container, {"do": "ping"}))
 
 
-def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse) -> None:
+def test_several_tasks_may_not_share_a_terminal(rehearse: Rehearse) -> None:
     made = rehearse("exit 0")
     made.create(terminal=True, console_socket="/nosuch", console_size=None)
     made.cue({"ready": {**READY, "tasks": 2}})
@@ -387,7 +387,7 @@ def test_a_terminal_that_several_tasks_would_share_is_refused(rehearse: Rehearse
     assert message["message"].startswith("2 tasks can't share a terminal")
 
 
-def test_a_container_whose_directory_is_removed_ends_and_says_why(rehearse: Rehearse, exit_code: Wait) -> None:
+def test_a_container_without_its_directory_ends_saying_why(rehearse: Rehearse, exit_code: Wait) -> None:
     anchor = rehearse("")
     anchor.created()
     Path(anchor.container.path, "anchor.log").unlink(missing_ok=True)

@@ -30,7 +30,7 @@ def test_a_fault_of_ours_is_no_traceback(capfd: pytest.CaptureFixture[str]) -> N
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_library_that_ends_the_process_has_the_last_word(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_librarys_last_words_become_the_error(capfd: pytest.CaptureFixture[str]) -> None:
     def question() -> None:
         os.write(2, b"scrun: fatal: Could not establish a configuration source\n")
         os._exit(1)

@@ -43,7 +43,7 @@ def _receive(server: socket.socket) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize(("size", "window"), [((24, 80), (24, 80)), ([50, 132], (50, 132)), (None, (0, 0))])
-def test_the_master_is_sent_and_the_slave_is_the_containers(
+def test_the_console_gets_the_master_of_the_terminal(
     size: Sequence[int] | None, window: tuple[int, int], listening: tuple[socket.socket, str]
 ) -> None:
     server, path = listening
@@ -58,7 +58,7 @@ def test_the_master_is_sent_and_the_slave_is_the_containers(
 
 
 @pytest.mark.parametrize("kind", ["missing", "no directory", "nobody listens", "a file"])
-def test_when_nobody_listens_the_error_names_the_socket_and_nothing_stays_open(kind: str, tmp_path: Path) -> None:
+def test_a_failed_console_socket_is_named_and_closed(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "s"
     if kind == "nobody listens":
         with socket.socket(socket.AF_UNIX) as gone:
@@ -104,7 +104,7 @@ def window() -> Iterator[int]:
     os.close(slave)
 
 
-def test_a_windows_size_is_told_twice_by_altering_it_for_a_moment(window: int) -> None:
+def test_altering_a_windows_size_tells_it_twice(window: int) -> None:
     clock = Clock()
     console.Nudge(clock, lambda: window)
     seen = []
@@ -142,7 +142,7 @@ def test_a_terminal_that_is_gone_is_left_alone() -> None:
     assert clock.due == []
 
 
-def test_a_console_socket_that_accepts_nobody_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_console_socket_accepting_nobody_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "PATIENCE", 1)
     path = str(tmp_path / "console")
     with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as first:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scrun.errors import ContainerExists, ContainerNotFound, InvalidId, ScrunError
+from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import processes
 
@@ -46,7 +46,7 @@ def test_an_unknown_container_does_not_exist(container_id: str, tmp_path: Path) 
         Container.open(str(tmp_path), container_id)
 
 
-def test_a_directory_without_a_record_is_no_container_yet(tmp_path: Path) -> None:
+def test_a_directory_without_a_record_is_no_container(tmp_path: Path) -> None:
     Container.claim(str(tmp_path), "box")
     with pytest.raises(ContainerNotFound):
         Container.open(str(tmp_path), "box")
@@ -58,14 +58,14 @@ def test_a_container_that_exists_is_not_claimed_again(container: Container, tmp_
     assert Container.open(str(tmp_path / "root"), "box").record == container.record
 
 
-def test_one_that_is_being_made_is_not_claimed_again(tmp_path: Path) -> None:
+def test_a_container_being_made_is_not_claimed_again(tmp_path: Path) -> None:
     held = Container.claim(str(tmp_path), "box")
     with pytest.raises(ContainerExists):
         Container.claim(str(tmp_path), "box")
     os.close(held.descriptor)
 
 
-def test_a_directory_that_a_killed_create_left_half_made_is_taken_over(tmp_path: Path) -> None:
+def test_a_killed_creates_half_made_directory_is_reused(tmp_path: Path) -> None:
     killed = Container.claim(str(tmp_path), "box")
     (tmp_path / "box" / "anchor.log").write_text("old")
     (tmp_path / "box" / "spool").mkdir()
@@ -77,7 +77,7 @@ def test_a_directory_that_a_killed_create_left_half_made_is_taken_over(tmp_path:
     os.close(claimed.descriptor)
 
 
-def test_of_many_creates_at_once_one_gets_the_id(tmp_path: Path, fork: Fork) -> None:
+def test_one_of_many_creates_gets_the_id(tmp_path: Path, fork: Fork) -> None:
     def claim(container_id: str, go: int, answers: int, stay: int) -> None:
         os.read(go, 1)
         try:
@@ -102,7 +102,7 @@ def test_of_many_creates_at_once_one_gets_the_id(tmp_path: Path, fork: Fork) -> 
             os.close(descriptor)
 
 
-def test_a_root_that_is_not_there_is_made_for_its_user_alone(tmp_path: Path) -> None:
+def test_a_missing_root_is_made_for_its_user(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         os.close(Container.claim(str(tmp_path / "a/b/root"), "box").descriptor)
@@ -112,7 +112,7 @@ def test_a_root_that_is_not_there_is_made_for_its_user_alone(tmp_path: Path) -> 
     assert modes == [0o755, 0o755, 0o700, 0o700]
 
 
-def test_a_root_in_which_others_can_change_things_is_refused(tmp_path: Path) -> None:
+def test_a_root_that_others_can_change_is_refused(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root").chmod(0o777)
     with pytest.raises(ScrunError, match="others can change what is in it: name a directory of yours"):
@@ -122,7 +122,7 @@ def test_a_root_in_which_others_can_change_things_is_refused(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_another_users_container_is_looked_at_and_no_more(container: Container, tmp_path: Path) -> None:
+def test_another_users_container_may_only_be_read(container: Container, tmp_path: Path) -> None:
     os.chown(container.path, 2001, 2001)
     assert Container.open(str(tmp_path / "root"), "box", anybodys=True).record == container.record
     with pytest.raises(ScrunError, match=r"'box' in .*/root is user 2001's: do this as that user"):
@@ -133,7 +133,7 @@ def test_another_users_container_is_looked_at_and_no_more(container: Container, 
 
 
 @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
-def test_a_symlink_in_the_place_of_a_container_is_refused(target: str, tmp_path: Path) -> None:
+def test_a_symlink_in_a_containers_place_is_refused(target: str, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "state.json").write_text("{}")
     (tmp_path / "root").mkdir()
@@ -144,7 +144,7 @@ def test_a_symlink_in_the_place_of_a_container_is_refused(target: str, tmp_path:
     assert (tmp_path / "elsewhere" / "state.json").read_text() == "{}"
 
 
-def test_a_record_that_is_a_symlink_is_not_read(container: Container, tmp_path: Path) -> None:
+def test_a_record_behind_a_symlink_is_not_read(container: Container, tmp_path: Path) -> None:
     (Path(container.path) / "state.json").rename(tmp_path / "secret")
     (Path(container.path) / "state.json").symlink_to(tmp_path / "secret")
     with pytest.raises(ScrunError) as error:
@@ -160,7 +160,7 @@ def test_a_root_that_is_no_directory_is_refused(tmp_path: Path) -> None:
             Container.claim(str(tmp_path / root), "box")
 
 
-def test_a_root_longer_than_a_sockets_path_may_be_works(tmp_path: Path) -> None:
+def test_a_root_longer_than_socket_paths_works(tmp_path: Path) -> None:
     import socket
 
     root = tmp_path / ("d" * 120) / ("e" * 120)
@@ -171,13 +171,28 @@ def test_a_root_longer_than_a_sockets_path_may_be_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "[]", "{}", "null", "7", "\udcff"])
-def test_a_damaged_record_is_an_error_that_names_the_file(damaged: str, container: Container, tmp_path: Path) -> None:
+def test_the_error_names_a_damaged_records_file(damaged: str, container: Container, tmp_path: Path) -> None:
     (Path(container.path) / "state.json").write_text(damaged, errors="surrogateescape")
     with pytest.raises(ScrunError, match=r"box/state\.json"):
         Container.open(str(tmp_path / "root"), "box")
 
 
-def test_a_save_that_fails_leaves_the_record_that_was_there(
+@pytest.mark.parametrize("kind", ["pipe", "directory", "hole"])
+def test_what_is_no_small_file_is_no_record(kind: str, container: Container) -> None:
+    path = Path(container.path) / "state.json"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(DamagedRecord, match=r"state\.json: (not a regular file|more than 16 MiB): scrun delete"):
+        container.load()
+
+
+def test_a_failed_save_leaves_the_old_record(
     container: Container, tmp_path: Path, fork: Fork, exit_code: Callable[[int], int]
 ) -> None:
     def save_on_a_full_disk() -> int:
@@ -193,9 +208,7 @@ def test_a_save_that_fails_leaves_the_record_that_was_there(
     assert Container.open(str(tmp_path / "root"), "box").record == container.record
 
 
-def test_a_crash_between_write_and_rename_leaves_the_record_that_was_there(
-    container: Container, tmp_path: Path
-) -> None:
+def test_a_crash_before_renaming_leaves_the_old_record(container: Container, tmp_path: Path) -> None:
     (Path(container.path) / f"state.json.{os.getpid()}").write_text('{"half": ')
     assert Container.open(str(tmp_path / "root"), "box").record == container.record
     container.record["status"] = "running"
@@ -238,7 +251,7 @@ def test_removal_follows_no_symlink(container: Container, tmp_path: Path) -> Non
     assert (outside / "kept").read_text() == "kept"
 
 
-def test_removal_of_what_is_gone_already_is_no_error(container: Container) -> None:
+def test_removing_a_container_twice_is_no_error(container: Container) -> None:
     container.remove()
     container.remove()
     with pytest.raises(ContainerNotFound):
@@ -268,7 +281,7 @@ def test_a_read_only_directory_below_is_removed_too(
     assert exit_code(fork(as_a_plain_user)) == 7
 
 
-def test_the_process_of_a_record_is_asked_for_with_its_start_time(container: Container) -> None:
+def test_a_recorded_process_needs_its_start_time(container: Container) -> None:
     assert container.has_process()
     container.record["pid_started"] = processes.start_time(1) or 1
     assert not container.has_process()

@@ -115,7 +115,7 @@ class Slow(FakeAnchor):
 
 
 @pytest.mark.parametrize("request_", [{"do": "kill", "signal": 15}, {"do": "resume"}])
-def test_who_still_waits_when_the_container_has_ended_is_answered(
+def test_those_still_waiting_at_the_end_are_answered(
     request_: Message, container: Container, fork: Callable[..., int]
 ) -> None:
     _serve(container, fork, anchor=Slow())
@@ -165,7 +165,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD)
-def test_a_bad_message_is_answered_and_hung_up_on(data: bytes, served: Container) -> None:
+def test_a_bad_message_is_answered_before_hanging_up(data: bytes, served: Container) -> None:
     with _connect(served) as connection:
         connection.sendall(data + b"\n")
         answer = connection.makefile().read()
@@ -174,7 +174,7 @@ def test_a_bad_message_is_answered_and_hung_up_on(data: bytes, served: Container
     assert client.ask(served, {"do": "kill", "signal": 64}) == {"sent": 64}
 
 
-def test_a_message_without_an_end_is_hung_up_on(served: Container) -> None:
+def test_an_endless_message_is_hung_up_on(served: Container) -> None:
     with _connect(served) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.sendall(b"[" * 400_000)
         assert connection.recv(1) == b""
@@ -190,7 +190,7 @@ def test_a_second_request_ends_the_connection(container: Container, fork: Callab
         assert "one connection is for one request" in connection.makefile().read()
 
 
-def test_more_silent_callers_than_there_is_room_for_keep_nobody_out(served: Container) -> None:
+def test_too_many_silent_callers_keep_nobody_out(served: Container) -> None:
     with contextlib.ExitStack() as silent:
         for _ in range(300):
             silent.enter_context(_connect(served))
@@ -222,7 +222,7 @@ def test_asking_without_an_anchor_leaves_no_descriptor_open(container: Container
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_an_anchor_that_goes_away_has_given_no_answer(container: Container, fork: Callable[..., int]) -> None:
+def test_an_anchor_that_goes_away_answers_nothing(container: Container, fork: Callable[..., int]) -> None:
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(container.child("anchor.sock"))
     listening.listen()
@@ -249,7 +249,7 @@ class Busy(FakeAnchor):
         self.loop.after(0.3, lambda: answer({"sent": number}))
 
 
-def test_an_answer_may_take_long_while_the_anchor_answers_pings(container: Container, fork: Callable[..., int]) -> None:
+def test_an_answer_may_take_long_between_answered_pings(container: Container, fork: Callable[..., int]) -> None:
     _serve(container, fork, anchor=Busy())
     said: list[str] = []
     request: Message = {"do": "kill", "signal": 15}
@@ -257,7 +257,7 @@ def test_an_answer_may_take_long_while_the_anchor_answers_pings(container: Conta
     assert said == ["so much to do"], "once"
 
 
-def test_an_anchor_of_an_older_scrun_is_there_too(
+def test_an_older_scruns_anchor_is_recognized(
     container: Container, fork: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve = anchors_server._Connection._serve
@@ -287,7 +287,7 @@ def test_an_unknown_answer_is_an_error_in_words(container: Container, fork: Call
 
 
 @pytest.mark.parametrize("waiting", [0, 10])
-def test_an_anchor_that_hangs_is_told_from_one_that_is_busy(container: Container, waiting: int) -> None:
+def test_a_hanging_anchor_differs_from_a_busy_one(container: Container, waiting: int) -> None:
     with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as others:
         listening.bind(container.child("anchor.sock"))
         listening.listen(5)
@@ -304,9 +304,7 @@ def test_an_anchor_that_hangs_is_told_from_one_that_is_busy(container: Container
         assert os.listdir("/proc/self/fd") == before
 
 
-def test_an_anchor_that_was_stopped_goes_on_when_it_is_asked(
-    container: Container, fork: Callable[..., int], tmp_path: Path
-) -> None:
+def test_a_request_wakes_a_stopped_anchor(container: Container, fork: Callable[..., int], tmp_path: Path) -> None:
     _serve(container, fork)
     (child,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     os.kill(int(child), signal.SIGSTOP)

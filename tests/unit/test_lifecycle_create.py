@@ -14,9 +14,7 @@ from scrun.lifecycle.process import wire
 from scrun.log import Log
 
 
-def test_a_message_that_comes_in_pieces_is_waited_for(
-    fork: Callable[..., int], exit_code: Callable[[int], int]
-) -> None:
+def test_a_message_in_pieces_is_waited_for(fork: Callable[..., int], exit_code: Callable[[int], int]) -> None:
     here, there = wire.pair()
 
     def anchor() -> None:

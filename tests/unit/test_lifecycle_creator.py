@@ -11,7 +11,7 @@ from scrun.lifecycle.process import wire
 from scrun.lifecycle.process.loop import Loop
 
 
-def test_who_reads_nothing_misses_what_is_shown_and_nothing_that_matters(loop: Loop) -> None:
+def test_a_creator_that_reads_nothing_misses_only_progress(loop: Loop) -> None:
     ours, theirs = wire.pair()
     creator = Creator(loop, ours, create=lambda _plan: None, abort=lambda _why: None, left=lambda: None)
     for number in range(5000):

@@ -100,7 +100,7 @@ def test_a_container_without_changes_ends_at_once(owing: Container) -> None:
 
 
 @pytest.mark.parametrize("staged", [{"node_parent": "/tmp"}, {"copies": [["/nosuch", "/etc/hosts", 1, 1]]}])
-def test_a_container_whose_files_have_to_come_back_waits_for_them(staged: Any, owing: Container) -> None:
+def test_a_container_waits_until_its_files_are_back(staged: Any, owing: Container) -> None:
     owing.record["staged"] = staged
     made = Ending(owing)
     made.begin(PLAN)
@@ -122,9 +122,7 @@ def test_the_scripts_own_bundle_is_waited_for(owing: Container) -> None:
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_a_small_copy_comes_back_when_the_container_has_written_to_it(
-    changed: bool, owing: Container, tmp_path: Path
-) -> None:
+def test_a_small_copy_comes_back_if_changed(changed: bool, owing: Container, tmp_path: Path) -> None:
     copy = tmp_path / "hosts"
     copy.write_text("one")
     status = copy.stat()
@@ -137,7 +135,7 @@ def test_a_small_copy_comes_back_when_the_container_has_written_to_it(
     assert made.happened == ([] if changed else [BACK])
 
 
-def test_a_job_of_somebody_elses_is_not_given_back(owing: Container) -> None:
+def test_a_job_of_others_is_not_given_back(owing: Container) -> None:
     owing.record["job_owned"] = False
     made = Ending(owing)
     made.begin(PLAN)
@@ -166,7 +164,7 @@ def test_a_failed_hook_does_not_keep_the_job(owing: Container) -> None:
     assert made.happened[1:] == [RELEASED]
 
 
-def test_a_hook_that_fails_in_somebody_elses_job_is_the_end_once(owing: Container) -> None:
+def test_a_failed_hook_in_anothers_job_ends_once(owing: Container) -> None:
     owing.record.update({"job_owned": False, "hold": True})
     made = Ending(owing)
     back = made._files_back
@@ -182,7 +180,7 @@ def test_a_hook_that_fails_in_somebody_elses_job_is_the_end_once(owing: Containe
     assert made.happened == [("files back", "the hook failed"), RELEASED]
 
 
-def test_a_hook_that_fails_when_the_container_is_gone_already_is_logged(owing: Container) -> None:
+def test_a_hook_failing_after_the_container_is_logged(owing: Container) -> None:
     made = Ending(owing)
     made.begin(PLAN)
     made.release(0)
@@ -192,7 +190,7 @@ def test_a_hook_that_fails_when_the_container_is_gone_already_is_logged(owing: C
     assert (made.made[1].work, made.made[1].told) == ("release", [{"left": None, "job": {"job": 7, "status": 0}}])
 
 
-def test_a_job_that_can_not_be_given_back_is_still_owed(owing: Container) -> None:
+def test_a_job_not_given_back_is_still_owed(owing: Container) -> None:
     made = Ending(owing)
     made.begin(PLAN)
     made.release(0)
@@ -206,8 +204,8 @@ def test_a_job_that_can_not_be_given_back_is_still_owed(owing: Container) -> Non
 # --- the worker that staged the files, and may still be there
 
 
-def test_who_staged_the_files_is_asked_to_bring_them_back(owing: Container) -> None:
-    stager = FakeWorker("stage in")
+def test_the_stager_is_asked_to_bring_files_back(owing: Container) -> None:
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     made.release(0)
@@ -223,7 +221,7 @@ def test_who_staged_the_files_is_asked_to_bring_them_back(owing: Container) -> N
 
 
 def test_one_that_has_gone_is_not_asked(owing: Container) -> None:
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     stager.is_there = False
     made = Ending(owing, stager)
     made.begin(PLAN)
@@ -232,7 +230,7 @@ def test_one_that_has_gone_is_not_asked(owing: Container) -> None:
 
 
 def test_a_worker_that_just_went_is_replaced(owing: Container) -> None:
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     made.release(0)
@@ -247,7 +245,7 @@ def test_a_worker_that_just_went_is_replaced(owing: Container) -> None:
 
 def test_a_replacement_gives_the_job_back(owing: Container) -> None:
     owing.record["hold"] = True
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     stager.ends()
@@ -258,9 +256,9 @@ def test_a_replacement_gives_the_job_back(owing: Container) -> None:
     assert worker.told[1:] == [{"job": 7, "status": 0}]
 
 
-def test_one_that_dies_when_he_has_begun_is_a_hook_that_failed(owing: Container) -> None:
+def test_a_stager_dying_midway_is_a_failed_hook(owing: Container) -> None:
     owing.record["hold"] = True
-    stager = FakeWorker("stage in")
+    stager = FakeWorker("prepare")
     made = Ending(owing, stager)
     made.begin(PLAN)
     stager.says({"begun": True})
@@ -316,7 +314,7 @@ def test_without_stage_out_nobody_watches_the_job(
 
 
 @pytest.mark.parametrize("answers", [["gone"], ["there", "gone"], ["unreachable", "gone"]])
-def test_it_is_given_up_when_its_job_has_ended_and_not_before(
+def test_stage_out_is_abandoned_once_its_job_ended(
     answers: list[str], container: Container, loop: Loop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = {"gone": {"gone": True}, "there": {"gone": False}, "unreachable": wire.failure(SlurmUnreachable("down"))}

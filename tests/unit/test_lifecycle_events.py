@@ -20,7 +20,7 @@ from scrun.lifecycle.operations import events
     ("text", "seconds"),
     [("5s", 5), ("1m", 60), ("1m30s", 90), ("1.5h", 5400), ("500ms", 0.5), ("10", 10), ("0.5", 0.5), (".5s", 0.5)],
 )
-def test_an_interval_is_a_duration_as_go_writes_it_or_seconds(text: str, seconds: float) -> None:
+def test_an_interval_is_seconds_or_a_go_duration(text: str, seconds: float) -> None:
     assert events.interval(text) == pytest.approx(seconds)
 
 

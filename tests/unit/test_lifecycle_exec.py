@@ -31,7 +31,7 @@ def test_only_a_container_that_runs_can_run_more(container: Container, written: 
         lifecycle_exec.check(container, lifecycle_exec.ExecOptions())
 
 
-def test_one_that_is_paused_can_when_that_is_said(container: Container) -> None:
+def test_a_paused_container_can_be_entered_on_request(container: Container) -> None:
     container.record.update({"status": "paused", "step": "0", "nodes": "n1"})
     lifecycle_exec.check(container, lifecycle_exec.ExecOptions(ignore_paused=True))
 
@@ -53,9 +53,7 @@ def test_one_that_is_being_started_is_waited_for(
     assert exit_code(waiting) == 0
 
 
-def test_one_that_is_being_started_is_not_waited_for_for_ever(
-    container: Container, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_container_being_started_is_waited_for_briefly(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle_exec, "STARTING", 0.05)
     container.record.update({"status": "running", "job": 42, "nodes": "n1"})
     container.save()
@@ -64,7 +62,7 @@ def test_one_that_is_being_started_is_not_waited_for_for_ever(
 
 
 @pytest.mark.parametrize(("wanted", "found"), [("", "n1"), ("n1", "n1"), ("n3", "n3")])
-def test_it_runs_on_the_first_node_or_the_one_named(wanted: str, found: str) -> None:
+def test_exec_picks_the_first_or_the_named_node(wanted: str, found: str) -> None:
     assert lifecycle_exec._node({"nodes": "n[1-3]"}, wanted) == found  # type: ignore[typeddict-item]
 
 
@@ -173,9 +171,7 @@ def asked(anchor: PlayedAnchor, node: Node) -> tuple[int, dict[str, Any]]:
     return number, json.loads(process)
 
 
-def test_the_node_gets_the_process_and_its_input_and_the_caller_its_output_and_status(
-    anchor: PlayedAnchor, start: Start
-) -> None:
+def test_streams_and_status_pass_between_node_and_caller(anchor: PlayedAnchor, start: Start) -> None:
     node = anchor.running()
     one = start("tool", "a b", cwd="/bin")
     number, process = asked(anchor, node)
@@ -201,7 +197,7 @@ ENVIRON = "PATH=/node\0OWN=task\0NEW=a=b\0SLURM_LOCALID=0\0PMI_RANK=0\0PMIX_ID=1
         ({"env": ["SLURM_JOB_ID=7", "NEW=x"]}, {"SLURM_JOB_ID": "7", "NEW": "x", "OWN": "task"}),
     ],
 )
-def test_it_has_what_the_task_was_given_but_what_the_caller_changed(
+def test_the_process_gets_task_variables_and_callers_changes(
     options: dict[str, Any], expected: dict[str, str], anchor: PlayedAnchor, start: Start
 ) -> None:
     node = anchor.running()
@@ -214,9 +210,7 @@ def test_it_has_what_the_task_was_given_but_what_the_caller_changed(
     assert not [name for name in env if name.startswith("PMI") or not name]
 
 
-def test_a_variable_that_the_process_object_leaves_out_stays_out(
-    anchor: PlayedAnchor, start: Start, tmp_path: Path
-) -> None:
+def test_a_variable_missing_from_the_process_stays_out(anchor: PlayedAnchor, start: Start, tmp_path: Path) -> None:
     node = anchor.running()
     node.run = lambda _words: (0, "GONE=1\0OWN=task\0")
     process = {"args": ["tool"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin", "OWN=config"]}
@@ -228,7 +222,7 @@ def test_a_variable_that_the_process_object_leaves_out_stays_out(
 
 
 @pytest.mark.parametrize("said", [(255, "the connection to the node was lost"), (1, "NOT=A variable")])
-def test_a_node_that_can_not_tell_the_tasks_environment_adds_nothing(
+def test_a_node_without_a_task_environment_adds_nothing(
     said: tuple[int, str], anchor: PlayedAnchor, start: Start
 ) -> None:
     node = anchor.running()
@@ -246,9 +240,7 @@ def test_a_process_object_of_a_megabyte_arrives_whole(anchor: PlayedAnchor, star
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
-def test_a_signal_to_the_caller_goes_to_the_process_and_to_no_other(
-    number: int, anchor: PlayedAnchor, start: Start
-) -> None:
+def test_a_callers_signal_reaches_only_its_process(number: int, anchor: PlayedAnchor, start: Start) -> None:
     node = anchor.running()
     one = start("tool")
     process, _ = asked(anchor, node)
@@ -262,7 +254,7 @@ def test_a_signal_to_the_caller_goes_to_the_process_and_to_no_other(
     assert one.ended() == 128 + number
 
 
-def test_a_caller_that_is_killed_takes_its_process_with_it(anchor: PlayedAnchor, start: Start) -> None:
+def test_a_killed_caller_takes_its_process_with_it(anchor: PlayedAnchor, start: Start) -> None:
     node = anchor.running()
     one = start("tool")
     process, _ = asked(anchor, node)
@@ -273,7 +265,7 @@ def test_a_caller_that_is_killed_takes_its_process_with_it(anchor: PlayedAnchor,
     assert node.signals == [(process, 9, False)]
 
 
-def test_what_can_not_be_run_is_an_error_in_the_words_that_engines_look_for(anchor: PlayedAnchor, start: Start) -> None:
+def test_a_missing_program_is_reported_in_engines_words(anchor: PlayedAnchor, start: Start) -> None:
     node = anchor.running()
     one = start("nosuch")
     process, _ = asked(anchor, node)
@@ -303,9 +295,7 @@ def test_an_anchor_that_is_killed_ends_it_too(anchor: PlayedAnchor, start: Start
 
 
 @pytest.mark.parametrize("detach", [False, True])
-def test_a_container_without_an_agent_says_why_it_can_not_be_entered(
-    detach: bool, anchor: PlayedAnchor, start: Start
-) -> None:
+def test_an_unreachable_container_says_why_entering_fails(detach: bool, anchor: PlayedAnchor, start: Start) -> None:
     anchor.running()
     anchor.record["unconnected"] = "oci.conf disables hooks that scrun needs"
     one = start("tool", detach=detach)
@@ -315,7 +305,7 @@ def test_a_container_without_an_agent_says_why_it_can_not_be_entered(
     )
 
 
-def test_a_container_that_has_just_ended_is_not_running(anchor: PlayedAnchor, start: Start) -> None:
+def test_a_container_that_just_ended_is_not_running(anchor: PlayedAnchor, start: Start) -> None:
     one = start("tool")
     assert one.ended() == 255
     assert one.error() == "NodeRuntimeError: container 'box' is not running any more"
@@ -347,9 +337,7 @@ def adopts() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("adopts")
-def test_a_detached_process_leaves_a_stand_in_with_its_status(
-    anchor: PlayedAnchor, start: Start, tmp_path: Path
-) -> None:
+def test_a_stand_in_ends_as_its_detached_process(anchor: PlayedAnchor, start: Start, tmp_path: Path) -> None:
     node = anchor.running()
     one = start("tool", detach=True, pid_file=str(tmp_path / "pid"))
     process, _ = asked(anchor, node)
@@ -367,7 +355,7 @@ def test_a_detached_process_leaves_a_stand_in_with_its_status(
 
 
 @pytest.mark.usefixtures("adopts")
-def test_a_stand_in_without_its_anchor_ends_as_killed(anchor: PlayedAnchor, start: Start, tmp_path: Path) -> None:
+def test_a_stand_in_without_anchor_ends_as_killed(anchor: PlayedAnchor, start: Start, tmp_path: Path) -> None:
     node = anchor.running()
     one = start("tool", detach=True, pid_file=str(tmp_path / "pid"))
     node.started(asked(anchor, node)[0])
@@ -379,9 +367,7 @@ def test_a_stand_in_without_its_anchor_ends_as_killed(anchor: PlayedAnchor, star
     assert os.waitstatus_to_exitcode(os.waitpid(int((tmp_path / "pid").read_text()), 0)[1]) == status.KILLED
 
 
-def test_a_detached_process_that_can_not_be_run_is_the_callers_error_and_leaves_no_pid_file(
-    anchor: PlayedAnchor, start: Start, tmp_path: Path
-) -> None:
+def test_a_failed_detached_process_leaves_no_pid_file(anchor: PlayedAnchor, start: Start, tmp_path: Path) -> None:
     node = anchor.running()
     one = start("tool", detach=True, pid_file=str(tmp_path / "pid"))
     node.failed("r", 0, "chdir to /x: No such file or directory", number=asked(anchor, node)[0])
@@ -390,9 +376,7 @@ def test_a_detached_process_that_can_not_be_run_is_the_callers_error_and_leaves_
     assert not (tmp_path / "pid").exists()
 
 
-def test_a_detached_process_whose_pid_file_can_not_be_written_is_ended(
-    anchor: PlayedAnchor, start: Start, tmp_path: Path
-) -> None:
+def test_an_unwritable_pid_file_ends_the_detached_process(anchor: PlayedAnchor, start: Start, tmp_path: Path) -> None:
     node = anchor.running()
     one = start("tool", detach=True, pid_file=str(tmp_path / "nosuch/pid"))
     process, _ = asked(anchor, node)
@@ -406,7 +390,7 @@ def test_a_detached_process_whose_pid_file_can_not_be_written_is_ended(
 # --- terminals
 
 
-def test_a_persons_terminal_has_its_size_and_is_told_when_that_changes(anchor: PlayedAnchor, start: Start) -> None:
+def test_a_persons_terminal_passes_on_its_size_changes(anchor: PlayedAnchor, start: Start) -> None:
     node = anchor.running()
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
@@ -428,7 +412,7 @@ def test_a_persons_terminal_has_its_size_and_is_told_when_that_changes(anchor: P
     os.close(theirs)
 
 
-def test_a_size_that_changes_before_it_is_heard_of_is_told_too(anchor: PlayedAnchor, start: Start) -> None:
+def test_an_early_change_of_size_is_told_too(anchor: PlayedAnchor, start: Start) -> None:
     node = anchor.running()
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))

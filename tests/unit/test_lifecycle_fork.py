@@ -61,7 +61,7 @@ def test_nothing_else_stays_open(tmp_path: Path) -> None:
     os.close(other)
 
 
-def test_it_has_signals_a_session_and_a_group_of_its_own() -> None:
+def test_a_child_has_own_signals_session_and_group() -> None:
     def look() -> int:
         is_right = os.getsid(0) == os.getpgid(0) == os.getpid() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         return 0 if is_right and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else 1

@@ -61,7 +61,7 @@ def test_what_the_runtime_froze_the_runtime_thaws(anchor: PlayedAnchor) -> None:
     assert not anchor.side.is_frozen
 
 
-def test_where_one_runtime_can_not_freeze_all_are_stopped_by_signals(anchor: PlayedAnchor) -> None:
+def test_signals_stop_all_where_one_runtime_cannot_freeze(anchor: PlayedAnchor) -> None:
     nodes = two(anchor)
     nodes[1].run = lambda _words: (1, "cannot freeze: no cgroup\n")
     assert happens(anchor, freeze.pause) == ("paused", answer)
@@ -72,7 +72,7 @@ def test_where_one_runtime_can_not_freeze_all_are_stopped_by_signals(anchor: Pla
     assert [node.orders for node in nodes] == [["stop", "continue"]] * 2
 
 
-def test_processes_that_can_not_all_be_stopped_make_it_half_paused(anchor: PlayedAnchor) -> None:
+def test_processes_that_cannot_stop_leave_it_half_paused(anchor: PlayedAnchor) -> None:
     nodes = two(anchor)
     for node in nodes:
         node.run = lambda _words: (1, "")
@@ -82,7 +82,7 @@ def test_processes_that_can_not_all_be_stopped_make_it_half_paused(anchor: Playe
     assert str(error) == "container 'box' could not be paused: n2: pid 7 does not stop"
 
 
-def test_a_half_paused_container_goes_on_and_its_caller_learns_why(anchor: PlayedAnchor) -> None:
+def test_a_half_paused_container_resumes_with_the_reason(anchor: PlayedAnchor) -> None:
     nodes = two(anchor)
     error = RuntimeError("why")
     assert happens(anchor, freeze.undo, error) == ("not_paused", answer, error)
@@ -96,7 +96,7 @@ def test_a_resume_that_fails_says_why(anchor: PlayedAnchor) -> None:
     assert (event, str(error)) == ("not_resumed", "container 'box' could not be resumed: n1: Operation not permitted")
 
 
-def test_a_runtime_that_can_not_thaw_leaves_it_frozen(anchor: PlayedAnchor) -> None:
+def test_a_failed_thaw_leaves_the_container_frozen(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     happens(anchor, freeze.pause)
     node.run = lambda _words: (1, "first\nno such container\n")
@@ -106,7 +106,7 @@ def test_a_runtime_that_can_not_thaw_leaves_it_frozen(anchor: PlayedAnchor) -> N
     assert node.orders == []
 
 
-def test_a_runtime_that_nobody_knows_how_to_call_is_not_asked(anchor: PlayedAnchor) -> None:
+def test_an_unknown_runtime_is_not_asked_to_freeze(anchor: PlayedAnchor) -> None:
     anchor.record["runtime"] = {"kind": "crun", "why": "oci.conf names none"}
     node = anchor.running()
     assert happens(anchor, freeze.pause) == ("paused", answer)
@@ -123,7 +123,7 @@ def test_without_an_agent_it_can_not_be_paused(unconnected: str, anchor: PlayedA
     assert (event, str(error)) == ("not_paused", f"container 'box' can't be paused: {why}")
 
 
-def test_a_node_that_is_lost_meanwhile_is_no_paused_one(anchor: PlayedAnchor) -> None:
+def test_a_node_lost_while_pausing_is_not_paused(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     node.run = lambda _words: None
     before = len(anchor.happened)
@@ -136,7 +136,7 @@ def test_a_node_that_is_lost_meanwhile_is_no_paused_one(anchor: PlayedAnchor) ->
     assert {"connection_lost", "half_paused"} <= {*anchor.events}
 
 
-def test_what_is_frozen_and_out_of_reach_is_not_resumed(anchor: PlayedAnchor) -> None:
+def test_a_frozen_container_out_of_reach_stays_frozen(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     happens(anchor, freeze.pause)
     node.fake.die()
@@ -151,7 +151,7 @@ def test_what_is_frozen_and_out_of_reach_is_not_resumed(anchor: PlayedAnchor) ->
     ("state", "now"),
     [(life.RUNNING, "starting"), (life.PAUSING, "being paused or resumed"), (life.RELEASING, "stopped")],
 )
-def test_why_it_can_not_be_paused_now_is_said(state: str, now: str, anchor: PlayedAnchor) -> None:
+def test_refusing_to_pause_says_why(state: str, now: str, anchor: PlayedAnchor) -> None:
     answers: list[Any] = []
     anchor.state = state
     freeze.refuse_pause(anchor, answers.append)  # type: ignore[arg-type]
@@ -159,7 +159,7 @@ def test_why_it_can_not_be_paused_now_is_said(state: str, now: str, anchor: Play
 
 
 @pytest.mark.parametrize(("state", "now"), [(life.RESUMING, "being resumed"), (life.OWING, "stopped")])
-def test_why_it_can_not_be_resumed_now_is_said(state: str, now: str, anchor: PlayedAnchor) -> None:
+def test_refusing_to_resume_says_why(state: str, now: str, anchor: PlayedAnchor) -> None:
     answers: list[Any] = []
     anchor.state = state
     freeze.refuse_resume(anchor, answers.append)  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ def got(one: Container) -> list[int]:
         return [int(line) for line in file]
 
 
-def test_all_are_asked_to_end_and_who_does_not_is_killed(
+def test_guests_are_asked_to_end_then_killed(
     container: Container, guest: MakeGuest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guests, "GRACE", 0.5)
@@ -94,7 +94,7 @@ def test_guests_that_have_left_are_left_alone(container: Container, guest: MakeG
     assert not os.path.exists(f"{other.path}/signals")
 
 
-def test_another_process_with_an_anchors_number_is_not_waited_for(
+def test_a_reused_anchor_pid_is_not_waited_for(
     container: Container, guest: MakeGuest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guests, "_LAST", 60.0)  # longer than a test may take
@@ -105,13 +105,13 @@ def test_another_process_with_an_anchors_number_is_not_waited_for(
     guests.end(container, 7)
 
 
-def test_those_that_have_gone_are_forgotten_when_another_one_comes(container: Container, guest: MakeGuest) -> None:
+def test_a_new_guest_makes_departed_ones_forgotten(container: Container, guest: MakeGuest) -> None:
     guest("left", signal.SIGTERM).remove()
     guest("new", signal.SIGTERM)
     assert os.listdir(f"{container.path}/guests") == ["new"]
 
 
-def test_two_that_come_at_once_both_forget_who_has_left(
+def test_two_guests_at_once_both_forget_departed_ones(
     container: Container, guest: MakeGuest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guest("left", signal.SIGTERM).remove()

@@ -70,7 +70,7 @@ def test_a_long_command_is_cut() -> None:
     assert len(history.line({**RECORD, "command": ["x"] * 50_000})) < 16_000
 
 
-def test_a_file_is_made_for_its_user_alone_and_appended_to(tmp_path: Path) -> None:
+def test_a_private_file_is_made_and_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "state/scrun/history.jsonl"
     history.append(str(path), "one")
     history.append(str(path), "two")
@@ -139,7 +139,7 @@ def another_users(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [others_may_write, another_users])
 @pytest.mark.parametrize("way", ["there", "there/below", "there/link", "linked/below"])
-def test_a_directory_that_others_can_change_is_not_used(tmp_path: Path, make: Any, way: str) -> None:
+def test_a_directory_that_others_can_change_is_refused(tmp_path: Path, make: Any, way: str) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "there/link").symlink_to("../elsewhere")
@@ -153,7 +153,7 @@ def test_a_directory_that_others_can_change_is_not_used(tmp_path: Path, make: An
     assert not path.exists()
 
 
-def test_a_file_that_is_full_gets_a_second_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_file_gets_a_second_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "LARGEST", 10)
     path = tmp_path / "history"
     for number in range(4):

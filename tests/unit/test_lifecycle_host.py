@@ -13,11 +13,11 @@ from scrun.lifecycle.worker.host import Host, variables
     ("script", "answer"),
     [("echo out; echo error >&2; exit 7", (7, "out\nerror\n")), ("kill -9 $$", (137, "")), ("kill -15 $$", (143, ""))],
 )
-def test_a_command_says_how_it_ended_as_a_shell_would(script: str, answer: tuple[int, str]) -> None:
+def test_a_command_reports_its_end_as_shells_do(script: str, answer: tuple[int, str]) -> None:
     assert Host(lambda _level, _text: None).allocator_command(script) == answer
 
 
-def test_hooks_get_the_annotations_that_an_environment_can_hold() -> None:
+def test_hooks_get_annotations_that_fit_an_environment() -> None:
     record: Any = dict.fromkeys(("id", "pid", "bundle", "user", "uid", "group", "gid", "rootfs"), "x")
     record["annotations"] = {"good": "yes", "a=b": "c", "nul": "\0", "n\0": "x", "long": "x" * 200_000, "later": "yes"}
     plan = dict.fromkeys(("oci_version", "pid_file", "spool_dir", "config_file", "log_file", "log_format"), "")

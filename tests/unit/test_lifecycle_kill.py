@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from fake_agent import ANSWER, SIGNAL, SteppedLoop
 from played_node import PlayedAnchor
 
 from scrun.errors import UsageError, WrongStatus
-from scrun.lifecycle.anchor import signals, suspended
+from scrun.lifecycle.anchor import signals
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.operations import kill
 
@@ -27,7 +27,7 @@ from scrun.lifecycle.operations import kill
         *[(each.name, each.value) for each in signal.Signals],
     ],
 )
-def test_a_signal_is_known_by_its_number_or_name(name: str, number: int) -> None:
+def test_a_signal_is_known_by_number_or_name(name: str, number: int) -> None:
     assert kill.signal_number(name) == number
     assert type(kill.signal_number(name)) is int
 
@@ -40,19 +40,19 @@ def test_a_signal_is_known_by_its_number_or_name(name: str, number: int) -> None
         "9" * 5000,
     ],
 )
-def test_what_is_no_signal_is_refused_by_its_name(name: str) -> None:
+def test_the_error_names_an_unknown_signal(name: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"unknown signal {name!r}")):
         kill.signal_number(name)
 
 
 @pytest.mark.parametrize("written", ["creating", "stopped"])
-def test_a_container_that_does_not_run_gets_no_signal_in_dockers_words(written: str, container: Container) -> None:
+def test_a_container_not_running_refuses_signals_like_docker(written: str, container: Container) -> None:
     container.record["status"] = written
     with pytest.raises(WrongStatus, match=f"'box': container not running: it is {written}"):
         kill.send_signal(container, 15)
 
 
-def test_a_signal_for_all_processes_of_one_that_has_ended_is_sent(container: Container) -> None:
+def test_an_ended_container_accepts_signals_for_all_processes(container: Container) -> None:
     container.record["status"] = "stopped"
     container.save()
     kill.send_signal(container, 0, is_for_all=True)
@@ -63,7 +63,7 @@ def test_a_signal_for_all_processes_of_one_that_has_ended_is_sent(container: Con
 
 
 @pytest.mark.parametrize("written", ["created", "running", "paused"])
-def test_without_an_anchor_there_is_nobody_to_send_it(written: str, container: Container) -> None:
+def test_without_an_anchor_no_signal_is_sent(written: str, container: Container) -> None:
     container.record["status"] = written
     with pytest.raises(WrongStatus, match="container not running: its anchor is gone"):
         kill.send_signal(container, 15)
@@ -100,7 +100,7 @@ def answer_to(anchor: PlayedAnchor, number: int) -> Any:
 NOT_RUNNING = {"error": "WrongStatus", "message": "cannot kill container 'box': container not running"}
 
 
-def test_a_signal_reaches_the_containers_own_process_before_it_is_answered(anchor: PlayedAnchor) -> None:
+def test_a_signal_is_answered_only_after_it_arrives(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     node.errno = -1
     answers = deliver(anchor, 15)
@@ -118,7 +118,7 @@ def test_signal_0_asks_no_node(anchor: PlayedAnchor) -> None:
     assert node.signals == []
 
 
-def test_each_of_several_nodes_gets_it_and_one_that_has_ended_is_no_error(anchor: PlayedAnchor) -> None:
+def test_each_node_gets_signals_and_may_have_ended(anchor: PlayedAnchor) -> None:
     anchor.record["tasks"] = 2
     anchor.connect()
     nodes = [anchor.ready("n1"), anchor.ready("n2")]
@@ -127,7 +127,7 @@ def test_each_of_several_nodes_gets_it_and_one_that_has_ended_is_no_error(anchor
     assert [node.signals for node in nodes] == [[(0, 10, False)]] * 2
 
 
-def test_what_a_node_refuses_is_told_with_its_reason(anchor: PlayedAnchor) -> None:
+def test_a_nodes_refusal_is_told_with_its_reason(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     node.errno, node.text = errno.EPERM, "Operation not permitted"
     answer = answer_to(anchor, 10)
@@ -135,7 +135,7 @@ def test_what_a_node_refuses_is_told_with_its_reason(anchor: PlayedAnchor) -> No
     assert answer["message"] == "signal 10 did not reach container 'box': n1: Operation not permitted"
 
 
-def test_one_of_several_nodes_that_refuses_is_enough_for_an_error(anchor: PlayedAnchor) -> None:
+def test_one_refusing_node_is_enough_for_an_error(anchor: PlayedAnchor) -> None:
     anchor.record["tasks"] = 2
     anchor.connect()
     nodes = [anchor.ready("n1"), anchor.ready("n2")]
@@ -143,7 +143,7 @@ def test_one_of_several_nodes_that_refuses_is_enough_for_an_error(anchor: Played
     assert answer_to(anchor, 10)["message"].endswith("n2: it is refused")
 
 
-def test_a_process_that_has_ended_before_srun_says_so_counts_as_reached(anchor: PlayedAnchor) -> None:
+def test_a_process_that_just_ended_counts_as_reached(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     node.errno = errno.ESRCH
     answers = deliver(anchor, 15)
@@ -152,16 +152,14 @@ def test_a_process_that_has_ended_before_srun_says_so_counts_as_reached(anchor: 
     assert answers == [{"sent": 15}]
 
 
-def test_a_process_that_is_not_there_though_the_container_is_gets_no_signal(
-    anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_process_gets_no_signal(anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "_PAUSE", 0)
     node = anchor.running()
     node.errno = errno.ESRCH
     assert answer_to(anchor, 15) == NOT_RUNNING
 
 
-def test_a_signal_waits_for_an_agent_that_is_only_coming(anchor: PlayedAnchor) -> None:
+def test_a_signal_waits_for_an_agent_still_coming(anchor: PlayedAnchor) -> None:
     anchor.connect()
     answers = deliver(anchor, 10)
     anchor.loop.settle()
@@ -171,7 +169,7 @@ def test_a_signal_waits_for_an_agent_that_is_only_coming(anchor: PlayedAnchor) -
     assert (answers, node.signals) == ([{"sent": 10}], [(0, 10, False)])
 
 
-def test_a_signal_that_waits_for_an_agent_is_answered_when_the_container_ends(anchor: PlayedAnchor) -> None:
+def test_the_containers_end_answers_a_waiting_signal(anchor: PlayedAnchor) -> None:
     anchor.connect()
     answers = deliver(anchor, 10)
     anchor.loop.settle()
@@ -192,31 +190,23 @@ def test_a_lost_connection_answers_too(anchor: PlayedAnchor) -> None:
     assert answers == [{"sent": 15}]
 
 
-@pytest.mark.parametrize(("state", "answered"), [("SUSPENDED", True), ("RUNNING", False), ("", False)])
-def test_an_agent_that_is_silent_is_believed_to_be_suspended_only_when_slurm_says_so(
-    state: str, answered: bool, anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
+def test_unanswered_signal_counts_as_sent_and_arrives_later(
+    anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-
-    def ask(_anchor: object, told: Callable[[str], None]) -> None:
-        asked.append(state)
-        told(state)
-
-    monkeypatch.setattr(suspended, "ask", ask)
     monkeypatch.setattr(signals, "_SLOW", 0.01)
     node = anchor.running()
     node.errno = -1
     answers = deliver(anchor, 15)
-    anchor.until(lambda: bool(asked))
-    assert answers == ([{"sent": 15}] if answered else [])
+    anchor.until(lambda: bool(answers))
+    assert answers == [{"sent": 15}]
+    assert anchor.logged[-1] == "signal 15 waits, because no answer comes from n1"
     (frame,) = node.fake.sent(SIGNAL)
     node.fake.send(ANSWER, 0, frame.payload[:4] + bytes(4))
-    anchor.until(lambda: bool(answers))
     anchor.loop.settle()
     assert (answers, len(node.signals)) == ([{"sent": 15}], 1), "once"
 
 
-def test_without_an_agent_every_signal_but_sigkill_is_refused_with_the_reason(anchor: PlayedAnchor) -> None:
+def test_without_an_agent_only_sigkill_is_accepted(anchor: PlayedAnchor) -> None:
     anchor.record["unconnected"] = "oci.conf disables hooks that scrun needs"
     assert answer_to(anchor, 15) == {
         "error": "NodeRuntimeError",
@@ -230,7 +220,7 @@ def force(anchor: PlayedAnchor) -> None:
     signals.force(anchor, anchor.step)  # type: ignore[arg-type]
 
 
-def test_a_sigkill_goes_to_all_processes_and_the_step_then_ends_by_itself(anchor: PlayedAnchor) -> None:
+def test_a_sigkill_reaches_all_and_ends_the_step(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     force(anchor)
     anchor.until(lambda: node.signals == [(0, 9, True)])
@@ -238,7 +228,7 @@ def test_a_sigkill_goes_to_all_processes_and_the_step_then_ends_by_itself(anchor
 
 
 @pytest.mark.parametrize(("owned", "grace"), [(True, 1.5), (False, None)])
-def test_a_step_that_does_not_end_soon_is_ended_by_srun(owned: bool, grace: float | None, anchor: PlayedAnchor) -> None:
+def test_srun_ends_a_step_that_lingers(owned: bool, grace: float | None, anchor: PlayedAnchor) -> None:
     anchor.record["job_owned"] = owned
     node = anchor.running()
     force(anchor)
@@ -246,8 +236,18 @@ def test_a_step_that_does_not_end_soon_is_ended_by_srun(owned: bool, grace: floa
     assert (anchor.step.ends, len(node.signals)) == ([grace], 1)
 
 
+def test_unanswered_sigkill_is_not_waited_for(anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_PATIENCE", 0.01)
+    anchor.running().errno = -1
+    force(anchor)
+    anchor.until(lambda: bool(anchor.step.ends))
+    done: list[bool] = []
+    anchor.side.end(lambda: done.append(True))
+    assert done == [True]
+
+
 @pytest.mark.parametrize("there", [True, False])
-def test_without_an_agent_a_sigkill_ends_the_step_at_once(
+def test_without_an_agent_sigkill_ends_the_step(
     there: bool, anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "_PATIENCE", 3600.0)
@@ -257,9 +257,7 @@ def test_without_an_agent_a_sigkill_ends_the_step_at_once(
     assert anchor.step.ends == [1.5]
 
 
-def test_an_agent_that_can_not_kill_has_the_step_ended_at_once(
-    anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_agent_failing_to_kill_ends_the_step(anchor: PlayedAnchor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "_PATIENCE", 3600.0)
     node = anchor.running()
     node.errno = errno.EPERM
@@ -277,7 +275,7 @@ def test_what_is_frozen_is_thawed_to_die(anchor: PlayedAnchor, monkeypatch: pyte
     assert " resume " in node.commands[0][2]
 
 
-def test_a_kill_that_srun_forgets_because_its_step_is_only_starting_reaches_the_container_once_that_runs(
+def test_an_early_kill_reaches_the_container_later(
     anchor: PlayedAnchor,
 ) -> None:
     node = anchor.running()

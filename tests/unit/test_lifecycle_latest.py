@@ -78,9 +78,7 @@ def test_what_the_container_then_changes_comes_back(tmp_path: Path, bundle: Path
     assert hosts.read_text() == "written by the engine\nand by the container\n"
 
 
-def test_a_file_that_has_become_large_or_a_pipe_stays_as_it_was_copied(
-    tmp_path: Path, bundle: Path, hosts: Path
-) -> None:
+def test_a_grown_or_replaced_file_stays_as_copied(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step = FakeStep(tmp_path, hidden=[hosts.parent])
     container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts")])
     record = record_of(stage_in(container, step, adapt=as_it_is, log=Notes()))
@@ -115,7 +113,7 @@ def test_a_link_in_the_spool_is_not_followed(tmp_path: Path, bundle: Path, hosts
     assert victim.read_text() == "mine\n"
 
 
-def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path, bundle: Path, hosts: Path) -> None:
+def test_a_pipe_replacing_a_file_delays_nothing(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step = FakeStep(tmp_path, hidden=[hosts.parent])
     container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts")])
     staged = stage_in(container, step, adapt=as_it_is, log=Notes(), fit=latest.fit(PLAN, NOWHERE))
@@ -125,7 +123,7 @@ def test_a_pipe_in_a_files_place_is_not_waited_for(tmp_path: Path, bundle: Path,
     assert Path(staged.texts[0].path).read_text().startswith("127.0.0.1")
 
 
-def test_a_file_that_is_gone_stays_as_it_was_copied(tmp_path: Path, bundle: Path, hosts: Path) -> None:
+def test_a_file_that_is_gone_stays_as_copied(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step = FakeStep(tmp_path, hidden=[hosts.parent])
     staged = stage_in(
         make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts")]), step, adapt=as_it_is, log=Notes()
@@ -135,7 +133,7 @@ def test_a_file_that_is_gone_stays_as_it_was_copied(tmp_path: Path, bundle: Path
     assert Path(staged.texts[0].path).read_text() == "127.0.0.1\tlocalhost\n"
 
 
-def test_what_was_carried_is_fitted_and_can_be_sent_again(tmp_path: Path, bundle: Path, hosts: Path) -> None:
+def test_carried_files_are_fitted_and_can_be_resent(tmp_path: Path, bundle: Path, hosts: Path) -> None:
     step, notes = FakeStep(tmp_path, hidden=[hosts.parent, bundle]), Notes()
     container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts")])
     staged = stage_in(container, step, adapt=as_it_is, log=notes, fit=latest.fit(PLAN, NOWHERE))
@@ -155,7 +153,7 @@ def test_what_was_carried_is_fitted_and_can_be_sent_again(tmp_path: Path, bundle
     assert hosts.read_text() == "1.2.3.4\ta\n", "that was no change of the container's"
 
 
-def test_a_variant_of_the_config_lies_beside_the_first(tmp_path: Path, bundle: Path) -> None:
+def test_a_config_variant_lies_beside_the_first(tmp_path: Path, bundle: Path) -> None:
     def change(config: Any) -> Any:
         return {**config, "hostname": "other"}
 
@@ -182,7 +180,7 @@ def test_the_checksum_is_of_what_is_there(tmp_path: Path, bundle: Path, hosts: P
     assert text.crc == binascii.crc32(Path(text.path).read_bytes())
 
 
-def test_mount_points_are_made_and_no_link_is_followed(tmp_path: Path) -> None:
+def test_mount_points_are_made_without_following_links(tmp_path: Path) -> None:
     rootfs, outside = tmp_path / "rootfs", tmp_path / "outside"
     rootfs.mkdir()
     outside.mkdir()

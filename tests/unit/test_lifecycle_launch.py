@@ -60,7 +60,7 @@ def renewed(
 Renewed = Callable[..., tuple[int, list[tuple[str, str]]]]
 
 
-def test_a_container_whose_files_are_as_they_were_starts_at_once(loop: Loop, changed: Container) -> None:
+def test_a_container_with_unchanged_files_starts_at_once(loop: Loop, changed: Container) -> None:
     changed.record["staged"]["texts"][0][3] = NEW
     done: list[bool] = []
     launch.renew_files(loop, changed, PLAN, log=lambda *_: None, done=lambda: done.append(True))
@@ -69,7 +69,7 @@ def test_a_container_whose_files_are_as_they_were_starts_at_once(loop: Loop, cha
         os.waitpid(-1, os.WNOHANG)  # there is nothing for a worker to do
 
 
-def test_it_starts_when_its_node_has_the_files_as_they_are(renewed: Renewed, changed: Container) -> None:
+def test_it_starts_when_its_node_has_current_files(renewed: Renewed, changed: Container) -> None:
     assert renewed({"renewed": {"0": NEW}}) == (1, [])
     assert changed.record["staged"]["texts"][0][3] == NEW
 
@@ -84,7 +84,7 @@ def test_a_silent_worker_does_not_prevent_the_start(renewed: Renewed) -> None:
     assert renewed() == (1, [])
 
 
-def test_it_is_started_once_whatever_the_worker_says_afterwards(renewed: Renewed) -> None:
+def test_it_starts_only_once_whatever_the_worker_says(renewed: Renewed) -> None:
     assert renewed({"renewed": {"0": NEW}}, wire.failure(StagingError("too late"))) == (1, [])
 
 

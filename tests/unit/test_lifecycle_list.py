@@ -60,7 +60,7 @@ RUNS = {
 ENDED = {"status": "stopped", "exit_status": 7, "finished": "2026-01-02T04:04:06.500000000Z"}
 
 
-def test_a_root_that_is_not_there_or_empty_has_none(root: Path) -> None:
+def test_a_missing_or_empty_root_lists_nothing(root: Path) -> None:
     assert listing.list_containers(str(root)) == []
     root.mkdir()
     assert listing.list_containers(str(root)) == []
@@ -68,7 +68,7 @@ def test_a_root_that_is_not_there_or_empty_has_none(root: Path) -> None:
     assert listing.table([]).count("\n") == 1
 
 
-def test_an_entry_has_the_fields_of_state_and_those_of_the_job(make: Make, root: Path) -> None:
+def test_an_entry_has_state_and_job_fields(make: Make, root: Path) -> None:
     container = make("box", **RUNS, **ENDED)
     (entry,) = listing.list_containers(str(root))
     assert entry == {
@@ -88,7 +88,7 @@ def test_an_entry_has_the_fields_of_state_and_those_of_the_job(make: Make, root:
     }
 
 
-def test_what_runs_has_no_exit_status_and_an_elapsed_time(make: Make, root: Path) -> None:
+def test_a_running_container_has_elapsed_time_without_status(make: Make, root: Path) -> None:
     make("box", **RUNS)
     (entry,) = listing.list_containers(str(root))
     assert entry["exitStatus"] is None
@@ -108,7 +108,7 @@ def test_the_youngest_comes_first(make: Make, root: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "{}"])
-def test_a_damaged_record_is_listed_as_such_and_the_others_too(damage: str, make: Make, root: Path) -> None:
+def test_a_damaged_record_is_listed_beside_the_others(damage: str, make: Make, root: Path) -> None:
     make("good", **RUNS)
     (Path(make("bad").path) / "state.json").write_text(damage)
     entries = {entry["id"]: entry for entry in listing.list_containers(str(root))}
@@ -130,7 +130,7 @@ def test_what_is_no_container_is_not_listed(make: Make, root: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["org.opencontainers.image.ref.name", "io.kubernetes.cri-o.ImageName"])
-def test_an_image_that_is_named_is_shown_instead_of_the_command(key: str, make: Make, root: Path) -> None:
+def test_a_named_image_replaces_the_command(key: str, make: Make, root: Path) -> None:
     make("box", **RUNS, annotations={key: "localhost/busybox"})
     entries = listing.list_containers(str(root))
     assert entries[0]["image"] == "localhost/busybox"
@@ -155,7 +155,7 @@ def _queued(reason: str) -> Any:
     }
 
 
-def test_what_is_queued_shows_why_and_for_how_long() -> None:
+def test_a_queued_container_shows_why_and_how_long() -> None:
     _, row = listing.table([_queued("Resources")]).splitlines()
     assert row.split("  ")[:2] == ["box", "created, queued"]
     assert " 7 " in row
@@ -163,11 +163,11 @@ def test_what_is_queued_shows_why_and_for_how_long() -> None:
     assert " 1:01 " in row
 
 
-def test_where_slurm_does_not_answer_the_reason_is_unknown() -> None:
+def test_the_reason_is_unknown_without_slurms_answer() -> None:
     assert " (?) " in listing.table([_queued("")])
 
 
-def test_no_command_can_break_the_table_or_the_terminal() -> None:
+def test_commands_cannot_break_the_table_or_terminal() -> None:
     table = listing.table([_queued("Resources")])
     assert len(table.splitlines()) == 2
     assert "\x1b" not in table
@@ -182,7 +182,7 @@ def test_no_command_can_break_the_table_or_the_terminal() -> None:
     ],
     ids=["coming back", "lost", "nothing to come back"],
 )
-def test_a_container_whose_files_are_not_back_is_shown(record: Any, shown: str, make: Make, root: Path) -> None:
+def test_a_container_without_its_files_back_is_shown(record: Any, shown: str, make: Make, root: Path) -> None:
     make("box", **RUNS, **ENDED, **record).mark("deleted")
     (entry,) = listing.list_containers(str(root))
     assert shown in listing.table([entry])
@@ -190,7 +190,7 @@ def test_a_container_whose_files_are_not_back_is_shown(record: Any, shown: str, 
         Container.open(str(root), "box")
 
 
-def test_columns_are_aligned_and_lines_are_cut_to_the_terminal() -> None:
+def test_columns_are_aligned_and_lines_are_cut() -> None:
     entries = [_queued("Resources"), _queued("Priority") | {"id": "a-longer-name", "exitStatus": 7}]
     lines = listing.table(entries).splitlines()
     column = lines[0].index("JOB")
@@ -213,7 +213,7 @@ def test_timestamps_of_ours_are_read(second: int) -> None:
     assert listing.seconds(timestamp(second * 10**9 + 5)) == second
 
 
-def test_one_that_ended_before_its_job_had_nodes_waits_no_longer(root: Path, make: Make) -> None:
+def test_a_container_that_ended_early_no_longer_waits(root: Path, make: Make) -> None:
     make("a", **ENDED, job=7)
     make("b", job=8)
     queued = {one["id"]: bool(one["queued"]) for one in listing.list_containers(str(root), briefly=True)}

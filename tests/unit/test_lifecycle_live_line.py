@@ -155,7 +155,7 @@ def test_only_a_person_who_wants_it_gets_one(
     assert (found is not None) is there
 
 
-def test_where_standard_error_is_no_terminal_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_live_line_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     kept, read_end = os.dup(2), os.pipe()
     os.dup2(read_end[1], 2)

@@ -38,7 +38,7 @@ def test_a_forgotten_timer_is_not_called(loop: Loop) -> None:
     assert seen == []
 
 
-def test_a_timer_may_forget_another_that_is_due_as_well(loop: Loop) -> None:
+def test_a_timer_may_forget_another_due_one(loop: Loop) -> None:
     seen: list[str] = []
     loop.after(0, lambda: loop.forget(second))
     second = loop.after(0, lambda: seen.append("second"))
@@ -47,7 +47,7 @@ def test_a_timer_may_forget_another_that_is_due_as_well(loop: Loop) -> None:
     assert seen == []
 
 
-def test_a_descriptor_may_wait_for_room_and_be_let_be(loop: Loop) -> None:
+def test_a_descriptor_may_be_watched_for_room(loop: Loop) -> None:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     os.write(write_end, bytes(65536))
@@ -93,7 +93,7 @@ def test_a_descriptor_is_called_while_readable(loop: Loop) -> None:
         os.fstat(read_end)
 
 
-def test_what_is_no_longer_watched_may_be_unwatched_again(loop: Loop) -> None:
+def test_unwatching_a_descriptor_twice_is_harmless(loop: Loop) -> None:
     read_end, write_end = os.pipe()
     loop.watch(read_end, loop.stop)
     loop.unwatch(read_end)
@@ -165,7 +165,7 @@ def test_a_signalled_child_has_128_and_the_number(loop: Loop, fork: Fork) -> Non
     assert got == [137]
 
 
-def test_a_child_started_by_anothers_end_is_reaped_too(loop: Loop, fork: Fork) -> None:
+def test_a_child_started_at_anothers_end_is_reaped(loop: Loop, fork: Fork) -> None:
     got: list[int] = []
 
     def first_ended(status: int) -> None:
@@ -181,9 +181,7 @@ def test_a_child_started_by_anothers_end_is_reaped_too(loop: Loop, fork: Fork) -
     assert got == [1, 2]
 
 
-def test_a_child_that_somebody_else_has_reaped_has_ended(
-    loop: Loop, fork: Fork, exit_code: Callable[[int], int]
-) -> None:
+def test_a_child_reaped_by_another_has_ended(loop: Loop, fork: Fork, exit_code: Callable[[int], int]) -> None:
     got: list[int] = []
 
     def ended(status: int) -> None:

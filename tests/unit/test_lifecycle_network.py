@@ -52,7 +52,7 @@ def config(**namespace: str) -> Any:
     return {"linux": {"namespaces": [{"type": "pid"}, {"type": "network", **namespace}]}}
 
 
-def test_no_namespace_and_this_machines_own_are_the_hosts_network() -> None:
+def test_a_missing_or_own_namespace_means_host_network() -> None:
     cases: list[Any] = [{}, {"linux": {}}, {"linux": {"namespaces": [{"type": "pid"}]}}]
     for without in cases:
         assert network.wanted(without) == network.HOST
@@ -69,7 +69,7 @@ def test_one_that_cannot_be_joined_is_no_network(path: str) -> None:
     assert network.wanted(config(path=path)) == network.NONE
 
 
-def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_as_namespace_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert network.wanted(config(path=str(tmp_path / "pipe"))) == network.NONE
 
@@ -106,7 +106,7 @@ def dockerd(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("dockerd")
-def test_the_hook_by_which_dockers_daemon_takes_the_namespace_is_known() -> None:
+def test_dockers_network_hook_is_recognized() -> None:
     value = hooked("libnetwork-setkey", "-exec-root=/var/run/docker", "id")
     value["hooks"]["prestart"][0] |= {"env": ["A=b=c"], "timeout": 7}
     assert network.engines_hook(value, "/bundle") == {
@@ -143,7 +143,7 @@ def test_the_program_of_no_other_process_is_run() -> None:
 
 
 @pytest.mark.usefixtures("dockerd")
-def test_the_program_of_another_users_process_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_users_program_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
     assert network.engines_hook(hooked("libnetwork-setkey"), "/bundle") is None

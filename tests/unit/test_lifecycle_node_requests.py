@@ -105,7 +105,7 @@ def works(anchor: PlayedAnchor) -> None:
 # --- commands on the nodes
 
 
-def test_a_command_is_run_on_each_node_once_and_each_answers(anchor: PlayedAnchor) -> None:
+def test_each_node_runs_a_command_once_and_answers(anchor: PlayedAnchor) -> None:
     anchor.record["tasks"] = 3
     anchor.running()
     two = anchor.ready("n2")
@@ -118,7 +118,7 @@ def test_a_command_is_run_on_each_node_once_and_each_answers(anchor: PlayedAncho
     assert anchor.played[2].commands == []
 
 
-def test_the_containers_pids_on_a_node_are_those_of_all_its_agents_there(anchor: PlayedAnchor) -> None:
+def test_pids_come_from_all_agents_on_a_node(anchor: PlayedAnchor) -> None:
     anchor.record["tasks"] = 3
     anchor.running()
     anchor.ready("n1", 1)
@@ -129,7 +129,7 @@ def test_the_containers_pids_on_a_node_are_those_of_all_its_agents_there(anchor:
     assert answers == {"n1": Answer(0, "echo 7 9 12 101 @MEMBERSx"), "n2": Answer(0, "echo 5 @MEMBERSx")}
 
 
-def test_a_node_that_can_not_tell_the_pids_answers_with_the_reason_and_the_others_as_ever(
+def test_a_node_without_pids_answers_with_its_reason(
     anchor: PlayedAnchor,
 ) -> None:
     anchor.record["tasks"] = 2
@@ -142,7 +142,7 @@ def test_a_node_that_can_not_tell_the_pids_answers_with_the_reason_and_the_other
     assert len(anchor.played[0].commands) == 1
 
 
-def test_a_node_that_is_lost_while_it_tells_the_pids_is_an_answer_too(anchor: PlayedAnchor) -> None:
+def test_a_node_lost_while_telling_pids_still_answers(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     node.run = lambda _words: None
     calling = Calling(node_client.run, anchor.container, "echo", messages.MEMBERS)
@@ -152,7 +152,7 @@ def test_a_node_that_is_lost_while_it_tells_the_pids_is_an_answer_too(anchor: Pl
     assert calling.result() == {"n1": Answer(255, "the connection to the node was lost")}
 
 
-def test_one_node_can_be_chosen_and_another_is_refused(anchor: PlayedAnchor) -> None:
+def test_only_the_containers_own_nodes_can_be_chosen(anchor: PlayedAnchor) -> None:
     anchor.record["tasks"] = 2
     anchor.running()
     anchor.ready("n2")
@@ -165,7 +165,7 @@ def test_one_node_can_be_chosen_and_another_is_refused(anchor: PlayedAnchor) -> 
         on("n3")
 
 
-def test_several_callers_at_once_each_get_their_own_answer(anchor: PlayedAnchor) -> None:
+def test_simultaneous_callers_each_get_their_own_answer(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     node.run = lambda _words: None
     calling = [Calling(node_client.run, anchor.container, "echo", str(number)) for number in range(20)]
@@ -177,7 +177,7 @@ def test_several_callers_at_once_each_get_their_own_answer(anchor: PlayedAnchor)
     assert [one.result()["n1"].text for one in calling] == [str(number) for number in range(20)]
 
 
-def test_an_answer_that_nobody_reads_does_not_stop_the_anchor(anchor: PlayedAnchor, call: Any, file: Any) -> None:
+def test_an_unread_answer_does_not_stop_the_anchor(anchor: PlayedAnchor, call: Any, file: Any) -> None:
     node = anchor.running()
     long = "x" * 3_000_000
 
@@ -196,7 +196,7 @@ def test_an_answer_that_nobody_reads_does_not_stop_the_anchor(anchor: PlayedAnch
     assert caller.answers() == [{"answers": {"n1": [0, long]}}]
 
 
-def test_a_container_that_ends_while_its_nodes_are_asked_says_so(anchor: PlayedAnchor) -> None:
+def test_a_container_ending_while_asked_says_so(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     node.run = lambda _words: None
     calling = Calling(node_client.run, anchor.container, "echo")
@@ -207,7 +207,7 @@ def test_a_container_that_ends_while_its_nodes_are_asked_says_so(anchor: PlayedA
         calling.result()
 
 
-def test_before_its_step_the_container_does_not_run_yet_and_after_it_no_more(anchor: PlayedAnchor) -> None:
+def test_a_container_runs_only_during_its_step(anchor: PlayedAnchor) -> None:
     del anchor.record["step"]
     with pytest.raises(NodeRuntimeError, match=r"^container 'box' does not run yet$"):
         node_client.run(anchor.container, "true")
@@ -216,7 +216,7 @@ def test_before_its_step_the_container_does_not_run_yet_and_after_it_no_more(anc
         node_client.run(anchor.container, "true")
 
 
-def test_before_its_agent_is_there_nothing_of_it_runs(anchor: PlayedAnchor) -> None:
+def test_nothing_runs_before_the_agent_is_there(anchor: PlayedAnchor) -> None:
     anchor.connect().begin()
     with pytest.raises(NodeRuntimeError, match=r"^nothing of the container runs on its nodes$"):
         anchor.call(node_client.run, anchor.container, "true")
@@ -237,9 +237,7 @@ def test_a_killed_anchor_is_no_answer(anchor: PlayedAnchor) -> None:
 # --- exec
 
 
-def test_a_caller_that_goes_away_kills_its_process_and_no_other(
-    anchor: PlayedAnchor, call: Any, file: Any, nothing: int
-) -> None:
+def test_a_leaving_caller_kills_only_its_own_process(anchor: PlayedAnchor, call: Any, file: Any, nothing: int) -> None:
     node = anchor.running()
     callers = [call(), call()]
     for caller in callers:
@@ -255,7 +253,7 @@ def test_a_caller_that_goes_away_kills_its_process_and_no_other(
     assert callers[1].answers() == [{"do": "exit", "status": 7}]
 
 
-def test_a_caller_that_goes_away_before_the_start_kills_its_process_too(
+def test_a_caller_leaving_before_start_kills_its_process(
     anchor: PlayedAnchor, call: Any, file: Any, nothing: int
 ) -> None:
     node = anchor.running()
@@ -267,9 +265,7 @@ def test_a_caller_that_goes_away_before_the_start_kills_its_process_too(
     assert node.signals == [(1, 9, False)]
 
 
-def test_a_process_that_has_ended_gets_no_signal_while_its_output_is_still_read(
-    anchor: PlayedAnchor, call: Any, file: Any, nothing: int
-) -> None:
+def test_an_ended_process_being_read_gets_no_signal(anchor: PlayedAnchor, call: Any, file: Any, nothing: int) -> None:
     node = anchor.running()
     reads, writes = os.pipe()
     caller = call()
@@ -312,7 +308,7 @@ def test_what_the_stand_in_says_reaches_its_process(anchor: PlayedAnchor, call: 
         *(b'{"do": "resize", "rows": -1, "columns": 1}\n', b'{"do": "resize", "rows": 1, "columns": 65536}\n'),
     ],
 )
-def test_a_stand_in_that_talks_nonsense_loses_its_process_and_nobody_else_is_harmed(
+def test_a_misbehaving_stand_in_loses_only_its_process(
     line: bytes, anchor: PlayedAnchor, call: Any, file: Any, nothing: int
 ) -> None:
     node = anchor.running()
@@ -328,7 +324,7 @@ def test_a_stand_in_that_talks_nonsense_loses_its_process_and_nobody_else_is_har
     works(anchor)
 
 
-def test_as_many_processes_as_an_agent_follows_can_run_at_once(
+def test_an_agents_limit_of_processes_can_run_together(
     anchor: PlayedAnchor, call: Any, file: Any, nothing: int
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -374,9 +370,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_request_that_is_none_is_refused_and_nothing_stays_open(
-    name: str, anchor: PlayedAnchor, call: Any, file: Any
-) -> None:
+def test_a_bad_request_is_refused_leaving_nothing_open(name: str, anchor: PlayedAnchor, call: Any, file: Any) -> None:
     anchor.running()
     line, count, said = BAD[name]
     data = file(b"{}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fake_agent import DATA, DONE, EOF, EXIT, RESIZE, SIGNAL, START, SteppedLoop, hears
+from fake_agent import DATA, DONE, EOF, EXIT, NOTE, RESIZE, SIGNAL, START, SteppedLoop, hears
 from played_node import Node, PlayedAnchor
 
 from scrun.errors import ExecutableNotFound, ExecutableNotPermitted, NodeRuntimeError
@@ -42,7 +42,7 @@ def end(node: Node) -> None:
     node.fake.send(DONE)
 
 
-def test_it_is_started_when_srun_says_that_the_step_has_begun(anchor: PlayedAnchor) -> None:
+def test_it_starts_once_srun_reports_the_step(anchor: PlayedAnchor) -> None:
     anchor.connect().begin()
     node = anchor.ready()
     anchor.loop.settle()
@@ -65,7 +65,7 @@ def test_an_init_that_comes_later_is_started_then(anchor: PlayedAnchor) -> None:
     assert hears(anchor.loop, node.fake, START)
 
 
-def test_the_anchor_keeps_only_standard_error_when_all_tasks_are_heard_of(anchor: PlayedAnchor) -> None:
+def test_the_anchor_keeps_only_standard_error_after_starting(anchor: PlayedAnchor) -> None:
     anchor.record["tasks"] = 2
     anchor.connect()
     anchor.begin()
@@ -100,7 +100,7 @@ def test_several_tasks_start_once(anchor: PlayedAnchor) -> None:
         ("s", errno.EMFILE, "", NodeRuntimeError("the node can't run the process: too many open files"), 125),
     ],
 )
-def test_a_program_that_can_not_be_run_is_told_with_its_exit_status(
+def test_a_program_failure_carries_its_exit_status(
     where: str, number: int, text: str, error: Exception, status: int, anchor: PlayedAnchor
 ) -> None:
     node = begun(anchor)
@@ -111,7 +111,7 @@ def test_a_program_that_can_not_be_run_is_told_with_its_exit_status(
     assert anchor.side.has_run, "the step's end is the program's"
 
 
-def test_a_task_that_can_not_be_run_is_said_once_and_the_others_go_on(anchor: PlayedAnchor) -> None:
+def test_a_failing_task_is_told_once_others_continue(anchor: PlayedAnchor) -> None:
     anchor.record["tasks"] = 3
     anchor.connect()
     anchor.begin()
@@ -131,6 +131,13 @@ def test_a_task_that_can_not_be_run_is_said_once_and_the_others_go_on(anchor: Pl
         (b"", "the step ended with status 1"),
         (b"\nfirst\n  No such device\n\n", "No such device"),
         (b"\xff", "\ufffd"),
+        (b"scrun-node: cannot enter /x: Permission denied\nerror executing hook", "cannot enter /x: Permission denied"),
+        (b'level=error msg="hook #0: stderr: scrun-node: no room\\n"\n', "no room"),
+        (
+            b"scrun-node: this node cannot connect to the login host at 1.2.3.4 port 5: No route to host\n",
+            "this node cannot connect to the login host at 1.2.3.4 port 5: No route to host: nodes must reach this "
+            "host's ports, those of SrunPortRange where slurm.conf has it (a firewall?)",
+        ),
     ],
 )
 def test_a_runtime_that_refuses_is_quoted(words: bytes, why: str, anchor: PlayedAnchor) -> None:
@@ -144,7 +151,17 @@ def test_a_runtime_that_refuses_is_quoted(words: bytes, why: str, anchor: Played
     assert said == f"the container's process was not run: n1: {why}"
 
 
-def test_a_connection_that_is_lost_is_told_with_its_node(anchor: PlayedAnchor) -> None:
+def test_a_hook_that_has_failed_is_quoted(anchor: PlayedAnchor) -> None:
+    anchor.connect().begin()
+    node = anchor.ready()
+    node.fake.send(NOTE, 0, b"scrun-node: nothing is mounted in the container at /dev/.scrun")
+    anchor.until(lambda: anchor.logged[-1:] == ["n1: scrun-node: nothing is mounted in the container at /dev/.scrun"])
+    os.write(anchor.side.words, b"error executing hook `/x/scrun-node` (exit code: 1)\n")
+    said = str(anchor.side.why_not_run("the step ended with status 1"))
+    assert said == "the container's process was not run: n1: nothing is mounted in the container at /dev/.scrun"
+
+
+def test_a_lost_connection_is_told_with_its_node(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     node.fake.die()
     anchor.until(lambda: len(anchor.events) == 2)
@@ -198,7 +215,7 @@ def stuck(anchor: PlayedAnchor) -> Callable[[], bytes]:
     return read
 
 
-def test_a_container_that_has_ended_waits_for_who_reads_it(anchor: PlayedAnchor, stuck: Callable[[], bytes]) -> None:
+def test_an_ended_container_waits_for_its_reader(anchor: PlayedAnchor, stuck: Callable[[], bytes]) -> None:
     done: list[bool] = []
     anchor.side.end(lambda: done.append(True))
     for _ in range(3):
@@ -218,7 +235,7 @@ def test_an_srun_killed_alone_takes_its_container_along(anchor: PlayedAnchor) ->
 
 
 @pytest.mark.usefixtures("stuck")
-def test_one_that_was_killed_waits_no_longer_than_it_may(anchor: PlayedAnchor) -> None:
+def test_a_killed_container_waits_only_so_long(anchor: PlayedAnchor) -> None:
     done: list[bool] = []
     anchor.forced = 137
     anchor.side.end(lambda: done.append(True))
@@ -229,7 +246,7 @@ def test_one_that_was_killed_waits_no_longer_than_it_may(anchor: PlayedAnchor) -
 
 
 @pytest.mark.usefixtures("stuck")
-def test_one_that_is_killed_while_its_reader_is_stuck_ends(anchor: PlayedAnchor) -> None:
+def test_a_killed_container_ends_despite_a_stuck_reader(anchor: PlayedAnchor) -> None:
     from scrun.lifecycle.anchor import signals
 
     done: list[bool] = []
@@ -244,7 +261,7 @@ def test_one_that_is_killed_while_its_reader_is_stuck_ends(anchor: PlayedAnchor)
     assert done == [True]
 
 
-def test_a_reader_that_has_gone_is_not_waited_for(anchor: PlayedAnchor) -> None:
+def test_a_reader_that_left_is_not_waited_for(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     os.close(anchor.pipes[2])
     node.fake.send(DATA, 1, b"x" * 1000)
@@ -257,7 +274,7 @@ def test_a_reader_that_has_gone_is_not_waited_for(anchor: PlayedAnchor) -> None:
 # --- what it is told and has
 
 
-def test_the_program_gets_its_words_and_the_bundle_the_job_if_it_is_ours(anchor: PlayedAnchor) -> None:
+def test_the_program_gets_its_words_and_owned_job(anchor: PlayedAnchor) -> None:
     node = begun(anchor)
     assert hears(anchor.loop, node.fake, START)
     anchor.until(lambda: node._parts.get(0) == b"tool\0x\0")
@@ -280,7 +297,7 @@ def test_without_a_free_port_there_is_no_connection(anchor: PlayedAnchor) -> Non
 
 
 @pytest.mark.usefixtures("with_wait")
-def test_a_terminal_has_its_size_from_the_start_and_later(anchor: PlayedAnchor) -> None:
+def test_a_terminal_gets_its_size_initially_and_later(anchor: PlayedAnchor) -> None:
     import pty
     import termios
 

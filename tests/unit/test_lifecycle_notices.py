@@ -19,7 +19,7 @@ def notices(said: list[str], *, wanted: bool = True) -> Notices:
 
 
 @pytest.mark.parametrize(("why", "shown"), [("Resources", " (Resources)"), ("None", ""), ("", "")])
-def test_who_starts_a_queued_container_is_told_why_and_when_it_runs(why: str, shown: str, said: list[str]) -> None:
+def test_a_queued_containers_starter_hears_why_and_when(why: str, shown: str, said: list[str]) -> None:
     one = notices(said)
     one.hear({"waiting": why, "job": 7})
     assert said == [], "a create that waits says so itself"
@@ -42,7 +42,7 @@ def test_a_container_that_needs_not_wait_says_nothing(said: list[str]) -> None:
     assert said == []
 
 
-def test_each_line_of_a_job_submit_plugins_is_told(said: list[str]) -> None:
+def test_each_job_submit_plugin_line_is_told(said: list[str]) -> None:
     notices(said).hear({"notice": "one\ntwo\n"})
     assert said == ["one", "two"]
 

@@ -58,12 +58,12 @@ def test_a_long_id_is_cut() -> None:
 @pytest.mark.parametrize(
     "text", ["", "box", "box@login", "box@login/a.b", "box@login/m.b.p.n.x.1.r", "box@login/m.b.p.n.1.1.r.more", "@/"]
 )
-def test_what_is_no_mark_of_ours_is_left_alone(text: str) -> None:
+def test_a_foreign_mark_is_left_alone(text: str) -> None:
     assert origin.parse(text) is None
 
 
 @given(st.text())
-def test_nothing_in_a_jobs_container_id_is_an_error(text: str) -> None:
+def test_parsing_any_container_id_never_fails(text: str) -> None:
     origin.parse(text)
 
 
@@ -75,7 +75,7 @@ def test_a_container_whose_anchor_has_ended_is_gone(dead: Mark) -> None:
     assert origin.is_gone(dead, HERE, time.time())
 
 
-def test_another_process_with_the_anchors_number_is_not_the_anchor() -> None:
+def test_another_process_with_its_pid_is_no_anchor() -> None:
     assert origin.is_gone(other(started=OURS.started - 1), HERE, 0)
 
 
@@ -90,7 +90,7 @@ def test_a_host_that_nothing_identifies_decides_nothing(dead: Mark) -> None:
     assert not origin.is_gone(other(dead, machine=""), nameless, 0)
 
 
-def test_what_is_older_than_this_boot_is_gone_with_the_boot_before() -> None:
+def test_what_precedes_this_boot_is_gone() -> None:
     assert origin.is_gone(other(boot="f00d"), HERE, 1000.0)
 
 
@@ -98,7 +98,7 @@ def test_a_job_younger_than_the_boot_is_foreign() -> None:
     assert not origin.is_gone(other(boot="f00d"), HERE, time.time() + 1000)
 
 
-def test_a_pid_that_can_not_be_seen_proves_nothing(dead: Mark) -> None:
+def test_an_invisible_pid_proves_nothing(dead: Mark) -> None:
     unseen = Host(*HERE[:3], "0", HERE.network)
     assert not origin.is_gone(other(dead, pids="0"), unseen, 0)
     assert not origin.is_gone(dead, unseen, 0)
@@ -108,7 +108,7 @@ def test_a_pid_that_can_not_be_seen_proves_nothing(dead: Mark) -> None:
 @pytest.mark.parametrize(
     ("owner", "began", "gone"), [(0, 1000.0, True), (0, 1.0, False), (2000, 1000.0, False), (-1, 0.0, False)]
 )
-def test_a_host_that_is_a_container_may_have_been_restarted(
+def test_a_host_in_a_container_may_have_restarted(
     owner: int, began: float, gone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(origin, "_first_process", lambda: (owner, began))
@@ -116,14 +116,14 @@ def test_a_host_that_is_a_container_may_have_been_restarted(
     assert origin.is_gone(left, HERE, 0) is gone
 
 
-def test_the_first_process_began_after_the_boot_which_is_past() -> None:
+def test_the_first_process_began_after_the_boot() -> None:
     owner, began = origin._first_process()
     assert owner >= 0
     assert began >= 0
     assert origin._boot_time() + began < time.time()
 
 
-def test_a_machine_is_known_by_its_id_or_its_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machines_id_or_network_cards_identify_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_MACHINE_ID", "_TRANSIENT", "_NETWORK_DEVICES"):
         monkeypatch.setattr(origin, name, str(tmp_path / name))
     assert origin._machine() == ""

@@ -67,7 +67,7 @@ def test_nothing_is_no_limit_to_the_wait(plan: Plan) -> None:
     assert plan(CREATE_TIMEOUT="0")["patience"] == 0
 
 
-def test_engines_that_hold_a_lock_meanwhile_do_not_wait_for_long() -> None:
+def test_engines_holding_a_lock_do_not_wait_long() -> None:
     assert 0 < PATIENCE <= 60  # podman gives create 240 s, and its ps waits as long as create does
 
 

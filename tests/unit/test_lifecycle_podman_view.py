@@ -54,7 +54,7 @@ def test_a_mount_that_is_here_is_shown(source: str, options: list[str], recursiv
     assert noted.asked == [(source, recursive, read_only)]
 
 
-def test_a_bind_mount_is_known_by_its_options_alone() -> None:
+def test_a_bind_mount_is_known_by_its_options() -> None:
     mount: Mount = {"destination": "/x", "source": "/scratch", "options": ["rbind"]}
     assert podman_view.tree_of_mount(Noted(), mount, STAGED) == TREE
 
@@ -69,7 +69,7 @@ def test_a_bind_mount_is_known_by_its_options_alone() -> None:
         {"type": "overlay", "source": "/scratch"},
     ],
 )
-def test_what_may_be_another_on_the_node_is_not_shown(mount: Any) -> None:
+def test_a_mount_that_may_differ_is_not_shown(mount: Any) -> None:
     noted = Noted()
     assert podman_view.tree_of_mount(noted, mount | {"destination": "/x"}, STAGED) == -1
     assert not noted.asked
@@ -91,7 +91,7 @@ def test_what_cannot_be_mounted_is_not_shown() -> None:
         ({"type": "bind", "source": "/no/such/file"}, None),
     ],
 )
-def test_the_place_of_a_mount_is_what_its_source_is(mount: Any, expected: bool | None) -> None:
+def test_a_mounts_place_is_what_its_source_is(mount: Any, expected: bool | None) -> None:
     parts = [["mounts/0", "/tmp/a", True, True], ["mounts/1", "/tmp/b", False, True]]
     staged: StagedData = STAGED | {"parts": parts, "node_parent": "/tmp", "node_name": "7-box"}
     assert podman_view.is_directory(mount | {"destination": "/x"}, staged) is expected
@@ -99,7 +99,7 @@ def test_the_place_of_a_mount_is_what_its_source_is(mount: Any, expected: bool |
 
 @needs_mounts
 @pytest.mark.parametrize("rootfs", [False, True], ids=["", "its files are here, but can't be shown"])
-def test_a_container_that_cannot_be_shown_has_an_empty_root(
+def test_an_unshowable_container_has_an_empty_root(
     rootfs: bool, container: Container, fork: Callable[..., int]
 ) -> None:
     shown, done = os.pipe()

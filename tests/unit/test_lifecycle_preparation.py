@@ -16,7 +16,7 @@ Message = Any  # as a test makes it
 PLAN: Any = {
     "script": "s",
     "lua": "",
-    "staging": {},
+    "staging": {"network": "host"},
     "record": {"bundle": "/b"},
     "job": {"request": {"name": "scrun"}},
     "step_environment": {"SLURM_OVERLAP": "1"},
@@ -24,7 +24,8 @@ PLAN: Any = {
 NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 1, "environment": [], "gpus": []}
 NODES |= {"slurm": [26, 5]}
 STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False, "task_prolog": ""}
-STAGED |= {"step_bundle": "", "init": "/dev/.scrun/init", "unconnected": ""}
+STAGED |= {"step_bundle": "", "init": "/dev/.scrun/init", "unconnected": "", "network": "host"}
+STAGED |= {"network_user": [0, 0], "remark": ""}
 CONNECTION: Any = {"settings": "key 0\n", "port": 7, "why": ""}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 
@@ -108,13 +109,13 @@ class Stage:
         self.ready += 1
 
     @property
-    def allocating(self) -> FakeWorker:
-        """The last that was made for the job."""
+    def looking(self) -> FakeWorker:
+        """The last that was made to look at a queued job."""
         return [made for made in self.preparation.made if made.work == "allocate"][-1]
 
     @property
-    def staging(self) -> FakeWorker:
-        (found,) = (made for made in self.preparation.made if made.work == "stage in")
+    def preparing(self) -> FakeWorker:
+        (found,) = (made for made in self.preparation.made if made.work == "prepare")
         return found
 
 
@@ -127,43 +128,38 @@ def stage(container: Container) -> Stage:
 
 @pytest.fixture
 def queued(stage: Stage) -> Stage:
-    """One whose job waits, and whose first worker has gone."""
-    stage.staging.says({"loaded": "s"})
-    stage.allocating.says({"job": 7})
-    stage.allocating.says({"waiting": "Resources"})
-    stage.allocating.ends()
+    """One whose job waits, and is looked at now and then."""
+    stage.preparing.says({"loaded": "s"})
+    stage.preparing.says({"job": 7})
+    stage.preparing.says({"waiting": "Resources"})
+    stage.preparing.says({"still_queued": True})
     return stage
 
 
-def test_no_job_is_asked_for_before_the_script_is_loaded(stage: Stage) -> None:
-    assert (stage.staging.told, stage.allocating.told) == (
-        [{"script": "s", "lua": "", "staging": {}, "bundle": "/b"}],
-        [],
-    )
-    stage.staging.says({"loaded": "s"})
-    assert stage.allocating.told == [{"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 0}]
+def test_no_job_is_requested_before_the_script_loads(stage: Stage) -> None:
+    assert stage.preparing.told == [{"script": "s", "lua": "", "staging": {"network": "host"}, "bundle": "/b"}]
+    stage.preparing.says({"loaded": "s"})
+    assert stage.preparing.told[1:] == [{"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 0}]
 
 
-def test_a_script_that_can_not_be_loaded_costs_no_job(stage: Stage) -> None:
-    stage.staging.says(wire.failure(ScrunError("broken")))
-    stage.staging.ends()
-    assert stage.allocating.stopped == "killed"  # it hasn't been told to ask for one
-    stage.allocating.ends()
+def test_a_script_that_cannot_load_costs_no_job(stage: Stage) -> None:
+    stage.preparing.says(wire.failure(ScrunError("broken")))
+    stage.preparing.ends()
+    assert len(stage.preparing.told) == 1
     assert [str(error) for error in stage.failed] == ["broken"]
 
 
-def test_with_its_nodes_the_files_are_staged_and_then_it_is_ready(stage: Stage) -> None:
-    stage.staging.says({"loaded": "s"})
-    stage.allocating.says({"job": 7})
-    stage.allocating.says({"nodes": NODES})
-    stage.allocating.ends()
-    assert stage.staging.told[-1] == {"record": stage.record, "connection": CONNECTION}
+def test_files_are_staged_once_nodes_are_there(stage: Stage) -> None:
+    stage.preparing.says({"loaded": "s"})
+    stage.preparing.says({"job": 7})
+    stage.preparing.says({"nodes": NODES})
+    assert stage.preparing.told[-1] == {"record": stage.record, "connection": CONNECTION}
     assert (stage.record["job"], stage.record["job_owned"], stage.record["nodes"]) == (7, True, "n1")
     assert stage.ready == 0
-    stage.staging.says(STAGED)
+    stage.preparing.says(STAGED)
     assert (stage.ready, stage.record["stage_out_owed"]) == (1, True)
     assert (stage.record["init"], stage.record["unconnected"]) == ("/dev/.scrun/init", "")
-    stage.staging.ends()
+    stage.preparing.ends()
     assert (stage.ready, stage.failed) == (1, [])
 
 
@@ -172,8 +168,8 @@ def test_a_queued_job_is_looked_at_less_often(queued: Stage) -> None:
     for _ in range(8):
         pauses.append(queued.loop.go_off())
         request = {"plan": PLAN["job"], "look_at": 7, "step": {"SLURM_OVERLAP": "1"}}
-        assert queued.allocating.told == [request]
-        queued.allocating.ends()
+        assert queued.looking.told == [request]
+        queued.looking.ends()
     assert pauses[:3] == [5.0, 7.5, 11.25]
     assert pauses[-1] == LONGEST_LOOK_AGAIN == 30.0
     assert queued.failed == []
@@ -181,59 +177,84 @@ def test_a_queued_job_is_looked_at_less_often(queued: Stage) -> None:
 
 def test_an_outage_ends_no_queued_job(queued: Stage) -> None:
     queued.loop.go_off()
-    queued.allocating.says(DOWN)
-    queued.allocating.ends()
-    assert (queued.failed, queued.staging.stopped) == ([], "")
+    queued.looking.says(DOWN)
+    queued.looking.ends()
+    assert (queued.failed, queued.preparing.stopped) == ([], "")
     assert queued.told[-1]["log"] == "info"
     assert "looking again later" in queued.told[-1]["message"]
     queued.loop.go_off()
-    queued.allocating.says({"nodes": NODES})
-    queued.allocating.ends()
-    assert queued.staging.told[-1] == {"record": queued.record, "connection": CONNECTION}
+    queued.looking.says({"nodes": NODES})
+    queued.looking.ends()
+    assert queued.preparing.told[-1] == {"record": queued.record, "connection": CONNECTION}
 
 
-def test_a_job_that_ended_in_the_queue_ends_it_all(queued: Stage) -> None:
+def test_a_job_ending_in_the_queue_ends_everything(queued: Stage) -> None:
     queued.loop.go_off()
-    queued.allocating.says(wire.failure(JobRefused("job 7 was cancelled")))
-    queued.allocating.ends()
-    assert (queued.staging.stopped, queued.failed) == ("cancelled", [])
-    queued.staging.ends()
+    queued.looking.says(wire.failure(JobRefused("job 7 was cancelled")))
+    queued.looking.ends()
+    assert (queued.preparing.stopped, queued.failed) == ("cancelled", [])
+    queued.preparing.ends()
     assert [str(error) for error in queued.failed] == ["job 7 was cancelled"]
     assert queued.loop.timers == {}
 
 
-def test_a_slurmctld_that_is_down_at_first_is_an_error(stage: Stage) -> None:
-    stage.staging.says({"loaded": "s"})
-    stage.allocating.says(DOWN)
-    stage.allocating.ends()
-    stage.staging.ends()
+def test_an_initially_unreachable_slurmctld_is_an_error(stage: Stage) -> None:
+    stage.preparing.says({"loaded": "s"})
+    stage.preparing.says(DOWN)
+    stage.preparing.ends()
     assert [str(error) for error in stage.failed] == ["slurmctld can't be reached"]
 
 
-def test_who_gives_up_while_the_job_waits_looks_at_it_no_more(queued: Stage) -> None:
+def test_giving_up_on_a_queued_job_ends_watching(queued: Stage) -> None:
     queued.preparation.cancel(ScrunError("the container was killed"))
-    assert (queued.loop.timers, queued.staging.stopped, queued.failed) == ({}, "cancelled", [])
-    queued.staging.ends()
+    assert (queued.loop.timers, queued.preparing.stopped, queued.failed) == ({}, "cancelled", [])
+    queued.preparing.ends()
     assert [str(error) for error in queued.failed] == ["the container was killed"]
 
 
 def test_a_cancelled_worker_is_waited_for(stage: Stage) -> None:
-    stage.staging.says({"loaded": "s"})
+    stage.preparing.says({"loaded": "s"})
     stage.preparation.cancel(ScrunError("create was interrupted"))
-    assert (stage.allocating.stopped, stage.staging.stopped) == ("cancelled", "cancelled")
-    stage.staging.ends()
-    assert stage.failed == []
-    stage.allocating.ends()
+    assert (stage.preparing.stopped, stage.failed) == ("cancelled", [])
+    stage.preparing.ends()
     assert [str(error) for error in stage.failed] == ["create was interrupted"]
 
 
+def test_giving_up_during_a_look_waits_for_both(queued: Stage) -> None:
+    queued.loop.go_off()
+    queued.preparation.cancel(ScrunError("the container was killed"))
+    assert (queued.looking.stopped, queued.preparing.stopped) == ("cancelled", "cancelled")
+    queued.looking.says({"nodes": NODES})
+    assert queued.preparing.told[-1] == {"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 0}
+    queued.preparing.ends()
+    assert queued.failed == []
+    queued.looking.ends()
+    assert {str(error) for error in queued.failed} == {"the container was killed"}
+    assert queued.loop.timers == {}
+
+
+def test_a_refused_job_is_not_looked_at(stage: Stage) -> None:
+    stage.preparing.says({"loaded": "s"})
+    stage.preparing.says(wire.failure(JobRefused("Invalid account")))
+    stage.preparing.says({"still_queued": True})
+    stage.preparing.ends()
+    assert ([str(error) for error in stage.failed], stage.loop.timers) == (["Invalid account"], {})
+
+
+@pytest.mark.parametrize(("before", "error"), [([], SlurmError), ([{"job": 7}, {"nodes": NODES}], ScrunError)])
+def test_a_worker_without_an_answer_is_an_error(before: list[Message], error: type[ScrunError], stage: Stage) -> None:
+    for message in ({"loaded": "s"}, *before):
+        stage.preparing.says(message)
+    stage.preparing.ends()
+    assert [type(one) for one in stage.failed] == [error]
+
+
 def test_late_files_do_not_make_it_ready(stage: Stage) -> None:
-    stage.staging.says({"loaded": "s"})
-    stage.allocating.says({"nodes": NODES})
-    stage.allocating.ends()
+    stage.preparing.says({"loaded": "s"})
+    stage.preparing.says({"nodes": NODES})
     stage.preparation.cancel(ScrunError("create was interrupted"))
-    stage.staging.says(STAGED)
-    stage.staging.ends()
+    stage.preparing.says(STAGED)
+    stage.preparing.ends()
     assert stage.ready == 0
     assert len(stage.failed) == 1
     assert stage.record["stage_out_owed"], "what was staged has to be undone"

@@ -25,7 +25,7 @@ def test_a_process_that_runs_is_alive(fork: Fork) -> None:
     assert processes.is_alive(pid, started)
 
 
-def test_a_zombie_and_who_is_gone_are_not_alive(fork: Fork) -> None:
+def test_zombies_and_ended_processes_are_not_alive(fork: Fork) -> None:
     pid = fork(_wait_for_ever)
     started = processes.start_time(pid)
     os.kill(pid, signal.SIGKILL)
@@ -37,7 +37,7 @@ def test_a_zombie_and_who_is_gone_are_not_alive(fork: Fork) -> None:
     assert processes.start_time(pid) == 0
 
 
-def test_a_number_that_went_to_another_process_is_not_that_process() -> None:
+def test_a_reused_pid_is_not_the_same_process() -> None:
     pid = os.getpid()
     assert not processes.is_alive(pid, processes.start_time(pid) - 1)
 
@@ -49,7 +49,7 @@ def test_what_was_never_written_down_is_not_alive(pid: int, started: int) -> Non
 
 
 @pytest.mark.parametrize("name", [") Z 1 (", "a b) S", "))"])
-def test_a_command_name_cannot_imitate_the_fields_behind_it(name: str, fork: Fork) -> None:
+def test_a_command_name_cannot_imitate_later_fields(name: str, fork: Fork) -> None:
     read_end, write_end = os.pipe()
 
     def renamed() -> None:
@@ -74,7 +74,7 @@ def test_a_signal_reaches_that_very_process(fork: Fork, exit_code: Callable[[int
     assert not processes.signal_if_alive(pid, started, signal.SIGKILL)
 
 
-def test_what_a_process_ignores_and_blocks_is_seen_from_outside() -> None:
+def test_ignored_and_blocked_signals_are_visible_from_outside() -> None:
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     try:

@@ -43,13 +43,34 @@ def test_options_without_a_column_pid_are_refused(printed: list[str]) -> None:
         ps.choose(printed, {"12"})
 
 
-def test_the_table_of_one_node_is_as_ps_prints_it() -> None:
+def test_one_nodes_table_is_as_ps_prints_it() -> None:
     assert ps.join({"n1": ["PID CMD", " 12 sleep"]}) == ["PID CMD", " 12 sleep"]
 
 
 def test_of_several_nodes_each_row_says_its_node() -> None:
     tables = {"n1": ["PID CMD", " 12 a"], "node20": ["PID CMD", " 12 b", " 13 c"]}
     assert ps.join(tables) == ["NODE   PID CMD", "n1      12 a", "node20  12 b", "node20  13 c"]
+
+
+def test_a_container_being_started_is_waited_for(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    container.record.update({"status": "running", "nodes": "n1"})
+    container.save()
+
+    def begin(_seconds: float) -> None:
+        container.record["step"] = "0"
+        container.save()
+
+    monkeypatch.setattr(ps.time, "sleep", begin)  # type: ignore[attr-defined]
+    with pytest.raises(NodeRuntimeError, match="is not running any more"):  # nobody serves its socket
+        ps.pids(container)
+
+
+def test_a_start_is_not_waited_for_for_ever(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    container.record.update({"status": "running", "nodes": "n1"})
+    container.save()
+    monkeypatch.setattr(ps, "STARTING", 0.0)
+    with pytest.raises(WrongStatus, match="container 'box' has no processes yet: it is starting"):
+        ps.pids(container)
 
 
 @pytest.mark.parametrize("now", ["creating", "created", "stopped"])
@@ -62,7 +83,7 @@ def test_only_what_runs_has_processes(now: str, container: Container) -> None:
             listing()
 
 
-def test_what_an_engine_is_told_says_what_to_use_instead() -> None:
+def test_engines_are_told_what_to_use_instead() -> None:
     with pytest.raises(NodeRuntimeError, match="use docker exec CONTAINER ps, or scrun ps"):
         ps.refuse_engine()
 
@@ -73,6 +94,14 @@ def anchor(stepped: SteppedLoop, container: Container) -> Iterator[PlayedAnchor]
     made = PlayedAnchor(stepped, container)
     yield made
     made.close()
+
+
+@pytest.fixture
+def sleeping() -> Iterator[int]:
+    """The pid of a process that sleeps."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process.pid
+        process.kill()
 
 
 def on_this_machine(members: str, **environment: str) -> Callable[[list[str]], tuple[int, str]]:
@@ -94,37 +123,40 @@ def test_the_pids_of_all_nodes_are_listed(anchor: PlayedAnchor) -> None:
     assert sorted(anchor.call(ps.pids, anchor.container)) == [5, 7, 12]
 
 
-def test_the_nodes_ps_shows_the_containers_processes_alone(anchor: PlayedAnchor) -> None:
-    with subprocess.Popen(["sleep", "1000"]) as process:
-        anchor.running().run = on_this_machine(str(process.pid), PATH=os.defpath)
-        header, *rows = anchor.call(ps.table, anchor.container, ("-eo", "pid,args")).splitlines()
-        process.kill()
+def test_the_nodes_ps_shows_the_containers_processes_alone(anchor: PlayedAnchor, sleeping: int) -> None:
+    anchor.running().run = on_this_machine(str(sleeping), PATH=os.defpath)
+    header, *rows = anchor.call(ps.table, anchor.container, ("-eo", "pid,args")).splitlines()
     assert header.split() == ["PID", "COMMAND"]
-    assert [row.split() for row in rows] == [[str(process.pid), "sleep", "1000"]]
+    assert [row.split() for row in rows] == [[str(sleeping), "sleep", "1000"]]
 
 
-def test_a_node_without_ps_makes_its_table_from_proc(anchor: PlayedAnchor, tmp_path: Path) -> None:
+def test_a_long_table_comes_in_pieces(anchor: PlayedAnchor) -> None:
+    others = "".join(f"{pid} {'x' * 1000}\n" for pid in range(100, 300))
+    printed = f"7\nPID COMMAND\n{others}7 sh\n"
+    anchor.running().run = lambda words: (0, "7" if words == ["@members"] else printed)
+    assert anchor.call(ps.table, anchor.container, ("-eo", "pid,args")) == "PID COMMAND\n7 sh\n"
+
+
+def test_a_node_without_ps_reads_proc(anchor: PlayedAnchor, sleeping: int, tmp_path: Path) -> None:
     for program in ("tr", "cat"):
         path = shutil.which(program)
         assert path
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / program).symlink_to(path)
-    with subprocess.Popen(["sleep", "1000"]) as process:
-        anchor.running().run = on_this_machine(f"{process.pid} 4194304", PATH=str(tmp_path / "bin"))
-        header, *rows = anchor.call(ps.table, anchor.container, ()).splitlines()
-        process.kill()
+    anchor.running().run = on_this_machine(f"{sleeping} 4194304", PATH=str(tmp_path / "bin"))
+    header, *rows = anchor.call(ps.table, anchor.container, ()).splitlines()
     assert header.split() == ["PID", "PPID", "S", "CMD"]
-    assert [row.split() for row in rows] == [[str(process.pid), str(os.getpid()), "S", "sleep", "1000"]]
+    assert [row.split() for row in rows] == [[str(sleeping), str(os.getpid()), "S", "sleep", "1000"]]
 
 
-def test_options_that_a_nodes_ps_does_not_know_are_refused(anchor: PlayedAnchor) -> None:
+def test_options_unknown_to_a_nodes_ps_are_refused(anchor: PlayedAnchor) -> None:
     anchor.running().run = on_this_machine("1", PATH=os.defpath)
     with pytest.raises(UsageError, match=r"^ps on node n1: "):
         anchor.call(ps.table, anchor.container, ("--nosuch",))
 
 
-def test_a_container_whose_job_is_queued_has_no_processes_yet(container: Container) -> None:
+def test_a_queued_container_has_no_processes_yet(container: Container) -> None:
     container.record.update({"status": "running", "job": 7})
     container.save()
-    with pytest.raises(WrongStatus, match="container 'box' has no processes yet: job 7 is queued"):
+    with pytest.raises(WrongStatus, match="container 'box' has no processes yet: its job 7 is queued"):
         ps.pids(container)

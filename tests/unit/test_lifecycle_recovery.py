@@ -56,7 +56,7 @@ def _again(container: Container) -> Any:
     return container.record
 
 
-def test_what_stage_in_left_here_goes_and_is_not_owed_any_more(container: Container, spool: Path) -> None:
+def test_stage_in_leftovers_go_and_are_not_owed(container: Container, spool: Path) -> None:
     container.record.update({"status": "running", "stage_out_owed": True, "staged": STAGED | {"spool": str(spool)}})
     container.save()
     recovery.end(container)
@@ -76,7 +76,7 @@ def test_after_an_orderly_end_nothing_is_touched(container: Container, spool: Pa
     assert _again(container) == before
 
 
-def test_the_job_of_a_container_whose_record_is_damaged_is_cancelled(container: Container, slurm: Slurm) -> None:
+def test_the_job_of_a_damaged_record_is_cancelled(container: Container, slurm: Slurm) -> None:
     container.record.update({"status": "running", "job_owned": True, "job": 7, "pid": "1"})  # type: ignore[typeddict-item]  # as it may be on disk
     container.save()
     recovery.end(container)
@@ -94,7 +94,7 @@ def test_a_job_of_its_own_is_cancelled_once(container: Container, slurm: Slurm) 
     assert (slurm.cancelled, _again(container)["released"]) == ([(7,)], True)
 
 
-def test_a_job_that_the_anchor_did_not_hear_of_is_cancelled(container: Container, slurm: Slurm) -> None:
+def test_a_job_unknown_to_the_anchor_is_cancelled(container: Container, slurm: Slurm) -> None:
     container.record.update({"status": "creating"})
     container.save()
     Path(container.path, "job").write_text("7\n")
@@ -102,7 +102,7 @@ def test_a_job_that_the_anchor_did_not_hear_of_is_cancelled(container: Container
     assert (slurm.cancelled, _again(container)["released"]) == ([(7,)], True)
 
 
-def test_a_job_that_can_not_be_given_back_stays_owed(container: Container, slurm: Slurm) -> None:
+def test_a_job_not_given_back_stays_owed(container: Container, slurm: Slurm) -> None:
     container.record.update({"status": "running", "job_owned": True, "job": 7})
     container.save()
     slurm.is_down = True
@@ -116,7 +116,7 @@ def test_a_job_that_can_not_be_given_back_stays_owed(container: Container, slurm
     ("status", "step", "cancelled"),
     [("running", "3", [(7, 3)]), ("paused", "3", [(7, 3)]), ("running", "", []), ("stopped", "3", [])],
 )
-def test_of_a_job_of_somebody_elses_only_the_containers_step_is_ended(
+def test_only_the_step_ends_in_anothers_job(
     status: str, step: str, cancelled: list[tuple[int, ...]], container: Container, slurm: Slurm
 ) -> None:
     container.record.update({"status": status, "job_owned": False, "job": 7, "step": step})
@@ -125,7 +125,7 @@ def test_of_a_job_of_somebody_elses_only_the_containers_step_is_ended(
     assert slurm.cancelled == cancelled
 
 
-def test_slurm_is_asked_with_the_environment_that_create_had(
+def test_slurm_is_asked_with_the_environment_of_create(
     container: Container, slurm: Slurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", "/another")
@@ -137,14 +137,14 @@ def test_slurm_is_asked_with_the_environment_that_create_had(
     assert (os.environ["SLURM_CONF"], slurm.cancelled) == ("/creates", [(7,)])
 
 
-def test_it_was_killed_unless_it_is_known_how_it_ended(container: Container) -> None:
+def test_an_unknown_end_counts_as_killed(container: Container) -> None:
     container.record["status"] = "running"
     container.save()
     recovery.end(container)
     assert (_again(container)["exit_status"], container.record["status"]) == (137, "stopped")
 
 
-def test_a_record_that_can_not_be_written_keeps_nothing_from_being_paid(container: Container) -> None:
+def test_debts_are_paid_despite_an_unwritable_record(container: Container) -> None:
     os.mkdir(container.child(f"state.json.{os.getpid()}"))
     recovery.end(container)
     assert container.record["status"] == "stopped"

@@ -45,7 +45,7 @@ def test_it_copies_until_the_process_has_ended(pipe: Callable[[], tuple[int, int
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
-def test_much_in_both_directions_at_once_is_complete_and_blocks_nobody(fork: Callable[..., int]) -> None:
+def test_large_data_both_ways_arrives_without_blocking(fork: Callable[..., int]) -> None:
     # A person pastes more than a terminal holds into a container that writes it all back.
     data = random.Random(3).randbytes(400_000)
     ours, theirs = os.openpty()
@@ -83,7 +83,7 @@ def test_much_in_both_directions_at_once_is_complete_and_blocks_nobody(fork: Cal
         os.close(descriptor)
 
 
-def test_a_reader_that_does_not_read_makes_the_writer_wait(pipe: Callable[[], tuple[int, int]]) -> None:
+def test_an_idle_reader_makes_the_writer_wait(pipe: Callable[[], tuple[int, int]]) -> None:
     (source, feed), (_taken, target) = pipe(), pipe()
     for descriptor in (feed, target):
         os.set_blocking(descriptor, False)
@@ -122,7 +122,7 @@ def test_a_target_that_nobody_reads_ends_it_too(pipe: Callable[[], tuple[int, in
     assert ended == [True]
 
 
-def test_what_may_not_be_read_now_is_left_alone(pipe: Callable[[], tuple[int, int]], fork: Callable[..., int]) -> None:
+def test_what_may_not_be_read_yet_stays(pipe: Callable[[], tuple[int, int]], fork: Callable[..., int]) -> None:
     (source, feed), (_taken, target) = pipe(), pipe()
     os.write(feed, b"for another")
     pid = fork(lambda: 0)
@@ -130,7 +130,7 @@ def test_what_may_not_be_read_now_is_left_alone(pipe: Callable[[], tuple[int, in
     assert os.read(source, 100) == b"for another"
 
 
-def test_draining_takes_what_is_left_and_does_not_wait(pipe: Callable[[], tuple[int, int]]) -> None:
+def test_draining_takes_the_rest_without_waiting(pipe: Callable[[], tuple[int, int]]) -> None:
     (source, feed), (taken, target) = pipe(), pipe()
     os.set_blocking(source, False)
     os.write(feed, b"last words")
@@ -138,7 +138,7 @@ def test_draining_takes_what_is_left_and_does_not_wait(pipe: Callable[[], tuple[
     assert os.read(taken, 100) == b"last words"
 
 
-def test_a_terminal_is_raw_inside_and_as_before_afterwards() -> None:
+def test_a_terminal_is_raw_inside_and_restored_afterwards() -> None:
     master, slave = os.openpty()
     before = termios.tcgetattr(slave)
     with Terminal(slave) as terminal:

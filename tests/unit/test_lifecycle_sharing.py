@@ -55,7 +55,7 @@ def shared_job(container: Container, wanted: Any) -> tuple[int, str, str] | None
 
 
 @pytest.mark.parametrize("kind", ["network", "ipc", "uts", "pid", "user", "cgroup", "mount"])
-def test_the_pid_of_a_path_tells_whose_it_is(container: Container, other: MakeOther, kind: str) -> None:
+def test_a_paths_pid_tells_whose_it_is(container: Container, other: MakeOther, kind: str) -> None:
     other("one")
     assert shared_job(container, config(ours(kind))) == (7, "one", kind)
 
@@ -109,7 +109,7 @@ def test_sharing_without_a_job_depends_on_the_path(container: Container, other: 
     assert shared_job(container, config(("network", FILE))) is None
 
 
-def test_the_network_is_the_others_unless_that_is_not_known_yet(container: Container, other: MakeOther) -> None:
+def test_the_network_is_the_others_if_already_known(container: Container, other: MakeOther) -> None:
     said: list[str] = []
     wanted = config(ours("network"))
     for its in (network.NODE, network.NONE):
@@ -121,7 +121,7 @@ def test_the_network_is_the_others_unless_that_is_not_known_yet(container: Conta
     assert sharing.find_shared(container, wanted).network(wanted, said.append) == network.HOST
 
 
-def test_the_host_name_is_the_configs_or_the_others(container: Container, other: MakeOther) -> None:
+def test_the_configs_host_name_precedes_the_others(container: Container, other: MakeOther) -> None:
     other("one", host_name="pod")
     for wanted, name in (
         (config(ours("uts")), "pod"),
@@ -139,7 +139,7 @@ def recorded(shared: sharing.Shared) -> Any:
     return record
 
 
-def test_who_joins_is_the_guest_of_whose_job_it_is(container: Container, other: MakeOther) -> None:
+def test_a_joining_container_is_the_job_owners_guest(container: Container, other: MakeOther) -> None:
     host = other("host")
     other(
         "guest", job_owned=False, guest_of=host.path, pid=os.getppid(), pid_started=processes.start_time(os.getppid())
@@ -158,14 +158,14 @@ def test_who_does_not_want_to_is_nobodys_guest(container: Container, other: Make
     assert not os.path.exists(f"{host.path}/guests")
 
 
-def test_a_job_that_somebody_else_gives_back_has_no_guests(container: Container, other: MakeOther) -> None:
+def test_a_job_others_give_back_has_no_guests(container: Container, other: MakeOther) -> None:
     host = other("host", job_owned=False, host=str(origin.here()))  # in a shell of salloc's
     shared = sharing.find_shared(container, config(ours("network")))
     shared.join(container, job.request({}, {}, shared=shared.job()))
     assert not os.path.exists(f"{host.path}/guests")
 
 
-def test_who_comes_when_the_other_one_ends_is_told(container: Container, other: MakeOther) -> None:
+def test_joining_an_ending_container_is_an_error(container: Container, other: MakeOther) -> None:
     host = other("host")
     shared = sharing.find_shared(container, config(ours("network")))
     host.record["status"] = "stopped"

@@ -101,7 +101,7 @@ def test_input_goes_on_and_its_end_comes(anchor: PlayedAnchor) -> None:
     assert not anchor.events[1:]
 
 
-def test_input_that_has_no_credit_waits_for_it_after_the_sleep(anchor: PlayedAnchor) -> None:
+def test_input_without_credit_waits_after_a_sleep(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     os.set_blocking(anchor.pipes[1], False)
     written = 0
@@ -148,7 +148,7 @@ def test_signals_are_answered_after_the_sleep(anchor: PlayedAnchor) -> None:
     assert [signal for _process, signal, _everyone in anchor.played[0].signals] == [1, 2, 3]
 
 
-def test_a_connection_that_breaks_after_the_sleep_loses_nothing(anchor: PlayedAnchor) -> None:
+def test_a_connection_that_breaks_later_loses_nothing(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     node.fake.acknowledge_after = 1
     os.write(anchor.pipes[1], b"in")
@@ -166,7 +166,7 @@ def test_a_connection_that_breaks_after_the_sleep_loses_nothing(anchor: PlayedAn
     assert [frame.payload for frame in frames] == [b"in", b" and more"]
 
 
-def test_the_end_after_a_sleep_is_the_usual_one(anchor: PlayedAnchor) -> None:
+def test_the_end_after_a_sleep_is_usual(anchor: PlayedAnchor) -> None:
     node = anchor.running()
     os.write(anchor.side.words, b"crun: a word\n")
     sleep_soon(anchor)
@@ -329,7 +329,7 @@ def test_a_loop_tells_once_that_all_is_quiet(loop: Loop) -> None:
     os.close(write_end)
 
 
-def test_a_loop_with_a_timer_or_a_strange_child_is_not_at_rest(loop: Loop) -> None:
+def test_a_timer_or_strange_child_is_no_rest(loop: Loop) -> None:
     assert loop.at_rest(set()) == {}
     timer = loop.after(100, lambda: None)
     with pytest.raises(wait.Busy, match="timer"):
@@ -342,7 +342,7 @@ def test_a_loop_with_a_timer_or_a_strange_child_is_not_at_rest(loop: Loop) -> No
     loop._ended.clear()
 
 
-def test_a_signal_that_came_at_the_last_moment_is_no_quiet(loop: Loop) -> None:
+def test_a_signal_at_the_last_moment_counts(loop: Loop) -> None:
     assert loop.is_quiet()
     os.kill(os.getpid(), signal.SIGCHLD)
     assert not loop.is_quiet()
@@ -364,7 +364,7 @@ def test_whoever_cannot_become_scrun_wait_goes_on(monkeypatch: pytest.MonkeyPatc
     os.close(write_end)
 
 
-def test_what_has_come_while_it_falls_asleep_keeps_it_awake(with_wait: None) -> None:
+def test_what_comes_while_falling_asleep_counts(with_wait: None) -> None:
     asked: list[set[Any]] = []
 
     def is_quiet() -> bool:

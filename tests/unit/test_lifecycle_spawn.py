@@ -63,7 +63,7 @@ def _plan(**changed: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("new_network_namespace", [False, True])
-def test_a_create_that_fails_tells_why_and_leaves_nothing(new_network_namespace: bool, claimed: Container) -> None:
+def test_a_failed_create_says_why_and_leaves_nothing(new_network_namespace: bool, claimed: Container) -> None:
     anchor = spawn(claimed)
     wire.send(anchor, {"do": "create", "plan": _plan(new_network_namespace=new_network_namespace)})
     reader = wire.Reader(anchor)
@@ -78,9 +78,7 @@ def test_a_create_that_fails_tells_why_and_leaves_nothing(new_network_namespace:
 
 
 @pytest.mark.parametrize("message", [None, {"do": "abort"}])
-def test_a_create_that_is_killed_or_interrupted_leaves_nothing(
-    message: dict[str, Any] | None, claimed: Container
-) -> None:
+def test_a_killed_or_interrupted_create_leaves_nothing(message: dict[str, Any] | None, claimed: Container) -> None:
     anchor = spawn(claimed)
     with socket.socket(fileno=anchor) as creator:
         if message:
@@ -93,7 +91,7 @@ def test_a_create_that_is_killed_or_interrupted_leaves_nothing(
     assert not Path(claimed.path).exists()
 
 
-def test_the_pid_file_has_digits_only_and_is_locked(
+def test_the_locked_pid_file_has_only_digits(
     tmp_path: Path, fork: Callable[..., int], exit_code: Callable[[int], int]
 ) -> None:
     import fcntl

@@ -56,17 +56,17 @@ def test_it_tells_when_the_script_begins_and_ends(told: Told) -> None:
     ]
 
 
-def test_the_script_has_scruns_own_removed_here_when_it_says_so(told: Told, tmp_path: Path) -> None:
+def test_scrun_removes_its_files_when_the_script_says(told: Told, tmp_path: Path) -> None:
     assert told("scrun.stage_out() return slurm.SUCCESS")[-1] == {"staged_out": True}
     assert not (tmp_path / "spool").exists()
 
 
-def test_what_the_script_does_not_have_removed_is_its_business(told: Told, tmp_path: Path) -> None:
+def test_files_the_script_leaves_are_not_removed(told: Told, tmp_path: Path) -> None:
     told("return slurm.SUCCESS")
     assert (tmp_path / "spool").exists()
 
 
-def test_after_a_script_that_fails_nothing_is_left_here(told: Told, tmp_path: Path) -> None:
+def test_a_failed_script_leaves_nothing_here(told: Told, tmp_path: Path) -> None:
     begun, failure = told("return slurm.ERROR, 'no'")
     assert begun == {"begun": True}
     assert failure["error"] == "HookError"

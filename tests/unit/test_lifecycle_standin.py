@@ -151,9 +151,7 @@ def _await_sleep(pid: int) -> None:
 
 
 @pytest.mark.parametrize("mode", ["asleep"], indirect=True)
-def test_asleep_it_is_what_ps_shows_and_wakes_up_for_what_is_not_plain(
-    fork: Fork, exit_code: Wait, container: Container
-) -> None:
+def test_asleep_it_has_its_title_and_wakes_up(fork: Fork, exit_code: Wait, container: Container) -> None:
     made = Rehearsed(fork, container)
     _await_sleep(made.pid)
     words = Path(f"/proc/{made.pid}/cmdline").read_bytes().rstrip(b"\0")
@@ -220,9 +218,7 @@ def test_its_guard_sleeps_too(
     assert container.record["status"] == "stopped"
 
 
-def test_the_engines_hook_is_run_in_the_new_namespace_with_the_state(
-    fork: Fork, container: Container, tmp_path: Path
-) -> None:
+def test_the_engines_hook_gets_namespace_and_state(fork: Fork, container: Container, tmp_path: Path) -> None:
     made = Rehearsed(fork, container)
     script = f"""{{ cat; echo; readlink /proc/self/ns/net /proc/$PPID/ns/net; echo "$A $1"; }} >{tmp_path}/said"""
     answer = run_hook(made, hook(script))
@@ -306,7 +302,7 @@ def test_without_its_anchor_it_ends_the_container(rehearsed: Rehearsed, exit_cod
     ["in the machine's namespaces", "in a new network namespace", "in both"],
     indirect=True,
 )
-def test_a_step_that_the_anchor_left_behind_is_killed(
+def test_a_step_the_anchor_left_is_killed(
     rehearsed: Rehearsed, fork: Fork, exit_code: Wait, container: Container
 ) -> None:
     def run_for_ever() -> None:
@@ -330,7 +326,7 @@ def test_a_recorded_status_survives_the_anchor(rehearsed: Rehearsed, exit_code: 
     assert (container.record["status"], container.record["exit_status"]) == ("stopped", 7)
 
 
-def test_a_container_that_never_got_a_record_has_nothing_to_be_ended(
+def test_a_container_without_a_record_needs_no_ending(
     rehearsed: Rehearsed, exit_code: Wait, container: Container
 ) -> None:
     container.remove()

@@ -19,13 +19,13 @@ ALLOWED = {
 }
 
 
-def test_a_container_is_in_one_of_the_specifications_statuses_or_paused() -> None:
+def test_statuses_are_the_specifications_ones_plus_paused() -> None:
     assert status.ALL == ("creating", "created", "running", "paused", "stopped")
 
 
 @pytest.mark.parametrize("now", [*status.ALL, status.ENDING])
 @pytest.mark.parametrize("predicate", ALLOWED)
-def test_an_operation_is_allowed_in_its_statuses_and_in_no_other(predicate: object, now: str) -> None:
+def test_an_operation_is_allowed_only_in_its_statuses(predicate: object, now: str) -> None:
     assert callable(predicate)
     assert predicate(now) is (now in ALLOWED[predicate])
 

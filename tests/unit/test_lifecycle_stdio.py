@@ -60,7 +60,7 @@ def read_all(descriptor: int) -> bytes:
     "make", [os.pipe, lambda: [one.detach() for one in socket.socketpair()]], ids=["pipe", "socket"]
 )
 @pytest.mark.parametrize("full", [False, True])
-def test_who_does_not_read_gets_it_later_and_in_order(
+def test_an_idle_reader_gets_everything_later_in_order(
     make: Callable[[], tuple[int, int]], full: bool, stdio: Callable[[int], Stdio]
 ) -> None:
     reader, writer = make()
@@ -123,7 +123,7 @@ def test_a_terminal_that_is_stopped_keeps_nobody_waiting(stdio: Callable[[int], 
     os.close(master)
 
 
-def test_the_masters_side_of_a_terminal_is_no_other_terminal(stdio: Callable[[int], Stdio]) -> None:
+def test_a_terminals_master_is_no_other_terminal(stdio: Callable[[int], Stdio]) -> None:
     master, slave = pty.openpty()
     tty.setraw(slave)
     stdio(master).say("typed")

@@ -121,7 +121,7 @@ def run(loop: Loop, script: Script) -> Iterator[Callable[..., Run]]:
         each.close()
 
 
-def test_output_and_errors_and_sruns_own_words_go_three_ways(run: Callable[..., Run]) -> None:
+def test_output_errors_and_sruns_words_are_kept_apart(run: Callable[..., Run]) -> None:
     it = run(f"{RUNS} echo out; echo err >/proc/self/fd/3; say done")
     assert it.to_the_end() == ["started", 0]
     assert it.output() == (b"out\n", b"err\n")
@@ -137,7 +137,7 @@ def test_input_reaches_it(run: Callable[..., Run]) -> None:
     assert it.output() == (b"got hello\n", b"")
 
 
-def test_the_environment_is_the_one_given_and_nothing_else_is_open(run: Callable[..., Run]) -> None:
+def test_srun_gets_only_the_given_environment_and_descriptors(run: Callable[..., Run]) -> None:
     variables: Mapping[str, str] = {"PATH": os.defpath, "ONE": "1"}
     it = run(
         "exec /usr/bin/env -u PWD -u SHLVL -u _ sh -c 'echo $ONE ${HOME-none}; echo /proc/self/fd/*'",
@@ -154,11 +154,11 @@ def test_it_ends_with_the_status_that_srun_gives(status: int, run: Callable[...,
     assert run(f"{RUNS} exit {status}").to_the_end() == ["started", status]
 
 
-def test_srun_killed_by_a_signal_is_128_and_its_number(run: Callable[..., Run]) -> None:
+def test_a_killed_srun_exits_128_plus_the_signal(run: Callable[..., Run]) -> None:
     assert run(f"{RUNS} kill -KILL $$").to_the_end() == ["started", 137]
 
 
-def test_a_step_that_never_starts_fails_with_sruns_reasons(run: Callable[..., Run]) -> None:
+def test_a_step_never_started_fails_with_sruns_reasons(run: Callable[..., Run]) -> None:
     it = run("echo 'srun: error: Unable to create step: Invalid job id specified' >&2; exit 1")
     assert it.to_the_end() == ["failed", 1]
     assert "did not start: Unable to create step: Invalid job id specified" in str(it.errors[0])
@@ -204,14 +204,14 @@ def test_a_silent_failure_says_so_with_its_status(run: Callable[..., Run]) -> No
 
 
 @pytest.mark.parametrize("argv", [["/nosuch/srun"], ["/"]])
-def test_an_srun_that_cannot_be_executed_is_such_a_failure(argv: list[str], loop: Loop) -> None:
+def test_an_srun_that_cannot_execute_is_a_failure(argv: list[str], loop: Loop) -> None:
     it = Run(loop, argv)
     assert it.to_the_end() == ["failed", 127]
     assert f"can't execute {argv[0]}" in str(it.errors[0])
     it.close()
 
 
-def test_a_line_may_come_in_pieces_and_the_start_is_said_once(run: Callable[..., Run]) -> None:
+def test_a_line_in_pieces_tells_the_start_once(run: Callable[..., Run]) -> None:
     it = run(
         f"{RUNS} say 'Node node2, 1 tasks started'; printf 'srun: err' >&2; read go; printf 'or: late\\n' >&2",
     )
@@ -221,7 +221,7 @@ def test_a_line_may_come_in_pieces_and_the_start_is_said_once(run: Callable[...,
     assert it.step.progress.errors == []  # they are for what does not start
 
 
-def test_a_program_that_srun_leaves_behind_keeps_nobody_waiting(run: Callable[..., Run]) -> None:
+def test_a_program_left_by_srun_delays_nobody(run: Callable[..., Run]) -> None:
     it = run(f"{RUNS} sleep 1000 >/dev/null 3>&- & echo $! >&3; exit 7")  # as a SLURM_EPILOG may do
     assert it.to_the_end() == ["started", 7]
     os.kill(int(it.output()[1]), signal.SIGKILL)
@@ -274,7 +274,7 @@ def test_terminating_tells_srun_to_end_the_step(run: Callable[..., Run]) -> None
     assert it.to_the_end() == ["started", 42]
 
 
-def test_an_srun_that_does_not_end_the_step_in_time_is_killed(run: Callable[..., Run]) -> None:
+def test_an_srun_ending_too_slowly_is_killed(run: Callable[..., Run]) -> None:
     it = run(f"trap '' TERM; {RUNS} while :; do read line || exit 1; done", loop=Hasty())
     it.on_start = it.step.terminate
     assert it.to_the_end() == ["started", 137]
@@ -288,7 +288,7 @@ def test_ending_what_has_ended_is_no_error(run: Callable[..., Run]) -> None:
 
 
 @pytest.mark.parametrize("size", [10, 1 << 20])
-def test_errors_reach_a_standard_error_that_cannot_be_opened_anew(
+def test_errors_reach_a_standard_error_without_reopening(
     size: int, run: Callable[..., Run], fork: Callable[..., int]
 ) -> None:
     ours, theirs = socket.socketpair()
@@ -335,7 +335,7 @@ while True:
 
 
 @pytest.mark.parametrize(("kind", "descriptor"), [("pipe", 1), ("pipe", 3), ("socket", 3)])
-def test_output_that_nobody_reads_ends_an_srun_that_does_not_notice(
+def test_unread_output_ends_an_srun_that_ignores_it(
     kind: str, descriptor: int, run: Callable[..., Run], tmp_path: Path
 ) -> None:
     (tmp_path / "deaf.py").write_text(DEAF)
@@ -352,7 +352,7 @@ def test_output_that_nobody_reads_ends_an_srun_that_does_not_notice(
     os.close(quiet)
 
 
-def test_without_a_reader_it_goes_on_until_it_writes(run: Callable[..., Run], loop: Loop) -> None:
+def test_without_a_reader_srun_continues_until_it_writes(run: Callable[..., Run], loop: Loop) -> None:
     it = run(f"{RUNS} read line; exit 3", loop=loop)
     os.close(it.stdout)
     it.stdout = os.dup(it.stdin)  # something to be closed at the end
@@ -366,7 +366,7 @@ def test_without_a_reader_it_goes_on_until_it_writes(run: Callable[..., Run], lo
     assert it.to_the_end() == ["started", 3]
 
 
-def test_the_end_waits_for_the_last_of_the_errors(run: Callable[..., Run], loop: Loop) -> None:
+def test_the_end_waits_for_the_last_errors(run: Callable[..., Run], loop: Loop) -> None:
     ours, theirs = socket.socketpair()
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel makes it the least it allows
     reading = os.dup(ours.fileno())
@@ -380,7 +380,7 @@ def test_the_end_waits_for_the_last_of_the_errors(run: Callable[..., Run], loop:
     theirs.close()
 
 
-def test_a_terminal_is_sruns_controlling_one_and_takes_its_errors_too(run: Callable[..., Run]) -> None:
+def test_a_controlling_terminal_takes_sruns_errors_too(run: Callable[..., Run]) -> None:
     master, slave = os.openpty()
     it = run(f"{RUNS} echo out; echo err >/dev/tty; tty", stdio=[slave, slave, slave], terminal=True)
     name = os.ttyname(slave)

@@ -77,9 +77,7 @@ def job(root: str, anchor: int = 0, state: str = "RUNNING", **changes: str) -> A
     return {"container": text, "state": state, "submitted": 1000.0, "reason": "", "partition": ""}
 
 
-def test_of_the_users_jobs_those_of_lost_containers_are_ended(
-    slurm: Slurm, root: str, say: Say, said: list[str]
-) -> None:
+def test_the_users_jobs_of_lost_containers_are_ended(slurm: Slurm, root: str, say: Say, said: list[str]) -> None:
     slurm.jobs = {
         1: job(root),
         2: job(root, os.getpid()),
@@ -120,7 +118,7 @@ def test_two_do_not_ask_at_once(slurm: Slurm, root: str, say: Say) -> None:
     assert sweep.is_due(root)
 
 
-def test_a_root_that_a_person_mistyped_is_not_made(slurm: Slurm, root: str, say: Say) -> None:
+def test_a_mistyped_root_is_not_made(slurm: Slurm, root: str, say: Say) -> None:
     slurm.jobs = {1: job(f"{root}/typo")}
     assert sweep.sweep_now(f"{root}/typo", say) == []
     assert not os.path.exists(f"{root}/typo")
@@ -154,7 +152,7 @@ def test_who_creates_a_container_does_not_wait(
 @pytest.mark.parametrize(
     ("errors", "asked"), [([SlurmUnreachable("down"), SlurmUnreachable("down"), None], 3), ([SlurmError("odd")], 1)]
 )
-def test_the_process_that_stays_asks_again_until_slurm_answers(
+def test_the_debtor_asks_again_until_slurm_answers(
     errors: list[Exception | None],
     asked: int,
     fork: Callable[..., int],
@@ -201,7 +199,7 @@ def lost(container: Container, monkeypatch: pytest.MonkeyPatch) -> tuple[str, li
 Lost = tuple[str, list[Container]]
 
 
-def test_the_job_of_a_container_that_lost_its_processes_is_ended(lost: Lost, say: Say, said: list[str]) -> None:
+def test_a_container_without_processes_loses_its_job(lost: Lost, say: Say, said: list[str]) -> None:
     root, left = lost
     sweep.end_lost(root, say, but="another")
     assert [one.id for one in left] == ["box"]
@@ -235,7 +233,7 @@ def test_nothing_is_done_where_nothing_is_owed(
     assert left == []
 
 
-def test_a_job_that_only_its_worker_knew_of_is_ended_too(lost: Lost, container: Container, say: Say) -> None:
+def test_a_job_known_only_to_its_worker_ends(lost: Lost, container: Container, say: Say) -> None:
     del container.record["job"], container.record["job_owned"]
     container.save()
     Path(container.path, "job").write_text("8\n")
@@ -260,7 +258,7 @@ def test_a_container_that_somebody_holds_is_left_alone(lost: Lost, container: Co
     assert left == []
 
 
-def test_a_container_that_is_only_being_made_is_not_touched(lost: Lost, container: Container, say: Say) -> None:
+def test_a_container_being_made_is_not_touched(lost: Lost, container: Container, say: Say) -> None:
     os.unlink(Path(container.path, "state.json"))
     root, left = lost
     sweep.end_lost(root, say)
@@ -268,7 +266,7 @@ def test_a_container_that_is_only_being_made_is_not_touched(lost: Lost, containe
     assert left == []
 
 
-def test_a_damaged_record_keeps_no_other_from_its_end(lost: Lost, say: Say) -> None:
+def test_lost_containers_end_despite_a_damaged_record(lost: Lost, say: Say) -> None:
     root, left = lost
     os.mkdir(f"{root}/a")
     Path(f"{root}/a/state.json").write_text("[")
@@ -279,7 +277,7 @@ def test_a_damaged_record_keeps_no_other_from_its_end(lost: Lost, say: Say) -> N
 # --- delete of what isn't there
 
 
-def test_a_container_from_before_the_boot_counts_as_deleted(slurm: Slurm, root: str, say: Say) -> None:
+def test_a_container_from_before_boot_counts_as_deleted(slurm: Slurm, root: str, say: Say) -> None:
     slurm.jobs = {1: job(root)}
     assert not delete.end_forgotten_job(root, "another", say)
     assert slurm.cancelled() == ["1"]

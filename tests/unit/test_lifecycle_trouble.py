@@ -13,7 +13,7 @@ from scrun.lifecycle.process.loop import Loop
 @pytest.mark.parametrize(
     ("job", "error"), [(None, JobRefused("no")), (7, UsageError("no")), (7, SlurmUnreachable("no"))], ids=str
 )
-def test_what_no_node_can_be_the_reason_of_is_told_at_once(
+def test_an_error_no_node_causes_is_told_immediately(
     job: int | None, error: ScrunError, loop: Loop, container: Container
 ) -> None:
     if job:
@@ -23,9 +23,7 @@ def test_what_no_node_can_be_the_reason_of_is_told_at_once(
     assert told == [error]
 
 
-def test_where_slurm_cannot_be_asked_the_error_is_told_as_it_is(
-    until_a_child_has_gone: Loop, container: Container
-) -> None:
+def test_an_error_is_told_unchanged_without_slurm(until_a_child_has_gone: Loop, container: Container) -> None:
     container.record.update({"job": 7, "nodes": "n1"})
     error, told = StagingError("no answer"), list[ScrunError]()
     trouble.explain(until_a_child_has_gone, container, error, told.append)
@@ -33,7 +31,7 @@ def test_where_slurm_cannot_be_asked_the_error_is_told_as_it_is(
     assert told == [error]
 
 
-def test_a_few_nodes_are_named_and_the_rest_counted() -> None:
+def test_a_few_nodes_are_named_others_are_counted() -> None:
     assert "taken n1 (Prolog error), n2 (Not responding) out of service" in trouble._words(
         {"n1": "Prolog error", "n2": "Not responding"}
     )

@@ -58,7 +58,7 @@ def test_runcs_options_are_refused_by_name_too(container: Container) -> None:
 
 
 @pytest.mark.parametrize("now", ["creating", "stopped"])
-def test_what_has_no_job_any_more_or_not_yet_cannot_be_updated(now: str, container: Container) -> None:
+def test_only_a_container_with_a_job_is_updated(now: str, container: Container) -> None:
     container.record["status"] = now
     with pytest.raises(WrongStatus, match=f"cannot update container 'box': container not running: it is {now}"):
         update.update_job(container, {}, {}, {})
@@ -69,14 +69,14 @@ def test_a_container_without_a_job_yet_says_so(container: Container) -> None:
         update.update_job(container, {"TIMELIMIT": "5"}, {}, {})
 
 
-def test_the_command_lines_changes_have_the_names_of_the_job_variables() -> None:
+def test_command_line_changes_use_job_variable_names() -> None:
     given_ = update.changes_of(["SCRUN_QOS=high", "comment=a=b", "TIMELIMIT=1"], "2")
     assert given_ == {"QOS": "high", "COMMENT": "a=b", "TIMELIMIT": "2"}
     with pytest.raises(UsageError, match="--set 'QOS' is not NAME=VALUE"):
         update.changes_of(["QOS"], None)
 
 
-def test_a_property_that_cannot_be_changed_is_refused_with_those_that_can() -> None:
+def test_refusing_an_unchangeable_property_lists_changeable_ones() -> None:
     with pytest.raises(UsageError, match="NTASKS of an existing job can't be changed: use one of ACCOUNT, "):
         job_changes.checked({"NTASKS": "2"})
     assert job_changes.checked({"TIMELIMIT": "1:00:00", "QOS": "high"}) == {"TIMELIMIT": 60, "QOS": "high"}

@@ -46,7 +46,7 @@ def test_state_is_the_specifications_with_runcs_additions(container: Container) 
 
 
 @pytest.mark.parametrize("written", ["creating", "created", "running", "paused"])
-def test_a_container_whose_process_is_gone_is_stopped_and_has_no_pid(written: str, container: Container) -> None:
+def test_a_container_without_its_process_counts_as_stopped(written: str, container: Container) -> None:
     container.record.update({"status": written, "pid_started": 1})
     found = state.state_of(container)
     assert (found["status"], found["pid"]) == ("stopped", 0)
@@ -59,7 +59,7 @@ def test_only_what_was_created_can_be_started(written: str, container: Container
         start.start_container(container)
 
 
-def test_a_start_without_an_anchor_says_what_to_do(container: Container) -> None:
+def test_starting_without_an_anchor_says_what_to_do(container: Container) -> None:
     with pytest.raises(WrongStatus, match="its anchor is gone: delete it and create it again"):
         start.start_container(container)
 
@@ -79,7 +79,7 @@ def test_only_what_is_paused_can_be_resumed(written: str, container: Container) 
 
 
 @pytest.mark.parametrize(("run", "written"), [(pause.pause_container, "running"), (resume.resume_container, "paused")])
-def test_without_an_anchor_nothing_is_paused_nor_goes_on(
+def test_nothing_is_paused_or_resumed_without_an_anchor(
     run: Callable[[Container], None], written: str, container: Container
 ) -> None:
     container.record["status"] = written
@@ -112,7 +112,7 @@ def test_delete_removes_a_container_whose_record_is_damaged(
     assert os.listdir(tmp_path / "root") == []
 
 
-def test_delete_of_an_unknown_container_is_an_error_but_not_with_force(tmp_path: Path) -> None:
+def test_deleting_an_unknown_container_needs_force(tmp_path: Path) -> None:
     dispatch.perform(_call("delete", tmp_path, "box", force=True), Log())
     with pytest.raises(ContainerNotFound):
         dispatch.perform(_call("delete", tmp_path, "box"), Log())
@@ -122,7 +122,7 @@ def _fitting(pattern: str, root: Path) -> Call:
     return _call("delete", root, pattern, regex=True)
 
 
-def test_with_regex_every_container_that_fits_is_meant_and_nothing_else(tmp_path: Path) -> None:
+def test_regex_selects_exactly_the_matching_containers(tmp_path: Path) -> None:
     for name in ("web-1", "web-2", "db", ".web-3", "web 4"):
         (tmp_path / name).mkdir()
     acted: list[str] = []
@@ -189,7 +189,7 @@ def test_delete_waits_until_nobody_else_holds_the_container(
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["an anchor that hangs", "what stays when its anchor has gone"])
-def test_delete_ends_who_holds_the_container_and_does_nothing(
+def test_delete_ends_an_idle_holder_of_the_container(
     silent: bool,
     container: Container,
     tmp_path: Path,
@@ -292,5 +292,5 @@ def test_a_delete_during_an_outage_leaves_a_debtor(
     ("named", "path"),
     [("/a", "/a"), ("/a:b", "/a:b"), ("file:/a", "/a"), ("journald:x", ""), ("syslog:x", "")],
 )
-def test_cruns_other_places_for_a_log_are_no_files(named: str, path: str) -> None:
+def test_cruns_other_log_targets_are_no_files(named: str, path: str) -> None:
     assert dispatch._log_file(named) == path

@@ -39,7 +39,7 @@ def test_a_message_arrives_as_it_was_sent(message: dict[str, Any], ends: tuple[i
     assert wire.Reader(ends[1]).next(anything) == message
 
 
-def test_messages_that_arrive_together_are_given_out_one_by_one(ends: tuple[int, int]) -> None:
+def test_messages_arriving_together_are_read_singly(ends: tuple[int, int]) -> None:
     for number in range(3):
         wire.send(ends[0], {"number": number})
     reader = wire.Reader(ends[1])
@@ -54,7 +54,7 @@ def test_one_read_gives_all_that_it_completed(ends: tuple[int, int]) -> None:
     assert reader.read(anything) == [{"c": 3}]
 
 
-def test_a_message_may_arrive_a_byte_at_a_time(ends: tuple[int, int]) -> None:
+def test_a_message_may_arrive_byte_by_byte(ends: tuple[int, int]) -> None:
     reader = wire.Reader(ends[1])
     got: list[Any] = []
     for byte in b'{"a": "b"}\n':
@@ -100,7 +100,7 @@ class Small(wire.Reader):
     LARGEST = 1000
 
 
-def test_what_is_larger_than_any_message_is_not_collected_for_ever(ends: tuple[int, int]) -> None:
+def test_an_oversized_message_is_not_collected_forever(ends: tuple[int, int]) -> None:
     reader = Small(ends[1])
     os.write(ends[0], b"x" * 1001)
     assert reader.read(anything) == []
@@ -115,7 +115,7 @@ def test_many_messages_are_more_than_the_largest_together(ends: tuple[int, int])
         assert reader.read(anything) == [{}] * 500
 
 
-def test_the_end_of_the_stream_is_none_even_behind_half_a_message(ends: tuple[int, int]) -> None:
+def test_the_stream_ends_even_after_half_a_message(ends: tuple[int, int]) -> None:
     os.write(ends[0], b'{"a": ')
     os.close(ends[0])
     assert wire.Reader(ends[1]).next(anything) is None
@@ -133,7 +133,7 @@ def test_what_is_no_message_is_an_error(ends: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_an_error_is_the_same_on_the_other_side(kind: type[errors.ScrunError], ends: tuple[int, int]) -> None:
+def test_an_error_crosses_the_wire_unchanged(kind: type[errors.ScrunError], ends: tuple[int, int]) -> None:
     taken = len(inspect.signature(kind).parameters) if "__init__" in vars(kind) else 1
     error = kind(*["c1"] * taken)  # of some it is the container's id, and the message is made of it
     wire.send(ends[0], wire.failure(error))

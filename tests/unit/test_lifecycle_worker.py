@@ -72,8 +72,8 @@ def test_a_workers_fault_is_one_message(loop: Loop, container: Container, capfd:
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_error_that_a_person_has_to_know_arrives_as_itself(loop: Loop, container: Container, tmp_path: Path) -> None:
-    watched = Watched(loop, container, "stage in")
+def test_an_error_for_a_person_arrives_unchanged(loop: Loop, container: Container, tmp_path: Path) -> None:
+    watched = Watched(loop, container, "prepare")
     watched.worker.send(_load(tmp_path / "nosuch.lua"))
     loop.run()
     (message,) = watched.said
@@ -84,7 +84,7 @@ def test_an_error_that_a_person_has_to_know_arrives_as_itself(loop: Loop, contai
 
 def test_a_cancelled_worker_ends_without_a_word(loop: Loop, container: Container, tmp_path: Path) -> None:
     (tmp_path / "scrun.lua").write_text(HOOKS)
-    watched = Watched(loop, container, "stage in")
+    watched = Watched(loop, container, "prepare")
     watched.worker.send(_load(tmp_path / "scrun.lua"))
     loop.run()  # it is cancelled as soon as it says that it has loaded the script
     assert watched.said == [{"loaded": str(tmp_path / "scrun.lua")}]
@@ -93,11 +93,9 @@ def test_a_cancelled_worker_ends_without_a_word(loop: Loop, container: Container
 
 
 @pytest.mark.parametrize("endless", ["while true do end", "os.execute('exec sleep 1000')"])
-def test_a_script_that_never_ends_is_ended_when_it_is_cancelled(
-    loop: Loop, container: Container, tmp_path: Path, endless: str
-) -> None:
+def test_cancelling_ends_an_endless_script(loop: Loop, container: Container, tmp_path: Path, endless: str) -> None:
     (tmp_path / "scrun.lua").write_text(f"io.open('{tmp_path}/begun', 'w'):close() {endless}")
-    watched = Watched(loop, container, "stage in")
+    watched = Watched(loop, container, "prepare")
     watched.worker.send(_load(tmp_path / "scrun.lua"))
 
     def cancel() -> None:
@@ -113,10 +111,10 @@ def test_a_script_that_never_ends_is_ended_when_it_is_cancelled(
         os.sched_yield()  # what it has started is killed too, and takes its time
 
 
-def test_a_worker_cancelled_as_soon_as_it_is_made_ends(loop: Loop, container: Container) -> None:
+def test_a_worker_cancelled_immediately_ends(loop: Loop, container: Container) -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as the anchor has it
     try:
-        watched = Watched(loop, container, "stage in")
+        watched = Watched(loop, container, "prepare")
         watched.worker.cancel()
         loop.run()
     finally:
@@ -125,7 +123,7 @@ def test_a_worker_cancelled_as_soon_as_it_is_made_ends(loop: Loop, container: Co
 
 
 def test_a_killed_worker_has_ended(loop: Loop, container: Container) -> None:
-    watched = Watched(loop, container, "stage in")
+    watched = Watched(loop, container, "prepare")
     os.kill(watched.worker.pid, 9)
     loop.run()
     assert (watched.said, watched.ends) == ([], 1)
@@ -181,7 +179,7 @@ def test_every_descriptor_but_the_kept_ones_is_closed(kept: tuple[int, ...]) -> 
 
 
 def test_a_worker_is_there_until_it_has_gone(loop: Loop, container: Container) -> None:
-    watched = Watched(loop, container, "stage in")
+    watched = Watched(loop, container, "prepare")
     assert watched.worker.is_there
     watched.worker.kill()
     loop.run()

@@ -60,7 +60,7 @@ return slurm.SUCCESS
 
 
 @pytest.mark.parametrize("lua", ["5.1", "5.2", "5.3", "5.4"])
-def test_a_good_script_has_no_problems_and_runs_no_command(write: Write, lua: str) -> None:
+def test_checking_a_good_script_finds_and_runs_nothing(write: Write, lua: str) -> None:
     assert problems_of(write(GOOD), lua) == []
 
 
@@ -73,7 +73,7 @@ def test_commands_outside_slurm_pretend_to_succeed(write: Write, tmp_path: Path,
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_script_that_does_not_load_is_one_problem(write: Write, tmp_path: Path) -> None:
+def test_a_script_that_cannot_load_is_one_problem(write: Write, tmp_path: Path) -> None:
     path = write("x = = 1")
     assert problems_of(path) == [f"{path}:1: unexpected symbol near '='"]
     assert len(problems_of(f"{tmp_path}/none.lua")) == 1
@@ -85,7 +85,7 @@ def test_both_hooks_are_tried_though_the_first_fails(write: Write) -> None:
     assert problems_of(path) == [f"stage_in in {path} returned -1 (slurm.ERROR)", f"{path}:2: out"]
 
 
-def test_names_that_are_not_there_are_found_where_no_hook_comes(write: Write) -> None:
+def test_unknown_names_are_found_in_unreached_code(write: Write) -> None:
     path = write(
         GOOD + "\nlocal function never()\n  slurm.log_inof('x') -- slurm.nothing\n  scrun.stagein('slurm.no')\nend"
     )
@@ -99,7 +99,7 @@ def test_names_that_are_not_there_are_found_where_no_hook_comes(write: Write) ->
     ]
 
 
-def test_names_in_comments_strings_and_assignments_are_no_problem(write: Write) -> None:
+def test_comments_strings_and_assignments_are_no_problem(write: Write) -> None:
     path = write(f"""--[[ slurm.a
       slurm.b ]] --[==[ slurm.c ]] ]==] print([==[ slurm.d ]] ]==])
       local function never() slurm.yours = 1 end slurm.mine = 1
@@ -108,12 +108,12 @@ def test_names_in_comments_strings_and_assignments_are_no_problem(write: Write) 
     assert problems_of(path) == []
 
 
-def test_an_error_that_the_script_logged_is_a_problem(write: Write) -> None:
+def test_an_error_the_script_logged_is_a_problem(write: Write) -> None:
     path = write("slurm.log_error('no rsync')" + GOOD)
     assert problems_of(path) == [f"{path} logged the error: no rsync"]
 
 
-def test_functions_of_the_scrun_table_are_known_and_can_be_given(write: Write) -> None:
+def test_scrun_table_functions_are_known_and_extensible(write: Write) -> None:
     assert problems_of(write("scrun.stage_in() scrun.stage_out()" + GOOD)) == []
     path = write("assert(scrun.more(1) == 2)" + GOOD)
     assert problems_of(path, extras={"more": lambda value: value + 1}) == []
@@ -134,7 +134,7 @@ def test_the_command_says_ok_and_exits_with_0(write: Write) -> None:
     assert scrun("lua", "check", path) == (0, f"{path}: ok\n", "")
 
 
-def test_the_command_prints_a_line_a_problem_and_exits_with_1(write: Write) -> None:
+def test_the_command_prints_problems_and_exits_with_1(write: Write) -> None:
     path = write("function slurm_scrun_stage_in() return nil + 1 end function slurm_scrun_stage_out() end")
     status, output, errors = scrun("lua", "check", path)
     assert (status, errors) == (1, "")
@@ -143,7 +143,7 @@ def test_the_command_prints_a_line_a_problem_and_exits_with_1(write: Write) -> N
     assert "stage_out" in second
 
 
-def test_the_command_checks_the_sites_script_unless_one_is_named(write: Write, tmp_path: Path) -> None:
+def test_the_command_checks_the_sites_script_by_default(write: Write, tmp_path: Path) -> None:
     os.rename(write(GOOD), tmp_path / "scrun.lua")
     assert scrun("lua", "check", conf=tmp_path / "slurm.conf") == (0, f"{tmp_path}/scrun.lua: ok\n", "")
     assert scrun("-f", str(tmp_path / "slurm.conf"), "lua", "check")[0] == 0

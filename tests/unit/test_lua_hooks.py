@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from scrun.errors import HookError
-from scrun.lua_hooks import Hooks, Paths, StageInCall, StageOutCall
+from scrun.lua_hooks import Paths, StageInCall, StageOutCall
 from scrun.lua_hooks.fake import FakeHost
+from scrun.lua_hooks.hooks import Hooks
 
 LUAS = ["5.1", "5.2", "5.3", "5.4"]
 STAGE_IN = StageInCall(
@@ -59,7 +60,7 @@ def failure(run: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("lua", LUAS)
-def test_a_hook_gets_the_arguments_of_the_page_with_whole_numbers(stage_in: Run, lua: str) -> None:
+def test_a_hook_gets_documented_arguments_and_whole_numbers(stage_in: Run, lua: str) -> None:
     host = FakeHost()
     body = """local ids = string.format("%d %d %d", job_id, user_id, group_id)
       print(string.format("%s %s %s %s ", id, bundle, spool_dir, config_file) .. ids)
@@ -109,19 +110,19 @@ def test_the_paths_are_those_that_were_set(stage_in: Run) -> None:
     )
 
 
-def test_the_bundle_stays_where_it_is_when_none_is_set(stage_in: Run) -> None:
+def test_an_unset_bundle_path_leaves_the_bundle_there(stage_in: Run) -> None:
     assert stage_in("return slurm.SUCCESS") == Paths("/run/b", None)
 
 
 @pytest.mark.parametrize("lua", LUAS)
-def test_a_bundle_path_that_is_not_utf8_comes_back_byte_for_byte(stage_in: Run, lua: str) -> None:
+def test_a_bundle_path_outside_utf8_keeps_its_bytes(stage_in: Run, lua: str) -> None:
     path = os.fsdecode(b"/run/b\xff\xe9\xc3\xa9")
     body = "assert(#bundle == 10) slurm.set_bundle_path(bundle .. '/n') return slurm.SUCCESS"
     assert stage_in(body, lua=lua, call=STAGE_IN._replace(bundle=path)).bundle == path + "/n"
 
 
 @pytest.mark.parametrize("value", ["'x/y'", "''", "nil", "{}", "'/a\\0b'"])
-def test_a_path_that_no_bundle_can_have_is_refused(stage_in: Run, value: str) -> None:
+def test_a_path_unfit_for_a_bundle_is_refused(stage_in: Run, value: str) -> None:
     message = failure(lambda: stage_in(f"slurm.set_bundle_path({value}) return 0"))
     assert "s.lua:1: slurm.set_bundle_path: " in message
 
@@ -156,9 +157,7 @@ def test_a_path_that_no_bundle_can_have_is_refused(stage_in: Run, value: str) ->
         ("require 'no.such.module'", "module 'no.such.module' not found"),
     ],
 )
-def test_whatever_goes_wrong_in_a_hook_is_one_line_with_its_place(
-    stage_in: Run, lua: str, body: str, expected: str
-) -> None:
+def test_any_hook_error_is_one_line_with_place(stage_in: Run, lua: str, body: str, expected: str) -> None:
     message = failure(lambda: stage_in(body, lua=lua))
     assert expected in message
     assert "/s.lua:" in message
@@ -182,7 +181,7 @@ def test_whatever_goes_wrong_in_a_hook_is_one_line_with_its_place(
         ("slurm.ERROR, 5", "returned -1 (slurm.ERROR): 5"),
     ],
 )
-def test_a_hook_that_returns_anything_but_success_has_failed(stage_in: Run, values: str, expected: str) -> None:
+def test_a_hook_not_returning_success_has_failed(stage_in: Run, values: str, expected: str) -> None:
     message = failure(lambda: stage_in(f"return {values}"))
     assert message.startswith("stage_in in /")
     assert f"s.lua {expected}" in message
@@ -201,7 +200,7 @@ def test_stage_out_fails_by_its_own_name(write: Write) -> None:
     assert failure(lambda: hooks.stage_out(STAGE_OUT)).startswith("stage_out in ")
 
 
-def test_a_hook_may_be_called_again_after_it_failed(write: Write) -> None:
+def test_a_failed_hook_may_be_called_again(write: Write) -> None:
     path = write("n = 0 function slurm_scrun_stage_in() n = n + 1 return n == 1 and -1 or 0 end" + NO_OUT)
     hooks = Hooks.load(path, FakeHost())
     failure(lambda: hooks.stage_in(STAGE_IN))
@@ -210,7 +209,7 @@ def test_a_hook_may_be_called_again_after_it_failed(write: Write) -> None:
 
 @pytest.mark.parametrize("name", ["slurm_scrun_stage_in", "slurm_scrun_stage_out"])
 @pytest.mark.parametrize("value", ["nil", "5"])
-def test_a_script_without_one_of_the_hooks_is_named(write: Write, name: str, value: str) -> None:
+def test_a_missing_hook_is_named_with_its_script(write: Write, name: str, value: str) -> None:
     path = write(
         "function slurm_scrun_stage_in() end function slurm_scrun_stage_out() end " + f"{name} = {value} return 0"
     )
@@ -220,7 +219,7 @@ def test_a_script_without_one_of_the_hooks_is_named(write: Write, name: str, val
 
 
 @pytest.mark.parametrize("lua", LUAS)
-def test_a_script_that_does_not_compile_is_named_with_its_line(write: Write, lua: str) -> None:
+def test_a_script_with_bad_syntax_names_its_line(write: Write, lua: str) -> None:
     path = write("local x\nlocal = 3\n")
     assert failure(lambda: Hooks.load(path, FakeHost(), lua=lua)).startswith(f"{path}:2: ")
 
@@ -240,20 +239,20 @@ def test_a_top_level_that_fails_is_one_line(write: Write) -> None:
     assert failure(lambda: Hooks.load(path, FakeHost())).startswith(f"{path}:3: attempt to call a nil value")
 
 
-def test_a_top_level_that_returns_an_error_is_refused(write: Write) -> None:
+def test_an_error_returned_at_top_level_is_refused(write: Write) -> None:
     path = write("return slurm.ERROR, 'not on this host'")
     assert failure(lambda: Hooks.load(path, FakeHost())) == (
         f"the top level in {path} returned -1 (slurm.ERROR): not on this host"
     )
 
 
-def test_a_script_may_begin_with_a_line_for_the_shell(write: Write) -> None:
+def test_a_script_may_begin_with_a_shebang(write: Write) -> None:
     path = write("#!/usr/bin/lua\nfunction slurm_scrun_stage_in() error('two') end" + NO_OUT)
     hooks = Hooks.load(path, FakeHost())
     assert f"{path}:2: two" in failure(lambda: hooks.stage_in(STAGE_IN))
 
 
-def test_a_script_that_anyone_may_write_is_not_run(write: Write) -> None:
+def test_a_script_writable_by_anyone_is_not_run(write: Write) -> None:
     path = write("error('ran')")
     Path(path).chmod(0o646)
     assert failure(lambda: Hooks.load(path, FakeHost())) == (
@@ -267,13 +266,13 @@ def test_a_script_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_a_script_that_is_not_a_file_is_refused_at_once(tmp_path: Path, make: Callable[[str], None]) -> None:
+def test_a_script_that_is_no_file_is_refused(tmp_path: Path, make: Callable[[str], None]) -> None:
     path = f"{tmp_path}/odd.lua"
     make(path)
     assert "is not a regular file" in failure(lambda: Hooks.load(path, FakeHost()))
 
 
-def test_an_unknown_lua_is_answered_with_the_known_ones(write: Write) -> None:
+def test_an_unknown_lua_is_answered_with_known_ones(write: Write) -> None:
     message = failure(lambda: Hooks.load(write(NO_OUT), FakeHost(), lua="6"))
     assert message == "lua version 6 is unknown: use one of 5.1, 5.2, 5.3, 5.4"
 
@@ -283,7 +282,7 @@ def test_the_lua_that_was_asked_for_runs(stage_in: Run, lua: str) -> None:
     stage_in(f"assert(_VERSION == 'Lua {lua}') return 0", lua=lua)
 
 
-def test_a_script_that_goes_on_after_an_interruption_does_nothing_more(write: Write) -> None:
+def test_a_script_does_nothing_more_after_an_interruption(write: Write) -> None:
     class Interrupted(FakeHost):
         def allocator_command(self, script: str) -> tuple[int, str]:
             super().allocator_command(script)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from scrun.errors import HookError
-from scrun.lua_hooks import Hooks, StageInCall
+from scrun.lua_hooks import StageInCall
 from scrun.lua_hooks.fake import FakeHost
+from scrun.lua_hooks.hooks import Hooks
 from scrun.lua_hooks.values import to_bytes, to_text
 
 pytestmark = pytest.mark.parametrize("lua", ["5.1", "5.2", "5.3", "5.4"])
@@ -122,11 +123,11 @@ def test_spelling_without_a_meaning_is_not_kept(tmp_path: Path, lua: str, source
         ("config = nil", "null"),
     ],
 )
-def test_what_the_script_changed_is_written_as_it_is_now(tmp_path: Path, lua: str, body: str, expected: str) -> None:
+def test_the_scripts_changes_are_written(tmp_path: Path, lua: str, body: str, expected: str) -> None:
     assert change(tmp_path, lua, '{"o":{"k":1},"l":[1,2],"n":null}', body) == expected
 
 
-def test_a_null_in_a_list_keeps_its_place_and_does_no_harm(tmp_path: Path, lua: str) -> None:
+def test_a_null_in_a_list_keeps_its_place(tmp_path: Path, lua: str) -> None:
     body = """assert(#config == 2 and config[1] == json.null and tostring(config[1]) == 'null')
       for _ in ipairs(config[1]) do error('?') end assert(config[1].x == nil)
       assert(not pcall(function() config[1].x = 1 end))"""
@@ -143,7 +144,7 @@ def test_a_moved_table_keeps_what_it_holds(tmp_path: Path, lua: str) -> None:
     assert change(tmp_path, lua, source, "config = {moved = config[1]}") == f'{{"moved":{source[1:-1]}}}'
 
 
-def test_a_copy_with_its_metatables_keeps_what_it_holds(tmp_path: Path, lua: str) -> None:
+def test_a_copy_with_its_metatables_keeps_its_content(tmp_path: Path, lua: str) -> None:
     body = """local function copy(t)
         if type(t) ~= "table" then return t end
         local c = {} for k, v in pairs(t) do c[k] = copy(v) end
@@ -183,7 +184,7 @@ def test_a_table_may_be_there_twice(tmp_path: Path, lua: str) -> None:
         ("[" * 600, "line 1, column 513: nested too deep"),
     ],
 )
-def test_text_that_is_not_json_is_refused_with_its_place(tmp_path: Path, lua: str, source: str, expected: str) -> None:
+def test_invalid_json_is_refused_with_its_place(tmp_path: Path, lua: str, source: str, expected: str) -> None:
     assert refusal(tmp_path, lua, source) == expected
 
 
@@ -208,7 +209,7 @@ def test_text_that_is_not_json_is_refused_with_its_place(tmp_path: Path, lua: st
         ("json.decode(nil)", "a string is expected, not nil"),
     ],
 )
-def test_what_json_can_not_hold_is_refused_with_its_place(tmp_path: Path, lua: str, body: str, expected: str) -> None:
+def test_values_unfit_for_json_are_refused_with_place(tmp_path: Path, lua: str, body: str, expected: str) -> None:
     assert expected in refusal(tmp_path, lua, '{"a":{"b":[{}]}}', body)
 
 
@@ -217,7 +218,7 @@ def test_encoding_works_again_after_a_refusal(tmp_path: Path, lua: str) -> None:
     assert change(tmp_path, lua, '{"a":1}', body) == '{"a":1}'
 
 
-def test_slurm_has_the_same_codec_under_its_own_names(tmp_path: Path, lua: str) -> None:
+def test_slurm_offers_the_same_codec_by_other_names(tmp_path: Path, lua: str) -> None:
     body = "assert(slurm.to_json(slurm.from_json('[1,{}]')) == '[1,{}]')"
     assert change(tmp_path, lua, "{}", body) == "{}"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from scrun.errors import HookError, StagingError
-from scrun.lua_hooks import Hooks
 from scrun.lua_hooks.fake import FakeHost
+from scrun.lua_hooks.hooks import Hooks
 
 pytestmark = pytest.mark.parametrize("lua", ["5.1", "5.4"])
 
@@ -91,7 +91,7 @@ def test_an_error_of_ours_is_the_whole_message(run: Run) -> None:
     assert isinstance(caught.value.__cause__, StagingError)
 
 
-def test_an_error_of_the_system_is_the_whole_message(run: Run) -> None:
+def test_a_system_error_is_the_whole_message(run: Run) -> None:
     with pytest.raises(HookError, match=r"^\[Errno 2\] No such file or directory: '/nonexistent'$"):
         run("scrun.read()", read=lambda: Path("/nonexistent").read_bytes())
 
@@ -114,7 +114,7 @@ def test_a_script_can_catch_an_error_of_ours(run: Run) -> None:
         ("scrun.other()", "attempt to call"),
     ],
 )
-def test_a_wrong_call_is_the_scripts_error_with_its_line(run: Run, call: str, expected: str) -> None:
+def test_a_wrong_call_names_the_scripts_line(run: Run, call: str, expected: str) -> None:
     def take(value: object) -> None:
         pass
 
@@ -122,7 +122,7 @@ def test_a_wrong_call_is_the_scripts_error_with_its_line(run: Run, call: str, ex
         run(f"\n{call}", take=take)
 
 
-def test_an_own_error_that_is_no_error_for_people_is_not_hidden(run: Run) -> None:
+def test_an_internal_error_is_not_hidden(run: Run) -> None:
     with pytest.raises(ZeroDivisionError):
         run("pcall(scrun.bug)", bug=lambda: 1 // 0)
 

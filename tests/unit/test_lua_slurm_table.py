@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from scrun.errors import HookError, SlurmError
-from scrun.lua_hooks import Hooks
 from scrun.lua_hooks.fake import FakeHost
+from scrun.lua_hooks.hooks import Hooks
 
 pytestmark = pytest.mark.parametrize("lua", ["5.1", "5.4"])
 
@@ -95,7 +95,7 @@ def test_a_wrong_format_is_the_scripts_error(run: Run) -> None:
         run("\nslurm.log_info('%d', 'x')")
 
 
-def test_commands_run_where_they_say_and_give_status_and_output(run: Run) -> None:
+def test_commands_run_where_told_giving_status_and_output(run: Run) -> None:
     host = run(
         """local status, output = slurm.allocator_command("id -un 2000")
         output = string.gsub(output, "%s+", "")
@@ -107,7 +107,7 @@ def test_commands_run_where_they_say_and_give_status_and_output(run: Run) -> Non
     assert host.commands == [("allocator", "id -un 2000"), ("remote", "false")]
 
 
-def test_the_output_of_a_command_may_be_any_bytes(run: Run) -> None:
+def test_a_commands_output_may_be_any_bytes(run: Run) -> None:
     output = bytes(range(256)) + "é".encode()
     run(
         """local _, output = slurm.allocator_command("dump")
@@ -117,7 +117,7 @@ def test_the_output_of_a_command_may_be_any_bytes(run: Run) -> None:
     )
 
 
-def test_a_script_for_a_command_may_be_any_bytes_but_nul(run: Run) -> None:
+def test_a_commands_script_may_hold_all_but_nul(run: Run) -> None:
     host = run("slurm.allocator_command('rm /\\255\\195\\169')")
     assert host.commands[0][1].encode("utf-8", "surrogateescape") == b"rm /\xff\xc3\xa9"
 
@@ -127,7 +127,7 @@ def test_a_script_for_a_command_may_be_any_bytes_but_nul(run: Run) -> None:
     [("nil", "not nil"), ("{}", "not table"), ("", "not nil"), ("'a\\0b'", "the string has a NUL byte in it")],
 )
 @pytest.mark.parametrize("name", ["allocator_command", "remote_command"])
-def test_what_is_no_command_is_refused_with_its_line(run: Run, name: str, argument: str, why: str) -> None:
+def test_an_invalid_command_is_refused_with_its_line(run: Run, name: str, argument: str, why: str) -> None:
     with pytest.raises(HookError, match=rf"s\.lua:1: slurm\.{name}: .*{why}"):
         run(f"slurm.{name}({argument})")
 
@@ -143,7 +143,7 @@ class BrokenHost(FakeHost):
         raise self.error
 
 
-def test_a_command_that_can_not_be_started_fails_with_its_own_sentence(tmp_path: Path, lua: str) -> None:
+def test_a_command_failing_to_start_gives_its_sentence(tmp_path: Path, lua: str) -> None:
     error = SlurmError("job 7 has ended")
     (tmp_path / "s.lua").write_text("slurm.remote_command('x')")
     with pytest.raises(HookError, match=r"^job 7 has ended$") as caught:
@@ -151,7 +151,7 @@ def test_a_command_that_can_not_be_started_fails_with_its_own_sentence(tmp_path:
     assert caught.value.__cause__ is error
 
 
-def test_a_script_may_catch_a_command_that_can_not_be_started(tmp_path: Path, lua: str) -> None:
+def test_a_script_may_catch_a_command_not_started(tmp_path: Path, lua: str) -> None:
     (tmp_path / "s.lua").write_text("""local ok, why = pcall(slurm.remote_command, 'x')
       assert(not ok) return slurm.ERROR, 'because ' .. why""")
     with pytest.raises(HookError, match=r"returned -1 \(slurm.ERROR\): because job 7 has ended$"):
@@ -159,9 +159,7 @@ def test_a_script_may_catch_a_command_that_can_not_be_started(tmp_path: Path, lu
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), RuntimeError("a bug"), TypeError("a bug")])
-def test_an_interruption_ends_the_hook_even_if_the_script_catches_all(
-    tmp_path: Path, lua: str, error: BaseException
-) -> None:
+def test_an_interruption_ends_a_hook_that_catches_everything(tmp_path: Path, lua: str, error: BaseException) -> None:
     (tmp_path / "s.lua").write_text("for i = 1, 3 do pcall(slurm.remote_command, 'x') end")
     with pytest.raises(type(error)) as caught:
         Hooks.load(str(tmp_path / "s.lua"), BrokenHost(error), lua=lua)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from scrun.errors import HookError
-from scrun.lua_hooks import Hooks
 from scrun.lua_hooks.fake import FakeHost
+from scrun.lua_hooks.hooks import Hooks
 
 pytestmark = pytest.mark.parametrize("lua", ["5.1", "5.2", "5.3", "5.4"])
 
@@ -49,9 +49,7 @@ def test_print_goes_to_the_log(run: Run, capfd: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize("write", ["io.write(", "io.stdout:write(", "io.output():write("])
-def test_what_is_written_to_stdout_goes_to_the_log_by_lines(
-    run: Run, capfd: pytest.CaptureFixture[str], write: str
-) -> None:
+def test_stdout_goes_to_the_log_by_lines(run: Run, capfd: pytest.CaptureFixture[str], write: str) -> None:
     assert run(f"{write}'a', 1, '\\n\\nb') {write}'c\\nrest')") == ["a1", "", "bc", "rest"]
     assert capfd.readouterr() == ("", "")
 
@@ -95,7 +93,7 @@ def test_os_execute_tells_how_the_command_ended(
         assert run(f"print(os.execute('{command}'))") == [f"{'true' if ok else 'nil'}\t{what}\t{number}"]
 
 
-def test_os_execute_without_a_command_says_that_there_is_a_shell(run: Run) -> None:
+def test_os_execute_without_a_command_reports_a_shell(run: Run) -> None:
     run("local there = os.execute() assert(there == true or there == 1)")
 
 
@@ -146,7 +144,7 @@ def test_a_wrong_use_of_commands_is_an_error(run: Run, call: str, why: str) -> N
         run(call)
 
 
-def test_os_exit_is_an_error_that_can_be_caught(run: Run) -> None:
+def test_os_exit_is_a_catchable_error(run: Run) -> None:
     assert "os.exit would end scrun itself" in run("print(select(2, pcall(os.exit, 3)))")[0]
 
 
@@ -182,7 +180,7 @@ def test_functions_of_ours_have_no_attributes(run: Run) -> None:
       try(slurm.allocator_command) assert(found > 0)""")
 
 
-def test_modules_are_not_looked_for_in_the_working_directory(
+def test_modules_are_not_searched_in_the_working_directory(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "planted.lua").write_text("return 'planted'")
@@ -196,12 +194,12 @@ def test_modules_that_debian_installs_are_looked_for(run: Run, lua: str) -> None
     assert run("print(package.path)")[0].endswith(f";/usr/share/lua/{lua}/?.lua;/usr/share/lua/{lua}/?/init.lua")
 
 
-def test_json_is_there_on_a_bare_machine_and_is_no_global(run: Run) -> None:
+def test_json_is_always_there_but_not_a_global(run: Run) -> None:
     run("assert(json == nil) local json = require 'json' assert(json.encode(json.decode('[1]')) == '[1]')")
     run("assert(require 'json' == require 'json')")
 
 
-def test_nothing_foreign_is_imported_before_a_script_is_loaded(lua: str) -> None:
+def test_no_foreign_module_is_imported_before_a_script(lua: str) -> None:
     code = "import sys, scrun.lua_hooks; sys.exit(any(n.split('.')[0] in ('lupa', 'json') for n in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
 
@@ -215,7 +213,7 @@ def test_nothing_foreign_is_imported_before_a_script_is_loaded(lua: str) -> None
         ("('100%% up')", "100% up"),
     ],
 )
-def test_string_format_takes_an_unsigned_number_as_the_pages_example_writes_it(run: Run, call: str, text: str) -> None:
+def test_string_format_accepts_the_documented_unsigned_number(run: Run, call: str, text: str) -> None:
     assert run(f"print(string.format{call})") == [text]
     assert run("print(('%u'):format(3)) print(pcall(string.format, '%y', 1) == false, pcall(string.format))")[0] == "3"
 
@@ -224,7 +222,7 @@ VERSION = "print(_VERSION)"
 
 
 @pytest.mark.parametrize("line", ["-- lua: {}", "#!/usr/bin/lua\n\n-- A site's script.\n  --- Lua:{}  "])
-def test_a_script_names_the_lua_it_is_written_for(tmp_path: Path, lua: str, line: str) -> None:
+def test_a_script_names_its_own_lua(tmp_path: Path, lua: str, line: str) -> None:
     path = tmp_path / "s.lua"
     hooks = "function slurm_scrun_stage_in() end function slurm_scrun_stage_out() end"
     path.write_text(f"{line.format(lua)}\n{VERSION} {hooks}")
@@ -247,7 +245,7 @@ def test_without_such_a_line_it_is_5_4(tmp_path: Path, lua: str, line: str) -> N
     assert host.logged == [("info", "Lua 5.4")]
 
 
-def test_a_lua_that_is_not_offered_is_an_error_that_lists_them(tmp_path: Path, lua: str) -> None:
+def test_an_unavailable_lua_is_answered_with_a_list(tmp_path: Path, lua: str) -> None:
     del lua
     path = tmp_path / "s.lua"
     path.write_text("-- lua: 5.9\n")

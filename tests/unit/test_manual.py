@@ -27,7 +27,7 @@ def section(title: str) -> str:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_there_with_its_options_and_arguments(name: str) -> None:
+def test_every_command_is_there_with_options_and_arguments(name: str) -> None:
     text = section(f".SS {name}")
     assert COMMANDS[name].help in text
     for option in COMMANDS[name].options:
@@ -58,7 +58,7 @@ def test_every_kind_of_error_is_there() -> None:
     assert all(name in text.split("\n") for name in kinds)
 
 
-def test_no_line_is_taken_for_a_request_that_is_none() -> None:
+def test_only_real_requests_look_like_requests() -> None:
     requests = {line.split()[0] for line in PAGE.splitlines() if line.startswith((".", "'"))}
     assert requests <= {".TH", ".SH", ".SS", ".TP", ".PP", ".RS", ".RE", ".nf", ".fi"}
 

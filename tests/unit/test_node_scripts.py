@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from scrun import marks, node_scripts
 from scrun.doctor import node_script
 from scrun.lifecycle.operations import events, ps
 from scrun.node_scripts import read_script
-from scrun.staging import copy_up, node_directory, own_directory, place, probe, root_mounts
+from scrun.staging import copy_up, node_directory, own_directory, place, probe, root_mounts, tun
 
 FILES = sorted(Path(node_scripts.__file__).parent.glob("*.sh"))
 SCRIPTS = {
@@ -21,6 +22,7 @@ SCRIPTS = {
     "doctor": node_script.SCRIPT,
     "events": events._STAT,
     "keep": node_directory._KEEP,
+    "network": tun.SCRIPT,
     "place": place.PLACE,
     "probe": probe._SCRIPT,
     "ps": ps._TABLE,
@@ -75,9 +77,18 @@ def test_the_comment_above_a_script_stays_here(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["keep", "place", "remove", "renew", "send"])
-def test_a_script_in_a_containers_directory_begins_with_the_mark(name: str) -> None:
+def test_a_container_directorys_script_begins_with_the_mark(name: str) -> None:
     assert SCRIPTS[name].startswith(f"\nmark={marks.MARK}\n")
 
 
 def test_no_placeholder_is_left() -> None:
     assert [name for name, text in SCRIPTS.items() if {"@LACKS@", "@LARGEST@"} & {*re.findall("@[A-Z]+@", text)}] == []
+
+
+@pytest.mark.skipif(not shutil.which("ps"), reason="ps is not installed")
+def test_rows_of_ps_are_whole_whatever_slurmds_terminal() -> None:
+    words = ["sh", "-c", "read line", "w" * 200]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
+        command = ["sh", "-c", SCRIPTS["ps"], "sh", str(process.pid), "-f", "-p", str(process.pid)]
+        done = subprocess.run(command, env={**os.environ, "COLUMNS": "40"}, capture_output=True, text=True, check=True)
+    assert "w" * 200 in done.stdout

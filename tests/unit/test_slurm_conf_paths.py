@@ -22,7 +22,7 @@ def make(path: Path) -> str:
     return str(path)
 
 
-def test_what_the_environment_names_wins_though_it_is_not_there(tmp_path: Path) -> None:
+def test_a_path_from_the_environment_wins_though_missing(tmp_path: Path) -> None:
     make(tmp_path / "etc/slurm.conf")
     named = {"SLURM_CONF": "/nosuch/slurm.conf"}
     assert conf_paths.slurm_conf(named) == "/nosuch/slurm.conf"
@@ -40,7 +40,7 @@ def test_the_hosts_own_wins_over_a_cache(tmp_path: Path, environment: dict[str, 
     assert conf_paths.slurm_conf(environment) == own
 
 
-def test_the_script_may_lie_in_etc_where_a_cache_has_none(tmp_path: Path) -> None:
+def test_etc_provides_a_script_the_cache_lacks(tmp_path: Path) -> None:
     make(tmp_path / "run/slurm.conf")
     assert conf_paths.lua_script({}) == str(tmp_path / "etc/scrun.lua")
     cached = make(tmp_path / "run/scrun.lua")

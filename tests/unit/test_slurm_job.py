@@ -21,7 +21,7 @@ def asked(caller: dict[str, str], container: dict[str, str] | None = None, **mor
     return {**described["attributes"], **described["fields"]}
 
 
-def test_a_job_that_nobody_describes_has_only_its_name_and_directory() -> None:
+def test_an_undescribed_job_has_only_name_and_directory() -> None:
     found = asked({"PATH": "/bin", "SLURM_CONF": "/c"}, {"PATH": "/bin"}, directory="/work")
     assert found == {"name": "scrun", "working_directory": "/work", "min_cpus": 1}
 
@@ -59,7 +59,7 @@ SAMPLES = {
 }
 
 
-def test_a_value_that_is_none_is_named_with_what_is_accepted() -> None:
+def test_an_invalid_value_is_named_with_valid_ones() -> None:
     with pytest.raises(UsageError, match=r"^SCRUN_NTASKS='x' is not a whole number from 1$"):
         job.request({"SCRUN_NTASKS": "x"}, {})
     with pytest.raises(UsageError, match=r"^annotation slurm.nodes='x' is not a number of nodes, or a range such as"):
@@ -70,7 +70,7 @@ def test_a_value_that_is_none_is_named_with_what_is_accepted() -> None:
         job.request({}, {"SCRUN_RESOURCES": "no"})
 
 
-def test_annotations_win_over_the_containers_variables_and_those_over_the_callers() -> None:
+def test_annotations_override_container_and_caller_variables() -> None:
     caller = {"SCRUN_PARTITION": "a", "SCRUN_ACCOUNT": "a", "SCRUN_QOS": "a", "SCRUN_MPI_TYPE": "none"}
     container = {"SCRUN_PARTITION": "b", "SCRUN_ACCOUNT": "b", "SCRUN_MPI_TYPE": "pmix"}
     found = asked(caller, container, annotations={"slurm.partition": "c"})
@@ -88,7 +88,7 @@ def test_what_wins_may_say_it_in_another_way() -> None:
     ("one", "other"),
     [("MEM_PER_NODE", "MEM_PER_CPU"), ("CPUS_PER_TASK", "CPUS_PER_GPU"), ("CORE_SPEC", "THREAD_SPEC")],
 )
-def test_one_thing_may_not_be_said_in_two_ways(one: str, other: str) -> None:
+def test_conflicting_variables_are_refused(one: str, other: str) -> None:
     with pytest.raises(UsageError, match=f"^SCRUN_{one} and SCRUN_{other} exclude each other: set one of them$"):
         job.request({f"SCRUN_{name}": "1" for name in (one, other)}, {})
 
@@ -112,18 +112,18 @@ def test_one_thing_may_not_be_said_in_two_ways(one: str, other: str) -> None:
         ("partition", ""),
     ],
 )
-def test_annotations_are_variables_or_sruns_options_in_lower_case(key: str, name: str) -> None:
+def test_annotations_are_variables_or_options_in_lower_case(key: str, name: str) -> None:
     assert variables.of_annotation(key) == name
 
 
-def test_every_variable_can_be_an_annotation_by_both_of_its_names() -> None:
+def test_every_variable_has_annotations_by_both_names() -> None:
     for row in variables.TABLE:
         for word in (row.name.lower(), row.name.lower().replace("_", "-")):
             assert variables.of_annotation(f"slurm.{word}") == row.name
         assert variables.BY_NAME[variables.of_annotation(f"slurm.{row.option}")].option == row.option
 
 
-def test_a_slip_is_remarked_upon_with_the_nearest_name_and_no_value() -> None:
+def test_a_misspelled_name_is_noted_without_its_value() -> None:
     request = job.request(
         {"SCRUN_PARTITON": "secret", "SCRUN_ANYTHING_ELSE": "x", "SCRUN_PID": "1", "SCRUN_DEBUG": "info"},
         {"SCRUN_CPUS_PER_TASKS": "2"},
@@ -209,7 +209,7 @@ def test_steps_share_their_job_unless_told_otherwise(said: dict[str, str], step:
     assert job.request({**INSIDE, **{f"SCRUN_{name}": value for name, value in said.items()}}, {}).step == step
 
 
-def test_dockers_words_are_the_steps_in_a_job_that_is_there() -> None:
+def test_inside_a_job_dockers_limits_shape_the_step() -> None:
     found = job.request(INSIDE, {}, limits={"cpus": 2, "memory": 100, "gpus": -1}).step
     assert found == {"SLURM_CPUS_PER_TASK": "2", "SLURM_MEM_PER_NODE": "100M", "SLURM_OVERLAP": "1"}
 
@@ -231,7 +231,7 @@ def test_the_document_has_the_tables_rows() -> None:
     assert rows == [(row.name, row.option, row.help.replace("|", "\\|"), row.who) for row in variables.TABLE]
 
 
-def test_scruns_own_variables_of_the_document_are_known_to_be_no_slips() -> None:
+def test_scruns_documented_variables_are_no_misspellings() -> None:
     document = DOCUMENT.read_text()
     named = set(re.findall(r"`SCRUN_(\w+)`", document[document.index("## scrun itself") :]))
     assert named == set(variables.OWN)
@@ -258,14 +258,14 @@ OF_THE_CALLER = {
 NAMES = [row.name for row in variables.TABLE] + [*variables.OWN]
 
 
-def test_the_list_of_what_only_the_caller_may_set() -> None:
+def test_only_listed_variables_are_the_callers_alone() -> None:
     assert {name for name in NAMES if variables.who_may_set(name) == variables.CALLER} == OF_THE_CALLER
     assert {variables.who_may_set(name) for name in NAMES} == {variables.CALLER, variables.ANYBODY}
     assert variables.who_may_set("PARTITON") == ""
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_container_sets_what_anybody_may_and_no_more(name: str) -> None:
+def test_a_container_sets_only_what_anybody_may(name: str) -> None:
     called, value = f"SCRUN_{name}", SAMPLES.get(name, "1")
     if variables.who_may_set(name) == variables.ANYBODY:
         if name in variables.BY_NAME:
@@ -322,7 +322,7 @@ def test_a_guest_is_one_task() -> None:
     assert found.notes == ["the container runs in job 7 of container host, whose network namespace it shares"]
 
 
-def test_in_a_shared_job_what_is_a_steps_counts() -> None:
+def test_in_a_shared_job_step_variables_count() -> None:
     found = job.request({"SCRUN_OPEN_MODE": "append"}, {"SCRUN_LABELIO": "1"}, shared=SHARED)
     assert found.shares
     assert {"SLURM_LABELIO", "SLURM_OPEN_MODE"} < found.step.keys()
@@ -342,7 +342,7 @@ def test_in_a_shared_job_what_is_a_steps_counts() -> None:
         ({"SLURM_JOB_ID": "9"}, {}, False),
     ],
 )
-def test_a_container_that_asks_for_another_job_has_one_of_its_own(
+def test_a_container_wanting_another_job_has_its_own(
     container: dict[str, str], annotations: dict[str, str], shares: bool
 ) -> None:
     found = job.request({}, container, annotations, shared=SHARED)
@@ -352,7 +352,7 @@ def test_a_container_that_asks_for_another_job_has_one_of_its_own(
     )
 
 
-def test_limits_count_in_a_job_of_ones_own_only() -> None:
+def test_limits_count_only_in_ones_own_job() -> None:
     shared = job.request({}, {}, limits={"cpus": 2, "memory": 100}, shared=SHARED)
     assert "SLURM_CPUS_PER_TASK" not in shared.step
     assert any(

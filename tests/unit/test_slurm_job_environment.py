@@ -21,25 +21,25 @@ def test_what_salloc_adds_is_there() -> None:
     assert any(line.startswith("SLURM_SUBMIT_HOST=") and len(line) > len("SLURM_SUBMIT_HOST=") for line in found)
 
 
-def test_a_name_that_libslurm_was_not_told_is_left_out() -> None:
+def test_a_null_name_from_libslurm_is_left_out() -> None:
     assert for_step(["SLURM_JOB_ID=7", "SLURM_JOB_NAME=(null)"]) == for_step(["SLURM_JOB_ID=7"])
 
 
-def test_what_a_real_salloc_gave_is_taken_as_it_is() -> None:
+def test_variables_of_a_real_salloc_are_kept() -> None:
     assert for_step(["SLURM_JOB_ID=7"], inherited={"SLURM_JOB_ID": "7", "SLURM_X": "a=b"}) == {
         "SLURM_JOB_ID=7",
         "SLURM_X=a=b",
     }
 
 
-def test_the_steps_memory_and_cpus_take_the_place_of_the_jobs() -> None:
+def test_a_steps_memory_and_cpus_replace_the_jobs() -> None:
     lines = ["SLURM_MEM_PER_CPU=50", "SLURM_TRES_PER_TASK=cpu=2", "SLURM_CPUS_PER_TASK=2"]
     found = for_step(lines, step={"SLURM_MEM_PER_NODE": "1M", "SLURM_CPUS_PER_TASK": "1"})
     assert not {line.partition("=")[0] for line in found} & {"SLURM_MEM_PER_CPU", "SLURM_TRES_PER_TASK"}
     assert set(lines) < for_step(lines)
 
 
-def test_nothing_of_a_step_is_taken_from_the_caller() -> None:
+def test_no_step_variable_comes_from_the_caller() -> None:
     caller = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n", "SLURM_STEP_ID": "1", "SLURM_CPU_BIND": "x", "HOME": "/"}
     assert job_environment.of_allocation(caller, "7") == {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n"}
 
@@ -56,7 +56,5 @@ def test_nothing_of_a_step_is_taken_from_the_caller() -> None:
         ({"SLURM_NTASKS_PER_NODE": "3"}, 2, 6),
     ],
 )
-def test_a_container_is_one_task_on_each_node_unless_told_otherwise(
-    names: dict[str, str], nodes: int, expected: int
-) -> None:
+def test_one_task_runs_on_each_node_by_default(names: dict[str, str], nodes: int, expected: int) -> None:
     assert job_environment.tasks(names, nodes) == expected

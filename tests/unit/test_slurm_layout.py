@@ -59,7 +59,7 @@ def test_what_nobody_said_is_left_to_slurm() -> None:
     assert fields() == {"min_cpus": 1}
 
 
-def test_a_hint_gives_way_to_what_is_said_outright() -> None:
+def test_a_hint_yields_to_an_explicit_setting() -> None:
     found = job.request({"SCRUN_HINT": "nomultithread", "SCRUN_THREADS_PER_CORE": "2"}, {}).job["request"]
     assert found["attributes"]["threads_per_core"] == 2
     assert "threads_per_core" not in found["fields"]

@@ -69,9 +69,7 @@ def test_a_letter_that_only_nodes_know_is_named(pattern: str, letter: str) -> No
         ({"NodeRuntime": "crun", "NodeContainer": "%j-%t"}, "crun", "42-0"),
     ],
 )
-def test_the_command_and_the_containers_name_are_found_in_a_pattern(
-    settings: dict[str, str], command: str, name: str
-) -> None:
+def test_a_pattern_yields_command_and_container_name(settings: dict[str, str], command: str, name: str) -> None:
     assert node_runtime.command(node_runtime.derive(settings), VALUES) == (command, name)
 
 
@@ -103,7 +101,7 @@ def test_an_oci_conf_without_a_runtime_is_advised(settings: dict[str, str]) -> N
         ({"RunTimeRun": "/opt/wrapper run %n", "NodeRuntime": "crun"}, "crun"),
     ],
 )
-def test_which_runtime_it_is_is_known_by_its_name(settings: dict[str, str], kind: str) -> None:
+def test_a_runtimes_name_tells_its_kind(settings: dict[str, str], kind: str) -> None:
     assert node_runtime.derive(settings)["kind"] == kind
 
 
@@ -119,7 +117,7 @@ def test_which_runtime_it_is_is_known_by_its_name(settings: dict[str, str], kind
         ({"RunTimeRun": "/opt/site/run %n"}, False),
     ],
 )
-def test_whether_scruns_hooks_are_run_is_known_of_some_runtimes(settings: dict[str, Any], hooks: bool) -> None:
+def test_whether_hooks_run_is_known_of_some_runtimes(settings: dict[str, Any], hooks: bool) -> None:
     made = node_runtime.derive(settings)
     assert made["hooks"] is hooks
     assert made["disabled"] == settings.get("DisableHooks", [])
@@ -129,6 +127,6 @@ def test_whether_scruns_hooks_are_run_is_known_of_some_runtimes(settings: dict[s
     "option",
     ["-b", "--bundle", "-f", "--config", "--console-socket", "--pid-file", "--preserve-fds", "--pidfd-socket"],
 )
-def test_the_value_of_an_option_is_not_taken_for_the_containers_name(option: str) -> None:
+def test_an_options_value_is_no_container_name(option: str) -> None:
     settings = {"RunTimeRun": f"crun run {option} value --no-pivot %n"}
     assert node_runtime.command(node_runtime.derive(settings), VALUES) == ("crun", "node1")

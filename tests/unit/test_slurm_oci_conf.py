@@ -93,7 +93,7 @@ def test_a_line_is_read_by_slurms_rules(text: str, settings: dict[str, Any]) -> 
         ("#scrun: Nosuch=1", "o:1: oci.conf has no Nosuch"),
     ],
 )
-def test_what_is_wrong_is_one_line_with_the_file_and_its_line(text: str, message: str) -> None:
+def test_an_error_names_file_and_line(text: str, message: str) -> None:
     with pytest.raises(SlurmError) as raised:
         oci_conf.parse(text, "o")
     assert message in str(raised.value)
@@ -106,7 +106,7 @@ def test_it_is_read_from_beside_slurm_conf(tmp_path: Path) -> None:
     assert found["RunTimeRun"] == "crun\udcff"
 
 
-def test_an_included_file_is_read_and_named_in_its_faults(tmp_path: Path) -> None:
+def test_included_files_are_read_and_named_in_errors(tmp_path: Path) -> None:
     (tmp_path / "oci.conf").write_text("Include more.conf\nRunTimeKill=k\n")
     (tmp_path / "more.conf").write_text("RunTimeRun=r\nRunTimeDelete=d\n")
     assert oci_conf.read_file(str(tmp_path / "oci.conf")) == {
@@ -119,7 +119,7 @@ def test_an_included_file_is_read_and_named_in_its_faults(tmp_path: Path) -> Non
         oci_conf.read_file(str(tmp_path / "oci.conf"))
 
 
-def test_an_included_file_that_is_missing_is_named_with_the_line(tmp_path: Path) -> None:
+def test_a_missing_included_file_is_named_with_line(tmp_path: Path) -> None:
     (tmp_path / "oci.conf").write_text("\nInclude more.conf\n")
     with pytest.raises(SlurmError, match=r"oci\.conf:2: can't read .*more\.conf: No such file"):
         oci_conf.read_file(str(tmp_path / "oci.conf"))
@@ -132,7 +132,7 @@ def test_files_that_include_each_other_are_refused(tmp_path: Path) -> None:
         oci_conf.read_file(str(tmp_path / "oci.conf"))
 
 
-def test_one_that_is_missing_or_unreadable_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_an_unreadable_or_missing_oci_conf_is_named(tmp_path: Path) -> None:
     with pytest.raises(SlurmError, match=r"oci\.conf does not exist"):
         oci_conf.read_file(str(tmp_path / "oci.conf"))
     (tmp_path / "oci.conf").mkdir()
@@ -192,6 +192,6 @@ def test_where_slurmstepd_mounts_its_files_is_told(tmp_path: Path, settings: Set
     assert oci_conf.spool_mount(found, [24, 11], environment) == before
 
 
-def test_without_a_slurm_conf_the_spool_directory_is_the_default() -> None:
+def test_the_spool_directory_has_a_default() -> None:
     environment = {"SLURM_CONF": "/nosuch/slurm.conf"}
     assert oci_conf.spool_mount(("%m/x", ""), [26, 5], environment) == "/var/spool/slurmd/x"

@@ -174,7 +174,7 @@ def test_every_parser_of_the_table_has_rows_above() -> None:
 
 @pytest.mark.parametrize("parser", sorted({row.parse.__name__ for row in TABLE}))
 @given(value=st.text(max_size=20))
-def test_no_parser_fails_otherwise_than_by_saying_what_it_takes(parser: str, value: str) -> None:
+def test_parsers_fail_only_by_saying_what_they_take(parser: str, value: str) -> None:
     said = ""
     try:
         _named(parser)(value)
@@ -186,7 +186,7 @@ def test_no_parser_fails_otherwise_than_by_saying_what_it_takes(parser: str, val
 @pytest.mark.parametrize("digits", ["9" * 20, "9" * 400, "9" * 5000], ids=len)
 @pytest.mark.parametrize("value", ["{}", "{}K", "{}T", "1@{}", "{}-1", "1-{}", "{}:1", "USR1@{}", "plane={}", "a:{}"])
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.name))
-def test_numbers_of_any_length_are_refused_in_the_same_words(row: Variable, value: str, digits: str) -> None:
+def test_numbers_of_any_length_get_the_same_refusal(row: Variable, value: str, digits: str) -> None:
     said = ""
     try:
         row.parse(value.format(digits))

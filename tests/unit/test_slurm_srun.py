@@ -104,7 +104,7 @@ def test_every_name_of_a_padded_list_is_there(spans: list[tuple[int, int]], widt
 Script = Callable[..., str]
 
 
-def test_srun_is_where_oci_conf_says_with_the_arguments_that_it_wants(script: Script) -> None:
+def test_oci_conf_gives_sruns_path_and_arguments(script: Script) -> None:
     path = script("")
     assert srun.srun_command({"SrunPath": path, "SrunArgs": ["--a", "--b=c d"]}, {}) == [path, "--a", "--b=c d"]
 
@@ -118,7 +118,7 @@ def test_srun_is_found_on_the_path(script: Script, tmp_path: Path) -> None:
     ("settings", "words"),
     [({"SrunPath": "/nosuch/srun"}, "at /nosuch/srun, where oci.conf's SrunPath"), ({}, "on PATH")],
 )
-def test_without_srun_the_error_says_where_it_was_looked_for(settings: dict[str, str], words: str) -> None:
+def test_a_missing_srun_says_where_it_was_sought(settings: dict[str, str], words: str) -> None:
     with pytest.raises(SlurmMissing, match=words):
         srun.srun_command(settings, {"PATH": "/nosuch"})
 
@@ -233,7 +233,7 @@ def test_what_srun_says_of_a_step_is_understood(name: str) -> None:
     assert (progress.step, progress.started, bool(progress.cancelled), heard) == (step, started, cancelled, errors)
 
 
-def test_of_a_step_that_has_started_no_errors_are_kept() -> None:
+def test_a_started_step_keeps_no_errors() -> None:
     progress = _after(*RUNS.replace("srun: ", "").splitlines(), "error: something", "error: node1: task 0: Killed")
     assert progress.errors == []
 
@@ -251,7 +251,7 @@ LAUNCHED = (
 )
 
 
-def test_which_task_is_on_which_node_is_known_from_the_launch() -> None:
+def test_the_launch_tells_each_tasks_node() -> None:
     progress = _after(*LAUNCHED)
     assert progress.tasks == {"node1": [0, 2, 3, 4], "node2": [1]}
     assert (progress.step, progress.count) == ("0", 5)
@@ -289,7 +289,7 @@ def test_what_has_ended_gets_no_more_signals(line: str, left: dict[str, list[int
         ("srun: Node node1, 1 tasks started", ""),
     ],
 )
-def test_a_line_about_tasks_that_failed_is_told_from_others(line: str, said: str) -> None:
+def test_lines_about_failed_tasks_are_told_from_others(line: str, said: str) -> None:
     progress = _after(
         "launching StepId=1.0 on host node1, 2 tasks: 0-1", "launching StepId=1.0 on host node2, 1 tasks: 1"
     )
@@ -324,7 +324,7 @@ def _state(progress: srun.Progress) -> tuple[object, ...]:
     return progress.step, dict(progress.tasks), {*progress.ended}, progress.cancelled, progress.started, progress.left()
 
 
-def test_what_a_prolog_said_of_another_step_is_not_sruns() -> None:
+def test_a_prologs_words_are_not_taken_for_sruns() -> None:
     said = ("launching StepId=1.7 on host copy, 1 tasks: 0", "copy: task 0: ok", "Job step aborted")
     progress = _after(*said, *LAUNCHED, "Node node1, 4 tasks started", "Node node2, 1 tasks started")
     assert (progress.step, progress.started, [*progress.tasks]) == ("0", True, ["node1", "node2"])
@@ -365,7 +365,7 @@ HET = {
         (109, {}, []),
     ],
 )
-def test_in_a_heterogeneous_job_srun_is_told_the_component(
+def test_srun_is_told_the_heterogeneous_jobs_component(
     job: object, environment: dict[str, str], words: list[str]
 ) -> None:
     assert srun.component(job, environment) == words

@@ -12,7 +12,7 @@ from scrun.errors import BundleError
 from scrun.lifecycle.operations import spec
 
 
-def test_it_is_valid_and_read_back_as_it_is(tmp_path: Path) -> None:
+def test_it_is_valid_and_read_back_unchanged(tmp_path: Path) -> None:
     spec.write_config(str(tmp_path), "config.json")
     read = config.load(str(tmp_path))
     config.check_config(read)
@@ -46,6 +46,6 @@ def test_another_file_can_be_named(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "other.json").read_text()) == spec.document()
 
 
-def test_a_bundle_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_bundle_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"can't write .*/nosuch/config\.json: No such file or directory"):
         spec.write_config(str(tmp_path / "nosuch"), "config.json")

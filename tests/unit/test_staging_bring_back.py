@@ -123,7 +123,7 @@ def test_file_that_came_up_here_meanwhile_is_kept(tmp_path: Path, bundle: Path) 
     assert os.listdir(run.rootfs / "etc") == ["meanwhile"]
 
 
-def test_writable_volumes_come_back_and_read_only_ones_do_not(tmp_path: Path, bundle: Path) -> None:
+def test_only_writable_volumes_come_back(tmp_path: Path, bundle: Path) -> None:
     private = tmp_path / "private"
     for name in ("writable", "readonly"):
         (private / name).mkdir(parents=True)
@@ -197,7 +197,7 @@ def test_the_first_nodes_change_counts(tmp_path: Path, bundle: Path, second: str
 
 
 @pytest.mark.parametrize("remover", ["first", "second"])
-def test_a_file_that_one_node_changed_and_another_removed_stays(tmp_path: Path, bundle: Path, remover: str) -> None:
+def test_a_file_one_node_changed_another_removed_stays(tmp_path: Path, bundle: Path, remover: str) -> None:
     it = TwoNodes(tmp_path, bundle)
     by_name = {"first": it.first, "second": it.second}
     (by_name.pop(remover) / "etc/passwd").unlink()
@@ -206,7 +206,7 @@ def test_a_file_that_one_node_changed_and_another_removed_stays(tmp_path: Path, 
     assert (it.rootfs / "etc/passwd").read_text() == "changed"
 
 
-def test_a_file_in_the_place_of_another_nodes_directory_is_a_conflict(tmp_path: Path, bundle: Path) -> None:
+def test_a_file_against_a_directory_is_a_conflict(tmp_path: Path, bundle: Path) -> None:
     it = TwoNodes(tmp_path, bundle)
     (it.first / "new").write_text("a file")
     (it.second / "new").mkdir()

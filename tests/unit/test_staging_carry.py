@@ -90,7 +90,7 @@ def test_dropped_connections_are_not_tried_again_soon(tmp_path: Path, full: Path
         discard(staged, step, log=notes)
 
 
-def test_a_node_that_is_refused_at_once_is_asked_each_time(tmp_path: Path, full: Path) -> None:
+def test_a_node_refused_at_once_is_asked_again(tmp_path: Path, full: Path) -> None:
     step = FakeStep(tmp_path, hidden=[full])
     (tmp_path / "bin").mkdir()
     timeout = tmp_path / "bin/timeout"
@@ -314,7 +314,7 @@ def running(session: int) -> list[str]:
     return found
 
 
-def test_interrupted_transfer_cleans_up_before_the_signal_is_handled(tmp_path: Path, bundle: Path) -> None:
+def test_an_interrupted_transfer_cleans_up_before_signal_handling(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "tar").write_text(_SLOW_TAR)
     (tmp_path / "bin" / "tar").chmod(0o755)
@@ -353,25 +353,3 @@ def test_a_shared_node_directory_is_refused(tmp_path: Path, bundle: Path) -> Non
     with pytest.raises(StagingError, match=r"node[12]: .*: is shared with node[12]: name a node_dir"):
         stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
     assert os.listdir(on_node(step).parent) == []
-
-
-@pytest.mark.parametrize(("squeue", "stays"), [("echo 7; echo 8", True), ("echo 77; echo 8", False), ("exit 1", True)])
-def test_an_image_stays_while_its_job_may_run(tmp_path: Path, bundle: Path, squeue: str, stays: bool) -> None:
-    step = FakeStep(tmp_path, hidden=[bundle])
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/squeue").write_text(f"#!/bin/sh\n{squeue}\n")
-    (tmp_path / "bin/squeue").chmod(0o755)
-    step.path = f"{tmp_path}/bin:{step.path}"
-    images = on_node(step).parent / "images"
-    room = {"cache_dir": str(step.node_dir), "cache_size": "3M"}
-
-    def made(job: int) -> set[str]:
-        """The images that the node has, when that job's container runs on a tree of 2 MB."""
-        (bundle / "rootfs/large").write_bytes(os.urandom(2 << 20))
-        container = make_container(bundle, step)._replace(job_id=job, images=str(tmp_path / "listings"))
-        stage_in(container, step, adapt=as_it_is, log=Notes(), options=room)
-        return {path.parent.name for path in images.glob("*/seal")}
-
-    first = made(7)
-    assert len(first) == 1
-    assert (first <= made(8)) == stays

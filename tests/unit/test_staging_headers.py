@@ -96,13 +96,13 @@ def nothing(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [two_names, much, an_attribute, a_pipe, another_alphabet, before_1970, nothing])
-def test_what_is_out_of_the_ordinary_is_left_to_tar(tmp_path: Path, make: object) -> None:
+def test_unusual_files_are_left_to_tar(tmp_path: Path, make: object) -> None:
     assert callable(make)
     make(tmp_path / "it")
     assert headers.member(os.fsencode(tmp_path / "it"), b"it", "user.*") is None
 
 
-def test_a_name_of_another_alphabet_is_left_to_tar(tmp_path: Path) -> None:
+def test_a_name_beyond_ascii_is_left_to_tar(tmp_path: Path) -> None:
     (tmp_path / "it").touch()
     assert headers.member(os.fsencode(tmp_path / "it"), "größe".encode(), "user.*") is None
 

@@ -128,7 +128,7 @@ def test_stream_that_ends_early_deletes_nothing(apply: Callable[..., str], bundl
 
 
 @pytest.mark.skipif(not is_root, reason="only root has owners to give")
-def test_owners_stay_and_new_files_get_the_process_user(tmp_path: Path, bundle: Path) -> None:
+def test_owners_stay_new_files_get_the_process_user(tmp_path: Path, bundle: Path) -> None:
     (bundle / "rootfs" / "theirs").write_text("x")
     os.chown(bundle / "rootfs" / "theirs", 1234, 1235)
     run = Run(tmp_path, bundle)
@@ -149,7 +149,7 @@ def test_owners_stay_and_new_files_get_the_process_user(tmp_path: Path, bundle: 
 
 
 @pytest.mark.skipif(not is_root, reason="only root can act for another user")
-def test_root_writes_to_a_volume_with_the_rights_of_the_jobs_user(tmp_path: Path, bundle: Path) -> None:
+def test_root_writes_volumes_with_the_users_rights(tmp_path: Path, bundle: Path) -> None:
     volume = tmp_path / "volume"
     (volume / "open").mkdir(parents=True)
     (volume / "open").chmod(0o777)
@@ -169,7 +169,7 @@ def test_root_writes_to_a_volume_with_the_rights_of_the_jobs_user(tmp_path: Path
     assert (status.st_uid, status.st_gid, os.geteuid(), os.getegid()) == (4711, 4712, 0, 0)
 
 
-def test_a_hard_link_from_one_part_to_another_breaks_the_archive(tmp_path: Path, bundle: Path) -> None:
+def test_a_hard_link_between_parts_breaks_the_archive(tmp_path: Path, bundle: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     (volume / "file").write_text("safe")
@@ -197,9 +197,7 @@ def test_a_full_disk_is_no_success(tmp_path: Path, bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_any_more_is_not_copied_back(
-    make: Callable[[Path], None], tmp_path: Path, bundle: Path
-) -> None:
+def test_a_copy_no_longer_a_file_stays_behind(make: Callable[[Path], None], tmp_path: Path, bundle: Path) -> None:
     copy, source = tmp_path / "copy", tmp_path / "source"
     make(copy)
     source.write_text("safe")
@@ -209,7 +207,7 @@ def test_what_is_no_file_any_more_is_not_copied_back(
     assert source.read_text() == "safe"
 
 
-def test_a_named_pipe_is_not_the_empty_file_that_another_node_made(tmp_path: Path) -> None:
+def test_a_named_pipe_is_no_empty_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     info = tarfile.TarInfo("rootfs/pipe")
     directory = os.open(tmp_path, os.O_RDONLY)
@@ -229,7 +227,7 @@ def test_a_time_keeps_its_nanoseconds_before_1970_too(mtime: str, nanoseconds: i
     assert entries.mtime_ns(info) == nanoseconds
 
 
-def test_what_overlayfs_noted_on_the_node_means_nothing_here(tmp_path: Path) -> None:
+def test_overlayfs_notes_of_the_node_are_dropped(tmp_path: Path) -> None:
     info = tarfile.TarInfo("rootfs/file")
     info.pax_headers = {"SCHILY.xattr.user.overlay.origin": "x", "SCHILY.xattr.user.mine": "y", "mtime": "1"}
     directory = os.open(tmp_path, os.O_RDONLY)
@@ -241,7 +239,7 @@ def test_what_overlayfs_noted_on_the_node_means_nothing_here(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(not is_root, reason="needs a right to mount")
-def test_what_is_mounted_in_a_directory_is_not_removed_with_it(tmp_path: Path) -> None:
+def test_removing_a_directory_spares_what_is_mounted_there(tmp_path: Path) -> None:
     (tmp_path / "tree" / "mounted").mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "x", tmp_path / "tree" / "mounted"], check=True)
     try:
@@ -254,7 +252,7 @@ def test_what_is_mounted_in_a_directory_is_not_removed_with_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("how", ["link", "directory", "nothing"])
-def test_a_volume_that_is_something_else_by_now_gets_nothing(how: str, tmp_path: Path, bundle: Path) -> None:
+def test_a_volume_that_was_replaced_gets_nothing(how: str, tmp_path: Path, bundle: Path) -> None:
     # Another container that has the volume can do that to a part of it, and we may be root.
     private, other = tmp_path / "private", tmp_path / "other"
     (private / "part").mkdir(parents=True)
@@ -272,7 +270,7 @@ def test_a_volume_that_is_something_else_by_now_gets_nothing(how: str, tmp_path:
     assert (run.there.with_name(f"kept-{run.there.name}") / "mounts/0/made").read_text() == "made"
 
 
-def test_a_path_with_a_link_in_it_is_not_held(tmp_path: Path) -> None:
+def test_a_path_through_a_link_is_not_held(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real/file").touch()
     (tmp_path / "link").symlink_to("real")

@@ -61,7 +61,7 @@ def test_a_changed_file_stays_the_same_file(content: bytes, tmp_path: Path, bund
 
 
 @needs_small_disk
-def test_without_room_the_file_stays_and_the_new_one_is_kept(
+def test_without_room_old_and_new_files_both_stay(
     small: Path, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (kept := tmp_path / "kept").mkdir()
@@ -76,7 +76,7 @@ def test_without_room_the_file_stays_and_the_new_one_is_kept(
 
 
 @needs_small_disk
-def test_where_nothing_can_be_kept_the_loss_is_said(
+def test_a_loss_is_told_if_nothing_can_stay(
     small: Path, tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging_out, "_KEPT", str(tmp_path / "nowhere"))
@@ -86,7 +86,7 @@ def test_where_nothing_can_be_kept_the_loss_is_said(
 
 
 @needs_small_disk
-def test_a_carried_file_stays_where_there_is_no_room(small: Path, tmp_path: Path, bundle: Path) -> None:
+def test_without_room_a_carried_file_stays(small: Path, tmp_path: Path, bundle: Path) -> None:
     (small / "file").write_text("old")
     part = Part("mounts/0", str(small / "file"), False, True)
     with (
@@ -122,7 +122,7 @@ ERRORS = (StagingError, OSError)
 HUGE = 1 << 42  # bytes: more than memory, and than anybody could read or write in a test
 
 
-def test_a_hole_of_terabytes_in_a_copy_costs_nothing(tmp_path: Path, bundle: Path) -> None:
+def test_a_copys_hole_of_terabytes_costs_nothing(tmp_path: Path, bundle: Path) -> None:
     source, copy = tmp_path / "source", tmp_path / "copy"
     source.write_bytes(b"x" * (1 << 17))
     copy.write_bytes(b"begin")
@@ -144,7 +144,7 @@ def assert_is_that(path: Path) -> None:
         assert file.read() == bytes(1000) + b"end"
 
 
-def test_a_hole_of_terabytes_in_the_archive_costs_nothing(tmp_path: Path, bundle: Path) -> None:
+def test_an_archives_hole_of_terabytes_costs_nothing(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * (1 << 17))
     (tmp_path / "tree").mkdir()
     (tmp_path / "gone").touch()
@@ -175,7 +175,7 @@ def test_a_hole_of_terabytes_in_the_archive_costs_nothing(tmp_path: Path, bundle
         assert path.stat().st_blocks < 1 << 10
 
 
-def test_an_attribute_without_room_keeps_no_other_file_back(
+def test_an_attribute_without_room_blocks_no_other_file(
     tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -209,7 +209,7 @@ def test_an_attribute_without_room_keeps_no_other_file_back(
         *(("0,10", -1), ("0,5", 1 << 63), ("0,5", 1 << 70), (f"{1 << 63},5", 1 << 62), (f"{1 << 70},5", 10)),
     ],
 )
-def test_holes_that_make_no_sense_end_in_an_error_at_most(
+def test_senseless_holes_end_in_at_most_an_error(
     tmp_path: Path, bundle: Path, name: str, holes: str, size: int
 ) -> None:
     (tmp_path / "file").write_bytes(b"x" * 10)

@@ -32,7 +32,7 @@ def test_nothing_is_known_at_first(file: Path) -> None:
     assert not Known(str(file), MOUNTS).says("/home/alice", ["node1"])
 
 
-def test_a_path_that_was_seen_stands_for_its_mount(file: Path) -> None:
+def test_a_seen_path_stands_for_its_mount(file: Path) -> None:
     Known(str(file), MOUNTS).learn(["/home/alice/bundle"], [], ["node1"])
     known = Known(str(file), MOUNTS)
     assert known.says("/home/bob/other", ["node1"])
@@ -68,7 +68,7 @@ def test_a_damaged_file_is_as_good_as_none(file: Path, content: str) -> None:
     assert Known(str(file), MOUNTS).says("/home/x", ["node1"])
 
 
-def test_a_node_that_does_not_see_this_hosts_memory_is_another_host(file: Path) -> None:
+def test_a_node_not_seeing_memory_is_another_host(file: Path) -> None:
     Known(str(file), MOUNTS).learn([], ["/run/bundle"], ["node1"])
     known = Known(str(file), MOUNTS)
     assert known.denies("/merged", ["node1"])
@@ -94,21 +94,39 @@ def test_a_missing_disk_is_not_asked_for_again(file: Path) -> None:
         (("/var/y",), "/var/x", ["node1"]),  # a disk that they do share, then
     ],
 )
-def test_what_is_not_seen_otherwise_says_nothing_of_other_paths(
+def test_an_unseen_path_says_nothing_of_others(
     file: Path, seen: tuple[str, ...], unseen: str, nodes: list[str]
 ) -> None:
     Known(str(file), MOUNTS).learn(seen, [unseen], nodes)
     assert not Known(str(file), MOUNTS).denies(unseen, nodes)
 
 
-def test_what_is_forgotten_is_asked_again_and_forgetting_nothing_is_no_error(file: Path) -> None:
+def test_what_nodes_see_needs_no_commands(file: Path) -> None:
+    known = Known(str(file), MOUNTS)
+    assert known.expects_commands("/home/y"), "nobody has asked yet"
+    known.learn(["/home/x"], [], ["node1"])
+    assert known.expects_commands("/home/y"), "whether it runs containers is to be asked"
+    known.learn_run_containers(["node1"])
+    assert not known.expects_commands("/home/y")
+
+
+@pytest.mark.parametrize("unseen", ["/var/lib/docker/x", "/run/bundle"])
+def test_what_a_node_lacks_will_be_carried(file: Path, unseen: str) -> None:
+    known = Known(str(file), MOUNTS)
+    known.learn_run_containers(["node1"])
+    known.learn(["/home/x"], [unseen], ["node1"])
+    assert known.expects_commands(unseen)
+    assert not known.expects_commands("/home/y")
+
+
+def test_forgotten_paths_are_asked_again(file: Path) -> None:
     Known(str(file), MOUNTS).learn(["/home/x"], [], ["node1"])
     forget(str(file))
     forget(str(file))
     assert not Known(str(file), MOUNTS).says("/home/x", ["node1"])
 
 
-def test_a_directory_is_described_as_a_node_describes_it(tmp_path: Path) -> None:
+def test_host_and_node_describe_a_directory_alike(tmp_path: Path) -> None:
     for name in ("b", "a", "é", "with space", "new\nline"):
         (tmp_path / name).touch()
     fact = facts.describe([str(tmp_path)])[0]
@@ -120,11 +138,11 @@ def test_a_directory_is_described_as_a_node_describes_it(tmp_path: Path) -> None
     assert status == f"{fact.device} {fact.inode} {fact.mode:x} {fact.size} {fact.mtime}"
 
 
-def test_what_can_not_be_looked_at_has_no_description(tmp_path: Path) -> None:
+def test_what_cannot_be_examined_has_no_description(tmp_path: Path) -> None:
     assert facts.describe([str(tmp_path / "none")]) == [None]
 
 
-def test_a_clock_that_was_set_back_makes_nothing_known_for_years(file: Path) -> None:
+def test_a_clock_set_back_makes_nothing_known(file: Path) -> None:
     Known(str(file), MOUNTS).learn(["/home/x"], [], ["node1"])
     learnt = fastjson.loads(file.read_text())
     file.write_text(fastjson.dumps({key: int(time.time()) + 10**6 for key in learnt}))

@@ -57,6 +57,13 @@ def test_layers_are_found_however_an_engine_names_them(home: Path, options: str)
     assert found(home, f"{options},userxattr") == expected._replace(xattrs="user.")
 
 
+@pytest.mark.parametrize("option", ["metacopy=on", "redirect_dir=on"])
+def test_layers_with_redirections_are_told_from_others(home: Path, option: str) -> None:
+    layers = found(home, f"rw,lowerdir=HOME/one/diff,upperdir=HOME/own/diff,{option}")
+    assert layers is not None
+    assert layers.redirects
+
+
 def test_descriptors_of_podmans_are_named_by_its_storage(home: Path) -> None:
     options = "rw,lowerdir=3:6,upperdir=HOME/own/diff,workdir=HOME/own/work"
     assert found(home, options) is None
@@ -75,12 +82,11 @@ def test_descriptors_of_podmans_are_named_by_its_storage(home: Path) -> None:
         "rw,lowerdir=HOME/one/diff,upperdir=HOME/gone,workdir=HOME/own/work",
         "ro,lowerdir=HOME/two/diff:HOME/one/diff",
         "rw,lowerdir=HOME/two/diff::HOME/one/diff,upperdir=HOME/own/diff",
-        "rw,lowerdir=HOME/one/diff,upperdir=HOME/own/diff,metacopy=on",
-        "rw,lowerdir=HOME/one/diff,upperdir=HOME/own/diff,redirect_dir=on",
+        "rw,lowerdir=HOME/one/diff,upperdir=HOME/own/diff,metacopy=on,datadir+=HOME/two/diff",
         r"rw,lowerdir=HOME/one\134:diff,upperdir=HOME/own/diff",
     ],
 )
-def test_layers_that_no_node_could_mount_are_left_alone(home: Path, options: str) -> None:
+def test_layers_that_no_node_can_mount_are_ignored(home: Path, options: str) -> None:
     assert found(home, options) is None
 
 
@@ -107,24 +113,27 @@ def _of_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scrun.staging.layered_root.only_root_can_replace", lambda _path: True)
 
 
+def usable(layers: Layers, container: ContainerFiles) -> tuple[str, ...]:
+    return LayeredRoot(layers, container, "/tmp").usable()
+
+
 @pytest.mark.usefixtures("_of_root")
 def test_only_the_same_users_layers_are_used(home: Path) -> None:
     container = layered_container(home, FakeStep(home))
     layers = own_layers(home)
-    assert LayeredRoot.of(layers, container, "/tmp")
-    assert LayeredRoot.of(None, container, "/tmp") is None
-    assert LayeredRoot.of(layers, container._replace(user_id=os.getuid() + 1), "/tmp") is None
+    assert usable(layers, container) == layers.lower
+    assert usable(layers, container._replace(user_id=os.getuid() + 1)) == ()
     other = "trusted." if os.getuid() else "user."
-    assert LayeredRoot.of(layers._replace(xattrs=other), container, "/tmp") is None
-    assert LayeredRoot.of(layers, container._replace(overlay=None), "/tmp") is None
+    assert usable(layers._replace(xattrs=other), container) == ()
+    assert usable(layers._replace(redirects=True), container) == ()
+    assert LayeredRoot.of(None, container, "/tmp") is None
 
 
 @pytest.mark.skipif(not is_root, reason="is about root's containers")
-def test_roots_layers_are_used_where_nobody_else_can_replace_them(home: Path) -> None:
+def test_roots_layers_must_be_replaceable_only_by_root(home: Path) -> None:
     container, layers = layered_container(home, FakeStep(home)), own_layers(home)
     assert not only_root_can_replace(layers.lower[0])  # /tmp is everybody's
-    assert LayeredRoot.of(layers, container, "/tmp") is None
-    assert only_root_can_replace("/usr/bin")
+    assert usable(layers._replace(lower=(*layers.lower, "/usr/bin")), container) == ("/usr/bin",)
 
 
 @pytest.mark.usefixtures("_of_root")
@@ -139,11 +148,11 @@ def test_an_upper_directory_with_redirections_is_refused(home: Path) -> None:
     (home / "own/diff/moved").mkdir()
     layered = LayeredRoot(layers, layered_container(home, FakeStep(home))._replace(user_id=0), "/tmp")
     with Interruption() as interruption, Children(interruption) as children:
-        assert layered.prepare(children)
+        assert layered.prepare(children, keep=True)
         os.setxattr(home / "own/diff/moved", "user.overlay.opaque", b"y")
-        assert layered.prepare(children)
+        assert layered.prepare(children, keep=True)
         os.setxattr(home / "own/diff/moved", "user.overlay.redirect", b"/was")
-        assert not layered.prepare(children)
+        assert not layered.prepare(children, keep=True)
 
 
 def foreign_files(home: Path, memory: str = "") -> Foreign | None:
@@ -167,7 +176,7 @@ def theirs(home: Path) -> Path:
 
 
 @pytest.mark.skipif(not is_root, reason="only root gives files away")
-def test_foreign_files_are_found_with_what_a_closed_directory_has(theirs: Path) -> None:
+def test_foreign_files_include_those_in_closed_directories(theirs: Path) -> None:
     assert foreign_files(theirs) == Foreign(
         names=(
             *(b"", b"link-target", b"open", b"open/closed/deep", b"open/closed/deep/file", b"open/closed/mine"),
@@ -194,7 +203,7 @@ def test_the_list_of_a_layer_is_kept(theirs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not is_root, reason="only root gives files away")
-def test_no_link_of_a_containers_leads_out_of_its_root(theirs: Path, tmp_path: Path) -> None:
+def test_no_link_of_a_container_leaves_its_root(theirs: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     os.chown((outside / "file"), 4321, 4321) if (outside / "file").write_text("secret") else None
@@ -221,7 +230,7 @@ def test_whiteouts_and_opaque_directories_arrive(home: Path) -> None:
     members = [
         headers.member(os.fsencode(upper / name), name.encode(), "user.*", layer=True) for name in ("anew", "gone")
     ]
-    members.append(headers.opaque_directory(os.fsencode(home / "one"), b"closed"))
+    members.append(headers.opaque_directory(os.fsencode(home / "one"), b"closed", "user.*"))
     there = home / "there"
     there.mkdir()
     argv = ["tar", "--extract", "--file=-", "--preserve-permissions", "--xattrs", "--xattrs-include=user.*"]
@@ -233,18 +242,40 @@ def test_whiteouts_and_opaque_directories_arrive(home: Path) -> None:
 
 
 @needs_mounts
-def test_a_node_without_a_layer_is_told_from_one_with_it(home: Path) -> None:
-    """Without it, the root filesystem is carried as ever, and no directory for the layers is left."""
-    (home / "own/merged/file").write_text("carried")
+def test_a_missing_layer_in_place_is_carried(home: Path) -> None:
     step = FakeStep(home, hidden=[home / "one"])
-    container, notes = layered_container(home, step), Notes()
-    layered = LayeredRoot(own_layers(home), container._replace(user_id=0), str(step.node_dir))
+    container, notes = layered_container(home, step)._replace(overlay=None), Notes()
+    (home / "one/diff/file").write_text("carried")
+    layered = LayeredRoot(own_layers(home), container, str(step.node_dir))
+    layered.in_place = frozenset(layered.layers.lower)
     part = Part("rootfs", container.rootfs, is_directory=True, writable=True)
+    options = StagingOptions(cache_dir=str(step.node_dir))
     with Interruption() as interruption, Children(interruption) as children:
-        args = container, step, str(step.node_dir), notes, StagingOptions(), children
+        args = container, step, str(step.node_dir), notes, options, children
         with Transfer(*args) as transfer:
-            assert transfer.run([part], lambda _mode, _home: {}, {}, layered) == "plain"
+            assert transfer.run([part], lambda _mode, _home: {}, {}, layered) == "copy"
     assert f"{home}/one/diff: can't be used: the layers of" in notes.at("info")
     assert (on_node(step) / "rootfs/file").read_text() == "carried"
-    assert not (on_node(step) / "l").exists()
     assert [name for name in os.listdir(on_node(step).parent) if name.endswith("~l")] == []
+
+
+@needs_mounts
+def test_a_node_without_overlay_gets_the_whole_root(home: Path) -> None:
+    (home / "own/merged/file").write_text("carried")
+    step = FakeStep(home, hidden=[home / "one"])
+    step.path = f"{home}/bin:{step.path}"
+    (home / "bin").mkdir()
+    (home / "bin/mount").write_text("#!/bin/sh\nexit 1\n")
+    (home / "bin/mount").chmod(0o755)
+    container, notes = layered_container(home, step), Notes()
+    layered = LayeredRoot(own_layers(home), container, str(step.node_dir))
+    layered.in_place = frozenset(layered.layers.lower[:1])
+    part = Part("rootfs", container.rootfs, is_directory=True, writable=True)
+    options = StagingOptions(cache_dir=str(step.node_dir))
+    with Interruption() as interruption, Children(interruption) as children:
+        args = container, step, str(step.node_dir), notes, options, children
+        with Transfer(*args) as transfer:
+            assert transfer.run([part], lambda _mode, _home: {}, {}, layered) == "plain"
+    assert "no overlay can be mounted: the layers of" in notes.at("info")
+    assert (on_node(step) / "rootfs/file").read_text() == "carried"
+    assert not (on_node(step) / "l").exists()

@@ -62,7 +62,7 @@ def test_other_paths_of_what_is_mounted_are_found(tmp_path: Path) -> None:
 
 
 @needs_mounts
-def test_what_is_hidden_or_nowhere_else_has_no_other_path(tmp_path: Path) -> None:
+def test_hidden_or_unique_sources_have_no_other_path(tmp_path: Path) -> None:
     for name in ("volume/sub", "memory", "engine/subpath1", "engine/subpath2"):
         (tmp_path / name).mkdir(parents=True)
     found = _found(
@@ -81,7 +81,7 @@ def test_what_stays_mounted_is_left_as_it_is() -> None:
 
 
 @needs_mounts
-def test_what_an_engine_has_taken_away_is_an_error(tmp_path: Path, bundle: Path) -> None:
+def test_a_source_an_engine_removed_is_an_error(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "subpath1").mkdir()  # podman leaves the directory
     step = FakeStep(tmp_path)
     container = make_container(bundle, step, mounts=[bind(tmp_path / "subpath1", "/x")])

@@ -255,7 +255,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 @needs_mounts
-def test_fake_nodes_hide_what_is_hidden_and_all_get_stdin(tmp_path: Path) -> None:
+def test_fake_nodes_hide_paths_and_all_get_stdin(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir()
     (private / "file").touch()

@@ -86,14 +86,14 @@ def test_staged_survives_the_state_file(tmp_path: Path, bundle: Path) -> None:
     assert Staged.from_dict(again) == staged
 
 
-def test_empty_directory_in_the_rootfs_place_is_not_taken_for_it(tmp_path: Path, bundle: Path) -> None:
+def test_an_empty_directory_is_not_the_rootfs(tmp_path: Path, bundle: Path) -> None:
     step = FakeStep(tmp_path, hidden=[bundle / "rootfs"])
     staged = stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
     assert staged.bundle == f"{bundle}/.scrun-web", "the bundle is seen nevertheless"
     assert config_of(staged)["root"]["path"] == f"{step.node_dir}/scrun-{os.getuid()}/7-web/rootfs"
 
 
-def test_node_that_does_not_see_it_decides_for_all(tmp_path: Path, bundle: Path) -> None:
+def test_a_node_that_cannot_see_decides_for_all(tmp_path: Path, bundle: Path) -> None:
     class OneBlind(FakeStep):
         def _command(self, node: str, argv: Any) -> list[str]:
             self._hidden = [bundle] if node == "node2" else []
@@ -117,7 +117,7 @@ def test_nodes_are_asked_once_for_containers(tmp_path: Path, bundle: Path) -> No
 ASK: Any = {"root_squash": "ask"}
 
 
-def test_where_root_is_squashed_the_bundle_is_carried_and_nothing_else(tmp_path: Path, bundle: Path) -> None:
+def test_under_squashed_root_only_the_bundle_is_carried(tmp_path: Path, bundle: Path) -> None:
     step, notes = FakeStep(tmp_path), Notes()
     step.root_reads = False
     container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
@@ -145,7 +145,7 @@ def test_where_root_reads_the_bundle_stays(tmp_path: Path, bundle: Path, reads: 
 @pytest.mark.parametrize(
     ("options", "place"), [({}, "here"), ({"root_squash": False}, "here"), ({"root_squash": True}, "node")]
 )
-def test_what_a_site_says_of_its_servers_is_not_tried(tmp_path: Path, bundle: Path, options: Any, place: str) -> None:
+def test_a_sites_declared_servers_are_not_tried(tmp_path: Path, bundle: Path, options: Any, place: str) -> None:
     step = FakeStep(tmp_path)
     staged = stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes(), options=options)
     assert (staged.spool != "") == (place == "here")
@@ -180,7 +180,7 @@ def test_a_node_without_oci_conf_gets_no_container(tmp_path: Path, bundle: Path,
     stage_in(container, step, adapt=as_it_is, log=Notes(), options=options)
 
 
-def test_nothing_is_carried_to_a_node_that_lost_its_oci_conf(tmp_path: Path, bundle: Path) -> None:
+def test_nothing_goes_to_a_node_without_oci_conf(tmp_path: Path, bundle: Path) -> None:
     step = Bare(tmp_path, hidden=[bundle])
     step.bare = ""
     container = make_container(bundle, step)._replace(memory=str(tmp_path / "memory"))
@@ -191,7 +191,7 @@ def test_nothing_is_carried_to_a_node_that_lost_its_oci_conf(tmp_path: Path, bun
     assert not os.path.exists(tmp_path / "memory"), "the nodes are asked again"
 
 
-def test_link_out_of_a_declared_path_is_not_taken_as_shared(tmp_path: Path, bundle: Path) -> None:
+def test_a_link_leaving_a_declared_path_is_unshared(tmp_path: Path, bundle: Path) -> None:
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "link").symlink_to(bundle)
     step = FakeStep(tmp_path, hidden=[bundle])
@@ -220,7 +220,7 @@ def test_spool_replaced_by_a_link_takes_nothing_along(tmp_path: Path, bundle: Pa
     assert (precious / "file").exists()
 
 
-def test_mounts_that_the_nodes_have_as_they_are_here_are_told(tmp_path: Path, bundle: Path) -> None:
+def test_mounts_the_nodes_see_unchanged_are_told(tmp_path: Path, bundle: Path) -> None:
     (here, carried) = (tmp_path / "here", tmp_path / "carried")
     for path in (here, carried):
         path.mkdir()
@@ -291,7 +291,7 @@ def test_nodes_own_paths_are_left_alone(tmp_path: Path, bundle: Path) -> None:
     assert config["mounts"][-1]["options"] == ["rbind", "ro"]
 
 
-def test_socket_that_nodes_do_not_see_is_refused_by_name(tmp_path: Path, bundle: Path) -> None:
+def test_a_socket_unseen_by_nodes_is_refused(tmp_path: Path, bundle: Path) -> None:
     private = tmp_path / "private"
     private.mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -314,7 +314,7 @@ def test_paths_of_any_bytes_reach_the_nodes(tmp_path: Path) -> None:
     assert staged.spool.startswith(str(odd))
 
 
-def test_step_that_fails_is_told_with_the_node_and_its_words(tmp_path: Path, bundle: Path) -> None:
+def test_a_failed_step_is_told_with_its_node(tmp_path: Path, bundle: Path) -> None:
     step = FakeStep(tmp_path)
     step.path = "/nowhere"
     with pytest.raises(StagingError, match=r"node1 .*status 127: .*env.*No such file"):
@@ -362,7 +362,7 @@ def test_same_directory_is_told_from_another(theirs: Facts | None, same: bool) -
     assert _same(ROOT, theirs) is same
 
 
-def test_local_disks_of_two_cloned_machines_are_never_the_same() -> None:
+def test_disks_of_cloned_machines_are_never_the_same() -> None:
     ours = ROOT._replace(is_local=True)
     assert not _same(ours, ours._replace(boot="boot-b"))
     assert _same(ours, ours._replace(boot="boot-b", is_local=False)), "one may be the other's NFS server"

@@ -55,7 +55,7 @@ def test_empty_lua_tables_are_empty_lists() -> None:
     assert StagingOptions.for_stage_in(None) == StagingOptions.for_stage_in({}) == StagingOptions()
 
 
-def test_options_of_the_shipped_script_are_accepted_when_uncommented() -> None:
+def test_options_of_the_shipped_script_work_uncommented() -> None:
     with open(SHIPPED) as file:
         text = file.read()
     names = set(re.findall(r"^    -- (\w+) = [{\"]", text, re.MULTILINE))
@@ -103,7 +103,7 @@ def test_mount_tables_tell_what_others_see(path: str, private: bool, shared: boo
 
 
 @pytest.mark.parametrize("fstype", sorted(LOCAL_TYPES))
-def test_local_mount_under_a_shared_path_is_not_shared(fstype: str) -> None:
+def test_local_mounts_under_a_shared_path_are_unshared(fstype: str) -> None:
     local = f"23 21 0:50 / /home/docker/merged rw - {fstype} some rw\n".encode()
     table = ONE + local + b"24 21 0:51 / /home/bob rw - nfs4 s:/bob rw\n"
     visibility = Visibility(("/home",), MountTable(table), MountTable(table))
@@ -131,7 +131,7 @@ def test_later_mount_on_the_same_point_counts() -> None:
 @pytest.mark.parametrize(
     ("kind", "is_memory"), [("tmpfs", True), ("ramfs", True), ("overlay", False), ("ext4", False), ("nfs4", False)]
 )
-def test_a_file_in_this_hosts_memory_is_known_by_its_file_system(kind: str, is_memory: bool) -> None:
+def test_the_file_system_tells_files_in_memory(kind: str, is_memory: bool) -> None:
     table = MountTable(b"1 1 8:1 / / rw - %s x rw\n" % kind.encode())
     assert Visibility((), table, None).is_memory("/") is is_memory
     assert Visibility((), None, None).is_memory("/") is False

@@ -42,7 +42,7 @@ def test_missing_directories_are_made_and_removed(rootfs: Path) -> None:
     assert (rootfs / "var").stat().st_mtime_ns == 10**18
 
 
-def test_what_the_container_has_made_there_stays_and_its_directory_looks_changed(rootfs: Path) -> None:
+def test_files_made_there_stay_and_mark_their_directory(rootfs: Path) -> None:
     found = traces.foresee({}, str(rootfs), PATTERN, make=True)
     (rootfs / "var/spool/slurmd/oci-job7-3").mkdir()
     (rootfs / "var/spool/mail").mkdir()
@@ -52,7 +52,7 @@ def test_what_the_container_has_made_there_stays_and_its_directory_looks_changed
     assert (rootfs / "var").stat().st_mtime_ns != 10**18
 
 
-def test_what_was_there_stays_and_so_does_another_steps(rootfs: Path) -> None:
+def test_existing_files_and_other_steps_traces_stay(rootfs: Path) -> None:
     for job in ("7-3", "7-4"):
         (rootfs / f"var/spool/slurmd/oci-job{job}").mkdir(parents=True)
     found = traces.foresee({}, str(rootfs), PATTERN, make=True)
@@ -109,7 +109,7 @@ def test_what_lies_in_a_mount_leaves_no_traces(rootfs: Path, destination: str) -
     assert below(rootfs) == {"var"}
 
 
-def test_no_link_that_the_container_has_made_leads_out(rootfs: Path, tmp_path: Path) -> None:
+def test_no_link_made_by_the_container_leads_out(rootfs: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (outside / "slurmd/oci-job7-3").mkdir(parents=True)
     found = traces.foresee({}, str(rootfs), PATTERN, make=True)

@@ -25,7 +25,7 @@ MUCH = os.urandom(1 << 20)
 NO_ROUTE = "255.255.255.255"  # no connection goes to everybody
 
 
-def test_much_comes_over_a_connection_and_not_through_srun(tmp_path: Path, bundle: Path) -> None:
+def test_much_data_comes_over_a_connection(tmp_path: Path, bundle: Path) -> None:
     run = Run(tmp_path, bundle)
     (run.there / "rootfs/much").write_bytes(MUCH)
     run.step.most_said = 10_000
@@ -34,7 +34,7 @@ def test_much_comes_over_a_connection_and_not_through_srun(tmp_path: Path, bundl
     assert len(run.step.started) == 3, "probe, transfer, and one step that brings back and cleans up"
 
 
-def test_little_comes_through_srun_where_one_node_sends_it(tmp_path: Path, bundle: Path) -> None:
+def test_little_data_of_one_node_comes_through_srun(tmp_path: Path, bundle: Path) -> None:
     run = Run(tmp_path, bundle)
     (run.there / "rootfs/little").touch()
     run.step.login = NO_ROUTE
@@ -43,7 +43,7 @@ def test_little_comes_through_srun_where_one_node_sends_it(tmp_path: Path, bundl
     assert "can't connect" not in run.notes.at("debug"), "nobody has tried"
 
 
-def test_all_nodes_send_in_one_step_which_cleans_up(tmp_path: Path, bundle: Path) -> None:
+def test_all_nodes_send_in_one_step(tmp_path: Path, bundle: Path) -> None:
     it = TwoNodes(tmp_path, bundle)
     (it.first / "of node1").write_bytes(MUCH)
     (it.second / "of node2").write_bytes(MUCH)
@@ -60,7 +60,7 @@ def test_a_node_without_changes_is_not_read(tmp_path: Path, bundle: Path) -> Non
     assert (it.rootfs / "of node2").read_bytes() == MUCH
 
 
-def test_without_a_way_to_here_srun_carries_it_all(tmp_path: Path, bundle: Path) -> None:
+def test_srun_carries_everything_without_a_connection(tmp_path: Path, bundle: Path) -> None:
     it = TwoNodes(tmp_path, bundle)
     it.step.login = NO_ROUTE
     (it.first / "of node1").write_bytes(MUCH)
@@ -73,7 +73,7 @@ def test_without_a_way_to_here_srun_carries_it_all(tmp_path: Path, bundle: Path)
     assert len(it.step.started) == 3, "it is the same step"
 
 
-def test_the_end_of_one_nodes_archive_is_not_in_the_next_ones(tmp_path: Path, bundle: Path) -> None:
+def test_the_end_of_an_archive_stays_its_own(tmp_path: Path, bundle: Path) -> None:
     """Behind its last entry an archive has zeros, which may come late."""
     it = TwoNodes(tmp_path, bundle)
     it.step.login = NO_ROUTE
@@ -119,7 +119,7 @@ exit 2
 
 
 @pytest.mark.parametrize("login", ["127.0.0.1", NO_ROUTE], ids=["connection", "srun"])
-def test_a_stream_that_ends_halfway_is_sent_once_more(tmp_path: Path, bundle: Path, login: str) -> None:
+def test_a_stream_broken_once_is_sent_again(tmp_path: Path, bundle: Path, login: str) -> None:
     run = Run(tmp_path, bundle)
     (run.there / "rootfs/much").write_bytes(MUCH)
     run.step.login = login
@@ -131,7 +131,7 @@ def test_a_stream_that_ends_halfway_is_sent_once_more(tmp_path: Path, bundle: Pa
 
 
 @pytest.mark.parametrize("login", ["127.0.0.1", NO_ROUTE], ids=["connection", "srun"])
-def test_a_stream_that_ends_halfway_twice_is_kept_there(tmp_path: Path, bundle: Path, login: str) -> None:
+def test_a_stream_broken_twice_is_kept_there(tmp_path: Path, bundle: Path, login: str) -> None:
     run = Run(tmp_path, bundle)
     (run.there / "rootfs/much").write_bytes(MUCH)
     run.step.login = login
@@ -144,7 +144,7 @@ def test_a_stream_that_ends_halfway_twice_is_kept_there(tmp_path: Path, bundle: 
     assert not [name for name in os.listdir(run.rootfs) if name.startswith(".scrun")]
 
 
-def test_a_list_that_has_no_room_is_not_taken_for_removed_files(tmp_path: Path, bundle: Path) -> None:
+def test_a_list_without_room_removes_no_files(tmp_path: Path, bundle: Path) -> None:
     run = Run(tmp_path, bundle)
     size = (run.there / "before").stat().st_size
     blocks, count = size // 512 + 1, 0
@@ -160,7 +160,7 @@ def test_a_list_that_has_no_room_is_not_taken_for_removed_files(tmp_path: Path, 
     assert (run.there.with_name("kept-7-web") / "rootfs/etc/0").exists()
 
 
-def test_who_is_interrupted_while_a_node_sends_leaves_all_there(tmp_path: Path, bundle: Path) -> None:
+def test_an_interruption_while_sending_leaves_everything_there(tmp_path: Path, bundle: Path) -> None:
     run = Run(tmp_path, bundle)
     (run.there / "rootfs/much").write_bytes(MUCH)
     programs = tmp_path / "programs"

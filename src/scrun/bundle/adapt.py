@@ -11,12 +11,13 @@ and runc 1.3.6 as an unprivileged user on Linux 6.18.
 
 from __future__ import annotations
 
+from scrun import fastjson
 from scrun.bundle import adapt_gpus, adapt_mounts, adapt_namespaces, adapt_privilege, adapt_process
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any, Literal
+    from typing import Literal
 
     from scrun.oci import Config
 
@@ -32,6 +33,7 @@ def adapt(
     keep_user: bool = True,
     gpus: Sequence[int] = (),
     nodes_network: bool | None = None,
+    joined: tuple[str, Sequence[int]] | None = None,
     shared_memory: bool = False,
     engine: Config | None = None,
 ) -> Config:
@@ -47,10 +49,12 @@ def adapt(
         gpus: the numbers of the job's GPUs, which replace the GPUs that the config names.
         nodes_network: whether a container that asks for a network namespace uses its node's network (True) or none
             (False). None: a new namespace stays new, and one to be joined is replaced by the node's network.
+        joined: of a container that has another's network on the node: the path there of links to the other's
+            namespaces, and the uid and gid that the job's user has in them.
         shared_memory: whether the container has its node's /dev/shm, which the tasks of an MPI program need.
         engine: the config as the engine wrote it, if ``config`` has been adapted before.
     """
-    adapted: Config = _copy(config)
+    adapted: Config = fastjson.copied(config)
     for line in adapt_gpus.renumber(adapted, gpus):
         note(line)
     if nodes_network is not None:
@@ -65,8 +69,12 @@ def adapt(
     if uid == 0:
         for line in _root(adapted, engine or config):
             note(line)
+        for line in adapt_namespaces.join(adapted, joined, with_user=False):
+            note(line)
         return adapted
     for line in adapt_namespaces.map_user(adapted, uid=uid, gid=gid, keep_user=keep_user):
+        note(line)
+    for line in adapt_namespaces.join(adapted, joined, with_user=True):
         note(line)
     for rule in _UNPRIVILEGED:
         for line in rule(adapted):
@@ -124,13 +132,6 @@ def leave_engine(config: Config, original: Config, *, uid: int) -> list[str]:
 def _namespace_paths(config: Config) -> set[tuple[str, str]]:
     namespaces = config.get("linux", {}).get("namespaces", [])
     return {(entry["type"], entry["path"]) for entry in namespaces if entry.get("path")}
-
-
-def _copy(value: Any) -> Any:
-    """A deep copy of a JSON value, without importing copy."""
-    if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
-    return [_copy(member) for member in value] if isinstance(value, list) else value
 
 
 def _hooks(config: Config) -> Iterator[str]:

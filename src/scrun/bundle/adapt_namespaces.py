@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Literal
 
     from scrun.oci import Config, IDMapping
@@ -51,6 +51,35 @@ def map_user(config: Config, *, uid: int, gid: int, keep_user: bool) -> Iterator
             yield f"{key}: {own} in the container is {on_node} on the node, and nothing else is mapped"
 
 
+def join(config: Config, other: tuple[str, Sequence[int]] | None, *, with_user: bool) -> Iterator[str]:
+    """Join the network namespace that another container has on the node, if any; see ``adapt``'s ``joined``.
+
+    A network namespace can be entered only together with the user namespace that owns it. The job's user has one id in
+    that, so the process gets this id (setns(2), user_namespaces(7)).
+    """
+    if not other:
+        return
+    directory, (uid, gid) = other
+    linux = config["linux"]
+    linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
+    linux["namespaces"].append({"type": "network", "path": f"{directory}/net"})
+    yield f"network namespace: the other container's on the node, {directory}/net"
+    sysctl = linux.get("sysctl", {})
+    for name in [name for name in sysctl if name.startswith("net.")]:
+        yield f"sysctl {name}={sysctl.pop(name)} left out: the network is another container's"
+    if not with_user:
+        return
+    for namespace in linux["namespaces"]:
+        if namespace["type"] == "user":
+            namespace["path"] = f"{directory}/user"
+    linux.pop("uidMappings", [])
+    linux.pop("gidMappings", [])
+    if process_ids(config) != (uid, gid):
+        before = ":".join(map(str, process_ids(config)))
+        yield f"user {before} becomes {uid}:{gid}, as in the container whose network this is"
+        config["process"].setdefault("user", {}).update({"uid": uid, "gid": gid})
+
+
 def choose_network(config: Config, *, nodes_network: bool) -> Iterator[str]:
     """Replace a network namespace by the node's network, or by a new namespace; see ``adapt``'s ``nodes_network``."""
     linux = config.setdefault("linux", {})
@@ -64,7 +93,7 @@ def choose_network(config: Config, *, nodes_network: bool) -> Iterator[str]:
         else:
             kept.append({"type": "network"})
             if path:
-                yield f"network namespace {path} isn't joined: no way leads out of it, so the container gets a new one"
+                yield f"network namespace {path} isn't joined: the container gets a new one on its node"
     linux["namespaces"] = kept
 
 

@@ -146,7 +146,10 @@ def _has_own_tmpfs(config: Config, path: str) -> bool:
     """Whether a directory can be made at that path, in a tmpfs that the runtime makes for this container."""
     mounts = config.get("mounts", ())
     mount = _mount_at(config, path)
-    if mount is None or is_bind(mount) or mount.get("type") != "tmpfs" or "ro" in (mount.get("options") or ()):
+    if mount is None or is_bind(mount) or mount.get("type") != "tmpfs":
+        return False
+    # Both runtimes make a /dev read-only only when everything is mounted, because they make devices in it.
+    if path != "/dev" and "ro" in (mount.get("options") or ()):
         return False
     # A later mount above it would hide it.
     last = max(index for index, other in enumerate(mounts) if other["destination"].rstrip("/") == path)

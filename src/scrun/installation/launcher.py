@@ -29,6 +29,9 @@ import sys
 gc.disable()  # most calls end before a collection would pay
 sys.path[1:1] = {directories!r}
 try:
+    from scrun import precompiled
+
+    precompiled.use()
     from scrun.__main__ import main
 except ImportError as missing:
     sys.exit(f"scrun: {{missing}}: this scrun was removed, or parts of it: install it again, or remove " + {path!r})

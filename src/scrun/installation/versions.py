@@ -17,6 +17,8 @@ import os
 import shutil
 
 import scrun
+from scrun import precompiled
+from scrun.installation.compiling import compile_copy
 from scrun.lifecycle.process.installed import LOCK
 
 TYPE_CHECKING = False
@@ -93,11 +95,13 @@ class Versions:
         path = os.path.join(self._path, name(sources))
         copied = [os.path.join(path, os.path.basename(source)) for source in sources]
         if os.path.isdir(path) and name(copied) == os.path.basename(path):
+            if not precompiled.fits(path):  # it was compiled by another Python
+                compile_copy(path, path)
             return path
         fresh = os.path.join(self._path, f"{_FRESH}{os.getpid()}")
         shutil.rmtree(fresh, ignore_errors=True)
         copy(sources, fresh)
-        _compile(fresh, path)
+        compile_copy(fresh, path)
         with open(os.path.join(fresh, LOCK), "w", encoding="ascii"):
             pass
         shutil.rmtree(path, ignore_errors=True)  # it was changed, or isn't complete
@@ -224,10 +228,3 @@ def _digest(sources: Collection[str]) -> str:
 def _ignore(_directory: str, names: Collection[str]) -> set[str]:
     """Names that aren't copied: caches, and files for compilers only, which are 35 of pyslurm's 41 MB."""
     return {name for name in names if name == "__pycache__" or name.endswith((".c", ".h", ".pxd", ".pxi", ".pyx"))}
-
-
-def _compile(fresh: str, path: str) -> None:
-    """Compile the copy's modules, because users can't write there, and calls would take ten times as long."""
-    import compileall
-
-    compileall.compile_dir(fresh, quiet=2, stripdir=fresh, prependdir=path)

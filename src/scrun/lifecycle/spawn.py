@@ -60,12 +60,17 @@ def _be_standin(container: Container, to_creator: int) -> int:
 
 
 def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid: int) -> None:
-    # Only now: neither create, which goes on meanwhile, nor the stand-in needs its modules.
+    # Only now: neither create, which goes on meanwhile, nor the stand-in needs its modules. The worker begins first,
+    # because what it imports takes longest.
+    from scrun.lifecycle.anchor import preparation
+
+    events = loop.Loop()
+    preparing = preparation.begin_worker(events, container)
+
     from scrun.lifecycle.anchor import anchor
 
     gc.enable()
-    events = loop.Loop()
-    made = anchor.Anchor(events, container, creator, to_standin, standin_pid)
+    made = anchor.Anchor(events, container, creator, to_standin, standin_pid, preparing)
 
     def fall_asleep() -> None:
         from scrun.lifecycle.anchor import sleep

@@ -66,3 +66,23 @@ class ScriptHost(Protocol):
     @property
     def extras(self) -> Mapping[str, Callable[..., object]]:
         """The functions of the ``scrun`` table; arguments and results are None, bool, int, float, str, dict or list."""
+
+
+class SiteHooks(Protocol):
+    """A loaded scrun.lua; each hook can be called any number of times."""
+
+    source: bytes
+
+    def stage_in(self, call: StageInCall) -> Paths:
+        """Call slurm_scrun_stage_in; return the container's new paths.
+
+        Raises:
+            HookError: the hook failed.
+        """
+
+    def stage_out(self, call: StageOutCall) -> None:
+        """Call slurm_scrun_stage_out.
+
+        Raises:
+            HookError: the hook failed.
+        """

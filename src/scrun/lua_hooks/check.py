@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from scrun.errors import HookError
 from scrun.lua_hooks.calls import StageInCall, StageOutCall
 from scrun.lua_hooks.fake import FakeHost
-from scrun.lua_hooks.hooks import Hooks, read_script, shown, version_of
+from scrun.lua_hooks.hooks import Hooks
+from scrun.lua_hooks.script import read_script, shown, version_of
 
 # A config.json with the parts of docker's and podman's that scripts read.
 CONFIG = """{"ociVersion": "1.2.0",

@@ -5,7 +5,7 @@
 -- marked SITE. The script runs as the user who called scrun, so put no secrets here. Check it with `scrun lua check
 -- FILE`. scrun(1) and docs/scrun-lua.md describe all functions.
 --
--- The nodes and the login host need a shell, coreutils 8.25, findutils and GNU tar 1.29. To keep images, a node also
+-- The nodes and the login host need a shell, coreutils 8.25, findutils and GNU tar 1.29. To keep layers, a node also
 -- needs bash and util-linux (flock, unshare), and must reach the login host's srun ports (SrunPortRange).
 
 local options = {
@@ -29,9 +29,9 @@ local options = {
     -- etc/epilog does.
     -- node_dir = "/tmp",
 
-    -- SITE: the directory where nodes keep carried root filesystems for the user's next container of the same image,
+    -- SITE: the directory where nodes keep an image's carried layers for the user's next container of them,
     -- and its size (default: 10 GB, or a quarter of the disk if that is less). Use a disk that outlasts the job. If
-    -- there is no room, the image that was unused for longest is removed. With cache = false nodes keep nothing.
+    -- there is no room, the layer that was unused for longest is removed. With cache = false nodes keep nothing.
     -- cache_dir = "/var/tmp",
     -- cache_size = "20G",
 

@@ -27,13 +27,10 @@ static char *const *environment_of(pid_t pid, char *const *otherwise) {
     put(&path, "/environ");
     char *text = mmap(NULL, most, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (text == MAP_FAILED) return otherwise;
-    size_t length = read_file(path.start, text, most), words = 0;
-    if (!length) return otherwise;
-    for (size_t at = 0; at < length; at++) words += !text[at];
-    char **list = mmap(NULL, (words + 3) * sizeof *list, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (list == (char **)MAP_FAILED) return otherwise;
-    size_t n = 0;
-    for (size_t at = 0; at < length; at += strlen(text + at) + 1) list[n++] = text + at;
+    size_t length = read_file(path.start, text, most), n = 0, size;
+    char **list = words_in(text, length + (length && text[length - 1]), 1, &size);
+    if (!list) return otherwise;
+    while (list[n]) n++;
     list[n] = task_variable;
     return list;
 }
@@ -56,8 +53,21 @@ static void detach(void) {
     child_signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* crun gives a hook's standard error to nobody; its own goes to who has called it. */
+static void tell_runtime(const char *line, size_t length) {
+    struct stat own;
+    TEXT(path, 64);
+    if (fstat(2, &own) || !S_ISCHR(own.st_mode)) return; /* /dev/null is one */
+    put(&path, "/proc/");
+    put_number(&path, (uint64_t)getppid());
+    put(&path, "/fd/2");
+    int fd = open(path.start, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0 && write(fd, line, length) == (ssize_t)length && write(fd, "\n", 1) < 0) {}
+}
+
 /* 1 in the agent, 0 in the hook, when the agent has begun. */
 int agent_connect(const char *connection, char *const *environment) {
+    last_words = tell_runtime;
     read_state(&agent.state);
     read_settings(connection);
     agent.environment = environment_of(getppid(), environment);
@@ -146,25 +156,31 @@ void take_message(enum message type, uint32_t stream, const uint8_t *payload, si
 /* ---- the hooks inside and flush ---- */
 
 static void take_hook(void) {
-    int fds[2] = {-1, -1}, count = 0;
-    char letter = 0;
+    int fds[2] = {-1, -1}, count = 0, length = 0;
+    char text[1024], letter;
     int peer = accept4(agent.meeting, NULL, NULL, SOCK_CLOEXEC);
     if (peer < 0) return;
     struct pollfd set = {peer, POLLIN, 0};
-    if (poll(&set, 1, 1000) == 1) receive_descriptors(peer, &letter, 1, fds, 2, &count);
+    if (poll(&set, 1, 1000) == 1) length = receive_descriptors(peer, text, sizeof text, fds, 2, &count);
+    letter = length == 1 ? text[0] : 0;
     if (letter == 'i' && count) {
         first_listens(fds[0], fds[1]);
         send(peer, "k", 1, MSG_NOSIGNAL);
+    } else if (letter == 'n' && count == 2 && settings.network) {
+        network_begin(peer, fds[0], fds[1]); /* which answers when it is there */
+        return;
     } else if (letter == 'f' && flusher_count < FLUSHERS) {
         flushers[flusher_count++] = peer; /* closed when this process ends */
         return;
+    } else if (length > 1) {
+        frame(NOTE, 0, text, (size_t)length); /* why the hook `inside` has failed */
     }
     close(peer);
 }
 
 /* ---- the loop ---- */
 
-enum watched { LINK, MEETING, FIRST, LISTENER, INIT, CHILDREN, FIXED };
+enum watched { LINK, MEETING, FIRST, LISTENER, INIT, CHILDREN, NETWORK, FIXED };
 static struct pollfd watched[FIXED + PROCESSES * 4];
 static struct {
     struct process *process;
@@ -179,6 +195,7 @@ static int watch(void) {
         {first_listener(), POLLIN, 0},
         {first_socket(), POLLIN, 0},
         {child_signals, POLLIN, 0},
+        {network_socket(), POLLIN, 0},
     };
     memcpy(watched, fixed, sizeof fixed);
     int n = FIXED;
@@ -243,6 +260,8 @@ static void turn(void) {
     if (watched[MEETING].revents) take_hook();
     if (watched[LISTENER].revents) first_comes();
     if (watched[INIT].revents) first_answers();
+    if (watched[NETWORK].revents) network_says();
+    if (processes[0].stage >= ENDED) network_stop();
     serve_streams(n);
     if (watched[CHILDREN].revents) {
         struct signalfd_siginfo taken;
@@ -251,6 +270,7 @@ static void turn(void) {
     }
     if (watched[FIRST].revents && processes[0].stage < ENDED) {
         if (first_socket() >= 0) first_answers();
+        agent.meeting = meet_again(agent.meeting, &agent.state, agent.environment); /* the hook flush comes soon */
         process_ended(&processes[0], 0);
     }
     if (watched[LINK].revents && link_descriptor() >= 0) link_receive();
@@ -264,5 +284,6 @@ void agent_serve(void) {
     while (!bye && !link_ended() && !link_is_given_up()) turn();
     if (processes[0].stage < REPORTED || !is_done) members_kill();
     if (!bye && !link_ended()) cancel_job();
+    network_end();
     part();
 }

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -51,7 +52,9 @@ void put32(uint8_t *to, uint32_t number);
 void put64(uint8_t *to, uint64_t number);
 long milliseconds(void); /* of a clock that never goes back */
 size_t read_file(const char *path, char *to, size_t size); /* its beginning, ended by NUL; 0: it can't be read */
+char **words_in(char *text, size_t length, size_t more, size_t *size);
 const char *variable(char *const *environment, const char *name); /* NULL: it isn't there */
+extern void (*last_words)(const char *line, size_t length); /* who is told too what die() says; NULL: nobody */
 _Noreturn void die(const char *what, const char *which, int error); /* scrun-node's failure, on standard error */
 
 #endif

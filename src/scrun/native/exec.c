@@ -3,7 +3,6 @@
 #include "node.h"
 
 #define MOST_OF_A_REQUEST (16 << 20)
-#define MOST_WORDS 65536
 
 /* ---- making a child ---- */
 
@@ -62,6 +61,10 @@ static void remove_files(const struct process *p) {
     }
 }
 
+void run_remove_files(void) {
+    for (const struct process *p = processes + 1; p < processes + PROCESSES; p++) remove_files(p);
+}
+
 static int listen_for_terminal(struct process *p) {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     struct text path = {at.sun_path, 0, sizeof at.sun_path};
@@ -73,6 +76,7 @@ static int listen_for_terminal(struct process *p) {
 
 void run_exec(struct process *p, int terminal, uint32_t rows_and_columns) {
     int theirs[3] = {-1, -1, -1}, n = 0;
+    agent.meeting = meet_again(agent.meeting, &agent.state, agent.environment);
     p->kind = EXECUTED;
     p->terminal = terminal;
     process_resize(p, rows_and_columns);
@@ -185,24 +189,6 @@ static void runtime_ended(struct process *p, int status) {
 
 /* ---- RUN ---- */
 
-/* The words of the request, in a mapping of its own, or NULL. */
-static char **read_words(const struct process *p, char **mapping) {
-    static char *words[MOST_WORDS + 1];
-    size_t size = (size_t)p->request_size;
-    *mapping = NULL;
-    char *text = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, p->request, 0) : MAP_FAILED;
-    if (text == MAP_FAILED) return NULL;
-    *mapping = text;
-    int count = 0;
-    if (text[size - 1]) return NULL;
-    for (size_t at = 0; at < size; at += strlen(text + at) + 1) {
-        if (count == MOST_WORDS) return NULL;
-        words[count++] = text + at;
-    }
-    words[count] = NULL;
-    return words;
-}
-
 static int answer_by_file(struct process *p, int fd) {
     p->kind = OWN;
     if (fd < 0) return errno;
@@ -227,7 +213,9 @@ static int start_command(struct process *p, char *const *words) {
 }
 
 void run_command(struct process *p) {
-    char *mapping, **words = read_words(p, &mapping);
+    size_t length = (size_t)p->request_size, size = 0;
+    char *text = length ? mmap(NULL, length, PROT_READ, MAP_PRIVATE, p->request, 0) : MAP_FAILED;
+    char **words = text == MAP_FAILED ? NULL : words_in(text, length, 0, &size);
     int error = p->request_error, unusable = !words;
     if (!unusable && !error) {
         if (!strcmp(words[0], "@members"))
@@ -237,7 +225,8 @@ void run_command(struct process *p) {
         else
             error = start_command(p, words);
     }
-    if (mapping) munmap(mapping, (size_t)p->request_size);
+    if (words) munmap(words, size);
+    if (text != MAP_FAILED) munmap(text, length);
     if (p->request >= 0) close(p->request);
     p->request = -1;
     if (unusable)

@@ -28,11 +28,14 @@ static int exchange(int fd, uint8_t *bytes, size_t size, short event, long deadl
 }
 
 struct proof {
+    enum purpose purpose;
     const uint8_t *name, *ours, *theirs;
 };
 
+/* The letter of a connection for the network is a small one: no proof counts for both. */
 static void prove(const struct proof *p, char letter, const uint8_t *rest, size_t size, uint8_t mac[32]) {
     struct hmac h;
+    if (p->purpose == FOR_NETWORK) letter = (char)(letter | 32);
     hmac_begin(&h, settings.key);
     sha256_add(&h.inner, &letter, 1);
     sha256_add(&h.inner, p->name, 16);
@@ -43,15 +46,15 @@ static void prove(const struct proof *p, char letter, const uint8_t *rest, size_
 }
 
 /* The order of the lines is that of the table in docs/protocol.md. */
-static int shake_hands(int fd, const uint8_t name[16], uint64_t received, uint64_t *arrived) {
+static int shake_hands(int fd, enum purpose purpose, const uint8_t name[16], uint64_t received, uint64_t *arrived) {
     long deadline = milliseconds() + HANDSHAKE_TIME;
-    uint8_t first[56] = {'s', 'c', 'r', 'u', 'n', 0, 0, 1}, second[64], third[40], fourth[40], mac[32];
+    uint8_t first[56] = {'s', 'c', 'r', 'u', 'n', 0, (uint8_t)purpose, 1}, second[64], third[40], fourth[40], mac[32];
     int error;
     memcpy(first + 8, name, 16);
     if (getrandom(first + 24, 32, 0) != 32) return EAGAIN;
     if ((error = exchange(fd, first, sizeof first, POLLOUT, deadline))) return error;
     if ((error = exchange(fd, second, sizeof second, POLLIN, deadline))) return error;
-    struct proof p = {name, first + 24, second};
+    struct proof p = {purpose, name, first + 24, second};
     prove(&p, 'L', NULL, 0, mac);
     if (!same_bytes(mac, second + 32, 32)) return EKEYREJECTED;
     put64(third, received);
@@ -67,7 +70,8 @@ static int shake_hands(int fd, const uint8_t name[16], uint64_t received, uint64
 static void set(int fd, int level, int name, int value) { setsockopt(fd, level, name, &value, sizeof value); }
 
 /* A connected socket, or -1 with errno; `arrived` is how many bytes of our frames login has. */
-int connect_to(const struct sockaddr_storage *address, const uint8_t name[16], uint64_t received, uint64_t *arrived) {
+int connect_to(const struct sockaddr_storage *address, enum purpose purpose, const uint8_t name[16], uint64_t received,
+               uint64_t *arrived) {
     int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error = 0;
     if (fd < 0) return -1;
     socklen_t size = address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
@@ -82,7 +86,7 @@ int connect_to(const struct sockaddr_storage *address, const uint8_t name[16], u
         error = errno == EINPROGRESS ? wait_for(fd, POLLOUT, milliseconds() + CONNECT_TIME) : errno;
         if (!error) getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &of_error);
     }
-    if (!error) error = shake_hands(fd, name, received, arrived);
+    if (!error) error = shake_hands(fd, purpose, name, received, arrived);
     if (!error) return fd;
     close(fd);
     errno = error;

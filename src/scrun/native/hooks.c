@@ -110,6 +110,27 @@ static void write_init(int directory, const char *name) {
     close(to);
 }
 
+static const struct state *meeting_state;
+static char *const *meeting_environment;
+
+/* The agent passes them on to login, because crun gives a hook's standard error to nobody. */
+static void tell_agent(const char *line, size_t length) {
+    int agent_socket = join(meeting_state, meeting_environment);
+    if (agent_socket >= 0) send(agent_socket, line, length, MSG_NOSIGNAL);
+}
+
+/* Passes the container's namespaces to the agent, and waits until the network in them is like the engine's. */
+static void ask_for_network(const struct state *state, char *const *environment) {
+    char answer[256] = "";
+    int fds[2] = {open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC)};
+    if (fds[0] < 0 || fds[1] < 0) die("cannot open the container's namespaces", NULL, errno);
+    int agent_socket = join(state, environment);
+    if (agent_socket < 0 || send_descriptors(agent_socket, "n", 1, fds, 2) ||
+        recv(agent_socket, answer, sizeof answer - 1, 0) < 1)
+        die("the agent of this container doesn't make its network", NULL, 0);
+    if (*answer != 'k') die(answer + 1, NULL, 0);
+}
+
 void hook_inside(const char *connection, char *const *environment) {
     static struct state state;
     static char root_path[4096];
@@ -117,6 +138,9 @@ void hook_inside(const char *connection, char *const *environment) {
     struct statfs kind;
     read_state(&state);
     read_settings(connection);
+    meeting_state = &state;
+    meeting_environment = environment;
+    last_words = tell_agent;
     mounts = mmap(NULL, MOST_OF_MOUNTINFO, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mounts == MAP_FAILED || !read_file("/proc/self/mountinfo", mounts, MOST_OF_MOUNTINFO))
         die("cannot read the container's mounts", NULL, errno);
@@ -145,4 +169,5 @@ void hook_inside(const char *connection, char *const *environment) {
     char answer;
     if (send_descriptors(agent_socket, "i", 1, fds, count) || recv(agent_socket, &answer, 1, 0) != 1)
         die("the agent of this container has not answered", NULL, 0);
+    if (settings.network) ask_for_network(&state, environment);
 }

@@ -42,16 +42,11 @@ static int ask(const char *program) {
 
 /* The words of the program, each ended by NUL, that the agent has from login; those of our own command line if none. */
 static char **words(int memory, char **own) {
-    off_t size = memory < 0 ? 0 : lseek(memory, 0L, SEEK_END);
-    if (size <= 0) return own;
-    char *text = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE, memory, 0L);
-    if (text == MAP_FAILED || text[size - 1]) return NULL;
-    size_t count = 0;
-    for (off_t at = 0; at < size; at++) count += !text[at];
-    char **made = mmap(NULL, (count + 1) * sizeof *made, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0L);
-    if (made == MAP_FAILED) return NULL;
-    for (size_t i = 0; i < count; i++, text += strlen(text) + 1) made[i] = text;
-    return made;
+    off_t length = memory < 0 ? 0 : lseek(memory, 0L, SEEK_END);
+    size_t size;
+    if (length <= 0) return own;
+    char *text = mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_PRIVATE, memory, 0L);
+    return text == MAP_FAILED ? NULL : words_in(text, (size_t)length, 0, &size);
 }
 
 static int fail(int to, char where, int error) {

@@ -36,6 +36,7 @@ CALL(int, pipe2(int ends[2], int flags), SYS_pipe2, ends, flags)
 CALL(int, unlink(const char *path), SYS_unlinkat, AT_FDCWD, path, 0)
 CALL(int, rmdir(const char *path), SYS_unlinkat, AT_FDCWD, path, AT_REMOVEDIR)
 CALL(int, mkdir(const char *path, mode_t mode), SYS_mkdirat, AT_FDCWD, path, mode)
+CALL(int, symlink(const char *to, const char *path), SYS_symlinkat, to, AT_FDCWD, path)
 CALL(int, chmod(const char *path, mode_t mode), SYS_fchmodat, AT_FDCWD, path, mode)
 CALL(int, fchmod(int fd, mode_t mode), SYS_fchmod, fd, mode)
 CALL(int, fchown(int fd, uid_t user, gid_t group), SYS_fchown, fd, user, group)
@@ -70,6 +71,12 @@ CALL(int, setsockopt(int fd, int level, int name, const void *value, socklen_t s
      SYS_setsockopt, fd, level, name, value, size)
 CALL(ssize_t, send(int fd, const void *from, size_t size, int flags), SYS_sendto, fd, from, size, flags)
 CALL(ssize_t, recv(int fd, void *to, size_t size, int flags), SYS_recvfrom, fd, to, size, flags)
+CALL(ssize_t, sendto(int fd, const void *from, size_t size, int flags, const struct sockaddr *to, socklen_t of_to),
+     SYS_sendto, fd, from, size, flags, to, of_to)
+CALL(ssize_t, recvfrom(int fd, void *to, size_t size, int flags, struct sockaddr *from, socklen_t *of_from),
+     SYS_recvfrom, fd, to, size, flags, from, of_from)
+CALL(int, socketpair(int family, int type, int protocol, int ends[2]), SYS_socketpair, family, type, protocol, ends)
+CALL(int, setns(int fd, int kind), SYS_setns, fd, kind)
 CALL(ssize_t, sendmsg(int fd, const struct msghdr *message, int flags), SYS_sendmsg, fd, message, flags)
 CALL(ssize_t, recvmsg(int fd, struct msghdr *message, int flags), SYS_recvmsg, fd, message, flags)
 

@@ -24,7 +24,7 @@ static int connect_any(void) {
     uint64_t arrived = 0;
     int error = EDESTADDRREQ;
     for (int i = 0; i < settings.address_count; i++) {
-        int fd = connect_to(&settings.addresses[i], name, received, &arrived);
+        int fd = connect_to(&settings.addresses[i], FOR_AGENT, name, received, &arrived);
         if (fd < 0) {
             error = errno;
             continue;
@@ -41,6 +41,8 @@ static int connect_any(void) {
     }
     return error;
 }
+
+const uint8_t *link_name(void) { return name; }
 
 int link_begin(void) {
     ring_memory = memfd_create("scrun-frames", MFD_CLOEXEC);

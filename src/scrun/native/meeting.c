@@ -50,8 +50,19 @@ static int try_room(void) {
     return error;
 }
 
-int meet(const struct state *state, char *const *environment) {
+/* The socket in the directory, listening; -1 with an errno. */
+static int listen_here(void) {
     struct sockaddr_un at;
+    put_socket(&at);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 && !bind(fd, (struct sockaddr *)&at, sizeof at) && !listen(fd, 16)) return fd;
+    int error = errno;
+    if (fd >= 0) close(fd);
+    errno = error;
+    return -1;
+}
+
+static int make_one(const struct state *state, char *const *environment) {
     int error = ENOENT;
     for (int i = 0; i < PLACES; i++) {
         if (!name(i, state, environment)) continue;
@@ -59,26 +70,44 @@ int meet(const struct state *state, char *const *environment) {
             error = errno;
             continue;
         }
-        put_socket(&at);
-        if ((error = try_room())) {
-            part();
-            continue;
+        if (!(error = try_room())) {
+            int fd = listen_here();
+            if (fd >= 0) return fd;
+            error = errno;
         }
-        int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd >= 0 && !bind(fd, (struct sockaddr *)&at, sizeof at) && !listen(fd, 16)) return fd;
-        error = errno;
-        if (fd >= 0) close(fd);
         part();
     }
-    die("cannot make a directory in /tmp or /dev/shm on this node", NULL, error);
+    errno = error;
+    return -1;
+}
+
+int meet(const struct state *state, char *const *environment) {
+    int fd = make_one(state, environment);
+    if (fd < 0) die("cannot make a directory in /tmp or /dev/shm on this node", NULL, errno);
+    return fd;
+}
+
+static int is_own(void) {
+    struct stat directory;
+    return !lstat(meeting_directory, &directory) && S_ISDIR(directory.st_mode) && directory.st_uid == geteuid() &&
+           !(directory.st_mode & 077);
+}
+
+int meet_again(int fd, const struct state *state, char *const *environment) {
+    struct sockaddr_un at;
+    struct stat there;
+    put_socket(&at);
+    int is_there = is_own(), again;
+    if (is_there && !lstat(at.sun_path, &there)) return fd;
+    if ((again = is_there ? listen_here() : make_one(state, environment)) < 0) return fd;
+    close(fd);
+    return again;
 }
 
 int join(const struct state *state, char *const *environment) {
     struct sockaddr_un at;
-    struct stat directory;
     for (int i = 0; i < PLACES; i++) {
-        if (!name(i, state, environment) || lstat(meeting_directory, &directory)) continue;
-        if (!S_ISDIR(directory.st_mode) || directory.st_uid != geteuid() || (directory.st_mode & 077)) continue;
+        if (!name(i, state, environment) || !is_own()) continue;
         put_socket(&at);
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd >= 0 && !connect(fd, (struct sockaddr *)&at, sizeof at)) return fd;
@@ -91,58 +120,10 @@ int join(const struct state *state, char *const *environment) {
 
 /* Removes the directory, with what a runtime that didn't end has left in it. */
 void part(void) {
-    static const char *const ends[] = {".log", ".pid", ".tty"};
     struct sockaddr_un at;
     put_socket(&at);
     unlink(at.sun_path);
     if (!rmdir(meeting_directory) || errno != ENOTEMPTY) return;
-    for (int k = 1; k < PROCESSES; k++)
-        for (int i = 0; i < 3; i++) {
-            TEXT(path, 128);
-            put(&path, meeting_directory);
-            put(&path, "/");
-            put_number(&path, (uint64_t)k);
-            put(&path, ends[i]);
-            unlink(path.start);
-        }
+    run_remove_files();
     rmdir(meeting_directory);
-}
-
-int send_descriptors(int to, const void *text, size_t length, const int *fds, int count) {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))] = {0};
-    struct iovec bytes = {(void *)text, length};
-    struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
-    if (count) {
-        message.msg_control = control;
-        message.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
-        memcpy(CMSG_DATA(header), fds, (size_t)count * sizeof(int));
-    }
-    return sendmsg(to, &message, MSG_NOSIGNAL) < 0 ? -1 : 0;
-}
-
-/* How many bytes came, with `count` descriptors, which are close-on-exec; those beyond `most` are closed. */
-int receive_descriptors(int from, void *text, size_t size, int *fds, int most, int *count) {
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(4 * sizeof(int))];
-    struct iovec bytes = {text, size};
-    struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
-    message.msg_control = control;
-    message.msg_controllen = sizeof control;
-    *count = 0;
-    ssize_t length = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
-    struct cmsghdr *header = length < 0 ? NULL : CMSG_FIRSTHDR(&message);
-    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return (int)length;
-    int came = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-    for (int i = 0; i < came; i++) {
-        int fd;
-        memcpy(&fd, CMSG_DATA(header) + (size_t)i * sizeof fd, sizeof fd);
-        if (i < most)
-            fds[(*count)++] = fd;
-        else
-            close(fd);
-    }
-    return (int)length;
 }

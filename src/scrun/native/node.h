@@ -3,6 +3,7 @@
 #define SCRUN_NODE_H
 
 #include "base.h"
+#include "descriptors.h"
 
 /* ---- sha256.c ---- */
 struct sha256 {
@@ -21,13 +22,15 @@ void hmac_end(struct hmac *h, uint8_t digest[32]);
 int same_bytes(const uint8_t *a, const uint8_t *b, size_t size); /* takes as long for different ones */
 
 /* ---- settings.c: the bundle's file `connection`, and what the runtime tells a hook ---- */
+#define ADDRESSES 16 /* which login gives at most */
 enum stdio { PIPES, TERMINAL, TASK };
 struct settings {
     uint8_t key[32];
-    struct sockaddr_storage addresses[8];
+    struct sockaddr_storage addresses[ADDRESSES];
     int address_count;
     char meeting[64], runtime[4096], init[256], job[32];
     long patience; /* milliseconds */
+    int network;   /* whether login says what the container's network is */
     enum stdio stdio;
 };
 struct state {
@@ -43,10 +46,10 @@ void put_address(struct text *to, const struct sockaddr_storage *address);
 /* ---- meeting.c: the directory in which the hooks meet the agent ---- */
 extern char meeting_directory[96];
 int meet(const struct state *state, char *const *environment); /* makes it; the socket, listening */
+/* A cleaner of /tmp or another job's Epilog may have removed it: makes it anew. The socket that listens from now on. */
+int meet_again(int fd, const struct state *state, char *const *environment);
 int join(const struct state *state, char *const *environment); /* connects to it; -1: nobody is there */
 void part(void);                                               /* removes it */
-int send_descriptors(int to, const void *text, size_t length, const int *fds, int count);
-int receive_descriptors(int from, void *text, size_t size, int *fds, int most, int *count);
 
 /* ---- hooks.c, init.c ---- */
 #define INIT_SOCKET ".socket" /* beside the init; no init has a name with a dot before it */
@@ -55,7 +58,9 @@ int init(char **arguments, char **environment);
 int run_program(char *const *arguments, char *const *environment); /* comes back with errno only */
 
 /* ---- handshake.c ---- */
-int connect_to(const struct sockaddr_storage *address, const uint8_t name[16], uint64_t received, uint64_t *arrived);
+enum purpose { FOR_AGENT, FOR_NETWORK };
+int connect_to(const struct sockaddr_storage *address, enum purpose purpose, const uint8_t name[16], uint64_t received,
+               uint64_t *arrived);
 
 /* ---- link.c: the connection, and what is kept until login has acknowledged it ---- */
 #define PAYLOAD 65536
@@ -63,6 +68,7 @@ enum message {
     START = 1, PART, EXEC, RUN, DATA, END, CREDIT, CLOSED, SIGNAL, RESIZE, STOP, CONTINUE, ACK, BYE,
     READY = 32, STARTED, FAILED, EXIT, ANSWER, DONE, NOTE
 };
+const uint8_t *link_name(void); /* the agent's, of 16 bytes */
 int link_begin(void);         /* 0, or errno of the last address */
 int link_descriptor(void);    /* -1 while it is broken */
 int link_wants_to_send(void);
@@ -141,6 +147,7 @@ void run_exec(struct process *p, int terminal, uint32_t rows_and_columns);
 void run_command(struct process *p);
 void run_aside(struct process *p); /* `aside` can be read */
 void run_reap(void);
+void run_remove_files(void); /* what runtimes that didn't end have left in the meeting directory */
 void run_kill(void); /* process 0 has ended: they go with it */
 void cancel_job(void);
 
@@ -153,6 +160,13 @@ void members_stop(uint32_t request);
 void members_continue(uint32_t request);
 int members_wait(void); /* milliseconds until the next look; -1: none is due */
 void members_look(void);
+
+/* ---- network.c: a process for the container's network, where that is the engine's ---- */
+void network_begin(int peer, int net, int user); /* the hook `inside` has passed its namespaces, and waits at `peer` */
+int network_socket(void);                        /* to be looked at, or -1 */
+void network_says(void);
+void network_stop(void); /* has the process end, which takes the kernel a while, while the agent does the rest */
+void network_end(void); /* removes what it has made on the node */
 
 /* ---- agent.c ---- */
 struct agent {

@@ -97,6 +97,10 @@ static int take(const char *name, const char *value) {
     if (!strcmp(name, "init"))
         return *value == '/' && strchr(value + 1, '/') ? keep(settings.init, sizeof settings.init, value) : -1;
     if (!strcmp(name, "job")) return read_number(value) > 0 ? keep(settings.job, sizeof settings.job, value) : -1;
+    if (!strcmp(name, "network")) {
+        settings.network = 1;
+        return strcmp(value, "engine") ? -1 : 0;
+    }
     if (!strcmp(name, "patience")) {
         settings.patience = read_number(value) * 1000;
         return settings.patience < 0 ? -1 : 0;
@@ -110,7 +114,7 @@ static int take(const char *name, const char *value) {
             }
         return -1;
     }
-    if (!strcmp(name, "address") && settings.address_count < 8)
+    if (!strcmp(name, "address") && settings.address_count < ADDRESSES)
         return read_address(value, &settings.addresses[settings.address_count++]);
     return -1;
 }

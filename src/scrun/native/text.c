@@ -42,6 +42,10 @@ void put_error(struct text *to, int error) {
         {ENETUNREACH, "Network is unreachable"},
         {EKEYREJECTED, "Key was rejected by service"},
         {EPROTO, "Protocol error"},
+        {EBUSY, "Device or resource busy"},
+        {EADDRINUSE, "Address already in use"},
+        {EADDRNOTAVAIL, "Cannot assign requested address"},
+        {EINVAL, "Invalid argument"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (known[i].error == error) {
@@ -109,12 +113,27 @@ size_t read_file(const char *path, char *to, size_t size) {
     return length;
 }
 
+/* A list of the words in a text, each ended by NUL, with room for `more` and the NULL at its end. NULL: there are none,
+ * the last isn't ended, or there is no memory. `size` is how much munmap has to give back. */
+char **words_in(char *text, size_t length, size_t more, size_t *size) {
+    size_t count = 0, n = 0;
+    for (size_t at = 0; at < length; at++) count += !text[at];
+    if (!count || text[length - 1]) return NULL;
+    *size = (count + more + 1) * sizeof(char *);
+    char **list = mmap(NULL, *size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (list == (char **)MAP_FAILED) return NULL;
+    for (size_t at = 0; at < length; at += strlen(text + at) + 1) list[n++] = text + at;
+    return list;
+}
+
 const char *variable(char *const *environment, const char *name) {
     size_t length = strlen(name);
     for (; *environment; environment++)
         if (!strncmp(*environment, name, length) && (*environment)[length] == '=') return *environment + length + 1;
     return NULL;
 }
+
+void (*last_words)(const char *line, size_t length);
 
 _Noreturn void die(const char *what, const char *which, int error) {
     TEXT(line, 1024);
@@ -128,6 +147,7 @@ _Noreturn void die(const char *what, const char *which, int error) {
         put(&line, ": ");
         put_error(&line, error);
     }
+    if (last_words) last_words(line.start, line.length);
     put(&line, "\n");
     if (write(2, line.start, line.length) < 0) {}
     _exit(1);

@@ -31,9 +31,9 @@ drop() {
 # $1: what else to remove, before it.
 clear_all() {
     cd -P -- "$home" || return
-    if [ -f "./$name/images" ] && IFS= read -r images <"./$name/images"; then
-        # What was being made for it, and its lease of the image that it used: place.py.
-        set -- "$@" "$images"/*/leases/"$name.$host" "$images/.new-$name.$host"
+    if [ -f "./$name/layers" ] && IFS= read -r layers <"./$name/layers"; then
+        # What was being made for it, and its leases of the layers that it used: place.py.
+        set -- "$@" "$layers"/*/leases/"$name.$host" "$layers/.new-$name.$host"
     fi
     if [ -f "./$name/short" ] && IFS= read -r short <"./$name/short"; then
         set -- "$@" "./$short"  # a link to what is in it: place.sh

@@ -1,4 +1,4 @@
-# Receive a node's files; place.py lists the orders on stdin and the answers. It follows enter.sh, images.sh, try.sh
+# Receive a node's files; place.py lists the orders on stdin and the answers. It follows enter.sh, layers.sh, try.sh
 # and reach.sh.
 #
 # Arguments: those of enter.sh, then CACHE_DIR; the cache's limit in KB (-1: the default); whether an overlay may be used
@@ -6,71 +6,103 @@
 # parts whose changes will be brought back. A stream that isn't read to its end leaves nothing. tar is stopped after 200
 # lines of errors, because it goes on when the disk is full.
 cache=$1 limit=$2 may_overlay=$3 runtime=$4 trial=$5 xattrs=$6; shift 6
-tried= new= image= images= state=
+tried= new= layers= lacks= state=
+as=-m; [ "$uid" = 0 ] || as=-rm
 leave() {
     [ -n "$home" ] || return
     holder=$(readlink -- "$home/$name~")
     [ "${holder:-$host}" = "$host" ] && drop 2>/dev/null
-    [ -z "$new" ] || { cd -P -- "$images" && remove "$new"; }
+    [ -z "$new" ] || { cd -P -- "$layers" && remove "$new"; }
 }
-take() {  # from descriptor 3, into the working directory
+take() {  # from descriptor 3, into the working directory: $1, for messages; then what is wanted, or all
+    where=$1; shift
     said=$({
         tar --extract --file=- --blocking-factor=512 --ignore-zeros --preserve-permissions --numeric-owner \
-            --delay-directory-restore --xattrs --xattrs-include="$xattrs" --warning=no-timestamp <&3 2>&1
+            --delay-directory-restore --xattrs --xattrs-include="$xattrs" --warning=no-timestamp -- "$@" <&3 2>&1
         echo "status $?"
     } | head -n 200)
     exec 3<&-
     case $said in
-        *"status 0") [ -e complete ] || refuse "$1: the transfer was cut short" ;;
-        *"No space left on device"*) refuse "$1: No space left on device" ;;
-        *"Disk quota exceeded"*) refuse "$1: Disk quota exceeded" ;;
-        *) refuse "$1: $said" ;;
+        *"status 0") [ -e complete ] || refuse "$where: the transfer was cut short" ;;
+        *"No space left on device"*) refuse "$where: No space left on device" ;;
+        *"Disk quota exceeded"*) refuse "$where: Disk quota exceeded" ;;
+        *) refuse "$where: $said" ;;
     esac
 }
-# A file of the image that the container has not: a whiteout (overlayfs), which leaves its directory's time as it was.
-hide='for one do
-    in=$(dirname "./$one") && facts=$(stat -c "%a %y" "$in") && chmod u+wx "$in" && mknod "./$one" c 0 0 &&
-        chmod "${facts%% *}" "$in" && touch -d "${facts#* }" "$in" || exit 255
-done'
-# A directory may be closed to its own user; the delta gives the one above its mode again.
-take_away='for one do
-    chmod u+rwx -- "$(dirname -- "./$one")" || exit 255
-    [ ! -d "./$one" ] || [ -h "./$one" ] || chmod -R u+rwX -- "./$one"
-    rm -rf -- "./$one" || exit 255
-done'
-make_way='kind=$1; shift; for one do
-    if [ -d "$one" ] && [ ! -h "$one" ]; then [ $kind = -d ] || rm -rf -- "$one"; else rm -f -- "$one"; fi
-done'
-# $1: the mount's options, without the container's own directories. fsconfig(2) takes no long one, mount(2) does.
-can_overlay() {
-    [ "$may_overlay" != no ] || return 1
-    case $home$images in *[:,\\]*) return 1 ;; esac
-    as=-m; [ "$uid" = 0 ] || as=-rm
-    at=$home/$name
-    LIBMOUNT_FORCE_MOUNT2=always unshare $as mount -t overlay -o "$1,upperdir=$at/rootfs,workdir=$at/work" \
-        none "$at/root" 2>/dev/null || return
-    [ "$may_overlay" = try ] || return 0
-    may_overlay=no tried=no
-    try_runtime "$at/try" "$runtime" "$trial" || return
-    may_overlay=yes tried=yes
+# $1: the options of an overlay's mount at the container's root. fsconfig(2) takes no long one, mount(2) does.
+mounts() {
+    LIBMOUNT_FORCE_MOUNT2=always unshare $as mount -t overlay -o "$1" none "$home/$name/root" 2>/dev/null
 }
-# Make the directories of an overlay over layers that lie here, and try it: layered_root.py. Arguments: the option that
-# tells the kind, the short link, "own" or "-", and the layers. On failure there is a reason in $why.
+# $1: such options, without the container's own directories. Sets $mode.
+try_overlay() {
+    at=$home/$name mode=no
+    case $home$layers in *[:,\\]*) return ;; esac
+    if [ "$may_overlay" != no ] && mounts "$1,upperdir=$at/rootfs,workdir=$at/work"; then
+        mode=overlay
+        [ "$may_overlay" = try ] || return
+        may_overlay=no tried=no
+        try_runtime "$at/try" "$runtime" "$trial" && may_overlay=yes tried=yes && return
+    fi
+    mode=no
+    ! mounts "$1" || mode=copy
+}
+# Lay layers over one another: layered_root.py. Arguments: the short link, the option that tells the kind, "own" or "-",
+# and the layers, the topmost first: a path here, a name in the cache, or "-" for one that comes with the container's own
+# files. The result is in $answer.
 lay() {
-    kind=$1 short=$2 lower=$home/$2/top
-    ! [ "$3" = own ] || lower=$lower:$home/$2/own
-    shift 3
+    short=$1 kind=$2 own_files=$3; shift 3
+    named="$*" answer=
+    for one do
+        case $one in
+            -) ;;
+            /*) [ -d "$one/" ] && [ -x "$one/" ] || { answer="layers lost - $one: can't be used"; return; } ;;
+            *)
+                go_to_layers && printf '%s\n' "$layers" >"$home/$name/layers" ||
+                    { answer="layers no - ${why:-$base/$name: No space left on device}"; return; }
+                ;;
+        esac
+    done
+    lacks=
+    [ -z "$layers" ] || lease_all "$@"
     make "$name/root" "$name/work" "$name/rootfs" "$name/l" "$name/l/top" "$name/l/own"
-    why="$home/$short: can't be made"
-    printf '%s\n' "$short" >"$home/$name/short" && ln -s -- "$name/l" "$home/$short" 2>/dev/null || return
+    printf '%s\n' "$short" >"$home/$name/short" && ln -s -- "$name/l" "$home/$short" 2>/dev/null ||
+        { answer="layers no - $home/$short: can't be made"; return; }
+    lower=$home/$short/top
+    if [ -n "$lacks" ]; then
+        # Nothing is carried that could not be used.
+        try_overlay "$kind,lowerdir=$lower:$home/$short/own"
+        [ $mode = no ] && answer="layers no $tried no overlay can be mounted" || answer="lacks ${lacks#,}"
+        return
+    fi
+    ! [ "$own_files" = own ] || lower=$lower:$home/$short/own
     count=0
     for one do
-        [ -d "$one/" ] && [ -x "$one/" ] || { why="$one: can't be used"; return 1; }
-        ln -s -- "$one" "$home/$name/l/$count" || return
+        case $one in
+            /*) ln -s -- "$one" "$home/$name/l/$count" ;;
+            -) mkdir -- "$home/$name/l/$count" ;;
+            *) ln -s -- "$layers/$one/tree" "$home/$name/l/$count" ;;
+        esac || { answer="layers no - $home/$name/l: can't be written to"; return; }
         lower=$lower:$home/$short/$count count=$((count + 1))
     done
-    why="an overlay of $count layers can't be mounted"
-    can_overlay "$kind,lowerdir=$lower"
+    lower=$kind,lowerdir=$lower
+    try_overlay "$lower"
+    answer="layers $mode $tried"
+    [ $mode = no ] || return
+    try_overlay "$kind,lowerdir=$home/$short/top:$home/$short/own"
+    [ $mode = no ] && answer="layers no $tried no overlay can be mounted" ||
+        answer="layers lost $tried an overlay of $count layers can't be mounted"
+}
+# Nothing that lay has made is left, but leases.
+clear_layers() {
+    [ -d "$home/$name/l" ] || return 0
+    rm -f -- "$home/$short"
+    (cd -P -- "$home/$name" && rm -rf -- root work rootfs l)
+}
+# Give the layer $1, which is complete, the name $2. If another job was quicker, what it made is as good if it is whole.
+keep_layer() {
+    [ ! -e "$2/seal" ] || is_sealed "$2" || put_aside "$2"
+    [ -e "$2/seal" ] || mv -T -- "$1" "$2" || refuse "$layers/$2: can't be made"
+    lease "$2"
 }
 arrive() {
     go_to "$parent" "$home_name" make || return 1
@@ -103,25 +135,18 @@ while read -r order one two; do
             ;;
         layers)
             [ -d "$home/$name" ] || make "$name"
-            if lay $one $two; then say "layers yes $tried"
-            else
-                say "layers no $tried $why"
-                rm -f -- "$home/$short"
-                remove "$home/$name"
-            fi
+            clear_layers
+            lay $one $two
+            case $answer in "layers overlay"*|"layers copy"*) ;; *) clear_layers ;; esac
+            say "$answer"
             ;;
-        image)
-            image=$one kilobytes=$two state=plain
-            [ -d "$home/$name" ] || make "$name" "$name/root" "$name/work" "$name/rootfs"
-            if go_to_images; then
-                mode=copy
-                printf '%s\n' "$images" >"$home/$name/images" || refuse "$base/$name: No space left on device"
-                can_overlay "userxattr,lowerdir=$images" && mode=overlay
-                if has "$image"; then state=have; say "have $mode $tried"
-                elif make_room "$kilobytes"; then state=lacks; say "lacks $mode $tried"
-                else say "plain $images: no room for $kilobytes KB"
-                fi
-            else say "plain $why"
+        room)
+            kilobytes=0 sizes=" $one $two "
+            for one in $sizes; do
+                case $lacks, in *,"${one%=*}",*) kilobytes=$((kilobytes + ${one#*=})) ;; esac
+            done
+            if [ -z "$lacks" ] || { go_to_layers && make_room "$kilobytes"; }; then say room
+            else say "plain $layers: no room for $kilobytes KB"
             fi
             ;;
         reach)
@@ -129,31 +154,33 @@ while read -r order one two; do
             case $? in 0) say reached ;; 124) say "unreachable silent" ;; *) say unreachable ;; esac
             ;;
         fill)
-            if [ $state = lacks ]; then
+            if [ -n "$lacks" ]; then
                 # Under the lock, since without one of its own somebody who makes room takes it for a dead one's.
-                cd -P -- "$images" && flock 9 && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" &&
-                    flock 8 && unlock && mkdir "$new/leases" && cd "$new" || refuse "$images: can't be written to"
-                take "$images"
-                rm -f complete
-                { seal_of tree >seal && printf '%s\n' "$kilobytes" >size; } 2>/dev/null && [ -s size ] ||
-                    refuse "$images: No space left on device"
+                go_to_layers && flock 9 && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" &&
+                    flock 8 && unlock && cd "$new" || refuse "$layers: can't be written to"
+                # What another node lacks is in the stream too.
+                take "$layers" complete $(printf %s "$lacks" | tr , ' ')
+                for one in $(printf %s "$lacks" | tr , ' '); do
+                    size=${sizes#*" $one="}
+                    {
+                        mkdir "$one/leases" && seal_of "$one/tree" >"$one/seal" && printf '%s\n' "$now" >"$one/checked" &&
+                            printf '%s\n' "${size%% *}" >"$one/size"
+                    } 2>/dev/null && [ -s "$one/size" ] || refuse "$layers: No space left on device"
+                done
             else exec 3<&-
             fi
             say filled
             ;;
         commit)
-            if [ $state = lacks ]; then
-                image=$one
-                cd -P -- "$images" || refuse "$images: is gone"
+            if [ -n "$lacks" ]; then
+                go_to_layers || refuse "$why"
                 flock 9
-                # Another job was quicker. What it made is as good, if it is whole.
-                [ ! -e "$image/seal" ] || is_sealed "$image" || put_aside "$image"
-                if [ -e "$image/seal" ]; then lease "$image"; unlock; remove "$new"
-                else
-                    mv -T -- "$new" "$image" && lease "$image" || refuse "$images/$image: can't be made"
-                    unlock
-                fi
+                for one in $one $two; do
+                    case $lacks, in *,"${one%=*}",*) keep_layer "$new/${one%=*}" "${one#*=}" ;; esac
+                done
+                unlock
                 exec 8>&-
+                remove "$new"
                 new=
                 make_room 0
             fi
@@ -163,27 +190,14 @@ while read -r order one two; do
         *) refuse "no such order: $order" ;;
     esac
 done
-case $state in layers|overlay|copy|plain) ;; *) refuse "the transfer was cut short" ;; esac
+case $state in overlay|copy|plain) ;; *) refuse "the transfer was cut short" ;; esac
 cd -P -- "$home/$name" || refuse "$base/$name: is gone"
-case $state in
-    overlay) ln -s -- "$images/$image/tree" lower ;;
-    copy) said=$($root cp -a --reflink=auto -- "$images/$image/tree/." rootfs 2>&1) || refuse "$base/$name: $said" ;;
-esac
 [ "$from" = connection ] || exec 3<&0  # another node may not have reached us
 take "$base/$name"
-if [ -s gone ]; then
-    case $state in
-        overlay) (cd rootfs && xargs -0 -r sh -c "$hide" sh) <gone ;;
-        copy) (cd rootfs && $root xargs -0 -r sh -c "$take_away" sh) <gone ;;
-    esac || refuse "$base/$name: what is gone can't be taken away"
-fi
-if [ -d delta ]; then
-    # Over the copy; cp doesn't replace a directory by a file, nor a file by a directory.
-    said=$({
-        (cd delta && $root find . -type d -print0) | (cd rootfs && $root xargs -0 sh -c "$make_way" sh -d) &&
-            (cd delta && $root find . ! -type d -print0) | (cd rootfs && $root xargs -0 -r sh -c "$make_way" sh -f) &&
-            $root cp -a -- delta/. rootfs && remove delta
-    } 2>&1) || refuse "$base/$name: $said"
+if [ $state = copy ]; then
+    said=$(LIBMOUNT_FORCE_MOUNT2=always unshare $as sh -c \
+        'mount -t overlay -o "$1" none root && cp -a -- root/. rootfs' sh "$lower" 2>&1) || refuse "$base/$name: $said"
+    rm -rf -- "$home/$short" l
 fi
 if [ $# -gt 0 ]; then
     : >marker
@@ -191,3 +205,4 @@ if [ $# -gt 0 ]; then
 fi
 trap - EXIT
 say ok
+[ -z "$layers" ] || look_after $named

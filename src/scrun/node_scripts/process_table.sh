@@ -3,6 +3,7 @@
 # The pids are the first word that the script gets.
 members=$1
 shift
+unset COLUMNS # where slurmd was begun at a terminal, rows would be cut off
 echo "$members"
 if command -v ps >/dev/null; then
     ps "$@"

@@ -38,12 +38,12 @@ else
     bytes=0
     while [ "$bytes" -lt 300000 ] && read -r size; do bytes=$((bytes + size + 1024)); done <sizes
     [ "$(stat -c %s changed)" = "$(stat -c %s all)" ] || bytes=unknown
-    if { [ -h lower ] || [ -d l ]; } && [ -s devices ]; then
-        # rootfs is what lies over an image, or over its layers: what the container has removed of that is a whiteout,
+    if [ -d l ] && [ -s devices ]; then
+        # rootfs is what lies over an image's layers: what the container has removed of that is a whiteout,
         # device 0:0, in it.
         $root xargs -0 stat --printf='%t:%T %n\0' -- <devices | sed -z -n 's/^0:0 //p' | sort -z >hidden || full
         comm -z -12 all hidden | sed -z 's,^rootfs/,./,' >removed || full
-        for one in lower l/*; do
+        for one in l/*; do
             [ ! -d "$one/" ] ||
                 (cd "$one/" && $root xargs -0 -r sh -c 'find "$@" -printf "%p\0"' sh 2>/dev/null) <removed
         done | sed -z 's,^\./,rootfs/,' | sort -z -u >>gone || full

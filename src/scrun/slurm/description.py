@@ -34,6 +34,11 @@ _FIELDS = {
 _FLAGS = {"spreads_over_nodes": _allocation.SPREAD_JOB, "use_min_nodes": _allocation.USE_MIN_NODES}
 
 
+def preload() -> None:
+    """Import what describes a job, while it isn't known yet what the job is."""
+    _pyslurm()
+
+
 def of_new_job(attributes: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
     """Describe an allocation.
 

@@ -47,6 +47,7 @@ NAME = "scrun"  # the default name of a job; the C scrun's too, which sites' fil
 PATIENCE = "CREATE_TIMEOUT"  # seconds that create waits for the job's nodes; 0: for ever
 RESOURCES, SHARE = "RESOURCES", "SHARE_JOB"
 NODE_PATIENCE = "NODE_TIMEOUT"  # seconds that a container runs on without a connection to its login host
+NETWORK = "NET"  # which network the container is on (parsers.network)
 NOTICES = "NOTICES"  # whether messages about the job go to the container's standard error
 
 # Variables that have no effect in an existing job.
@@ -89,6 +90,7 @@ class Request:
         asked: the variables that the job is asked for with (:mod:`scrun.slurm.shared_job`).
         shares: whether the job is another container's.
         notices: whether messages about the job go to the container's standard error.
+        network: what was said of its network (:func:`parsers.network`); empty where nobody says.
     """
 
     def __init__(
@@ -102,9 +104,11 @@ class Request:
         shares: bool,
         notices: bool,
         node_patience: float | None = None,
+        network: str = "",
     ) -> None:
         self.job, self.step, self.patience, self.notes = job, step, patience, notes
         self.asked, self.shares, self.notices, self.node_patience = asked, shares, notices, node_patience
+        self.network = network
 
 
 def request(
@@ -142,10 +146,9 @@ def request(
     of_limits = _of_limits(limits or {}, settings, shared, notes, new_job=not existing)
     settings = of_limits | settings
     parsed = {row.name: _parsed(settings[row.name], row.parse) for row in TABLE if row.name in settings}
-    asked = {name: settings[name].value for name in shared_job.of_job(settings)}
+    asked = dict(shared.asked) if shared else {name: settings[name].value for name in shared_job.of_job(settings)}
     job: JobRequest
     if shared:
-        asked = dict(shared.asked)
         notes.append(f"the container runs in {shared}")
         job = {"existing": shared.job, "environment": dict(shared.environment), "first_node": True}
         kept = _of_a_guest(settings, own)
@@ -160,16 +163,19 @@ def request(
     job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in of_limits}
     if "POWER" in settings:
         notes.append(f"{settings['POWER'].called} has no effect: Slurm manages no power by job any more")
-    patience = _parsed(settings[PATIENCE], parsers.number) if PATIENCE in settings else None
-    node_patience = _parsed(settings[NODE_PATIENCE], parsers.number) if NODE_PATIENCE in settings else None
-    notices = bool(_parsed(settings.get(NOTICES, Setting("yes", "")), parsers.flag))
     return Request(
-        *(job, step, patience, notes),
+        *(job, step, _of(settings, PATIENCE, parsers.number), notes),
         asked=asked,
         shares=bool(shared),
-        notices=notices,
-        node_patience=node_patience,
+        notices=_of(settings, NOTICES, parsers.flag, True),
+        node_patience=_of(settings, NODE_PATIENCE, parsers.number),
+        network=_of(settings, NETWORK, parsers.network, ""),
     )
+
+
+def _of(settings: Mapping[str, Setting], name: str, parse: Parse, default: Any = None) -> Any:
+    """The value of a variable; ``default`` if nobody has set it."""
+    return _parsed(settings[name], parse) if name in settings else default
 
 
 def _of_limits(

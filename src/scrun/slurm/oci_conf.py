@@ -9,6 +9,7 @@ from scrun.digits import is_number
 from scrun.errors import SlurmError
 from scrun.log import LEVELS
 from scrun.slurm import conf_paths, conf_text, node_runtime
+from scrun.slurm.parsers import network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
         NodeRuntime: str
         NodeContainer: str
         History: str
+        Net: str
+        NetAllowed: list[str]
 
 
 def _text(value: str) -> str:
@@ -99,6 +102,10 @@ def _hooks(value: str) -> list[str]:
     return [word.strip() for word in value.split(",") if word.strip()]
 
 
+def _networks(value: str) -> list[str]:
+    return [network(word) for word in _hooks(value)]
+
+
 # The parsers of oci.conf(5)'s settings, by name.
 KEYS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("ContainerPath", "MountSpoolDir", "SrunPath", "DebugFlags", "SrunArgs"), _text),
@@ -110,8 +117,16 @@ KEYS: dict[str, Callable[[str], Any]] = {
     "DisableHooks": _hooks,
 }
 # "#scrun: NodeRuntime=..." tells how to call a node's runtime if the RunTime patterns don't; see node_runtime.
+# Net is the SCRUN_NET of containers that say nothing, NetAllowed what they may say; see
+# lifecycle.caller.network_choice.
 # History tells where a record of ended containers is kept; see lifecycle.container.history.
-OURS: dict[str, Callable[[str], Any]] = {"NodeRuntime": _text, "NodeContainer": _text, "History": _text}
+OURS: dict[str, Callable[[str], Any]] = {
+    "NodeRuntime": _text,
+    "NodeContainer": _text,
+    "History": _text,
+    "Net": network,
+    "NetAllowed": _networks,
+}
 
 _SPOOL_IS_ITS_OWN_PATH = (25, 5)  # the first release of Slurm whose slurmstepd mounts its files on their own path
 _BY_LOWER = {name.lower(): (name, parse) for name, parse in {**KEYS, **OURS}.items()}

@@ -203,3 +203,10 @@ def switches(value: str) -> dict[str, int]:
         return {"req_switch": number(how_many), **({"wait4switch": seconds(patience)} if at else {})}
     except ValueError:
         raise ValueError("a number of switches, or NUMBER@TIME") from None
+
+
+def network(value: str) -> str:
+    """Parse SCRUN_NET: which network a container is on; an empty value takes back what somebody else has set."""
+    if value.lower() not in ("", "auto", "engine", "node"):
+        raise ValueError("auto, engine or node")
+    return value.lower()

@@ -226,7 +226,7 @@ BY_NAME = {row.name: row for row in TABLE}
 
 # scrun's own variables, which are not the job's, and who may set them. manual.py describes them.
 OWN = {
-    **dict.fromkeys(("CREATE_TIMEOUT", "NODE", "NODE_TIMEOUT", "NOTICES", "RESOURCES", "SHARE_JOB"), ANYBODY),
+    **dict.fromkeys(("CREATE_TIMEOUT", "NET", "NODE", "NODE_TIMEOUT", "NOTICES", "RESOURCES", "SHARE_JOB"), ANYBODY),
     **dict.fromkeys(("DEBUG", "FILE_DEBUG", "HISTORY", "LUA", "PYSLURM", "STDERR_DEBUG", "SYSLOG_DEBUG"), CALLER),
 }
 # Variables that scrun sets for its hooks. A container that starts another one passes them on, without effect.
@@ -249,7 +249,13 @@ def of_annotation(key: str) -> str:
     for row in TABLE:
         if word in (row.option, row.name.lower().replace("_", "-")) or word.replace("-", "") == row.name.lower():
             return row.name
-    own = {"memory": "MEM_PER_NODE", "notices": "NOTICES", "resources": "RESOURCES", "share-job": "SHARE_JOB"}
+    own = {
+        "memory": "MEM_PER_NODE",
+        "net": "NET",
+        "notices": "NOTICES",
+        "resources": "RESOURCES",
+        "share-job": "SHARE_JOB",
+    }
     return own.get(word, "")
 
 

@@ -78,7 +78,7 @@ class Archiver:
 
     def add(
         self, part: Part, *, only: Sequence[bytes] | None = None, held: int | None = None, layer: bool = False
-    ) -> None:
+    ) -> bool:
         """Add ``part.source`` under the name ``part.name``, with mounts below it if the part is recursive.
 
         Files that can't be read and sockets are left out, and devices unless the receiver can make them; the log
@@ -90,26 +90,32 @@ class Archiver:
             held: a descriptor of the source, which is read instead of the path.
             layer: whether the source is an overlay's layer, whose whiteouts and opaque directories stay what they are.
 
+        Returns:
+            Whether nothing was left out.
+
         Raises:
             StagingError: the source can't be read.
         """
         place = part.source if held is None else f"/proc/{os.getpid()}/fd/{held}"
         if self._add_little(part, place, only, layer=layer):
-            return
+            return True
         marks = _MARKS[layer]
         if only is not None:
             with _Memory(b"".join(b"./" + name + b"\0" if name else b".\0" for name in only)) as names:
-                self._tar(part, f"--transform=s,^\\.,{part.name},S", part.source, ["cat"], names, marks)
+                return self._tar(part, f"--transform=s,^\\.,{part.name},S", part.source, ["cat"], names, marks)
         elif part.is_directory:
             # S: targets of symbolic links stay as they are. Targets of hard links are names in the archive.
-            self._tar(part, f"--transform=s,^\\.,{part.name},S", place, self._find(part.recursive), None, marks)
+            find = self._find(part.recursive)
+            return self._tar(part, f"--transform=s,^\\.,{part.name},S", place, find, None, marks)
         else:
             follow = [*marks, *(["--dereference"] if held is not None else [])]  # /proc/PID/fd/N is a link
             with _Memory(b"./" + os.fsencode(os.path.basename(place)) + b"\0") as names:
-                self._tar(part, f"--transform=s,.*,{part.name},S", os.path.dirname(place), ["cat"], names, follow)
+                return self._tar(
+                    part, f"--transform=s,.*,{part.name},S", os.path.dirname(place), ["cat"], names, follow
+                )
 
     def add_opaque(self, part: Part, names: Sequence[bytes]) -> None:
-        """Add directories of the part that hide what a user's overlay has below them; their content is added before.
+        """Add directories of a layer that hide what the layers below have; their content is added before.
 
         Raises:
             StagingError: a directory can't be read.
@@ -117,7 +123,7 @@ class Archiver:
         for name in names:
             path = os.path.join(os.fsencode(part.source), name)
             try:
-                self._little += headers.opaque_directory(path, b"%s/%s" % (part.name.encode(), name))
+                self._little += headers.opaque_directory(path, b"%s/%s" % (part.name.encode(), name), self._xattrs)
             except OSError as error:
                 raise StagingError(f"can't read {os.fsdecode(path)}: {error.strerror}") from error
 
@@ -165,7 +171,7 @@ class Archiver:
         names: list[str],
         stdin: _Memory | None = None,
         options: Sequence[str] = (),
-    ) -> None:
+    ) -> bool:
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         try:
             import subprocess
@@ -188,6 +194,7 @@ class Archiver:
         notes = [line for child in (finder, tar) for line in child.err.decode("utf-8", "backslashreplace").splitlines()]
         if notes:
             self._log("info", f"{part.source}: not all could be carried: {'; '.join(notes[:3])} ({len(notes)} in all)")
+        return not notes
 
     def _wait(self, *children: Child) -> None:
         def done() -> bool:

@@ -1,7 +1,8 @@
 """Carry directories and files to all nodes of the job at once, except files that the nodes have in their cache.
 
-The root filesystem goes into the nodes' cache as an image. The difference between that image and the container's own
-root filesystem goes with the other files (:mod:`scrun.staging.images`). Without a cache all of it goes with them.
+The layers of the root filesystem go into the nodes' cache (:mod:`scrun.staging.layered_root`), and what is the
+container's own goes with the other files. A root filesystem without layers, or without a cache, goes with them as a
+whole.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from scrun.staging.layered_root import LayeredRoot
     from scrun.staging.model import ContainerFiles, LogCall, NodeSteps, Part
     from scrun.staging.stage_options import StagingOptions
-    from scrun.staging.summing import Summing
     from scrun.staging.transfer import Files
 
 
@@ -40,7 +40,6 @@ class Carrier:
         self._interruption = interruption
         self._options = options
         self.home = ""  # the name in place of scrun-UID on the nodes; see node_directory.other_home
-        self.summing: Summing | None = None
 
     def carry(
         self, parts: Sequence[Part], files: Files, held: Mapping[str, int], layered: LayeredRoot | None = None
@@ -51,11 +50,11 @@ class Carrier:
             parts: the directories and files of this host.
             files: returns scrun's own files; one with the name of a part replaces that part.
             held: descriptors of parts by name, which are read instead of the parts' paths.
-            layered: the root filesystem's layers, which the nodes see.
+            layered: the root filesystem's layers.
 
         Returns:
-            How the nodes have the root filesystem: as an overlay over its "layers", as an "overlay" over an image, as a
-            "copy" of an image, or "plain".
+            How the nodes have the root filesystem: as an "overlay" of its layers, as a "copy" of what such an overlay
+            shows, or "plain".
 
         Raises:
             StagingError: the node or the file that failed; no node keeps anything then.
@@ -71,7 +70,6 @@ class Carrier:
                     mode = transfer.run(parts, files, held, layered)
                 finally:
                     self.home = transfer.home
-                self.summing = transfer.summing
                 return mode
         except BaseException:
             self.undo()

@@ -8,10 +8,10 @@ a layer, so a list of each layer's is kept.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 
+from scrun.digest import sha256
 from scrun.errors import StagingError
 
 TYPE_CHECKING = False
@@ -138,7 +138,7 @@ def _file(path: str, owner: tuple[int, int], memory: str) -> str:
         return ""
     status = os.stat(path)
     what = f"{path}\0{status.st_ino} {status.st_ctime_ns} {owner[0]} {owner[1]}"
-    return os.path.join(memory, hashlib.sha256(os.fsencode(what)).hexdigest()[:40])
+    return os.path.join(memory, sha256(os.fsencode(what)).hexdigest()[:40])
 
 
 def _read(path: str) -> list[bytes] | None:

@@ -41,7 +41,7 @@ def member(path: bytes, name: bytes, xattrs: str, *, follow: bool = False, layer
             return None
         if any(key.startswith(xattrs[:-1]) and not key.startswith(_OVERLAYS) for key in keys):
             return None
-        of_overlay = ("user." if xattrs == "user.*" else "trusted.") + _OPAQUE
+        of_overlay = _opaque(xattrs)
         further = {of_overlay: b"y"} if layer and of_overlay in keys else {}
         data = link = b""
         if kind == stat.S_IFLNK:
@@ -63,18 +63,27 @@ def member(path: bytes, name: bytes, xattrs: str, *, follow: bool = False, layer
     return _member(name, of_kind, stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, data, link, further)
 
 
-def opaque_directory(path: bytes, name: bytes) -> bytes:
-    """The archive member for the directory at ``path``; in a user's overlay it will hide what the layers below have.
+def opaque_directory(path: bytes, name: bytes, xattrs: str) -> bytes:
+    """The archive member for the directory at ``path``, which will hide what the layers below have.
+
+    Args:
+        path: the directory.
+        name: its name in the archive.
+        xattrs: which extended attributes are carried: "*" for root's overlay, "user.*" for a user's.
 
     Raises:
         OSError: it can't be read.
     """
     status = os.lstat(path)
-    keys = [key for key in os.listxattr(path, follow_symlinks=False) if key.startswith("user.")]
-    xattrs = {key: os.getxattr(path, key, follow_symlinks=False) for key in keys if not key.startswith(_OVERLAYS)}
-    xattrs[f"user.{_OPAQUE}"] = b"y"
+    keys = [key for key in os.listxattr(path, follow_symlinks=False) if key.startswith(xattrs[:-1])]
+    kept = {key: os.getxattr(path, key, follow_symlinks=False) for key in keys if not key.startswith(_OVERLAYS)}
+    kept[_opaque(xattrs)] = b"y"
     owner = (status.st_uid, status.st_gid)
-    return _member(name, _DIRECTORY, stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, xattrs=xattrs)
+    return _member(name, _DIRECTORY, stat.S_IMODE(status.st_mode), owner, status.st_mtime_ns, xattrs=kept)
+
+
+def _opaque(xattrs: str) -> str:
+    return f"{'user' if xattrs == 'user.*' else 'trusted'}.overlay.opaque"
 
 
 def is_whiteout(status: os.stat_result) -> bool:
@@ -83,7 +92,6 @@ def is_whiteout(status: os.stat_result) -> bool:
 
 
 _OVERLAYS = ("user.overlay.", "trusted.overlay.")  # overlayfs's own attributes
-_OPAQUE = "overlay.opaque"
 _KINDS = {stat.S_IFREG: _FILE, stat.S_IFLNK: _LINK, stat.S_IFDIR: _DIRECTORY}
 
 

@@ -14,6 +14,7 @@ import os
 import time
 
 from scrun import fastjson, identity
+from scrun.mount import is_within
 from scrun.staging.filesystems import HOST_ONLY_TYPES, LOCAL_TYPES
 from scrun.staging.mountinfo import MountTable
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 SECONDS = 600
 _OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from us"
 _RUNS = "runs containers"
+_HAS_TUN = "has what a container on the engine's network needs"
 _OPEN, _CLOSED = "lets root read", "lets root not read"
 _MOUNTS, _MOUNTS_NONE = "mounts at / by", "mounts nothing at / by"
 NAME = ".seen-by-nodes.json"  # a file in the user's --root directory; no container's id begins with a dot
@@ -89,6 +91,14 @@ class Known:
         """Remember that these nodes run containers."""
         self._add(dict.fromkeys((f"{node} {_RUNS}" for node in nodes), int(time.time())))
 
+    def have_tun(self, nodes: Sequence[str]) -> bool:
+        """Whether all nodes are known to have what the engine's network needs (:mod:`scrun.staging.tun`)."""
+        return all(f"{node} {_HAS_TUN}" in self._seen for node in nodes)
+
+    def learn_have_tun(self, nodes: Sequence[str]) -> None:
+        """Remember that these nodes have that."""
+        self._add(dict.fromkeys((f"{node} {_HAS_TUN}" for node in nodes), int(time.time())))
+
     def mounts_at_root(self, nodes: Sequence[str], trial: Trial) -> bool | None:
         """Whether the runtimes of all nodes are known to pass the trial; False if one fails it, None if unknown."""
         kind = f"{trial.kind} with {trial.runtime}"
@@ -114,6 +124,15 @@ class Known:
         if mount := self._mount(path):
             what = _OPEN if is_open else _CLOSED
             self._add(dict.fromkeys((f"{node} {what} {mount}" for node in nodes), int(time.time())))
+
+    def expects_commands(self, path: str) -> bool:
+        """Whether a container with that path will probably need a command on its nodes: to ask, or to carry files.
+
+        The mounts needn't be known.
+        """
+        seen = (key.split() for key in self._seen if f" {_LACKS} " not in key)
+        is_seen = any(len(words) == 5 and is_within(path, words[3]) for words in seen)
+        return not is_seen or not any(key.endswith(f" {_RUNS}") for key in self._seen)
 
     def is_cut_off(self, nodes: Sequence[str]) -> bool:
         """Whether some node is known not to reach this host, because a firewall drops its connections for seconds."""

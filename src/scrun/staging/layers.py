@@ -1,4 +1,4 @@
-"""Find the layers of a root filesystem that an engine has mounted as an overlay, so that nodes can use them in place.
+"""Find the layers of a root filesystem that an engine has mounted as an overlay, so that nodes can use them too.
 
 The kernel's mount table names the layers (:mod:`scrun.staging.mountinfo`), except in two cases. docker and containerd
 name them relative to a directory of their own, if they are many. podman then names descriptors, which nobody else has;
@@ -13,7 +13,7 @@ from scrun import small_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import NamedTuple
 
     from scrun.staging.mountinfo import MountTable
@@ -21,23 +21,26 @@ else:
     from scrun.named_tuple import NamedTuple
 
 _UNFIT = frozenset("\\:,\"'*?[")  # characters that mean something in mount options, or to the nodes' shell
-_REDIRECTS = ("metacopy=on", "redirect_dir=on", "redirect_dir=follow")
+_REDIRECTS = frozenset(("metacopy=on", "redirect_dir=on", "redirect_dir=follow"))
 
 
 class Layers(NamedTuple):
     """An overlay's layers: ``lower`` are real paths, the topmost first; ``upper`` has the container's own files.
 
     ``xattrs`` begins the names of overlayfs's attributes in all of them: ``user.`` (mount option userxattr), else
-    ``trusted.``.
+    ``trusted.``. ``redirects`` says that a layer's file may have its name or content in another layer.
     """
 
     lower: tuple[str, ...]
     upper: str
     xattrs: str
+    redirects: bool = False
 
-    def one_of_each(self, mounts: MountTable | None) -> tuple[str, ...]:
-        """One lower directory of each mount: a node that sees one of them sees all that are in the same mount."""
-        return tuple({mounts.covering(path) if mounts else path: path for path in self.lower}.values())
+    @staticmethod
+    def one_of_each(paths: Sequence[str], mounts: MountTable | None) -> dict[str, str]:
+        """For each lower directory one of the same mount: a node that sees that one sees all of them."""
+        chosen = {mounts.covering(path) if mounts else path: path for path in paths}
+        return {path: chosen[mounts.covering(path) if mounts else path] for path in paths}
 
 
 def find_layers(rootfs: str, mounts: MountTable | None) -> Layers | None:
@@ -47,8 +50,8 @@ def find_layers(rootfs: str, mounts: MountTable | None) -> Layers | None:
     if mount is None or mount.point != rootfs or mount.fstype != "overlay" or "\\" in mount.data:
         return None
     options = mount.data.split(",")
-    if any(option in _REDIRECTS or option.startswith("datadir+=") for option in options):
-        return None  # a layer's file may have its content under another name
+    if any(option.startswith("datadir+=") for option in options):
+        return None  # the content is in directories that are no layers
     names = [
         name
         for key, _, value in (option.partition("=") for option in options)
@@ -58,12 +61,13 @@ def find_layers(rootfs: str, mounts: MountTable | None) -> Layers | None:
     uppers = [option.partition("=")[2] for option in options if option.startswith("upperdir=")]
     if not names or not all(names) or len(uppers) != 1:
         return None
+    redirects = not _REDIRECTS.isdisjoint(options)
     home = os.path.dirname(os.path.dirname(rootfs))
     upper = os.path.join(home, uppers[0])
     lower = _resolve(names, rootfs, home, upper)
     if not lower or not os.path.isdir(upper) or not all(_is_fit(path) for path in lower):
         return None
-    return Layers(tuple(lower), upper, "user." if "userxattr" in options else "trusted.")
+    return Layers(tuple(lower), upper, "user." if "userxattr" in options else "trusted.", redirects)
 
 
 def only_root_can_replace(path: str) -> bool:

@@ -103,7 +103,7 @@ class ContainerFiles(NamedTuple):
     user_id: int
     group_id: int
     memory: str = ""  # the file of known.py, which remembers what nodes see; "" to remember nothing
-    images: str = ""  # a directory for listings of carried trees; "" if nodes must not cache anything
+    lists: str = ""  # a directory for lists of other users' files in layers; "" to keep none
     overlay: Trial | None = None  # the trial of an overlay as root filesystem; None: no overlay may be used
     devices: bool = False  # whether device nodes in the root filesystem and in volumes work: privileged, root's
     fence: Trial | None = None  # the trial of a bind mount at /, which disables device nodes; None: not needed

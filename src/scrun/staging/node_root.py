@@ -39,15 +39,5 @@ def over(config: Config, node_path: str, options: Sequence[str], *, fenced: bool
     return {**config, "root": root, "mounts": [mount, *config["mounts"]]}
 
 
-def over_image(node_path: str) -> list[str]:
-    """The options of an overlay over an image of scrun's own."""
-    return [
-        "userxattr",
-        f"lowerdir={node_path}/lower",
-        f"upperdir={node_path}/rootfs",
-        f"workdir={node_path}/work",
-    ]
-
-
 def _readonly(config: Config) -> list[str]:
     return ["ro"] if config["root"].get("readonly") else []

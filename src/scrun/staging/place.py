@@ -6,21 +6,23 @@
     any                        elsewhere WHY           nothing: another user has the name of the user's own directory
     home NAME                  home                    uses that name instead, and begins anew
     plain                      plain                   makes a directory for the container
-    layers KIND SHORT OWN      layers yes TRIED,       makes the directory, and links to the LAYERS, the topmost first,
-        LAYERS                 layers no TRIED WHY     if it can mount an overlay of them (layered_root.py)
-    image NAME KILOBYTES       have MODE TRIED,        makes the directory, and looks for the complete image.
-                               lacks MODE TRIED,       MODE: overlay if the node can mount one, else copy.
-                               plain WHY               TRIED: yes or no if the runtime was tried for an overlay
+    layers SHORT KIND OWN      lacks N,N,…             makes the directory, and lays the LAYERS over one another, the
+        LAYERS                 layers MODE TRIED,      topmost first; lacks: the numbers of layers, counted from 0, that
+                               layers lost TRIED WHY,  the node doesn't keep. MODE: overlay if the runtime can mount one
+                               layers no TRIED WHY     there, copy if only the node can. TRIED: yes or no if the runtime
+                                                       was tried. lost: a layer in place can't be used. no: there can be
+                                                       no layers
+    room N=KILOBYTES …         room, plain WHY         makes room for those of these layers that are lacking
     reach PORT TOKEN           reached, unreachable,   connects to this host for the following streams; both ends prove
                                unreachable silent      that they know TOKEN. silent: no answer for 5 s (a firewall)
-    fill                       filled                  unpacks the stream into an image if it is lacking, and seals it
-    commit NAME                kept                    gives the image its name, when all of it was sent unchanged
+    fill                       filled                  unpacks the lacking layers of the stream, and seals them
+    commit N=NAME …            kept                    names them, when all of them were sent
     go MODE FROM               ok                      unpacks the container's own files; FROM: connection or stdin
 
 A node without Slurm's oci.conf answers ``bare FILE`` at once, and ends, because no container would run there.
 
 After every answer but the last the node waits for the next order. A failure is the answer ``bad WHY``, and ends the
-script, as the end of stdin does; only complete images stay then. ``reach`` comes before each stream, or never.
+script, as the end of stdin does; only complete layers stay then. ``reach`` comes before each stream, or never.
 """
 
 from __future__ import annotations
@@ -29,4 +31,4 @@ from scrun.node_scripts import read_script
 from scrun.staging.node_directory import ENTER, LACKS, REACH
 from scrun.staging.root_mounts import TRY
 
-PLACE = (ENTER + read_script("images") + TRY + REACH + read_script("place")).replace("@LACKS@", LACKS)
+PLACE = (ENTER + read_script("layers") + TRY + REACH + read_script("place")).replace("@LACKS@", LACKS)

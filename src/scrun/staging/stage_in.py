@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import binascii
-import copy
 import os
 
-from scrun import small_file
+from scrun import fastjson, small_file
 from scrun.errors import StagingError
 from scrun.mount import is_below
 from scrun.node_hooks import shell_hook, with_hooks
 from scrun.staging import copy_up, mount_points, mounts, node_directory, node_root, traces, trees
 from scrun.staging.children import Interruption
 from scrun.staging.known import Known, forget, require_containers
-from scrun.staging.layered_root import LAYERS, LayeredRoot
+from scrun.staging.layered_root import OVERLAY, LayeredRoot
 from scrun.staging.layers import find_layers
 from scrun.staging.look import look
 from scrun.staging.model import Copy, Part, Staged, Text
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from scrun.staging.carry import Carrier
     from scrun.staging.model import Beside, ContainerFiles, FitContent, LogCall, NodeSteps
     from scrun.staging.mounts import Bind
-    from scrun.staging.summing import Summing
     from scrun.staging.traces import Traces
 
     Result = TypeVar("Result")
@@ -48,7 +46,6 @@ def stage_in(
     spool_mount: str = "",
     beside: Callable[[], Beside | None] = lambda: None,
     hooks: bool = True,
-    later: Callable[[Summing], None] = lambda _: None,
     programs: Callable[[], dict[str, bytes]] = dict,
 ) -> Staged:
     """Make the container's files available on all nodes of the job. SIGTERM and SIGINT take effect after the clean-up.
@@ -64,15 +61,14 @@ def stage_in(
         spool_mount: where in the container slurmstepd mounts its own files, with oci.conf's %-letters; "" for nowhere.
         beside: returns a further file of the bundle, and how config.json tells of it; is called when that is adapted.
         hooks: whether the nodes' runtime runs hooks that are added to config.json.
-        later: is called with work that can be done while the container runs.
         programs: returns further files of the bundle by name; is called when the config is adapted.
 
     Raises:
         StagingError: the files could not be made available; nothing is left on this host or on the nodes.
     """
     chosen = StagingOptions.for_stage_in(options)
-    config = adapt(copy.deepcopy(container.config))
-    config.setdefault("mounts", []).extend(copy.deepcopy(chosen.mounts))
+    config = adapt(fastjson.copied(container.config))
+    config.setdefault("mounts", []).extend(fastjson.copied([*chosen.mounts]))
     with Interruption() as interruption:
         staging = _StageIn(
             container, step, chosen, config, log, interruption, variants or {}, fit, spool_mount, beside()
@@ -81,8 +77,6 @@ def stage_in(
         try:
             staged = staging.run()
             interruption.check()
-            if summing := staging.summing:
-                later(summing)
         except OSError as error:
             staging.undo()
             raise StagingError(f"staging container {container.id}: {error}") from error
@@ -145,13 +139,8 @@ class _StageIn:
         self._held: dict[str, int] = {}  # descriptors of the parts that are mounts, by name
         self._hooks: list[Hook] = []  # createContainer hooks of the container
         self._carrier: Carrier | None = None
-        self._layered: LayeredRoot | None = None  # the root filesystem's layers, if the nodes see them
+        self._layered: LayeredRoot | None = None  # the root filesystem's layers, if an engine has mounted some
         self._home = ""  # the name in place of scrun-UID on the nodes
-
-    @property
-    def summing(self) -> Summing | None:
-        """The checksums that remain to be taken while the container runs."""
-        return self._carrier.summing if self._carrier else None
 
     def undo(self) -> None:
         """Remove everything that this run has made."""
@@ -174,16 +163,17 @@ class _StageIn:
             mount_points.make_missing(self._config, self._container.rootfs)
         own = [*self._options.on_nodes, *(mount["source"] for mount in self._options.mounts)]
         binds = mounts.binds(self._config, self._container.bundle, own, self._container.mounted)
-        layers = find_layers(self._container.rootfs, self._mounts) if self._options.overlay else None
-        self._layered = LayeredRoot.of(layers, self._container, self._parent)
-        roots = self._layered.layers.one_of_each(self._mounts) if self._layered else (self._container.rootfs,)
+        layers = find_layers(self._container.rootfs, self._mounts)
+        self._layered = layered = LayeredRoot.of(layers, self._container, self._parent)
+        usable = layered.layers.one_of_each(layered.usable(), self._mounts) if layered else {}
+        roots = (*{*usable.values()},) if layered else (self._container.rootfs,)
         looked = look(
             *(self._container, self._step, self._options, self._mounts, self._known, self.spool),
             *(roots, binds, self._interruption, self._log),
         )
         seen, self._asked, self._binds_at_root = looked
-        if not seen.issuperset(roots):
-            self._layered = None
+        if layered:
+            layered.in_place = frozenset(path for path, asked in usable.items() if asked in seen)
         if self._container.bundle in seen:
             from scrun.staging import root_squash
 
@@ -321,10 +311,8 @@ class _StageIn:
     def _on_nodes(self, mode: str, config: Config) -> Config:
         """The config with the root filesystem that the nodes have; ``mode`` is :meth:`Carrier.carry`'s."""
         fenced = bool(self._container.fence)
-        if mode == LAYERS and self._layered:
+        if mode == OVERLAY and self._layered:
             return node_root.over(config, self._node_path, self._layered.options(self._home), fenced=fenced)
-        if mode == "overlay":
-            return node_root.over(config, self._node_path, node_root.over_image(self._node_path), fenced=fenced)
         return node_root.in_place(config) if fenced and self._is_in_place and self._binds_at_root else config
 
     def _move(self, home: str) -> None:

@@ -9,21 +9,17 @@ import time
 
 from scrun.staging import node_directory
 from scrun.staging.archive import Archiver
-from scrun.staging.content import Hashing
 from scrun.staging.feed import CHUNK, Feed
-from scrun.staging.images import Delta, holes, scan, settled
-from scrun.staging.kept import Images
 from scrun.staging.known import Known
-from scrun.staging.layered_root import LAYERS
+from scrun.staging.layered_root import COPY, OVERLAY, PLAIN
 from scrun.staging.place import PLACE
-from scrun.staging.summing import Summing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from scrun.staging.children import Child, Children
-    from scrun.staging.images import ListedTree
+    from scrun.staging.layer_files import LayerFiles
     from scrun.staging.layered_root import LayeredRoot
     from scrun.staging.model import ContainerFiles, LogCall, NodeSteps, Part
     from scrun.staging.stage_options import StagingOptions
@@ -35,8 +31,6 @@ if TYPE_CHECKING:
 ROOTFS = "rootfs"
 _MUCH = 1 << 22  # bytes from which on the nodes' own connections are worth opening
 _PAUSE = 1.0  # seconds between two progress messages
-_READERS = 2  # threads that take checksums while nothing else is done
-_SOON = 0.02  # seconds
 _FIRST_WORD = 2.0  # seconds before the first progress message
 
 
@@ -59,10 +53,8 @@ class Transfer:
         self._options = options
         self._children = children
         self._nodes = list(step.nodes)
-        self._images = Images(container.images)
         self._feed: Feed | None = None
         self.home = ""  # node_directory.other_home's name, if the nodes need it
-        self.summing: Summing | None = None  # the checksums that remain to be taken while the container runs
         self._orders = -1
         self._heard = 0  # how many answers of every node have been read
         self._noted = 0
@@ -85,32 +77,25 @@ class Transfer:
         """Carry all files; return how the nodes have the root filesystem (see Carrier.carry)."""
         self._start(parts)
         root = next((part for part in parts if part.name == ROOTFS), None)
-        mode, delta = "plain", Delta()
-        if root and layered and self._lay(layered):
-            mode = LAYERS
-        elif root and self._options.cache and self._container.images:
-            mode, delta = self._place(root)
-        if mode == "plain":
+        mode = self._lay(layered) if root and layered else PLAIN
+        if mode == PLAIN:
+            layered = None
             self._ask("plain")
         ours = files(mode, self.home)  # a file with the name of a part replaces the part
-        rest = [part for part in parts if (mode == "plain" or part is not root) and part.name not in ours]
+        rest = [part for part in parts if not (layered and part is root) and part.name not in ours]
         for part in rest:
             self._log("info", f"carrying {part.source} to {', '.join(self._nodes)}")
-        size = layered.size if layered and mode == LAYERS else delta.size
-        much = size > _MUCH or any(part.is_directory or os.path.getsize(part.source) > _MUCH for part in rest)
+        much = layered is not None and layered.size > _MUCH
+        much = much or any(part.is_directory or os.path.getsize(part.source) > _MUCH for part in rest)
         connected = much and self._reach()
         self._order(f"go {mode} {'connection' if connected else 'stdin'}")
         self._expected = 0
         with self._archiver(self._nodes if connected else []) as archiver:
-            if layered and root and mode == LAYERS:
+            if layered and root:
                 layered.archive(archiver, root)
-            elif mode != "plain" and root:
-                over = root if mode == "overlay" else root._replace(name="delta")
-                archiver.add(over, only=delta.changed or (b"",))
             for part in rest:
                 archiver.add(part, held=held.get(part.name))
-            gone = {"gone": b"".join(name + b"\0" for name in delta.gone)} if delta.gone else {}
-            archiver.add_files({**ours, **gone, "complete": b""})
+            archiver.add_files({**ours, "complete": b""})
         os.close(self._orders)
         self._orders = -1
         if self._children.wait_for(lambda: node_directory.have_answered(self._receiver, self._nodes)):
@@ -150,100 +135,67 @@ class Transfer:
     def _known(self) -> Known:
         return Known(self._container.memory, None, self._options.remember)
 
-    def _lay(self, layered: LayeredRoot) -> bool:
-        """Have the nodes mount the engine's layers; False if a node can't, or too much would have to be carried."""
+    def _lay(self, layered: LayeredRoot) -> str:
+        """Have the nodes lay the engine's layers over one another; return how they have the root filesystem then."""
         path = self._container.rootfs
-        if not layered.prepare(self._children):
-            self._log("debug", f"{path}: its layers are not used in place: too many files are another user's")
+        while True:
+            if not layered.prepare(self._children, keep=self._options.cache):
+                self._log("debug", f"{path}: its layers can't be carried one by one")
+                return PLAIN
+            said = self._ask(layered.order)
+            lacking = {node: {*map(int, answer[1].split(","))} for node, answer in said.items() if answer[0] == "lacks"}
+            if lacking:
+                if not self._fill(layered, lacking):
+                    return PLAIN
+                said = self._ask(layered.order)
+            for node, answer in said.items():
+                self._learn_mounts(node, answer[2:3])
+            modes = {answer[1] for answer in said.values()}
+            if modes <= {OVERLAY, COPY}:
+                break
+            for node, answer in said.items():
+                if answer[1] not in (OVERLAY, COPY):
+                    self._log("info", f"{node}: {' '.join(answer[3:])}: the layers of {path} are not used so")
+            if "lost" not in modes or not layered.in_place:
+                return PLAIN
+            layered.in_place = frozenset()
+        count, used = len(layered.used), len(layered.in_place)
+        nodes = ", ".join(said)
+        self._log("debug", f"{nodes} have the {count} layers of {path}, {used} in place: {layered.size} bytes go along")
+        return max(modes, key=(OVERLAY, COPY).index)
+
+    def _fill(self, layered: LayeredRoot, lacking: Mapping[str, Collection[int]]) -> bool:
+        """Carry layers to the nodes that lack them; False if that can't be done so."""
+        path = self._container.rootfs
+        listed = layered.list_layers({number for numbers in lacking.values() for number in numbers})
+        if listed is None:
+            self._log("debug", f"{path}: a layer has files whose content is in another one")
             return False
-        said = self._ask(layered.order)
+        said = self._ask(f"room {' '.join(f'{number}={files.kilobytes}' for number, files in listed.items())}")
         for node, answer in said.items():
-            self._learn_mounts(node, answer[2:3])
-            if answer[1] != "yes":
-                self._log("info", f"{node}: {' '.join(answer[3:])}: the layers of {path} are not used in place")
-        if not all(answer[1] == "yes" for answer in said.values()):
+            if answer[0] != "room":
+                self._log("info", f"{node}: {' '.join(answer[1:])}: {path} is carried without being cached")
+                return False
+        if not self._reach():
             return False
-        count = len(layered.layers.lower)
-        self._log("debug", f"{', '.join(said)} have the {count} layers of {path}: {layered.size} bytes are carried")
+        self._log("info", f"carrying {len(listed)} layers of {path} to {', '.join(lacking)}")
+        self._expected = sum(files.size for files in listed.values())
+        self._order("fill")
+        self._send(layered, listed, list(lacking))
+        self._hear()
+        self._ask(layered.commit(listed))
         return True
+
+    def _send(self, layered: LayeredRoot, listed: Mapping[int, LayerFiles], nodes: Collection[str]) -> None:
+        with self._archiver(nodes) as archiver:
+            for number, files in listed.items():
+                if not layered.archive_layer(archiver, number, files):
+                    layered.forget_name(number)
+            archiver.add_files({"complete": b""})
 
     def _learn_mounts(self, node: str, tried: Sequence[str]) -> None:
         if self._container.overlay and tried in (["yes"], ["no"]):
             self._known().learn_mounts_at_root([node], self._container.overlay, tried == ["yes"])
-
-    def _place(self, root: Part) -> tuple[str, Delta]:
-        """Make sure that the nodes have an image close to the directory; return the mode and the image's delta."""
-        tree = self._scan(root)
-        name, delta = self._images.closest(tree, lambda names: self._checksums(root, names))
-        said = self._ask(f"image {name} {self._kilobytes(root, tree)}")
-        lacking = [node for node, answer in said.items() if answer[0] == "lacks"]
-        if lacking and name != tree.name:
-            # This host has no files of the lost image any more, so all nodes get an image of the directory itself.
-            self._images.forget(name)
-            name, delta = tree.name, Delta()
-            said = self._ask(f"image {name} {self._kilobytes(root, tree)}")
-            lacking = [node for node, answer in said.items() if answer[0] == "lacks"]
-        for node, answer in said.items():
-            if answer[0] == "plain":
-                self._log("info", f"{node}: {' '.join(answer[1:])}: {root.source} is carried without being cached")
-                return "plain", Delta()
-        if not lacking:
-            self._log("debug", f"{', '.join(said)} have {root.source}, but for {delta.size} bytes")
-            self._images.used(name)
-        elif not self._fill(root, tree, lacking):
-            return "plain", Delta()
-        for node, answer in said.items():
-            self._learn_mounts(node, answer[2:])
-        return ("overlay" if all(answer[1] == "overlay" for answer in said.values()) else "copy"), delta
-
-    def _fill(self, root: Part, tree: ListedTree, lacking: list[str]) -> bool:
-        """Carry an image to the nodes that lack it; False if they can't connect to this host."""
-        if not self._reach():
-            return False
-        self._log("info", f"carrying {root.source} to {', '.join(lacking)}")
-        self._order("fill")
-        self._expected = tree.size
-        with self._archiver(lacking) as archiver:
-            archiver.add(root._replace(name="tree"))
-            archiver.add_files({"complete": b""})
-        again = self._scan(root)  # while the nodes receive the last bytes
-        self._hear()
-        tree, others = settled(tree, again)
-        if not others:
-            self._ask(f"commit {tree.name}")
-            self._images.keep(tree)
-            self.summing = Summing(
-                self._images,
-                root.source,
-                tree,
-                xattrs=node_directory.xattrs(self._container),
-                devices=self._container.devices,
-            )
-        else:
-            some = ", ".join(repr(os.fsdecode(name)) for name in others[:3])
-            self._log("info", f"{root.source} changed while it was carried, and will be again: {some} ({len(others)})")
-            self._ask(f"commit changed-{os.urandom(8).hex()}")
-        return True
-
-    def _scan(self, root: Part) -> ListedTree:
-        return scan(self._children, root.source, devices=self._container.devices)
-
-    def _checksums(self, root: Part, names: Sequence[bytes]) -> Mapping[bytes, bytes]:
-        """Take checksums of files and directories below the root, and wait for them."""
-        self._log("debug", f"{root.source} looks like an image that was carried: reading it to compare")
-        hashing = Hashing(root.source, names, node_directory.xattrs(self._container), _READERS)
-        try:
-            while not hashing.has_ended:
-                self._check()
-                self._children.wait(lambda: hashing.has_ended, seconds=_SOON)
-        finally:
-            hashing.end()
-        return hashing.checksums
-
-    @staticmethod
-    def _kilobytes(root: Part, tree: ListedTree) -> int:
-        """The tree's approximate size on a disk in KB: some more for each file, and less for holes."""
-        return (tree.size - holes(root.source, tree)) // 1024 + 3 * tree.files
 
     def _reach(self) -> bool:
         """Have all nodes connect to this host; False if some can't."""

@@ -21,6 +21,8 @@ def perform(call: Call, logger: Log) -> None:
     root = verbs.root(call)
     if not call.options["quiet"]:
         sweep.sweep_now(root, logger.say)
+    elif os.path.isdir(root):  # for scripts, which don't wait for Slurm
+        sweep.sweep_in_background(root, logger.say)
     entries = listing.list_containers(root, briefly=call.options["quiet"])
     if call.options["quiet"]:
         sys.stdout.write("".join(f"{entry['id']}\n" for entry in entries))

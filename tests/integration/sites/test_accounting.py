@@ -61,7 +61,7 @@ def test_our_own_steps_have_names_and_few_words(docker: Engine) -> None:
     assert max(len(line) for _, line in steps) < 3000
 
 
-def test_a_container_whose_files_the_nodes_have_is_one_step(container: MakeContainer) -> None:
+def test_container_with_visible_files_is_one_step(container: MakeContainer) -> None:
     assert container("true").started().ended() == 0  # the nodes may be asked first
     one = container("true").started()
     job = one.record["job"]

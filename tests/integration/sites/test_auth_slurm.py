@@ -21,7 +21,7 @@ def swept(one: Container) -> None:
     assert one.started().ended() == 0
 
 
-def test_a_controller_that_is_down_is_said_without_munge(
+def test_unreachable_controller_is_reported_without_munge(
     container: MakeContainer, slurm_conf: Callable[..., Path]
 ) -> None:
     swept(container("true"))

@@ -20,7 +20,7 @@ def test_a_container_has_its_jobs_cpus(container: MakeContainer, alice: User) ->
     assert expected != alice.run(*shown).ok().output
 
 
-def test_a_container_that_takes_more_memory_than_its_job_has_is_killed(container: MakeContainer) -> None:
+def test_container_exceeding_its_jobs_memory_is_killed(container: MakeContainer) -> None:
     grows = "x=a; while :; do x=$x$x; done"
     one = container("sh", "-c", grows).started(env={"SCRUN_MEM_PER_NODE": "60"})
     assert one.ended() == 137

@@ -45,9 +45,7 @@ def listed(one: Container) -> dict[str, Any]:
     return found
 
 
-def test_a_suspended_container_is_listed_as_such_and_goes_on(
-    container: MakeContainer, preempt: Callable[[], int]
-) -> None:
+def test_suspended_container_is_listed_and_continues(container: MakeContainer, preempt: Callable[[], int]) -> None:
     one = on_node1(container(*TICKS), "suspended")
     assert (listed(one)["status"], listed(one)["suspended"]) == ("running", False)
     urgent = preempt()
@@ -69,7 +67,7 @@ def test_a_suspended_container_can_be_killed(container: MakeContainer, preempt: 
 
 
 @pytest.mark.parametrize("partition", ["cancelled", "requeued"])
-def test_a_container_that_has_to_go_ends_and_is_not_run_again(
+def test_preempted_container_ends_and_is_not_requeued(
     container: MakeContainer, preempt: Callable[[], int], partition: str
 ) -> None:
     one = on_node1(container(*TICKS), partition)
@@ -80,7 +78,7 @@ def test_a_container_that_has_to_go_ends_and_is_not_run_again(
     wait_until(lambda: job not in slurm.jobs(), f"job {job} has gone")
 
 
-def test_a_job_that_slurmctld_has_forgotten_is_said_to_have_ended(container: MakeContainer) -> None:
+def test_forgotten_job_is_reported_as_ended(container: MakeContainer) -> None:
     one = container("true").created()
     job = one.record["job"]
     slurm.cancel(job)
@@ -93,7 +91,7 @@ def test_a_job_that_slurmctld_has_forgotten_is_said_to_have_ended(container: Mak
     one.call("delete").ok()
 
 
-def test_an_ended_container_outlives_slurms_memory_of_its_job(container: MakeContainer) -> None:
+def test_ended_container_outlives_slurms_memory_of_its_job(container: MakeContainer) -> None:
     one = container("sh", "-c", "exit 7").started()
     job = one.record["job"]
     assert one.ended() == 7
@@ -101,7 +99,7 @@ def test_an_ended_container_outlives_slurms_memory_of_its_job(container: MakeCon
     assert (one.status(), listed(one)["exitStatus"]) == ("stopped", 7)
 
 
-def test_another_users_job_that_cannot_be_seen_is_refused(container: MakeContainer, bob: User) -> None:
+def test_another_users_invisible_job_is_refused(container: MakeContainer, bob: User) -> None:
     job = slurm.allocate(bob)
     try:
         assert job not in {int(line) for line in container("true").runtime.user.run("squeue", "-ho%A").stdout.split()}
@@ -110,7 +108,7 @@ def test_another_users_job_that_cannot_be_seen_is_refused(container: MakeContain
         slurm.release(job)
 
 
-def test_a_container_runs_where_tasks_are_bound_to_cpus(container: MakeContainer, alice: User) -> None:
+def test_container_runs_where_tasks_are_bound_to_cpus(container: MakeContainer, alice: User) -> None:
     shown = ("grep", "Cpus_allowed_list", "/proc/self/status")
     everywhere = alice.run(*shown).ok().output
     assert alice.run("srun", "--cpus-per-task=1", *shown).ok().output != everywhere  # tasks are bound

@@ -12,7 +12,7 @@ from integration.waiting import wait_until
 CLUSTERS_OWN = Path("/src/devcluster/etc/slurm/oci.conf")  # with --root=/run/user/%U/crun
 
 
-def test_the_runtime_keeps_its_state_where_the_prolog_has_made_it(container: MakeContainer) -> None:
+def test_runtime_keeps_state_where_the_prolog_made_it(container: MakeContainer) -> None:
     one = container("sleep", "1000").started()
     job = one.record["job"]
     assert slurm.on_nodes("ls /run/user") == []
@@ -21,7 +21,7 @@ def test_the_runtime_keeps_its_state_where_the_prolog_has_made_it(container: Mak
     assert one.ended() == 137
 
 
-def test_nothing_is_left_there_by_a_job_that_is_cancelled(container: MakeContainer) -> None:
+def test_cancelled_job_leaves_nothing_there(container: MakeContainer) -> None:
     one = container("sh", "-c", "trap '' TERM; echo up; sleep 1000").started()
     job = one.record["job"]
     one.wait_for_output(b"up")

@@ -32,7 +32,7 @@ def _drained() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_drained")
-def test_a_prolog_that_fails_is_said_by_create_with_the_node(container: MakeContainer) -> None:
+def test_create_reports_a_failing_prolog_and_its_node(container: MakeContainer) -> None:
     one = container("true")
     (one.runtime.root / ".seen-by-nodes.json").unlink(missing_ok=True)  # so that the nodes are asked by create
     assert_refused(one.create(env=FAILS), *WORDS)
@@ -40,7 +40,7 @@ def test_a_prolog_that_fails_is_said_by_create_with_the_node(container: MakeCont
 
 
 @pytest.mark.usefixtures("_drained")
-def test_a_prolog_that_fails_is_said_by_start_with_the_node(container: MakeContainer) -> None:
+def test_start_reports_a_failing_prolog_and_its_node(container: MakeContainer) -> None:
     assert container("true").started(env={"SCRUN_JOB_NODELIST": "node1"}).ended() == 0  # what node1 sees is known now
     one = container("true").created(env=FAILS)
     assert_refused(one.call("start"), *WORDS)

@@ -24,7 +24,7 @@ def test_slurms_own_containers_fail_there(bundle: MakeBundle, alice: User) -> No
     assert "Unspecified error" in done.stderr
 
 
-def test_the_bundle_is_carried_and_the_files_are_not(container: MakeContainer) -> None:
+def test_bundle_is_carried_and_its_files_are_not(container: MakeContainer) -> None:
     one = container("sh", "-c", "echo hello; echo changed >/changed")
     one.created()
     bundle = Path(one.record["job_bundle"])

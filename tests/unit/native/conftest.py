@@ -89,13 +89,13 @@ class Node:
         self.login.wait(READY)
         return self
 
-    def run_hook(self) -> None:
-        """Start the hook createRuntime, as a runtime with this environment."""
+    def run_hook(self, verb: str = "agent", redirection: str = "") -> None:
+        """Start the hook createRuntime (or the one of that verb), as a runtime with this environment."""
         file = self.directory / "connection"
         file.write_text("".join(f"{name} {value}\n" for name, value in self.settings.items()))
         path = f"{self.program.parent}:{self.environment['PATH']}"
         self.hook = subprocess.Popen(
-            ["sh", "-c", '"$@"; exit $?', "sh", self.program.name, "agent", file],
+            ["bash", "-c", f'"$@" {redirection}; exit $?', "bash", self.program.name, verb, file],
             env={**self.environment, "SLURMD_NODENAME": "n7", "PATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -235,7 +235,7 @@ ODD = [
 
 @pytest.mark.parametrize("answer", ODD, ids=range(len(ODD)))
 @pytest.mark.parametrize("verb", ["start", "kill", "delete"])
-def test_other_answers_are_pythons_and_nothing_is_asked_twice(place: Place, answer: bytes, verb: str) -> None:
+def test_other_answers_are_pythons_without_asking_twice(place: Place, answer: bytes, verb: str) -> None:
     place.answer = says(answer)
     if verb == "delete":
         place.end = lambda: place.save(status="stopped")
@@ -244,7 +244,7 @@ def test_other_answers_are_pythons_and_nothing_is_asked_twice(place: Place, answ
 
 
 @pytest.mark.parametrize("lost", ["all is lost", ""])
-def test_a_container_that_the_anchor_has_removed_is_deleted(place: Place, lost: str) -> None:
+def test_container_removed_by_its_anchor_is_deleted(place: Place, lost: str) -> None:
     """Python is told what is lost, when the directory has gone already."""
 
     def answer(connection: socket.socket) -> None:
@@ -258,7 +258,7 @@ def test_a_container_that_the_anchor_has_removed_is_deleted(place: Place, lost: 
     assert any("all is lost" in line for line in (done.stderr, *done.log)) == bool(lost)
 
 
-def test_an_anchor_that_takes_its_time_is_waited_for(place: Place) -> None:
+def test_slow_anchor_is_waited_for(place: Place) -> None:
     """Python takes over after some seconds, and goes on with the same connection."""
     told = threading.Event()
 
@@ -371,7 +371,7 @@ def test_output_that_cannot_be_written_is_pythons_error(place: Place) -> None:
         assert "No space left on device" in done.stderr
 
 
-def test_a_closed_descriptor_is_not_taken_for_a_file(place: Place) -> None:
+def test_closed_descriptor_is_not_mistaken_for_a_file(place: Place) -> None:
     place.make()
     command = [str(place.program), str(place.python), str(place.launcher), "--root", str(place.root), "state", "box"]
     script = 'exec "$@" 2>&-'

@@ -24,6 +24,7 @@ from .login_side import (
     EOF,
     EXIT,
     FAILED,
+    NOTE,
     PART,
     RESIZE,
     RUN,
@@ -75,7 +76,7 @@ def test_an_end_waits_for_no_credit(node: MakeNode) -> None:
     one.finish()
 
 
-def test_more_credit_than_a_window_is_a_broken_peer(node: MakeNode) -> None:
+def test_credit_beyond_a_window_is_a_broken_peer(node: MakeNode) -> None:
     one = node("sleep", "600").begin().start()
     one.login.send(CREDIT, 1, struct.pack(">I", 1))
     assert one.is_gone()
@@ -112,7 +113,7 @@ def test_input_before_the_start_is_kept(node: MakeNode) -> None:
     one.finish()
 
 
-def test_more_input_than_was_credited_is_a_broken_peer(node: MakeNode) -> None:
+def test_input_beyond_the_credit_is_a_broken_peer(node: MakeNode) -> None:
     one = node("sleep", "600").begin().start()
     for _ in range(WINDOW // 65536):
         one.login.send(DATA, 0, bytes(65536))
@@ -146,7 +147,7 @@ def test_fin_ends_the_container(node: MakeNode) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_the_agent_outlives_the_signals_of_a_cancelled_step(node: MakeNode, number: int) -> None:
+def test_agent_survives_the_signals_of_a_cancelled_step(node: MakeNode, number: int) -> None:
     one = node("sleep", "600").begin().start()
     one.login.run(1, "sh", "-c", f"kill -{number} $PPID; echo $PPID")
     assert one.login.output(1)[2] == 0
@@ -347,7 +348,7 @@ def test_another_process_than_the_first_is_no_init(node: MakeNode) -> None:
         one.finish()
 
 
-def test_nobody_waits_for_an_agent_that_has_nothing_to_say(node: MakeNode) -> None:
+def test_silent_agent_keeps_nobody_waiting(node: MakeNode) -> None:
     one = node("sh", "-c", "exit 0").begin().start()
     one.login.wait(DONE)
     assert one.login.connection
@@ -364,6 +365,29 @@ def test_no_login_no_container(node: MakeNode) -> None:
     assert one.hook.returncode == 1
     expected = f"scrun-node: this node cannot connect to the login host at 127.0.0.1 port {one.login.port}"
     assert said == f"{expected}: Connection refused\n"
+
+
+def test_a_hook_without_stderr_uses_its_runtimes(node: MakeNode) -> None:
+    one = node("true")
+    one.login.listener.close()
+    one.run_hook(redirection="2>/dev/null")  # as crun runs it
+    assert one.hook
+    _, said = one.hook.communicate(timeout=20)
+    assert said.startswith("scrun-node: this node cannot connect to the login host at 127.0.0.1 ")
+    assert said.count("\n") == 1
+
+
+def test_why_the_inner_hook_failed_reaches_login(node: MakeNode) -> None:
+    one = node("true")
+    one.run_hook()
+    one.login.accept()
+    assert one.hook
+    one.hook.communicate(timeout=20)
+    one.run_hook("inside")
+    _, said = one.hook.communicate(timeout=20)
+    assert one.hook.returncode == 1
+    assert one.login.wait(NOTE).payload.decode() + "\n" == said
+    assert said.startswith("scrun-node: nothing is mounted in the container at ")
 
 
 @pytest.mark.parametrize(
@@ -393,6 +417,13 @@ def test_a_bad_connection_file(node: MakeNode, name: str, value: str | None, sai
     assert error.count("\n") == 1
 
 
+def test_many_addresses_are_tried_in_turn(node: MakeNode) -> None:
+    """As many as login gives at most: it may have a network for each node."""
+    one = node("true")
+    one.settings["address"] = "\naddress ".join([*["127.0.0.1 1"] * 15, one.settings["address"]])
+    one.begin().start().finish()
+
+
 def test_what_comes_first_over_ipv6(node: MakeNode) -> None:
     one = node("true")
     one.login.close()
@@ -404,7 +435,7 @@ def test_what_comes_first_over_ipv6(node: MakeNode) -> None:
     one.begin()
 
 
-def test_flush_waits_for_the_agent_and_removes_what_a_killed_one_leaves(node: MakeNode) -> None:
+def test_flush_waits_and_removes_a_killed_agents_leftovers(node: MakeNode) -> None:
     one = node("sleep", "600").begin().start()
     flush = subprocess.Popen(
         ["scrun-node", "flush", one.directory / "connection"],

@@ -13,14 +13,16 @@ from .conftest import SOURCES
 COMPILERS = {"x86_64": "gcc", "aarch64": "aarch64-linux-gnu-gcc"}
 
 
+@pytest.mark.parametrize("name", ["native", "front"])
 @pytest.mark.parametrize("machine", COMPILERS)
-def test_it_is_small_static_and_quiet(machine: str, tmp_path: Path) -> None:
-    """It compiles without a warning (-Werror) for both kinds of processors, where there is a compiler."""
-    compiler = COMPILERS[machine]
-    if not shutil.which(compiler):
-        pytest.skip(f"there is no {compiler}")
-    program = tmp_path / "scrun-node"
-    subprocess.run([SOURCES / "build", program], env={"CC": compiler, "PATH": "/usr/bin:/bin"}, check=True)
+def test_it_is_small_static_and_quiet(machine: str, name: str, tmp_path: Path) -> None:
+    """Both programs compile without a warning (-Werror) for both kinds of processors, where there is a compiler."""
+    compiler = shutil.which(COMPILERS[machine])
+    if not compiler:
+        pytest.skip(f"there is no {COMPILERS[machine]} (Debian's gcc-aarch64-linux-gnu)")
+    program = tmp_path / f"scrun-{name}"
+    build = SOURCES.with_name(name) / "build"
+    subprocess.run([build, program], env={"CC": compiler, "PATH": "/usr/bin:/bin"}, check=True)
     said = subprocess.run(["readelf", "-hld", program], capture_output=True, text=True, check=True).stdout
     assert "INTERP" not in said
     assert "EXEC (Executable file)" in said

@@ -263,7 +263,7 @@ def test_patience_ends(node: MakeNode) -> None:
     assert one.first.wait(5) == -signal.SIGKILL
 
 
-def test_the_job_is_cancelled_when_the_agent_has_given_up(node: MakeNode) -> None:
+def test_agent_that_gives_up_cancels_the_job(node: MakeNode) -> None:
     one = node("sleep", "600", patience=0)
     scancel = one.directory / "scancel"
     scancel.write_text(f'#!/bin/sh\necho "$*" >{one.directory}/cancelled\n')

@@ -112,7 +112,7 @@ def test_a_stand_in_reaps_what_others_leave(wait_program: Path, ends: tuple[sock
         assert shell.wait(timeout=20) == 5
 
 
-def test_an_event_wakes_python_and_stays_to_be_read(wait_program: Path) -> None:
+def test_an_event_wakes_python_and_stays(wait_program: Path) -> None:
     first, second = os.pipe(), os.pipe()
     words = f"{first[0]}:{select.POLLIN},{second[0]}:{select.POLLIN}"
     wake = f"echo $1 $#; exec head -c 5 <&{second[0]}"
@@ -131,7 +131,7 @@ def test_the_end_of_a_reader_is_an_event(wait_program: Path) -> None:
     os.close(write_end)
 
 
-def test_a_signal_that_counts_wakes_python_and_is_still_pending(wait_program: Path) -> None:
+def test_a_signal_wakes_python_and_stays_pending(wait_program: Path) -> None:
     read_end, write_end = os.pipe()
     mask = 1 << signal.SIGUSR1 - 1
     sleeper = Sleeper(wait_program, "events", f"{read_end}:1", str(mask), fds=(read_end,), wake=PENDING)
@@ -169,7 +169,7 @@ def test_without_a_python_a_stand_in_is_lost(tmp_path: Path, ends: tuple[socket.
         assert process.wait(timeout=20) == 137
 
 
-def test_what_it_says_when_it_is_called_by_hand(wait_program: Path) -> None:
+def test_what_it_says_when_called_by_hand(wait_program: Path) -> None:
     done = subprocess.run([wait_program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "scrun-wait: scrun's processes execute it themselves, while they wait\n"

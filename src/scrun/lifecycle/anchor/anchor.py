@@ -67,6 +67,7 @@ class Anchor:
         creator: int,
         standin: int,
         standin_pid: int,
+        preparing: Worker | None = None,
         kept: AnchorState | None = None,
     ) -> None:
         self.loop, self.container, self.record = loop, container, container.record
@@ -108,6 +109,7 @@ class Anchor:
             connect=self._connect,
             ready=self._prepared,
             failed=lambda error: self.happen("not_prepared", error),
+            worker=preparing,
             is_done=bool(kept),
         )
         if kept:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from scrun import log
-from scrun.errors import ScrunError, WrongStatus
+from scrun.errors import ScrunError, SlurmError, WrongStatus
 from scrun.lifecycle.anchor import launch, removal, signals, vigil
 from scrun.lifecycle.anchor.end_effects import EndEffects
+from scrun.lifecycle.connection import failures
 from scrun.lifecycle.container import status
 from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.process.pid_file import write_pid_file
@@ -19,7 +20,6 @@ from scrun.lifecycle.terminal.console import Nudge, open_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from scrun.errors import SlurmError
     from scrun.lifecycle.anchor.view import Anchor
     from scrun.lifecycle.container.messages import Reply
     from scrun.lifecycle.container.plan import Plan
@@ -157,8 +157,13 @@ class Effects(EndEffects):
     def run_step(self) -> None:
         """Run srun."""
         anchor = self._anchor
-        if anchor.nodes:
-            anchor.nodes.begin()
+        anchor.notices.begun()
+        try:
+            if anchor.nodes:
+                anchor.nodes.begin()
+        except OSError as error:
+            anchor.happen("not_started", SlurmError(f"can't enter the engine's network namespace: {error.strerror}"))
+            return
         anchor.step = self.make_step()
         anchor.record.update({"step_pid": anchor.step.pid, "step_started": processes.start_time(anchor.step.pid)})
         anchor.save()
@@ -192,7 +197,10 @@ class Effects(EndEffects):
                 anchor.happen("not_started", nodes.why_not_run(f"the step ended with status {exit_status}"))
             else:
                 if nodes:
-                    anchor.stdio.pass_on(nodes.said())
+                    said = nodes.said()
+                    if anchor.step and anchor.step.is_ended_here:
+                        said = failures.without_end(said)
+                    anchor.stdio.pass_on(said)
                 anchor.happen("exited", exit_status)
 
         if kept:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NOT_RUN = 125  # the exit status of a container that could not be run once create had returned; docker's own for that
 KILLED = "the container was killed"
+STEP_ENDS = 1.0  # seconds that the step has to end by itself when its agent has gone
 
 
 class EndEffects:
@@ -29,6 +30,7 @@ class EndEffects:
         self._start_limit = 0  # a timer
         self._waiting = Waiting(anchor.container)
         self._failure: ScrunError | None = None  # create's
+        self._lost = ""  # why the connection to a node is gone, until that is said
         self._let_go: float | None = None  # the stand-in ends so many seconds after the process, with or without files
         self._ending: Ending | None = None
         self._is_late = False  # the container stopped before its files were back
@@ -91,6 +93,10 @@ class EndEffects:
         """Decide the exit status, as that of SIGKILL: nothing is begun in the container any more."""
         self._force(status.KILLED)
 
+    def force_not_run(self, *_about: object) -> None:
+        """Decide the exit status: what the container needs beside its program is lost."""
+        self._force(NOT_RUN)
+
     def force_by_signal(self, number: int, _answer: Reply) -> None:
         """Decide the exit status, as that of the signal: nothing is begun in the container any more."""
         self._force(128 + number)
@@ -147,9 +153,22 @@ class EndEffects:
         self._anchor.log("info", why)
         self.kill_step()
 
-    def say_lost(self, why: str) -> None:
-        """Tell who reads the container's standard error why it ends."""
-        self._anchor.say(why)
+    def await_step(self, why: str) -> None:
+        """Let the step end by itself, because Slurm may be ending it and say why; end it where it doesn't."""
+        self._lost = why
+
+        def end_step() -> None:
+            if self._anchor.step and not self._anchor.step.has_ended:
+                self._say_lost()
+                self.kill_step()
+
+        self._loop.after(STEP_ENDS, end_step)
+
+    def _say_lost(self) -> None:
+        """Tell who reads the container's standard error why it ends, once."""
+        why, self._lost = self._lost, ""
+        if why:
+            self._anchor.say(why)
 
     def fail_start(self, error: ScrunError) -> None:
         """The step did not start: tell who has called start, or who reads the container's standard error."""
@@ -162,6 +181,9 @@ class EndEffects:
 
     def finish(self, *about: object) -> None:
         """Record the exit status, a kill's or else the program's, and bring back what the container changed."""
+        anchor = self._anchor
+        if not (anchor.step and anchor.step.progress.cancelled) and not (anchor.nodes and anchor.nodes.said()):
+            self._say_lost()  # nobody else has said why it ends
         self._finish(*about[:1])
 
     def finish_not_run(self, *_about: object) -> None:

@@ -102,8 +102,10 @@ def refuse_pause(anchor: Anchor, answer: Reply) -> None:
     elif anchor.state in life.ENDED:
         now = status.STOPPED
     elif status.can_pause(now):
-        now = "starting" if anchor.record.get("nodes") else f"waiting for job {anchor.record.get('job')}"
-    answer(wire.failure(status.cannot_pause(anchor.container.id, now)))
+        now = "starting"
+    is_waiting = now == "starting" and not anchor.record.get("nodes")
+    why = status.why_no_nodes(anchor.record.get("job")) if is_waiting else f"it is {now}"
+    answer(wire.failure(status.cannot_pause(anchor.container.id, why)))
 
 
 def refuse_resume(anchor: Anchor, answer: Reply) -> None:

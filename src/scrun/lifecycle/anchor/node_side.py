@@ -14,12 +14,14 @@ from scrun.lifecycle.connection.connection import Connection
 from scrun.lifecycle.connection.processes import Follower
 from scrun.lifecycle.connection.window import Window
 from scrun.lifecycle.container.plan import tasks as tasks_of
+from scrun.lifecycle.container.staging_plan import ENGINES_NETWORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal, Protocol, TypedDict, overload
 
+    from scrun.lifecycle.anchor.engine_network import EngineNetwork
     from scrun.lifecycle.anchor.stdio import Stdio
     from scrun.lifecycle.connection.agent import Agent
     from scrun.lifecycle.connection.connection import ConnectionState
@@ -52,6 +54,9 @@ if TYPE_CHECKING:
         stdio: Stdio
         forced: int | None
 
+        def save(self) -> bool:
+            """Write the record down, and say whether that was done."""
+
         @property
         def log(self) -> Callable[[str, str], None]:
             """Write a line to the container's log: its level, its text."""
@@ -68,7 +73,7 @@ if TYPE_CHECKING:
         def happen(self, event: Literal["program_failed"], error: ScrunError, exit_status: int) -> None: ...
 
         @overload
-        def happen(self, event: Literal["connection_lost"], why: str) -> None: ...
+        def happen(self, event: Literal["connection_lost", "network_lost"], why: str) -> None: ...
 
 
 _MOST_SAID = 1 << 20  # bytes of what the step itself says that are looked at
@@ -87,17 +92,21 @@ class NodeSide(Watcher):
         plan, tasks = anchor.plan, tasks_of(anchor.plan, anchor.record)
         self.stdio = TASK if tasks > 1 or _is_for_srun(plan) else TERMINAL if plan["terminal"] else PIPES
         ports = (plan["ports"][0], plan["ports"][1])
+        self._network = _network(anchor, self._network_lost) if plan["staging"]["network"] == ENGINES_NETWORK else None
         self.connection = Connection(
             *(anchor.loop, self, _Program(self)),
             stdio=self.stdio,
             ports=ports,
             patience=plan["node_patience"],
+            network=self._network,
             kept=kept["connection"] if kept else None,
         )
         self.words = kept["words"] if kept else os.memfd_create("step")  # what the node's runtime and slurmstepd say
         self._last_words = b""  # these, once the descriptor is closed
         self._unanswered = 0  # tasks of which nothing has been heard
         self.is_frozen = False  # whether the node's runtime has frozen the container's cgroup
+        self.is_silent = False  # whether SIGKILL got no answer: then nothing more is waited for once the step has ended
+        self._noted = ""  # what an agent says of a hook that has failed
         self._requests: NodeRequests | None = None
         self._window: Window | None = None
         self._finish: Callable[[], None] | None = None  # once the step has ended
@@ -139,11 +148,19 @@ class NodeSide(Watcher):
     def settings(self) -> ConnectionSettings:
         """What the bundle says of the connection."""
         record = self._anchor.record
+        if self._network:  # where guests will find it, unless the node says otherwise
+            record["network_links"] = f"/tmp/{self.connection.meeting(record['job'])}"  # noqa: S108 (it is unforeseeable)
         settings = self.connection.settings(record["job"], owned=bool(record.get("job_owned")))
         return {"settings": settings, "port": self.connection.port, "why": ""}
 
     def begin(self) -> None:
-        """The step is about to begin."""
+        """The step is about to begin.
+
+        Raises:
+            OSError: the engine's network namespace is gone.
+        """
+        if self._network and self._anchor.record["network"] == ENGINES_NETWORK:
+            self._network.begin(self._anchor.record["pid"])
         self._requests = NodeRequests(self._anchor.loop, self._anchor.container, self.connection)
 
     def step_has_begun(self, tasks: int = 1) -> None:
@@ -180,6 +197,8 @@ class NodeSide(Watcher):
         self.connection.when_drained(finish)
         if is_orphan or self._anchor.forced is not None:
             self.hasten()
+        if self.is_silent:
+            finish()
 
     def hasten(self) -> None:
         """The container was killed: whoever reads its last output has not for ever to do so."""
@@ -195,6 +214,8 @@ class NodeSide(Watcher):
         if self._requests:
             self._requests.close()
             self._requests = None
+        if self._network:
+            self._network.close()
         self.connection.close()
         if self.words >= 0:
             self._last_words = self.said()
@@ -208,9 +229,11 @@ class NodeSide(Watcher):
     def why_not_run(self, step_said: str) -> ScrunError:
         """Why the step has ended without having run the program, by the runtime's words or srun's."""
         record = self._anchor.record
-        why = failures.last_words(self.said().decode("utf-8", "replace")) or step_said
+        why = failures.last_words(self._noted or self.said().decode("utf-8", "replace")) or step_said
         if record["init"] in why:  # which slurmstepd took for a program of the node
             why = "it has no oci.conf, and would have run the program on the node itself and not in a container"
+        if "cannot connect to the login host" in why:
+            why += ": nodes must reach this host's ports, those of SrunPortRange where slurm.conf has it (a firewall?)"
         if "/run/user/" in why and "directory" in why:
             why += ": Slurm makes no /run/user/UID on nodes: have a Prolog make a directory for each user (etc/prolog)"
         return NodeRuntimeError(f"the container's process was not run: {record['nodes']}: {why}")
@@ -266,11 +289,39 @@ class NodeSide(Watcher):
     def lost(self, agent: Agent, why: str) -> None:
         """It is gone, and so is the container, or it will be."""
         if not self._is_over:
-            self._anchor.happen("connection_lost", f"the connection to {agent.node or 'the node'} is lost: {why}")
+            node = agent.node or "the node"
+            why = f"the connection to {node} is lost: {why}: the container ends; slurmd's log on {node} may tell more"
+            self._anchor.happen("connection_lost", why)
+
+    def _network_lost(self, why: str) -> None:
+        """The container's network is gone, and so is the container."""
+        if not self._is_over:
+            self._anchor.happen("network_lost", f"the container's network is lost: {why}")
 
     def note(self, agent: Agent, text: str) -> None:
-        """A line for the log."""
+        """A line for the log, and perhaps why the program isn't run."""
         self._anchor.log("debug", f"{agent.node}: {text}")
+        if text.startswith(failures.OURS):
+            self._noted = text
+
+
+def _network(anchor: Owner, lost: Callable[[str], None]) -> EngineNetwork:
+    from scrun.lifecycle.anchor.engine_network import EngineNetwork  # not in the memory of the other anchors
+
+    plan = anchor.plan
+
+    def ready(links: str) -> None:
+        if anchor.record.get("network_links") != links:
+            anchor.record["network_links"] = links
+            anchor.save()
+
+    return EngineNetwork(
+        *(anchor.loop, plan["engine_network"]),
+        patience=plan["node_patience"],
+        log=anchor.log,
+        ready=ready,
+        lost=lost,
+    )
 
 
 def _is_for_srun(plan: Plan) -> bool:

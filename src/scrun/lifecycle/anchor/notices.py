@@ -33,6 +33,11 @@ class Notices:
             if self._is_queued:
                 self._say(f"job {self._record['job']} has been allocated resources: {message['granted']}")
 
+    def begun(self) -> None:
+        """The container's step begins."""
+        if self._record.get("remark") and self._record.get("notices"):
+            self._say(self._record["remark"])
+
     def started(self) -> None:
         """The container was started, and isn't ready yet: its files are being staged, or its job waits."""
         if self._waits and self._record.get("notices"):

@@ -1,7 +1,7 @@
 """What a container needs before it can run: its job with nodes, and its files staged there by the hooks.
 
-Two workers do it. Both are forked at once and import, for some 40 ms, what they need while create still reads the
-config; the hook script is loaded before the job is asked for, so that a broken script costs nobody a job.
+One worker does it. It is forked at once, and imports what it needs while create still reads the config. The hook script
+is loaded before the job is asked for, so that a broken script costs nobody a job.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Allocate,
         ConnectionSettings,
         FromAllocate,
-        FromStageIn,
+        FromPrepare,
         LoadScript,
     )
     from scrun.lifecycle.process.loop import Loop
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 # is twice the anchor's, and a job can wait for hours. Seconds.
 FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 5.0, 30.0
 
-# How far it is.
-LOADING = "the script is loaded; there is no job"
-ASKING = "the job is asked for, or watched"
-LOOKING = "the job is queued, and looked at now and then"
-STAGED = "the files are staged"
+
+def begin_worker(loop: Loop, container: Container) -> Worker:
+    """Begin the worker, before there is anybody who hears it: it imports first what it needs, for some 20 ms."""
+    return Worker(
+        loop, container, "prepare", worker_messages.from_prepare, said=lambda _message: None, ended=lambda: None
+    )
 
 
 class Preparation:
@@ -48,6 +49,7 @@ class Preparation:
     With ``is_done`` both are there already, and nothing is to be called.
 
     What it learns goes into the container's record, which ``save`` writes down, and what the workers say to ``tell``.
+    ``worker`` is the one that was begun already, if one was.
     """
 
     def __init__(
@@ -60,69 +62,68 @@ class Preparation:
         connect: Callable[[], ConnectionSettings],
         ready: Callable[[], None],
         failed: Callable[[ScrunError], None],
+        worker: Worker | None = None,
         is_done: bool = False,
     ) -> None:
         self._loop, self._container, self._record = loop, container, container.record
         self._save, self._tell, self._connect, self._ready, self._failed = save, tell, connect, ready, failed
         self._plan: Plan = {}  # type: ignore[typeddict-item]  # until begin
         self._failure: ScrunError | None = None
-        self._phase = LOADING
+        self._is_staged = False
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
-        self._allocating: Worker | None = None
-        self._staging: Worker | None = None
+        self._looking: Worker | None = None
+        self._preparing: Worker | None = None
         if is_done:
-            self._phase = STAGED
+            self._is_staged = True
             return
-        self._allocating = self._allocator()
-        self._staging = self._worker("stage in", worker_messages.from_stage_in, self._staging_said, self._staging_ended)
+        heard = (worker_messages.from_prepare, self._preparing_said, self._preparing_ended)
+        if worker:
+            worker.hand_over(*heard)
+        self._preparing = worker or self._worker("prepare", *heard)
 
     @property
     def stager(self) -> Worker | None:
         """Who has staged the files: he stays for a while, to run stage_out as well if the container ends soon."""
-        return self._staging
+        return self._preparing
 
     def begin(self, plan: Plan) -> None:
         """Everything local has been checked."""
         self._plan = plan
-        if self._staging:
+        if self._preparing:
             order: LoadScript = {**hook_request(plan), "bundle": plan["record"]["bundle"]}
-            self._staging.send(order)
+            self._preparing.send(order)
 
     def cancel(self, why: ScrunError) -> None:
-        """Give it up; ``failed`` is called when both workers have tidied up and gone."""
+        """Give it up; ``failed`` is called when all workers have tidied up and gone."""
         self._failure = self._failure or why
         self._loop.forget(self._waiting)
-        if self._allocating and self._phase == LOADING:
-            self._allocating.kill()  # it may look for a slurm.conf that isn't there for a minute
-        elif self._allocating:
-            self._allocating.cancel()
-        if self._staging:
-            self._staging.cancel()
-        if not self._allocating and not self._staging:
+        for worker in (self._looking, self._preparing):
+            if worker:
+                worker.cancel()
+        if not self._looking and not self._preparing:
             self._failed(self._failure)
-
-    def _allocator(self) -> Worker:
-        return self._worker("allocate", worker_messages.from_allocate, self._allocation, self._allocation_ended)
 
     def _worker(
         self, work: str, check: Callable[[object], M], said: Callable[[M], None], ended: Callable[[], None]
     ) -> Worker:
         return Worker(self._loop, self._container, work, check, said=said, ended=ended)
 
-    def _ask(self, look_at: int = 0) -> None:
+    def _ask(self, worker: Worker, look_at: int = 0) -> None:
         """Have the job asked for, or looked at where it is queued."""
-        if self._allocating:
-            order: Allocate = {"plan": self._plan["job"], "step": self._plan["step_environment"], "look_at": look_at}
-            self._allocating.send(order)
+        order: Allocate = {"plan": self._plan["job"], "step": self._plan["step_environment"], "look_at": look_at}
+        worker.send(order)
 
-    def _allocation(self, message: FromAllocate) -> None:
+    def _looking_said(self, message: FromAllocate) -> None:
+        if "error" in message and not isinstance(error := wire.failed(message), JobRefused):
+            self._tell({"log": "info", "message": f"{error}: looking again later"})  # the job waits all the same
+        else:
+            self._learn(message)
+
+    def _learn(self, message: FromAllocate) -> None:
+        """Learn something of the job."""
         if "error" in message:
-            error = wire.failed(message)
-            if self._phase == LOOKING and not isinstance(error, JobRefused):
-                self._tell({"log": "info", "message": f"{error}: looking again later"})  # the job waits all the same
-            else:
-                self._failure = self._failure or error
+            self._failure = self._failure or wire.failed(message)
         elif "job" in message:
             self._record.update({"job": message["job"], "job_owned": "request" in self._plan["job"]})
             self._save()
@@ -138,32 +139,31 @@ class Preparation:
             self._record.update({"job_environment": found["environment"], "gpus": found["gpus"]})
             self._save()
             self._tell({"granted": found["nodes"]})
+            if self._preparing and not self._failure:
+                self._preparing.send({"record": self._record, "connection": self._connect()})
 
-    def _allocation_ended(self) -> None:
-        worker, self._allocating = self._allocating, None
+    def _looking_ended(self) -> None:
+        self._looking = None
         if self._failure:
             self.cancel(self._failure)
-        elif self._record.get("nodes"):
-            if self._staging:
-                self._staging.send({"record": self._record, "connection": self._connect()})
-        elif self._record.get("job"):
-            self._waiting = self._loop.after(self._pause, self._look_again)
-            self._pause = min(self._pause * 1.5, LONGEST_LOOK_AGAIN)
-        else:
-            self.cancel(SlurmError(worker.last_words("no answer from Slurm") if worker else ""))
+        elif not self._record.get("nodes"):
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._waiting = self._loop.after(self._pause, self._look_again)
+        self._pause = min(self._pause * 1.5, LONGEST_LOOK_AGAIN)
 
     def _look_again(self) -> None:
-        self._phase = LOOKING
-        self._allocating = self._allocator()
-        self._ask(self._record["job"])
+        self._looking = self._worker("allocate", worker_messages.from_allocate, self._looking_said, self._looking_ended)
+        self._ask(self._looking, self._record["job"])
 
-    def _staging_said(self, message: FromStageIn) -> None:
-        if "error" in message:
-            self._failure = self._failure or wire.failed(message)
-        elif "loaded" in message:
-            if self._allocating:
-                self._phase = ASKING
-                self._ask()
+    def _preparing_said(self, message: FromPrepare) -> None:
+        if "loaded" in message:
+            if self._preparing and not self._failure:
+                self._ask(self._preparing)
+        elif "still_queued" in message:
+            if not self._failure:
+                self._look_later()
         elif "log" in message or "progress" in message:
             self._tell(message)
         elif "staged" in message:
@@ -174,15 +174,22 @@ class Preparation:
             self._record.update({"task_prolog": message["task_prolog"]})
             self._record.update({"step_bundle": message["step_bundle"], "init": message["init"]})
             self._record["unconnected"] = message["unconnected"]
+            self._record["network"] = self._plan["staging"]["network"] = message["network"]
+            self._record["network_user"] = message["network_user"]
+            self._record["remark"] = message["remark"]
             if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
                 # Whoever is left when the anchor is killed brings back what the container changed.
                 self._record["owed"] = hook_request(self._plan)
             self._save()
-            self._phase = STAGED
+            self._is_staged = True
             if not self._failure:
                 self._ready()
+        else:
+            self._learn(message)
 
-    def _staging_ended(self) -> None:
-        worker, self._staging = self._staging, None
-        if worker and (self._failure or self._phase != STAGED):
+    def _preparing_ended(self) -> None:
+        worker, self._preparing = self._preparing, None
+        if worker and (self._failure or not self._is_staged):
+            if not self._failure and not self._record.get("nodes"):
+                self._failure = SlurmError(worker.last_words("no answer from Slurm"))
             self.cancel(self._failure or ScrunError(worker.last_words("the hooks ended without an answer")))

@@ -25,7 +25,7 @@ _PAUSE = 0.1  # seconds between two looks
 # Seconds that the agent has for SIGKILL, and then srun to end the step: podman, which has no other way, gives up 5 s
 # after its SIGKILL.
 _PATIENCE, _GRACE = 2.0, 1.5
-_SLOW = 3.0  # seconds after which it is asked whether the job is suspended
+_SLOW = 3.0  # seconds for an agent's answer, after which the signal only waits for it
 _THAW = 0.5  # seconds until what is frozen, and not only stopped, must go on to die (a cgroup v1 freezer)
 _END_IS_HEARD = 50  # looks: srun tells of a process's end later than the agent knows it
 _STARTS = 200  # looks for an agent that is only coming
@@ -51,18 +51,12 @@ def deliver(anchor: Anchor, number: int, answer: Reply, looks: int = _STARTS) ->
         return
     is_done = False
 
-    def look() -> None:
-        if not is_done:
-            from scrun.lifecycle.anchor import suspended  # seldom needed, and not kept in every anchor's memory
-
-            suspended.ask(anchor, put_off)
-
-    def put_off(state: str) -> None:
-        """A stopped agent gets the signal when Slurm lets the job go on."""
+    def put_off() -> None:
+        """The agent is stopped (a suspended job), or can't be reached: it gets the signal when that is over."""
         nonlocal is_done
-
-        if state == status.SUSPENDED and not is_done:
+        if not is_done:
             is_done = True
+            anchor.log("info", f"signal {number} waits, because no answer comes from {anchor.record['nodes']}")
             answer({"sent": number})
 
     def done(answers: Answers) -> None:
@@ -81,7 +75,7 @@ def deliver(anchor: Anchor, number: int, answer: Reply, looks: int = _STARTS) ->
             _answer_at_the_end(anchor, number, answer)
 
     nodes.connection.signal(number, done)
-    anchor.loop.after(_SLOW, look)
+    anchor.loop.after(_SLOW, put_off)
 
 
 def _answer_at_the_end(anchor: Anchor, number: int, answer: Reply, tries: int = _END_IS_HEARD) -> None:
@@ -104,15 +98,24 @@ def force(anchor: Anchor, step: Step) -> None:
     leaves its state and, where slurmd tracks processes by their parents (proctrack/linuxproc), even the container.
     """
 
+    is_answered = False
+
     def end_step() -> None:
         # A job of ours ends all that is left in it; in another one srun must have the time to do that.
         step.terminate(_GRACE if anchor.record.get("job_owned") else None)
 
     def done(answers: Answers) -> None:
+        nonlocal is_answered
+        is_answered = True
         if any(error and error not in _ENDED for _agent, error, _text in answers) or not answers:
             end_step()
         elif anchor.status == status.PAUSED:
             anchor.loop.after(_THAW, thaw)
+
+    def late() -> None:
+        if anchor.nodes and not is_answered:
+            anchor.nodes.is_silent = True
+        end_step()
 
     def thaw() -> None:
         if "exit_status" not in anchor.record:
@@ -120,7 +123,7 @@ def force(anchor: Anchor, step: Step) -> None:
 
             freeze.go_on(anchor, lambda _why: None)
 
-    anchor.loop.after(_PATIENCE, end_step)
+    anchor.loop.after(_PATIENCE, late)
     if anchor.nodes:
         anchor.nodes.hasten()
         anchor.nodes.connection.signal(signal.SIGKILL, done, everyone=True)

@@ -88,7 +88,7 @@ def wake(state: State) -> int:
         fork.kept_open.update(state["kept_open"])
         container.record = state["anchor"]["record"]
         events = loop.Loop()
-        anchor = Anchor(events, container, -1, state["anchor"]["standin"], 0, state["anchor"])
+        anchor = Anchor(events, container, -1, state["anchor"]["standin"], 0, kept=state["anchor"])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         if anchor.nodes:
             anchor.nodes.connection.read_on()

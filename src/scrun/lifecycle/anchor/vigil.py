@@ -20,10 +20,12 @@ def keep(anchor: Anchor) -> None:
     pause, gone = _FIRST_PAUSE, False
 
     def look() -> None:
-        if anchor.status == status.CREATED and "exit_status" not in anchor.record:
-            Worker(anchor.loop, anchor.container, "look", from_look, said=said, ended=ended).send(
-                {"job": anchor.record["job"]}
-            )
+        if anchor.status != status.CREATED or "exit_status" in anchor.record:
+            return
+        if job := anchor.record.get("job"):
+            Worker(anchor.loop, anchor.container, "look", from_look, said=said, ended=ended).send({"job": job})
+        else:  # slurmctld is slow to say that it takes the job
+            anchor.loop.after(pause, look)
 
     def said(message: FromLook) -> None:
         nonlocal gone

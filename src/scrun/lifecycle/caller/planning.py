@@ -12,7 +12,7 @@ from scrun import log
 from scrun.bundle import accounting, adapt_gpus, arguments, container_limits, executable
 from scrun.bundle import config as bundle_config
 from scrun.errors import BundleError, UsageError
-from scrun.lifecycle.caller import sharing
+from scrun.lifecycle.caller import network_choice, sharing
 from scrun.lifecycle.caller.options import NODE_PATIENCE, PATIENCE
 from scrun.lifecycle.container import history, network, origin
 from scrun.lifecycle.container.directory import CONFIG, SPOOL
@@ -73,7 +73,13 @@ class _Planning:
         self.request = self._request()
         existing = self.request.job.get("existing")
         self.srun = srun.srun_command(self.settings, environment) + srun.component(existing, environment)
-        self.network = self.shared.network(self.config, lambda text: output.say("info", text))
+        its = self.shared.network(self.config, lambda text: output.say("info", text))
+        self.network = network_choice.choose(
+            *(its, self.request.network, self.settings, self.config, self.container.id),
+            is_guest=self.shared.has_network,
+            in_its_job=self.request.shares,
+        )
+        output.say("debug", self.network.why)
 
     def plan(self) -> Plan:
         """The whole plan."""
@@ -96,8 +102,9 @@ class _Planning:
             "console_size": [size["height"], size["width"]] if size and size.get("height") else None,
             "pid_file": options.pid_file and os.path.abspath(options.pid_file),
             "attached": options.attached,
-            "new_network_namespace": self.network == network.LATER,
+            "new_network_namespace": self.network.is_new,
             "network_hook": self._network_hook(),
+            "engine_network": self.network.plan,
             "script": self.script,
             "lua": environment.get("SCRUN_LUA", ""),
             "staging": self._staging(),
@@ -153,12 +160,11 @@ class _Planning:
             "notices": self.request.notices,
             "history": history.places(self.environment, self.settings),
         }
-        self.shared.add_to(record, self.config, self.network)
+        self.shared.add_to(record, self.config, self.network.kind)
         return record
 
     def _network_hook(self) -> network.Hook | None:
-        is_new = self.network == network.LATER
-        return network.engines_hook(self.config, self.bundle) if is_new else None
+        return network.engines_hook(self.config, self.bundle) if self.network.is_new else None
 
     def _staging(self) -> StagingPlan:
         step = self.request.step
@@ -172,7 +178,10 @@ class _Planning:
             "log_file": self.output.log_file,
             "log_format": self.output.log_format,
             "srun": self.srun,
-            "network": self.network,
+            "network": self.network.kind,
+            "otherwise": self.network.otherwise,
+            "network_links": self.shared.network_links,
+            "network_user": self.shared.network_user,
             "mpi": step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
             "host_name": self.shared.host_name(self.config),
             "mounted": {path: list(source) for path, source in mounted.items()},

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 
-from scrun import fastjson
+from scrun import fastjson, small_file
 from scrun.errors import ScrunError
 from scrun.lifecycle.container import network, status
 from scrun.lifecycle.container.directory import STATE, Container
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _FILE = "network_namespace"  # the record's name for a namespace's file
 _FIRST = ("network", "ipc", "uts", "pid")  # if several containers share a namespace, the first kind counts
-_PIECE = 1 << 16  # bytes; more than most records have
 
 
 class Shared:
@@ -89,12 +88,35 @@ class Shared:
                 f"container {self._host.id!r}, in whose job this one was to run, has ended meanwhile: try again"
             )
 
+    @property
+    def has_network(self) -> bool:
+        """Whether the network is another container's."""
+        return "network" in self._others
+
+    @property
+    def network_links(self) -> str:
+        """Where on the node the other container's network is found; empty where it has its node's, or none."""
+        other = self._others.get("network")
+        return other.record.get("network_links", "") if other and self._is_engines(other) else ""
+
+    @property
+    def network_user(self) -> list[int]:
+        """The uid and gid that this container has in the other's user namespace."""
+        other = self._others.get("network")
+        return other.record.get("network_user") or [0, 0] if other else [0, 0]
+
+    @staticmethod
+    def _is_engines(other: Container) -> bool:
+        return other.record.get("network") in (network.ENGINE, network.JOINED)
+
     def network(self, config: Config, note: Callable[[str], None]) -> str:
         """The kind of the container's network (:func:`network.wanted`); ``note`` gets a remark for a person."""
         other = self._others.get("network")
         if not other:
             return network.wanted(config)
         its: str = other.record.get("network", network.LATER)
+        if self._is_engines(other):
+            return network.JOINED
         if its == network.LATER:
             its = network.wanted(config)
         if its == network.NONE:
@@ -114,6 +136,8 @@ class Shared:
             record["host_name"] = host_name
         if self._file:
             record["network_namespace"] = self._file
+        if its_network == network.JOINED:
+            record["network_links"], record["network_user"] = self.network_links, self.network_user
         if self._host:
             record["guest_of"] = self._host.path
 
@@ -155,7 +179,7 @@ def _with(container: Container, needle: bytes, *, proc: bool) -> Iterator[Contai
     root = os.path.dirname(container.path)
     for name in os.listdir(root):
         try:
-            if needle not in _content(f"{root}/{name}/{STATE}"):
+            if needle not in small_file.read(f"{root}/{name}/{STATE}", follow=False):
                 continue
             other = Container.open(root, name)
         except (OSError, ScrunError):
@@ -165,15 +189,3 @@ def _with(container: Container, needle: bytes, *, proc: bool) -> Iterator[Contai
             yield other
         else:
             os.close(other.descriptor)
-
-
-def _content(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        data = piece = os.read(descriptor, _PIECE)
-        while len(piece) == _PIECE:
-            piece = os.read(descriptor, _PIECE)
-            data += piece
-        return data
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Sequence
-    from typing import TypedDict
+    from typing import Protocol, TypedDict
 
     from scrun.lifecycle.connection.agent import AgentState, Size
     from scrun.lifecycle.process.loop import Loop
@@ -31,6 +31,17 @@ if TYPE_CHECKING:
         agents: list[tuple[str, AgentState]]
 
     Answers = list[tuple[Agent, int, str]]
+
+    class NetworkEnd(Protocol):
+        """This host's end of the container's network."""
+
+        @property
+        def is_there(self) -> bool:
+            """Whether it takes a connection."""
+
+        def take(self, connection: _socket.socket) -> None:
+            """Use a connection that the node has opened for the network, in the place of an older one."""
+
 
 VERSION = 1
 MEETING = "scrun-agent-{}-"  # then the job's id and a random name
@@ -49,6 +60,7 @@ class Connection(Watcher):
         ports: the first and the last port to listen on (SrunPortRange); (0, 0) for any.
         patience: seconds that a broken connection is waited for, here and on the node.
         kept: what :meth:`keep` has returned; then nothing is read until :meth:`read_on`.
+        network: the container's network, where that is the engine's.
 
     Raises:
         OSError: no port is free.
@@ -63,11 +75,13 @@ class Connection(Watcher):
         stdio: str,
         ports: tuple[int, int] = (0, 0),
         patience: float = PATIENCE,
+        network: NetworkEnd | None = None,
         kept: ConnectionState | None = None,
     ) -> None:
         self._loop, self._watcher, self._follower = loop, watcher, follower
         self._stdio, self._patience = stdio, patience
         self._key = bytes.fromhex(kept["key"]) if kept else os.urandom(32)
+        self._meeting = os.urandom(NAME).hex()
         self._agents: dict[bytes, Agent] = {}
         self._size: Size | None = None  # of the terminal, once the container is to run
         self._words: Sequence[str] = ()
@@ -75,7 +89,13 @@ class Connection(Watcher):
         self._may_read: Callable[[], bool] | None = None
         self._waiting: Callable[[], None] | None = None
         listening = kept["listener"] if kept else -1
-        self._listener = Listener(loop, self._key, self._admit, self._connected, ports=ports, kept=listening)
+        self._network = network
+        self._listener = Listener(
+            *(loop, self._key, self._admit, self._connected),
+            ports=ports,
+            network=(self._admit_network, network.take) if network else None,
+            kept=listening,
+        )
         if kept:
             self._words, self._size, self._descriptors = kept["words"], kept["size"], kept["descriptors"]
             for name, state in kept["agents"]:
@@ -85,9 +105,10 @@ class Connection(Watcher):
         """What it is, for scrun-wait.
 
         Raises:
-            Busy: something is under way.
+            Busy: something is under way, or its network is the engine's.
         """
         wait.check(self._agents and not self._waiting and not self._may_read, "agents come or go")
+        wait.check(not self._network, "its network is the engine's")
         return {
             "key": self._key.hex(),
             "listener": self._listener.keep(kept),
@@ -118,6 +139,10 @@ class Connection(Watcher):
         """Whether nothing more comes from any agent."""
         return all(agent.is_over for agent in self._agents.values())
 
+    def meeting(self, job: int) -> str:
+        """The name of a directory on the node, the job's id in it."""
+        return MEETING.format(job) + self._meeting
+
     def settings(self, job: int, *, owned: bool = False) -> str:
         """Lines of the bundle's file ``connection``, which hold the key: for its owner only.
 
@@ -130,7 +155,7 @@ class Connection(Watcher):
         lines = [
             ("version", str(VERSION)),
             ("key", self._key.hex()),
-            ("meeting", MEETING.format(job) + os.urandom(NAME).hex()),
+            ("meeting", self.meeting(job)),
             ("patience", f"{self._patience:.0f}"),
             ("stdio", self._stdio),
             *([("job", str(job))] if owned else []),
@@ -208,6 +233,9 @@ class Connection(Watcher):
         if agent is None:
             return 0 if received == 0 and len(self._agents) < _MOST_AGENTS and self._waiting is None else None
         return agent.link.admit(received)
+
+    def _admit_network(self, name: bytes) -> bool:
+        return name in self._agents and self._network is not None and self._network.is_there
 
     def _connected(self, name: bytes, connection: _socket.socket) -> None:
         agent = self._agents.get(name)

@@ -1,27 +1,14 @@
 """HMAC-SHA256 (RFC 2104) with the interpreter's own SHA-256.
 
-hashlib and hmac load OpenSSL, which costs each anchor 3.7 MB of memory (measured: 12.2 MB resident instead of 8.5); the
+hmac loads OpenSSL, which costs each anchor 3.7 MB of memory (measured: 12.2 MB resident instead of 8.5); the
 interpreter's own module costs 0.1 MB.
 """
 
 from __future__ import annotations
 
-import sys
 from _operator import _compare_digest as compare_digest
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from hashlib import sha256
-elif sys.version_info >= (3, 12):
-    try:
-        from _sha2 import sha256
-    except ImportError:  # an interpreter that was built with OpenSSL's alone
-        from hashlib import sha256
-else:
-    try:
-        from _sha256 import sha256
-    except ImportError:
-        from hashlib import sha256
+from scrun.digest import sha256
 
 __all__ = ["SIZE", "compare_digest", "hmac_sha256"]
 

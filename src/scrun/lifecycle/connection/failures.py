@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NOT_RUN, NOT_PERMITTED, NOT_FOUND = 125, 126, 127
 
+OURS = "scrun-node: "  # begins what our hooks say
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 # What crun says of a program that may not be run, for which engines look for "permission denied".
 _DENIED = ("is not executable", "is not a regular file")
@@ -67,14 +68,29 @@ def _runtime(text: str) -> tuple[ScrunError, int]:
 
 
 def last_words(text: str) -> str:
-    """The last line of what the node's runtime or slurmstepd has printed, without its time stamp and level."""
+    """The last line of what the node's runtime or slurmstepd has printed, without its time stamp and level.
+
+    What our own hook has said counts more: the runtime only says afterwards that it has failed.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for line in reversed(lines):
+        if OURS in line:
+            return line.rpartition(OURS)[2].removesuffix('"').removesuffix("\\n").strip()
     line = _without_time(lines[-1]) if lines else ""
     if line.startswith("[") and "] " in line:  # slurmstepd's
         line = line.partition("] ")[2].removeprefix("error: ")
     if line.startswith("time=") and " msg=" in line:  # runc's
         line = line.partition(" msg=")[2].removeprefix('"').removesuffix('"').replace('\\"', '"')
     return line
+
+
+def without_end(said: bytes) -> bytes:
+    """What a step has said, without slurmstepd's lines about the step's end, as scrun itself has ended it.
+
+    Such a line is ``[TIME] error: *** STEP 87.0 ON node1 CANCELLED AT TIME DUE to SIGNAL Killed ***``.
+    """
+    lines = said.splitlines(keepends=True)
+    return b"".join(line for line in lines if not (b" *** STEP " in line and b" CANCELLED AT " in line))
 
 
 def _without_time(line: str) -> str:

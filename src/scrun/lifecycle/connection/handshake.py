@@ -8,7 +8,8 @@
     login                                      received, mac("R", received)
 
 Each proof is made of both nonces, so that one that was overheard is of no use for another connection. The letters keep
-a proof of one side from being sent back as the other's.
+a proof of one side from being sent back as the other's. A connection for the container's network has another hello
+(``scrun\\0\\1\\1``) and small letters, so that no proof counts for both kinds.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Admit = Callable[[bytes, int], int | None]
+    AdmitNetwork = Callable[[bytes], bool]
 
 MAGIC = b"scrun\0\0\1"
+NETWORK_MAGIC = b"scrun\0\1\1"
 NAME, NONCE, COUNT = 16, 32, 8  # bytes
 HELLO = len(MAGIC) + NAME + NONCE
 PROOF = COUNT + digest.SIZE
@@ -41,14 +44,16 @@ class Handshake:
         key: the container's.
         admit: asked about an agent that has proved to know the key, by its name and by how many bytes it has taken in;
             the result is how many of its bytes were taken in here, or None for one that isn't wanted.
+        admit_network: asked about an agent's connection for the network, in the same way; None where there is none.
     """
 
-    def __init__(self, key: bytes, admit: Admit) -> None:
-        self._key, self._admit = key, admit
+    def __init__(self, key: bytes, admit: Admit, admit_network: AdmitNetwork | None = None) -> None:
+        self._key, self._admit, self._admit_network = key, admit, admit_network
         self._nonce = os.urandom(NONCE)
         self._came = b""
         self._about = b""  # the agent's name and both nonces
         self.name = b""  # of the agent, once it was admitted
+        self.is_for_network = False
         self.received = 0  # by the agent
 
     @property
@@ -71,7 +76,8 @@ class Handshake:
         return self._answer_proof(came) if self._about else self._answer_hello(came)
 
     def _answer_hello(self, hello: bytes) -> bytes:
-        if not hello.startswith(MAGIC):
+        self.is_for_network = hello.startswith(NETWORK_MAGIC) and self._admit_network is not None
+        if not hello.startswith(MAGIC) and not self.is_for_network:
             raise Refused("it speaks another protocol")
         self._about = hello[len(MAGIC) :] + self._nonce
         return self._nonce + self._mac(b"L")
@@ -81,12 +87,18 @@ class Handshake:
         if not digest.compare_digest(proof[COUNT:], self._mac(b"N", received)):
             raise Refused("it doesn't know the key")
         name, self.received = self._about[:NAME], int.from_bytes(received, "big")
-        ours = self._admit(name, self.received)
+        ours = self._admitted(name)
         if ours is None:
             raise Refused("it isn't known, or what it lacks isn't kept any more")
         self.name = name
         count = number(ours, COUNT)
         return count + self._mac(b"R", count)
 
+    def _admitted(self, name: bytes) -> int | None:
+        if self.is_for_network:
+            return 0 if self._admit_network and self._admit_network(name) else None
+        return self._admit(name, self.received)
+
     def _mac(self, letter: bytes, rest: bytes = b"") -> bytes:
+        letter = letter.lower() if self.is_for_network else letter
         return digest.hmac_sha256(self._key, letter + self._about + rest)

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scrun.lifecycle.connection.handshake import Admit
+    from scrun.lifecycle.connection.handshake import Admit, AdmitNetwork
     from scrun.lifecycle.process.loop import Loop
     from scrun.wait import Kept
 
@@ -47,6 +47,8 @@ class Listener:
         connected: is called with an agent's name and its connection.
         ports: the first and the last port to listen on; (0, 0) for any.
         patience: seconds that a handshake may take.
+        network: for connections for the container's network: the :class:`Handshake`'s ``admit_network``, and what is
+            called with such a connection; None where there is none.
         kept: what :meth:`keep` has returned.
 
     Raises:
@@ -62,9 +64,11 @@ class Listener:
         *,
         ports: tuple[int, int] = (0, 0),
         patience: float = PATIENCE,
+        network: tuple[AdmitNetwork, Callable[[_socket.socket], None]] | None = None,
         kept: int = -1,
     ) -> None:
         self._loop, self._key, self._admit, self._connected = loop, key, admit, connected
+        self._network = network
         self._patience = patience
         self._listener = _socket.socket(fileno=kept if kept >= 0 else listen(ports))
         self._listener.setblocking(False)
@@ -126,7 +130,9 @@ class Listener:
             busiest = max({*addresses}, key=addresses.count)
             self._drop(next(stranger for stranger in self._strangers.values() if stranger.address == busiest))
         until = time.monotonic() + self._patience
-        stranger = _Stranger(connection, address, Handshake(self._key, self._admit), until)
+        stranger = _Stranger(
+            connection, address, Handshake(self._key, self._admit, self._network and self._network[0]), until
+        )
         self._strangers[connection.fileno()] = stranger
         self._loop.watch(connection.fileno(), lambda: self._hear(stranger))
         if not self._timer:
@@ -148,7 +154,10 @@ class Listener:
             return
         if not handshake.wanted:
             self._forget(stranger)
-            self._connected(handshake.name, connection)
+            if handshake.is_for_network and self._network:
+                self._network[1](connection)
+            else:
+                self._connected(handshake.name, connection)
 
     def _drop_late(self) -> None:
         now = time.monotonic()

@@ -24,7 +24,7 @@ import fcntl
 import os
 import stat
 
-from scrun import fastjson, front, identity
+from scrun import fastjson, front, identity, small_file
 from scrun.errors import ContainerExists, ContainerNotFound, DamagedRecord, InvalidId, ScrunError
 from scrun.lifecycle.container import record as records
 from scrun.lifecycle.container import status
@@ -128,12 +128,14 @@ class Container:
             DamagedRecord: it can't be read.
         """
         try:
-            with open(os.open(STATE, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self.descriptor), encoding="utf-8") as file:
-                record = fastjson.loads(file.read())
+            record = fastjson.loads(small_file.read(STATE, dir_fd=self.descriptor, follow=False).decode())
         except FileNotFoundError:
             raise ContainerNotFound(self.id) from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise DamagedRecord(self.id, f"{self.path}/{STATE}", str(error)) from error
+        except RecursionError:
+            raise DamagedRecord(self.id, f"{self.path}/{STATE}", "it is nested too deeply") from None
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise DamagedRecord(self.id, f"{self.path}/{STATE}", why) from error
         if why := records.fault(record):
             raise DamagedRecord(self.id, f"{self.path}/{STATE}", why)
         self.record = record

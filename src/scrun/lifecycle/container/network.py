@@ -1,15 +1,19 @@
-"""Which network a container gets on its node: the node's own, or a new one with nothing but a loopback.
+"""Which network a container gets on its node: the engine's, the node's own, or a new one with nothing but a loopback.
 
-docker and podman give a container a network namespace on their machine, and a bridge or pasta leads out of it. A
-container on another machine can't use that, but it tells what was asked for: where a way leads out, the container uses
-the network of its node; where none does (``--network none``, an internal network), it has none there either. In doubt
-it has none.
+docker and podman give a container a network namespace on their machine, and a bridge or pasta leads out of it. With the
+engine's network (docs/networking.md) the container's frames go through that namespace. Without it, the namespace tells
+what was asked for: where a way leads out, the container uses the network of its node; where none does (``--network
+none``, an internal network), it has none there either. In doubt it has none.
 """
 
 from __future__ import annotations
 
+import _socket
 import os
+import struct
+import sys
 
+from scrun.lifecycle.container.staging_plan import ENGINES_NETWORK
 from scrun.lifecycle.process import fork
 
 TYPE_CHECKING = False
@@ -32,6 +36,8 @@ HOST = "host"  # no namespace was asked for, or it is this machine's own
 NODE = "node"  # the engine made one, and a way leads out of it
 NONE = "none"
 LATER = "later"  # a new one was asked for; whether the engine leads a way out of it is seen at start
+JOINED = "joined"  # that of another container in the same job, which has the engine's
+ENGINE = ENGINES_NETWORK  # the engine's own, by a tunnel to its namespace on this host
 
 _SET_KEY = "libnetwork-setkey"
 _DOCKERD = "dockerd"
@@ -114,14 +120,51 @@ def is_ours(path: str) -> bool:
         return False
 
 
+def is_bridged(path: str) -> bool:
+    """Whether the namespace has an end of a bridge's (veth(4)), and no TAP interface as pasta makes one."""
+    return os.waitstatus_to_exitcode(_look_into(path)) & _BRIDGED > 0
+
+
 def _leads_out_of(path: str) -> bool:
-    """:func:`leads_out`, seen from inside that namespace: by a child, as there may be no way back."""
+    """:func:`leads_out`, seen from inside that namespace."""
+    return not os.waitstatus_to_exitcode(_look_into(path)) & (_NO_WAY | _FAILED)
+
+
+_FAILED, _NO_WAY, _BRIDGED = 1, 2, 4  # bits of an exit status; a child that fails ends with 1
+
+
+def _look_into(path: str) -> int:
+    """The wait status of a child that has looked: there may be no way back out of a namespace."""
 
     def look() -> int:
         _enter(path)
-        return 0 if leads_out("/proc/self/net") else 1
+        return (0 if leads_out("/proc/self/net") else _NO_WAY) | (_BRIDGED if _has_veth() else 0)
 
-    return os.waitpid(fork.child(look), 0)[1] == 0
+    return os.waitpid(fork.child(look), 0)[1]
+
+
+_GET_DRIVER, _SIZE = (3).to_bytes(4, sys.byteorder), 196  # ETHTOOL_GDRVINFO, struct ethtool_drvinfo
+_SIOCETHTOOL = 0x8946
+
+
+def _has_veth() -> bool:
+    """Whether an interface of this process's namespace is one of a pair, as a bridge's are."""
+    import array
+    import fcntl
+
+    with open("/proc/self/net/dev", encoding="ascii") as file:
+        names = [line.partition(":")[0].strip() for line in file.read().splitlines()[2:]]
+    asking = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+    for name in names:
+        answer = array.array("B", _GET_DRIVER + bytes(_SIZE - len(_GET_DRIVER)))
+        request = struct.pack("16sP16x", name.encode(), answer.buffer_info()[0])
+        try:
+            fcntl.ioctl(asking.fileno(), _SIOCETHTOOL, request)
+        except OSError:
+            continue
+        if answer.tobytes()[4:].startswith(b"veth\0"):
+            return True
+    return False
 
 
 _CLONE_NEWNET = 0x40000000  # setns(2); os has it from Python 3.12 on

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
         args: list[str]
         args_error: str  # why srun can't take them, if they are empty
 
+    class NetworkPlan(TypedDict):
+        """What is to be known of the engine's network namespace, where the container may be on its network."""
+
+        namespace: str  # its path; empty for the stand-in's
+        resolv_conf: str  # the path of the engine's resolv.conf for the container; empty where it has none
+        near: bool  # whether the engine's programs connect to published ports from inside the namespace
+
     class Plan(Args):
         """Everything that the anchor is to do."""
 
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
         attached: bool  # whoever creates the container stays, and the container ends when they do
         new_network_namespace: bool  # for the stand-in
         network_hook: Hook | None  # to run when it is in that
+        engine_network: NetworkPlan
         script: str  # path of scrun.lua
         lua: str  # which version of Lua is wanted; empty where nobody says
         staging: StagingPlan

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         runtime: Runtime
         init: str  # the path of the agent's init in the container; empty where it has none
         unconnected: str  # why the container has no agent on its nodes; empty: it has
+        remark: str  # what is said on its standard error when it starts
         task_prolog: str
 
         # Its files on the nodes
@@ -83,6 +84,8 @@ if TYPE_CHECKING:
 
         # Its namespaces
         network: str
+        network_links: str  # on the node: the path of links to the container's namespaces, for those that share them
+        network_user: list[int]  # the uid and gid in the container that are the job's user there
         network_namespace: str  # file of a network namespace that several containers share
         guest_of: str  # directory of the container in whose job this one is a step
         host_name: str
@@ -179,6 +182,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(
         (
             "lost",
+            "remark",
             "init",
             "step_bundle",
             "task_prolog",
@@ -188,6 +192,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
             "guest_of",
             "host_name",
             "network",
+            "network_links",
             "network_namespace",
             "user",
             "group",
@@ -195,6 +200,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
         _is_text,
     ),
     "gpus": _is_numbers,
+    "network_user": _is_numbers,
     "slurm": _is_numbers,
     "version": _is_number,
     "notices": _is_flag,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+ENGINES_NETWORK = "engine"
+"""The kind of a container's network (container.network), for processes that stay and know no other kind."""
+
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
         oci_version: str
         srun: list[str]  # how srun is called
         network: str  # one of container.network's kinds
+        otherwise: str  # the kind where the node can't have the engine's; empty: it must have that
+        network_links: str  # the record's, of the container whose network this one joins; as the next
+        network_user: list[int]
         mpi: bool  # whether the step starts an MPI program, whose tasks share memory
         host_name: str
         mounted: dict[str, list[Any]]  # the true source of each mount, by its path (staging.mount_sources)

@@ -66,9 +66,14 @@ def can_exec(status: str) -> bool:
     return status == RUNNING
 
 
-def cannot_pause(container_id: str, now: str) -> WrongStatus:
-    """The error for a pause that isn't possible, because of what the container is ``now``."""
-    return WrongStatus(f"cannot pause container {container_id!r}: container not running: it is {now}")
+def why_no_nodes(job: int | None) -> str:
+    """Why a container that Slurm has given no nodes has none; ``job`` is the container's job, if it has one by now."""
+    return f"its job {job} is queued" if job else "Slurm hasn't answered yet that it takes its job"
+
+
+def cannot_pause(container_id: str, why: str) -> WrongStatus:
+    """The error for a pause that isn't possible; ``why`` is what the container is now (it is stopped)."""
+    return WrongStatus(f"cannot pause container {container_id!r}: container not running: {why}")
 
 
 def cannot_resume(container_id: str, now: str) -> WrongStatus:

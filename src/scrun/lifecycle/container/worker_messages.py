@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     @final
     class Allocate(TypedDict):
-        """The order to an ``allocate`` worker: ask for the job, or find it, and wait until it has nodes."""
+        """The second order to a ``prepare`` worker, or that to an ``allocate`` worker: get the job and its nodes."""
 
         plan: JobRequest
         step: dict[str, str]  # variables that srun will get
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     @final
     class Job(TypedDict):
-        """From ``allocate``, first: the job has an id, and has to be given back from now on."""
+        """From ``prepare``: the job has an id, and has to be given back from now on."""
 
         job: int
 
     @final
     class Queued(TypedDict):
-        """From ``allocate``, whenever the reason changes."""
+        """From ``prepare``, whenever the reason changes."""
 
         waiting: str  # Slurm's reason
 
@@ -56,21 +56,27 @@ if TYPE_CHECKING:
 
     @final
     class Allocated(TypedDict):
-        """From ``allocate``, last: the job has its nodes. Without it the job is still queued."""
+        """From ``prepare`` and ``allocate``: the job has its nodes."""
 
         nodes: Allocation
+
+    @final
+    class StillQueued(TypedDict):
+        """From ``prepare``, in the place of :class:`Allocated`: from now on others look at the job."""
+
+        still_queued: Literal[True]
 
     FromAllocate = Job | Notice | Queued | Allocated | Failure
 
     @final
     class LoadScript(HookRequest):
-        """The first order to a ``stage in`` worker."""
+        """The first order to a ``prepare`` worker."""
 
         bundle: str
 
     @final
     class StageIn(TypedDict):
-        """The second one, when the job has its nodes."""
+        """The third one, when the job has its nodes."""
 
         record: Record
         connection: ConnectionSettings
@@ -84,13 +90,13 @@ if TYPE_CHECKING:
 
     @final
     class Loaded(TypedDict):
-        """From ``stage in``: the script is good, so a job may be asked for."""
+        """From ``prepare``: the script is good, so a job may be asked for."""
 
         loaded: str  # the script's path
 
     @final
     class Staged(TypedDict):
-        """From ``stage in``, last: the files are where the nodes see them."""
+        """From ``prepare``, last: the files are where the nodes see them."""
 
         staged: StagedData
         bundle: str  # the bundle that the step is given, and its root filesystem
@@ -100,11 +106,14 @@ if TYPE_CHECKING:
         task_prolog: str
         hold: bool  # whether the container's end has to wait for stage_out
         init: str  # the path of the agent's init in the container
+        network: str  # the kind of network that it has been given
+        network_user: list[int]  # the uid and gid in the container that are the job's user, where others share it
+        remark: str  # to be said on the container's standard error when it starts; empty: nothing is
         unconnected: str  # why the container has no agent on its nodes; empty: it has
 
     @final
     class StageOut(HookRequest):
-        """The order to a ``stage out`` worker, or to the ``stage in`` worker that is still there."""
+        """The order to a ``stage out`` worker, or to the ``prepare`` worker that is still there."""
 
         record: Record
 
@@ -152,15 +161,14 @@ if TYPE_CHECKING:
 
         released: int  # the job
 
-    FromStageIn = Loaded | Staged | Progress | Log | Failure
+    FromPrepare = Loaded | FromAllocate | StillQueued | Staged | Progress | Log
     FromEnding = Begun | FilesBack | StagedOut | Released | Log | Failure
 
     @final
     class Look(TypedDict):
-        """The order to a ``look`` worker. Without the last two it looks whether the job is still there."""
+        """The order to a ``look`` worker. Without nodes it looks whether the job is still there."""
 
         job: int
-        state: NotRequired[bool]  # in which state it is
         nodes: NotRequired[str]  # which of these is out of service; empty: of the job's
 
     @final
@@ -170,18 +178,12 @@ if TYPE_CHECKING:
         gone: bool  # whether the job has ended
 
     @final
-    class State(TypedDict):
-        """From ``look``."""
-
-        state: str  # squeue's word; empty where the job isn't there
-
-    @final
     class OutOfService(TypedDict):
         """From ``look``."""
 
         out_of_service: dict[str, str]  # why, by the node's name
 
-    FromLook = Gone | State | OutOfService | Failure
+    FromLook = Gone | OutOfService | Failure
 
     @final
     class Renew(TypedDict):
@@ -213,19 +215,20 @@ if TYPE_CHECKING:
 
 _LOG, _PROGRESS, _NOTICE = {"log": str, "message": str}, {"progress": str}, {"notice": str}
 _STAGED = {"staged": dict, "bundle": str, "rootfs": str, "networked": str, "task_prolog": str, "hold": bool}
-_STAGED |= {"step_bundle": str, "init": str, "unconnected": str}
+_STAGED |= {"step_bundle": str, "init": str, "unconnected": str, "network": str, "network_user": list, "remark": str}
 _JSON = (dict, list, str, int, float, bool, type(None))
 
 _OR_NONE = (dict, type(None))
 _HOOK = {"script": str, "lua": str, "staging": dict}
 
 to_allocate: Callable[[object], Allocate] = wire.Check({"plan": dict, "step": dict, "look_at": int})
-from_allocate: Callable[[object], FromAllocate] = wire.Check(
-    {"job": int}, _NOTICE, {"waiting": str}, {"nodes": dict}, wire.FAILURE
+_JOB = ({"job": int}, _NOTICE, {"waiting": str}, {"nodes": dict}, wire.FAILURE)
+from_allocate: Callable[[object], FromAllocate] = wire.Check(*_JOB)
+to_load: Callable[[object], LoadScript] = wire.Check({**_HOOK, "bundle": str})
+to_stage_in: Callable[[object], StageIn] = wire.Check({"record": dict, "connection": dict})
+from_prepare: Callable[[object], FromPrepare] = wire.Check(
+    *({"loaded": str}, *_JOB, {"still_queued": True}, _STAGED, _PROGRESS, _LOG)
 )
-to_stage_in: Callable[[object], LoadScript] = wire.Check({**_HOOK, "bundle": str})
-to_stage_in_then: Callable[[object], StageIn] = wire.Check({"record": dict, "connection": dict})
-from_stage_in: Callable[[object], FromStageIn] = wire.Check({"loaded": str}, _STAGED, _PROGRESS, _LOG, wire.FAILURE)
 to_stage_out: Callable[[object], StageOut] = wire.Check({**_HOOK, "record": dict})
 to_ending: Callable[[object], ToEnding] = wire.Check({"job": int, "status": (int, type(None))}, {"keep_job": True})
 to_release: Callable[[object], Release] = wire.Check({"left": _OR_NONE, "job": _OR_NONE})
@@ -233,9 +236,7 @@ from_ending: Callable[[object], FromEnding] = wire.Check(
     *({"begun": True}, {"files_back": True}, {"staged_out": True}, {"released": int}, _LOG, wire.FAILURE)
 )
 to_look: Callable[[object], Look] = wire.Check({"job": int})
-from_look: Callable[[object], FromLook] = wire.Check(
-    {"gone": bool}, {"state": str}, {"out_of_service": dict}, wire.FAILURE
-)
+from_look: Callable[[object], FromLook] = wire.Check({"gone": bool}, {"out_of_service": dict}, wire.FAILURE)
 to_renew: Callable[[object], Renew] = wire.Check({"record": dict, "plan": dict})
 from_renew: Callable[[object], FromRenew] = wire.Check({"renewed": dict}, wire.FAILURE)
 from_asked: Callable[[object], FromAsked] = wire.Check({"answer": _JSON}, wire.FAILURE)

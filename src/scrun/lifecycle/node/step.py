@@ -70,6 +70,7 @@ class Step:
     ) -> None:
         self._loop, self._started, self._ended, self._log, self._failed = loop, started, ended, log, failed
         self.progress = srun.Progress(kept["progress"] if kept else None)
+        self.is_ended_here = False  # whether scrun has ended the step, before anybody else did
         self._said_started = bool(kept)
         self._line = b""
         self._status: int | None = None
@@ -126,9 +127,15 @@ class Step:
             "progress": self.progress.keep(),
         }
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether srun has ended."""
+        return self._status is not None
+
     def terminate(self, grace: float | None = None) -> None:
         """End the step: srun kills it (SIGKILL) on every node, and is killed itself after ``grace`` seconds."""
         if self._status is None and not self._kill_timer:
+            self.is_ended_here = not self.progress.cancelled
             os.kill(self.pid, signal.SIGTERM)
             self._kill_timer = self._loop.after(_GRACE if grace is None else grace, self.kill)
 

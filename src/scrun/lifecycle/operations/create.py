@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from scrun import named_tuple  # noqa: F401  three processes need it, and share it if it is imported before the fork
 from scrun.errors import ContainerExists, ScrunError
 from scrun.lifecycle.caller.options import Options, Output
 from scrun.lifecycle.container import messages

@@ -136,7 +136,7 @@ def _can_run(container: Container, options: ExecOptions) -> bool:
     if not status.can_exec(now) and not (now == status.PAUSED and options.ignore_paused):
         raise _not_running(container, f"it is {now}")
     if not container.record.get("nodes"):
-        raise _not_running(container, f"its job {container.record.get('job')} is queued")
+        raise _not_running(container, status.why_no_nodes(container.record.get("job")))
     return bool(container.record.get("step"))
 
 
@@ -175,17 +175,28 @@ def _encode(container: Container, config: Config, process: Process, node: str, n
         keep_user=record["runtime"]["kind"] == "crun",
         nodes_network=record.get("network") in (network.NODE, network.LATER),
     )
+    if record.get("network") == network.JOINED:  # its user namespace is another container's
+        uid, gid = record["network_user"]
+        made["user"] = {**made.get("user", {}), "uid": uid, "gid": gid}
     env = made.pop("env", [])
     changed, missing = exec_process.differs(env, config["process"].get("env", ()))
     answer = node_client.run(container, "@environ", node=node).get(node)
     given = answer.text.split("\0") if answer and not answer.status else ()
     # Where a name is there twice the last entry counts, with crun and runc.
     values = _variables(env)
+    # HOME is what the runtime has found for the container's own user in /etc/passwd: another user has another one.
+    kept = {*changed, *missing, *(() if _is_same_user(record, made, config) else ("HOME",))}
     for name, value in _variables((*record["job_environment"], *given)).items():
-        if name and name not in changed and name not in missing and not name.startswith(_OF_A_RANK):
+        if name and name not in kept and not name.startswith(_OF_A_RANK):
             values[name] = value
     made["env"] = [f"{name}={value}" for name, value in values.items()]
     return fastjson.dumps(made).encode("ascii")
+
+
+def _is_same_user(record: Record, process: Process, config: Config) -> bool:
+    """Whether an exec's user is that of the container's own process; only root's containers have others on a node."""
+    own = config["process"].get("user", {}).get("uid", 0)
+    return record["uid"] != 0 or process.get("user", {}).get("uid", 0) == own
 
 
 def _variables(entries: Iterable[str]) -> dict[str, str]:

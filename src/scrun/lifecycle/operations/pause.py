@@ -20,4 +20,4 @@ def pause_container(container: Container) -> None:
     # The anchor decides whether that is possible, because the record may be old (a full disk).
     if ask(container, {"do": "pause"}) is None:
         now = container.phase()
-        raise status.cannot_pause(container.id, "without its anchor" if status.can_pause(now) else now)
+        raise status.cannot_pause(container.id, f"it is {'without its anchor' if status.can_pause(now) else now}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from scrun.errors import NodeRuntimeError, UsageError, WrongStatus
 from scrun.lifecycle.container import messages, node_client, status
 from scrun.node_scripts import read_script
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
 
 _OPTIONS = ("-ef",)  # the options of ps(1) if there are none, as with runc
-
+STARTING = 20.0  # seconds; start has no longer for it
+_LOOK_AGAIN = 0.02  # seconds
 _TABLE = read_script("process_table")
 
 
@@ -82,13 +85,34 @@ def join(tables: dict[str, list[str]]) -> list[str]:
 
 
 def _check(container: Container) -> None:
+    """Wait for a container that is being started: it has no processes before its program runs.
+
+    Raises:
+        WrongStatus: the container isn't running, or doesn't start within :data:`STARTING`.
+    """
+    until = time.monotonic() + STARTING
+    while not _has_step(container):
+        if time.monotonic() > until:
+            raise WrongStatus(f"container {container.id!r} has no processes yet: it is starting")
+        time.sleep(_LOOK_AGAIN)
+        container.load()
+
+
+def _has_step(container: Container) -> bool:
+    """Whether the container's program runs; False while it is being started.
+
+    Raises:
+        WrongStatus: the container isn't running.
+    """
     now = container.status()
     if not status.can_ps(now):
         raise WrongStatus(
             f"cannot list the processes of container {container.id!r}: container not running: it is {now}"
         )
     if not container.record.get("nodes"):
-        raise WrongStatus(f"container {container.id!r} has no processes yet: job {container.record['job']} is queued")
+        why = status.why_no_nodes(container.record.get("job"))
+        raise WrongStatus(f"container {container.id!r} has no processes yet: {why}")
+    return bool(container.record.get("step"))
 
 
 def refuse_engine() -> None:

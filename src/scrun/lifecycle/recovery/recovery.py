@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from scrun import interrupts, log
+from scrun import interrupts, log, small_file
 from scrun.errors import ContainerNotFound, DamagedRecord, ScrunError
 from scrun.lifecycle.container import status
 from scrun.lifecycle.container.directory import JOB, LOG, PAID
@@ -126,8 +126,7 @@ def _save(container: Container) -> None:
 def read_job(container: Container) -> int:
     """The id of a job that a worker got and of which the anchor may not have heard (worker/allocate.py); 0 for none."""
     try:
-        with open(os.open(JOB, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=container.descriptor), encoding="ascii") as file:
-            return int(file.read())
+        return int(small_file.read(JOB, dir_fd=container.descriptor, follow=False))
     except (OSError, ValueError):
         return 0
 

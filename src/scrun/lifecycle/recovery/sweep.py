@@ -13,7 +13,7 @@ import os
 import signal
 import time
 
-from scrun import identity
+from scrun import identity, small_file
 from scrun.errors import ScrunError, SlurmMissing, SlurmUnreachable
 from scrun.lifecycle.container import origin, status
 from scrun.lifecycle.container.directory import PAID, STATE, Container
@@ -61,7 +61,7 @@ def sweep_now(root: str, say: Say, *, make: bool = False) -> list[str]:
         return []
 
 
-def sweep_in_background(root: str, say: Say, *, but: str, keep: Sequence[int]) -> None:
+def sweep_in_background(root: str, say: Say, *, but: str = "", keep: Sequence[int] = ()) -> None:
     """Sweep in both ways without keeping the caller waiting.
 
     Args:
@@ -78,8 +78,7 @@ def sweep_in_background(root: str, say: Say, *, but: str, keep: Sequence[int]) -
 def is_due(root: str) -> bool:
     """Whether Slurm hasn't been asked since this host's boot."""
     try:
-        with open(os.path.join(root, SWEPT), encoding="ascii", errors="replace") as file:
-            return file.read() != _boot()
+        return small_file.read(os.path.join(root, SWEPT), follow=False).decode("ascii", "replace") != _boot()
     except OSError:
         return True
 

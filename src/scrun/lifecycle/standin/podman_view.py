@@ -22,7 +22,7 @@ from scrun import fastjson, log
 from scrun.errors import ScrunError
 from scrun.lifecycle.process import fork
 from scrun.lifecycle.standin.namespaces import CLONE_NEWNS, unshare
-from scrun.mount import is_bind, is_within, is_within_any
+from scrun.mount import copies_link, is_bind, is_within, is_within_any
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ def _cover(mounting: Mounting, container: Container, place: str) -> None:
     for mount in config.get("mounts") or ():
         destination = os.path.normpath("/" + mount["destination"].lstrip("/"))  # "//" would stay
         if destination == "/":  # scrun's own, which disables device nodes on the node
+            continue
+        if copies_link(mount) and os.path.islink(mount["source"]):  # no mount: the node's runtime makes such a link
             continue
         if destination == "/sys" or not is_within_any(destination, _KERNELS):
             tree = tree_of_mount(mounting, mount, record["staged"])

@@ -30,27 +30,41 @@ FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
 
 
 def serve(channel: int, container: Container) -> None:
-    """Serve one order.
+    """Serve one order, see :func:`get_job`."""
+    if order := wire.Reader(channel).next(to_allocate):
+        get_job(channel, container, order)
+
+
+def get_job(channel: int, container: Container, order: Allocate) -> bool:
+    """Get the job, and tell the anchor of it and of its nodes.
+
+    Returns:
+        Whether it has its nodes; it is looked at once, or for :data:`LONGEST_WAIT`.
 
     Raises:
         JobRefused: Slurm refuses the job, the job has ended, or it is another user's.
         SlurmError: slurmctld can't be reached.
+        Cancelled: the anchor doesn't need the job any more, or is gone.
     """
-    order = wire.Reader(channel).next(to_allocate)
-    if not order:
-        return
     plan = order["plan"]
     if order["look_at"]:
-        _tell_if_granted(channel, order["look_at"], order)
-        return
+        return _tell_if_granted(channel, order["look_at"], order)
     if "existing" in plan:
         _say(channel, {"job": plan["existing"]})
-        _wait(channel, plan["existing"], order)
-        return
+        return _wait(channel, plan["existing"], order)
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # _tell notices when the anchor is gone
+    try:
+        return _ask(channel, container, order)
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+def _ask(channel: int, container: Container, order: Allocate) -> bool:
+    """Ask for a new job, and wait for its nodes; a job that nobody will use is cancelled."""
+    plan = order["plan"]
     root, anchor = os.path.dirname(container.path), os.getppid()
     plan["request"]["fields"]["container_id"] = origin.mark(container.id, root, anchor)
     answer = None
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # _tell notices when the anchor is gone
     try:
         # A SIGTERM while Slurm is asked would be raised before the answer is kept, and its job would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -65,10 +79,10 @@ def serve(channel: int, container: Container) -> None:
         _tell(channel, {"job": answer["job"]})
         if notice := answer.get("notice"):
             _tell(channel, {"notice": notice})
-        if answer["nodes"]:
-            _tell_nodes(channel, answer, order)
-        else:
-            _wait(channel, answer["job"], order)
+        if not answer["nodes"]:
+            return _wait(channel, answer["job"], order)
+        _tell_nodes(channel, answer, order)
+        return True
     except (Cancelled, Exception):
         if answer:
             control.cancel(answer["job"])
@@ -135,10 +149,10 @@ def _tell(channel: int, message: FromAllocate) -> None:
         cancelled()
 
 
-def _wait(channel: int, job_id: int, order: Allocate) -> None:
-    """Look up the job again and again until it has nodes, for at most :data:`LONGEST_WAIT`.
+def _wait(channel: int, job_id: int, order: Allocate) -> bool:
+    """Look up the job again and again until it has nodes, for at most :data:`LONGEST_WAIT`; whether it has them.
 
-    After that the anchor begins a new worker now and then (:mod:`scrun.lifecycle.anchor.preparation`).
+    After that the anchor begins another worker now and then (:mod:`scrun.lifecycle.anchor.preparation`).
 
     Raises:
         JobRefused: the job has ended.
@@ -147,7 +161,9 @@ def _wait(channel: int, job_id: int, order: Allocate) -> None:
     pause = FIRST_PAUSE
     told = None
     until = time.monotonic() + LONGEST_WAIT
-    while not _tell_if_granted(channel, job_id, order) and time.monotonic() < until:
+    while not _tell_if_granted(channel, job_id, order):
+        if time.monotonic() >= until:
+            return False
         why = allocation.waiting_reason(job_id)
         if why != told:
             told = why
@@ -155,6 +171,7 @@ def _wait(channel: int, job_id: int, order: Allocate) -> None:
         if select.select([channel], [], [], pause)[0]:
             cancelled()  # the anchor sends nothing here, so this is its end
         pause = min(pause * 1.2, LONGEST_PAUSE)  # a sixth of the time that the job has waited
+    return True
 
 
 def _tell_if_granted(channel: int, job_id: int, order: Allocate) -> bool:

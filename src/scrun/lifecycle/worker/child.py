@@ -69,10 +69,10 @@ def do_work(work: str, channel: int, container: Container) -> None:
         from scrun.lifecycle.worker import ending
 
         ending.serve_release(channel, container)
-    elif work == "stage in":
-        from scrun.lifecycle.worker import stage_in_hook
+    elif work == "prepare":
+        from scrun.lifecycle.worker import prepare
 
-        stage_in_hook.serve(channel, container)
+        prepare.serve(channel, container)
     elif work == "look":
         from scrun.lifecycle.worker import look
 

@@ -1,8 +1,7 @@
-"""Look up a job: whether it is there, its state, or which of its nodes are out of service."""
+"""Look up a job: whether it is there, or which of its nodes are out of service."""
 
 from __future__ import annotations
 
-from scrun import identity
 from scrun.errors import JobRefused
 from scrun.lifecycle.container.worker_messages import to_look
 from scrun.lifecycle.process import wire
@@ -16,12 +15,6 @@ if TYPE_CHECKING:
 def serve(channel: int) -> None:
     """Serve one order."""
     if not (order := wire.Reader(channel).next(to_look)):
-        return
-    if order.get("state"):
-        from scrun.slurm import jobs
-
-        job = jobs.of_user(identity.real_uid()).get(order["job"])
-        _say(channel, {"state": job["state"] if job else ""})
         return
     if "nodes" in order:
         from scrun.slurm import jobs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from scrun.bundle import adapt, adapt_privilege, adapt_process, agents, withheld
+from scrun.bundle import adapt, adapt_namespaces, adapt_privilege, adapt_process, agents, withheld
 from scrun.bundle.removal import is_removed_at_end
 from scrun.errors import NodeRuntimeError, StagingError
 from scrun.lifecycle.connection import addresses
@@ -16,8 +16,10 @@ from scrun.lifecycle.node import runtime_words
 from scrun.lifecycle.worker import script_bundle
 from scrun.lua_hooks import StageInCall
 from scrun.native import PROGRAM as NODE_PROGRAM_HERE
+from scrun.network import PROGRAM as NETWORK_PROGRAM
 from scrun.slurm import oci_conf
-from scrun.staging import root_mounts
+from scrun.staging import root_mounts, tun
+from scrun.staging.known import Known
 from scrun.staging.model import NODE_PROGRAM, PROGRAM, Beside, ContainerFiles
 from scrun.staging.mount_sources import MountSource
 from scrun.staging.stage_in import stage_in
@@ -31,12 +33,10 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.worker_messages import ConnectionSettings
     from scrun.lifecycle.container.worker_messages import Staged as StagedMessage
     from scrun.lifecycle.worker.host import Host
-    from scrun.lua_hooks import Hooks
-    from scrun.lua_hooks.calls import Paths
+    from scrun.lua_hooks import Paths, SiteHooks
     from scrun.oci import Config
     from scrun.staging.model import Staged
     from scrun.staging.root_mounts import Trial
-    from scrun.staging.summing import Summing
 
 _ASKED = 8  # nodes for which the way to them is looked up
 NETWORKED = "networked"  # the bundle within the bundle, for a container that has the node's network after all
@@ -52,12 +52,11 @@ class StageIn:
         config: the container's config, as the engine wrote it.
         connection: what the anchor knows of the connection to the nodes.
         keeps_apart: whether the container's variables are kept out of config.json (:mod:`scrun.bundle.withheld`).
-        later: gets the checksums that are taken while the container runs.
     """
 
     def __init__(
         self,
-        hooks: Hooks,
+        hooks: SiteHooks,
         host: Host,
         record: Record,
         plan: StagingPlan,
@@ -65,17 +64,18 @@ class StageIn:
         connection: ConnectionSettings,
         *,
         keeps_apart: bool,
-        later: list[Summing],
     ) -> None:
         self._hooks, self._host, self._record, self._plan, self._config = hooks, host, record, plan, config
-        self._keeps_apart, self._later, self._connection = keeps_apart, later, connection
+        self._keeps_apart, self._connection = keeps_apart, connection
         self._place = agents.Place("", connection["why"])
         self._in_dev = f"{agents.DIRECTORY}-{os.urandom(8).hex()}"
         self._steps = host.steps
         self._uid, self._gid = record["uid"], record["gid"]
         self._job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
         # A container may get its node's network only when it is started: then it needs a second config for that.
-        self._has_variant = plan["network"] == network.LATER
+        self._network = plan["network"]
+        self._network_user = plan["network_user"]
+        self._remark = ""  # for who reads the container's standard error
         self._made: list[Staged] = []  # what each call of scrun.stage_in has made
         self._holds = False  # whether the script asked for one call to be waited for at the container's end
         self._kept_apart: list[str] = []  # the container's variables, NAME=VALUE
@@ -119,17 +119,22 @@ class StageIn:
             "staged": made[-1].to_dict() if made else {},
             "bundle": bundle,
             "step_bundle": step_bundle,
-            "networked": f"{bundle}/{NETWORKED}" if is_ours and self._has_variant else "",
+            "networked": f"{bundle}/{NETWORKED}" if is_ours and self._network == network.LATER else "",
             "task_prolog": f"{bundle}/{PROGRAM}" if is_ours and self._kept_apart else "",
             "rootfs": rootfs,
             # The end waits for stage_out also if the script made the bundle, because it is unknown what comes back.
             "hold": not is_ours or self._holds,
             "init": self._place.init if not self._place.why_not else "",
+            "network": self._network,
+            "network_user": self._network_user,
+            "remark": self._remark,
             "unconnected": self._place.why_not,
         }
 
     def _connect(self, bundle: str) -> str:
         """Give a container whose bundle the site's script has made an agent; return the bundle for its step, or ""."""
+        if self._network == network.ENGINE:
+            self._use_other_network("scrun.lua has named another bundle")
         is_new = bundle != self._record["bundle"]
         config = script_bundle.read(bundle, self._config, self._host, self._uid) if is_new else self._config
         if self._connection["why"]:
@@ -157,15 +162,15 @@ class StageIn:
     def _stage(self, options: object) -> None:
         """Do what ``scrun.stage_in{…}`` asks for."""
         self._holds = StagingOptions.for_stage_in(options).hold or self._holds
+        self._settle_network()
         staged = stage_in(
             self._container(),
             self._steps,
             adapt=self._adapt_first,
             log=self._host.log,
             options=options,
-            variants={NETWORKED: self._adapt_networked} if self._has_variant else {},
-            fit=latest.fit(self._plan),
-            later=self._later.append,
+            variants={NETWORKED: self._adapt_networked} if self._network == network.LATER else {},
+            fit=latest.fit(self._plan | {"network": self._network}),
             beside=self._agent,
             hooks=bool(self._record["runtime"].get("hooks")),
             spool_mount=oci_conf.spool_mount(self._plan["spool_mounts"], self._record["slurm"], os.environ),
@@ -179,7 +184,7 @@ class StageIn:
         return ContainerFiles(
             *(record["id"], record["bundle"], record["rootfs"], self._config, record["job"], self._uid, self._gid),
             memory=memory,
-            images=os.path.join(os.path.dirname(memory), ".images") if memory else "",
+            lists=os.path.join(os.path.dirname(memory), ".layers") if memory else "",
             # Several tasks on a node can't have one upper directory.
             overlay=self._trial(root_mounts.OVERLAY) if record["tasks"] <= len(self._steps.nodes) else None,
             devices=devices,
@@ -201,8 +206,10 @@ class StageIn:
 
     def _adapt_first(self, config: Config) -> Config:
         """Adapt the config of the bundle that staging makes. A container has no network as long as that is in doubt."""
-        kind = self._plan["network"]
+        kind = self._network
         fit = self._adapt(config, None if kind == network.HOST else kind == network.NODE)
+        if kind == network.ENGINE:
+            self._network_user = list(adapt_namespaces.process_ids(fit))
         if not self._connection["why"]:
             self._place = self._placed(fit, self._in_dev if _is_writable(self._record["rootfs"], "dev") else "")
         if self._keeps_apart:
@@ -212,6 +219,36 @@ class StageIn:
                     "info", f"{', '.join(lost)} left out: they have several lines, which no task prolog can set"
                 )
         return fit
+
+    def _settle_network(self) -> None:
+        """Find out whether the container can be on the engine's network, and give it the other kind if not.
+
+        Raises:
+            StagingError: it can't be, and has to be.
+        """
+        if self._network == network.ENGINE and (why := self._connection["why"] or self._unfit_for_engine()):
+            self._use_other_network(why)
+
+    def _use_other_network(self, why: str) -> None:
+        if not self._plan["otherwise"]:
+            raise StagingError(
+                f"the container can't be on the engine's network (SCRUN_NET=engine): {why}: SCRUN_NET=node uses its "
+                "node's network"
+            )
+        self._remark = f"the container uses its node's network, and not the engine's: {why}"
+        self._host.log("info", self._remark)
+        self._network = self._plan["otherwise"]
+
+    def _unfit_for_engine(self) -> str:
+        if self._record["tasks"] > 1:
+            return f"it has {self._record['tasks']} tasks, which need their nodes' network"
+        if self._plan["mpi"]:
+            return "it is an MPI program, which needs its nodes' network"
+        if not os.access(NETWORK_PROGRAM, os.X_OK):
+            return "this scrun was built without scrun-network"
+        trial = adapt.adapt(self._config, uid=self._uid, gid=self._gid, note=lambda _note: None, nodes_network=False)
+        place = self._placed(trial, self._in_dev if _is_writable(self._record["rootfs"], "dev") else "")
+        return place.why_not or tun.why_not(self._steps, Known(self._host.memory, None))
 
     def _placed(self, config: Config, in_dev: str = "") -> agents.Place:
         runtime = self._record["runtime"]
@@ -234,6 +271,7 @@ class StageIn:
             keep_user=record["runtime"]["kind"] == "crun",
             gpus=record.get("gpus", ()),
             nodes_network=nodes_network,
+            joined=(self._plan["network_links"], self._network_user) if self._network == network.JOINED else None,
             shared_memory=plan["mpi"] and record["tasks"] > len(self._steps.nodes),
         )
         if "env_exclude" in plan:  # slurmd doesn't change the config
@@ -262,6 +300,7 @@ class StageIn:
             f"runtime {runtime}",
             f"init {place.init}",
         )
+        lines += ("network engine",) if self._network == network.ENGINE else ()
         text = self._connection["settings"] + "".join(f"{line}\n" for line in lines)
         return Beside(agents.SETTINGS, text.encode(), lambda config, bundle: agents.adapted(config, bundle, place))
 

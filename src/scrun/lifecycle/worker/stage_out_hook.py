@@ -9,7 +9,7 @@ from scrun.lifecycle.container import left_by_slurm, owed
 from scrun.lifecycle.container.directory import BACK, SCRIPT
 from scrun.lifecycle.worker.host import Host, variables
 from scrun.lifecycle.worker.job_steps import JobSteps
-from scrun.lua_hooks import Hooks, StageOutCall
+from scrun.lua_hooks import StageOutCall, load
 from scrun.staging import node_directory
 from scrun.staging.known import memory
 from scrun.staging.model import ContainerFiles, Staged
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import HookRequest, StagingPlan
+    from scrun.lua_hooks import SiteHooks
     from scrun.oci import Config
 
 
@@ -54,7 +55,7 @@ def run_stage_out(
 
     begun: list[bool] = []  # not empty if the script has called scrun.stage_out
     try:
-        hooks = Hooks.load(_script(container, request["script"], log), host, lua=request["lua"])
+        hooks = load(_script(container, request["script"], log), host, lua=request["lua"])
         _stage_out(hooks, host, container, record, request["staging"], are_back, lambda: begun.append(True))
     except BaseException as error:
         if isinstance(error, ScrunError) and not begun and not container.is_marked(BACK):
@@ -88,7 +89,7 @@ def _keep_on_nodes(record: Record, steps: JobSteps, error: ScrunError) -> None:
 
 
 def _stage_out(
-    hooks: Hooks,
+    hooks: SiteHooks,
     host: Host,
     container: Container,
     record: Record,

@@ -17,10 +17,11 @@ from test_staging_node import FakeStep, bundle, make_container, needs_mounts, on
 from scrun.lifecycle.container import network
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
-from scrun.lifecycle.worker import ending, stage_in_hook
+from scrun.lifecycle.worker import ending, prepare
 from scrun.lifecycle.worker.host import Host
 from scrun.lifecycle.worker.stage_in_call import StageIn, _is_writable
 from scrun.lua_hooks import Paths, StageInCall
+from scrun.staging.layers import Layers
 
 __all__ = ["bundle"]
 
@@ -57,14 +58,24 @@ def _can_overlay(directory: Path) -> bool:
         (False, 1, ["node1"], False, False),  # crun 1.21, or runc
     ],
 )
-def test_a_container_runs_over_an_image_where_it_can(
-    mounts: bool, tasks: int, nodes: list[str], readonly: bool, overlay: bool, tmp_path: Path, bundle: Path
+def test_a_container_runs_over_an_image_if_possible(
+    mounts: bool,
+    tasks: int,
+    nodes: list[str],
+    readonly: bool,
+    overlay: bool,
+    tmp_path: Path,
+    bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "probe").mkdir()
     if overlay and not _can_overlay(tmp_path / "probe"):
         pytest.skip("no overlays for this user")
     step = FakeStep(tmp_path, nodes=nodes, hidden=[bundle])
     described = make_container(bundle, step, readonly=readonly)
+    (bundle / "upper").mkdir()
+    layers = Layers((f"{bundle}/rootfs",), f"{bundle}/upper", "user." if os.getuid() else "trusted.")
+    monkeypatch.setattr("scrun.staging.stage_in.find_layers", lambda _rootfs, _mounts: layers)
     host = Host(lambda _level, _text: None)
     host.job = step  # type: ignore[assignment]
     (tmp_path / "memory").mkdir()
@@ -87,6 +98,9 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     record["runtime"] = {"kind": "other", "command": str(runtime), "name": "x"}
     plan = {
         "network": network.HOST,
+        "otherwise": "",
+        "network_links": "",
+        "network_user": [0, 0],
         "host_name": "",
         "spool_mounts": ["/var/spool", ""],
         "spool_dir": "",
@@ -99,7 +113,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
 
     def stage() -> None:
         hooks: Any = Hooks(host, options)
-        StageIn(hooks, host, record, plan, described.config, connection, keeps_apart=False, later=[]).run()  # type: ignore[arg-type]
+        StageIn(hooks, host, record, plan, described.config, connection, keeps_apart=False).run()  # type: ignore[arg-type]
 
     stage()
 
@@ -121,24 +135,6 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     assert not calls or (tmp_path / "calls").read_text().split("\n") == calls
 
 
-class Later:
-    """Checksums that are taken later; ``busy`` is how often it says that it isn't ready."""
-
-    def __init__(self, did: list[str], busy: int) -> None:
-        self._did, self._busy = did, busy
-
-    def begin(self) -> None:
-        self._did.append("begin")
-
-    @property
-    def is_busy(self) -> bool:
-        self._busy -= 1
-        return self._busy >= 0
-
-    def finish(self) -> None:
-        self._did.append("finish")
-
-
 class Job:
     def __init__(self, did: list[str]) -> None:
         self._did = did
@@ -151,10 +147,10 @@ class Job:
 def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """What a worker does that has staged: with a message for it, with nobody there, or with nothing said."""
     monkeypatch.setitem(sys.modules, "scrun.lifecycle.worker.release", types.SimpleNamespace())
-    monkeypatch.setattr(stage_in_hook, "_LOOK_AGAIN", 0.01)
-    monkeypatch.setattr(stage_in_hook, "STAY", 0)
+    monkeypatch.setattr(prepare, "_LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(prepare, "STAY", 0)
 
-    def run(message: dict[str, Any] | None, *, there: bool = True, busy: int = 0) -> list[str]:
+    def run(message: dict[str, Any] | None, *, there: bool = True) -> list[str]:
         did: list[str] = []
         monkeypatch.setattr(ending, "stage_out_and_release", lambda message, *_: did.append(f"serve {message}"))
         here, anchor = wire.pair()
@@ -162,7 +158,7 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
             wire.send(anchor, message)
         if not there:
             os.close(anchor)
-        stage_in_hook._stay(wire.Reader(here), here, container, Job(did), [Later(did, busy)])  # type: ignore[arg-type, list-item]
+        prepare._stay(wire.Reader(here), here, container, Job(did))  # type: ignore[arg-type]
         os.close(here)
         if there:
             os.close(anchor)
@@ -175,19 +171,18 @@ def test_stage_out_runs_in_the_worker_that_staged(
     stays: Callable[..., list[str]],
 ) -> None:
     order: dict[str, Any] = {"script": "", "lua": "", "staging": {}, "record": {}}
-    assert stays(order) == ["begin", "finish", f"serve {order}"]
+    assert stays(order) == [f"serve {order}"]
 
 
-def test_who_has_staged_goes_with_the_anchor_and_finishes_nothing(stays: Callable[..., list[str]]) -> None:
-    assert stays(None, there=False) == ["begin"]
+def test_a_stager_leaves_with_the_anchor_finishing_nothing(stays: Callable[..., list[str]]) -> None:
+    assert stays(None, there=False) == []
 
 
-def test_the_worker_stays_for_its_checksums(stays: Callable[..., list[str]]) -> None:
-    assert stays(None) == ["begin", "finish"]
-    assert stays(None, busy=2) == ["begin", "reap", "reap", "finish"]
+def test_a_worker_that_nobody_asks_goes(stays: Callable[..., list[str]]) -> None:
+    assert stays(None) == []
 
 
-def test_a_link_is_no_directory_to_make_something_in(tmp_path: Path) -> None:
+def test_a_link_is_no_place_for_an_init(tmp_path: Path) -> None:
     """It may lead out of the root filesystem, so the place of an init is not looked for there."""
     assert _is_writable(str(tmp_path), "dev"), "the runtime makes it"
     (tmp_path / "dev").symlink_to("/tmp")

@@ -1,0 +1,169 @@
+"""Get the container its job, and run the site's slurm_scrun_stage_in, which makes its files available on the nodes.
+
+One worker does both, because most of what both import is the same. It imports all of it while create still reads the
+config. No job is asked for before the script is loaded, so a broken script costs nobody a job.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+
+from scrun.errors import ScrunError, SlurmMissing, StagingError
+from scrun.lifecycle.container import worker_messages
+from scrun.lifecycle.container.directory import SCRIPT, SPOOL
+from scrun.lifecycle.process import wire
+from scrun.lifecycle.worker.host import Host, variables
+from scrun.lifecycle.worker.job_steps import JobSteps
+from scrun.lua_hooks import load, preload
+from scrun.slurm import conf_paths, slurm_conf
+from scrun.staging.known import Known, memory, require_containers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scrun.lifecycle.container.directory import Container
+    from scrun.lifecycle.container.staging_plan import StagingPlan
+    from scrun.lifecycle.container.worker_messages import Allocate, FromPrepare
+    from scrun.oci import Config
+
+
+STAY = 10.0  # seconds; the worker has twice the anchor's memory
+_LOOK_AGAIN = 0.5  # seconds
+
+
+def serve(channel: int, container: Container) -> None:
+    """Serve three orders: the script is loaded, a job is got, and the script's hook is called.
+
+    Raises:
+        ScrunError: what went wrong; :mod:`scrun.lifecycle.worker.child` sends it to the anchor.
+    """
+    reader = wire.Reader(channel)
+    _import_in_advance()
+    gc.enable()  # the anchor does so itself when it has imported its own modules
+    if not (order := reader.next(worker_messages.to_load)):
+        return
+
+    def log(level: str, text: str) -> None:
+        if level == "progress":
+            _tell(channel, {"progress": text})
+        else:
+            _tell(channel, {"log": level, "message": text})
+
+    host = Host(log)
+    hooks = load(order["script"], host, lua=order["lua"])
+    _tell(channel, {"loaded": order["script"]})
+    plan = order["staging"]
+    config, keeps_apart = _read(container, plan, order["bundle"], hooks.source)
+    if not (asked := reader.next(worker_messages.to_allocate)):
+        return
+    _get_job(channel, container, asked)
+    host.memory = memory()
+    _import_commands(host.memory, order["bundle"])
+    if not (then := reader.next(worker_messages.to_stage_in)):
+        return
+    from scrun.lifecycle.worker.stage_in_call import StageIn
+
+    record = then["record"]
+    host.environment = variables(record, plan, container.path)
+    steps = host.job = JobSteps(record, plan["srun"], host.environment)
+    call = StageIn(hooks, host, record, plan, config, then["connection"], keeps_apart=keeps_apart)
+    answer = call.run()
+    if not answer["staged"]:  # the script made everything available by itself, and no node was asked for containers
+        try:
+            require_containers(steps, Known(host.memory, None))
+        except StagingError as error:
+            _tell(channel, wire.failure(error))
+            _tell(channel, answer)  # so that stage_out is owed
+            return
+    _tell(channel, answer)
+    _stay(reader, channel, container, steps)
+    steps.wait()
+
+
+def _tell(channel: int, message: FromPrepare) -> None:
+    wire.send(channel, message)
+
+
+def _import_in_advance() -> None:
+    """Import all that a usual container needs, while create still reads the config.
+
+    Without a slurm.conf libslurm looks for one for a minute, and then ends the process. Nothing has to be tidied up
+    yet, so SIGTERM ends it too.
+    """
+    from scrun.lifecycle.worker import stage_in_call  # noqa: F401
+
+    preload(conf_paths.lua_script(os.environ), os.environ.get("SCRUN_LUA"))
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        from scrun.lifecycle.worker import allocate  # noqa: F401
+        from scrun.slurm import description
+
+        if "SLURM_JOB_ID" not in os.environ:  # otherwise the job is probably there
+            description.preload()
+    except SlurmMissing:
+        pass  # raised again when the job is asked for
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _import_commands(memory: str, bundle: str) -> None:
+    """Import what runs commands, if the container will need some: most need none."""
+    if Known(memory, None).expects_commands(bundle):
+        import subprocess  # noqa: F401
+
+        from scrun.staging import probe  # noqa: F401
+
+
+def _get_job(channel: int, container: Container, order: Allocate) -> None:
+    """Get the job, and tell the anchor of it, or that it is still queued.
+
+    Raises:
+        SlurmError: see :func:`scrun.lifecycle.worker.allocate.get_job`.
+    """
+    from scrun.lifecycle.worker import allocate
+
+    if not allocate.get_job(channel, container, order):
+        _tell(channel, {"still_queued": True})
+
+
+def _read(container: Container, plan: StagingPlan, bundle: str, script: bytes) -> tuple[Config, bool]:
+    """Read the config, keep the script, and make the spool.
+
+    Returns:
+        The config, and whether the container's variables are kept out of config.json: where slurmstepd reads it, the
+        site's task programs would get them (:mod:`scrun.bundle.withheld`).
+
+    Raises:
+        ScrunError: the config can't be read, or the directory can't be made.
+    """
+    from scrun.bundle import config as bundle_config
+
+    config = bundle_config.load(bundle, plan["config_file"])
+    if plan.get("host_name"):  # the name of the container whose uts namespace this one shares
+        config.setdefault("hostname", plan["host_name"])
+    try:
+        container.keep(SCRIPT, script)
+        os.makedirs(container.child(SPOOL), 0o700, exist_ok=True)
+    except OSError as error:
+        raise ScrunError(f"can't write {container.path}: {error.strerror}") from error
+    has_task_programs = plan["task_programs"] or slurm_conf.has_task_programs(os.environ)
+    return config, "env_exclude" not in plan and has_task_programs
+
+
+def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSteps) -> None:
+    """Run stage_out if the container ends within :data:`STAY`.
+
+    This saves such a container the imports of another worker. stage_out loads the script anew, as another worker would,
+    because what a script remembers must not depend on how long its container ran.
+    """
+    import select
+
+    from scrun.lifecycle.worker import ending, release, stage_out_hook  # noqa: F401  while nobody waits
+
+    until = time.monotonic() + STAY
+    while not (is_asked := bool(select.select([channel], [], [], _LOOK_AGAIN)[0])) and time.monotonic() < until:
+        steps.reap()
+    if is_asked and (order := reader.next(worker_messages.to_stage_out)):  # else the anchor has gone
+        ending.stage_out_and_release(order, reader, channel, container)

@@ -1,0 +1,55 @@
+/* Some programs connect to a published port from inside the engine's namespace: pasta's splice to 127.0.0.1,
+ * rootlessport to the container's address there. An interface of our own, scrun0, leads what they send to the node. */
+#include "login.h"
+
+#define LOOPBACK "\x7f\0\0\1"
+
+int near_tap = -1;
+
+static int index_of_tap;
+
+static int first_with_ipv4(void) {
+    for (int i = 0; i < network.address_count; i++)
+        if (network.addresses[i].size == 4) return network.addresses[i].link;
+    return -1;
+}
+
+static void lead_addresses(void) {
+    for (int i = 0; i < network.address_count; i++)
+        if (network.addresses[i].size == 4)
+            change_near_route(netlink, network.addresses[i].bytes, RT_TABLE_MAIN, index_of_tap, 1);
+}
+
+void near_begin(void) {
+    struct ifreq about = {.ifr_name = "scrun0"};
+    struct network_address own = {.size = 4, .prefix = 32};
+    int number = first_with_ipv4(), error = 0;
+    if (near_tap >= 0 || number < 0) {
+        if (near_tap >= 0) lead_addresses();
+        return;
+    }
+    near_tap = open_tap("scrun0");
+    if (near_tap < 0) give_up("cannot make an interface with this host's", "/dev/net/tun", errno);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || ioctl(fd, SIOCGIFINDEX, &about)) error = errno;
+    if (fd >= 0) close(fd);
+    index_of_tap = about.ifr_ifindex;
+    memcpy(own.bytes, NEAR_ADDRESS, 4);
+    set_sysctl("ipv6/conf/", "scrun0", "/disable_ipv6", "1");
+    set_sysctl("ipv4/conf/", "scrun0", "/rp_filter", "0");
+    if (!error) error = set_sysctl("ipv4/conf/", "scrun0", "/route_localnet", "1");
+    /* Without ARP each packet has the interface's own MAC, which is the one that the container's interface has. */
+    if (!error) error = change_link(netlink, index_of_tap, &network.links[number], IFF_UP | IFF_NOARP);
+    if (!error) error = change_address(netlink, &own, index_of_tap, 1);
+    if (!error) remove_local_route(netlink, (const uint8_t *)LOOPBACK);
+    if (!error) error = change_near_route(netlink, (const uint8_t *)LOOPBACK, RT_TABLE_LOCAL, index_of_tap, 1);
+    if (error) give_up("cannot lead the engine's published ports to the node", NULL, error);
+    lead_addresses();
+    network.near = number;
+}
+
+/* The routes by the interface go with it; what is sent to 127.0.0.1 stays in the namespace again. */
+void near_end(void) {
+    if (near_tap >= 0) close(near_tap);
+    near_tap = -1;
+}

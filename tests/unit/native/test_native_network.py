@@ -1,0 +1,386 @@
+"""A container's network between its two ends, scrun-network and scrun-node, both with the sanitizers.
+
+Three network namespaces: a neighbour's, the engine's for the container, and the container's own "on the node".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import random
+import shutil
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import scrun
+
+from .conftest import SANITIZERS, MakeNode, Node
+
+SOURCES = Path(scrun.__file__).parent / "network"
+NEIGHBOUR, ADDRESS = "10.9.0.1", "10.9.0.2"
+CONFIG, CONFIGURED, NAMES = 32, 33, 34
+MAC = "0a0000000002"
+CONFIGS = [
+    f"link 0 eth0 {MAC} 1500 ipv6\naddress 0 0a090002 24\nroute 0 00000000 0 0a090001 0 - -\n",
+    f"link 0 eth0 {MAC} 1500 ipv6\nlink 1 eth1 0a0000000003 9000 no-ipv6\naddress 0 fd00{'0' * 26}07 64\nnear 0\n",
+    "",
+]
+
+
+@pytest.fixture(scope="session")
+def network_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scrun-network with AddressSanitizer and UndefinedBehaviorSanitizer."""
+    if not shutil.which("gcc"):
+        pytest.skip("there is no gcc to build scrun-network with")
+    program = tmp_path_factory.mktemp("network") / "scrun-network"
+    subprocess.run([SOURCES / "build", "--hosted", program, *SANITIZERS], check=True, timeout=60)
+    return program
+
+
+class Namespace:
+    """A network namespace, in a user namespace of its own or in another one's."""
+
+    def __init__(self, beside: Namespace | None = None) -> None:
+        words = ["unshare", "--net"] if beside else ["unshare", "--user", "--map-root-user", "--net"]
+        words += ["sh", "-c", "ip link set lo up; echo; exec sleep 1000"]
+        self.process = subprocess.Popen((beside.entered(*words) if beside else words), stdout=subprocess.PIPE)
+        assert self.process.stdout
+        if not self.process.stdout.read(1):
+            pytest.skip("this user can make no network namespace")
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def entered(self, *words: str) -> list[str]:
+        """A command in it."""
+        return ["nsenter", f"--target={self.pid}", "--user", "--net", "--preserve-credentials", *words]
+
+    def run(self, *words: str) -> str:
+        return subprocess.run(self.entered(*words), check=True, capture_output=True, text=True, timeout=60).stdout
+
+    def start(self, script: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(self.entered("python3", "-c", script), stdout=subprocess.PIPE, text=True)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def namespace() -> Iterator[Callable[..., Namespace]]:
+    made: list[Namespace] = []
+
+    def make(beside: Namespace | None = None) -> Namespace:
+        made.append(Namespace(beside))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def accept(node: Node) -> socket.socket:
+    """The node's connection for the network, which has proved to know the key."""
+    node.login.listener.settimeout(20)
+    connection, _ = node.login.listener.accept()
+    connection.settimeout(20)
+    first = exactly(connection, 56)
+    assert first[:8] == b"scrun\0\1\1"
+    name, theirs, ours = first[8:24], first[24:], os.urandom(32)
+    assert name == node.login.name
+
+    def mac(letter: bytes, rest: bytes = b"") -> bytes:
+        return hmac.digest(node.key, letter + name + theirs + ours + rest, hashlib.sha256)
+
+    connection.sendall(ours + mac(b"l"))
+    third = exactly(connection, 40)
+    assert third == bytes(8) + mac(b"n", bytes(8))
+    connection.sendall(bytes(8) + mac(b"r", bytes(8)))
+    return connection
+
+
+def exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+def frame(channel: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload) << 8 | channel) + payload
+
+
+def read_frame(connection: socket.socket, channel: int) -> bytes:
+    """The payload of the next frame of that channel; others are passed over."""
+    while True:
+        word = int.from_bytes(exactly(connection, 4), "big")
+        payload = exactly(connection, word >> 8)
+        if word & 255 == channel:
+            return payload
+
+
+class Container:
+    """A process in namespaces of its own, with an agent: the hooks have come to the one that asks for the network."""
+
+    def __init__(self, node: Node, inside: Namespace) -> None:
+        self.node, self.inside = node, inside
+        node.settings["network"] = "engine"
+        node.begin()
+        self.hook = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.hook.settimeout(30)
+        self.hook.connect(str(node.place / "s"))
+        fds = [os.open(f"/proc/{inside.pid}/ns/{kind}", os.O_RDONLY) for kind in ("net", "user")]
+        socket.send_fds(self.hook, [b"n"], fds)
+        for fd in fds:
+            os.close(fd)
+        self.connection = accept(node)
+
+    def answer(self) -> bytes:
+        """What the hook is told."""
+        with self.hook:
+            return self.hook.recv(256)
+
+
+@pytest.fixture
+def container(node: MakeNode, namespace: Callable[..., Namespace]) -> Iterator[Container]:
+    one = Container(node("60"), namespace())
+    yield one
+    one.hook.close()
+    one.connection.close()
+
+
+class Helper:
+    """A running scrun-network."""
+
+    def __init__(self, program: Path, engine: Namespace, directory: Path, *words: str, told: bytes = b"") -> None:
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.settimeout(20)
+        descriptor = os.open(f"/proc/{engine.pid}/ns/net", os.O_RDONLY)
+        fds = (theirs.fileno(), descriptor)
+        if told:
+            self.control.send(told)
+        self.process = subprocess.Popen(
+            [program, *map(str, fds), *words],
+            pass_fds=fds,
+            env={"ASAN_OPTIONS": f"detect_leaks=0:log_path={directory}/asan-network"},
+        )
+        theirs.close()
+        os.close(descriptor)
+        self.directory = directory
+
+    def hear(self, letter: bytes) -> bytes:
+        """The rest of the next message of that kind."""
+        while message := self.control.recv(65536):
+            if message[:1] == letter:
+                return message[1:]
+        raise EOFError
+
+    def give(self, connection: socket.socket) -> None:
+        socket.send_fds(self.control, [b"c"], [connection.fileno()])
+        connection.close()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.control.close()
+
+    def end(self) -> None:
+        self.control.close()
+        assert self.process.wait(20) == 0
+        assert not [path.read_text() for path in self.directory.glob("asan-network*")]
+
+
+def connected(namespace: Callable[..., Namespace]) -> tuple[Namespace, Namespace]:
+    """A neighbour's namespace and the engine's, with a cable between them."""
+    neighbour = namespace()
+    engine = namespace(neighbour)
+    neighbour.run("ip", "link", "add", "peer", "type", "veth", "peer", "name", "eth0", "netns", str(engine.pid))
+    neighbour.run("ip", "address", "add", f"{NEIGHBOUR}/24", "dev", "peer")
+    neighbour.run("ip", "link", "set", "peer", "up")
+    engine.run("ip", "address", "add", f"{ADDRESS}/24", "dev", "eth0")
+    engine.run("ip", "link", "set", "eth0", "up")
+    engine.run("ip", "route", "add", "default", "via", NEIGHBOUR)
+    return neighbour, engine
+
+
+SERVE = f"""
+import socket
+with socket.create_server(("{NEIGHBOUR}", 7000)) as listener:
+    print("ready", flush=True)
+    for _ in range(2):
+        connection, address = listener.accept()
+        connection.sendall(connection.recv(100) * 100000)
+        connection.close()
+        print(address[0], flush=True)
+"""
+ASK = f"""
+import socket
+with socket.create_connection(("{NEIGHBOUR}", 7000), 20) as connection:
+    connection.sendall(b"0123456789")
+    data = b""
+    while more := connection.recv(1 << 20):
+        data += more
+    print(len(data), data == b"0123456789" * 100000)
+"""
+
+
+def test_frames_leave_by_the_engines_interface(
+    container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> None:
+    neighbour, engine = connected(namespace)
+    before = engine.run("ip", "-o", "-4", "address", "show", "dev", "eth0")
+    helper = Helper(network_program, engine, tmp_path)
+    told = helper.hear(b"n")
+    assert b"address 0 0a090002 24\n" in told
+    helper.give(container.connection)
+    assert container.answer() == b"k"
+    assert helper.hear(b"u").startswith(b"/tmp/scrun-agent-1-")
+    assert engine.run("ip", "-o", "-4", "address", "show", "dev", "eth0") == ""
+    server = neighbour.start(SERVE)
+    assert server.stdout
+    assert server.stdout.readline() == "ready\n"
+    assert container.inside.run("python3", "-c", ASK) == "1000000 True\n"
+    assert server.stdout.readline() == f"{ADDRESS}\n"
+    helper.kill()  # another takes over
+    again = Helper(network_program, engine, tmp_path, "again", told=told)
+    container.connection = accept(container.node)
+    again.give(container.connection)
+    again.hear(b"u")
+    assert container.inside.run("python3", "-c", ASK) == "1000000 True\n"
+    server.communicate(timeout=20)
+    again.end()
+    assert engine.run("ip", "-o", "-4", "address", "show", "dev", "eth0").split()[:4] == before.split()[:4]
+    assert "default" in engine.run("ip", "route")
+
+
+def test_a_later_interface_is_the_containers_too(
+    container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> None:
+    _, engine = connected(namespace)
+    helper = Helper(network_program, engine, tmp_path)
+    helper.give(container.connection)
+    assert container.answer() == b"k"
+    engine.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+    engine.run("ip", "address", "add", "10.8.0.2/24", "dev", "eth1")
+    engine.run("ip", "link", "set", "eth1", "up")
+    wait_for(lambda: "10.8.0.2/24" in container.inside.run("ip", "address"))
+    engine.run("ip", "link", "delete", "eth1")
+    wait_for(lambda: "eth1" not in container.inside.run("ip", "link"))
+    assert ADDRESS in container.inside.run("ip", "address")
+    helper.end()
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("text", CONFIGS)
+def test_the_container_gets_what_login_says(container: Container, text: str) -> None:
+    container.connection.sendall(frame(CONFIG, text.encode()))
+    assert read_frame(container.connection, CONFIGURED)[:1] == b"k"
+    assert container.answer() == b"k"
+    links = [line.split()[1].rstrip(":") for line in container.inside.run("ip", "-o", "link").splitlines()]
+    assert links == ["lo", *[line.split()[2] for line in text.splitlines() if line.startswith("link")]]
+    links_of = Path("/tmp", container.node.meeting)
+    assert os.stat(links_of / "net").st_ino == os.stat(f"/proc/{container.node.pid}/ns/net").st_ino
+    container.node.login.end()
+    assert container.node.is_gone()
+    wait_for(lambda: not links_of.exists())
+
+
+@pytest.mark.parametrize("text", ["link 0 eth0\n", "near 3\n", "address 0 0a090002 24\n", "more\n", "names", "\n"])
+def test_what_it_does_not_know_is_said(container: Container, text: str) -> None:
+    container.connection.sendall(frame(CONFIG, text.encode()))
+    assert container.answer() == b"elogin says of the network what this version doesn't know"
+
+
+def test_the_engines_network_cannot_reach_loopback(container: Container) -> None:
+    listen = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 9)); "
+    listen += "print('ready', flush=True); print(s.recv(100), flush=True)"
+    container.connection.sendall(frame(CONFIG, (CONFIGS[0] + "near 0\n").encode()))
+    assert container.answer() == b"k"
+    server = container.inside.start(listen)
+    assert server.stdout
+    assert server.stdout.readline() == "ready\n"
+    container.connection.sendall(frame(0, bytes(10) + datagram(b"forged")) + frame(16, bytes(10) + datagram(b"near")))
+    assert server.communicate(timeout=20)[0] == "b'near'\n"
+
+
+def datagram(data: bytes) -> bytes:
+    """An Ethernet frame to 127.0.0.1 port 9, from 169.254.77.77."""
+    header = struct.pack(
+        ">BBHHHBBH4s4s", 0x45, 0, 28 + len(data), 0, 0, 64, 17, 0, bytes([169, 254, 77, 77]), bytes([127, 0, 0, 1])
+    )
+    total = sum(struct.unpack(">10H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    header = header[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF) + header[12:]
+    return bytes.fromhex(MAC) * 2 + b"\x08\0" + header + struct.pack(">HHHH", 1000, 9, 8 + len(data), 0) + data
+
+
+def noise(draw: random.Random, config: bytes) -> bytes:
+    """Frames of every kind, most of them of the right form."""
+    made = b""
+    for _ in range(60):
+        channel = draw.choice([0, 1, 15, 16, 17, CONFIG, CONFIGURED, NAMES, 255])
+        payload = draw.choice(
+            [draw.randbytes(draw.randrange(200)), b"", bytes(10) + datagram(draw.randbytes(20)), b"\1\0" + bytes(40)]
+        )
+        if channel == CONFIG:
+            text = bytearray(config * 2 or b"x")
+            text[draw.randrange(len(text))] = draw.randrange(256)
+            payload = bytes(text) if draw.randrange(2) else draw.randbytes(50)
+        made += frame(channel, payload)
+    return made + draw.choice([b"", b"\xff" * 4, frame(0, bytes(67585)), draw.randbytes(7)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_frames_harm_the_node(container: Container, seed: int) -> None:
+    draw = random.Random(seed)
+    container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
+    assert container.answer() == b"k"
+    for _ in range(3):
+        try:
+            container.connection.sendall(noise(draw, CONFIGS[0].encode()))
+            while container.connection.recv(65536):
+                pass
+        except OSError:
+            pass
+        container.connection.close()
+        container.connection = accept(container.node)
+        container.connection.settimeout(1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_frames_harm_login(
+    network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path, seed: int
+) -> None:
+    _, engine = connected(namespace)
+    helper = Helper(network_program, engine, tmp_path, *(["near", "names"][: seed % 3]))
+    helper.hear(b"n")
+    draw = random.Random(seed)
+    for _ in range(3):
+        ours, theirs = socket.socketpair()
+        helper.give(theirs)
+        ours.settimeout(1)
+        try:
+            ours.sendall(noise(draw, b""))
+            while ours.recv(65536):
+                pass
+        except OSError:
+            pass
+        ours.close()
+    helper.end()

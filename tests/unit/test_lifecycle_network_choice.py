@@ -1,0 +1,151 @@
+"""Which network a container gets: what it says, what the site allows, and what the engine's own words tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scrun.errors import UsageError
+from scrun.lifecycle.caller import engine_words, network_choice
+from scrun.lifecycle.caller.network_choice import choose
+from scrun.lifecycle.container import network
+
+ID = "c0ffee"
+
+
+def config(
+    resolv_conf: Path | None = None, path: str = "/run/netns/x", annotations: dict[str, str] | None = None
+) -> Any:
+    """A config with a network namespace, and what else tells something."""
+    mounts = [{"destination": "/etc/resolv.conf", "source": str(resolv_conf), "type": "bind"}] if resolv_conf else []
+    namespaces = [{"type": "network", **({"path": path} if path else {})}]
+    return {"linux": {"namespaces": namespaces}, "mounts": mounts, "annotations": annotations or {}}
+
+
+def docker(directory: Path, **host_config: Any) -> Any:
+    """A config of docker's, whose files are in that directory."""
+    (directory / ID).mkdir()
+    (directory / ID / "hostconfig.json").write_text(json.dumps(host_config))
+    (directory / ID / "resolv.conf").write_text("nameserver 127.0.0.11\n")
+    return config(directory / ID / "resolv.conf", path="")
+
+
+@pytest.mark.parametrize(
+    ("host_config", "wanted"),
+    [
+        ({"NetworkMode": "bridge"}, False),
+        ({"NetworkMode": "default", "PortBindings": {}}, False),
+        ({"NetworkMode": "default", "PortBindings": {"80/tcp": [{"HostPort": "8080"}]}}, True),
+        ({"NetworkMode": "default", "PublishAllPorts": True}, True),
+        ({"NetworkMode": "mine"}, True),
+        ({"NetworkMode": "none"}, False),
+        ({"NetworkMode": "container:abc"}, False),
+    ],
+)
+def test_docker_s_own_file_tells(host_config: dict[str, Any], wanted: bool, tmp_path: Path) -> None:
+    given = docker(tmp_path, **host_config)
+    assert engine_words.asked(given, ID).for_engine == wanted
+    choice = choose(network.LATER, "", {}, given, ID)
+    assert (choice.kind, choice.is_new) == (network.ENGINE if wanted else network.LATER, True)
+    assert choice.otherwise == (network.LATER if wanted else "")
+    assert not wanted or choice.plan["resolv_conf"] == str(tmp_path / ID / "resolv.conf")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "no JSON", "{}"])
+def test_a_file_that_tells_nothing_means_the_nodes(text: str, tmp_path: Path) -> None:
+    given = docker(tmp_path)
+    (tmp_path / ID / "hostconfig.json").write_text(text)
+    assert not engine_words.asked(given, ID).for_engine
+
+
+def test_a_pipe_as_namespace_is_not_waited_for(tmp_path: Path) -> None:
+    given = docker(tmp_path)
+    (tmp_path / ID / "hostconfig.json").unlink()
+    os.mkfifo(tmp_path / ID / "hostconfig.json")
+    assert not engine_words.asked(given, ID).for_engine
+
+
+PODMAN = {"io.container.manager": "libpod"}
+
+
+def test_podmans_search_domain_is_of_a_named_network(tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("search dns.podman\nnameserver 10.89.0.1\n")
+    assert engine_words.asked(config(tmp_path / "resolv.conf", annotations=PODMAN), ID).for_engine
+
+
+@pytest.fixture
+def pasta() -> Iterator[Any]:
+    """Start a process with pasta's name and these arguments."""
+    made: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str) -> None:
+        script = "printf pasta >/proc/$$/comm; echo; read -r _"
+        made.append(subprocess.Popen(["sh", "-c", script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert made[-1].stdout
+        made[-1].stdout.read(1)
+
+    yield start
+    for process in made:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("-t", "8081-8081:80-80", "-u", "none"), True),
+        (("-t", "none", "-u", "53-53:53-53"), True),
+        (("-t", "none", "-u", "none", "-T", "none"), False),
+    ],
+)
+def test_pasta_is_told_of_the_ports(words: tuple[str, ...], wanted: bool, pasta: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("scrun.identity.is_machines_root", lambda: False)
+    path = f"/run/netns/{os.getpid()}-{words[1]}"
+    pasta(*words, "--netns", path)
+    assert engine_words.asked(config(path=path, annotations=PODMAN), ID).for_engine == wanted
+
+
+def test_roots_podman_holds_the_ports_open(monkeypatch: Any) -> None:
+    monkeypatch.setattr("scrun.identity.is_machines_root", lambda: True)
+    given = config(annotations=PODMAN)
+    assert not engine_words.asked(given, ID).for_engine
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        assert engine_words.asked(given, ID).for_engine
+
+
+def test_what_is_said_counts() -> None:
+    plain = config()
+    assert choose(network.NODE, "", {}, plain, ID).kind == network.NODE
+    chosen = choose(network.NODE, "engine", {}, plain, ID)
+    assert (chosen.kind, chosen.otherwise, chosen.plan["namespace"]) == (network.ENGINE, "", "/run/netns/x")
+    assert choose(network.HOST, "engine", {}, plain, ID).kind == network.HOST
+    assert choose(network.NODE, "", {"Net": "engine"}, plain, ID).kind == network.ENGINE
+    assert choose(network.NODE, "node", {"Net": "engine"}, plain, ID).kind == network.NODE
+
+
+def test_what_the_site_does_not_allow_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"SCRUN_NET=engine: this site's oci.conf allows node only"):
+        choose(network.NODE, "engine", {"NetAllowed": ["node"]}, config(), ID)
+    assert choose(network.NODE, "", {"NetAllowed": ["node"]}, config(), ID).kind == network.NODE
+    assert choose(network.NODE, "", {"NetAllowed": ["engine"]}, config(), ID).kind == network.ENGINE
+
+
+def test_a_guest_has_what_the_other_one_has() -> None:
+    assert choose(network.JOINED, "", {}, config(), ID, is_guest=True, in_its_job=True).kind == network.JOINED
+    assert choose(network.JOINED, "", {}, config(), ID, is_guest=True).kind == network.NODE
+    assert choose(network.NONE, "engine", {}, config(), ID, is_guest=True, in_its_job=True).kind == network.NONE
+
+
+def test_only_podman_without_root_is_near(monkeypatch: Any) -> None:
+    for is_root, marks in ((False, PODMAN), (True, PODMAN), (False, {})):
+        monkeypatch.setattr("scrun.identity.is_machines_root", lambda is_root=is_root: is_root)
+        chosen = choose(network.NODE, network_choice.BY_ENGINE, {}, config(annotations=marks), ID)
+        assert chosen.plan["near"] == (not is_root and bool(marks))
