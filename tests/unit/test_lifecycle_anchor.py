@@ -167,7 +167,7 @@ def test_start_is_answered_when_the_process_runs(rehearse: Rehearse, exit_code: 
 def asleep(rehearse: Rehearse, with_wait: None, monkeypatch: pytest.MonkeyPatch) -> Rehearsed:
     """An anchor that sleeps; its container ends with status 7 when there is a file `go`."""
     monkeypatch.setattr(vigil, "_FIRST_PAUSE", 0.05)
-    made = rehearse(f"{STARTED}; timeout 30 sh -c 'until [ -e go ]; do sleep 0.02; done'; exit 7")
+    made = rehearse(f"{STARTED}; timeout 90 sh -c 'until [ -e go ]; do sleep 0.02; done'; exit 7")
     made.created()
     made.cue({"over": True})
     assert made.start() == {"started": True}
