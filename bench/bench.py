@@ -1,5 +1,7 @@
 """Time scrun beside the C scrun and the local runtimes, in one run; `make bench` runs it on the cluster's login host.
 
+With the argument `memory` it measures the memory of containers that run, and nothing else (`make bench-memory`).
+
 Each round runs every candidate once, in turn, so that what the machine does meanwhile falls on all of them. No round
 begins while a job is COMPLETING, because the next one would wait for its node. What is printed are medians in
 milliseconds, of the time from the call to its end and of the processor time that the cluster has used until
@@ -23,6 +25,7 @@ from typing import IO
 
 ROUNDS = int(os.environ.get("ROUNDS", "25"))
 AT_ONCE = 20
+CONTAINERS = int(os.environ.get("CONTAINERS", "50"))  # whose memory is measured, where the nodes have so many CPUs
 LIMIT = 60  # seconds; the C scrun hangs now and then
 SETTLED = 0.5  # seconds in which a container's job is given back
 CPU_STAT = int(os.environ.get("CPU_STAT", "-1"))  # a descriptor of the file cpu.stat of the cluster's cgroup
@@ -309,17 +312,28 @@ def output(runtime: str) -> None:
 
 
 def memory() -> None:
-    """What stays while a container runs."""
-    run([SCRUN, "create", "--bundle", BUNDLE, "bench"], USER)
-    run([SCRUN, "start", "bench"], USER)
-    with open(f"/run/user/{USER.pw_uid}/scrun/bench/state.json", encoding="utf-8") as file:
-        record = json.load(file)
-    print("\nmemory while a container runs, in MB (RSS, and PSS: its share of what is shared)")
-    for name, pid in (("anchor", record["anchor"]), ("stand-in", record["pid"])):
-        print(f"  {name:<34}{kilobytes(pid, 'Rss') / 1024:8.1f}{kilobytes(pid, 'Pss') / 1024:8.1f}")
-    rss, pss = (on_node(record["nodes"], what) for what in ("Rss", "Pss"))
-    print(f"  {'agent, on the node':<34}{rss / 1024:8.1f}{pss / 1024:8.1f}")
-    run([SCRUN, "delete", "--force", "bench"], USER)
+    """What stays while containers run: just started, and when their processes sleep."""
+    idle = subprocess.run(["sinfo", "-h", "-p", "debug", "-o", "%C"], capture_output=True, text=True, check=True).stdout
+    count = min(CONTAINERS, int(idle.split("/")[1]))
+    names, records = [f"bench{number}" for number in range(count)], []
+    for name in names:
+        run([SCRUN, "create", "--bundle", BUNDLE, name], USER)
+        run([SCRUN, "start", name], USER)
+        with open(f"/run/user/{USER.pw_uid}/scrun/{name}/state.json", encoding="utf-8") as file:
+            records.append(json.load(file))
+        if len(records) == 1:  # while there is a CPU for the step that looks
+            agent = [on_node(records[0]["nodes"], what) for what in ("Rss", "Pss")]
+    print(f"\nmemory of {count} containers that run, in MB for each (RSS, and PSS: its share of what is shared)")
+    show_memory("just started", records)
+    until = time.monotonic() + LIMIT
+    while not all(sleeps(record[who]) for record in records for who in ("anchor", "pid")):
+        if time.monotonic() > until:
+            sys.exit("bench: not all of the containers' processes sleep")
+        time.sleep(0.5)
+    show_memory("asleep", records)
+    print(f"  {'agent, on the node':<34}{agent[0] / 1024:8.2f}{agent[1] / 1024:8.2f}")
+    for name in names:
+        run([SCRUN, "delete", "--force", name], USER)
     run([C_SCRUN, "create", "--bundle", BUNDLE, "bench"], USER)
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -330,6 +344,20 @@ def memory() -> None:
         except OSError:
             continue
     run([C_SCRUN, "delete", "--force", "bench"], USER)
+
+
+def sleeps(pid: int) -> bool:
+    """Whether scrun-wait is in the process's place."""
+    return os.readlink(f"/proc/{pid}/exe").endswith("/scrun-wait")
+
+
+def show_memory(when: str, records: Sequence[dict[str, int]]) -> None:
+    """The means over all containers."""
+    for who, member in (("anchor", "anchor"), ("stand-in", "pid"), ("srun, which is Slurm's", "step_pid")):
+        rss, pss = (
+            sum(kilobytes(record[member], what) for record in records) / len(records) / 1024 for what in ("Rss", "Pss")
+        )
+        print(f"  {f'{who}, {when}':<34}{rss:8.2f}{pss:8.2f}")
 
 
 def kilobytes(pid: int, what: str) -> int:
@@ -362,6 +390,10 @@ def main() -> None:
     """Measure and print everything."""
     print(f"medians of {ROUNDS} rounds, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}", flush=True)
     make_bundle()
+    if sys.argv[1:] == ["memory"]:
+        memory()
+        shutil.rmtree(BUNDLE)
+        return
     bare = [os.path.realpath(sys.executable), "-IS", "-c", "pass"]
     run([SCRUN, "create", "--bundle", BUNDLE, "bench"], USER)
     table(

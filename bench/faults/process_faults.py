@@ -1,4 +1,4 @@
-"""SIGKILL, or scancel, for one of the processes of a container, at four times in its life."""
+"""SIGKILL, or scancel, for one of the processes of a container, at five times in its life."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import scene
 from .report import LONGEST, Cell
 from .subjects import LIMIT, ON_NODE, SIZE, WHO, Call, Subject, make
 
-WHEN = ("waiting", "created", "running", "ending")
+WHEN = ("waiting", "created", "running", "asleep", "ending")
 WITH_PARENT = ("parent", "all three")
 VICTIMS = ("anchor", "stand-in", "both", "srun", "worker", "parent", "all three", "scancel")
 PROGRAM = "trap 'exit 42' TERM; : faults-mark; echo ready; while :; do sleep 0.1; done"
@@ -28,6 +28,7 @@ NOT_THERE = {
     ("srun", "created"): "there is no srun yet",
     ("worker", "created"): "no worker is there then",
     ("worker", "running"): "no worker is there then",
+    ("worker", "asleep"): "no worker is there then",
 }
 
 
@@ -53,6 +54,9 @@ def try_one(name: str) -> Cell:
         return cell
     if when == "created" and (who == "docker" or (who == "by hand" and victim in WITH_PARENT)):
         cell.why = "docker has no created containers" if who == "docker" else "nobody waits for it"
+        return cell
+    if when == "asleep" and who == "by hand":
+        cell.why = "scrun run stays, and its anchor awake"
         return cell
     before, subject = scene.survey(), make(who)
     began = time.monotonic()
@@ -152,12 +156,25 @@ def _bring_to(subject: Subject, when: str) -> Call:
     call = subject.run(WRITES if when == "ending" else PROGRAM)
     reached = {
         "waiting": lambda: subject.record.get("job"),
-        "running": lambda: subject.record.get("status") == "running" and "ready" in subject.output(),
+        "running": lambda: _runs(subject),
+        "asleep": lambda: _runs(subject) and all(_is_asleep(subject.record[who]) for who in ("anchor", "pid")),
         "ending": lambda: _is_ending(subject.record),
     }[when]
     if not _until(reached, 60):
         raise Missed(f"it was never {when}: {subject.record.get('status')} {subject.said().strip()[-200:]}")
     return call
+
+
+def _runs(subject: Subject) -> bool:
+    return subject.record.get("status") == "running" and "ready" in subject.output()
+
+
+def _is_asleep(pid: int) -> bool:
+    """Whether scrun-wait is in the process's place."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").endswith("/scrun-wait")
+    except OSError:
+        return False
 
 
 def _is_ending(record: dict[str, Any]) -> bool:
@@ -216,7 +233,7 @@ def _judge_status(cell: Cell, subject: Subject, victim: str, when: str) -> None:
         cell.right = "nobody is there to see it"
         subject.wait().end(20)
         return
-    if when == "running":
+    if when in ("running", "asleep"):
         right = {42, 137, 143} if victim == "scancel" else {137}
     else:
         right = {7, 137} if victim in ("stand-in", "both") else {7}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import uuid
@@ -44,6 +45,17 @@ class Installation:
         make_another(self.source / "scrun")
         self.call("install")
 
+    def is_awake(self) -> bool:
+        """Whether some process of its containers is Python, and not scrun-wait."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"-IS\0{self.program}\0".encode() in line:
+                return True
+        return False
+
     def versions(self) -> list[str]:
         """Those that are there."""
         return sorted(path.name.partition("-")[0] for path in (self.program.parents[1] / "lib/scrun").glob("*-*"))
@@ -64,7 +76,9 @@ def docker(installation: Installation, root: User) -> Iterator[Engine]:
         yield engine
 
 
+@pytest.mark.parametrize("is_asleep", [False, True], ids=["awake", "asleep"])
 def test_containers_end_rightly_after_an_upgrade(
+    is_asleep: bool,
     installation: Installation,
     docker: Engine,
     container: MakeContainer,
@@ -79,6 +93,8 @@ def test_containers_end_rightly_after_an_upgrade(
     names = [engine.detached("sh", "-c", ENDS, ready="up") for engine in engines]
     jobs = slurm.jobs() - before
     assert len(jobs) == 3
+    if is_asleep:
+        wait_until(lambda: not installation.is_awake(), "scrun-wait waits for all of them")
     installation.upgrade()
     old, new = installation.versions()
     assert new == f"9.{old}"

@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from scrun import wait
 from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import fork as fork_module
 from scrun.lifecycle.process import processes
 from scrun.lifecycle.process.loop import Loop
 
@@ -105,10 +106,14 @@ def wait_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def with_wait(wait_program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def with_wait(wait_program: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Processes that wait do so by scrun-wait, as in an installation; at once, where they do so at all."""
     monkeypatch.setattr(wait, "PROGRAM", str(wait_program))
     monkeypatch.setattr(wait, "QUIET", 0.0)
+    held = os.open(wait_program, os.O_RDONLY | os.O_CLOEXEC)
+    monkeypatch.setattr(fork_module, "kept_open", {held})
+    yield
+    os.close(held)
 
 
 class _UntilAChildHasGone(Loop):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 from unchecked import anything
 
+from scrun import wait
 from scrun.errors import ScrunError, SlurmError, WrongStatus
-from scrun.lifecycle.anchor import anchor, effects
+from scrun.lifecycle.anchor import anchor, effects, sleep, vigil
 from scrun.lifecycle.anchor.end_effects import NOT_RUN
 from scrun.lifecycle.container import client, owed
 from scrun.lifecycle.container.directory import Container
@@ -51,6 +53,8 @@ class Preparation:
             if "ready" in cue:
                 self._record.update(cue["ready"])
                 self._callbacks["ready"]()
+            elif "over" in cue:
+                self._loop.let_be(self.cues.descriptor)
             elif "failed" in cue:
                 self._callbacks["failed"](SlurmError(cue["failed"]))
             else:
@@ -81,7 +85,8 @@ class Rehearsed:
             vars(anchor)["Preparation"] = Preparation
             effects.START_LIMIT = start_limit
             loop = Loop()
-            anchor.Anchor(loop, container, creators, standins, os.getppid())
+            made = anchor.Anchor(loop, container, creators, standins, os.getppid())
+            loop.when_quiet(wait.QUIET, lambda: sleep.fall_asleep(made))
             loop.run()
 
         self.pid = fork(be_it)
@@ -156,6 +161,55 @@ def test_start_is_answered_when_the_process_runs(rehearse: Rehearse, exit_code: 
     made.container.load()
     record = made.container.record
     assert (record["status"], record["exit_status"], record["step"]) == ("stopped", 137, "3")
+
+
+@pytest.fixture
+def asleep(rehearse: Rehearse, with_wait: None, monkeypatch: pytest.MonkeyPatch) -> Rehearsed:
+    """An anchor that sleeps; its container ends with status 7 when there is a file `go`."""
+    monkeypatch.setattr(vigil, "_FIRST_PAUSE", 0.05)
+    made = rehearse(f"{STARTED}; timeout 90 sh -c 'until [ -e go ]; do sleep 0.02; done'; exit 7")
+    made.created()
+    made.cue({"over": True})
+    assert made.start() == {"started": True}
+    await_sleep(made)
+    return made
+
+
+def await_sleep(made: Rehearsed) -> None:
+    deadline = time.monotonic() + 20
+    place = Path(f"/proc/{made.pid}")
+    while place.joinpath("exe").readlink().name != "scrun-wait" or place.joinpath("comm").read_text() == "scrun-wait\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_sleeping_anchor_wakes_up_for_sruns_end(asleep: Rehearsed, exit_code: Wait, tmp_path: Path) -> None:
+    assert Path(f"/proc/{asleep.pid}/cmdline").read_bytes().rstrip(b"\0") == b"scrun: anchor of box"
+    (tmp_path / "go").touch()
+    assert asleep.status() == 7
+    assert exit_code(asleep.pid) == 0
+    asleep.container.load()
+    assert asleep.container.record["exit_status"] == 7
+
+
+def test_a_sleeping_anchor_wakes_up_for_a_caller(asleep: Rehearsed, tmp_path: Path) -> None:
+    assert client.ask(asleep.container, {"do": "ping"}) == {"waits_for": ""}
+    assert b"wake.py" in Path(f"/proc/{asleep.pid}/cmdline").read_bytes()
+    (tmp_path / "go").touch()
+    assert asleep.status() == 7
+
+
+def test_a_removed_directory_wakes_a_sleeping_anchor(asleep: Rehearsed) -> None:
+    shutil.rmtree(asleep.container.path)
+    assert asleep.status() == 137
+    assert "was removed, so that nobody could find the container" in asleep.stderr.read_text()
+
+
+def test_a_killed_stand_in_wakes_a_sleeping_anchor(asleep: Rehearsed, exit_code: Wait) -> None:
+    os.close(asleep.standin)
+    assert exit_code(asleep.pid) == 0
+    asleep.container.load()
+    assert asleep.container.record["exit_status"] == 137
 
 
 def test_a_late_failure_is_told_on_standard_error(rehearse: Rehearse, tmp_path: Path) -> None:

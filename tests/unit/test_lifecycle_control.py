@@ -70,7 +70,7 @@ def _serve(
         be()
         anchors = anchor or FakeAnchor()
         anchors.loop = Loop()
-        server = anchors_server.Server(anchors.loop, container, anchors)
+        server = anchors_server.serve(anchors.loop, container, anchors, -1)
         os.write(tell, b".")
         anchors.loop.run()
         server.answer_rest()

@@ -20,6 +20,7 @@ import scrun.slurm
 from scrun import wait
 from scrun.errors import SlurmUnreachable
 from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.process import fork as fork_module
 from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.recovery import debtor
 from scrun.lifecycle.standin import podman_view, standin
@@ -163,6 +164,19 @@ def test_asleep_it_has_its_title_and_wakes_up(fork: Fork, exit_code: Wait, conta
     assert made.reader.next(anything) == {"do": "kill", "signal": signal.SIGUSR1}
     made.tell({"do": "exit", "status": 7})
     assert exit_code(made.pid) == 7
+
+
+@pytest.mark.parametrize("mode", ["asleep"], indirect=True)
+def test_what_an_upgrade_may_replace_stays_awake(
+    fork: Fork, exit_code: Wait, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_module, "kept_open", set())
+    made = Rehearsed(fork, container)
+    _move(made)
+    time.sleep(0.2)
+    assert Path(f"/proc/{made.pid}/exe").readlink().name != "scrun-wait"
+    made.tell({"do": "exit", "status": 3})
+    assert exit_code(made.pid) == 3
 
 
 @pytest.mark.parametrize("mode", ["asleep"], indirect=True)

@@ -14,6 +14,7 @@ import gc
 import os
 import signal
 
+from scrun import wait
 from scrun.lifecycle.container import log_crash
 from scrun.lifecycle.process import fork, installed, loop, wire
 from scrun.lifecycle.standin import standin
@@ -69,5 +70,12 @@ def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid:
     from scrun.lifecycle.anchor import anchor
 
     gc.enable()
-    anchor.Anchor(events, container, creator, to_standin, standin_pid, preparing)
+    made = anchor.Anchor(events, container, creator, to_standin, standin_pid, preparing)
+
+    def fall_asleep() -> None:
+        from scrun.lifecycle.anchor import sleep
+
+        sleep.fall_asleep(made)
+
+    events.when_quiet(wait.QUIET, fall_asleep)
     events.run()

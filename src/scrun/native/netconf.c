@@ -123,7 +123,7 @@ static int known_link(const struct network *n, const char *word) {
 }
 
 static int read_address_line(struct network *n, char **w, int count) {
-    if (count != 4 || n->address_count == ADDRESSES) return -1;
+    if (count != 4 || n->address_count == INTERFACE_ADDRESSES) return -1;
     struct network_address *a = &n->addresses[n->address_count];
     a->link = known_link(n, w[1]);
     a->size = read_bytes(w[2], a->bytes);

@@ -12,7 +12,7 @@
 
 /* ---- netconf.c: what there is in a network namespace, and the text that says it ---- */
 #define LINKS 16
-#define ADDRESSES 64
+#define INTERFACE_ADDRESSES 64
 #define ROUTES 128
 #define NETWORK_TEXT 32768
 struct network_link {
@@ -33,7 +33,7 @@ struct network_route {
 };
 struct network {
     struct network_link links[LINKS]; /* the place in this list is the number of the link's channel */
-    struct network_address addresses[ADDRESSES];
+    struct network_address addresses[INTERFACE_ADDRESSES];
     struct network_route routes[ROUTES];
     int address_count, route_count;
     int near;        /* the number of the link that is the way to login's namespace itself, or -1 */

@@ -58,7 +58,7 @@ static void take_address(struct nlmsghdr *entry, void *about) {
     const struct ifaddrmsg *body = NLMSG_DATA(entry);
     int number = link_of((int)body->ifa_index), size = body->ifa_family == AF_INET ? 4 : 16;
     (void)about;
-    if (entry->nlmsg_type != RTM_NEWADDR || number < 0 || network.address_count == ADDRESSES) return;
+    if (entry->nlmsg_type != RTM_NEWADDR || number < 0 || network.address_count == INTERFACE_ADDRESSES) return;
     if (body->ifa_family != AF_INET && body->ifa_family != AF_INET6) return;
     if (size == 16 && body->ifa_scope == RT_SCOPE_LINK) return; /* each end has its own */
     const struct rtattr *local = attribute(entry, sizeof *body, size == 4 ? IFA_LOCAL : IFA_ADDRESS);

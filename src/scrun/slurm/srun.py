@@ -12,7 +12,19 @@ from scrun.errors import SlurmMissing, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypedDict
+
+    class ProgressState(TypedDict):
+        """A :class:`Progress` of a step that has started."""
+
+        step: str
+        tasks: dict[str, list[int]]
+        ended: list[int]
+        cancelled: bool
+        out_of_memory: bool
+        errors: list[str]
+        step_id: str
+
 
 # Beginnings of the variables that srun takes as options; SRUN_OUTPUT, for example, would redirect a step's output.
 OPTIONS = ("SLURM_", "SRUN_")
@@ -132,7 +144,7 @@ class Progress:
     only if it has exactly the form of srun's and fits srun's earlier messages: only launched tasks can end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: ProgressState | None = None) -> None:
         self.step = ""  # the step's number in the job, e.g. "0"
         self.tasks: dict[str, list[int]] = {}  # task ids by node; an id's index is slurmstepd's local task id
         self.ended: set[int] = set()  # ids of ended tasks
@@ -141,6 +153,22 @@ class Progress:
         self.errors: list[str] = []  # srun's errors before the step started
         self._starting: set[str] = set()  # nodes whose tasks have not started yet
         self._step_id = ""  # JOB.STEP
+        if kept:
+            self.step, self.tasks, self.ended = kept["step"], kept["tasks"], {*kept["ended"]}
+            self.cancelled, self.out_of_memory = kept["cancelled"], kept["out_of_memory"]
+            self.errors, self._step_id = kept["errors"], kept["step_id"]
+
+    def keep(self) -> ProgressState:
+        """What has been read of a step that has started, for another object of this class."""
+        return {
+            "step": self.step,
+            "tasks": self.tasks,
+            "ended": sorted(self.ended),
+            "cancelled": self.cancelled,
+            "out_of_memory": self.out_of_memory,
+            "errors": self.errors,
+            "step_id": self._step_id,
+        }
 
     @property
     def started(self) -> bool:

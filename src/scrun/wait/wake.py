@@ -17,14 +17,22 @@ def main() -> None:
         sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
         from scrun import fastjson
 
-        with open("/proc/self/comm", "w", encoding="ascii") as file:
-            file.write("scrun")
+        _name()
         kept = fastjson.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode("ascii"))
         os.close(descriptor)
         sys.path[:] = kept["path"]
         status = __import__(kept["module"], fromlist=["wake"]).wake(kept["state"])
     finally:
         os._exit(status)
+
+
+def _name() -> None:
+    """Be called for ps(1) what the process before was called."""
+    try:
+        with open("/proc/self/comm", "w", encoding="ascii") as file:
+            file.write("scrun")
+    except OSError:
+        pass
 
 
 main()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import signal
 
+from scrun import wait
 from scrun.errors import ScrunError, UsageError
-from scrun.lifecycle.anchor import launch, life, server, signals
+from scrun.lifecycle.anchor import launch, life, removal, server, signals
 from scrun.lifecycle.anchor.creator import Creator
 from scrun.lifecycle.anchor.effects import Effects
 from scrun.lifecycle.anchor.node_side import NodeSide
@@ -23,13 +24,32 @@ from scrun.lifecycle.process import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypedDict
+
+    from scrun.lifecycle.anchor.node_side import NodeSideState
     from scrun.lifecycle.anchor.worker import Worker
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.messages import Reply, ToCreator
     from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.worker_messages import ConnectionSettings
-    from scrun.lifecycle.node.step import Step
+    from scrun.lifecycle.node.step import Step, StepState
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
+
+    class AnchorState(TypedDict):
+        """An :class:`Anchor` with nothing under way; the stand-in and the requests are descriptors."""
+
+        state: str
+        plan: Plan
+        record: Record
+        stdio: list[int]
+        log_levels: tuple[str, str]
+        requests: int
+        standin: int
+        step: StepState
+        nodes: NodeSideState | None
+        events: dict[int, int]  # of poll(2), by descriptor
 
 
 class Anchor:
@@ -48,11 +68,13 @@ class Anchor:
         standin: int,
         standin_pid: int,
         preparing: Worker | None = None,
+        kept: AnchorState | None = None,
     ) -> None:
         self.loop, self.container, self.record = loop, container, container.record
-        self.record.update({"pid": standin_pid, "pid_started": processes.start_time(standin_pid)})
-        self.state = life.NEW
-        self.plan: Plan = {}  # type: ignore[typeddict-item]  # until create has sent it
+        if not kept:
+            self.record.update({"pid": standin_pid, "pid_started": processes.start_time(standin_pid)})
+        self.state = kept["state"] if kept else life.NEW
+        self.plan: Plan = kept["plan"] if kept else {}  # type: ignore[typeddict-item]  # until create has sent it
         self.forced: int | None = None
         self.stager: Worker | None = None
         self.step: Step | None = None
@@ -63,7 +85,7 @@ class Anchor:
         self.log, self.say = self.stdio.log, self.stdio.say
         self.notices = Notices(container, self.say)
         self._effects = Effects(self)
-        self.requests = server.serve(loop, container, self, creator)
+        self.requests = server.serve(loop, container, self, creator, kept["requests"] if kept else -1)
         self.creator = Creator(
             loop,
             creator,
@@ -88,7 +110,42 @@ class Anchor:
             ready=self._prepared,
             failed=lambda error: self.happen("not_prepared", error),
             worker=preparing,
+            is_done=bool(kept),
         )
+        if kept:
+            self._take_over(kept)
+
+    def _take_over(self, kept: AnchorState) -> None:
+        self.stdio.descriptors, self.stdio.levels = kept["stdio"], kept["log_levels"]
+        if kept["nodes"]:
+            self.nodes = NodeSide(self, kept["nodes"])
+        self.step = self._effects.make_step(kept["step"])
+        removal.watch(self)
+
+    def keep(self, kept: Kept) -> AnchorState:
+        """What it is, for scrun-wait: everything is at rest.
+
+        Raises:
+            Busy: it isn't.
+        """
+        wait.check(self.state in (life.RUNNING, life.PAUSED) and self._effects.is_at_rest, "its life goes on")
+        wait.check(not self.creator.is_there and self.forced is None, "somebody stays with it")
+        assert self.step
+        children = {self.step.pid} | (self.nodes.children if self.nodes else set())
+        state: AnchorState = {
+            "state": self.state,
+            "plan": self.plan,
+            "record": self.record,
+            "stdio": self.stdio.keep(kept),
+            "log_levels": self.stdio.levels,
+            "requests": self.requests.keep(kept),
+            "standin": self.standin.keep(kept),
+            "step": self.step.keep(kept),
+            "nodes": self.nodes.keep(kept) if self.nodes else None,
+            "events": self.loop.at_rest(children),
+        }
+        wait.check(kept.descriptors >= state["events"].keys(), "something else is waited for")
+        return state
 
     def happen(self, event: str, *about: object) -> None:
         """Enter the state that follows the event, and carry the effects out, each with what the event is about.

@@ -36,10 +36,11 @@ class Creator:
         abort: Callable[[ScrunError], None],
         left: Callable[[], None],
     ) -> None:
-        self.is_there, self.is_attached = True, False
+        self.is_there, self.is_attached = descriptor >= 0, False
         self._loop, self._descriptor, self._reader = loop, descriptor, wire.Reader(descriptor)
         self._create, self._abort, self._left = create, abort, left
-        loop.watch(descriptor, self._read)
+        if self.is_there:
+            loop.watch(descriptor, self._read)
 
     def tell(self, message: ToCreator) -> None:
         """Send the message, to one who is still there.

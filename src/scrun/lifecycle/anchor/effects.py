@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.anchor.view import Anchor
     from scrun.lifecycle.container.messages import Reply
     from scrun.lifecycle.container.plan import Plan
+    from scrun.lifecycle.node.step import Step, StepState
 
 # Seconds that start waits for the process to run (a site's prolog can be slow): meanwhile docker and podman hold the
 # container's lock.
@@ -124,7 +125,7 @@ class Effects(EndEffects):
     def await_start(self, answer: Reply) -> None:
         """Answer start when the process runs or has failed to, or when that takes longer than engines wait."""
         self._starts.append(answer)
-        self._loop.after(START_LIMIT, lambda: self._anchor.happen("start_overdue"))
+        self._start_limit = self._loop.after(START_LIMIT, lambda: self._anchor.happen("start_overdue"))
 
     def answer_started(self, answer: Reply) -> None:
         """Answer start."""
@@ -155,6 +156,23 @@ class Effects(EndEffects):
 
     def run_step(self) -> None:
         """Run srun."""
+        anchor = self._anchor
+        anchor.notices.begun()
+        try:
+            if anchor.nodes:
+                anchor.nodes.begin()
+        except OSError as error:
+            anchor.happen("not_started", SlurmError(f"can't enter the engine's network namespace: {error.strerror}"))
+            return
+        anchor.step = self.make_step()
+        anchor.record.update({"step_pid": anchor.step.pid, "step_started": processes.start_time(anchor.step.pid)})
+        anchor.save()
+        if not anchor.nodes:
+            # From here on only srun has the container's input and output; one copy of standard error is for our words.
+            anchor.stdio.replace([-1, -1, anchor.stdio.descriptors[2]])
+
+    def make_step(self, kept: StepState | None = None) -> Step:
+        """Run srun, unless it is ``kept``; and have the container follow it."""
         anchor, nodes = self._anchor, self._anchor.nodes
         failure: SlurmError | None = None
 
@@ -185,25 +203,15 @@ class Effects(EndEffects):
                     anchor.stdio.pass_on(said)
                 anchor.happen("exited", exit_status)
 
-        anchor.notices.begun()
-        try:
-            if nodes:
-                nodes.begin()
-        except OSError as error:
-            anchor.happen("not_started", SlurmError(f"can't enter the engine's network namespace: {error.strerror}"))
-            return
-        anchor.step = launch.step(
+        if kept:
+            return launch.woken_step(kept, anchor.loop, log=anchor.log, ended=ended, failed=self._task_failed)
+        return launch.step(
             *(anchor.loop, anchor.container, anchor.plan, anchor.stdio.descriptors, nodes),
             log=anchor.log,
             started=started,
             ended=ended,
             failed=self._task_failed,
         )
-        anchor.record.update({"step_pid": anchor.step.pid, "step_started": processes.start_time(anchor.step.pid)})
-        anchor.save()
-        if not nodes:
-            # From here on only srun has the container's input and output; one copy of standard error is for our words.
-            anchor.stdio.replace([-1, -1, anchor.stdio.descriptors[2]])
 
     def _task_failed(self, how: str) -> None:  # one of several: the exit status alone would not tell which, nor where
         if self._anchor.forced is None and not self._anchor.plan["terminal"]:

@@ -27,12 +27,19 @@ class EndEffects:
     def __init__(self, anchor: Anchor) -> None:
         self._anchor, self._loop, self._record = anchor, anchor.loop, anchor.record
         self._starts: list[Reply] = []  # start's callers, until the process runs
+        self._start_limit = 0  # a timer
         self._waiting = Waiting(anchor.container)
         self._failure: ScrunError | None = None  # create's
         self._lost = ""  # why the connection to a node is gone, until that is said
         self._let_go: float | None = None  # the stand-in ends so many seconds after the process, with or without files
         self._ending: Ending | None = None
         self._is_late = False  # the container stopped before its files were back
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody waits for an answer, and the end hasn't begun."""
+        waits = self._starts or self._waiting or self._waiting.is_unwanted
+        return not waits and self._let_go is None and not self._ending and not self._failure
 
     # --- a container that can't run
 
@@ -76,6 +83,7 @@ class EndEffects:
         self._answer_starts({"started": True})
 
     def _answer_starts(self, message: Answer) -> None:
+        self._loop.forget(self._start_limit)
         while self._starts:
             self._starts.pop()(message)
 

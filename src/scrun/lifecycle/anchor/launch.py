@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.worker_messages import FromRenew
+    from scrun.lifecycle.node.step import StepState
     from scrun.lifecycle.process.loop import Loop
 
     Say = Callable[[str, str], None]
@@ -143,6 +144,24 @@ def step(
         ended=ended,
         log=lambda line: log("debug", line),
         failed=failed,
+    )
+
+
+def woken_step(
+    kept: StepState, loop: Loop, *, log: Say, ended: Callable[[int], None], failed: Callable[[str], None]
+) -> Step:
+    """The step of a container that runs, after scrun-wait."""
+    return Step(
+        loop,
+        command=lambda _stderr: (),
+        environment={},
+        stdio=(),
+        terminal=False,
+        started=lambda _error: None,
+        ended=ended,
+        log=lambda line: log("debug", line),
+        failed=failed,
+        kept=kept,
     )
 
 

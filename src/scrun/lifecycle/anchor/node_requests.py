@@ -12,7 +12,7 @@ import os
 import select
 import sys
 
-from scrun import fastjson
+from scrun import fastjson, wait
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError
 from scrun.lifecycle.connection import failures
 from scrun.lifecycle.connection.processes import Follower
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.messages import NodeAnswer, NodeRequest
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
 
 _PID_UID_GID = 12  # bytes of a struct ucred (unix(7)), three int
 _INT = 4
@@ -43,12 +44,15 @@ _MOST = 512  # callers: an agent follows 255 processes
 class NodeRequests:
     """The socket, from the container's start to its end."""
 
-    def __init__(self, loop: Loop, container: Container, connection: Connection) -> None:
+    def __init__(self, loop: Loop, container: Container, connection: Connection, kept: int = -1) -> None:
         self._loop, self._connection = loop, connection
         self._callers: dict[_Caller, None] = {}
-        self._listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        self._listening.bind(container.child(NODE_SOCKET))
-        self._listening.listen(128)
+        if kept >= 0:
+            self._listening = _socket.socket(fileno=kept)
+        else:
+            self._listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+            self._listening.bind(container.child(NODE_SOCKET))
+            self._listening.listen(128)
         loop.watch(self._listening.fileno(), self._connected)
 
     def _connected(self) -> None:
@@ -72,6 +76,15 @@ class NodeRequests:
         self._listening.detach()
         for caller in [*self._callers]:
             caller.lost()
+
+    def keep(self, kept: Kept) -> int:
+        """The socket's descriptor, for scrun-wait.
+
+        Raises:
+            Busy: somebody is connected.
+        """
+        wait.check(not self._callers, "a process of exec runs")
+        return kept(self._listening.fileno())
 
     def _forget(self, caller: _Caller) -> None:
         self._callers.pop(caller, None)

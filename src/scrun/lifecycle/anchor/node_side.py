@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from scrun import wait
 from scrun.errors import NodeRuntimeError, ScrunError
 from scrun.lifecycle.anchor.node_requests import NodeRequests
 from scrun.lifecycle.connection import failures
@@ -18,17 +19,30 @@ from scrun.lifecycle.container.staging_plan import ENGINES_NETWORK
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal, Protocol, overload
+    from typing import Literal, Protocol, TypedDict, overload
 
     from scrun.lifecycle.anchor.engine_network import EngineNetwork
     from scrun.lifecycle.anchor.stdio import Stdio
     from scrun.lifecycle.connection.agent import Agent
+    from scrun.lifecycle.connection.connection import ConnectionState
     from scrun.lifecycle.connection.processes import Failure
+    from scrun.lifecycle.connection.window import WindowState
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.plan import Plan
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.worker_messages import ConnectionSettings
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
+
+    class NodeSideState(TypedDict):
+        """A :class:`NodeSide` whose program runs; the sockets are descriptors."""
+
+        connection: ConnectionState
+        words: int
+        requests: int
+        window: WindowState | None
+        has_failed: bool
+        is_frozen: bool
 
     class Owner(Protocol):
         """What is used of the anchor here, whose view (:mod:`.view`) names this module."""
@@ -73,7 +87,7 @@ class NodeSide(Watcher):
         OSError: no port is free.
     """
 
-    def __init__(self, anchor: Owner) -> None:
+    def __init__(self, anchor: Owner, kept: NodeSideState | None = None) -> None:
         self._anchor = anchor
         plan, tasks = anchor.plan, tasks_of(anchor.plan, anchor.record)
         self.stdio = TASK if tasks > 1 or _is_for_srun(plan) else TERMINAL if plan["terminal"] else PIPES
@@ -85,8 +99,9 @@ class NodeSide(Watcher):
             ports=ports,
             patience=plan["node_patience"],
             network=self._network,
+            kept=kept["connection"] if kept else None,
         )
-        self.words = os.memfd_create("step")  # what the node's runtime and slurmstepd say
+        self.words = kept["words"] if kept else os.memfd_create("step")  # what the node's runtime and slurmstepd say
         self._last_words = b""  # these, once the descriptor is closed
         self._unanswered = 0  # tasks of which nothing has been heard
         self.is_frozen = False  # whether the node's runtime has frozen the container's cgroup
@@ -96,6 +111,34 @@ class NodeSide(Watcher):
         self._window: Window | None = None
         self._finish: Callable[[], None] | None = None  # once the step has ended
         self._is_step_there = self._is_started = self._has_failed = self._is_over = False
+        if kept:
+            self._is_started, self._has_failed, self.is_frozen = True, kept["has_failed"], kept["is_frozen"]
+            self._requests = NodeRequests(anchor.loop, anchor.container, self.connection, kept["requests"])
+            if kept["window"]:
+                resized = self.connection.resize
+                self._window = Window(anchor.loop, -1, resized, kept["window"])
+
+    def keep(self, kept: Kept) -> NodeSideState:
+        """What it is, for scrun-wait; read on when it is woken (:meth:`.Connection.read_on`).
+
+        Raises:
+            Busy: something is under way.
+        """
+        runs = self._is_started and not self._is_step_there and not self._unanswered
+        wait.check(runs and not self._finish and not self._is_over, "the program begins or ends")
+        return {
+            "connection": self.connection.keep(kept),
+            "words": kept(self.words),
+            "requests": self._requests.keep(kept) if self._requests else -1,
+            "window": self._window.keep(kept) if self._window else None,
+            "has_failed": self._has_failed,
+            "is_frozen": self.is_frozen,
+        }
+
+    @property
+    def children(self) -> set[int]:
+        """The processes that stay beside the step."""
+        return {self._window.child} if self._window else set()
 
     @property
     def has_run(self) -> bool:

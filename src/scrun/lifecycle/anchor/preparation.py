@@ -46,6 +46,8 @@ def begin_worker(loop: Loop, container: Container) -> Worker:
 class Preparation:
     """Get both, then call ``ready``; or ``failed`` with the reason, when nothing is under way any more.
 
+    With ``is_done`` both are there already, and nothing is to be called.
+
     What it learns goes into the container's record, which ``save`` writes down, and what the workers say to ``tell``.
     ``worker`` is the one that was begun already, if one was.
     """
@@ -61,6 +63,7 @@ class Preparation:
         ready: Callable[[], None],
         failed: Callable[[ScrunError], None],
         worker: Worker | None = None,
+        is_done: bool = False,
     ) -> None:
         self._loop, self._container, self._record = loop, container, container.record
         self._save, self._tell, self._connect, self._ready, self._failed = save, tell, connect, ready, failed
@@ -70,10 +73,14 @@ class Preparation:
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
         self._looking: Worker | None = None
+        self._preparing: Worker | None = None
+        if is_done:
+            self._is_staged = True
+            return
         heard = (worker_messages.from_prepare, self._preparing_said, self._preparing_ended)
         if worker:
             worker.hand_over(*heard)
-        self._preparing: Worker | None = worker or self._worker("prepare", *heard)
+        self._preparing = worker or self._worker("prepare", *heard)
 
     @property
     def stager(self) -> Worker | None:

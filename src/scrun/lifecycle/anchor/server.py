@@ -10,6 +10,7 @@ import _socket
 import os
 import sys
 
+from scrun import wait
 from scrun.errors import ScrunError, UsageError, WrongStatus
 from scrun.lifecycle.container import messages
 from scrun.lifecycle.container.directory import SOCKET
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.messages import Answer, FromCaller
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
 
 _PID_UID_GID = 12  # bytes of a struct ucred (unix(7)), three int
 _LARGEST = 1 << 16  # bytes of a request; one has some twenty
@@ -32,12 +34,9 @@ _MOST = 128  # connections; the descriptors of a process are counted
 class Server:
     """The anchor's side."""
 
-    def __init__(self, loop: Loop, container: Container, anchor: Requested) -> None:
-        self._loop, self._anchor = loop, anchor
+    def __init__(self, loop: Loop, anchor: Requested, listening: _socket.socket) -> None:
+        self._loop, self._anchor, self._listening = loop, anchor, listening
         self._connections: dict[_Connection, None] = {}  # the oldest first
-        self._listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-        self._listening.bind(container.child(SOCKET))
-        self._listening.listen(64)
         loop.watch(self._listening.fileno(), self._connected)
 
     def _connected(self) -> None:
@@ -55,6 +54,15 @@ class Server:
             return
         self._connections[_Connection(self._loop, self._anchor, descriptor, self._closed)] = None
 
+    def keep(self, kept: Kept) -> int:
+        """The socket's descriptor, for scrun-wait.
+
+        Raises:
+            Busy: somebody is connected.
+        """
+        wait.check(not self._connections, "somebody asks for something")
+        return kept(self._listening.fileno())
+
     def _closed(self, connection: _Connection) -> None:
         self._connections.pop(connection, None)
 
@@ -64,14 +72,21 @@ class Server:
             connection.answer_rest()
 
 
-def serve(loop: Loop, container: Container, anchor: Requested, creator: int) -> Server:
+def serve(loop: Loop, container: Container, anchor: Requested, creator: int, kept: int = -1) -> Server:
     """The anchor's server; whoever creates the container is told why there can't be one.
+
+    With ``kept``, what :meth:`Server.keep` has returned, the socket is there already.
 
     Raises:
         OSError: there can't.
     """
+    if kept >= 0:
+        return Server(loop, anchor, _socket.socket(fileno=kept))
     try:
-        return Server(loop, container, anchor)
+        listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        listening.bind(container.child(SOCKET))
+        listening.listen(64)
+        return Server(loop, anchor, listening)
     except OSError as error:
         wire.send(creator, wire.failure(ScrunError(f"can't write {container.path}: {error.strerror}")))
         container.remove()

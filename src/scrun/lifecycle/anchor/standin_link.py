@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrun import wait
 from scrun.errors import ScrunError
 from scrun.lifecycle.container import messages
 from scrun.lifecycle.process import wire
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.messages import ToStandin
     from scrun.lifecycle.container.network import Hook
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
 
 
 class StandinLink:
@@ -55,6 +57,15 @@ class StandinLink:
         if self._is_there:
             self._send({"do": "exit", "status": exit_status})
             self._close()
+
+    def keep(self, kept: Kept) -> int:
+        """Its descriptor, for scrun-wait.
+
+        Raises:
+            Busy: it has gone, or a message has come in part.
+        """
+        wait.check(self._is_there and self._reader.is_at_rest, "the stand-in says something")
+        return kept(self._descriptor)
 
     def _send(self, message: ToStandin) -> None:
         wire.send(self._descriptor, message)

@@ -7,7 +7,7 @@ import os
 import signal
 import stat
 
-from scrun import log
+from scrun import log, wait
 from scrun.lifecycle.container.directory import LOG
 from scrun.lifecycle.process import fork
 
@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.messages import ToCreator
+    from scrun.wait import Kept
 
 
 _PTMX = os.makedev(5, 2)
@@ -32,6 +33,15 @@ class Stdio:
         self._container = container
         self._log = -1  # the anchor's own log, once it was written to
         self._relay = -1  # a pipe to the process that says what the reader had no room for
+
+    def keep(self, kept: Kept) -> list[int]:
+        """The descriptors, for scrun-wait.
+
+        Raises:
+            Busy: something of the anchor's own is still said.
+        """
+        wait.check(self._relay < 0, "the anchor says something")
+        return [kept(descriptor) for descriptor in self.descriptors]
 
     def replace(self, descriptors: list[int]) -> None:
         """Use these for the container's; close those that are no longer among them."""

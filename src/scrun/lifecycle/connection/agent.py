@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrun import wait
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError
 from scrun.lifecycle.connection import frames
 from scrun.lifecycle.connection.frames import ERROR, OUTPUT, ProtocolError
@@ -11,8 +12,22 @@ from scrun.lifecycle.connection.processes import Command, Follower, Process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypedDict
 
+    from scrun.lifecycle.connection.link import LinkState
+    from scrun.lifecycle.connection.processes import ProcessState
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
+
+    class AgentState(TypedDict):
+        """An :class:`Agent` with which nothing is under way."""
+
+        link: LinkState
+        container: ProcessState
+        node: str
+        task: int
+        last_request: int
+        last_number: int
 
     Answer = Callable[[int, str], None]
     Size = tuple[int, int]
@@ -58,18 +73,59 @@ class Agent:
         patience: seconds that a broken connection is waited for.
         watcher: is told what becomes of the agent.
         follower: is told what becomes of the container's own process there.
+        kept: what :meth:`keep` has returned.
     """
 
-    def __init__(self, loop: Loop, *, stdio: str, patience: float, watcher: Watcher, follower: Follower) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        *,
+        stdio: str,
+        patience: float,
+        watcher: Watcher,
+        follower: Follower,
+        kept: AgentState | None = None,
+    ) -> None:
         self._loop, self._patience, self._watcher = loop, patience, watcher
         self.node, self.task = "", -1  # known from READY on; the task's number is that on its node
         self.is_ready = self.is_done = False
-        self.link = Link(loop, take=self._take, eased=self._eased, broke=self._broke, died=self._died)
+        self.link = Link(
+            loop,
+            take=self._take,
+            eased=self._eased,
+            broke=self._broke,
+            died=self._died,
+            kept=kept["link"] if kept else None,
+        )
         self._timer = 0
         self._requests: dict[int, Answer] = {}
         self._last_request, self._last_number = 0, 0
         self._processes: dict[int, Process | Command] = {}
-        self.container = self._process(0, _STREAMS[stdio], follower)
+        self.container = self._process(0, _STREAMS[stdio], follower, kept["container"] if kept else None)
+        if kept:
+            self.node, self.task, self.is_ready = kept["node"], kept["task"], True
+            self._last_request, self._last_number = kept["last_request"], kept["last_number"]
+
+    def keep(self, kept: Kept) -> AgentState:
+        """What it is, for scrun-wait.
+
+        Raises:
+            Busy: it isn't there, or something is under way with it.
+        """
+        wait.check(self.is_ready and not self.is_over and not self._timer, "an agent comes or goes")
+        wait.check(not self._requests and len(self._processes) == 1, "an agent is asked for something")
+        return {
+            "link": self.link.keep(kept),
+            "container": self.container.keep(kept),
+            "node": self.node,
+            "task": self.task,
+            "last_request": self._last_request,
+            "last_number": self._last_number,
+        }
+
+    def read_on(self) -> None:
+        """Read the container's input again, after scrun-wait."""
+        self._eased()
 
     @property
     def is_over(self) -> bool:
@@ -245,7 +301,9 @@ class Agent:
         for part in (*frames.parts(number, request), frames.frame(kind, number * 4, payload)):
             self.link.send(part)
 
-    def _process(self, number: int, streams: Sequence[int], follower: Follower) -> Process:
+    def _process(
+        self, number: int, streams: Sequence[int], follower: Follower, kept: ProcessState | None = None
+    ) -> Process:
         process = Process(
             self._loop,
             number,
@@ -255,6 +313,7 @@ class Agent:
             follower=follower,
             free=lambda: self._free(number),
             log=lambda text: self._watcher.note(self, text),
+            kept=kept,
         )
         self._processes[number] = process
         return process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from scrun import wait
 from scrun.lifecycle.connection.agent import Agent, Watcher
 from scrun.lifecycle.connection.handshake import NAME
 from scrun.lifecycle.connection.listener import Listener
@@ -13,10 +14,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Sequence
-    from typing import Protocol
+    from typing import Protocol, TypedDict
 
-    from scrun.lifecycle.connection.agent import Size
+    from scrun.lifecycle.connection.agent import AgentState, Size
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
+
+    class ConnectionState(TypedDict):
+        """A :class:`Connection` with which nothing is under way; ``key`` and the agents' names are hex."""
+
+        key: str
+        listener: int
+        words: list[str]
+        size: Size | None
+        descriptors: list[int]
+        agents: list[tuple[str, AgentState]]
 
     Answers = list[tuple[Agent, int, str]]
 
@@ -47,6 +59,7 @@ class Connection(Watcher):
         stdio: how the container's input and output go (:mod:`.agent`).
         ports: the first and the last port to listen on (SrunPortRange); (0, 0) for any.
         patience: seconds that a broken connection is waited for, here and on the node.
+        kept: what :meth:`keep` has returned; then nothing is read until :meth:`read_on`.
         network: the container's network, where that is the engine's.
 
     Raises:
@@ -63,10 +76,11 @@ class Connection(Watcher):
         ports: tuple[int, int] = (0, 0),
         patience: float = PATIENCE,
         network: NetworkEnd | None = None,
+        kept: ConnectionState | None = None,
     ) -> None:
         self._loop, self._watcher, self._follower = loop, watcher, follower
         self._stdio, self._patience = stdio, patience
-        self._key = os.urandom(32)
+        self._key = bytes.fromhex(kept["key"]) if kept else os.urandom(32)
         self._meeting = os.urandom(NAME).hex()
         self._agents: dict[bytes, Agent] = {}
         self._size: Size | None = None  # of the terminal, once the container is to run
@@ -74,12 +88,40 @@ class Connection(Watcher):
         self._descriptors: Sequence[int] = ()
         self._may_read: Callable[[], bool] | None = None
         self._waiting: Callable[[], None] | None = None
+        listening = kept["listener"] if kept else -1
         self._network = network
         self._listener = Listener(
             *(loop, self._key, self._admit, self._connected),
             ports=ports,
             network=(self._admit_network, network.take) if network else None,
+            kept=listening,
         )
+        if kept:
+            self._words, self._size, self._descriptors = kept["words"], kept["size"], kept["descriptors"]
+            for name, state in kept["agents"]:
+                self._agents[bytes.fromhex(name)] = self._agent(state)
+
+    def keep(self, kept: Kept) -> ConnectionState:
+        """What it is, for scrun-wait.
+
+        Raises:
+            Busy: something is under way, or its network is the engine's.
+        """
+        wait.check(self._agents and not self._waiting and not self._may_read, "agents come or go")
+        wait.check(not self._network, "its network is the engine's")
+        return {
+            "key": self._key.hex(),
+            "listener": self._listener.keep(kept),
+            "words": [*self._words],
+            "size": self._size,
+            "descriptors": [*self._descriptors],
+            "agents": [(name.hex(), agent.keep(kept)) for name, agent in self._agents.items()],
+        }
+
+    def read_on(self) -> None:
+        """Read the container's input again, after scrun-wait."""
+        for agent in self.agents:
+            agent.read_on()
 
     @property
     def port(self) -> int:
@@ -201,15 +243,18 @@ class Connection(Watcher):
             agent.link.resume(connection)
             agent.resumed()
             return
-        agent = Agent(
+        agent = self._agents[name] = self._agent()
+        agent.link.resume(connection)
+
+    def _agent(self, kept: AgentState | None = None) -> Agent:
+        return Agent(
             self._loop,
             stdio=self._stdio,
             patience=self._patience,
             watcher=self,
             follower=self._follower,
+            kept=kept,
         )
-        self._agents[name] = agent
-        agent.link.resume(connection)
 
     def _start(self, agent: Agent) -> None:
         if self._size is not None:

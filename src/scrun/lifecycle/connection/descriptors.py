@@ -19,6 +19,17 @@ from scrun.lifecycle.process import fork
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self, TypedDict
+
+    from scrun.wait import Kept
+
+    class DescriptorState(TypedDict):
+        """A :class:`Descriptor` that needs no child."""
+
+        number: int
+        is_always_ready: bool
+        is_socket: bool
+
 
 _PTMX = os.makedev(5, 2)
 _MEMORY = 1  # major number of /dev/null, /dev/zero, /dev/full …: they never keep anybody waiting
@@ -51,6 +62,22 @@ class Descriptor:
             self.number = _duplicate(descriptor)  # not opened anew: its position is shared
         else:
             self.number = self._open_anew(descriptor, status, flags)
+
+    @classmethod
+    def woken(cls, state: DescriptorState) -> Self:
+        """The same, after scrun-wait."""
+        made = cls.__new__(cls)
+        made.number, made.is_always_ready, made.needs_child = state["number"], state["is_always_ready"], False
+        made._socket = _socket.socket(fileno=made.number) if state["is_socket"] else None
+        return made
+
+    def keep(self, kept: Kept) -> DescriptorState:
+        """What it is, for scrun-wait."""
+        return {
+            "number": kept(self.number),
+            "is_always_ready": self.is_always_ready,
+            "is_socket": self._socket is not None,
+        }
 
     def _open_anew(self, descriptor: int, status: os.stat_result, flags: int) -> int:
         if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _PTMX:

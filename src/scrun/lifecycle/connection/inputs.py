@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import signal
 
+from scrun import wait
 from scrun.lifecycle.connection import frames
 from scrun.lifecycle.connection.descriptors import LARGEST_ANSWER, Descriptor, read_by_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypedDict
 
+    from scrun.lifecycle.connection.descriptors import DescriptorState
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
+
+    class InputState(TypedDict):
+        """An :class:`Input` at rest."""
+
+        file: DescriptorState
+        credit: int
+
 
 _MOST_AT_ONCE = 8  # reads before the loop serves others
 _LOOK_AGAIN = 0.5  # seconds until a terminal that may not be read now is looked at again
@@ -21,12 +32,15 @@ _LOOK_AGAIN = 0.5  # seconds until a terminal that may not be read now is looked
 class Input:
     """Reads from a descriptor, never more than the node has asked for.
 
+    ``is_open``: whether its end hasn't come.
+
     Args:
         loop: the process's loop.
         descriptor: the caller's; it may be closed when this returns.
         data: is called with each piece that was read.
         ended: is called once, at the end of the input or when it can't be read.
         may_read: is asked before each read: a terminal that belongs to another job now is not to be read.
+        kept: what :meth:`keep` has returned; then there is no ``descriptor``.
     """
 
     def __init__(
@@ -37,13 +51,17 @@ class Input:
         data: Callable[[bytes], None],
         ended: Callable[[], None],
         may_read: Callable[[], bool] | None = None,
+        kept: InputState | None = None,
     ) -> None:
         self._loop, self._data, self._ended, self._may_read = loop, data, ended, may_read
         self._credit = frames.WINDOW
-        self._is_open, self._is_paused = True, True
+        self.is_open, self._is_paused = True, True
         self._timer = 0
         self._child, self._asked = 0, False
         self._ask: Callable[[int], None] = lambda _length: None
+        if kept:
+            self._credit, self._file = kept["credit"], Descriptor.woken(kept["file"])
+            return
         self._file = Descriptor(descriptor, os.O_RDONLY)
         if self._file.needs_child:
             self._child, self._ask = read_by_child(self._file)
@@ -69,16 +87,25 @@ class Input:
 
     def close(self) -> None:
         """Read nothing more, and let go of the descriptor; ``ended`` isn't called."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self.pause()
             self._file.close()
             self._ask(0)
             if self._child:
                 os.kill(self._child, signal.SIGKILL)  # it may be waiting for input
 
+    def keep(self, kept: Kept) -> InputState:
+        """What it is, for scrun-wait.
+
+        Raises:
+            Busy: a child reads, or it is looked now and then whether it may be read.
+        """
+        wait.check(not self._child and not self._timer and not self._may_read, "input is read")
+        return {"file": self._file.keep(kept), "credit": self._credit}
+
     def _can_read(self) -> bool:
-        return self._is_open and not self._is_paused and self._credit > 0
+        return self.is_open and not self._is_paused and self._credit > 0
 
     def _go(self) -> None:
         """Read what is there, then have the loop call when there is more.

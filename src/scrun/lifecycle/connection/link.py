@@ -11,14 +11,26 @@ import errno
 import select
 import sys
 
+from scrun import wait
 from scrun.lifecycle.connection import frames
 from scrun.lifecycle.connection.frames import ProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypedDict
 
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
+
+    class LinkState(TypedDict):
+        """A :class:`Link` at rest: its connection, what isn't acknowledged (hex), and the positions."""
+
+        socket: int
+        out: str
+        base: int
+        received: int
+        acknowledged: int
 
     Say = Callable[[str], None]
 
@@ -26,6 +38,7 @@ _PIECE = 131072  # bytes of one recv(2)
 _DEAD_AFTER = 30  # seconds without an answer, after which the kernel gives a connection up
 _PROBE_EVERY = 10  # seconds
 _LINGER = (1).to_bytes(4, sys.byteorder) + bytes(4)  # struct linger of 0 seconds (socket(7))
+_MOST_KEPT = 1 << 16  # bytes of ours without an acknowledgement that scrun-wait keeps
 _buffer = bytearray()  # of all links: one is read at a time
 
 
@@ -38,9 +51,19 @@ class Link:
         eased: is called when the agent has acknowledged something.
         broke: is called when a connection broke in a way that the agent may survive, with the reason.
         died: is called when there will be no other connection, with the reason; no call follows.
+        kept: what :meth:`keep` has returned.
     """
 
-    def __init__(self, loop: Loop, *, take: frames.Take, eased: Callable[[], None], broke: Say, died: Say) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        *,
+        take: frames.Take,
+        eased: Callable[[], None],
+        broke: Say,
+        died: Say,
+        kept: LinkState | None = None,
+    ) -> None:
         self._loop, self._take, self._eased, self._broke, self._died = loop, take, eased, broke, died
         self._socket: _socket.socket | None = None
         self._out = bytearray()  # what isn't acknowledged
@@ -52,6 +75,29 @@ class Link:
         self._error: OSError | None = None  # of a write; the loop's next call ends the connection
         self._events = 0  # that the loop watches
         self.is_over = False  # died, or closed
+        if kept:
+            self._out += bytes.fromhex(kept["out"])
+            self._base, self._written = kept["base"], len(self._out)
+            self._received, self._acknowledged = kept["received"], kept["acknowledged"]
+            self._socket = _socket.socket(fileno=kept["socket"])
+            self._socket.setblocking(False)
+            self._watch()
+
+    def keep(self, kept: Kept) -> LinkState:
+        """What it is, for scrun-wait.
+
+        Raises:
+            Busy: there is no connection, something of ours isn't sent, or a frame has come in part.
+        """
+        sent = self._written == len(self._out) and len(self._out) <= _MOST_KEPT
+        wait.check(self._socket and not self._rest and not self._error and sent, "frames are under way")
+        return {
+            "socket": kept(self._socket.fileno() if self._socket else -1),
+            "out": self._out.hex(),
+            "base": self._base,
+            "received": self._received,
+            "acknowledged": self._acknowledged,
+        }
 
     @property
     def is_connected(self) -> bool:

@@ -10,6 +10,7 @@ import _socket
 import errno
 import time
 
+from scrun import wait
 from scrun.lifecycle.connection.handshake import Handshake, Refused
 from scrun.lifecycle.connection.link import reset
 from scrun.listening import listen
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from scrun.lifecycle.connection.handshake import Admit, AdmitNetwork
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
 
 PATIENCE = 10.0  # seconds that a connection has for the handshake
 MOST_STRANGERS = 128  # connections without a proof at a time
@@ -47,6 +49,7 @@ class Listener:
         patience: seconds that a handshake may take.
         network: for connections for the container's network: the :class:`Handshake`'s ``admit_network``, and what is
             called with such a connection; None where there is none.
+        kept: what :meth:`keep` has returned.
 
     Raises:
         OSError: no port is free.
@@ -62,17 +65,27 @@ class Listener:
         ports: tuple[int, int] = (0, 0),
         patience: float = PATIENCE,
         network: tuple[AdmitNetwork, Callable[[_socket.socket], None]] | None = None,
+        kept: int = -1,
     ) -> None:
         self._loop, self._key, self._admit, self._connected = loop, key, admit, connected
         self._network = network
         self._patience = patience
-        self._listener = _socket.socket(fileno=listen(ports))
+        self._listener = _socket.socket(fileno=kept if kept >= 0 else listen(ports))
         self._listener.setblocking(False)
         self.port = int(self._listener.getsockname()[1])
         self._strangers: dict[int, _Stranger] = {}  # by descriptor, the oldest first
         self._timer = 0
         self._is_open = True
         loop.watch(self._listener.fileno(), self._accept)
+
+    def keep(self, kept: Kept) -> int:
+        """Its descriptor, for scrun-wait.
+
+        Raises:
+            Busy: somebody is to prove that he knows the key, or it is closed.
+        """
+        wait.check(self._is_open and not self._strangers, "somebody connects")
+        return kept(self._listener.fileno())
 
     def close(self) -> None:
         """Listen no longer, and drop whoever hasn't proved anything."""

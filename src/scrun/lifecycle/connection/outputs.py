@@ -6,14 +6,25 @@ import os
 import select
 import signal
 
+from scrun import wait
 from scrun.lifecycle.connection import frames
 from scrun.lifecycle.connection.descriptors import Descriptor, write_by_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypedDict
 
+    from scrun.lifecycle.connection.descriptors import DescriptorState
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
+
+    class OutputState(TypedDict):
+        """An :class:`Output` at rest; ``file`` is None if nobody reads it any more."""
+
+        file: DescriptorState | None
+        allowed: int
+        written: int
 
     Done = Callable[[], None]
 
@@ -30,10 +41,18 @@ class Output:
         gone: is called once when nobody reads any more, with the reason if it is none of a reader's; what comes after
             that is dropped.
         over: is called once when the stream has ended and everything is written, or nobody reads it.
+        kept: what :meth:`keep` has returned; then there is no ``descriptor``.
     """
 
     def __init__(
-        self, loop: Loop, descriptor: int, *, more: Callable[[int], None], gone: Callable[[str], None], over: Done
+        self,
+        loop: Loop,
+        descriptor: int,
+        *,
+        more: Callable[[int], None],
+        gone: Callable[[str], None],
+        over: Done,
+        kept: OutputState | None = None,
     ) -> None:
         self._loop, self._more, self._gone, self._over = loop, more, gone, over
         self._held = bytearray()
@@ -42,6 +61,12 @@ class Output:
         self._ended = self._is_over = self._is_gone = False
         self._waiting: list[tuple[int, Done]] = []  # how much of what is held comes before a call, in order
         self._child = 0
+        if kept:
+            self._allowed, self._written, self._is_gone = kept["allowed"], kept["written"], kept["file"] is None
+            if kept["file"]:
+                self._file = Descriptor.woken(kept["file"])
+                self._watch_for_a_reader_that_goes()
+            return
         self._file = Descriptor(descriptor, os.O_WRONLY)
         if self._file.needs_child:
             self._child = write_by_child(self._file)
@@ -52,6 +77,16 @@ class Output:
     def held(self) -> int:
         """Bytes that have come and aren't written."""
         return len(self._held)
+
+    def keep(self, kept: Kept) -> OutputState:
+        """What it is, for scrun-wait.
+
+        Raises:
+            Busy: something isn't written yet, a child writes, or the stream has ended.
+        """
+        wait.check(not self._held and not self._waiting and not self._child and not self._ended, "output is written")
+        file = None if self._is_gone else self._file.keep(kept)
+        return {"file": file, "allowed": self._allowed, "written": self._written}
 
     def put(self, data: memoryview) -> None:
         """Write, or hold.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scrun import wait
 from scrun.lifecycle.connection import frames
 from scrun.lifecycle.connection.frames import ERROR, INPUT, OUTPUT, ProtocolError
 from scrun.lifecycle.connection.inputs import Input
@@ -10,8 +11,19 @@ from scrun.lifecycle.connection.outputs import Output
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypedDict
 
+    from scrun.lifecycle.connection.inputs import InputState
+    from scrun.lifecycle.connection.outputs import OutputState
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
+
+    class ProcessState(TypedDict):
+        """A :class:`Process` that runs, with nothing under way."""
+
+        open: list[int]
+        outputs: list[tuple[int, OutputState]]
+        input: InputState | None
 
     Send = Callable[[bytes], None]
 
@@ -57,6 +69,7 @@ class Process:
         follower: is told what becomes of it.
         free: is called when the number may be used again.
         log: is told why an output can't be written.
+        kept: what :meth:`keep` has returned; nothing is read until :meth:`go_on_reading`.
     """
 
     def __init__(
@@ -70,6 +83,7 @@ class Process:
         follower: Follower,
         free: Callable[[], None],
         log: Callable[[str], None],
+        kept: ProcessState | None = None,
     ) -> None:
         self.number, self._unacknowledged = number, unacknowledged
         self._loop, self._send, self._follower, self._free, self._log = loop, send, follower, free, log
@@ -78,6 +92,28 @@ class Process:
         self._open = {*streams}  # whose EOF hasn't come
         self._waiting = 0  # outputs with something from before the end
         self.is_started = self.has_ended = self._is_free = self._has_failed = False
+        if kept:
+            self._take_over(kept)
+
+    def _take_over(self, kept: ProcessState) -> None:
+        self.is_started, self._open = True, {*kept["open"]}
+        for stream, output in kept["outputs"]:
+            self._outputs[stream] = self._output(stream, -1, output)
+        if kept["input"]:
+            self._input = self._make_input(-1, kept=kept["input"])
+
+    def keep(self, kept: Kept) -> ProcessState:
+        """What it is, for scrun-wait.
+
+        Raises:
+            Busy: it isn't running, or its input or output is under way.
+        """
+        wait.check(self.is_started and not self.has_ended and not self._has_failed, "a process begins or ends")
+        return {
+            "open": sorted(self._open),
+            "outputs": [(stream, output.keep(kept)) for stream, output in self._outputs.items()],
+            "input": self._input.keep(kept) if self._input and self._input.is_open else None,
+        }
 
     def attach(self, stdio: Sequence[int], may_read: Callable[[], bool] | None = None) -> None:
         """Use these descriptors for its input and output (-1: none); the caller may close them then.
@@ -86,9 +122,7 @@ class Process:
             OSError: they can't be used.
         """
         if stdio[INPUT] >= 0:
-            self._input = Input(
-                self._loop, stdio[INPUT], data=self._read, ended=lambda: self._say(frames.EOF, INPUT), may_read=may_read
-            )
+            self._input = self._make_input(stdio[INPUT], may_read)
         else:
             self._say(frames.EOF, INPUT)
         for stream in sorted(self._open):
@@ -99,7 +133,13 @@ class Process:
         if self.is_started and self._input:
             self._input.go_on()
 
-    def _output(self, stream: int, descriptor: int) -> Output:
+    def _make_input(
+        self, descriptor: int, may_read: Callable[[], bool] | None = None, kept: InputState | None = None
+    ) -> Input:
+        ended = lambda: self._say(frames.EOF, INPUT)  # noqa: E731
+        return Input(self._loop, descriptor, data=self._read, ended=ended, may_read=may_read, kept=kept)
+
+    def _output(self, stream: int, descriptor: int, kept: OutputState | None = None) -> Output:
         def gone(why: str) -> None:
             if why:
                 self._log(f"the container's output can't be written: {why}")
@@ -112,6 +152,7 @@ class Process:
             more=lambda length: self._say(frames.CREDIT, stream, frames.number(length)),
             gone=gone,
             over=lambda: self._over(stream),
+            kept=kept,
         )
 
     @property

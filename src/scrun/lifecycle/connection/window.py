@@ -14,10 +14,22 @@ from scrun.lifecycle.terminal.terminal import Terminal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypedDict
 
     from scrun.lifecycle.process.loop import Loop
+    from scrun.lifecycle.terminal.terminal import Modes
+    from scrun.wait import Kept
 
     Size = tuple[int, int]
+
+    class WindowState(TypedDict):
+        """A :class:`Window` that wasn't closed; the child is 0 and ``reports`` -1 when these have ended."""
+
+        descriptor: int
+        reports: int
+        child: int
+        before: Modes
+
 
 _REPORT = 4  # bytes: rows and columns
 
@@ -30,8 +42,18 @@ class Window:
     which has a session, the caller has to tell the changes.
     """
 
-    def __init__(self, loop: Loop, descriptor: int, resized: Callable[[Size], None]) -> None:
+    def __init__(
+        self, loop: Loop, descriptor: int, resized: Callable[[Size], None], kept: WindowState | None = None
+    ) -> None:
         self._loop, self._resized = loop, resized
+        if kept:
+            self._descriptor, self._reports, self.child = kept["descriptor"], kept["reports"], kept["child"]
+            self._terminal = Terminal(self._descriptor, kept["before"])
+            if self._reports >= 0:
+                loop.watch(self._reports, self._report)
+            if self.child:
+                loop.child(self.child, self._child_ended)
+            return
         self._descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
         self._terminal = Terminal(self._descriptor)
         try:
@@ -40,7 +62,7 @@ class Window:
             pass  # it has hung up already
         self._reports, theirs = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reports, False)
-        self._child = fork.child(
+        self.child = fork.child(
             _watch,
             stdio=(self._descriptor, theirs, fork.QUIET),
             keep=(),
@@ -49,7 +71,7 @@ class Window:
         )
         os.close(theirs)
         loop.watch(self._reports, self._report)
-        loop.child(self._child, self._child_ended)
+        loop.child(self.child, self._child_ended)
 
     @property
     def size(self) -> Size:
@@ -62,18 +84,30 @@ class Window:
             self._terminal.__exit__()
             os.close(self._descriptor)
             self._descriptor = -1
-            self._loop.unwatch(self._reports)  # which ends the child
+            if self._reports >= 0:
+                self._loop.unwatch(self._reports)  # which ends the child
+
+    def keep(self, kept: Kept) -> WindowState:
+        """What it is, for scrun-wait."""
+        return {
+            "descriptor": kept(self._descriptor),
+            "reports": kept(self._reports),
+            "child": self.child,
+            "before": self._terminal.before(),
+        }
 
     def _report(self) -> None:
         data = os.read(self._reports, 4096)
         if not data:
             self._loop.unwatch(self._reports)
+            self._reports = -1
             return
         last = data[-_REPORT:]
         self._resized((int.from_bytes(last[:2], "big"), int.from_bytes(last[2:], "big")))
 
     def _child_ended(self, _status: int) -> None:
         """Without the child no changes are told."""
+        self.child = 0
 
 
 def _size(descriptor: int) -> Size:

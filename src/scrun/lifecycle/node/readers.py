@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
 
 _LOOK = 0.1  # seconds between two looks at srun, once a reader has gone
 _SIGPIPE = 1 << (signal.SIGPIPE - 1)
@@ -30,14 +31,19 @@ class Readers:
         loop: the event loop of this process.
         output: descriptors of the step's output.
         srun: srun's pid.
+        kept: what :meth:`keep` has returned.
     """
 
-    def __init__(self, loop: Loop, output: Iterable[int], srun: int) -> None:
+    def __init__(self, loop: Loop, output: Iterable[int], srun: int, kept: list[int] | None = None) -> None:
         self._loop, self._srun = loop, srun
         self._timer = 0
-        self._watched = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3) for descriptor in output]
+        self._watched = kept or [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3) for descriptor in output]
         for descriptor in self._watched:
             loop.watch(descriptor, self.gone, only_gone=True)
+
+    def keep(self, kept: Kept) -> list[int]:
+        """What is watched, for scrun-wait."""
+        return [kept(descriptor) for descriptor in self._watched]
 
     def close(self) -> None:
         """Close the copies of the descriptors, because the readers wait for the end of file."""

@@ -7,6 +7,7 @@ import os
 import signal
 import termios
 
+from scrun import wait
 from scrun.errors import SlurmError
 from scrun.lifecycle.node.readers import Readers
 from scrun.lifecycle.process import fork
@@ -15,8 +16,20 @@ from scrun.slurm import srun
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import TypedDict
 
     from scrun.lifecycle.process.loop import Loop
+    from scrun.slurm.srun import ProgressState
+    from scrun.wait import Kept
+
+    class StepState(TypedDict):
+        """A :class:`Step` that runs."""
+
+        pid: int
+        messages: int
+        readers: list[int]
+        progress: ProgressState
+
 
 _ERROR = 3  # srun's descriptor for the container's standard error; srun's own has its messages
 _GRACE = 5.0  # seconds that srun has to end a step before srun is killed
@@ -37,6 +50,7 @@ class Step:
         log: is called with each line of srun's messages.
         failed: is called with srun's words about a task that failed, if there are several tasks.
         own_session: whether srun gets a session of its own; otherwise it uses the terminal of the caller's session.
+        kept: what :meth:`keep` has returned: srun runs already.
     """
 
     def __init__(
@@ -52,16 +66,22 @@ class Step:
         log: Callable[[str], None],
         failed: Callable[[str], None],
         own_session: bool = True,
+        kept: StepState | None = None,
     ) -> None:
         self._loop, self._started, self._ended, self._log, self._failed = loop, started, ended, log, failed
-        self.progress = srun.Progress()
+        self.progress = srun.Progress(kept["progress"] if kept else None)
         self.is_ended_here = False  # whether scrun has ended the step, before anybody else did
-        self._said_started = False
+        self._said_started = bool(kept)
         self._line = b""
         self._status: int | None = None
         self._relay = 0
         self._relay_ended = True
         self._kill_timer = 0
+        if kept:
+            self.pid = kept["pid"]
+            self._readers = Readers(loop, (), self.pid, kept["readers"])
+            self._follow(kept["messages"])
+            return
         messages, theirs = os.pipe2(os.O_CLOEXEC)
         error = None if terminal else self._open_error(stdio[2])
         argv = command(_ERROR if error is not None else None)
@@ -85,10 +105,27 @@ class Step:
         if error is not None:
             os.close(error)
         os.set_blocking(messages, False)
-        self._messages = messages
-        self._open = True
-        loop.watch(messages, self._read)
-        loop.child(self.pid, self._reaped)
+        self._follow(messages)
+
+    def _follow(self, messages: int) -> None:
+        self._messages, self._open = messages, True
+        self._loop.watch(messages, self._read)
+        self._loop.child(self.pid, self._reaped)
+
+    def keep(self, kept: Kept) -> StepState:
+        """What it is, for scrun-wait.
+
+        Raises:
+            Busy: it hasn't started, ends, or has a helper that writes.
+        """
+        at_rest = self._said_started and self._open and self._status is None and self._relay_ended
+        wait.check(at_rest and not self._kill_timer and not self._line, "the step begins or ends")
+        return {
+            "pid": self.pid,
+            "messages": kept(self._messages),
+            "readers": self._readers.keep(kept),
+            "progress": self.progress.keep(),
+        }
 
     @property
     def has_ended(self) -> bool:

@@ -7,6 +7,8 @@ import select
 import signal
 import time
 
+from scrun import wait
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +23,14 @@ class Loop:
     def __init__(self) -> None:
         self._poll = select.poll()
         self._ready: dict[int, Ready] = {}
+        self._events: dict[int, int] = {}  # of poll(2), by descriptor
         self._ended: dict[int, Ended] = {}
         self._timers: dict[int, tuple[float, Ready]] = {}
         self._signals: dict[int, Ready] = {}
         self._next_timer = 0
         self._running = True
+        self._quiet: tuple[float, Ready] | None = None
+        self._may_be_quiet = True
         self._wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
@@ -37,7 +42,8 @@ class Loop:
         A descriptor that is watched already is watched anew.
         """
         self._ready[descriptor] = ready
-        self._poll.register(descriptor, 0 if only_gone else events)
+        self._events[descriptor] = 0 if only_gone else events
+        self._poll.register(descriptor, self._events[descriptor])
 
     def unwatch(self, descriptor: int) -> None:
         """Watch the descriptor no longer, and close it."""
@@ -48,6 +54,7 @@ class Loop:
         """Watch the descriptor no longer, but leave it open; whether it was watched."""
         if self._ready.pop(descriptor, None) is None:
             return False
+        del self._events[descriptor]
         self._poll.unregister(descriptor)
         return True
 
@@ -72,6 +79,24 @@ class Loop:
         """Drop a timer; one that was called already is no error."""
         self._timers.pop(timer, None)
 
+    def when_quiet(self, seconds: float, call: Ready) -> None:
+        """Call ``call`` when nothing has come for so long and no timer runs; once, until something comes again."""
+        self._quiet, self._may_be_quiet = (seconds, call), True
+
+    def at_rest(self, children: set[int]) -> dict[int, int]:
+        """The events of poll(2) that are waited for, by descriptor.
+
+        Raises:
+            Busy: a timer runs, or a child that isn't one of these.
+        """
+        wait.check(not self._timers, "a timer runs")
+        wait.check(children >= self._ended.keys(), "a child runs")
+        return {number: events for number, events in self._events.items() if number != self._wake}
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come that is still to be served."""
+        return not self._poll.poll(0)
+
     def stop(self) -> None:
         """Make :meth:`run` return."""
         self._running = False
@@ -81,6 +106,11 @@ class Loop:
         while self._running:
             # With what was watched when the event came: a callback may close a descriptor, and its number be used anew.
             events = [(number, self._ready.get(number)) for number, _event in self._poll.poll(self._patience())]
+            if events:
+                self._may_be_quiet = True
+            elif self._quiet and self._may_be_quiet and not self._timers:
+                self._may_be_quiet = False
+                self._quiet[1]()
             for descriptor, ready in events:
                 if ready and self._ready.get(descriptor) is ready:
                     ready()
@@ -92,9 +122,9 @@ class Loop:
             self._reap()
 
     def _patience(self) -> float | None:
-        """Milliseconds until the next timer is due; None when there is none."""
+        """Milliseconds until the next timer is due, or all has been quiet for long; None when there is no such time."""
         if not self._timers:
-            return None
+            return self._quiet[0] * 1000 if self._quiet and self._may_be_quiet else None
         return max(0.0, min(due for due, _call in self._timers.values()) - time.monotonic()) * 1000 + 1
 
     def _woken(self) -> None:

@@ -19,7 +19,7 @@ import signal
 
 from scrun import wait
 from scrun.errors import ScrunError
-from scrun.lifecycle.container import messages, status
+from scrun.lifecycle.container import log_crash, messages, status
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import fork, wire
 
@@ -62,9 +62,16 @@ def run(channel: int, container: Container, anchor: int) -> int:
 def wake(state: State) -> int:
     """Go on as a stand-in after scrun-wait, or as a guard; return the exit status."""
     container = Container(state["root"], state["id"], state["descriptor"])
+    try:
+        return _go_on(container, state)
+    except Exception:
+        log_crash.write(container)
+        raise
+
+
+def _go_on(container: Container, state: State) -> int:
     fork.kept_open.update(state["kept"])
-    for descriptor in {container.descriptor, *state["kept"]}:
-        os.set_inheritable(descriptor, False)
+    wait.own({container.descriptor, *state["kept"]})
     if state["channel"] < 0:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         _end_without_anchor(container)
@@ -113,8 +120,8 @@ class _Standin:
         return _recorded_status(self._container)
 
     def _next(self) -> ToStandin | None:
-        """Wait for a message: first here, and then by scrun-wait."""
-        if self._reader.is_at_rest and not select.select([self._channel], [], [], wait.QUIET)[0]:
+        """Wait for a message: first here, and then by scrun-wait, if no upgrade can replace this copy of scrun."""
+        if fork.kept_open and self._reader.is_at_rest and not select.select([self._channel], [], [], wait.QUIET)[0]:
             self._let_wait()
         return self._reader.next(messages.to_standin)
 
@@ -184,7 +191,7 @@ def _fork_guard(anchor: int, container: Container) -> int:
     descriptor = os.pidfd_open(anchor)
 
     def guard() -> None:
-        if not select.select([descriptor], [], [], wait.QUIET)[0]:
+        if fork.kept_open and not select.select([descriptor], [], [], wait.QUIET)[0]:
             wait.become(
                 ["events", f"{descriptor}:{select.POLLIN}", "0"],
                 __name__,
@@ -192,7 +199,7 @@ def _fork_guard(anchor: int, container: Container) -> int:
                 keep=(descriptor, container.descriptor, *fork.kept_open),
                 title=f"scrun: guard of {container.id}",
             )
-            select.select([descriptor], [], [])
+        select.select([descriptor], [], [])
         _end_without_anchor(container)
 
     ignored = signal.valid_signals() - set(_KEPT)

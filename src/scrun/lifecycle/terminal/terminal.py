@@ -11,13 +11,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
+    Modes = list[Any] | None  # of termios.tcgetattr, each control character with whether it is of type bytes
+
 
 class Terminal:
     """The terminal at which scrun was called; a context manager that makes it raw inside the block."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, before: Modes = None) -> None:
         self.descriptor = descriptor
         self._before: list[Any] | None = None
+        if before:  # it is raw already
+            self._before = [*before[:6], [bytes([one]) if is_byte else one for one, is_byte in before[6]]]
 
     @classmethod
     def of_this_process(cls) -> Self:
@@ -36,6 +40,13 @@ class Terminal:
                 f"process.terminal is true, and there is no terminal here (/dev/tty: {error.strerror}): call scrun at "
                 "a terminal, set process.terminal to false, or add --detach and --console-socket"
             ) from error
+
+    def before(self) -> Modes:
+        """The terminal's modes before it was made raw, as JSON can hold them; None if it isn't raw."""
+        if self._before is None:
+            return None
+        characters = [(one[0] if isinstance(one, bytes) else one, isinstance(one, bytes)) for one in self._before[6]]
+        return [*self._before[:6], characters]
 
     def __enter__(self) -> Self:
         self._before = termios.tcgetattr(self.descriptor)
