@@ -266,31 +266,37 @@ def test_a_transfer_that_is_ended_half_way_leaves_nothing(storage: Storage, endi
     words = storage.engine.words("--env=SCRUN_JOB_NUM_NODES=2", command=("true",))
     words = ["large" if word == IMAGE else word for word in words]
     process = user.start("podman", *words, env=storage.engine.env, stderr=subprocess.PIPE)
+    for pid in wait_until(lambda: calls(b"tar", b"--create", b"--sparse"), "the layers are being sent"):
+        os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: any("/.new" in name for name in made()), "the layers are being made")
     (job,) = slurm.jobs(user) - known
     if ending == "cancelled":
         slurm.cancel(job)
     else:
         number = signal.SIGTERM if ending == "interrupted" else signal.SIGKILL
-        pids = creating(storage)
-        assert pids
-        for pid in pids:
-            os.kill(pid, number)
+        several = calls(b"create", os.fsencode(storage.home))  # its anchor and its worker have the same command line
+        (create,) = [pid for pid in several if parent(pid) not in several]
+        os.kill(create, number)
     process.communicate(timeout=PATIENCE)
     wait_until(lambda: job not in slurm.jobs(), "the job has gone")
     wait_until(lambda: made() == [] and kept() == set(), "nothing is left in the cache")
     wait_until(lambda: slurm.files_on_nodes(job) == [], "nothing is left on the nodes")
 
 
-def creating(storage: Storage) -> list[int]:
-    """The pids of `scrun create` calls for containers of this storage."""
+def parent(pid: int) -> int:
+    """The pid of a process's parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def calls(*words: bytes) -> list[int]:
+    """The pids of processes with all of these in their command lines."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().split(b"\0")
+            line = path.read_bytes()
         except OSError:
             continue
-        if b"create" in words and any(os.fsencode(storage.home) in word for word in words):
+        if all(word in line for word in words):
             found.append(int(path.parent.name))
     return found
 

@@ -57,6 +57,9 @@ int run_program(char *const *arguments, char *const *environment); /* comes back
 /* ---- handshake.c ---- */
 int connect_to(const struct sockaddr_storage *address, const uint8_t name[16], uint64_t received, uint64_t *arrived);
 
+/* ---- relay.c ---- */
+int relay(void); /* hands a stream on to other nodes */
+
 /* ---- link.c: the connection, and what is kept until login has acknowledged it ---- */
 #define PAYLOAD 65536
 enum message {
