@@ -202,7 +202,8 @@ DAMAGES = {
     "mode": "chmod 777 {tree}/etc",
     "unseen": "f={tree}/bin/busybox; touch -r $f {tree}/../r; echo x >>$f; truncate -s -2 $f; touch -r {tree}/../r $f",
     "empty": "rm -r {tree}",
-    "without a seal": ": >{tree}/../seal",
+    "an empty seal": ": >{tree}/../seal",
+    "without a seal": "rm {tree}/../seal",
 }
 
 
@@ -274,18 +275,18 @@ def test_a_transfer_that_is_ended_half_way_leaves_nothing(storage: Storage, endi
         slurm.cancel(job)
     else:
         number = signal.SIGTERM if ending == "interrupted" else signal.SIGKILL
-        several = calls(b"create", os.fsencode(storage.home))  # its anchor and its worker have the same command line
-        (create,) = [pid for pid in several if parent(pid) not in several]
-        os.kill(create, number)
+        # Its anchor and its worker have the same command line, and are younger.
+        several = [pid for pid in calls(b"create", os.fsencode(storage.home)) if "conmon" not in command(pid)]
+        os.kill(min(several), number)
     process.communicate(timeout=PATIENCE)
     wait_until(lambda: job not in slurm.jobs(), "the job has gone")
     wait_until(lambda: made() == [] and kept() == set(), "nothing is left in the cache")
     wait_until(lambda: slurm.files_on_nodes(job) == [], "nothing is left on the nodes")
 
 
-def parent(pid: int) -> int:
-    """The pid of a process's parent."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def command(pid: int) -> str:
+    """The name of the program that a process runs."""
+    return Path(f"/proc/{pid}/comm").read_text()
 
 
 def calls(*words: bytes) -> list[int]:

@@ -9,6 +9,7 @@ cache=$1 limit=$2 may_overlay=$3 runtime=$4 trial=$5 xattrs=$6; shift 6
 tried= new= layers= lacks= key= state=
 as=-m; [ "$uid" = 0 ] || as=-rm
 leave() {
+    trap '' HUP INT TERM  # a step that is ended is told so more than once
     [ -n "$home" ] || return
     holder=$(readlink -- "$home/$name~")
     [ "${holder:-$host}" = "$host" ] && drop 2>/dev/null
@@ -111,8 +112,8 @@ clear_layers() {
 }
 # Give the layer $1, which is complete, the name $2. If another job was quicker, what it made is as good if it is whole.
 keep_layer() {
-    [ ! -e "$2/seal" ] || is_sealed "$2" || put_aside "$2"
-    [ -e "$2/seal" ] || mv -T -- "$1" "$2" || refuse "$layers/$2: can't be made"
+    [ ! -e "$2" ] || is_sealed "$2" 2>/dev/null || put_aside "$2"
+    [ -e "$2" ] || mv -T -- "$1" "$2" || refuse "$layers/$2: can't be made"
     lease "$2"
 }
 arrive() {
