@@ -1,9 +1,10 @@
-"""Time how quickly images start with podman; `make bench-images` runs it on the login host of the devcluster.
+"""Time how quickly images start; `make bench-images` runs it on the login host of the devcluster.
 
-``large`` has four layers, which are made of this host's own files, and so of Debian packages; ``small`` is busybox.
-Timed is from calling ``podman run --rm`` to the container's first byte. Each candidate runs once for its first start;
-then each round runs every candidate once, in turn. Printed are the first start and the later ones' median. The
-machine's one disk holds all storages, and /home is the nodes' too.
+``large`` has four layers, which are made of this host's own files, and so of Debian packages; ``more`` has one small
+layer above these; ``small`` is busybox. Timed is from calling ``podman run --rm`` or ``docker run --rm`` to the
+container's first byte. Each candidate runs once for its first start; then each round runs every candidate once, in
+turn. Printed are the first start and the later ones' median. The machine's one disk holds all storages, and /home is
+the nodes' too.
 """
 
 from __future__ import annotations
@@ -18,27 +19,37 @@ import time
 ROUNDS = int(os.environ.get("ROUNDS") or "5")
 USER = pwd.getpwnam("alice")
 SHARED, PRIVATE = f"{USER.pw_dir}/bench-images", "/var/tmp/bench-images"  # noqa: S108
+KEPT = (f"/var/tmp/scrun-{USER.pw_uid}", "/var/tmp/scrun-0")  # noqa: S108
 LAYERS = ("usr/bin usr/sbin", "usr/lib", "usr/share usr/include", "opt")
-SMALL, LARGE = "localhost/busybox", "localhost/large"
+SMALL, LARGE, MORE = "localhost/busybox", "localhost/large", "localhost/more"
 STORAGES = {  # driver, graphroot, imagestore
     "layers": ("overlay", f"{PRIVATE}/layers", f"{SHARED}/images"),
     "carried": ("overlay", f"{PRIVATE}/carried", ""),
     "vfs": ("vfs", f"{SHARED}/vfs", ""),
 }
+NAMES = {SMALL: "small", LARGE: "large", MORE: "more"}
+DOCKER = "docker"
 CANDIDATES = [
     ("crun, here", "crun", "layers", SMALL),
     ("crun, here", "crun", "layers", LARGE),
     ("scrun, layers in place", "scrun", "layers", SMALL),
     ("scrun, layers in place", "scrun", "layers", LARGE),
-    ("scrun, carried before", "scrun", "carried", SMALL),
-    ("scrun, carried before", "scrun", "carried", LARGE),
+    ("scrun, podman's layers carried", "scrun", "carried", SMALL),
+    ("scrun, podman's layers carried", "scrun", "carried", LARGE),
+    ("scrun, podman's layers carried", "scrun", "carried", MORE),
+    ("runc, here", "runc", DOCKER, SMALL),
+    ("runc, here", "runc", DOCKER, LARGE),
+    ("scrun, docker's layers carried", "scrun", DOCKER, SMALL),
+    ("scrun, docker's layers carried", "scrun", DOCKER, LARGE),
     ("scrun, vfs on /home", "scrun", "vfs", SMALL),
     ("scrun, vfs on /home", "scrun", "vfs", LARGE),
 ]
 
 
 def as_user(*argv: str, storage: str) -> subprocess.Popen[bytes]:
-    """Start a command as the user, with one of the storages."""
+    """Start a command as the user, with one of the storages; or as root for docker."""
+    if storage == DOCKER:
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd="/")
     return subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -84,17 +95,22 @@ def prepare(storage: str) -> None:
         with open(f"{files}/Dockerfile", "w", encoding="utf-8") as file:
             file.write("\n".join(steps))
         call("podman", "build", "--quiet", "--layers", "--tag", LARGE, files, storage=storage)
-        for image, name in ((SMALL, "small"), (LARGE, "large")):
+        with open(f"{files}/Dockerfile", "w", encoding="utf-8") as file:
+            file.write(f"FROM {LARGE}\nADD Dockerfile /\n")
+        call("podman", "build", "--quiet", "--layers", "--tag", MORE, files, storage=storage)
+        for image, name in NAMES.items():
             call("podman", "save", "--quiet", f"--output={PRIVATE}/{name}.tar", image, storage=storage)
     else:
-        for name in ("small", "large"):
+        for name in NAMES.values():
             call("podman", "load", "--quiet", f"--input={PRIVATE}/{name}.tar", storage=storage)
 
 
 def first_byte(runtime: str, storage: str, image: str) -> float:
     """Run a container; return the seconds to its first byte."""
     begun = time.monotonic()
-    words = ("podman", "--runtime", runtime, "run", "--rm", "--network=none" if runtime == "crun" else "--network=host")
+    words = ["podman", "--runtime", runtime, "run", "--rm", "--network=none" if runtime == "crun" else "--network=host"]
+    if storage == DOCKER:
+        words = ["docker", "run", "--rm", f"--runtime={runtime}", "--network=none"]
     process = as_user(*words, image, "echo", "here", storage=storage)
     assert process.stdout
     byte = process.stdout.read(1)
@@ -111,8 +127,10 @@ def main() -> None:
         os.makedirs(directory, mode=0o700)
         os.chown(directory, USER.pw_uid, USER.pw_gid)
     try:
+        subprocess.run(["srun", "--quiet", "--nodes=2", "--chdir=/", "rm", "-rf", *KEPT], check=True)
         for storage in STORAGES:
             prepare(storage)
+        call("docker", "load", "--quiet", f"--input={PRIVATE}/large.tar", storage=DOCKER)
         first = {candidate: first_byte(*candidate[1:]) for candidate in CANDIDATES}
         times: dict[tuple[str, str, str, str], list[float]] = {candidate: [] for candidate in CANDIDATES}
         for _ in range(ROUNDS):
@@ -123,6 +141,7 @@ def main() -> None:
             name, _, _, image = candidate
             print(f"| {name} | {image.partition('/')[2]} | {first[candidate]:.2f} | {statistics.median(seconds):.2f} |")
     finally:
+        subprocess.run(["docker", "rmi", "--force", LARGE], check=False, stdout=subprocess.DEVNULL)
         for storage in STORAGES:
             as_user("podman", "system", "migrate", storage=storage).communicate()
         subprocess.run(["rm", "-rf", "--one-file-system", SHARED, PRIVATE], check=False)

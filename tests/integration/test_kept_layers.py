@@ -102,8 +102,8 @@ def way(request: pytest.FixtureRequest, storage: Storage, slurm_conf: Configure)
 
 
 def kept() -> set[str]:
-    """The complete layers, NODE:NAME:INODE of the seal; a layer that is carried again has another inode."""
-    script = f'for s in {LAYERS}/[!.]*/seal; do [ ! -e $s ] || stat -c "$SLURMD_NODENAME:%n:%i" $s; done'
+    """The complete layers, NODE:NAME:SEAL; a layer that is carried again has another seal (inode and ctime)."""
+    script = f'for s in {LAYERS}/[!.]*/seal; do [ ! -e $s ] || stat -c "$SLURMD_NODENAME:%n:%i.%.Z" $s; done'
     return {line.replace("/seal", "") for line in slurm.on_nodes(script)}
 
 
@@ -202,7 +202,8 @@ DAMAGES = {
     "mode": "chmod 777 {tree}/etc",
     "unseen": "f={tree}/bin/busybox; touch -r $f {tree}/../r; echo x >>$f; truncate -s -2 $f; touch -r {tree}/../r $f",
     "empty": "rm -r {tree}",
-    "without a seal": ": >{tree}/../seal",
+    "an empty seal": ": >{tree}/../seal",
+    "without a seal": "rm {tree}/../seal",
 }
 
 
@@ -266,31 +267,41 @@ def test_a_transfer_ended_half_way_leaves_nothing(storage: Storage, ending: str)
     words = storage.engine.words("--env=SCRUN_JOB_NUM_NODES=2", command=("true",))
     words = ["large" if word == IMAGE else word for word in words]
     process = user.start("podman", *words, env=storage.engine.env, stderr=subprocess.PIPE)
+    stopped = wait_until(lambda: calls(b"tar", b"--create", b"--sparse"), "the layers are being sent")
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
     wait_until(lambda: any("/.new" in name for name in made()), "the layers are being made")
     (job,) = slurm.jobs(user) - known
     if ending == "cancelled":
         slurm.cancel(job)
     else:
         number = signal.SIGTERM if ending == "interrupted" else signal.SIGKILL
-        pids = creating(storage)
-        assert pids
-        for pid in pids:
-            os.kill(pid, number)
+        # Its anchor and its worker have the same command line, and are younger.
+        several = [pid for pid in calls(b"create", os.fsencode(storage.home)) if "conmon" not in command(pid)]
+        os.kill(min(several), number)
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
     process.communicate(timeout=PATIENCE)
     wait_until(lambda: job not in slurm.jobs(), "the job has gone")
-    wait_until(lambda: made() == [] and kept() == set(), "nothing is left in the cache")
+    wait_until(lambda: made() == [], "nothing half is left in the cache")
+    assert kept() == set()
     wait_until(lambda: slurm.files_on_nodes(job) == [], "nothing is left on the nodes")
 
 
-def creating(storage: Storage) -> list[int]:
-    """The pids of `scrun create` calls for containers of this storage."""
+def command(pid: int) -> str:
+    """The name of the program that a process runs."""
+    return Path(f"/proc/{pid}/comm").read_text()
+
+
+def calls(*words: bytes) -> list[int]:
+    """The pids of processes with all of these in their command lines."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = path.read_bytes().split(b"\0")
+            line = path.read_bytes()
         except OSError:
             continue
-        if b"create" in words and any(os.fsencode(storage.home) in word for word in words):
+        if all(word in line for word in words):
             found.append(int(path.parent.name))
     return found
 

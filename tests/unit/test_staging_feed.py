@@ -165,6 +165,41 @@ def test_a_feed_that_nobody_came_to_ends() -> None:
     silent.close()
 
 
+def test_relays_are_told_who_feeds_them_and_how_many_they_feed() -> None:
+    feed = Feed()
+    nodes = [f"node{number}" for number in range(7)]
+    comers = {node: come(feed, node)[0] for node in nodes}
+    assert feed.wait_for(nodes)
+    for number, node in enumerate(nodes):
+        comers[node].sendall({3: b"", 4: b"listening on 4\n"}.get(number, b"relay %d\n" % (4000 + number)))
+    comers["node3"].close()
+    assert feed.plant(nodes) == ["node0", "node1"]
+    told = {node: line_of(comers[node]) for node in nodes if node != "node3"}
+    feed.close()
+    for connection in comers.values():
+        connection.close()
+    assert told == {
+        "node0": "take 2 -",
+        "node1": "take 1 -",
+        "node2": "take 0 127.0.0.1 4000",
+        "node4": "",  # was hung up on
+        "node5": "take 0 127.0.0.1 4000",
+        "node6": "take 0 127.0.0.1 4001",
+    }
+
+
+def test_a_feed_whose_source_says_nothing_ends() -> None:
+    """A disk may hang, or tar be stopped."""
+    feed = Feed()
+    node, _ = come(feed, "node1")
+    assert feed.wait_for(["node1"])
+    read_end, write_end = os.pipe()
+    feed.send(read_end, ["node1"])
+    feed.close()
+    os.close(write_end)
+    node.close()
+
+
 @pytest.mark.parametrize(
     ("text", "ports"),
     [

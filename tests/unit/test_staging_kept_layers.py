@@ -195,6 +195,19 @@ def test_damage_is_noticed_once_a_day(storage: Storage, step: FakeStep) -> None:
     assert not (of_node(step) / "damaged").exists()
 
 
+@pytest.mark.parametrize("lost", ["seal", "tree", "leases", "used", "checked", "size"])
+def test_a_layer_that_has_lost_a_part_is_carried_again(storage: Storage, step: FakeStep, lost: str) -> None:
+    """Somebody who tidies up takes away what is old."""
+    storage.stage(step)
+    for path in [*of_node(step).glob(f"*/{lost}")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in of_node(step).glob("*/checked"):
+        path.write_text("1\n")
+    storage.stage(step, job=8)
+    assert contents(on_node(step).with_name("8-web") / "rootfs") == SHOWN
+    assert len(kept(step)) == 2
+
+
 @pytest.mark.parametrize("checked", ["", "x[$(touch /tmp/no)]", "99999999999"])
 def test_what_is_no_time_is_none(storage: Storage, step: FakeStep, checked: str) -> None:
     storage.stage(step)

@@ -66,6 +66,7 @@ CALL(int, bind(int fd, const struct sockaddr *to, socklen_t size), SYS_bind, fd,
 CALL(int, connect(int fd, const struct sockaddr *to, socklen_t size), SYS_connect, fd, to, size)
 CALL(int, listen(int fd, int waiting), SYS_listen, fd, waiting)
 CALL(int, accept4(int fd, struct sockaddr *from, socklen_t *size, int flags), SYS_accept4, fd, from, size, flags)
+CALL(int, getsockname(int fd, struct sockaddr *to, socklen_t *size), SYS_getsockname, fd, to, size)
 CALL(int, getsockopt(int fd, int level, int name, void *to, socklen_t *size), SYS_getsockopt, fd, level, name, to, size)
 CALL(int, setsockopt(int fd, int level, int name, const void *value, socklen_t size),
      SYS_setsockopt, fd, level, name, value, size)

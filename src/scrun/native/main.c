@@ -3,6 +3,7 @@
  *   scrun-node agent CONNECTION    the hook createRuntime: connects, and leaves the agent behind
  *   scrun-node inside CONNECTION   the hook createContainer: prepares the container for its init
  *   scrun-node flush CONNECTION    the hook poststop: waits until the agent has delivered everything
+ *   scrun-node relay               no hook: hands the files that are carried on to other nodes
  *   DIRECTORY/NAME ARGUMENTS...    the container's init, a copy of this program; the hooks are called by no path
  */
 #include "node.h"
@@ -29,6 +30,7 @@ int main(int count, char **arguments, char **environment) {
     const char *name = count ? arguments[0] : "";
     if (strchr(name, '/')) return init(arguments, environment);
     signal(SIGPIPE, SIG_IGN);
+    if (count == 2 && !strcmp(arguments[1], "relay")) return relay();
     if (count == 3 && !strcmp(arguments[1], "flush")) return flush(arguments[2], environment);
     if (count == 3 && !strcmp(arguments[1], "inside")) {
         hook_inside(arguments[2], environment);

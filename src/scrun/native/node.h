@@ -62,6 +62,9 @@ enum purpose { FOR_AGENT, FOR_NETWORK };
 int connect_to(const struct sockaddr_storage *address, enum purpose purpose, const uint8_t name[16], uint64_t received,
                uint64_t *arrived);
 
+/* ---- relay.c ---- */
+int relay(void); /* hands a stream on to other nodes */
+
 /* ---- link.c: the connection, and what is kept until login has acknowledged it ---- */
 #define PAYLOAD 65536
 enum message {

@@ -32,8 +32,12 @@ drop() {
 clear_all() {
     cd -P -- "$home" || return
     if [ -f "./$name/layers" ] && IFS= read -r layers <"./$name/layers"; then
-        # What was being made for it, and its leases of the layers that it used: place.py.
-        set -- "$@" "$layers"/*/leases/"$name.$host" "$layers/.new-$name.$host"
+        # What was being made for it: place.py. It goes first, because nothing else knows of it (srun kills a script that
+        # tidies up). Then its leases of the layers that it used.
+        made=$layers/.new-$name.$host
+        rm -rf --one-file-system -- "$made" 2>/dev/null ||
+            { chmod -R u+rwX -- "$made"; rm -rf --one-file-system -- "$made"; } || return
+        set -- "$@" "$layers"/*/leases/"$name.$host"
     fi
     if [ -f "./$name/short" ] && IFS= read -r short <"./$name/short"; then
         set -- "$@" "./$short"  # a link to what is in it: place.sh

@@ -31,6 +31,7 @@ go_to_layers() {
 }
 unlock() { exec 9>&- && exec 9>>"$layers/lock"; }  # it is held by whoever has it open
 lease() {
+    [ -d "$1/leases" ] || mkdir -- "$1/leases"
     : >"$1/leases/$name.$host" && : >"$1/used"
 }
 # A container may still run on it, damaged as it is, so it is put aside.

@@ -6,28 +6,40 @@
 # parts whose changes will be brought back. A stream that isn't read to its end leaves nothing. tar is stopped after 200
 # lines of errors, because it goes on when the disk is full.
 cache=$1 limit=$2 may_overlay=$3 runtime=$4 trial=$5 xattrs=$6; shift 6
-tried= new= layers= lacks= state=
+tried= new= layers= lacks= key= state=
 as=-m; [ "$uid" = 0 ] || as=-rm
 leave() {
+    trap '' HUP INT TERM  # a step that is ended is told so more than once
     [ -n "$home" ] || return
     holder=$(readlink -- "$home/$name~")
     [ "${holder:-$host}" = "$host" ] && drop 2>/dev/null
     [ -z "$new" ] || { cd -P -- "$layers" && remove "$new"; }
 }
-take() {  # from descriptor 3, into the working directory: $1, for messages; then what is wanted, or all
-    where=$1; shift
+unpack() {
+    tar --extract --file=- --blocking-factor=512 --ignore-zeros --preserve-permissions --numeric-owner \
+        --delay-directory-restore --xattrs --xattrs-include="$xattrs" --warning=no-timestamp -- "$@" 2>&1
+}
+relay() { (PATH=$home/$name/relay; exec scrun-node relay) 2>/dev/null; }
+# Unpack a stream into the working directory. Arguments: star, the stream is descriptor 3; or tree, the relay gets it, and
+# hands it on; for messages, the directory; what is wanted, or all. Otherwise $why is the reason.
+take() {
+    way=$1 where=$2; shift 2
     said=$({
-        tar --extract --file=- --blocking-factor=512 --ignore-zeros --preserve-permissions --numeric-owner \
-            --delay-directory-restore --xattrs --xattrs-include="$xattrs" --warning=no-timestamp -- "$@" <&3 2>&1
+        case $way in
+            tree) printf '%s\n' "$key" | relay | unpack "$@" ;;
+            *) unpack "$@" <&3 ;;
+        esac
         echo "status $?"
     } | head -n 200)
     exec 3<&-
+    why=
     case $said in
-        *"status 0") [ -e complete ] || refuse "$where: the transfer was cut short" ;;
+        *"status 0") [ -e complete ] || why="$where: the transfer was cut short" ;;
         *"No space left on device"*) refuse "$where: No space left on device" ;;
         *"Disk quota exceeded"*) refuse "$where: Disk quota exceeded" ;;
-        *) refuse "$where: $said" ;;
+        *) why="$where: $said" ;;
     esac
+    [ -z "$why" ]
 }
 # $1: the options of an overlay's mount at the container's root. fsconfig(2) takes no long one, mount(2) does.
 mounts() {
@@ -100,8 +112,8 @@ clear_layers() {
 }
 # Give the layer $1, which is complete, the name $2. If another job was quicker, what it made is as good if it is whole.
 keep_layer() {
-    [ ! -e "$2/seal" ] || is_sealed "$2" || put_aside "$2"
-    [ -e "$2/seal" ] || mv -T -- "$1" "$2" || refuse "$layers/$2: can't be made"
+    [ ! -e "$2" ] || is_sealed "$2" 2>/dev/null || put_aside "$2"
+    [ -e "$2" ] || mv -T -- "$1" "$2" || refuse "$layers/$2: can't be made"
     lease "$2"
 }
 arrive() {
@@ -153,13 +165,28 @@ while read -r order one two; do
             reach "$one" "$two"
             case $? in 0) say reached ;; 124) say "unreachable silent" ;; *) say unreachable ;; esac
             ;;
+        relay)
+            key=$one
+            mkdir -p -- "$home/$name/relay" && head -c "$two" >"$home/$name/relay/scrun-node" &&
+                chmod 700 "$home/$name/relay/scrun-node" || refuse "$base/$name: can't be written to"
+            relay </dev/null >/dev/null
+            [ $? -lt 126 ] && say relay || say "plain can't run"
+            ;;
         fill)
-            if [ -n "$lacks" ]; then
+            way=$one
+            if [ -n "$lacks" ] && [ -z "$new" ]; then
                 # Under the lock, since without one of its own somebody who makes room takes it for a dead one's.
                 go_to_layers && flock 9 && new=.new-$name.$host && mkdir -m 700 "$new" && exec 8>"$new/lock" &&
                     flock 8 && unlock && cd "$new" || refuse "$layers: can't be written to"
                 # What another node lacks is in the stream too.
-                take "$layers" complete $(printf %s "$lacks" | tr , ' ')
+                if ! take "$way" "$layers" complete $(printf %s "$lacks" | tr , ' '); then
+                    [ "$way" = tree ] || refuse "$why"
+                    cd -P -- "$layers" && remove "$new"
+                    new=
+                    exec 8>&-
+                    say "cut $(printf %s "$why" | tr '\n' ';' | cut -c1-300)"
+                    continue
+                fi
                 for one in $(printf %s "$lacks" | tr , ' '); do
                     size=${sizes#*" $one="}
                     {
@@ -193,7 +220,7 @@ done
 case $state in overlay|copy|plain) ;; *) refuse "the transfer was cut short" ;; esac
 cd -P -- "$home/$name" || refuse "$base/$name: is gone"
 [ "$from" = connection ] || exec 3<&0  # another node may not have reached us
-take "$base/$name"
+take star "$base/$name" || refuse "$why"
 if [ $state = copy ]; then
     said=$(LIBMOUNT_FORCE_MOUNT2=always unshare $as sh -c \
         'mount -t overlay -o "$1" none root && cp -a -- root/. rootfs' sh "$lower" 2>&1) || refuse "$base/$name: $said"

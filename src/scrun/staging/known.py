@@ -30,6 +30,7 @@ SECONDS = 600
 _OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from us"
 _RUNS = "runs containers"
 _HAS_TUN = "has what a container on the engine's network needs"
+_CUT_OFF = "gets no stream from other nodes"
 _OPEN, _CLOSED = "lets root read", "lets root not read"
 _MOUNTS, _MOUNTS_NONE = "mounts at / by", "mounts nothing at / by"
 NAME = ".seen-by-nodes.json"  # a file in the user's --root directory; no container's id begins with a dot
@@ -111,6 +112,14 @@ class Known:
         if does or len(nodes) == 1:
             what = f"{_MOUNTS if does else _MOUNTS_NONE} {trial.kind} with {trial.runtime}"
             self._add(dict.fromkeys((f"{node} {what}" for node in nodes), int(time.time())))
+
+    def hand_on(self, nodes: Sequence[str]) -> bool:
+        """Whether none of the nodes was cut off from a stream that other nodes handed on."""
+        return not any(f"{node} {_CUT_OFF}" in self._seen for node in nodes)
+
+    def learn_hand_nothing_on(self, nodes: Sequence[str]) -> None:
+        """Remember that these nodes were cut off from such a stream."""
+        self._add(dict.fromkeys((f"{node} {_CUT_OFF}" for node in nodes), int(time.time())))
 
     def is_open_to_root(self, path: str, nodes: Sequence[str]) -> bool | None:
         """Whether root on all nodes is known to read the files that the user can read at the path; None if unknown."""

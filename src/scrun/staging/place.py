@@ -15,7 +15,11 @@
     room N=KILOBYTES …         room, plain WHY         makes room for those of these layers that are lacking
     reach PORT TOKEN           reached, unreachable,   connects to this host for the following streams; both ends prove
                                unreachable silent      that they know TOKEN. silent: no answer for 5 s (a firewall)
-    fill                       filled                  unpacks the lacking layers of the stream, and seals them
+    relay KEY SIZE             relay, plain WHY        keeps the program of SIZE bytes that follows, scrun-node, and
+                                                       tries whether it runs
+    fill WAY                   filled, cut WHY         unpacks the lacking layers of the stream, and seals them. WAY:
+                                                       star, this host sends it to each node; tree, the nodes' relays
+                                                       hand it on. cut: the stream broke, and may be sent again
     commit N=NAME …            kept                    names them, when all of them were sent
     go MODE FROM               ok                      unpacks the container's own files; FROM: connection or stdin
 

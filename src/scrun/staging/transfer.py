@@ -7,9 +7,10 @@ import fcntl
 import os
 import time
 
+from scrun.native import PROGRAM as NODE_PROGRAM
 from scrun.staging import node_directory
 from scrun.staging.archive import Archiver
-from scrun.staging.feed import CHUNK, Feed
+from scrun.staging.feed import CHUNK, FEW, Feed
 from scrun.staging.known import Known
 from scrun.staging.layered_root import COPY, OVERLAY, PLAIN
 from scrun.staging.place import PLACE
@@ -180,18 +181,50 @@ class Transfer:
             return False
         self._log("info", f"carrying {len(listed)} layers of {path} to {', '.join(lacking)}")
         self._expected = sum(files.size for files in listed.values())
-        self._order("fill")
-        self._send(layered, listed, list(lacking))
-        self._hear()
+        if not self._send(layered, listed, list(lacking)):
+            return False
         self._ask(layered.commit(listed))
         return True
 
-    def _send(self, layered: LayeredRoot, listed: Mapping[int, LayerFiles], nodes: Collection[str]) -> None:
-        with self._archiver(nodes) as archiver:
-            for number, files in listed.items():
-                if not layered.archive_layer(archiver, number, files):
-                    layered.forget_name(number)
-            archiver.add_files({"complete": b""})
+    def _send(self, layered: LayeredRoot, listed: Mapping[int, LayerFiles], nodes: list[str]) -> bool:
+        """Send layers to these nodes, and again to those that were cut off; False if nodes can't connect any more."""
+        known = self._known()
+        trees = 2 if len(nodes) > FEW and known.hand_on(nodes) and self._give_relays() else 0
+        while nodes:
+            way, trees = ("tree" if trees > 0 else "star"), trees - 1
+            self._order(f"fill {way}")
+            with self._archiver(nodes, way) as archiver:
+                for number, files in listed.items():
+                    if not layered.archive_layer(archiver, number, files):
+                        layered.forget_name(number)
+                archiver.add_files({"complete": b""})
+            said = self._hear()
+            cut = [node for node in nodes if said[node][0] == "cut"]
+            if not cut:
+                break
+            known.learn_hand_nothing_on(cut)
+            if {*nodes[FEW:]} <= {*cut}:
+                trees = 0  # a firewall between the nodes
+            self._log("info", f"{', '.join(cut)}: the stream was cut off ({' '.join(said[cut[0]][1:])}): once more")
+            # Whose feeder was not cut off, or has itself not passed it on, feeds nobody in the next tree.
+            feeder = {node: nodes[index // FEW - 1] if index >= FEW else "" for index, node in enumerate(nodes)}
+            nodes = sorted(cut, key=lambda node: feeder[node] not in cut)
+            if not self._reach():
+                return False
+        return True
+
+    def _give_relays(self) -> bool:
+        """Give the nodes the program that hands a stream on; False if it runs on not all of them."""
+        try:
+            with open(NODE_PROGRAM, "rb") as file:
+                program = file.read()
+        except OSError:
+            return False
+        self._order(f"relay {os.urandom(32).hex()} {len(program)}")
+        with contextlib.suppress(BrokenPipeError):
+            while program:
+                program = program[os.write(self._orders, program) :]
+        return all(answer[0] == "relay" for answer in self._hear().values())
 
     def _learn_mounts(self, node: str, tried: Sequence[str]) -> None:
         if self._container.overlay and tried in (["yes"], ["no"]):
@@ -206,7 +239,7 @@ class Transfer:
         if known.is_cut_off(self._nodes):
             self._log("debug", "nodes could not connect to this host a while ago: srun carries it all")
             return False
-        self._feed = Feed(self._step.ports)
+        self._feed = Feed(self._step.ports, nodes=len(self._nodes))
         said = self._ask(f"reach {self._feed.port} {self._feed.token}")
         if all(answer[0] == "reached" for answer in said.values()):
             return self._feed.wait_for(self._nodes)
@@ -217,14 +250,16 @@ class Transfer:
         return False
 
     @contextlib.contextmanager
-    def _archiver(self, receivers: Collection[str]) -> Iterator[Archiver]:
+    def _archiver(self, receivers: Sequence[str], way: str = "star") -> Iterator[Archiver]:
         """An archiver that writes to the connections of these nodes, or without any to all nodes through srun."""
         output = self._orders
+        if way == "tree" and self._feed:
+            receivers = self._feed.plant(receivers)
         if receivers and self._feed:
             read_end, output = os.pipe2(os.O_CLOEXEC)
             with contextlib.suppress(OSError):  # the user has many pipes
                 fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK)  # a pipe of 64 KB would wake two processes more often
-            self._feed.send(read_end, receivers)
+            self._feed.send(read_end, receivers, needs_all=way == "star")
         try:
             yield Archiver(
                 self._children,

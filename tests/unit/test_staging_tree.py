@@ -1,0 +1,124 @@
+"""A stream that nodes hand on to each other, and what becomes of it when one of them fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from layered_storage import Storage, carried, contents, kept
+from test_staging_kept_layers import SHOWN, storage
+from test_staging_node import FakeStep, needs_mounts, on_node
+
+import scrun.native
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["storage"]  # a fixture
+pytestmark = needs_mounts
+NODES = [f"node{number}" for number in range(1, 8)]
+
+
+@pytest.fixture(autouse=True)
+def _native_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "program"
+    source = os.path.dirname(scrun.native.__file__)
+    if subprocess.run([f"{source}/build", program], capture_output=True, check=False).returncode:
+        pytest.skip("scrun-node can't be built here")
+    monkeypatch.setattr("scrun.staging.transfer.NODE_PROGRAM", str(program))
+
+
+def big(storage: Storage) -> None:
+    """Add a layer that doesn't fit into the buffers on the way."""
+    storage.layer("big", {"big": "x" * (40 << 20)})
+    storage.use("big", "above", "base")
+
+
+def feeding(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What each stream's nodes are that this host feeds."""
+    found: list[list[str]] = []
+    from scrun.staging.feed import Feed
+
+    send = Feed.send
+
+    def noting(self: Feed, source: int, nodes: list[str], **options: bool) -> None:
+        found.append(list(nodes))
+        send(self, source, nodes, **options)
+
+    monkeypatch.setattr(Feed, "send", noting)
+    return found
+
+
+def test_this_host_feeds_two_nodes_of_many(
+    tmp_path: Path,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step = FakeStep(tmp_path, nodes=NODES, hidden=[storage.path.parent])
+    fed = feeding(monkeypatch)
+    big(storage)
+    notes = storage.stage(step)
+    assert len(carried(notes)) == 1
+    assert fed == [NODES[:2]]
+    for node in NODES:
+        shown = contents(on_node(step, node) / "rootfs")
+        assert len(shown.pop("big")) == 40 << 20
+        assert shown == SHOWN
+        assert len(kept(step, node)) == 3
+
+
+# The node's tar gives up, which concerns this node alone; or its relay is killed, on which those below it depend.
+TAR = "exit 1"
+RELAY = """for process in /proc/[0-9]*; do
+    [ "$(cat $process/comm)" = scrun-node ] && grep -qs TMP_PATH $process/environ &&
+        tr '\\0' '\\n' <$process/environ | grep -qx SLURMD_NODENAME=$SLURMD_NODENAME && kill -9 ${process#/proc/}
+done 2>/dev/null"""
+
+
+@pytest.mark.parametrize(
+    ("broken", "how", "cut"),
+    [
+        ("node1", TAR, {"node1"}),
+        ("node1", RELAY, {"node1", "node3", "node4", "node7"}),
+        ("node3", RELAY, {"node3", "node7"}),
+        ("node7", RELAY, {"node7"}),
+    ],
+)
+def test_whom_a_failing_node_fed_is_fed_by_another(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, broken: str, how: str, cut: set[str]
+) -> None:
+    step = FakeStep(tmp_path, nodes=NODES, hidden=[storage.path.parent])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/tar").write_text(f"""#!/bin/sh
+if [ "$SLURMD_NODENAME" = {broken} ] && [ ! -e {tmp_path}/was-killed ]; then
+    : >{tmp_path}/was-killed
+    head -c 20000000 >/dev/null
+    {how.replace("TMP_PATH", str(tmp_path))}
+fi
+exec /usr/bin/tar "$@"
+""")
+    (tmp_path / "bin/tar").chmod(0o755)
+    step.path = f"{tmp_path}/bin:{step.path}"
+    streams = feeding(monkeypatch)
+    big(storage)
+    (said,) = [line for line in storage.stage(step).at("info").split("\n") if "the stream was cut off" in line]
+    assert {*said.partition(":")[0].split(", ")} == cut
+    assert (tmp_path / "was-killed").exists()
+    assert len(streams) == 2
+    assert all(len(kept(step, node)) == 3 for node in NODES)
+    assert all(len(contents(on_node(step, node) / "rootfs")["big"]) == 40 << 20 for node in NODES)
+
+
+def test_a_node_that_cannot_run_the_relay_makes_a_star(
+    tmp_path: Path,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "program").write_text("this is no program of this machine")
+    step = FakeStep(tmp_path, nodes=NODES[:4], hidden=[storage.path.parent])
+    fed = feeding(monkeypatch)
+    storage.stage(step)
+    assert fed == [NODES[:4]]
+    assert all(contents(on_node(step, node) / "rootfs") == SHOWN for node in NODES[:4])
