@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from networks import networks
+
 ROUNDS = int(os.environ.get("ROUNDS", "25"))
 AT_ONCE = 20
 LIMIT = 60  # seconds; the C scrun hangs now and then
@@ -395,8 +397,14 @@ def main() -> None:
         ),
         "C scrun",
     )
+    table(
+        "podman run (rootless), by whose network it is on",
+        in_turn({"its node's": podman("scrun", SCRUN_NET="node"), "the engine's": podman("scrun", SCRUN_NET="engine")}),
+        "its node's",
+    )
     operations()
     connection()
+    networks(USER.pw_name)
     memory()
     table(
         f"{AT_ONCE} at once (podman run)",
