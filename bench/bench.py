@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from networks import networks
+
 ROUNDS = int(os.environ.get("ROUNDS", "25"))
 AT_ONCE = 20
 CONTAINERS = int(os.environ.get("CONTAINERS", "50"))  # whose memory is measured, where the nodes have so many CPUs
@@ -435,8 +437,14 @@ def main() -> None:
         ),
         "C scrun",
     )
+    table(
+        "podman run (rootless), by whose network it is on",
+        in_turn({"its node's": podman("scrun", SCRUN_NET="node"), "the engine's": podman("scrun", SCRUN_NET="engine")}),
+        "its node's",
+    )
     operations()
     connection()
+    networks(USER.pw_name)
     memory()
     table(
         f"{AT_ONCE} at once (podman run)",

@@ -135,7 +135,8 @@ def test_a_published_port_is_open_on_login(engine: Engine) -> None:
     before = network()
     name = server(engine, "-p", "18081:80")
     assert "18081" in engine.call("port", name).ok().stdout
-    assert fetched("127.0.0.1:18081") == fetched(f"{LOGIN}:18081") == "hello\n"
+    for host in ("127.0.0.1", "[::1]", LOGIN):
+        assert fetched(f"{host}:18081") == "hello\n"
     assert node_of(engine, name) in (("node1", "node2") if engine.runtime == "scrun" else ("",))
     assert network() == before
 
@@ -230,6 +231,13 @@ def test_with_ipv6_it_has_both(engine: Engine, make_network: NetworkOf) -> None:
     (one,) = engine.inspect(name)["NetworkSettings"]["Networks"].values()
     assert one["GlobalIPv6Address"].startswith("fd00:77:")
     assert asks(engine, f"[{one['GlobalIPv6Address']}]", where) == "six\n"
+
+
+def test_its_hosts_and_name_servers_are_the_engines(engine: Engine, make_network: NetworkOf) -> None:
+    name = engine.detached("sleep", "1000", options=(f"--network={make_network()}", "--add-host=far:1.2.3.4"))
+    described = engine.inspect(name)
+    for key, path in (("HostsPath", "/etc/hosts"), ("ResolvConfPath", "/etc/resolv.conf")):
+        assert engine.call("exec", name, "cat", path).ok().output == Path(described[key]).read_bytes()
 
 
 def test_none_is_a_loopback_only(engine: Engine) -> None:

@@ -112,6 +112,12 @@ def test_pasta_is_told_of_the_ports(words: tuple[str, ...], wanted: bool, pasta:
     assert engine_words.asked(config(path=path, annotations=PODMAN), ID).for_engine == wanted
 
 
+def test_pastas_ports_are_the_containers(pasta: Any) -> None:
+    path = f"/run/netns/{os.getpid()}-ports"
+    pasta("-t", "127.0.0.1/8081-8082:80-81", "-t", "9000:90", "-u", "none", "--netns", path)
+    assert engine_words.pastas_ports(config(path=path)) == [[80, 81], [90, 90]]
+
+
 def test_roots_podman_holds_the_ports_open(monkeypatch: Any) -> None:
     monkeypatch.setattr("scrun.identity.is_machines_root", lambda: True)
     given = config(annotations=PODMAN)

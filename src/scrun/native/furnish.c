@@ -53,8 +53,11 @@ static void make_link(int netlink, struct network_link *link, int number, int is
 /* The way to the engine's namespace itself: what comes from there may be for 127.0.0.1. */
 static void make_near(int netlink, const struct network_link *link) {
     int error = set_sysctl("ipv4/conf/", link->name, "/route_localnet", "1");
-    if (!error) error = change_near_route(netlink, (const uint8_t *)NEAR_ADDRESS, RT_TABLE_MAIN, link->index, 0);
-    if (!error) error = change_near_neighbour(netlink, link->index, link->mac);
+    for (int size = 4; size <= 16 && !(size == 16 && link->without_ipv6); size *= 4) {
+        int failed = change_near_route(netlink, near_address(size), size, RT_TABLE_MAIN, link->index, 0);
+        if (!failed) failed = change_near_neighbour(netlink, size, link->index, link->mac);
+        if (!error && size == 4) error = failed; /* a node may have no IPv6 */
+    }
     if (error) fail("cannot make the way to the engine's ports by ", link->name, error);
 }
 

@@ -118,15 +118,18 @@ int change_route(int fd, const struct network_route *route, int index, int is_ne
     return netlink_call(fd, &r);
 }
 
+const uint8_t *near_address(int size) { return (const uint8_t *)(size == 4 ? NEAR_ADDRESS : NEAR_ADDRESS_6); }
+
 /* A route to one address by a link, whichever was there before. */
-int change_near_route(int fd, const uint8_t to[4], uint8_t table, int index, int with_source) {
+int change_near_route(int fd, const uint8_t *to, int size, uint8_t table, int index, int with_source) {
     struct request r;
-    struct rtmsg body = {.rtm_family = AF_INET, .rtm_dst_len = 32, .rtm_table = table, .rtm_protocol = RTPROT_STATIC};
+    struct rtmsg body = {.rtm_family = family_of(size), .rtm_dst_len = (uint8_t)(8 * size), .rtm_table = table};
+    body.rtm_protocol = RTPROT_STATIC;
     body.rtm_type = RTN_UNICAST;
-    body.rtm_scope = RT_SCOPE_LINK;
+    body.rtm_scope = size == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
     request_begin(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &body, sizeof body);
-    request_add(&r, RTA_DST, to, 4);
-    if (with_source) request_add(&r, RTA_PREFSRC, NEAR_ADDRESS, 4);
+    request_add(&r, RTA_DST, to, (size_t)size);
+    if (with_source) request_add(&r, RTA_PREFSRC, near_address(size), (size_t)size);
     request_add(&r, RTA_OIF, &index, sizeof index);
     return netlink_call(fd, &r);
 }
@@ -140,11 +143,11 @@ int remove_local_route(int fd, const uint8_t to[4]) {
     return netlink_call(fd, &r);
 }
 
-int change_near_neighbour(int fd, int index, const uint8_t mac[6]) {
+int change_near_neighbour(int fd, int size, int index, const uint8_t mac[6]) {
     struct request r;
-    struct ndmsg body = {.ndm_family = AF_INET, .ndm_ifindex = index, .ndm_state = NUD_PERMANENT};
+    struct ndmsg body = {.ndm_family = family_of(size), .ndm_ifindex = index, .ndm_state = NUD_PERMANENT};
     request_begin(&r, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &body, sizeof body);
-    request_add(&r, NDA_DST, NEAR_ADDRESS, 4);
+    request_add(&r, NDA_DST, near_address(size), (size_t)size);
     request_add(&r, NDA_LLADDR, mac, 6);
     return netlink_call(fd, &r);
 }

@@ -194,6 +194,29 @@ static void take_config(const uint8_t *bytes, size_t length) {
     report(wrong.start);
 }
 
+/* A small file of the bundle as it is by now: the bytes are its name there, NUL, and the content. It isn't the
+ * container's change: so the bundle's marker, by whose time changes are told, gets a later one. */
+static void take_file(const uint8_t *bytes, size_t length) {
+    TEXT(path, 4096);
+    TEXT(marker, 4096);
+    const char *name = (const char *)bytes;
+    size_t of_name = 0;
+    while (of_name < length && bytes[of_name]) of_name++;
+    if (of_name == length || strncmp(name, "mounts/", 7) || read_number(name + 7) < 0) return;
+    put(&path, settings.bundle);
+    put(&path, "/");
+    put(&path, name);
+    int fd = open(path.start, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
+    const uint8_t *content = bytes + of_name + 1;
+    if (fd < 0 || write(fd, content, length - of_name - 1) != (ssize_t)(length - of_name - 1))
+        report("cannot write a file of the container's again, such as its /etc/hosts");
+    if (fd >= 0) close(fd);
+    put(&marker, settings.bundle);
+    put(&marker, "/marker");
+    fd = open(marker.start, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0) close(fd);
+}
+
 /* What comes from the engine's network may not be for the container's loopback: what comes by NEAR may. */
 static int is_for_loopback(const uint8_t *packet, size_t length) {
     const uint8_t *ethernet = packet + VNET_HEADER;
@@ -204,6 +227,8 @@ static void take_frame(int channel, const uint8_t *bytes, size_t length) {
     int link = channel == NEAR ? now.near : channel;
     if (channel == CONFIG) {
         take_config(bytes, length);
+    } else if (channel == NETWORK_FILE && !is_reported) {
+        take_file(bytes, length);
     } else if (channel == NAMES) {
         names_answer(bytes, length);
     } else if (link >= 0 && link < LINKS && taps[link] >= 0 && length >= SHORTEST) {

@@ -45,7 +45,9 @@ int network_read(struct network *n, char *text); /* changes the text; -1: it isn
 int network_link_named(const struct network *n, const char *name); /* its number, or -1 */
 
 /* ---- netlink.c: the kernel's tables (rtnetlink(7)) ---- */
-#define NEAR_ADDRESS "\xa9\xfe\x4d\x4d" /* 169.254.77.77: login's namespace, as the container sees it */
+/* Login's namespace, as the container sees it: 169.254.77.77, and fd73:6372:756e::77. */
+#define NEAR_ADDRESS "\xa9\xfe\x4d\x4d"
+#define NEAR_ADDRESS_6 "\xfdscrun\0\0\0\0\0\0\0\0\0\x77"
 struct request {
     _Alignas(struct nlmsghdr) uint8_t bytes[512];
     size_t length;
@@ -59,8 +61,9 @@ int netlink_list(int fd, uint16_t type, uint8_t family, take_entry *take, void *
 const struct rtattr *attribute(const struct nlmsghdr *entry, size_t body, uint16_t name); /* NULL: it isn't there */
 int change_address(int fd, const struct network_address *a, int index, int is_new);
 int change_route(int fd, const struct network_route *r, int index, int is_new);
-int change_near_route(int fd, const uint8_t to[4], uint8_t table, int index, int with_source);
-int change_near_neighbour(int fd, int index, const uint8_t mac[6]);
+int change_near_route(int fd, const uint8_t *to, int size, uint8_t table, int index, int with_source);
+int change_near_neighbour(int fd, int size, int index, const uint8_t mac[6]);
+const uint8_t *near_address(int size); /* size: 4 or 16 bytes */
 int remove_local_route(int fd, const uint8_t to[4]);
 int change_link(int fd, int index, const struct network_link *as, uint32_t flags);
 int set_sysctl(const char *before, const char *name, const char *after, const char *value); /* 0 or an errno */
@@ -71,7 +74,7 @@ void add_addresses(int fd, const struct network *n, struct text *wrong); /* and 
 /* ---- tunnel.c: a connection on which frames go both ways ---- */
 #define FRAME 67584     /* bytes: the longest packet that the kernel hands over whole, with its two headers */
 #define VNET_HEADER 10  /* bytes before the packet (struct virtio_net_hdr) */
-enum channel { NEAR = LINKS, CONFIG = 32, CONFIGURED, NAMES };
+enum channel { NEAR = LINKS, CONFIG = 32, CONFIGURED, NAMES, NETWORK_FILE };
 struct ring {
     uint8_t *bytes; /* mapped twice in a row, so that each frame lies in one piece */
     int memory, dirty;

@@ -29,6 +29,7 @@ struct settings {
     struct sockaddr_storage addresses[ADDRESSES];
     int address_count;
     char meeting[64], runtime[4096], init[256], job[32];
+    char bundle[4096]; /* the directory of the file itself */
     long patience; /* milliseconds */
     int network;   /* whether login says what the container's network is */
     enum stdio stdio;

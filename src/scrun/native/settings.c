@@ -141,6 +141,11 @@ void read_settings(const char *path) {
         line = end + 1;
     }
     memset(text, 0, sizeof text);
+    const char *slash = path;
+    for (const char *at = path; *at; at++)
+        if (*at == '/') slash = at;
+    struct text bundle = {settings.bundle, 0, sizeof settings.bundle};
+    put_bytes(&bundle, path, (size_t)(slash - path));
     for (unsigned i = 0; i < sizeof needed / sizeof *needed; i++)
         if (!(seen >> i & 1)) {
             TEXT(message, 128);

@@ -144,12 +144,20 @@ static int open_packets(const struct network_link *link) {
     return fd;
 }
 
-void take_over(void) {
+static int has_ipv6(int number) {
+    for (int i = 0; i < network.address_count; i++)
+        if (network.addresses[i].link == number && network.addresses[i].size == 16) return 1;
+    return 0;
+}
+
+/* with_local: a link-local address of IPv6 stays where it is a link's only one, for loopback.c. */
+void take_over(int with_local) {
     for (int i = 0; i < LINKS; i++) {
         struct network_link *link = &network.links[i];
         if (!*link->name || packets[i] >= 0) continue;
         packets[i] = open_packets(link);
-        if (!link->without_ipv6) set_sysctl("ipv6/conf/", link->name, "/disable_ipv6", "1");
+        if (!link->without_ipv6 && !(with_local && !has_ipv6(i)))
+            set_sysctl("ipv6/conf/", link->name, "/disable_ipv6", "1");
     }
     for (const struct network_address *a = network.addresses; a < network.addresses + network.address_count; a++)
         change_address(netlink, a, network.links[a->link].index, 0);

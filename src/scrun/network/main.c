@@ -1,13 +1,15 @@
 /* scrun-network: carries a container's frames between the engine's network namespace on the login host and the node.
  *
- *   scrun-network CONTROL NAMESPACE [again] [near] [names]
+ *   scrun-network CONTROL NAMESPACE [again] [near] [names] [port FIRST LAST]...
  *
  * CONTROL is the anchor's socket (SOCK_SEQPACKET), NAMESPACE the engine's network namespace, both as numbers of
- * descriptors. again: the first message has what an earlier scrun-network told, which was killed. near, names: see
- * near.c, answers.c. Messages to the anchor are "n", and what the network is; "u": the node has it, and
- * the path there of links to the container's namespaces; "w", and why it
- * hasn't; "b": the connection broke; "e", and why this program ends. The anchor sends "c", with a connection that the
- * node has opened, and that has proved to be its own. The program ends with the anchor, and gives the namespace back.
+ * descriptors. again: the first message has what an earlier scrun-network told, which was killed. For near, names and
+ * port see near.c, answers.c and loopback.c.
+ *
+ * Messages to the anchor: "n", and what the network is; "u", the node has it, and the path there of links to the
+ * container's namespaces; "w", and why it hasn't; "b", the connection broke; "e", and why this program ends. The anchor
+ * sends "f", and a small file of the bundle that has changed; "c", with a connection that the node has opened, and that
+ * has proved to be its own. The program ends with the anchor, and gives the namespace back.
  */
 #include "login.h"
 
@@ -69,7 +71,7 @@ static void look_and_take_over(int is_first) {
     if (!look() && !is_first) return;
     struct text text = describe();
     say('n', text.start, text.length);
-    take_over();
+    take_over(has_near);
     if (has_near) near_begin();
     text = describe();
     tunnel_say(&tunnel, CONFIG, text.start, text.length);
@@ -80,24 +82,48 @@ static void broken(void) {
     say('b', "", 0);
 }
 
-static void take_connection(void) {
-    char letter = 0;
-    int fd = -1, count, yes = 1, most = 30000;
-    int length = receive_descriptors(control, &letter, 1, &fd, 1, &count);
+/* What is told each connection before CONFIG, until the node has the network. */
+#define FILES 8
+#define MESSAGE 65536
+static struct {
+    size_t length; /* 0: none */
+    uint8_t bytes[MESSAGE];
+} files[FILES];
+
+static void keep_file(const uint8_t *bytes, size_t length) {
+    for (int i = 0; i < FILES; i++)
+        if (!files[i].length) {
+            memcpy(files[i].bytes, bytes, length);
+            files[i].length = length;
+            return;
+        }
+}
+
+static void take_connection(int fd) {
+    int yes = 1, most = 30000;
+    fcntl(fd, F_SETFL, (long)(O_RDWR | O_NONBLOCK));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &most, sizeof most);
+    tunnel_connect(&tunnel, fd);
+    for (int i = 0; i < FILES; i++)
+        if (files[i].length) tunnel_say(&tunnel, NETWORK_FILE, files[i].bytes, files[i].length);
+    struct text text = describe();
+    tunnel_say(&tunnel, CONFIG, text.start, text.length);
+}
+
+static void take_order(void) {
+    static uint8_t message[1 + MESSAGE];
+    int fd = -1, count;
+    int length = receive_descriptors(control, message, sizeof message, &fd, 1, &count);
     if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (length <= 0) { /* the anchor has ended, or the container has */
         near_end();
         restore();
         _exit(0);
     }
-    if (letter != 'c' || !count) return;
-    fcntl(fd, F_SETFL, (long)(O_RDWR | O_NONBLOCK));
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &most, sizeof most);
-    tunnel_connect(&tunnel, fd);
-    struct text text = describe();
-    tunnel_say(&tunnel, CONFIG, text.start, text.length);
+    if (*message == 'c' && count) take_connection(fd);
+    if (*message == 'f') keep_file(message + 1, (size_t)length - 1);
 }
 
 static void take_frame(int channel, const uint8_t *bytes, size_t length) {
@@ -143,7 +169,10 @@ static void take_changes(void) {
     look_at = milliseconds() + QUIET;
 }
 
-enum watched { CONTROL, CHANGES, TUNNEL, NEAR_TAP, PACKETS, ASKED = PACKETS + LINKS, WATCHED = ASKED + ANSWERS };
+enum watched { CONTROL, CHANGES, TUNNEL, NEAR_TAP, PACKETS };
+#define ASKED (PACKETS + LINKS)
+#define LOCAL (ASKED + ANSWERS)
+#define WATCHED (LOCAL + LOOPBACKS)
 
 static void turn(void) {
     struct pollfd watched[WATCHED];
@@ -155,6 +184,7 @@ static void turn(void) {
     watched[NEAR_TAP] = (struct pollfd){is_open ? near_tap : -1, POLLIN, 0};
     for (int i = 0; i < LINKS; i++) watched[PACKETS + i] = (struct pollfd){is_open ? packets[i] : -1, POLLIN, 0};
     int wait = answers_watch(watched + ASKED);
+    loopback_watch(watched + LOCAL);
     if (look_at) {
         long left = look_at - milliseconds();
         if (wait < 0 || left < wait) wait = left < 0 ? 0 : (int)left;
@@ -163,7 +193,7 @@ static void turn(void) {
     int ready = poll(watched, WATCHED, wait);
     if (ready < 0) return;
     if (ready == 0) tunnel_release(&tunnel);
-    if (watched[CONTROL].revents) take_connection();
+    if (watched[CONTROL].revents) take_order();
     if (watched[CHANGES].revents) take_changes();
     if (look_at && milliseconds() >= look_at) {
         look_at = 0;
@@ -173,6 +203,7 @@ static void turn(void) {
         if (watched[PACKETS + i].revents && packets[i] >= 0) read_frames(packets[i], (enum channel)i);
     if (watched[NEAR_TAP].revents && near_tap >= 0) read_frames(near_tap, NEAR);
     answers_serve(watched + ASKED, &tunnel);
+    loopback_serve(watched + LOCAL);
     if (watched[TUNNEL].revents && tunnel.connection >= 0) receive();
     if (tunnel.connection >= 0 && tunnel_send(&tunnel)) broken();
 }
@@ -185,9 +216,10 @@ int main(int count, char **arguments, char **environment) {
         is_again |= !strcmp(arguments[i], "again");
         has_near |= !strcmp(arguments[i], "near");
         has_names |= !strcmp(arguments[i], "names");
+        if (!strcmp(arguments[i], "port") && i + 2 < count) loopback_publish(arguments[i + 1], arguments[i + 2]);
     }
     if (control < 0 || namespace < 0) {
-        static const char words[] = "scrun-network: it is called by scrun: CONTROL NAMESPACE [again] [near] [names]\n";
+        static const char words[] = "scrun-network: scrun calls it, with descriptors of its own\n";
         if (write(2, words, sizeof words - 1) < 0) {}
         return 1;
     }
@@ -204,5 +236,6 @@ int main(int count, char **arguments, char **environment) {
     network.name_server = has_names;
     if (has_names) answers_begin();
     look_and_take_over(1);
+    if (has_near) loopback_begin();
     for (;;) turn();
 }

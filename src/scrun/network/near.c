@@ -1,5 +1,6 @@
-/* Some programs connect to a published port from inside the engine's namespace: pasta's splice to 127.0.0.1,
- * rootlessport to the container's address there. An interface of our own, scrun0, leads what they send to the node. */
+/* Some programs connect to a published port from inside the engine's namespace: rootlessport and pasta to the
+ * container's address there, a pasta before 2024 to 127.0.0.1. An interface of our own, scrun0, leads what they send to
+ * the node. */
 #include "login.h"
 
 #define LOOPBACK "\x7f\0\0\1"
@@ -14,10 +15,26 @@ static int first_with_ipv4(void) {
     return -1;
 }
 
-static void lead_addresses(void) {
+const uint8_t *near_target(void) {
     for (int i = 0; i < network.address_count; i++)
-        if (network.addresses[i].size == 4)
-            change_near_route(netlink, network.addresses[i].bytes, RT_TABLE_MAIN, index_of_tap, 1);
+        if (network.addresses[i].size == 4) return network.addresses[i].bytes;
+    return (const uint8_t *)LOOPBACK;
+}
+
+static void enable_ipv6(void) {
+    struct network_address own = {.size = 16, .prefix = 128};
+    memcpy(own.bytes, NEAR_ADDRESS_6, 16);
+    set_sysctl("ipv6/conf/", "scrun0", "/addr_gen_mode", "1"); /* no address of its own making */
+    set_sysctl("ipv6/conf/", "scrun0", "/disable_ipv6", "0");
+    change_address(netlink, &own, index_of_tap, 1);
+}
+
+static void lead_addresses(void) {
+    for (int i = 0; i < network.address_count; i++) {
+        const struct network_address *a = &network.addresses[i];
+        if (a->size == 16) enable_ipv6();
+        change_near_route(netlink, a->bytes, a->size, RT_TABLE_MAIN, index_of_tap, 1);
+    }
 }
 
 void near_begin(void) {
@@ -38,11 +55,12 @@ void near_begin(void) {
     set_sysctl("ipv6/conf/", "scrun0", "/disable_ipv6", "1");
     set_sysctl("ipv4/conf/", "scrun0", "/rp_filter", "0");
     if (!error) error = set_sysctl("ipv4/conf/", "scrun0", "/route_localnet", "1");
+    if (!error) error = set_sysctl("ipv4/conf/", "scrun0", "/accept_local", "1"); /* answers come from 127.0.0.1 */
     /* Without ARP each packet has the interface's own MAC, which is the one that the container's interface has. */
     if (!error) error = change_link(netlink, index_of_tap, &network.links[number], IFF_UP | IFF_NOARP);
     if (!error) error = change_address(netlink, &own, index_of_tap, 1);
     if (!error) remove_local_route(netlink, (const uint8_t *)LOOPBACK);
-    if (!error) error = change_near_route(netlink, (const uint8_t *)LOOPBACK, RT_TABLE_LOCAL, index_of_tap, 1);
+    if (!error) error = change_near_route(netlink, (const uint8_t *)LOOPBACK, 4, RT_TABLE_LOCAL, index_of_tap, 1);
     if (error) give_up("cannot lead the engine's published ports to the node", NULL, error);
     lead_addresses();
     network.near = number;

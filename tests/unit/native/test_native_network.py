@@ -264,6 +264,80 @@ def test_frames_leave_by_the_engines_interface(
     assert "default" in engine.run("ip", "route")
 
 
+LISTEN = """
+import socket
+listener = socket.create_server(("{}", 80), family=socket.{})
+print("ready", flush=True)
+for _ in range(2):
+    connection, address = listener.accept()
+    connection.sendall(connection.recv(100) * 100000)
+    connection.close()
+    print(address[0], flush=True)
+"""
+CONNECT = """
+import socket
+with socket.create_connection(("{}", 80), 20) as connection:
+    connection.sendall(b"0123456789")
+    connection.shutdown(socket.SHUT_WR)
+    data = b""
+    while more := connection.recv(1 << 20):
+        data += more
+    print(len(data))
+"""
+SIX = "fd00:9::2"
+
+
+@pytest.mark.parametrize(
+    ("address", "bound", "family", "comes_from"),
+    [
+        (ADDRESS, "", "AF_INET", "169.254.77.77"),
+        ("127.0.0.1", "127.0.0.1", "AF_INET", "169.254.77.77"),
+        ("::1", "", "AF_INET", "169.254.77.77"),
+        (SIX, SIX, "AF_INET6", "fd73:6372:756e::77"),
+    ],
+)
+def test_who_is_in_the_engines_namespace_reaches_the_container(
+    container: Container,
+    network_program: Path,
+    namespace: Callable[..., Namespace],
+    tmp_path: Path,
+    address: str,
+    bound: str,
+    family: str,
+    comes_from: str,
+) -> None:
+    """pasta and rootlessport connect there, to one or another of these addresses."""
+    _, engine = connected(namespace)
+    if ":" in bound:
+        engine.run("ip", "address", "add", f"{SIX}/64", "dev", "eth0", "nodad")
+    helper = Helper(network_program, engine, tmp_path, "near", "port", "80", "80")
+    helper.give(container.connection)
+    assert container.answer() == b"k"
+    server = container.inside.start(LISTEN.format(bound, family))
+    assert server.stdout
+    assert server.stdout.readline() == "ready\n"
+    for _ in range(2):
+        assert engine.run("python3", "-c", CONNECT.format(address)) == "1000000\n"
+        assert server.stdout.readline() == f"{comes_from}\n"
+    server.communicate(timeout=20)
+    helper.end()
+    assert "scrun0" not in engine.run("ip", "link")
+
+
+def test_a_small_file_is_written_again_before_the_container_begins(container: Container) -> None:
+    mounts = container.node.directory / "mounts"
+    mounts.mkdir()
+    (mounts / "3").write_bytes(b"what was longer before")
+    (container.node.directory / "marker").touch()
+    for name in (b"mounts/3", b"mounts/../connection", b"connection", b"mounts/x"):
+        container.connection.sendall(frame(35, name + b"\0" + b"127.0.0.1 here\n"))
+    container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
+    assert container.answer() == b"k"
+    assert (mounts / "3").read_bytes() == b"127.0.0.1 here\n"
+    assert b"key" in (container.node.directory / "connection").read_bytes()
+    assert os.stat(container.node.directory / "marker").st_mtime_ns >= os.stat(mounts / "3").st_mtime_ns
+
+
 def test_a_later_interface_is_the_containers_too(
     container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
 ) -> None:

@@ -152,7 +152,7 @@ class Effects(EndEffects):
         """Have the step begin, with the small files as they are by now."""
         anchor = self._anchor
         done = lambda: anchor.happen("files_renewed")  # noqa: E731
-        launch.renew_files(anchor.loop, anchor.container, anchor.plan, log=anchor.log, done=done)
+        launch.renew_files(anchor.loop, anchor.container, anchor.plan, anchor.nodes, log=anchor.log, done=done)
 
     def run_step(self) -> None:
         """Run srun."""

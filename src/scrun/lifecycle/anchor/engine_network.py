@@ -16,7 +16,7 @@ from scrun.network import PROGRAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from scrun.lifecycle.container.plan import NetworkPlan
     from scrun.lifecycle.process.loop import Loop
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 _MESSAGE = 1 << 16  # bytes; more than any message of scrun-network's has
+_FILES, _LARGEST = 8, 60000  # files, and bytes, that the node is told of with the network
 _MOST_AT_ONCE = 5  # times that scrun-network may end in a row without having served the node
 _DOCKERS_SERVER = "127.0.0.11"
 _NAMESPACE, _CONTROL = 4, 3  # scrun-network's descriptors
@@ -57,6 +58,7 @@ class EngineNetwork:
         self._control = -1
         self._pid = 0
         self._told = b""  # what the network is, for the next scrun-network
+        self._files: dict[str, bytes] = {}  # that the node lacks, by their names in its bundle
         self._ended = 0  # times in a row
         self._why = "scrun-network was killed again and again"
         self._timer = 0
@@ -66,6 +68,21 @@ class EngineNetwork:
     def is_there(self) -> bool:
         """Whether it takes a connection."""
         return self._is_open
+
+    def renew(self, files: Mapping[str, bytes]) -> bool:
+        """Have the node's copies of small files be like these when the program begins.
+
+        Args:
+            files: contents by path on the node.
+
+        Returns:
+            Whether that will be done; too many, or too large ones, are not.
+        """
+        names = {"/".join(path.split("/")[-2:]): data for path, data in files.items()}
+        if len(names) > _FILES or any(len(data) > _LARGEST or "mounts/" not in name for name, data in names.items()):
+            return False
+        self._files = names
+        return True
 
     def begin(self, standin: int) -> None:
         """The container is about to run: take over the engine's interfaces.
@@ -117,11 +134,15 @@ class EngineNetwork:
         theirs.close()
         if self._told:
             self._channel.send(self._told)
+        for name, data in self._files.items():
+            self._channel.send(b"f" + name.encode() + b"\0" + data)
         self._loop.watch(self._control, self._hear)
         self._loop.child(self._pid, lambda _status: None)
 
     def _words(self) -> list[str]:
         words = ["near"] if self._plan["near"] else []
+        for first, last in self._plan["ports"]:
+            words += ["port", str(first), str(last)]
         try:
             with open(self._plan["resolv_conf"], encoding="utf-8", errors="replace") as file:
                 return [*words, "names"] if _DOCKERS_SERVER in file.read(_MESSAGE).split() else words
@@ -149,6 +170,7 @@ class EngineNetwork:
         elif letter == b"u":
             self._ended = 0
             self._log("debug", "the node has the engine's network")
+            self._files.clear()
             self._ready(text)
         elif letter == b"w":
             self._log("info", f"the node can't have the engine's network as it is now: {text}")

@@ -18,7 +18,7 @@ from scrun.lifecycle.container.staging_plan import ENGINES_NETWORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Literal, Protocol, TypedDict, overload
 
     from scrun.lifecycle.anchor.engine_network import EngineNetwork
@@ -153,13 +153,21 @@ class NodeSide(Watcher):
         settings = self.connection.settings(record["job"], owned=bool(record.get("job_owned")))
         return {"settings": settings, "port": self.connection.port, "why": ""}
 
+    def renew(self, files: Mapping[str, bytes]) -> bool:
+        """Have the node's copies of small files be like these, by path there; whether that will be done."""
+        return self._network is not None and self._has_engines_network and self._network.renew(files)
+
+    @property
+    def _has_engines_network(self) -> bool:
+        return self._anchor.record["network"] == ENGINES_NETWORK
+
     def begin(self) -> None:
         """The step is about to begin.
 
         Raises:
             OSError: the engine's network namespace is gone.
         """
-        if self._network and self._anchor.record["network"] == ENGINES_NETWORK:
+        if self._network and self._has_engines_network:
             self._network.begin(self._anchor.record["pid"])
         self._requests = NodeRequests(self._anchor.loop, self._anchor.container, self.connection)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _socket
 import os
 import stat
+from itertools import pairwise
 
 from scrun import fastjson, identity
 from scrun.lifecycle.container import network
@@ -109,10 +110,21 @@ def _of_podman(config: Config) -> Asked:
 
 def _publishes(arguments: list[str]) -> bool:
     """Whether pasta forwards a port to the container (passt(1), -t and -u)."""
-    return any(
-        option in ("-t", "-u", "--tcp-ports", "--udp-ports") and arguments[index + 1 : index + 2] != ["none"]
-        for index, option in enumerate(arguments)
-    )
+    options = ("-t", "-u", "--tcp-ports", "--udp-ports")
+    return any(option in options and told != "none" for option, told in pairwise(arguments))
+
+
+def pastas_ports(config: Config) -> list[list[int]]:
+    """The container's ports that pasta publishes by TCP, as podman says it: ``-t ADDRESS/8081-8082:80-81``."""
+    arguments, found = _arguments_with(namespace(config)), []
+    for option, told in pairwise(arguments):
+        if option not in ("-t", "--tcp-ports"):
+            continue
+        for part in told.split(","):
+            first, _dash, last = part.rpartition(":")[2].rpartition("/")[2].partition("-")
+            if first.isdecimal() and (last or first).isdecimal():
+                found.append([int(first), int(last or first)])
+    return found
 
 
 def _arguments_with(path: str) -> list[str]:

@@ -22,7 +22,7 @@ else:
     from scrun.named_tuple import NamedTuple
 
 AUTO, BY_ENGINE, BY_NODE = "auto", "engine", "node"
-_NOTHING: NetworkPlan = {"namespace": "", "resolv_conf": "", "near": False}
+_NOTHING: NetworkPlan = {"namespace": "", "resolv_conf": "", "ports": [], "near": False}
 
 
 class Choice(NamedTuple):
@@ -87,10 +87,12 @@ def choose(
         if not asked.for_engine:
             return nodes(asked.why)
         why = asked.why
+    is_near = engine_words.is_podmans(config) and not identity.is_machines_root()
     plan: NetworkPlan = {
         "namespace": engine_words.namespace(config),
         "resolv_conf": engine_words.source(config, "/etc/resolv.conf"),
-        "near": engine_words.is_podmans(config) and not identity.is_machines_root(),
+        "ports": engine_words.pastas_ports(config) if is_near else [],
+        "near": is_near,
     }
     otherwise = kind if mode == AUTO else ""
     return Choice(network.ENGINE, otherwise, is_new, plan, f"the container is on the engine's network: {why}")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
         namespace: str  # its path; empty for the stand-in's
         resolv_conf: str  # the path of the engine's resolv.conf for the container; empty where it has none
+        ports: list[
+            list[int]
+        ]  # the container's ports that pasta publishes by TCP: the first and the last of each range
         near: bool  # whether the engine's programs connect to published ports from inside the namespace
 
     class Plan(Args):
