@@ -108,7 +108,7 @@ def test_launcher_blocks_before_importing_our_modules() -> None:
 
 
 @pytest.mark.parametrize("words", [["create", "box"], ["list"], ["--nosuch"]])
-def test_an_interrupt_before_all_is_the_end_without_a_word(words: list[str]) -> None:
+def test_an_interrupt_before_all_ends_it_silently(words: list[str]) -> None:
     program = f"""import os, signal, sys
 sys.path.insert(0, {str(SOURCE)!r})
 import _signal

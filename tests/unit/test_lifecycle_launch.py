@@ -100,6 +100,6 @@ UNSPECIFIED = "the container's step did not start: Application launch failed: Un
         ("the container's step did not start: Node n1 is down", "/scripts", ""),
     ],
 )
-def test_where_to_look_is_named_in_an_error_without_words(error: str, bundle: str, hint: str) -> None:
+def test_an_error_without_words_says_where_to_look(error: str, bundle: str, hint: str) -> None:
     record = {"job_bundle": bundle, "bundle": "/bundle", "staged": {"bundle": "/bundle/staged"}, "nodes": "n1"}
     assert str(launch.not_started(record, SlurmError(error))) == error + hint  # type: ignore[arg-type]

@@ -187,7 +187,7 @@ def test_sallocs_variables_of_the_job_count() -> None:
     assert job.request({"SLURM_JOB_ID": "7"}, {}).job["environment"] == {}
 
 
-def test_whether_to_share_is_checked_also_where_nothing_is_shared() -> None:
+def test_the_sharing_setting_is_always_checked() -> None:
     with pytest.raises(UsageError, match=r"^SCRUN_SHARE_JOB='maybe' is not yes or no"):
         job.request({}, {"SCRUN_SHARE_JOB": "maybe"})
 

@@ -165,7 +165,7 @@ def test_a_feed_that_nobody_came_to_ends() -> None:
     silent.close()
 
 
-def test_relays_are_told_who_feeds_them_and_how_many_they_feed() -> None:
+def test_relays_are_told_who_feeds_whom() -> None:
     feed = Feed()
     nodes = [f"node{number}" for number in range(7)]
     comers = {node: come(feed, node)[0] for node in nodes}

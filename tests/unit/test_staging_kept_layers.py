@@ -196,7 +196,7 @@ def test_damage_is_noticed_once_a_day(storage: Storage, step: FakeStep) -> None:
 
 
 @pytest.mark.parametrize("lost", ["seal", "tree", "leases", "used", "checked", "size"])
-def test_a_layer_that_has_lost_a_part_is_carried_again(storage: Storage, step: FakeStep, lost: str) -> None:
+def test_a_layer_without_its_part_is_carried_again(storage: Storage, step: FakeStep, lost: str) -> None:
     """Somebody who tidies up takes away what is old."""
     storage.stage(step)
     for path in [*of_node(step).glob(f"*/{lost}")]:

@@ -86,7 +86,7 @@ done 2>/dev/null"""
         ("node7", RELAY, {"node7"}),
     ],
 )
-def test_whom_a_failing_node_fed_is_fed_by_another(
+def test_a_failing_nodes_children_are_fed_by_another(
     tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, broken: str, how: str, cut: set[str]
 ) -> None:
     step = FakeStep(tmp_path, nodes=NODES, hidden=[storage.path.parent])
@@ -111,7 +111,7 @@ exec /usr/bin/tar "$@"
     assert all(len(contents(on_node(step, node) / "rootfs")["big"]) == 40 << 20 for node in NODES)
 
 
-def test_a_node_that_cannot_run_the_relay_makes_a_star(
+def test_a_node_without_the_relay_makes_a_star(
     tmp_path: Path,
     storage: Storage,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-/* Handing a stream on: scrun-node relay reads a stream, writes it to its standard output, and to other nodes as it comes.
+/* Handing a stream on: scrun-node relay reads a stream, writes it to its standard output and to other nodes.
  * docs/protocol.md says what is said on descriptor 3, login's connection. */
 #include "node.h"
 
@@ -235,7 +235,7 @@ int relay(void) {
         uint8_t name[16];
         uint64_t arrived;
         if (read_address(rest, &parent) || getrandom(name, sizeof name, 0) != sizeof name) die("an address", rest, 0);
-        if ((from = connect_to(&parent, name, 0, &arrived)) < 0) die("can't connect to", rest, errno);
+        if ((from = connect_to(&parent, FOR_AGENT, name, 0, &arrived)) < 0) die("can't connect to", rest, errno);
     }
     outlets[0].fd = 1;
     gather(listener, (int)children);

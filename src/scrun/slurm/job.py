@@ -161,9 +161,7 @@ def request(
         job = {"request": _new_job(directory, settings, parsed, told or {})}
         step = {row.srun: _for_srun(row, settings, parsed) for row in TABLE if row.srun and _counts(row, parsed)}
     job |= {"directory": directory, "all_gpus": "EXCLUSIVE" in of_limits}
-    if "POWER" in settings:
-        notes.append(f"{settings['POWER'].called} has no effect: Slurm manages no power by job any more")
-    _of(settings, SHARE, parsers.flag)  # a wrong value is refused, also where none shares
+    _check_what_nothing_uses(settings, notes)
     return Request(
         *(job, step, _of(settings, PATIENCE, parsers.number), notes),
         asked=asked,
@@ -172,6 +170,13 @@ def request(
         node_patience=_of(settings, NODE_PATIENCE, parsers.number),
         network=_of(settings, NETWORK, parsers.network, ""),
     )
+
+
+def _check_what_nothing_uses(settings: Mapping[str, Setting], notes: list[str]) -> None:
+    """Note what has no effect, and refuse a wrong value of SCRUN_SHARE_JOB also where no job is shared."""
+    if "POWER" in settings:
+        notes.append(f"{settings['POWER'].called} has no effect: Slurm manages no power by job any more")
+    _of(settings, SHARE, parsers.flag)
 
 
 def _of(settings: Mapping[str, Setting], name: str, parse: Parse, default: Any = None) -> Any:

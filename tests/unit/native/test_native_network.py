@@ -296,7 +296,7 @@ SIX = "fd00:9::2"
         (SIX, SIX, "AF_INET6", "fd73:6372:756e::77"),
     ],
 )
-def test_who_is_in_the_engines_namespace_reaches_the_container(
+def test_the_engines_namespace_reaches_the_container(
     container: Container,
     network_program: Path,
     namespace: Callable[..., Namespace],
@@ -324,7 +324,7 @@ def test_who_is_in_the_engines_namespace_reaches_the_container(
     assert "scrun0" not in engine.run("ip", "link")
 
 
-def test_a_small_file_is_written_again_before_the_container_begins(container: Container) -> None:
+def test_a_small_file_is_written_again_early(container: Container) -> None:
     mounts = container.node.directory / "mounts"
     mounts.mkdir()
     (mounts / "3").write_bytes(b"what was longer before")

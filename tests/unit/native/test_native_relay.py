@@ -113,7 +113,7 @@ def test_each_has_the_whole_stream(relays: list[Relay]) -> None:
     assert [relay.process.wait(20) for relay in relays] == [0, 0, 0]
 
 
-def test_who_takes_nothing_is_dropped_and_holds_up_nobody(relays: list[Relay]) -> None:
+def test_who_takes_nothing_is_dropped(relays: list[Relay]) -> None:
     first, second, third = relays
     in_a_row(relays)
     feed(first, DATA)
@@ -124,7 +124,7 @@ def test_who_takes_nothing_is_dropped_and_holds_up_nobody(relays: list[Relay]) -
     third.close()
 
 
-def test_one_that_is_killed_cuts_off_those_below_it_alone(relays: list[Relay]) -> None:
+def test_a_killed_one_cuts_off_those_below(relays: list[Relay]) -> None:
     in_a_row(relays)
     relays[0].login.sendall(DATA[: 1 << 19])
     assert relays[2].process.stdout
