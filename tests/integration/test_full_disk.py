@@ -94,12 +94,20 @@ def test_pause_and_resume_on_a_full_disk(runtime: Runtime, bundle: MakeBundle, s
     runtime.run(*at, "delete", "one").ok()
 
 
+@contextlib.contextmanager
+def full_on_nodes(place: str) -> Iterator[None]:
+    """A directory of the nodes has no room for a byte; what was in it is there again afterwards."""
+    slurm.on_nodes(f"mount -t tmpfs -o size=64k,mode=1777 tmpfs {place} && ! head -c 1000000 /dev/zero >{place}/full")
+    try:
+        yield
+    finally:
+        slurm.on_nodes(f"cd / && umount --lazy {place}")  # a task may be in it
+
+
 @pytest.fixture
 def _full_tmp_on_nodes() -> Iterator[None]:
-    """The nodes' /tmp has no room for a byte; what was in it is there again afterwards."""
-    slurm.on_nodes("mount -t tmpfs -o size=64k,mode=1777 tmpfs /tmp && ! head -c 1000000 /dev/zero >/tmp/full")
-    yield
-    slurm.on_nodes("cd / && umount --lazy /tmp")  # a task may be in it
+    with full_on_nodes("/tmp"):
+        yield
 
 
 @pytest.mark.usefixtures("_full_tmp_on_nodes")
@@ -110,6 +118,16 @@ def test_exec_works_when_the_nodes_tmp_is_full(container: MakeContainer) -> None
         done = one.runtime.run("exec", one.id, *words)
         assert (done.status, done.stdout, done.stderr) == (status, said, "")
     assert one.runtime.run("exec", "--detach", one.id, "true").ok().stderr == ""
+
+
+@pytest.mark.usefixtures("_full_tmp_on_nodes")
+def test_a_node_without_any_room_is_named(container: MakeContainer) -> None:
+    with full_on_nodes("/dev/shm"):
+        one = container("true").created()
+        done = one.call("start")
+        assert done.status == 1
+        assert "cannot make a directory in /tmp or /dev/shm on this node: No space left on device" in done.stderr
+        assert f"{one.record['nodes']}: " in done.stderr
 
 
 def test_container_ended_on_full_disk_is_deleted_cleanly(

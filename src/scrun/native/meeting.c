@@ -62,22 +62,21 @@ static int listen_here(void) {
     return -1;
 }
 
+/* The first place's error counts, since /tmp is where one looks for the cause. */
 static int make_one(const struct state *state, char *const *environment) {
-    int error = ENOENT;
+    int first = 0;
     for (int i = 0; i < PLACES; i++) {
         if (!name(i, state, environment)) continue;
-        if (mkdir(meeting_directory, 0700)) {
-            error = errno;
-            continue;
-        }
-        if (!(error = try_room())) {
+        int error = mkdir(meeting_directory, 0700) ? errno : 0, is_made = !error;
+        if (is_made && !(error = try_room())) {
             int fd = listen_here();
             if (fd >= 0) return fd;
             error = errno;
         }
-        part();
+        if (is_made) part();
+        if (!first) first = error;
     }
-    errno = error;
+    errno = first;
     return -1;
 }
 
