@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from scrun import __version__, errors, grammar, log
-from scrun.lifecycle.caller.options import PATIENCE
+from scrun.lifecycle.caller.options import PATIENCE, QUEUED_PATIENCE
 from scrun.lifecycle.operations import run
 from scrun.slurm import variables
 
@@ -30,7 +30,8 @@ _DESCRIPTION = (
 )
 _OWN_VARIABLES = {
     "SCRUN_CREATE_TIMEOUT": f"seconds that create and run --detach wait for the job's nodes and the hooks (default: "
-    f"{PATIENCE:.0f}; 0: for ever); run without --detach always waits",
+    f"{PATIENCE:.0f}, and {QUEUED_PATIENCE:.0f} while Slurm queues the job; 0: for ever); run without --detach always "
+    "waits",
     "SCRUN_NET": "engine: the container is on docker's or podman's own network, with its ports and names; node: it is "
     "on its node's network; auto (default): the engine's where a port is published or a network named, else the node's",
     "SCRUN_NODE_TIMEOUT": "seconds that a container runs on when its node can't reach the login host (default: 300); "

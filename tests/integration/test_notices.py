@@ -30,7 +30,7 @@ return slurm.SUCCESS
 
 
 def test_podmans_user_learns_that_the_job_is_queued(podman: Engine, held_node: int) -> None:
-    env = {"SCRUN_CREATE_TIMEOUT": "1", "SCRUN_JOB_NODELIST": "node2"}
+    env = {"SCRUN_JOB_NODELIST": "node2"}
     quiet = podman.user.start("podman", *podman.words(command=("true",)), env=env | {"SCRUN_NOTICES": "no"})
     words = podman.words("--rm", command=("echo", "runs"))
     running = podman.user.start("podman", *words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

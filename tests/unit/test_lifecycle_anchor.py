@@ -6,6 +6,7 @@ srun is a shell script; what prepares the container is played by the test, and t
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import time
@@ -101,6 +102,7 @@ class Rehearsed:
             "attached": False,
             "keep": False,
             "patience": 0,
+            "queued_patience": 0,
             "log_levels": ["debug", "quiet"],
             "new_network_namespace": False,
             "network_hook": None,
@@ -250,6 +252,30 @@ def test_without_a_limit_create_waits_for_the_job(rehearse: Rehearse) -> None:
         {"waiting": "Resources"},
         {"created": True},
     ]
+
+
+def test_create_waits_less_for_a_queued_job(rehearse: Rehearse) -> None:
+    made = rehearse(f"{STARTED}; exit 0")
+    made.container.record.update({"job": 7, "notices": True})
+    made.create(patience=1000, queued_patience=0.05)
+    made.cue({"waiting": "Resources"})
+    assert made.from_creator.next(anything) == {"waiting": "Resources"}
+    assert made.from_creator.next(anything) == {"created": True}
+    assert made.start() == {"started": True}
+    assert "is queued and waiting for resources (Resources)" in made.stderr.read_text()
+    made.cue({"ready": READY})
+    assert made.status() == 0
+
+
+def test_a_job_with_nodes_is_waited_for(rehearse: Rehearse) -> None:
+    made = rehearse("exit 0")
+    made.create(patience=1000, queued_patience=0.5)
+    made.cue({"waiting": "Resources"})
+    made.cue({"granted": "n1"})
+    assert [made.from_creator.next(anything) for _ in "12"] == [{"waiting": "Resources"}, {"granted": "n1"}]
+    assert not select.select([made.creator], [], [], 0.6)[0]
+    made.cue({"failed": "no file"})
+    assert made.from_creator.next(anything) == wire.failure(SlurmError("no file"))
 
 
 def test_a_failure_during_create_leaves_only_its_error(rehearse: Rehearse, exit_code: Wait) -> None:

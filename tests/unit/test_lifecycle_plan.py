@@ -12,7 +12,7 @@ import pytest
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.caller import planning as lifecycle_plan
-from scrun.lifecycle.caller.options import PATIENCE, Options, Output
+from scrun.lifecycle.caller.options import PATIENCE, QUEUED_PATIENCE, Options, Output
 from scrun.lifecycle.container.directory import Container
 from scrun.log import Log
 
@@ -58,9 +58,12 @@ def plan(container: Container, bundle: Path, script: Callable[..., str], tmp_pat
     return make
 
 
-@pytest.mark.parametrize(("said", "patience"), [({}, PATIENCE), ({"CREATE_TIMEOUT": "7"}, 7)])
-def test_create_waits_as_long_as_asked(said: dict[str, str], patience: float, plan: Plan) -> None:
-    assert plan(**said)["patience"] == patience
+@pytest.mark.parametrize(
+    ("said", "patience", "queued"), [({}, PATIENCE, QUEUED_PATIENCE), ({"CREATE_TIMEOUT": "7"}, 7, 7)]
+)
+def test_create_waits_as_long_as_asked(said: dict[str, str], patience: float, queued: float, plan: Plan) -> None:
+    made = plan(**said)
+    assert (made["patience"], made["queued_patience"]) == (patience, queued)
 
 
 def test_nothing_is_no_limit_to_the_wait(plan: Plan) -> None:

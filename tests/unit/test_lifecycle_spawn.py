@@ -51,6 +51,7 @@ def _plan(**changed: Any) -> dict[str, Any]:
     plan = {
         "record": record,
         "patience": 0,
+        "queued_patience": 0,
         "log_levels": ["debug", "quiet"],
         "attached": False,
         "new_network_namespace": False,

@@ -12,6 +12,7 @@ import signal
 from scrun import wait
 from scrun.errors import ScrunError, UsageError
 from scrun.lifecycle.anchor import launch, life, removal, server, signals
+from scrun.lifecycle.anchor.create_limit import CreateLimit
 from scrun.lifecycle.anchor.creator import Creator
 from scrun.lifecycle.anchor.effects import Effects
 from scrun.lifecycle.anchor.node_side import NodeSide
@@ -84,6 +85,7 @@ class Anchor:
         self.stdio = Stdio(container)
         self.log, self.say = self.stdio.log, self.stdio.say
         self.notices = Notices(container, self.say)
+        self.create_limit = CreateLimit(loop, lambda: self.happen("create_overdue"))
         self._effects = Effects(self)
         self.requests = server.serve(loop, container, self, creator, kept["requests"] if kept else -1)
         self.creator = Creator(
@@ -208,6 +210,7 @@ class Anchor:
     def _tell(self, message: ToCreator) -> None:
         """What the workers have to say: to the log, and to create's caller while there is one."""
         self.notices.hear(message)
+        self.create_limit.hear(message)
         self.stdio.note(message)
         self.creator.tell(message)
 

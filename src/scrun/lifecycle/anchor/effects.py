@@ -35,7 +35,6 @@ class Effects(EndEffects):
 
     def __init__(self, anchor: Anchor) -> None:
         super().__init__(anchor)
-        self._create_limit = 0  # a timer
 
     # --- create
 
@@ -55,12 +54,11 @@ class Effects(EndEffects):
 
     def limit_create(self) -> None:
         """Limit the time that create waits, if the plan does."""
-        if patience := self._anchor.plan["patience"]:
-            self._create_limit = self._loop.after(patience, lambda: self._anchor.happen("create_overdue"))
+        self._anchor.create_limit.begin(self._anchor.plan)
 
     def end_limit(self) -> None:
         """Drop the limit on the time that create waits."""
-        self._loop.forget(self._create_limit)
+        self._anchor.create_limit.end()
 
     def move_standin(self) -> None:
         """Have the stand-in enter the namespaces that the plan names."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from typing import Literal, Protocol, overload
 
     from scrun.errors import ScrunError
+    from scrun.lifecycle.anchor.create_limit import CreateLimit
     from scrun.lifecycle.anchor.creator import Creator
     from scrun.lifecycle.anchor.node_side import NodeSide
     from scrun.lifecycle.anchor.notices import Notices
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         standin: StandinLink
         preparation: Preparation
         notices: Notices
+        create_limit: CreateLimit
         nodes: NodeSide | None  # None where the container has no agent
 
         @property

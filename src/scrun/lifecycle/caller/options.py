@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 # Seconds; podman gives create 240. As long as create waits, docker and podman hold the container's lock, and podman ps
 # and docker inspect wait too.
 PATIENCE = 30.0
+QUEUED_PATIENCE = 3.0  # while Slurm queues the job, of which the container's user is told at its start
 NODE_PATIENCE = 300.0  # seconds that a container runs on without a connection between its node and this host
 
 

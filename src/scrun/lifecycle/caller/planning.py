@@ -13,7 +13,7 @@ from scrun.bundle import accounting, adapt_gpus, arguments, container_limits, ex
 from scrun.bundle import config as bundle_config
 from scrun.errors import BundleError, UsageError
 from scrun.lifecycle.caller import network_choice, sharing
-from scrun.lifecycle.caller.options import NODE_PATIENCE, PATIENCE
+from scrun.lifecycle.caller.options import NODE_PATIENCE, PATIENCE, QUEUED_PATIENCE
 from scrun.lifecycle.container import history, network, origin
 from scrun.lifecycle.container.directory import CONFIG, SPOOL
 from scrun.lifecycle.container.record import VERSION
@@ -92,7 +92,8 @@ class _Planning:
             "log_levels": (in_file, log.LEVELS[self.output.levels.syslog]),
             "job": request.job,
             "step_environment": request.step,
-            "patience": request.patience if request.patience is not None else PATIENCE,
+            "patience": PATIENCE if request.patience is None else request.patience,
+            "queued_patience": QUEUED_PATIENCE if request.patience is None else request.patience,
             "args": args["args"],
             "args_error": args["args_error"],
             "environment": {name: value for name, value in environment.items() if not name.startswith(srun.OPTIONS)}

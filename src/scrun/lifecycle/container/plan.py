@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         job: JobRequest
         step_environment: dict[str, str]
         patience: float  # seconds that create waits; 0: for ever
+        queued_patience: float  # the same while Slurm queues the job
         environment: dict[str, str]  # of create's caller, for srun
         terminal: bool
         console_socket: str  # empty where there is none, as pid_file is
