@@ -217,10 +217,14 @@ static void take_file(const uint8_t *bytes, size_t length) {
     if (fd >= 0) close(fd);
 }
 
-/* What comes from the engine's network may not be for the container's loopback: what comes by NEAR may. */
+static int is_tag(const uint8_t *type) { return !memcmp(type, "\x81\0", 2) || !memcmp(type, "\x88\xa8", 2); }
+
+/* What comes from the engine's network may not be for the container's loopback: what comes by NEAR may. All tags of VLANs
+ * are passed over, because the kernel takes off those of VLAN 0, however many there are. */
 static int is_for_loopback(const uint8_t *packet, size_t length) {
-    const uint8_t *ethernet = packet + VNET_HEADER;
-    return length >= SHORTEST + 20 && ethernet[12] == 8 && ethernet[13] == 0 && ethernet[14 + 16] == 127;
+    size_t type = VNET_HEADER + 12;
+    while (type + 2 <= length && is_tag(packet + type)) type += 4;
+    return type + 2 + 20 <= length && !memcmp(packet + type, "\x08\0", 2) && packet[type + 2 + 16] == 127;
 }
 
 static void take_frame(int channel, const uint8_t *bytes, size_t length) {

@@ -382,7 +382,9 @@ def test_what_it_does_not_know_is_said(container: Container, text: str) -> None:
     assert container.answer() == b"elogin says of the network what this version doesn't know"
 
 
-def test_the_engines_network_cannot_reach_loopback(container: Container) -> None:
+@pytest.mark.parametrize("tags", ["", "81000000", "88a80000", "81000000" * 2, "88a8e00081000000"])
+def test_the_engines_network_cannot_reach_loopback(container: Container, tags: str) -> None:
+    """The kernel takes a frame of VLAN 0 for one without a tag, and so on (IEEE 802.1Q, 802.1ad)."""
     listen = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 9)); "
     listen += "print('ready', flush=True); print(s.recv(100), flush=True)"
     container.connection.sendall(frame(CONFIG, (CONFIGS[0] + "near 0\n").encode()))
@@ -390,7 +392,9 @@ def test_the_engines_network_cannot_reach_loopback(container: Container) -> None
     server = container.inside.start(listen)
     assert server.stdout
     assert server.stdout.readline() == "ready\n"
-    container.connection.sendall(frame(0, bytes(10) + datagram(b"forged")) + frame(16, bytes(10) + datagram(b"near")))
+    tagged = datagram(b"forged")
+    tagged = tagged[:12] + bytes.fromhex(tags) + tagged[12:]
+    container.connection.sendall(frame(0, bytes(10) + tagged) + frame(16, bytes(10) + datagram(b"near")))
     assert server.communicate(timeout=20)[0] == "b'near'\n"
 
 
