@@ -355,6 +355,53 @@ def test_a_later_interface_is_the_containers_too(
     helper.end()
 
 
+def test_an_interface_of_the_same_name_is_another_one(
+    container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> None:
+    """As when a container is disconnected from a network and connected to another: both happen between two looks."""
+    neighbour, engine = connected(namespace)
+    helper = Helper(network_program, engine, tmp_path)
+    helper.give(container.connection)
+    assert container.answer() == b"k"
+    server = neighbour.start(SERVE.replace("range(2)", "range(1)").replace(NEIGHBOUR, "0.0.0.0"))
+    assert server.stdout
+    assert server.stdout.readline() == "ready\n"
+    words = f"""
+        ip link delete peer && ip link add peer type veth peer name eth0 netns {engine.pid} &&
+        ip address add {NEIGHBOUR}/24 dev peer && ip link set peer up && nsenter --net=/proc/{engine.pid}/ns/net sh -c '
+            ip address add 10.9.0.3/24 dev eth0; ip link set eth0 up; ip route add default via {NEIGHBOUR}'
+    """
+    neighbour.run("sh", "-c", words)
+    wait_for(lambda: "10.9.0.3/24" in container.inside.run("ip", "address"))
+    assert container.inside.run("python3", "-c", ASK) == "1000000 True\n"
+    assert server.communicate(timeout=20)[0] == "10.9.0.3\n"
+    assert f"{ADDRESS}/" not in container.inside.run("ip", "address")
+    helper.end()
+
+
+def test_another_interface_leads_to_the_container_when_the_first_has_gone(
+    container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> None:
+    _, engine = connected(namespace)
+    helper = Helper(network_program, engine, tmp_path, "near")
+    helper.give(container.connection)
+    assert container.answer() == b"k"
+    engine.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+    engine.run("ip", "address", "add", "10.8.0.2/24", "dev", "eth1")
+    engine.run("ip", "link", "set", "eth1", "up")
+    wait_for(lambda: "10.8.0.2/24" in container.inside.run("ip", "address"))
+    engine.run("ip", "link", "delete", "eth0")
+    wait_for(lambda: "eth0" not in container.inside.run("ip", "link"))
+    server = container.inside.start(LISTEN.format("127.0.0.1", "AF_INET"))
+    assert server.stdout
+    assert server.stdout.readline() == "ready\n"
+    for _ in range(2):
+        assert engine.run("python3", "-c", CONNECT.format("127.0.0.1")) == "1000000\n"
+        assert server.stdout.readline() == "169.254.77.77\n"
+    server.communicate(timeout=20)
+    helper.end()
+
+
 def wait_for(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not is_so():
