@@ -402,6 +402,69 @@ def test_another_interface_leads_to_the_container_when_the_first_has_gone(
     helper.end()
 
 
+FLOOD = """
+import socket, time
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    for number in range(20000):
+        one.sendto(bytes(1400), ("10.9.0.255", 9))
+        if not number % 50:
+            time.sleep(0.001)
+"""
+
+
+@pytest.fixture
+def crowded(
+    network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> Iterator[tuple[Helper, Namespace, socket.socket]]:
+    """A scrun-network whose connection takes nothing more, the engine's namespace, and the other end."""
+    neighbour, engine = connected(namespace)
+    ours, theirs = socket.socketpair()
+    helper = Helper(network_program, engine, tmp_path, "names")
+    helper.hear(b"n")
+    helper.give(theirs)
+    neighbour.run("python3", "-c", FLOOD)
+    ours.settimeout(20)
+    yield helper, engine, ours
+    ours.close()
+    helper.end()
+
+
+def test_what_the_network_is_waits_for_room(crowded: tuple[Helper, Namespace, socket.socket]) -> None:
+    helper, engine, ours = crowded
+    engine.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+    engine.run("ip", "address", "add", "10.8.0.2/24", "dev", "eth1")
+    engine.run("ip", "link", "set", "eth1", "up")
+    while b" eth1 " not in helper.hear(b"n"):
+        pass
+    while b" eth1 " not in read_frame(ours, CONFIG):
+        pass
+
+
+ANSWER = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.bind(("127.0.0.11", 53))
+    print("ready", flush=True)
+    question, client = one.recvfrom(100)
+    input()
+    one.sendto(question, client)
+"""
+
+
+def test_an_answer_waits_for_room(crowded: tuple[Helper, Namespace, socket.socket]) -> None:
+    helper, engine, ours = crowded
+    words = engine.entered("python3", "-c", ANSWER)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        assert server.stdin
+        assert server.stdout.readline() == b"ready\n"
+        ours.sendall(frame(NAMES, bytes(2) + b"a question"))
+        server.communicate(b"\n", timeout=20)
+    wait_for(lambda: all(Path(f"/proc/{helper.process.pid}/stat").read_text().split()[2] == "S" for _ in range(1000)))
+    assert read_frame(ours, NAMES) == bytes(2) + b"a question"
+
+
 def wait_for(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not is_so():
