@@ -22,7 +22,10 @@ static int flush(const char *connection, char *const *environment) {
     int fd = join(&state, environment);
     if (fd >= 0 && send(fd, "f", 1, MSG_NOSIGNAL) == 1)
         while (recv(fd, &answer, 1, 0) < 0 && errno == EINTR) {}
-    if (*meeting_directory) part(); /* if the agent was killed and couldn't */
+    if (*meeting_directory) { /* the agent was killed and couldn't */
+        network_end();
+        part();
+    }
     return 0;
 }
 

@@ -31,22 +31,28 @@ static int is_own_user_namespace(int fd) {
 
 /* By these links the containers that share this one's network find it: DIRECTORY/net, DIRECTORY/user. */
 static const char *const kinds[] = {"net", "user"};
-static char links[96];
+static char links[sizeof meeting_directory];
 
-static void put_link(struct text *to, int kind) {
-    put(to, links);
+static void put_link(struct text *to, const char *directory, int kind) {
+    put(to, directory);
     put(to, "/");
     put(to, kinds[kind]);
 }
 
-static int make_links(void) {
+/* Where login expects them: beside the meeting directory, by a name without the container's. */
+static void name_links(void) {
     struct text directory = {links, 0, sizeof links};
     const char *end = meeting_directory;
     for (const char *at = end; *at; at++)
         if (*at == '/') end = at;
     put_bytes(&directory, meeting_directory, (size_t)(end + 1 - meeting_directory));
     put(&directory, settings.meeting);
-    if (mkdir(links, 0700)) return -1;
+}
+
+static int make_links(void) {
+    name_links();
+    /* Whoever has seen the one directory can have taken the name of the other. Login is told where they are. */
+    if (mkdir(links, 0700)) memcpy(links, meeting_directory, sizeof links);
     for (int i = 0; i < 2; i++) {
         TEXT(to, 64);
         TEXT(path, 128);
@@ -54,7 +60,7 @@ static int make_links(void) {
         put_number(&to, (uint64_t)agent.state.pid);
         put(&to, "/ns/");
         put(&to, kinds[i]);
-        put_link(&path, i);
+        put_link(&path, links, i);
         if (symlink(to.start, path.start)) return -1;
     }
     return 0;
@@ -65,13 +71,21 @@ void network_stop(void) {
     process_socket = -1;
 }
 
-void network_end(void) {
-    for (int i = 0; *links && i < 2; i++) {
+static void remove_links(const char *directory) {
+    if (!is_own_directory(directory)) return;
+    for (int i = 0; i < 2; i++) {
         TEXT(path, 128);
-        put_link(&path, i);
+        put_link(&path, directory, i);
         unlink(path.start);
     }
-    if (*links) rmdir(links);
+    rmdir(directory);
+}
+
+void network_end(void) {
+    if (!settings.network) return;
+    if (!*links) name_links();
+    remove_links(links);
+    remove_links(meeting_directory);
 }
 
 void network_begin(int peer, int net, int user) {

@@ -51,6 +51,7 @@ int meet(const struct state *state, char *const *environment); /* makes it; the 
 int meet_again(int fd, const struct state *state, char *const *environment);
 int join(const struct state *state, char *const *environment); /* connects to it; -1: nobody is there */
 void part(void);                                               /* removes it */
+int is_own_directory(const char *path);                        /* and nobody else's to enter */
 
 /* ---- hooks.c, init.c ---- */
 #define INIT_SOCKET ".socket" /* beside the init; no init has a name with a dot before it */
@@ -170,7 +171,7 @@ void network_begin(int peer, int net, int user); /* the hook `inside` has passed
 int network_socket(void);                        /* to be looked at, or -1 */
 void network_says(void);
 void network_stop(void); /* has the process end, which takes the kernel a while, while the agent does the rest */
-void network_end(void); /* removes what it has made on the node */
+void network_end(void); /* removes what it has made on the node, or an agent that was killed */
 
 /* ---- agent.c ---- */
 struct agent {

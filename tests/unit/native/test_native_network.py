@@ -10,6 +10,7 @@ import hmac
 import os
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -484,6 +485,67 @@ def test_the_container_gets_what_login_says(container: Container, text: str) -> 
     container.node.login.end()
     assert container.node.is_gone()
     wait_for(lambda: not links_of.exists())
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """A directory with files of somebody else's, to which a link in /tmp leads."""
+    directory = tmp_path / "others"
+    directory.mkdir()
+    for name in ("net", "user", "s"):
+        (directory / name).touch()
+    return directory
+
+
+def test_somebody_elses_link_in_the_place_of_ours_is_not_followed(
+    node: MakeNode, namespace: Callable[..., Namespace], others: Path
+) -> None:
+    one = node("60")
+    Path("/tmp", one.meeting).symlink_to(others)
+    try:
+        container = Container(one, namespace())
+        container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
+        assert read_frame(container.connection, CONFIGURED) == b"k" + os.fsencode(one.place)
+        assert container.answer() == b"k"
+        assert os.stat(one.place / "net").st_ino == os.stat(f"/proc/{one.pid}/ns/net").st_ino
+        one.login.end()
+        assert one.is_gone()
+        container.connection.close()
+        assert len([*others.iterdir()]) == 3
+    finally:
+        Path("/tmp", one.meeting).unlink()
+
+
+def test_a_link_in_the_place_of_what_a_cleaner_has_removed_is_not_followed(container: Container, others: Path) -> None:
+    node = container.node
+    container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
+    assert container.answer() == b"k"
+    for ours in (Path("/tmp", node.meeting), node.place):
+        shutil.rmtree(ours)
+        ours.symlink_to(others)
+    try:
+        node.login.end()
+        node.first.wait()
+        wait_for(lambda: not node.left())
+        assert len([*others.iterdir()]) == 3
+    finally:
+        node.place.unlink()
+        Path("/tmp", node.meeting).unlink()
+
+
+def test_the_hook_flush_removes_the_links_of_an_agent_that_was_killed(container: Container) -> None:
+    node = container.node
+    container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
+    assert container.answer() == b"k"
+    node.login.run(1, "sh", "-c", "echo $PPID")
+    os.kill(int(node.login.output(1)[0]), signal.SIGKILL)
+    assert Path("/tmp", node.meeting).exists()
+    assert node.hook
+    node.hook.communicate()
+    node.run_hook("flush")
+    assert node.hook.wait(20) == 0
+    assert not Path("/tmp", node.meeting).exists()
+    assert not node.place.exists()
 
 
 @pytest.mark.parametrize("text", ["link 0 eth0\n", "near 3\n", "address 0 0a090002 24\n", "more\n", "names", "\n"])
