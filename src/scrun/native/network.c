@@ -233,8 +233,8 @@ static void take_file(const uint8_t *bytes, size_t length) {
 
 static int is_tag(const uint8_t *type) { return !memcmp(type, "\x81\0", 2) || !memcmp(type, "\x88\xa8", 2); }
 
-/* What comes from the engine's network may not be for the container's loopback: what comes by NEAR may. All tags of VLANs
- * are passed over, because the kernel takes off those of VLAN 0, however many there are. */
+/* What comes from the engine's network may not be for the container's loopback: what comes by NEAR may. VLAN tags are
+ * passed over, because the kernel takes off those of VLAN 0, however many there are. */
 static int is_for_loopback(const uint8_t *packet, size_t length) {
     size_t type = VNET_HEADER + 12;
     while (type + 2 <= length && is_tag(packet + type)) type += 4;

@@ -36,8 +36,8 @@ static void forget(int number) {
     has_changed = 1;
 }
 
-/* A number for a link that has none yet, or -1. An earlier scrun-network may have told one, without the index. Otherwise
- * a link of the same name has gone; this one gets another number, so that the node makes another interface. */
+/* A number for a link that has none yet, or -1. An earlier scrun-network may have told one, without the index. Else a
+ * link of the same name has gone; this one gets another number, so that the node makes another interface. */
 static int new_number(const char *name) {
     int before = network_link_named(&network, name);
     if (before >= 0 && !network.links[before].index) return before;
