@@ -158,6 +158,7 @@ void take_over(int with_local) {
         struct network_link *link = &network.links[i];
         if (!*link->name || packets[i] >= 0) continue;
         packets[i] = open_packets(link);
+        set_sysctl("ipv4/conf/", link->name, "/forwarding", "0"); /* by near.c's routes each packet would come twice */
         if (!link->without_ipv6 && !(with_local && !has_ipv6(i)))
             set_sysctl("ipv6/conf/", link->name, "/disable_ipv6", "1");
     }

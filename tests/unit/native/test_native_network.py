@@ -380,6 +380,50 @@ def test_an_interface_of_the_same_name_is_another_one(
     helper.end()
 
 
+COUNT = """
+import socket
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind(("", 9))
+print("ready", flush=True)
+got = [b""]
+while got[-1] != b"last":
+    data, client = one.recvfrom(100)
+    got.append(data)
+    one.sendto(data, client)
+print(got.count(b"more"), flush=True)
+"""
+SEND = f"""
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.settimeout(20)
+    for data in [b"more"] * 10 + [b"last"]:
+        one.sendto(data, ("{ADDRESS}", 9))
+        one.recv(100)
+"""
+
+
+@pytest.mark.parametrize("near", [[], ["near"]])
+def test_a_packet_comes_once_where_the_namespace_forwards(
+    container: Container,
+    network_program: Path,
+    namespace: Callable[..., Namespace],
+    tmp_path: Path,
+    near: list[str],
+) -> None:
+    """A new namespace forwards packets where this host does, as one with docker."""
+    neighbour, engine = connected(namespace)
+    engine.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+    helper = Helper(network_program, engine, tmp_path, *near)
+    helper.give(container.connection)
+    assert container.answer() == b"k"
+    server = container.inside.start(COUNT)
+    assert server.stdout
+    assert server.stdout.readline() == "ready\n"
+    neighbour.run("python3", "-c", SEND)
+    assert server.communicate(timeout=20)[0] == "10\n"
+    helper.end()
+
+
 def test_another_interface_leads_to_the_container_when_the_first_has_gone(
     container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
 ) -> None:
