@@ -141,19 +141,6 @@ static struct network now;
 static int taps[LINKS], name_sockets[2] = {-1, -1}, agent_end, net_namespace, user_namespace, is_reported;
 static long next_try, delay, began;
 
-static void close_all_but(const int *kept, int count) {
-    unsigned from = 3;
-    for (;;) {
-        int least = -1;
-        for (int i = 0; i < count; i++)
-            if (kept[i] >= (int)from && (least < 0 || kept[i] < least)) least = kept[i];
-        if (least < 0) break;
-        if (least > (int)from) syscall(SYS_close_range, (long)from, (long)least - 1, 0L, 0L, 0L, 0L);
-        from = (unsigned)least + 1;
-    }
-    syscall(SYS_close_range, (long)from, (long)~0U, 0L, 0L, 0L, 0L);
-}
-
 static void report(const char *wrong) {
     TEXT(words, 256);
     put(&words, *wrong ? "e" : "k");

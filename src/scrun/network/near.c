@@ -38,15 +38,11 @@ static void lead_addresses(void) {
 }
 
 static void make_interface(const struct network_link *like) {
-    struct ifreq about = {.ifr_name = "scrun0"};
     struct network_address own = {.size = 4, .prefix = 32};
     int error = 0;
     near_tap = open_tap("scrun0");
     if (near_tap < 0) give_up("cannot make an interface with this host's", "/dev/net/tun", errno);
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || ioctl(fd, SIOCGIFINDEX, &about)) error = errno;
-    if (fd >= 0) close(fd);
-    index_of_tap = about.ifr_ifindex;
+    if (!(index_of_tap = link_index("scrun0"))) error = errno;
     memcpy(own.bytes, NEAR_ADDRESS, 4);
     set_sysctl("ipv6/conf/", "scrun0", "/disable_ipv6", "1");
     set_sysctl("ipv4/conf/", "scrun0", "/rp_filter", "0");
