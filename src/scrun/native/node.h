@@ -74,7 +74,8 @@ enum message {
     READY = 32, STARTED, FAILED, EXIT, ANSWER, DONE, NOTE
 };
 const uint8_t *link_name(void); /* the agent's, of 16 bytes */
-int link_begin(void);         /* 0, or errno of the last address */
+int link_begin(void);         /* 0, or errno of the first address */
+const struct sockaddr_storage *link_address(int k); /* to be tried as the k-th; the 0th has answered last */
 int link_descriptor(void);    /* -1 while it is broken */
 int link_wants_to_send(void);
 size_t link_room(void);       /* bytes of DATA that may be kept now */
