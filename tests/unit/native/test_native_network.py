@@ -486,6 +486,24 @@ def test_what_the_network_is_waits_for_room(crowded: tuple[Helper, Namespace, so
         pass
 
 
+def test_a_node_that_is_suspended_may_take_nothing_for_as_long_as_it_is(
+    network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> None:
+    """The kernel ends a connection after TCP_USER_TIMEOUT also where the peer's kernel answers that it has no room."""
+    _, engine = connected(namespace)
+    helper = Helper(network_program, engine, tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    with ours, theirs.dup() as same:
+        helper.give(theirs)
+        read_frame(ours, CONFIG)
+        assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert same.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+    helper.end()
+
+
 ANSWER = """
 import socket
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
