@@ -77,7 +77,7 @@ int agent_connect(const char *connection, char *const *environment) {
     int error = link_begin();
     if (error || link_ended()) {
         TEXT(address, 64);
-        put_address(&address, &settings.addresses[settings.address_count - 1]);
+        put_address(&address, link_address(0));
         die("this node cannot connect to the login host at", address.start, error);
     }
     agent.meeting = meet(&agent.state, agent.environment);

@@ -1,4 +1,4 @@
-/* Descriptors that go from one process to another (unix(7), SCM_RIGHTS). */
+/* Descriptors that go from one process to another (unix(7), SCM_RIGHTS), and those that don't. */
 #include "descriptors.h"
 
 int send_descriptors(int to, const void *text, size_t length, const int *fds, int count) {
@@ -38,4 +38,22 @@ int receive_descriptors(int from, void *text, size_t size, int *fds, int most, i
             close(fd);
     }
     return (int)length;
+}
+
+static void close_between(unsigned first, unsigned last) {
+    if (first > last || !syscall(SYS_close_range, (long)first, (long)last, 0L, 0L, 0L, 0L)) return;
+    for (unsigned fd = first; fd <= last && fd < 65536; fd++) close((int)fd); /* a kernel before 5.9 */
+}
+
+void close_all_but(const int *kept, int count) {
+    unsigned from = 3;
+    for (;;) {
+        int least = -1;
+        for (int i = 0; i < count; i++)
+            if (kept[i] >= (int)from && (least < 0 || kept[i] < least)) least = kept[i];
+        if (least < 0) break;
+        close_between(from, (unsigned)least - 1);
+        from = (unsigned)least + 1;
+    }
+    close_between(from, ~0U);
 }

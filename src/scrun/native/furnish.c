@@ -23,15 +23,6 @@ static void pass(char letter, int number, int fd) {
     close(fd);
 }
 
-static int index_of(const char *name) {
-    struct ifreq about = {0};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    memcpy(about.ifr_name, name, strlen(name) + 1);
-    int index = fd < 0 || ioctl(fd, SIOCGIFINDEX, &about) ? 0 : about.ifr_ifindex;
-    if (fd >= 0) close(fd);
-    return index;
-}
-
 static void make_link(int netlink, struct network_link *link, int number, int is_there) {
     int error;
     if (!is_there) {
@@ -42,7 +33,7 @@ static void make_link(int netlink, struct network_link *link, int number, int is
         if (tap < 0) fail("cannot make the interface ", link->name, errno);
         pass('t', number, tap);
     }
-    link->index = index_of(link->name);
+    link->index = link_index(link->name);
     if (!link->index) fail("there is no interface ", link->name, 0);
     set_sysctl("ipv6/conf/", link->name, "/disable_ipv6", link->without_ipv6 ? "1" : "0");
     set_sysctl("ipv6/conf/", link->name, "/accept_dad", "0");
@@ -82,7 +73,7 @@ static _Noreturn void furnish_here(struct network *n, const int *there, int with
     if (setns(net, CLONE_NEWNET)) fail("cannot enter the container's network namespace", "", errno);
     int netlink = netlink_open(0);
     if (netlink < 0) fail("cannot ask the kernel about interfaces", "", errno);
-    change_link(netlink, index_of("lo"), NULL, IFF_UP);
+    change_link(netlink, link_index("lo"), NULL, IFF_UP);
     set_sysctl("ipv4/ip_unprivileged_port_start", "", "", "0"); /* as engines have it */
     for (int i = 0; i < LINKS; i++)
         if (*n->links[i].name) make_link(netlink, &n->links[i], i, there[i] >= 0);

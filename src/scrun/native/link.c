@@ -20,16 +20,21 @@ static int connection = -1, ended;
 static long broken_since, next_try, delay;
 static uint8_t name[16];
 
+static int known; /* the address by which login was reached last */
+
+const struct sockaddr_storage *link_address(int k) { return &settings.addresses[(known + k) % settings.address_count]; }
+
 static int connect_any(void) {
     uint64_t arrived = 0;
     int error = EDESTADDRREQ;
-    for (int i = 0; i < settings.address_count; i++) {
-        int fd = connect_to(&settings.addresses[i], FOR_AGENT, name, received, &arrived);
+    for (int k = 0; k < settings.address_count; k++) {
+        int fd = connect_to(link_address(k), FOR_AGENT, name, received, &arrived);
         if (fd < 0) {
-            error = errno;
+            if (!k) error = errno; /* the others' tell little: at 127.0.0.1 the node itself refuses */
             continue;
         }
         connection = fd;
+        known = (known + k) % settings.address_count;
         if (arrived < acknowledged || arrived > sent) {
             link_break(); /* this isn't kept, or never was sent */
             return EPROTO;

@@ -8,12 +8,6 @@
  */
 #include "node.h"
 
-/* What the caller has left open is none of ours: an agent that held it would keep the caller's readers waiting. */
-static void close_others(void) {
-    if (syscall(SYS_close_range, 3L, (long)~0U, 0L, 0L, 0L, 0L) == 0) return;
-    for (int fd = 3; fd < 65536; fd++) close(fd);
-}
-
 static int flush(const char *connection, char *const *environment) {
     static struct state state;
     char answer;
@@ -22,7 +16,10 @@ static int flush(const char *connection, char *const *environment) {
     int fd = join(&state, environment);
     if (fd >= 0 && send(fd, "f", 1, MSG_NOSIGNAL) == 1)
         while (recv(fd, &answer, 1, 0) < 0 && errno == EINTR) {}
-    if (*meeting_directory) part(); /* if the agent was killed and couldn't */
+    if (*meeting_directory) { /* the agent was killed and couldn't */
+        network_end();
+        part();
+    }
     return 0;
 }
 
@@ -37,7 +34,7 @@ int main(int count, char **arguments, char **environment) {
         return 0;
     }
     if (count == 3 && !strcmp(arguments[1], "agent")) {
-        close_others();
+        close_all_but(NULL, 0); /* what the caller has left open: its readers would wait for the agent */
         if (agent_connect(arguments[2], environment)) agent_serve();
         return 0;
     }

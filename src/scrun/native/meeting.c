@@ -86,9 +86,10 @@ int meet(const struct state *state, char *const *environment) {
     return fd;
 }
 
-static int is_own(void) {
+/* A cleaner of /tmp may have removed ours; then its name is anybody's. */
+int is_own_directory(const char *path) {
     struct stat directory;
-    return !lstat(meeting_directory, &directory) && S_ISDIR(directory.st_mode) && directory.st_uid == geteuid() &&
+    return !lstat(path, &directory) && S_ISDIR(directory.st_mode) && directory.st_uid == geteuid() &&
            !(directory.st_mode & 077);
 }
 
@@ -96,7 +97,7 @@ int meet_again(int fd, const struct state *state, char *const *environment) {
     struct sockaddr_un at;
     struct stat there;
     put_socket(&at);
-    int is_there = is_own(), again;
+    int is_there = is_own_directory(meeting_directory), again;
     if (is_there && !lstat(at.sun_path, &there)) return fd;
     if ((again = is_there ? listen_here() : make_one(state, environment)) < 0) return fd;
     close(fd);
@@ -106,7 +107,7 @@ int meet_again(int fd, const struct state *state, char *const *environment) {
 int join(const struct state *state, char *const *environment) {
     struct sockaddr_un at;
     for (int i = 0; i < PLACES; i++) {
-        if (!name(i, state, environment) || !is_own()) continue;
+        if (!name(i, state, environment) || !is_own_directory(meeting_directory)) continue;
         put_socket(&at);
         int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         if (fd >= 0 && !connect(fd, (struct sockaddr *)&at, sizeof at)) return fd;
@@ -120,6 +121,7 @@ int join(const struct state *state, char *const *environment) {
 /* Removes the directory, with what a runtime that didn't end has left in it. */
 void part(void) {
     struct sockaddr_un at;
+    if (!is_own_directory(meeting_directory)) return;
     put_socket(&at);
     unlink(at.sun_path);
     if (!rmdir(meeting_directory) || errno != ENOTEMPTY) return;

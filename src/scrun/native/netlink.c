@@ -152,6 +152,16 @@ int change_near_neighbour(int fd, int size, int index, const uint8_t mac[6]) {
     return netlink_call(fd, &r);
 }
 
+int link_index(const char *name) {
+    struct ifreq about = {0};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    memcpy(about.ifr_name, name, strlen(name) + 1);
+    int is_there = fd >= 0 && !ioctl(fd, SIOCGIFINDEX, &about), error = errno;
+    if (fd >= 0) close(fd);
+    errno = error;
+    return is_there ? about.ifr_ifindex : 0;
+}
+
 /* Its MAC and MTU, where `as` says them, and these flags (IFF_UP, IFF_NOARP). */
 int change_link(int fd, int index, const struct network_link *as, uint32_t flags) {
     struct request r;

@@ -31,22 +31,28 @@ static int is_own_user_namespace(int fd) {
 
 /* By these links the containers that share this one's network find it: DIRECTORY/net, DIRECTORY/user. */
 static const char *const kinds[] = {"net", "user"};
-static char links[96];
+static char links[sizeof meeting_directory];
 
-static void put_link(struct text *to, int kind) {
-    put(to, links);
+static void put_link(struct text *to, const char *directory, int kind) {
+    put(to, directory);
     put(to, "/");
     put(to, kinds[kind]);
 }
 
-static int make_links(void) {
+/* Where login expects them: beside the meeting directory, by a name without the container's. */
+static void name_links(void) {
     struct text directory = {links, 0, sizeof links};
     const char *end = meeting_directory;
     for (const char *at = end; *at; at++)
         if (*at == '/') end = at;
     put_bytes(&directory, meeting_directory, (size_t)(end + 1 - meeting_directory));
     put(&directory, settings.meeting);
-    if (mkdir(links, 0700)) return -1;
+}
+
+static int make_links(void) {
+    name_links();
+    /* Whoever has seen the one directory can have taken the name of the other. Login is told where they are. */
+    if (mkdir(links, 0700)) memcpy(links, meeting_directory, sizeof links);
     for (int i = 0; i < 2; i++) {
         TEXT(to, 64);
         TEXT(path, 128);
@@ -54,7 +60,7 @@ static int make_links(void) {
         put_number(&to, (uint64_t)agent.state.pid);
         put(&to, "/ns/");
         put(&to, kinds[i]);
-        put_link(&path, i);
+        put_link(&path, links, i);
         if (symlink(to.start, path.start)) return -1;
     }
     return 0;
@@ -65,13 +71,21 @@ void network_stop(void) {
     process_socket = -1;
 }
 
-void network_end(void) {
-    for (int i = 0; *links && i < 2; i++) {
+static void remove_links(const char *directory) {
+    if (!is_own_directory(directory)) return;
+    for (int i = 0; i < 2; i++) {
         TEXT(path, 128);
-        put_link(&path, i);
+        put_link(&path, directory, i);
         unlink(path.start);
     }
-    if (*links) rmdir(links);
+    rmdir(directory);
+}
+
+void network_end(void) {
+    if (!settings.network) return;
+    if (!*links) name_links();
+    remove_links(links);
+    remove_links(meeting_directory);
 }
 
 void network_begin(int peer, int net, int user) {
@@ -127,19 +141,6 @@ static struct network now;
 static int taps[LINKS], name_sockets[2] = {-1, -1}, agent_end, net_namespace, user_namespace, is_reported;
 static long next_try, delay, began;
 
-static void close_all_but(const int *kept, int count) {
-    unsigned from = 3;
-    for (;;) {
-        int least = -1;
-        for (int i = 0; i < count; i++)
-            if (kept[i] >= (int)from && (least < 0 || kept[i] < least)) least = kept[i];
-        if (least < 0) break;
-        if (least > (int)from) syscall(SYS_close_range, (long)from, (long)least - 1, 0L, 0L, 0L, 0L);
-        from = (unsigned)least + 1;
-    }
-    syscall(SYS_close_range, (long)from, (long)~0U, 0L, 0L, 0L, 0L);
-}
-
 static void report(const char *wrong) {
     TEXT(words, 256);
     put(&words, *wrong ? "e" : "k");
@@ -157,8 +158,8 @@ static void lose(void) {
 static void try_to_connect(void) {
     uint64_t arrived;
     if (tunnel.connection >= 0 || milliseconds() < next_try) return;
-    for (int i = 0; i < settings.address_count; i++) {
-        int fd = connect_to(&settings.addresses[i], FOR_NETWORK, link_name(), 0, &arrived);
+    for (int k = 0; k < settings.address_count; k++) {
+        int fd = connect_to(link_address(k), FOR_NETWORK, link_name(), 0, &arrived);
         if (fd < 0) continue;
         tunnel_connect(&tunnel, fd);
         return;
@@ -217,10 +218,14 @@ static void take_file(const uint8_t *bytes, size_t length) {
     if (fd >= 0) close(fd);
 }
 
-/* What comes from the engine's network may not be for the container's loopback: what comes by NEAR may. */
+static int is_tag(const uint8_t *type) { return !memcmp(type, "\x81\0", 2) || !memcmp(type, "\x88\xa8", 2); }
+
+/* What comes from the engine's network may not be for the container's loopback: what comes by NEAR may. VLAN tags are
+ * passed over, because the kernel takes off those of VLAN 0, however many there are. */
 static int is_for_loopback(const uint8_t *packet, size_t length) {
-    const uint8_t *ethernet = packet + VNET_HEADER;
-    return length >= SHORTEST + 20 && ethernet[12] == 8 && ethernet[13] == 0 && ethernet[14 + 16] == 127;
+    size_t type = VNET_HEADER + 12;
+    while (type + 2 <= length && is_tag(packet + type)) type += 4;
+    return type + 2 + 20 <= length && !memcmp(packet + type, "\x08\0", 2) && packet[type + 2 + 16] == 127;
 }
 
 static void take_frame(int channel, const uint8_t *bytes, size_t length) {

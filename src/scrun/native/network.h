@@ -65,6 +65,7 @@ int change_near_route(int fd, const uint8_t *to, int size, uint8_t table, int in
 int change_near_neighbour(int fd, int size, int index, const uint8_t mac[6]);
 const uint8_t *near_address(int size); /* size: 4 or 16 bytes */
 int remove_local_route(int fd, const uint8_t to[4]);
+int link_index(const char *name); /* in this process's network namespace; 0 with errno: there is none */
 int change_link(int fd, int index, const struct network_link *as, uint32_t flags);
 int set_sysctl(const char *before, const char *name, const char *after, const char *value); /* 0 or an errno */
 int read_sysctl(const char *before, const char *name, const char *after);                   /* its number, or -1 */

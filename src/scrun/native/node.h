@@ -51,6 +51,7 @@ int meet(const struct state *state, char *const *environment); /* makes it; the 
 int meet_again(int fd, const struct state *state, char *const *environment);
 int join(const struct state *state, char *const *environment); /* connects to it; -1: nobody is there */
 void part(void);                                               /* removes it */
+int is_own_directory(const char *path);                        /* and nobody else's to enter */
 
 /* ---- hooks.c, init.c ---- */
 #define INIT_SOCKET ".socket" /* beside the init; no init has a name with a dot before it */
@@ -73,7 +74,8 @@ enum message {
     READY = 32, STARTED, FAILED, EXIT, ANSWER, DONE, NOTE
 };
 const uint8_t *link_name(void); /* the agent's, of 16 bytes */
-int link_begin(void);         /* 0, or errno of the last address */
+int link_begin(void);         /* 0, or errno of the first address */
+const struct sockaddr_storage *link_address(int k); /* to be tried as the k-th; the 0th has answered last */
 int link_descriptor(void);    /* -1 while it is broken */
 int link_wants_to_send(void);
 size_t link_room(void);       /* bytes of DATA that may be kept now */
@@ -170,7 +172,7 @@ void network_begin(int peer, int net, int user); /* the hook `inside` has passed
 int network_socket(void);                        /* to be looked at, or -1 */
 void network_says(void);
 void network_stop(void); /* has the process end, which takes the kernel a while, while the agent does the rest */
-void network_end(void); /* removes what it has made on the node */
+void network_end(void); /* removes what it has made on the node, or an agent that was killed */
 
 /* ---- agent.c ---- */
 struct agent {

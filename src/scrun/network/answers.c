@@ -44,9 +44,9 @@ static void finish(struct stream *s, struct tunnel *t) {
     tunnel_put(t, NAMES, is_whole ? s->came : 2);
 }
 
-int answers_watch(struct pollfd *set) {
+int answers_watch(struct pollfd *set, int has_room) {
     int wait = -1;
-    set[0] = (struct pollfd){datagrams, POLLIN, 0};
+    set[0] = (struct pollfd){has_room ? datagrams : -1, POLLIN, 0};
     for (int i = 0; i < ANSWERS - 1; i++) {
         struct stream *s = &streams[i];
         long left = s->until - milliseconds();

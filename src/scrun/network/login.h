@@ -33,7 +33,7 @@ void loopback_serve(const struct pollfd *set);
 /* ---- answers.c: the container's questions for names ---- */
 #define ANSWERS (1 + 16)
 void answers_begin(void);
-int answers_watch(struct pollfd *set);                     /* ANSWERS of them; milliseconds to wait, or -1 */
+int answers_watch(struct pollfd *set, int has_room);       /* ANSWERS of them; milliseconds to wait, or -1 */
 void answers_serve(const struct pollfd *set, struct tunnel *t);
 void answers_ask(const uint8_t *bytes, size_t length, struct tunnel *t);
 

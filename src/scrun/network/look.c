@@ -19,14 +19,32 @@ static int link_of(int index) {
     return -1;
 }
 
-static int is_new_place(const char *name, int index) {
-    int number = network_link_named(&network, name);
-    if (number >= 0) {
-        network.links[number].index = index; /* a later scrun-network has it from the one before, without an index */
-        return number;
-    }
+/* A link is gone, with all that belongs to it. */
+static void forget(int number) {
+    int kept = 0;
+    for (int i = 0; i < network.address_count; i++)
+        if (network.addresses[i].link != number) network.addresses[kept++] = network.addresses[i];
+    network.address_count = kept;
+    kept = 0;
+    for (int i = 0; i < network.route_count; i++)
+        if (network.routes[i].link != number) network.routes[kept++] = network.routes[i];
+    network.route_count = kept;
+    memset(&network.links[number], 0, sizeof network.links[number]);
+    if (packets[number] >= 0) close(packets[number]);
+    packets[number] = -1;
+    if (network.near == number) network.near = -1;
+    has_changed = 1;
+}
+
+/* A number for a link that has none yet, or -1. An earlier scrun-network may have told one, without the index. Else a
+ * link of the same name has gone; this one gets another number, so that the node makes another interface. */
+static int new_number(const char *name) {
+    int before = network_link_named(&network, name);
+    if (before >= 0 && !network.links[before].index) return before;
+    if (before >= 0 && seen[before]) return -1;
+    if (before >= 0) forget(before);
     for (int i = 0; i < LINKS; i++)
-        if (!*network.links[i].name) return i;
+        if (!*network.links[i].name && i != before) return i;
     return -1;
 }
 
@@ -40,13 +58,13 @@ static void take_link(struct nlmsghdr *entry, void *about) {
     if (body->ifi_type != ARPHRD_ETHER || !(body->ifi_flags & IFF_UP)) return;
     if (!strcmp(RTA_DATA(name), "scrun0") || RTA_PAYLOAD(name) > IFNAMSIZ) return; /* near.c's */
     int number = link_of(body->ifi_index);
-    if (number < 0) number = is_new_place(RTA_DATA(name), body->ifi_index);
+    if (number < 0) number = new_number(RTA_DATA(name));
     if (number < 0) return;
     struct network_link *link = &network.links[number];
     seen[number] = 1;
+    link->index = body->ifi_index;
     if (!*link->name) {
         memcpy(link->name, RTA_DATA(name), strlen(RTA_DATA(name)) + 1);
-        link->index = body->ifi_index;
         link->without_ipv6 = read_sysctl("ipv6/conf/", link->name, "/disable_ipv6") != 0;
         has_changed = 1;
     }
@@ -103,22 +121,6 @@ static void take_route(struct nlmsghdr *entry, void *about) {
     has_changed = 1;
 }
 
-/* A link is gone, with all that belongs to it. */
-static void forget(int number) {
-    int kept = 0;
-    for (int i = 0; i < network.address_count; i++)
-        if (network.addresses[i].link != number) network.addresses[kept++] = network.addresses[i];
-    network.address_count = kept;
-    kept = 0;
-    for (int i = 0; i < network.route_count; i++)
-        if (network.routes[i].link != number) network.routes[kept++] = network.routes[i];
-    network.route_count = kept;
-    memset(&network.links[number], 0, sizeof network.links[number]);
-    if (packets[number] >= 0) close(packets[number]);
-    packets[number] = -1;
-    has_changed = 1;
-}
-
 int look(void) {
     has_changed = 0;
     memset(seen, 0, sizeof seen);
@@ -156,6 +158,7 @@ void take_over(int with_local) {
         struct network_link *link = &network.links[i];
         if (!*link->name || packets[i] >= 0) continue;
         packets[i] = open_packets(link);
+        set_sysctl("ipv4/conf/", link->name, "/forwarding", "0"); /* by near.c's routes each packet would come twice */
         if (!link->without_ipv6 && !(with_local && !has_ipv6(i)))
             set_sysctl("ipv6/conf/", link->name, "/disable_ipv6", "1");
     }

@@ -20,7 +20,10 @@ static int listeners[PUBLISHED], ports[PUBLISHED], count;
 int loopback_publish(const char *first, const char *last) {
     long port = read_number(first), end = read_number(last);
     if (port < 1 || end > 65535) return -1;
-    for (; port <= end && count < PUBLISHED; port++) ports[count++] = (int)port;
+    for (; port <= end && count < PUBLISHED; port++) {
+        listeners[count] = -1;
+        ports[count++] = (int)port;
+    }
     return 0;
 }
 

@@ -21,7 +21,7 @@
 #define QUIET 200  /* milliseconds without a change, after which the engine has finished with an interface */
 
 static struct tunnel tunnel;
-static int control, changes = -1, has_names, has_near;
+static int control, changes = -1, has_names, has_near, owes_config;
 static long look_at; /* when the namespace is looked at again; 0: when it changes */
 
 static void say(char letter, const char *text, size_t length) {
@@ -66,6 +66,14 @@ static struct text describe(void) {
     return text;
 }
 
+/* A tunnel that is full takes it as soon as there is room, before anything else. */
+static void tell_config(void) {
+    if (!owes_config || !tunnel_has_room(&tunnel)) return;
+    struct text text = describe();
+    tunnel_say(&tunnel, CONFIG, text.start, text.length);
+    owes_config = 0;
+}
+
 /* The anchor knows what the network is before the kernel gives it up: whoever comes after us can give it back. */
 static void look_and_take_over(int is_first) {
     if (!look() && !is_first) return;
@@ -73,8 +81,7 @@ static void look_and_take_over(int is_first) {
     say('n', text.start, text.length);
     take_over(has_near);
     if (has_near) near_begin();
-    text = describe();
-    tunnel_say(&tunnel, CONFIG, text.start, text.length);
+    owes_config = 1;
 }
 
 static void broken(void) {
@@ -99,17 +106,17 @@ static void keep_file(const uint8_t *bytes, size_t length) {
         }
 }
 
+/* No TCP_USER_TIMEOUT: a node whose job is suspended takes nothing for as long. That it is dead, the anchor's connection
+ * to the agent tells; and a node that has lost this one makes another. */
 static void take_connection(int fd) {
-    int yes = 1, most = 30000;
+    int yes = 1;
     fcntl(fd, F_SETFL, (long)(O_RDWR | O_NONBLOCK));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof yes);
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &most, sizeof most);
     tunnel_connect(&tunnel, fd);
     for (int i = 0; i < FILES; i++)
         if (files[i].length) tunnel_say(&tunnel, NETWORK_FILE, files[i].bytes, files[i].length);
-    struct text text = describe();
-    tunnel_say(&tunnel, CONFIG, text.start, text.length);
+    owes_config = 1;
 }
 
 static void take_order(void) {
@@ -183,7 +190,7 @@ static void turn(void) {
     watched[TUNNEL] = (struct pollfd){tunnel.connection, events, 0};
     watched[NEAR_TAP] = (struct pollfd){is_open ? near_tap : -1, POLLIN, 0};
     for (int i = 0; i < LINKS; i++) watched[PACKETS + i] = (struct pollfd){is_open ? packets[i] : -1, POLLIN, 0};
-    int wait = answers_watch(watched + ASKED);
+    int wait = answers_watch(watched + ASKED, tunnel_has_room(&tunnel));
     loopback_watch(watched + LOCAL);
     if (look_at) {
         long left = look_at - milliseconds();
@@ -199,6 +206,7 @@ static void turn(void) {
         look_at = 0;
         look_and_take_over(0);
     }
+    tell_config();
     for (int i = 0; i < LINKS; i++)
         if (watched[PACKETS + i].revents && packets[i] >= 0) read_frames(packets[i], (enum channel)i);
     if (watched[NEAR_TAP].revents && near_tap >= 0) read_frames(near_tap, NEAR);

@@ -37,33 +37,32 @@ static void lead_addresses(void) {
     }
 }
 
-void near_begin(void) {
-    struct ifreq about = {.ifr_name = "scrun0"};
+static void make_interface(const struct network_link *like) {
     struct network_address own = {.size = 4, .prefix = 32};
-    int number = first_with_ipv4(), error = 0;
-    if (near_tap >= 0 || number < 0) {
-        if (near_tap >= 0) lead_addresses();
-        return;
-    }
+    int error = 0;
     near_tap = open_tap("scrun0");
     if (near_tap < 0) give_up("cannot make an interface with this host's", "/dev/net/tun", errno);
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || ioctl(fd, SIOCGIFINDEX, &about)) error = errno;
-    if (fd >= 0) close(fd);
-    index_of_tap = about.ifr_ifindex;
+    if (!(index_of_tap = link_index("scrun0"))) error = errno;
     memcpy(own.bytes, NEAR_ADDRESS, 4);
     set_sysctl("ipv6/conf/", "scrun0", "/disable_ipv6", "1");
     set_sysctl("ipv4/conf/", "scrun0", "/rp_filter", "0");
     if (!error) error = set_sysctl("ipv4/conf/", "scrun0", "/route_localnet", "1");
     if (!error) error = set_sysctl("ipv4/conf/", "scrun0", "/accept_local", "1"); /* answers come from 127.0.0.1 */
-    /* Without ARP each packet has the interface's own MAC, which is the one that the container's interface has. */
-    if (!error) error = change_link(netlink, index_of_tap, &network.links[number], IFF_UP | IFF_NOARP);
+    if (!error) error = change_link(netlink, index_of_tap, like, IFF_UP | IFF_NOARP);
     if (!error) error = change_address(netlink, &own, index_of_tap, 1);
     if (!error) remove_local_route(netlink, (const uint8_t *)LOOPBACK);
     if (!error) error = change_near_route(netlink, (const uint8_t *)LOOPBACK, 4, RT_TABLE_LOCAL, index_of_tap, 1);
     if (error) give_up("cannot lead the engine's published ports to the node", NULL, error);
-    lead_addresses();
+}
+
+/* Without ARP each packet has scrun0's own MAC, which is the one that the container's interface has. */
+void near_begin(void) {
+    int number = first_with_ipv4();
+    if (near_tap < 0 && number < 0) return;
+    if (near_tap < 0) make_interface(&network.links[number]);
+    else if (number >= 0 && number != network.near) change_link(netlink, index_of_tap, &network.links[number], 0);
     network.near = number;
+    lead_addresses();
 }
 
 /* The routes by the interface go with it; what is sent to 127.0.0.1 stays in the namespace again. */

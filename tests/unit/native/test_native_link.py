@@ -304,3 +304,19 @@ def test_a_second_address_is_tried(node: MakeNode) -> None:
     one.settings["address"] = f"127.0.0.1 {port}\naddress 127.0.0.1 {one.login.port}"
     one.begin()
     assert one.login.connection
+
+
+def test_only_the_address_that_has_answered_can_refuse(node: MakeNode) -> None:
+    """127.0.0.1 may be among them, for nodes on the login host: elsewhere nobody listens there."""
+    one = node("sleep", "600")
+    closed = socket.create_server(("127.0.0.1", 0))
+    port = closed.getsockname()[1]
+    closed.close()
+    one.settings["address"] = f"127.0.0.1 {one.login.port}\naddress 127.0.0.1 {port}"
+    one.begin().start()
+    one.login.cut()
+    for _ in range(4):
+        one.login.connection, _ = one.login.listener.accept()
+        one.login.cut()
+    one.login.accept()
+    assert one.login.signal(0) == 0

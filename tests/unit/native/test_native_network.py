@@ -10,6 +10,7 @@ import hmac
 import os
 import random
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -355,6 +356,178 @@ def test_a_later_interface_is_the_containers_too(
     helper.end()
 
 
+def test_an_interface_of_the_same_name_is_another_one(
+    container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> None:
+    """As when a container is disconnected from a network and connected to another: both happen between two looks."""
+    neighbour, engine = connected(namespace)
+    helper = Helper(network_program, engine, tmp_path)
+    helper.give(container.connection)
+    assert container.answer() == b"k"
+    server = neighbour.start(SERVE.replace("range(2)", "range(1)").replace(NEIGHBOUR, "0.0.0.0"))
+    assert server.stdout
+    assert server.stdout.readline() == "ready\n"
+    words = f"""
+        ip link delete peer && ip link add peer type veth peer name eth0 netns {engine.pid} &&
+        ip address add {NEIGHBOUR}/24 dev peer && ip link set peer up && nsenter --net=/proc/{engine.pid}/ns/net sh -c '
+            ip address add 10.9.0.3/24 dev eth0; ip link set eth0 up; ip route add default via {NEIGHBOUR}'
+    """
+    neighbour.run("sh", "-c", words)
+    wait_for(lambda: "10.9.0.3/24" in container.inside.run("ip", "address"))
+    assert container.inside.run("python3", "-c", ASK) == "1000000 True\n"
+    assert server.communicate(timeout=20)[0] == "10.9.0.3\n"
+    assert f"{ADDRESS}/" not in container.inside.run("ip", "address")
+    helper.end()
+
+
+COUNT = """
+import socket
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind(("", 9))
+print("ready", flush=True)
+got = [b""]
+while got[-1] != b"last":
+    data, client = one.recvfrom(100)
+    got.append(data)
+    one.sendto(data, client)
+print(got.count(b"more"), flush=True)
+"""
+SEND = f"""
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.settimeout(20)
+    for data in [b"more"] * 10 + [b"last"]:
+        one.sendto(data, ("{ADDRESS}", 9))
+        one.recv(100)
+"""
+
+
+@pytest.mark.parametrize("near", [[], ["near"]])
+def test_a_packet_comes_once_where_the_namespace_forwards(
+    container: Container,
+    network_program: Path,
+    namespace: Callable[..., Namespace],
+    tmp_path: Path,
+    near: list[str],
+) -> None:
+    """A new namespace forwards packets where this host does, as one with docker."""
+    neighbour, engine = connected(namespace)
+    engine.run("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward")
+    helper = Helper(network_program, engine, tmp_path, *near)
+    helper.give(container.connection)
+    assert container.answer() == b"k"
+    server = container.inside.start(COUNT)
+    assert server.stdout
+    assert server.stdout.readline() == "ready\n"
+    neighbour.run("python3", "-c", SEND)
+    assert server.communicate(timeout=20)[0] == "10\n"
+    helper.end()
+
+
+def test_another_interface_leads_to_the_container_when_the_first_has_gone(
+    container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> None:
+    _, engine = connected(namespace)
+    helper = Helper(network_program, engine, tmp_path, "near")
+    helper.give(container.connection)
+    assert container.answer() == b"k"
+    engine.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+    engine.run("ip", "address", "add", "10.8.0.2/24", "dev", "eth1")
+    engine.run("ip", "link", "set", "eth1", "up")
+    wait_for(lambda: "10.8.0.2/24" in container.inside.run("ip", "address"))
+    engine.run("ip", "link", "delete", "eth0")
+    wait_for(lambda: "eth0" not in container.inside.run("ip", "link"))
+    server = container.inside.start(LISTEN.format("127.0.0.1", "AF_INET"))
+    assert server.stdout
+    assert server.stdout.readline() == "ready\n"
+    for _ in range(2):
+        assert engine.run("python3", "-c", CONNECT.format("127.0.0.1")) == "1000000\n"
+        assert server.stdout.readline() == "169.254.77.77\n"
+    server.communicate(timeout=20)
+    helper.end()
+
+
+FLOOD = """
+import socket, time
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    for number in range(20000):
+        one.sendto(bytes(1400), ("10.9.0.255", 9))
+        if not number % 50:
+            time.sleep(0.001)
+"""
+
+
+@pytest.fixture
+def crowded(
+    network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> Iterator[tuple[Helper, Namespace, socket.socket]]:
+    """A scrun-network whose connection takes nothing more, the engine's namespace, and the other end."""
+    neighbour, engine = connected(namespace)
+    ours, theirs = socket.socketpair()
+    helper = Helper(network_program, engine, tmp_path, "names")
+    helper.hear(b"n")
+    helper.give(theirs)
+    neighbour.run("python3", "-c", FLOOD)
+    ours.settimeout(20)
+    yield helper, engine, ours
+    ours.close()
+    helper.end()
+
+
+def test_what_the_network_is_waits_for_room(crowded: tuple[Helper, Namespace, socket.socket]) -> None:
+    helper, engine, ours = crowded
+    engine.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "eth2")
+    engine.run("ip", "address", "add", "10.8.0.2/24", "dev", "eth1")
+    engine.run("ip", "link", "set", "eth1", "up")
+    while b" eth1 " not in helper.hear(b"n"):
+        pass
+    while b" eth1 " not in read_frame(ours, CONFIG):
+        pass
+
+
+def test_a_node_that_is_suspended_may_take_nothing_for_as_long_as_it_is(
+    network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
+) -> None:
+    """The kernel ends a connection after TCP_USER_TIMEOUT also where the peer's kernel answers that it has no room."""
+    _, engine = connected(namespace)
+    helper = Helper(network_program, engine, tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    with ours, theirs.dup() as same:
+        helper.give(theirs)
+        read_frame(ours, CONFIG)
+        assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert same.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+    helper.end()
+
+
+ANSWER = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.bind(("127.0.0.11", 53))
+    print("ready", flush=True)
+    question, client = one.recvfrom(100)
+    input()
+    one.sendto(question, client)
+"""
+
+
+def test_an_answer_waits_for_room(crowded: tuple[Helper, Namespace, socket.socket]) -> None:
+    helper, engine, ours = crowded
+    words = engine.entered("python3", "-c", ANSWER)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        assert server.stdin
+        assert server.stdout.readline() == b"ready\n"
+        ours.sendall(frame(NAMES, bytes(2) + b"a question"))
+        server.communicate(b"\n", timeout=20)
+    wait_for(lambda: all(Path(f"/proc/{helper.process.pid}/stat").read_text().split()[2] == "S" for _ in range(1000)))
+    assert read_frame(ours, NAMES) == bytes(2) + b"a question"
+
+
 def wait_for(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not is_so():
@@ -376,13 +549,76 @@ def test_the_container_gets_what_login_says(container: Container, text: str) -> 
     wait_for(lambda: not links_of.exists())
 
 
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """A directory with files of somebody else's, to which a link in /tmp leads."""
+    directory = tmp_path / "others"
+    directory.mkdir()
+    for name in ("net", "user", "s"):
+        (directory / name).touch()
+    return directory
+
+
+def test_somebody_elses_link_in_the_place_of_ours_is_not_followed(
+    node: MakeNode, namespace: Callable[..., Namespace], others: Path
+) -> None:
+    one = node("60")
+    Path("/tmp", one.meeting).symlink_to(others)
+    try:
+        container = Container(one, namespace())
+        container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
+        assert read_frame(container.connection, CONFIGURED) == b"k" + os.fsencode(one.place)
+        assert container.answer() == b"k"
+        assert os.stat(one.place / "net").st_ino == os.stat(f"/proc/{one.pid}/ns/net").st_ino
+        one.login.end()
+        assert one.is_gone()
+        container.connection.close()
+        assert len([*others.iterdir()]) == 3
+    finally:
+        Path("/tmp", one.meeting).unlink()
+
+
+def test_a_link_in_the_place_of_what_a_cleaner_has_removed_is_not_followed(container: Container, others: Path) -> None:
+    node = container.node
+    container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
+    assert container.answer() == b"k"
+    for ours in (Path("/tmp", node.meeting), node.place):
+        shutil.rmtree(ours)
+        ours.symlink_to(others)
+    try:
+        node.login.end()
+        node.first.wait()
+        wait_for(lambda: not node.left())
+        assert len([*others.iterdir()]) == 3
+    finally:
+        node.place.unlink()
+        Path("/tmp", node.meeting).unlink()
+
+
+def test_the_hook_flush_removes_the_links_of_an_agent_that_was_killed(container: Container) -> None:
+    node = container.node
+    container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
+    assert container.answer() == b"k"
+    node.login.run(1, "sh", "-c", "echo $PPID")
+    os.kill(int(node.login.output(1)[0]), signal.SIGKILL)
+    assert Path("/tmp", node.meeting).exists()
+    assert node.hook
+    node.hook.communicate()
+    node.run_hook("flush")
+    assert node.hook.wait(20) == 0
+    assert not Path("/tmp", node.meeting).exists()
+    assert not node.place.exists()
+
+
 @pytest.mark.parametrize("text", ["link 0 eth0\n", "near 3\n", "address 0 0a090002 24\n", "more\n", "names", "\n"])
 def test_what_it_does_not_know_is_said(container: Container, text: str) -> None:
     container.connection.sendall(frame(CONFIG, text.encode()))
     assert container.answer() == b"elogin says of the network what this version doesn't know"
 
 
-def test_the_engines_network_cannot_reach_loopback(container: Container) -> None:
+@pytest.mark.parametrize("tags", ["", "81000000", "88a80000", "81000000" * 2, "88a8e00081000000"])
+def test_the_engines_network_cannot_reach_loopback(container: Container, tags: str) -> None:
+    """The kernel takes a frame of VLAN 0 for one without a tag, and so on (IEEE 802.1Q, 802.1ad)."""
     listen = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 9)); "
     listen += "print('ready', flush=True); print(s.recv(100), flush=True)"
     container.connection.sendall(frame(CONFIG, (CONFIGS[0] + "near 0\n").encode()))
@@ -390,7 +626,9 @@ def test_the_engines_network_cannot_reach_loopback(container: Container) -> None
     server = container.inside.start(listen)
     assert server.stdout
     assert server.stdout.readline() == "ready\n"
-    container.connection.sendall(frame(0, bytes(10) + datagram(b"forged")) + frame(16, bytes(10) + datagram(b"near")))
+    tagged = datagram(b"forged")
+    tagged = tagged[:12] + bytes.fromhex(tags) + tagged[12:]
+    container.connection.sendall(frame(0, bytes(10) + tagged) + frame(16, bytes(10) + datagram(b"near")))
     assert server.communicate(timeout=20)[0] == "b'near'\n"
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 _MESSAGE = 1 << 16  # bytes; more than any message of scrun-network's has
-_FILES, _LARGEST = 8, 60000  # files, and bytes, that the node is told of with the network
+_FILES, _LARGEST, _ALL = 8, 60000, 100000  # files; bytes of one and of all: what goes the way of the network
 _MOST_AT_ONCE = 5  # times that scrun-network may end in a row without having served the node
 _DOCKERS_SERVER = "127.0.0.11"
 _NAMESPACE, _CONTROL = 4, 3  # scrun-network's descriptors
@@ -80,6 +80,8 @@ class EngineNetwork:
         """
         names = {"/".join(path.split("/")[-2:]): data for path, data in files.items()}
         if len(names) > _FILES or any(len(data) > _LARGEST or "mounts/" not in name for name, data in names.items()):
+            return False
+        if sum(map(len, names.values())) > _ALL:  # scrun-network's socket holds them all before it has read any
             return False
         self._files = names
         return True
