@@ -139,6 +139,22 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     assert not calls or (tmp_path / "calls").read_text().split("\n") == calls
 
 
+@pytest.mark.parametrize(
+    ("otherwise", "remark"),
+    [
+        (network.NODE, "the container uses its node's network, and not the engine's: the reason"),
+        (network.NONE, "the container has no network, and not the engine's: the reason"),  # an internal one of podman's
+    ],
+)
+def test_who_cannot_have_the_engines_network_is_told_what_there_is(otherwise: str, remark: str) -> None:
+    plan: Any = {"network": network.ENGINE, "otherwise": otherwise, "network_user": [0, 0]}
+    record: Any = {"uid": 0, "gid": 0, "job_environment": []}
+    none: Any = types.SimpleNamespace(why="", steps=None, log=lambda _level, _text: None)
+    call = StageIn(none, none, record, plan, none, {"settings": "", "port": 0, "why": "the reason"}, keeps_apart=False)
+    call._settle_network()
+    assert (call._network, call._remark) == (otherwise, remark)
+
+
 @pytest.fixture
 def serves(
     fork: Callable[..., int], exit_code: Callable[[int], int], container: Container, tmp_path: Path

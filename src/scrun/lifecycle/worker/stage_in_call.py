@@ -235,7 +235,8 @@ class StageIn:
                 f"the container can't be on the engine's network (SCRUN_NET=engine): {why}: SCRUN_NET=node uses its "
                 "node's network"
             )
-        self._remark = f"the container uses its node's network, and not the engine's: {why}"
+        has = "has no network" if self._plan["otherwise"] == network.NONE else "uses its node's network"
+        self._remark = f"the container {has}, and not the engine's: {why}"
         self._host.log("info", self._remark)
         self._network = self._plan["otherwise"]
 
