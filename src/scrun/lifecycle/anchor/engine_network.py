@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 _MESSAGE = 1 << 16  # bytes; more than any message of scrun-network's has
-_FILES, _LARGEST = 8, 60000  # files, and bytes, that the node is told of with the network
+_FILES, _MOST = 8, 60000  # files, and bytes of all of them, that the node is told of with the network
 _MOST_AT_ONCE = 5  # times that scrun-network may end in a row without having served the node
 _DOCKERS_SERVER = "127.0.0.11"
 _NAMESPACE, _CONTROL = 4, 3  # scrun-network's descriptors
@@ -76,10 +76,10 @@ class EngineNetwork:
             files: contents by path on the node.
 
         Returns:
-            Whether that will be done; too many, or too large ones, are not.
+            Whether that will be done; too many bytes, which the socket to scrun-network has no room for, are not sent.
         """
         names = {"/".join(path.split("/")[-2:]): data for path, data in files.items()}
-        if len(names) > _FILES or any(len(data) > _LARGEST or "mounts/" not in name for name, data in names.items()):
+        if len(names) > _FILES or sum(map(len, names.values())) > _MOST or any("mounts/" not in name for name in names):
             return False
         self._files = names
         return True
@@ -130,12 +130,16 @@ class EngineNetwork:
             os.execve(PROGRAM, ["scrun-network", *words], {})
 
         stdio = (fork.QUIET, fork.QUIET, fork.QUIET, theirs.fileno(), self._namespace)
-        self._pid = fork.child(execute, stdio=stdio, keep=(), session=True)
-        theirs.close()
-        if self._told:
-            self._channel.send(self._told)
-        for name, data in self._files.items():
-            self._channel.send(b"f" + name.encode() + b"\0" + data)
+        try:
+            self._pid = fork.child(execute, stdio=stdio, keep=(), session=True)
+        finally:
+            theirs.close()
+        for message in (self._told, *(b"f" + name.encode() + b"\0" + data for name, data in self._files.items())):
+            try:
+                if message:
+                    self._channel.send(message)
+            except OSError:
+                break  # it has ended already, which the channel tells
         self._loop.watch(self._control, self._hear)
         self._loop.child(self._pid, lambda _status: None)
 
@@ -193,7 +197,10 @@ class EngineNetwork:
             return
         self._log("info", "scrun-network was killed: another one takes over")
         self._wait("the node hasn't connected again")
-        self._run()
+        try:
+            self._run()
+        except OSError as error:
+            self._give_up(f"scrun-network can't be started again: {error.strerror}")
 
     def _wait(self, why: str) -> None:
         self._loop.forget(self._timer)
