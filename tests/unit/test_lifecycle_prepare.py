@@ -103,8 +103,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     plan = {
         "network": network.HOST,
         "otherwise": "",
-        "network_links": "",
-        "network_user": [0, 0],
+        "network_of": "",
         "host_name": "",
         "spool_mounts": ["/var/spool", ""],
         "spool_dir": "",
@@ -147,7 +146,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     ],
 )
 def test_who_cannot_have_the_engines_network_is_told_what_there_is(otherwise: str, remark: str) -> None:
-    plan: Any = {"network": network.ENGINE, "otherwise": otherwise, "network_user": [0, 0]}
+    plan: Any = {"network": network.ENGINE, "otherwise": otherwise}
     record: Any = {"uid": 0, "gid": 0, "job_environment": []}
     none: Any = types.SimpleNamespace(why="", steps=None, log=lambda _level, _text: None)
     call = StageIn(none, none, record, plan, none, {"settings": "", "port": 0, "why": "the reason"}, keeps_apart=False)
