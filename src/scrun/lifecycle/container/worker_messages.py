@@ -1,7 +1,7 @@
 """The messages between a process and its workers: see :mod:`scrun.lifecycle.container.messages`.
 
-Each worker (:mod:`scrun.lifecycle.worker`) gets one order, of stage_in and stage_out also what comes after it. It may
-say a Failure in the place of any other report, and ends then.
+Each worker (:mod:`scrun.lifecycle.worker`) gets one order; a ``prepare`` worker gets three, and then perhaps that of a
+``stage out`` worker, which has two. It may say a Failure in the place of any other report, and ends then.
 """
 
 from __future__ import annotations
