@@ -68,6 +68,27 @@ def test_one_that_ends_before_it_is_told_anything_is_replaced(
     assert (tmp_path / "starts").read_text().count("\n") == engine_network._MOST_AT_ONCE
 
 
+@pytest.mark.parametrize(("is_pipe", "words"), [(False, ["3", "4", "names"]), (True, ["3", "4"])])
+def test_a_pipe_as_resolv_conf_is_not_waited_for(
+    is_pipe: bool,
+    words: list[str],
+    made: Callable[[], EngineNetwork],
+    loop: Loop,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    program(monkeypatch, tmp_path, f'echo "$@" >>{tmp_path}/words')
+    one = made()
+    one._plan["resolv_conf"] = str(tmp_path / "resolv.conf")
+    if is_pipe:
+        os.mkfifo(tmp_path / "resolv.conf")
+    else:
+        (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.11\n")
+    one.begin(os.getpid())
+    loop.run()
+    assert (tmp_path / "words").read_text().splitlines()[0].split() == words
+
+
 def test_one_that_cannot_be_started_again_is_lost(
     made: Callable[[], EngineNetwork], loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import _socket
 import os
 import sys
 
+from scrun import small_file
 from scrun.lifecycle.process import fork
 from scrun.network import PROGRAM
 
@@ -148,10 +149,10 @@ class EngineNetwork:
         for first, last in self._plan["ports"]:
             words += ["port", str(first), str(last)]
         try:
-            with open(self._plan["resolv_conf"], encoding="utf-8", errors="replace") as file:
-                return [*words, "names"] if _DOCKERS_SERVER in file.read(_MESSAGE).split() else words
+            text = small_file.read(self._plan["resolv_conf"], _MESSAGE).decode("utf-8", "replace")
         except OSError:
             return words
+        return [*words, "names"] if _DOCKERS_SERVER in text.split() else words
 
     def _hear(self) -> None:
         while self._control >= 0:
