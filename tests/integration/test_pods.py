@@ -133,6 +133,14 @@ def test_another_containers_network_is_at_localhost(one: Engine, mode: str) -> N
     assert slurm.jobs() - before == {int(job)}
 
 
+def test_exec_has_its_own_user_where_the_network_is_anothers(docker: Engine) -> None:
+    """root's containers have no user namespace that they would share."""
+    server = docker.detached("sleep", "1000", options=("-e", "SCRUN_NET=engine"))
+    guest = docker.detached("sleep", "1000", options=(f"--network=container:{server}", "--user=1000"))
+    assert docker.call("exec", guest, "id", "-u").ok().stdout == "1000\n"
+    assert docker.call("exec", "--user=0", guest, "id", "-u").ok().stdout == "0\n"
+
+
 def test_another_containers_ipc_namespace_brings_them_together(one: Engine) -> None:
     options = ("--ipc=shareable", "-e", "SCRUN_JOB_NODELIST=node2")
     other = one.detached("sh", "-c", f"{WHERE}; exec sleep 1000", options=options)
@@ -211,6 +219,18 @@ def test_pod_container_may_end_early_and_start_again(podman: Engine, pod: Pod) -
     assert podman.is_running(two)
     podman.call("start", one).ok()
     assert said(podman, one, 6)[3:] == said(podman, two)
+
+
+def test_a_queued_pods_containers_are_on_its_network(its_podman: Engine, pod: Pod, held_node: int, mode: str) -> None:
+    """When they are created it isn't known yet where that is, nor whether its node can have it."""
+    its_podman.env = {**(its_podman.env or {}), "SCRUN_NET": mode, "SCRUN_CREATE_TIMEOUT": "1"}
+    name = pod(its_podman)
+    options = ("--pod", name)
+    server = there(its_podman).detached("sh", "-c", f"{WHERE}; {SERVE.format(port=8068)}", options=options)
+    client = its_podman.detached("sh", "-c", f"{ASK.format(port=8068)}; exec sleep 1000", options=options)
+    slurm.release(held_node)
+    assert said(its_podman, server)[1] == "node2"
+    assert said(its_podman, client, 1) == ["hello"]
 
 
 def test_a_pods_containers_end_with_its_infra_container(podman: Engine, pod: Pod) -> None:

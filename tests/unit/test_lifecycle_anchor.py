@@ -5,6 +5,7 @@ srun is a shell script; what prepares the container is played by the test, and t
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import shutil
@@ -120,9 +121,9 @@ class Rehearsed:
     def cue(self, message: Message) -> None:
         wire.send(self.cues, message)
 
-    def created(self) -> None:
+    def created(self, **changes: Any) -> None:
         """Have it created, and ready to run."""
-        self.create()
+        self.create(**changes)
         self.cue({"ready": READY})
         assert self.from_creator.next(anything) == {"created": True}
 
@@ -166,11 +167,11 @@ def test_start_is_answered_when_the_process_runs(rehearse: Rehearse, exit_code: 
 
 
 @pytest.fixture
-def asleep(rehearse: Rehearse, with_wait: None, monkeypatch: pytest.MonkeyPatch) -> Rehearsed:
+def asleep(rehearse: Rehearse, with_wait: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Rehearsed:
     """An anchor that sleeps; its container ends with status 7 when there is a file `go`."""
     monkeypatch.setattr(vigil, "_FIRST_PAUSE", 0.05)
     made = rehearse(f"{STARTED}; timeout 90 sh -c 'until [ -e go ]; do sleep 0.02; done'; exit 7")
-    made.created()
+    made.created(pid_file=str(tmp_path / "pid"))
     made.cue({"over": True})
     assert made.start() == {"started": True}
     await_sleep(made)
@@ -197,6 +198,20 @@ def test_a_sleeping_anchor_wakes_up_for_sruns_end(asleep: Rehearsed, exit_code: 
 def test_a_sleeping_anchor_wakes_up_for_a_caller(asleep: Rehearsed, tmp_path: Path) -> None:
     assert client.ask(asleep.container, {"do": "ping"}) == {"waits_for": ""}
     assert b"wake.py" in Path(f"/proc/{asleep.pid}/cmdline").read_bytes()
+    (tmp_path / "go").touch()
+    assert asleep.status() == 7
+
+
+def test_what_a_sleeping_anchor_holds_it_holds_awake(asleep: Rehearsed, tmp_path: Path) -> None:
+    def check() -> None:
+        with open(tmp_path / "pid", "r+") as file, pytest.raises(OSError):  # noqa: PT011  either error (fcntl(2))
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for number in (0, 1):
+            assert Path(f"/proc/{asleep.pid}/fd/{number}").readlink() == Path(os.devnull)
+
+    check()
+    client.ask(asleep.container, {"do": "ping"})
+    check()
     (tmp_path / "go").touch()
     assert asleep.status() == 7
 

@@ -19,7 +19,7 @@ from fake_agent import DATA, EOF, EXIT, RESIZE, SteppedLoop, hears
 from played_node import Node, PlayedAnchor
 
 from scrun.errors import ScrunError, UsageError, WrongStatus
-from scrun.lifecycle.container import status
+from scrun.lifecycle.container import network, status
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.operations import exec as lifecycle_exec
 
@@ -219,6 +219,19 @@ def test_a_variable_missing_from_the_process_stays_out(anchor: PlayedAnchor, sta
     env = asked(anchor, node)[1]["env"]
     assert "OWN=task" in env
     assert not [entry for entry in env if entry.startswith("GONE=")]
+
+
+@pytest.mark.parametrize(("uid", "ids"), [(0, (5, 6)), (1000, (7, 8))], ids=["root's", "a user's"])
+def test_only_a_user_s_guest_has_its_host_s_user(
+    uid: int, ids: tuple[int, int], anchor: PlayedAnchor, start: Start
+) -> None:
+    """root's containers share a network and no user namespace."""
+    anchor.record.update({"uid": uid, "network": network.JOINED, "network_user": [7, 8]})
+    anchor.container.save()
+    node = anchor.running()
+    start("tool", user="5:6")
+    user = asked(anchor, node)[1]["user"]
+    assert (user["uid"], user["gid"]) == ids
 
 
 @pytest.mark.parametrize("said", [(255, "the connection to the node was lost"), (1, "NOT=A variable")])

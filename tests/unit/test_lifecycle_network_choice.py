@@ -58,7 +58,7 @@ def test_docker_s_own_file_tells(host_config: dict[str, Any], wanted: bool, tmp_
     assert not wanted or choice.plan["resolv_conf"] == str(tmp_path / ID / "resolv.conf")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "no JSON", "{}"])
+@pytest.mark.parametrize("text", ["", "[]", "no JSON", "{}", "[" * 100_000])
 def test_a_file_that_tells_nothing_means_the_nodes(text: str, tmp_path: Path) -> None:
     given = docker(tmp_path)
     (tmp_path / ID / "hostconfig.json").write_text(text)
@@ -116,6 +116,20 @@ def test_pastas_ports_are_the_containers(pasta: Any) -> None:
     path = f"/run/netns/{os.getpid()}-ports"
     pasta("-t", "127.0.0.1/8081-8082:80-81", "-t", "9000:90", "-u", "none", "--netns", path)
     assert engine_words.pastas_ports(config(path=path)) == [[80, 81], [90, 90]]
+
+
+@pytest.mark.parametrize("told", ["9" * 5000, "70000", "0", "1-70000", "²", ""])
+def test_what_is_no_port_is_left_out(told: str, pasta: Any) -> None:
+    path = f"/run/netns/{os.getpid()}-wrong"
+    pasta("-t", f"9000:{told}", "-t", "8080:80", "--netns", path)
+    assert engine_words.pastas_ports(config(path=path)) == [[80, 80]]
+
+
+def test_another_user_s_pasta_says_nothing(pasta: Any, monkeypatch: Any) -> None:
+    path = f"/run/netns/{os.getpid()}-bobs"
+    pasta("-t", "9000:90", "--netns", path)
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    assert engine_words.pastas_ports(config(path=path)) == []
 
 
 def test_roots_podman_holds_the_ports_open(monkeypatch: Any) -> None:

@@ -25,7 +25,7 @@ NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 
 NODES |= {"slurm": [26, 5]}
 STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False, "task_prolog": ""}
 STAGED |= {"step_bundle": "", "init": "/dev/.scrun/init", "unconnected": "", "network": "host"}
-STAGED |= {"network_user": [0, 0], "remark": ""}
+STAGED |= {"network_links": "", "network_user": [0, 0], "remark": ""}
 CONNECTION: Any = {"settings": "key 0\n", "port": 7, "why": ""}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 

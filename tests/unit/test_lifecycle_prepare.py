@@ -103,8 +103,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
     plan = {
         "network": network.HOST,
         "otherwise": "",
-        "network_links": "",
-        "network_user": [0, 0],
+        "network_of": "",
         "host_name": "",
         "spool_mounts": ["/var/spool", ""],
         "spool_dir": "",
@@ -137,6 +136,22 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
         stage()
         assert runs_over_it() == {overlay}
     assert not calls or (tmp_path / "calls").read_text().split("\n") == calls
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "remark"),
+    [
+        (network.NODE, "the container uses its node's network, and not the engine's: the reason"),
+        (network.NONE, "the container has no network, and not the engine's: the reason"),  # an internal one of podman's
+    ],
+)
+def test_who_cannot_have_the_engines_network_is_told_what_there_is(otherwise: str, remark: str) -> None:
+    plan: Any = {"network": network.ENGINE, "otherwise": otherwise}
+    record: Any = {"uid": 0, "gid": 0, "job_environment": []}
+    none: Any = types.SimpleNamespace(why="", steps=None, log=lambda _level, _text: None)
+    call = StageIn(none, none, record, plan, none, {"settings": "", "port": 0, "why": "the reason"}, keeps_apart=False)
+    call._settle_network()
+    assert (call._network, call._remark) == (otherwise, remark)
 
 
 @pytest.fixture

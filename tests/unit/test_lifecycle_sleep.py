@@ -21,6 +21,7 @@ from played_node import Node, PlayedAnchor
 from scrun import fastjson, wait
 from scrun.lifecycle.anchor.node_side import NodeSide
 from scrun.lifecycle.container.directory import NODE_SOCKET, Container
+from scrun.lifecycle.container.staging_plan import ENGINES_NETWORK
 from scrun.lifecycle.process.loop import Loop
 
 WINDOW = 1 << 18  # bytes
@@ -221,6 +222,27 @@ def test_a_terminal_after_a_sleep(anchor: PlayedAnchor) -> None:
     assert termios.tcgetattr(theirs) == before
     for descriptor in (ours, theirs):
         os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("has_it", "sleeps"), [(False, True), (True, False)], ids=["the node's after all", "it has it"]
+)
+def test_on_the_engines_network_it_stays_awake(has_it: bool, sleeps: bool, anchor: PlayedAnchor) -> None:
+    anchor.plan["staging"]["network"] = ENGINES_NETWORK
+    anchor.plan["engine_network"] = {"namespace": "/nosuch", "resolv_conf": "", "ports": [], "near": False}
+    network: Any = anchor.connect()._network
+    anchor.plan["staging"]["network"] = anchor.record["network"] = "node"  # as staging has found
+    anchor.begin()
+    anchor.ready().started()
+    anchor.until(lambda: "program_started" in anchor.events)
+    network._is_open = has_it
+    try:
+        sleep(anchor)
+    except wait.Busy:
+        assert not sleeps
+    else:
+        assert sleeps
+        assert not anchor.side._network
 
 
 def half_a_frame(anchor: PlayedAnchor, node: Node) -> None:

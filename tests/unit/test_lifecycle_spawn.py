@@ -17,7 +17,8 @@ from unchecked import anything
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.container.directory import Container
-from scrun.lifecycle.process import wire
+from scrun.lifecycle.process import fork, wire
+from scrun.lifecycle.process.loop import Loop
 from scrun.lifecycle.process.pid_file import write_pid_file
 from scrun.lifecycle.spawn import spawn
 
@@ -90,6 +91,19 @@ def test_a_killed_or_interrupted_create_leaves_nothing(message: dict[str, Any] |
             pass
     assert _standin_status() == 1
     assert not Path(claimed.path).exists()
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["may be removed", "stays"])
+def test_an_anchor_sleeps_only_if_its_modules_stay(
+    is_held: bool, claimed: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Loop, "when_quiet", lambda *_: (tmp_path / "may sleep").touch())
+    lock = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    monkeypatch.setattr(fork, "kept_open", {lock} if is_held else set())
+    os.close(spawn(claimed))
+    assert _standin_status() == 1
+    assert (tmp_path / "may sleep").exists() == is_held
+    os.close(lock)
 
 
 def test_the_locked_pid_file_has_only_digits(

@@ -77,5 +77,6 @@ def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid:
 
         sleep.fall_asleep(made)
 
-    events.when_quiet(wait.QUIET, fall_asleep)
+    if fork.kept_open:  # else scrun may have been removed by then, and the import would end the anchor
+        events.when_quiet(wait.QUIET, fall_asleep)
     events.run()

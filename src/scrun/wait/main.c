@@ -13,7 +13,7 @@
 #define TRIES 10 /* a second apart, to execute Python */
 #endif
 #define LOST 137 /* the exit status then, as of a stand-in that finds no other */
-#define MOST 256 /* descriptors */
+#define MOST 2048 /* descriptors: a container has at most 1024 agents */
 
 static char **command; /* Python's command line */
 static char *const *environment;

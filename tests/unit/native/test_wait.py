@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import select
 import shutil
 import signal
@@ -121,6 +122,19 @@ def test_an_event_wakes_python_and_stays(wait_program: Path) -> None:
     assert sleeper.end() == (0, "an argument 1\nevent")
     for descriptor in (*first, *second):
         os.close(descriptor)
+
+
+def test_a_container_of_a_thousand_tasks_lets_it_sleep(wait_program: Path) -> None:
+    read_end, write_end = os.pipe()
+    sleeper = Sleeper(wait_program, "events", ",".join([f"{read_end}:{select.POLLIN}"] * 1200), "0", fds=(read_end,))
+    status = Path(f"/proc/{sleeper.process.pid}/status")
+    while sleeper.process.poll() is None and not re.search(r"Name:\ta name\n(.*\n)*State:\tS", status.read_text()):
+        pass
+    assert sleeper.process.poll() is None
+    os.write(write_end, b".")
+    assert sleeper.end() == (WOKEN, "")
+    os.close(read_end)
+    os.close(write_end)
 
 
 def test_the_end_of_a_reader_is_an_event(wait_program: Path) -> None:

@@ -39,11 +39,12 @@ if TYPE_CHECKING:
     from scrun.wait import Kept
 
     class AnchorState(TypedDict):
-        """An :class:`Anchor` with nothing under way; the stand-in and the requests are descriptors."""
+        """An :class:`Anchor` with nothing under way; the pid file, the stand-in and the requests are descriptors."""
 
         state: str
         plan: Plan
         record: Record
+        pid_file: int
         stdio: list[int]
         log_levels: tuple[str, str]
         requests: int
@@ -119,6 +120,7 @@ class Anchor:
 
     def _take_over(self, kept: AnchorState) -> None:
         self.stdio.descriptors, self.stdio.levels = kept["stdio"], kept["log_levels"]
+        self._effects.pid_file = kept["pid_file"]
         if kept["nodes"]:
             self.nodes = NodeSide(self, kept["nodes"])
         self.step = self._effects.make_step(kept["step"])
@@ -138,6 +140,7 @@ class Anchor:
             "state": self.state,
             "plan": self.plan,
             "record": self.record,
+            "pid_file": kept(self._effects.pid_file),  # its lock is the process's until it is closed (fcntl(2))
             "stdio": self.stdio.keep(kept),
             "log_levels": self.stdio.levels,
             "requests": self.requests.keep(kept),

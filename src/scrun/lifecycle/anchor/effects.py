@@ -35,6 +35,7 @@ class Effects(EndEffects):
 
     def __init__(self, anchor: Anchor) -> None:
         super().__init__(anchor)
+        self.pid_file = -1  # holds the file's lock
 
     # --- create
 
@@ -85,7 +86,7 @@ class Effects(EndEffects):
                 terminal = open_terminal(plan["console_socket"], plan["console_size"])
                 anchor.stdio.replace([terminal] * 3)
             if plan["pid_file"]:
-                write_pid_file(plan["pid_file"], self._record["pid"])
+                self.pid_file = write_pid_file(plan["pid_file"], self._record["pid"])
         except ScrunError as error:
             anchor.happen("hopeless", error)
             return

@@ -11,6 +11,7 @@ import _socket
 import os
 import sys
 
+from scrun import small_file
 from scrun.lifecycle.process import fork
 from scrun.network import PROGRAM
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 _MESSAGE = 1 << 16  # bytes; more than any message of scrun-network's has
-_FILES, _LARGEST, _ALL = 8, 60000, 100000  # files; bytes of one and of all: what goes the way of the network
+_FILES, _MOST = 8, 60000  # files, and bytes of all of them, that the node is told of with the network
 _MOST_AT_ONCE = 5  # times that scrun-network may end in a row without having served the node
 _DOCKERS_SERVER = "127.0.0.11"
 _NAMESPACE, _CONTROL = 4, 3  # scrun-network's descriptors
@@ -76,12 +77,10 @@ class EngineNetwork:
             files: contents by path on the node.
 
         Returns:
-            Whether that will be done; too many, or too large ones, are not.
+            Whether that will be done; too many bytes, which the socket to scrun-network has no room for, are not sent.
         """
         names = {"/".join(path.split("/")[-2:]): data for path, data in files.items()}
-        if len(names) > _FILES or any(len(data) > _LARGEST or "mounts/" not in name for name, data in names.items()):
-            return False
-        if sum(map(len, names.values())) > _ALL:  # scrun-network's socket holds them all before it has read any
+        if len(names) > _FILES or sum(map(len, names.values())) > _MOST or any("mounts/" not in name for name in names):
             return False
         self._files = names
         return True
@@ -132,12 +131,16 @@ class EngineNetwork:
             os.execve(PROGRAM, ["scrun-network", *words], {})
 
         stdio = (fork.QUIET, fork.QUIET, fork.QUIET, theirs.fileno(), self._namespace)
-        self._pid = fork.child(execute, stdio=stdio, keep=(), session=True)
-        theirs.close()
-        if self._told:
-            self._channel.send(self._told)
-        for name, data in self._files.items():
-            self._channel.send(b"f" + name.encode() + b"\0" + data)
+        try:
+            self._pid = fork.child(execute, stdio=stdio, keep=(), session=True)
+        finally:
+            theirs.close()
+        for message in (self._told, *(b"f" + name.encode() + b"\0" + data for name, data in self._files.items())):
+            try:
+                if message:
+                    self._channel.send(message)
+            except OSError:
+                break  # it has ended already, which the channel tells
         self._loop.watch(self._control, self._hear)
         self._loop.child(self._pid, lambda _status: None)
 
@@ -146,10 +149,10 @@ class EngineNetwork:
         for first, last in self._plan["ports"]:
             words += ["port", str(first), str(last)]
         try:
-            with open(self._plan["resolv_conf"], encoding="utf-8", errors="replace") as file:
-                return [*words, "names"] if _DOCKERS_SERVER in file.read(_MESSAGE).split() else words
+            text = small_file.read(self._plan["resolv_conf"], _MESSAGE).decode("utf-8", "replace")
         except OSError:
             return words
+        return [*words, "names"] if _DOCKERS_SERVER in text.split() else words
 
     def _hear(self) -> None:
         while self._control >= 0:
@@ -195,7 +198,10 @@ class EngineNetwork:
             return
         self._log("info", "scrun-network was killed: another one takes over")
         self._wait("the node hasn't connected again")
-        self._run()
+        try:
+            self._run()
+        except OSError as error:
+            self._give_up(f"scrun-network can't be started again: {error.strerror}")
 
     def _wait(self, why: str) -> None:
         self._loop.forget(self._timer)

@@ -176,6 +176,8 @@ class Preparation:
             self._record["unconnected"] = message["unconnected"]
             self._record["network"] = self._plan["staging"]["network"] = message["network"]
             self._record["network_user"] = message["network_user"]
+            if message["network_links"]:
+                self._record["network_links"] = message["network_links"]
             self._record["remark"] = message["remark"]
             if message["hold"] or message["staged"].get("node_parent") or message["staged"].get("copies"):
                 # Whoever is left when the anchor is killed brings back what the container changed.

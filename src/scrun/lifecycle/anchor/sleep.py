@@ -55,7 +55,7 @@ def fall_asleep(anchor: Anchor, quiet: float = wait.QUIET) -> None:
         state = anchor.keep(kept)
     except wait.Busy:
         return
-    for one in (container.descriptor, *fork.kept_open):
+    for one in (0, 1, 2, container.descriptor, *fork.kept_open):  # so that nothing else gets one of the lowest three
         kept(one)
     events = ",".join(f"{descriptor}:{events}" for descriptor, events in state["events"].items())
     ignored = {number for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN}

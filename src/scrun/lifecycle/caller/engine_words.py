@@ -13,6 +13,7 @@ import stat
 from itertools import pairwise
 
 from scrun import fastjson, identity
+from scrun.digits import is_number
 from scrun.lifecycle.container import network
 
 TYPE_CHECKING = False
@@ -75,7 +76,7 @@ def _docker(config: Config, container_id: str) -> dict[str, Any]:
     read = _read(f"{directory}/hostconfig.json")
     try:
         host_config = fastjson.loads(read) if read else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return host_config if isinstance(host_config, dict) else {}
 
@@ -122,15 +123,24 @@ def pastas_ports(config: Config) -> list[list[int]]:
             continue
         for part in told.split(","):
             first, _dash, last = part.rpartition(":")[2].rpartition("/")[2].partition("-")
-            if first.isdecimal() and (last or first).isdecimal():
+            if _is_port(first) and _is_port(last or first):
                 found.append([int(first), int(last or first)])
     return found
 
 
+def _is_port(text: str) -> bool:
+    return len(text) <= len("65535") and is_number(text) and 0 < int(text) < 1 << 16
+
+
 def _arguments_with(path: str) -> list[str]:
-    """The command line of the process that serves this network namespace; empty if none can be seen."""
+    """The command line of the process of ours that serves this network namespace; empty if none can be seen.
+
+    Another user may have given a process of his that name and these arguments.
+    """
     for pid in _processes():
         try:
+            if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+                continue
             with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
                 if file.read().rstrip("\n") not in _PROGRAMS:
                     continue

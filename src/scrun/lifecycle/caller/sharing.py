@@ -94,16 +94,10 @@ class Shared:
         return "network" in self._others
 
     @property
-    def network_links(self) -> str:
-        """Where on the node the other container's network is found; empty where it has its node's, or none."""
+    def network_of(self) -> str:
+        """The directory of the container on whose network this one is; empty where that is its node's, or none."""
         other = self._others.get("network")
-        return other.record.get("network_links", "") if other and self._is_engines(other) else ""
-
-    @property
-    def network_user(self) -> list[int]:
-        """The uid and gid that this container has in the other's user namespace."""
-        other = self._others.get("network")
-        return other.record.get("network_user") or [0, 0] if other else [0, 0]
+        return other.path if other and self._is_engines(other) else ""
 
     @staticmethod
     def _is_engines(other: Container) -> bool:
@@ -136,8 +130,6 @@ class Shared:
             record["host_name"] = host_name
         if self._file:
             record["network_namespace"] = self._file
-        if its_network == network.JOINED:
-            record["network_links"], record["network_user"] = self.network_links, self.network_user
         if self._host:
             record["guest_of"] = self._host.path
 

@@ -108,7 +108,7 @@ class Connection(Watcher):
             Busy: something is under way, or its network is the engine's.
         """
         wait.check(self._agents and not self._waiting and not self._may_read, "agents come or go")
-        wait.check(not self._network, "its network is the engine's")
+        wait.check(not (self._network and self._network.is_there), "its network is the engine's")
         return {
             "key": self._key.hex(),
             "listener": self._listener.keep(kept),

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
         srun: list[str]  # how srun is called
         network: str  # one of container.network's kinds
         otherwise: str  # the kind where the node can't have the engine's; empty: it must have that
-        network_links: str  # the record's, of the container whose network this one joins; as the next
-        network_user: list[int]
+        network_of: str  # the directory of the container whose network this one joins; empty: it joins none
         mpi: bool  # whether the step starts an MPI program, whose tasks share memory
         host_name: str
         mounted: dict[str, list[Any]]  # the true source of each mount, by its path (staging.mount_sources)

@@ -1,7 +1,7 @@
 """The messages between a process and its workers: see :mod:`scrun.lifecycle.container.messages`.
 
-Each worker (:mod:`scrun.lifecycle.worker`) gets one order, of stage_in and stage_out also what comes after it. It may
-say a Failure in the place of any other report, and ends then.
+Each worker (:mod:`scrun.lifecycle.worker`) gets one order; a ``prepare`` worker gets three, and then perhaps that of a
+``stage out`` worker, which has two. It may say a Failure in the place of any other report, and ends then.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ if TYPE_CHECKING:
         hold: bool  # whether the container's end has to wait for stage_out
         init: str  # the path of the agent's init in the container
         network: str  # the kind of network that it has been given
+        network_links: str  # where on the node that of another container is found which it joins; else empty
         network_user: list[int]  # the uid and gid in the container that are the job's user, where others share it
         remark: str  # to be said on the container's standard error when it starts; empty: nothing is
         unconnected: str  # why the container has no agent on its nodes; empty: it has
@@ -216,6 +217,7 @@ if TYPE_CHECKING:
 _LOG, _PROGRESS, _NOTICE = {"log": str, "message": str}, {"progress": str}, {"notice": str}
 _STAGED = {"staged": dict, "bundle": str, "rootfs": str, "networked": str, "task_prolog": str, "hold": bool}
 _STAGED |= {"step_bundle": str, "init": str, "unconnected": str, "network": str, "network_user": list, "remark": str}
+_STAGED |= {"network_links": str}
 _JSON = (dict, list, str, int, float, bool, type(None))
 
 _OR_NONE = (dict, type(None))

@@ -175,7 +175,7 @@ def _encode(container: Container, config: Config, process: Process, node: str, n
         keep_user=record["runtime"]["kind"] == "crun",
         nodes_network=record.get("network") in (network.NODE, network.LATER),
     )
-    if record.get("network") == network.JOINED:  # its user namespace is another container's
+    if record.get("network") == network.JOINED and record["uid"] != 0:  # its user namespace is another container's
         uid, gid = record["network_user"]
         made["user"] = {**made.get("user", {}), "uid": uid, "gid": gid}
     env = made.pop("env", [])

@@ -13,7 +13,7 @@ from scrun.errors import NodeRuntimeError, StagingError
 from scrun.lifecycle.connection import addresses
 from scrun.lifecycle.container import latest, network
 from scrun.lifecycle.node import runtime_words
-from scrun.lifecycle.worker import script_bundle
+from scrun.lifecycle.worker import joined_network, script_bundle
 from scrun.lua_hooks import StageInCall
 from scrun.native import PROGRAM as NODE_PROGRAM_HERE
 from scrun.network import PROGRAM as NETWORK_PROGRAM
@@ -74,7 +74,7 @@ class StageIn:
         self._job_env = dict(line.partition("=")[::2] for line in record["job_environment"])
         # A container may get its node's network only when it is started: then it needs a second config for that.
         self._network = plan["network"]
-        self._network_user = plan["network_user"]
+        self._network_links, self._network_user = "", [0, 0]  # of the container whose network it is
         self._remark = ""  # for who reads the container's standard error
         self._made: list[Staged] = []  # what each call of scrun.stage_in has made
         self._holds = False  # whether the script asked for one call to be waited for at the container's end
@@ -126,6 +126,7 @@ class StageIn:
             "hold": not is_ours or self._holds,
             "init": self._place.init if not self._place.why_not else "",
             "network": self._network,
+            "network_links": self._network_links,
             "network_user": self._network_user,
             "remark": self._remark,
             "unconnected": self._place.why_not,
@@ -224,8 +225,11 @@ class StageIn:
         """Find out whether the container can be on the engine's network, and give it the other kind if not.
 
         Raises:
-            StagingError: it can't be, and has to be.
+            StagingError: it can't be, and has to be; or the container whose network it joins has ended.
         """
+        if self._network == network.JOINED and not self._network_links:
+            found = joined_network.await_it(self._plan["network_of"], self._config, self._host.log)
+            self._network, self._network_links, self._network_user = found
         if self._network == network.ENGINE and (why := self._connection["why"] or self._unfit_for_engine()):
             self._use_other_network(why)
 
@@ -235,7 +239,8 @@ class StageIn:
                 f"the container can't be on the engine's network (SCRUN_NET=engine): {why}: SCRUN_NET=node uses its "
                 "node's network"
             )
-        self._remark = f"the container uses its node's network, and not the engine's: {why}"
+        has = "has no network" if self._plan["otherwise"] == network.NONE else "uses its node's network"
+        self._remark = f"the container {has}, and not the engine's: {why}"
         self._host.log("info", self._remark)
         self._network = self._plan["otherwise"]
 
@@ -271,7 +276,7 @@ class StageIn:
             keep_user=record["runtime"]["kind"] == "crun",
             gpus=record.get("gpus", ()),
             nodes_network=nodes_network,
-            joined=(self._plan["network_links"], self._network_user) if self._network == network.JOINED else None,
+            joined=(self._network_links, self._network_user) if self._network == network.JOINED else None,
             shared_memory=plan["mpi"] and record["tasks"] > len(self._steps.nodes),
         )
         if "env_exclude" in plan:  # slurmd doesn't change the config
