@@ -155,6 +155,21 @@ def test_a_large_layer_is_known_by_its_directory(storage: Storage, step: FakeSte
     assert len(kept(step) - before) == 1
 
 
+def test_a_persons_own_directory_is_carried_each_time(storage: Storage, step: FakeStep) -> None:
+    """Engines don't change a layer, but a person may: podman run --rootfs DIRECTORY:O."""
+    storage.layer("mine", {f"deep/file{number}": "old" for number in range(100)}, digest="")
+    storage.use("mine")
+    own = (storage.path / "overlay/mine/diff").rename(storage.path.parent / "my-tree")
+    layers = storage.layers()._replace(lower=(str(own),))
+    storage.layers = lambda: layers  # type: ignore[method-assign]
+    for job, content in ((7, "old"), (8, "new")):
+        (own / "deep/file7").write_text(content)
+        fill(storage.path.parent / "rootfs", contents(own))
+        storage.stage(step, job=job)
+        assert contents(on_node(step).with_name(f"{job}-web") / "rootfs")["deep/file7"] == content
+    assert kept(step) == set()
+
+
 @pytest.mark.parametrize("writable", ["", "overlay-layers/layers.json", "overlay-layers", "overlay", "overlay/base"])
 def test_a_digest_that_others_could_write_is_ignored(storage: Storage, step: FakeStep, writable: str) -> None:
     """Somebody who could would give a layer of theirs the digest of one that the user trusts."""
