@@ -216,6 +216,7 @@ class NodeChanges:
                 recursive=part.recursive,
                 descriptor=self._root if part.name == "rootfs" and self._root != -1 else None,
                 leave_alone=self._leave_alone,
+                overlay=part.name == "rootfs",
                 temporary=temporary,
             )
         return self._trees[key]
