@@ -132,6 +132,22 @@ def test_a_second_image_brings_its_own_layers_alone(storage: Storage) -> None:
     assert before < kept()
 
 
+def test_a_persons_own_tree_may_change_between_containers(storage: Storage, alice: User) -> None:
+    """podman lays an overlay over it, but it is no engine's layer."""
+    tree = alice.mkdir(Path(f"/var/tmp/tree-{uuid.uuid4().hex[:8]}"))
+    make = """cd "$1" && mkdir -p bin deep/in proc dev sys etc tmp run var && cp "$(command -v busybox)" bin/cat
+        for number in $(seq 100); do echo old >deep/in/$number; done"""
+    try:
+        alice.run("sh", "-c", make, "sh", str(tree)).ok()
+        for content in ("old\n", "new\n"):
+            alice.write(tree / "deep/in/7", content)
+            words = (f"--runtime={RUNTIME}", "run", "--rm", "--env=SCRUN_JOB_NODELIST=node1")
+            assert storage.engine.call(*words, "--rootfs", f"{tree}:O", "/bin/cat", "/deep/in/7").ok().stdout == content
+        assert kept() == set()
+    finally:
+        alice.run("rm", "-rf", str(tree)).ok()
+
+
 def test_another_storage_has_the_same_layers(storage: Storage, alice: User) -> None:
     run(storage, IMAGE, "true", "--rm")
     before = kept()

@@ -66,11 +66,17 @@ class Storage:
         return Layers(tuple(self._lower), f"{self.path}/overlay/own/diff", KIND, self.redirects)
 
     def stage(
-        self, step: FakeStep, job: int = 7, overlay: Trial | None = None, options: Mapping[str, object] | None = None
+        self,
+        step: FakeStep,
+        job: int = 7,
+        overlay: Trial | None = None,
+        options: Mapping[str, object] | None = None,
+        name: str = "web",
     ) -> Notes:
         """Stage a container; without a trial the nodes copy what an overlay shows. Returns what was logged."""
         notes = Notes()
-        container: ContainerFiles = make_container(self._scratch / "bundle", step)._replace(job_id=job, overlay=overlay)
+        container: ContainerFiles = make_container(self._scratch / "bundle", step)
+        container = container._replace(job_id=job, overlay=overlay, id=name)
         chosen = {"cache_dir": str(step.node_dir), **(options or {})}
         stage_in(container, step, adapt=as_it_is, log=notes, options=chosen)
         return notes

@@ -274,7 +274,24 @@ def test_other_nodes_files_in_a_new_directory_stay(tmp_path: Path, bundle: Path)
         (rootfs / "results").mkdir()
         (rootfs / "results" / name).touch()
         os.setxattr(rootfs / "results", "user.overlay.opaque", b"y")
+        rootfs.with_name("l").mkdir()  # for the layers below it
     (it.rootfs / "results").mkdir()
     (it.rootfs / "results/of before").touch()
     assert it.out() == ""
     assert sorted(os.listdir(it.rootfs / "results")) == ["of node1", "of node2"]
+
+
+@pytest.mark.parametrize("where", ["volume", "rootfs"])
+def test_an_attribute_of_overlays_hides_nothing_elsewhere(tmp_path: Path, bundle: Path, where: str) -> None:
+    """An engine in the container may have its layers there; in these only a directory's content is hidden."""
+    volume = tmp_path / "private"
+    volume.mkdir()
+    source, on_the_node = (volume, "mounts/0") if where == "volume" else (bundle / "rootfs", "rootfs")
+    (source / "inner").mkdir()
+    (source / "inner/unchanged").write_text("x")
+    run = Run(tmp_path, bundle, mounts=[bind(volume, "/data")])
+    inner = run.there / on_the_node / "inner"
+    os.setxattr(inner, "user.overlay.opaque", b"y")
+    (inner / "new").write_text("x")
+    run.out()
+    assert {path.name for path in (source / "inner").iterdir()} == {"unchanged", "new"}

@@ -15,6 +15,7 @@ from test_staging_node import FakeStep, needs_mounts, on_node
 from scrun.staging import layer_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 BASE = {"bin/tool": "1", "gone/deep/file": "x", "anew/old": "old", "kind": "file", "what/in": "x", "both": "base"}
@@ -154,6 +155,21 @@ def test_a_large_layer_is_known_by_its_directory(storage: Storage, step: FakeSte
     assert len(kept(step) - before) == 1
 
 
+def test_a_persons_own_directory_is_carried_each_time(storage: Storage, step: FakeStep) -> None:
+    """Engines don't change a layer, but a person may: podman run --rootfs DIRECTORY:O."""
+    storage.layer("mine", {f"deep/file{number}": "old" for number in range(100)}, digest="")
+    storage.use("mine")
+    own = (storage.path / "overlay/mine/diff").rename(storage.path.parent / "my-tree")
+    layers = storage.layers()._replace(lower=(str(own),))
+    storage.layers = lambda: layers  # type: ignore[method-assign]
+    for job, content in ((7, "old"), (8, "new")):
+        (own / "deep/file7").write_text(content)
+        fill(storage.path.parent / "rootfs", contents(own))
+        storage.stage(step, job=job)
+        assert contents(on_node(step).with_name(f"{job}-web") / "rootfs")["deep/file7"] == content
+    assert kept(step) == set()
+
+
 @pytest.mark.parametrize("writable", ["", "overlay-layers/layers.json", "overlay-layers", "overlay", "overlay/base"])
 def test_a_digest_that_others_could_write_is_ignored(storage: Storage, step: FakeStep, writable: str) -> None:
     """Somebody who could would give a layer of theirs the digest of one that the user trusts."""
@@ -217,7 +233,95 @@ def test_what_is_no_time_is_none(storage: Storage, step: FakeStep, checked: str)
     assert all(abs(int(path.read_text()) - time.time()) < 900 for path in of_node(step).glob("*/checked"))
 
 
-def test_damage_noticed_after_a_start_is_told(storage: Storage, step: FakeStep) -> None:
+def booted(step: FakeStep, scratch: Path, seconds: int) -> None:
+    """Have the nodes believe that they have been up for so long."""
+    (scratch / "uptime").write_text(f"{seconds}.5 1.0\n")
+    step.prefix = ["sh", "-c", f'mount --bind {scratch}/uptime /proc/uptime && exec "$@"', "sh"]
+
+
+def test_a_node_that_has_booted_looks_at_its_layers(storage: Storage, step: FakeStep, tmp_path: Path) -> None:
+    """What was not yet on the disk is lost when a node dies, and a layer was used for a day without a look at it."""
+    storage.stage(step)
+    for path in of_node(step).glob("*/tree/both"):
+        path.write_text("")
+    for path in of_node(step).glob("*/checked"):
+        path.write_text(f"{int(time.time()) - 100}\n")
+    booted(step, tmp_path, 30)
+    notes = storage.stage(step, job=8)
+    assert "layers are damaged, and carried anew: " in notes.at("info")
+    assert contents(on_node(step).with_name("8-web") / "rootfs") == SHOWN
+    assert carried(storage.stage(step, job=9)) == []
+
+
+def test_a_size_that_was_lost_counts_nothing(storage: Storage, step: FakeStep) -> None:
+    storage.stage(step)
+    for path in of_node(step).glob("*/size"):
+        path.write_text("")
+    storage.layer("other", {"other": "1"})
+    storage.use("other", "base")
+    storage.stage(step, job=8)
+    assert contents(on_node(step).with_name("8-web") / "rootfs")["other"] == "1"
+
+
+@pytest.mark.parametrize("length", [64, 400])
+def test_damage_is_put_aside_however_long_the_id_is(storage: Storage, step: FakeStep, length: int) -> None:
+    """A name has at most 255 characters."""
+    storage.stage(step)
+    for path in of_node(step).glob("*/tree/both"):
+        path.write_text("damaged")
+    for path in of_node(step).glob("*/checked"):
+        path.write_text("1\n")
+    storage.stage(step, job=8, name="x" * length)
+    (there,) = [path for path in on_node(step).parent.glob("8-xxx*") if path.name[-1] != "~" and path.name[-2:] != "~l"]
+    assert contents(there / "rootfs") == SHOWN
+
+
+def test_layers_are_not_used_without_their_marks(storage: Storage, step: FakeStep, tmp_path: Path) -> None:
+    """A file system without extended attributes (tmpfs before Linux 6.6) has no opaque directories."""
+    if os.getuid():
+        pytest.skip("only root can mount such a file system")
+    fill(storage.path.parent / "rootfs", SHOWN)
+    (tmp_path / "ramfs").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/df").write_text("#!/bin/sh\necho none 100000000 0 100000000 0% /\n")  # it says 0 of ramfs
+    (tmp_path / "bin/df").chmod(0o755)
+    step.path = f"{tmp_path}/bin:{step.path}"
+    step.prefix = ["sh", "-c", f'mount -t ramfs none {tmp_path}/ramfs && exec "$@"', "sh"]
+    notes = storage.stage(step, options={"cache_dir": f"{tmp_path}/ramfs"})
+    assert "overlay.opaque' extended attribute" in notes.at("info")
+    assert contents(on_node(step) / "rootfs") == SHOWN
+
+
+def test_images_of_older_versions_are_removed_once(storage: Storage, tmp_path: Path) -> None:
+    step = FakeStep(tmp_path, hidden=[storage.path.parent])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/squeue").write_text("#!/bin/sh\necho 6; echo 7; echo 8\n")
+    (tmp_path / "bin/squeue").chmod(0o755)
+    step.path = f"{tmp_path}/bin:{step.path}"
+    images = of_node(step).with_name("images")
+    for name, lease in (("old", "5-gone.node1"), ("used", "6-runs.node1")):
+        (images / name / "leases").mkdir(parents=True)
+        (images / name / "leases" / lease).touch()
+        (images / name / "tree").mkdir(mode=0o500)
+    (images / "lock").touch()
+    images.parent.chmod(0o700)
+    storage.stage(step)
+    eventually(lambda: sorted(os.listdir(images)) == ["lock", "used"])
+    (images / "used/leases/6-runs.node1").unlink()
+    storage.stage(step, job=8)
+    eventually(lambda: not images.exists())
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for what nobody else waits for."""
+    end = time.monotonic() + 60
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert holds()
+
+
+def test_damage_noticed_after_a_start_is_told(storage: Storage, step: FakeStep, tmp_path: Path) -> None:
+    booted(step, tmp_path, 5000)
     storage.stage(step)
     for path in of_node(step).glob("*/tree/both"):
         path.write_text("damaged")
@@ -232,13 +336,26 @@ def test_damage_noticed_after_a_start_is_told(storage: Storage, step: FakeStep) 
     assert contents(on_node(step).with_name("9-web") / "rootfs") == SHOWN
 
 
-@pytest.mark.parametrize(("squeue", "stays"), [("echo 7; echo 8", True), ("echo 77; echo 8", False), ("exit 1", True)])
+@pytest.mark.parametrize(
+    ("squeue", "stays"),
+    [
+        ("echo 7; echo 8", True),
+        ("echo 77; echo 8", False),
+        ("exit 1", True),
+        ("echo 5", True),  # it isn't all, because our own job is missing
+        ('echo "${SQUEUE_PARTITION:-7}"; echo 8', True),
+        ('echo "${SQUEUE_FORMAT2:-7}"; echo 8', True),
+        ('echo "${SLURM_CLUSTERS:-7}"; echo 8', True),
+        ('echo 8; case "$*" in *--all*) echo 7; esac', True),
+    ],
+)
 def test_a_layer_stays_while_its_job_may_run(storage: Storage, tmp_path: Path, squeue: str, stays: bool) -> None:
     step = FakeStep(tmp_path, hidden=[storage.path.parent])
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/squeue").write_text(f"#!/bin/sh\n{squeue}\n")
     (tmp_path / "bin/squeue").chmod(0o755)
     step.path = f"{tmp_path}/bin:{step.path}"
+    step.prefix = ["env", "SQUEUE_PARTITION=other", "SQUEUE_FORMAT2=x", "SLURM_CLUSTERS=other"]
     for name in ("one", "two"):
         storage.layer(name, {"large": "x" * (2 << 20)})
     room = {"cache_size": "3M"}

@@ -27,13 +27,14 @@ TRIAL = Trial("overlay", "false", "{}")
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A storage as podman and docker have it: two layers, a container's own directory, and where it is mounted."""
+    home = tmp_path / "overlay"
     for name in ("one", "two", "own"):
-        (tmp_path / name / "diff").mkdir(parents=True)
-    (tmp_path / "own/merged").mkdir()
-    (tmp_path / "l").mkdir()
-    (tmp_path / "l/A").symlink_to("../one/diff")
-    (tmp_path / "l/B").symlink_to("../two/diff")
-    return tmp_path
+        (home / name / "diff").mkdir(parents=True)
+    (home / "own/merged").mkdir()
+    (home / "l").mkdir()
+    (home / "l/A").symlink_to("../one/diff")
+    (home / "l/B").symlink_to("../two/diff")
+    return home
 
 
 def found(home: Path, options: str, fstype: str = "overlay") -> Layers | None:
@@ -200,6 +201,14 @@ def test_the_list_of_a_layer_is_kept(theirs: Path, tmp_path: Path) -> None:
     assert set(first.names) - set(second.names) == {b"open/file"}
     (theirs / "own/merged/open/file").write_text("of the container's own")
     assert foreign_files(theirs, str(memory)) == second
+
+
+@pytest.mark.skipif(not is_root, reason="only root gives files away")
+def test_no_list_of_a_persons_own_directory_is_kept(theirs: Path, tmp_path: Path) -> None:
+    """It may change: podman run --rootfs DIRECTORY:O."""
+    theirs = theirs.rename(tmp_path / "mine")
+    foreign_files(theirs, str(tmp_path / "memory"))
+    assert not (tmp_path / "memory").exists()
 
 
 @pytest.mark.skipif(not is_root, reason="only root gives files away")

@@ -122,3 +122,14 @@ def test_a_node_without_the_relay_makes_a_star(
     storage.stage(step)
     assert fed == [NODES[:4]]
     assert all(contents(on_node(step, node) / "rootfs") == SHOWN for node in NODES[:4])
+
+
+def test_a_tree_without_any_relay_becomes_a_star(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "program").write_text("#!/bin/sh\nexit 1\n")
+    step = FakeStep(tmp_path, nodes=NODES[:4], hidden=[storage.path.parent])
+    fed = feeding(monkeypatch)
+    storage.stage(step)
+    assert [sorted(nodes) for nodes in fed] == [[], NODES[:4]]
+    assert all(contents(on_node(step, node) / "rootfs") == SHOWN for node in NODES[:4])

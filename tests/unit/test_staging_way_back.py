@@ -99,7 +99,7 @@ rm "$all"
     assert "once more" not in it.notes.at("info")
 
 
-def break_tar(run: Run, scratch: Path, times: int) -> None:
+def break_tar(run: Run | TwoNodes, scratch: Path, times: int) -> None:
     """Have the node's tar end halfway, so many times."""
     programs = scratch / "programs"
     programs.mkdir()
@@ -142,6 +142,53 @@ def test_a_stream_broken_twice_is_kept_there(tmp_path: Path, bundle: Path, login
     assert (kept / "rootfs/much").read_bytes() == MUCH
     assert not (run.rootfs / "much").exists()
     assert not [name for name in os.listdir(run.rootfs) if name.startswith(".scrun")]
+
+
+@pytest.mark.parametrize("login", ["127.0.0.1", NO_ROUTE], ids=["connection", "srun"])
+def test_files_that_tar_cannot_read_are_kept_there(tmp_path: Path, bundle: Path, login: str) -> None:
+    """tar goes on after such a file, so its archive has an end."""
+    run = Run(tmp_path, bundle)
+    run.step.login = login
+    (run.there / "rootfs/much").write_bytes(MUCH)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "tar").write_text(f'#!/bin/sh\nPATH={run.step.path}\ntar "$@" no-such-file\n')
+    (programs / "tar").chmod(0o755)
+    run.step.path = f"{programs}:{run.step.path}"
+    with pytest.raises(StagingError, match=r"no-such-file: Cannot stat.*they are still in node1:.*/kept-7-web"):
+        run.out()
+    assert (run.there.with_name("kept-7-web") / "rootfs/much").exists()
+
+
+def test_a_node_that_fails_does_not_delay_another(tmp_path: Path, bundle: Path) -> None:
+    """Others' tasks wait for orders, so srun's stdout doesn't end with the task of a node that fails."""
+    it = TwoNodes(tmp_path, bundle)
+    it.step.login = NO_ROUTE
+    (it.first / "of node1").write_bytes(MUCH)
+    (it.second / "of node2").write_bytes(MUCH)
+    break_tar(it, tmp_path, 9)
+    with pytest.raises(StagingError, match=r"the disk is broken.*they are still in node1, node2:.*/kept-7-web"):
+        it.out()
+
+
+def test_a_directory_that_cannot_be_read_removes_no_files(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "find").write_text(
+        f"""#!/bin/sh
+PATH={run.step.path}
+rm -r rootfs/etc
+find "$@"
+echo "find: 'rootfs/etc': Input/output error" >&2
+exit 1
+"""
+    )
+    (programs / "find").chmod(0o755)
+    run.step.path = f"{programs}:{run.step.path}"
+    with pytest.raises(StagingError, match=r"node1: .*rootfs/etc': Input/output error: they are still in node1:"):
+        run.out()
+    assert (run.rootfs / "etc/passwd").exists()
 
 
 def test_a_list_without_room_removes_no_files(tmp_path: Path, bundle: Path) -> None:

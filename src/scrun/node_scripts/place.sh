@@ -19,9 +19,11 @@ unpack() {
     tar --extract --file=- --blocking-factor=512 --ignore-zeros --preserve-permissions --numeric-owner \
         --delay-directory-restore --xattrs --xattrs-include="$xattrs" --warning=no-timestamp -- "$@" 2>&1
 }
+# shellcheck disable=SC2123  # scrun-node takes a path for a container's init
 relay() { (PATH=$home/$name/relay; exec scrun-node relay) 2>/dev/null; }
 # Unpack a stream into the working directory. Arguments: star, the stream is descriptor 3; or tree, the relay gets it, and
-# hands it on; for messages, the directory; what is wanted, or all. Otherwise $why is the reason.
+# hands it on; for messages, the directory; what is wanted, or all. Otherwise $why is the reason, and $marks isn't empty if
+# the file system can't have what a layer needs.
 take() {
     way=$1 where=$2; shift 2
     said=$({
@@ -32,6 +34,16 @@ take() {
         echo "status $?"
     } | head -n 200)
     exec 3<&-
+    # tar only warns where a file system has no such attribute. What an image has removed would be there again. In l/own
+    # there is all that the directory hides.
+    marks= why=
+    case $said in
+        *"overlay.opaque' extended attribute"*)
+            marks=$(printf '%s\n' "$said" | grep -F "overlay.opaque' ext" | grep -vF "file 'l/own/" | head -n 1)
+            why="$where: $marks"
+            ;;
+    esac
+    [ -z "$marks" ] || return 1
     why=
     case $said in
         *"status 0") [ -e complete ] || why="$where: the transfer was cut short" ;;
@@ -112,9 +124,16 @@ clear_layers() {
 }
 # Give the layer $1, which is complete, the name $2. If another job was quicker, what it made is as good if it is whole.
 keep_layer() {
-    [ ! -e "$2" ] || is_sealed "$2" 2>/dev/null || put_aside "$2"
+    [ ! -e "$2" ] || is_sealed "$2" 2>/dev/null || put_aside "$2" || refuse "$layers/$2: is damaged, and can't be removed"
     [ -e "$2" ] || mv -T -- "$1" "$2" || refuse "$layers/$2: can't be made"
     lease "$2"
+}
+# Remove what is left of what was being made.
+drop_new() {
+    [ -n "$new" ] || return 0
+    cd -P -- "$layers" && remove "$new"
+    new=
+    exec 8>&-
 }
 arrive() {
     go_to "$parent" "$home_name" make || return 1
@@ -142,6 +161,7 @@ while read -r order one two; do
             ;;
         plain)
             state=plain
+            drop_new
             [ -d "$home/$name" ] || make "$name"
             say plain
             ;;
@@ -180,11 +200,10 @@ while read -r order one two; do
                     flock 8 && unlock && cd "$new" || refuse "$layers: can't be written to"
                 # What another node lacks is in the stream too.
                 if ! take "$way" "$layers" complete $(printf %s "$lacks" | tr , ' '); then
-                    [ "$way" = tree ] || refuse "$why"
-                    cd -P -- "$layers" && remove "$new"
-                    new=
-                    exec 8>&-
-                    say "cut $(printf %s "$why" | tr '\n' ';' | cut -c1-300)"
+                    [ "$way" = tree ] || [ -n "$marks" ] || refuse "$why"
+                    drop_new
+                    answer=${marks:+plain} answer=${answer:-cut}
+                    say "$answer $(printf %s "$why" | tr '\n' ';' | cut -c1-300)"
                     continue
                 fi
                 for one in $(printf %s "$lacks" | tr , ' '); do
@@ -206,9 +225,7 @@ while read -r order one two; do
                     case $lacks, in *,"${one%=*}",*) keep_layer "$new/${one%=*}" "${one#*=}" ;; esac
                 done
                 unlock
-                exec 8>&-
-                remove "$new"
-                new=
+                drop_new
                 make_room 0
             fi
             say kept
@@ -224,7 +241,7 @@ take star "$base/$name" || refuse "$why"
 if [ $state = copy ]; then
     said=$(LIBMOUNT_FORCE_MOUNT2=always unshare $as sh -c \
         'mount -t overlay -o "$1" none root && cp -a -- root/. rootfs' sh "$lower" 2>&1) || refuse "$base/$name: $said"
-    rm -rf -- "$home/$short" l
+    rm -rf -- "$home/${short:?}" l
 fi
 if [ $# -gt 0 ]; then
     : >marker

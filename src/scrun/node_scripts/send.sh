@@ -2,10 +2,11 @@
 # follows enter.sh, go_to.sh and reach.sh. Arguments from the fourth on: which extended attributes; directories in rootfs
 # to remove if they are empty, one a line; the parts.
 #
-# The stream is an archive: "gone" (the removed names), new and changed files, and "end". A change shows in the ctime,
-# which the container's user can't set. A new pair of inode and name is a renamed file or directory, whose ctime may be
-# old. A node that fails waits for the end of stdin, because Slurm may kill the others' tasks when one ends with an error
-# (KillOnBadExit). From the first stream on, failures are told on stderr: another node may be sending through srun.
+# The stream is an archive: "gone" (the removed names), new and changed files, and "end". The line "sent" follows it if tar
+# could read all of them. A change shows in the ctime, which the container's user can't set. A new pair of inode and name
+# is a renamed file or directory, whose ctime may be old. A node that fails waits for the end of stdin, because Slurm may
+# kill the others' tasks when one ends with an error (KillOnBadExit). From the first stream on, failures are told on
+# stderr: another node may be sending through srun.
 xattrs=$1 left=$2; shift 2
 trap 'cat >/dev/null' EXIT
 full() { refuse "$base/$name: No space left on device"; }
@@ -16,13 +17,19 @@ cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
     # The container may have put a link in the way.
     (cd -P -- "${one%/*}" && [ "$PWD" = "${one%/*}" ] && rmdir -- "$one") 2>/dev/null
 done
-$root find "$@" -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
-    -cnewer marker -fprintf changed '%p\0' -fprintf sizes '%s\n' >&2 ||
-    # What it couldn't read is left out. A list that has no room would be taken for files that are gone.
+# What isn't in the list would be taken for files that are gone, so all of it must be readable.
+said=$($root find "$@" -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
+    -cnewer marker -fprintf changed '%p\0' -fprintf sizes '%s\n' 2>&1) || {
     head -c 65536 /dev/zero >room || full
+    refuse "$base/$name: can't be looked through: $said"
+}
+# Where there is no overlay, the container has set overlayfs's attributes itself, and they hide nothing.
+marks='*.overlay.*'
+[ ! -d l ] || marks=
 archive() {
     $root tar --create --file=- --format=posix --pax-option=delete=atime,delete=ctime --null --no-recursion \
-        --numeric-owner --sparse --xattrs --xattrs-include="$xattrs" gone --files-from=all
+        --numeric-owner --sparse --xattrs --xattrs-include="$xattrs" \
+        ${marks:+"--xattrs-exclude=$marks"} gone --files-from=all
     set -- $?
     [ "$1" -le 1 ] || { echo "$host: tar ended with status $1" >&2; return "$1"; }
 }
@@ -58,7 +65,7 @@ while read -r order one two; do
             [ "$state" = changed ] || continue
             reach "$one" "$two"
             case $? in
-                0) state=sent; say reached; archive >&3; exec 3>&- ;;
+                0) state=sent; say reached; { archive && say sent; } >&3; exec 3>&- ;;
                 124) say "unreachable silent" ;;
                 *) say unreachable ;;
             esac
@@ -66,8 +73,7 @@ while read -r order one two; do
         send)
             [ "$one" = "$host" ] || continue
             say archive
-            archive || { trap - EXIT; exit 1; }
-            say sent
+            archive && say sent || say lost
             ;;
         remove)
             trap - EXIT

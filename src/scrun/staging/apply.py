@@ -39,6 +39,7 @@ class TargetDirectory:
         descriptor: an open descriptor of the directory, which is used instead of its path.
         leave_alone: returns the time (time.monotonic) before which nothing is made. If the directory has been removed
             by then, nothing is made at all.
+        overlay: whether the archive is of an overlay's upper directory, so that a directory in it may be opaque.
         temporary: the name of a file until it is complete. The name is always the same, so that repeating the work
             after a kill leaves no such file; b"" for a random name.
     """
@@ -52,10 +53,11 @@ class TargetDirectory:
         recursive: bool = True,
         descriptor: int | None = None,
         leave_alone: Callable[[], float] = lambda: 0.0,
+        overlay: bool = False,
         temporary: bytes = b"",
     ) -> None:
         self.root = root
-        self._temporary = temporary
+        self._temporary, self._overlay = temporary, overlay
         self.failed: list[str] = []
         self._new_owner = new_owner
         self._leave_alone, self._left_alone_until, self._is_there = leave_alone, 0.0, True
@@ -167,7 +169,7 @@ class TargetDirectory:
                     os.unlink(last, dir_fd=parent)
                 os.mkdir(last, 0o700, dir_fd=parent)
                 entries.give(last, parent, entries.owner_of(info, None, self._new_owner))
-        if name and entries.is_opaque(info):
+        if name and self._overlay and entries.is_opaque(info):
             self._made_anew.add(name)
         self._directories[name] = (stat.S_IMODE(info.mode), entries.mtime_ns(info))
 

@@ -133,7 +133,7 @@ class _BringingBack:
             with NodeChanges(
                 self._container, self._parts, self._log, self._taken, root=self._root, leave_alone=self._leave_alone
             ) as changes:
-                changes.apply(stream)
+                changes.apply(stream, way_back.is_whole)
 
     def _give_up(self, error: Exception, children: Children, way_back: WayBack) -> None:
         """Raise the error for changes that could not be applied.

@@ -13,6 +13,7 @@ import stat
 
 from scrun.digest import sha256
 from scrun.errors import StagingError
+from scrun.staging.layer_identity import is_engines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,8 +134,8 @@ def _scan(children: Children, paths: Sequence[str], owner: tuple[int, int]) -> d
 
 
 def _file(path: str, owner: tuple[int, int], memory: str) -> str:
-    """The file for a layer's list; the layer's inode and ctime are in its name, because a path may be used again."""
-    if not memory:
+    """The file for a layer's list; "" if it may change. A path may be used again, so the inode and ctime are in it."""
+    if not (memory and is_engines(path)):
         return ""
     status = os.stat(path)
     what = f"{path}\0{status.st_ino} {status.st_ctime_ns} {owner[0]} {owner[1]}"
@@ -150,7 +151,7 @@ def _read(path: str) -> list[bytes] | None:
 
 
 def _write(memory: str, path: str, names: list[bytes]) -> None:
-    if not memory:
+    if not path:
         return
     temporary = f"{path}.{os.getpid()}"
     try:

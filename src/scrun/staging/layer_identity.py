@@ -2,8 +2,12 @@
 
 Engines never change a layer, and note a digest of each: podman in its storage's overlay-layers/layers.json, docker in
 image/overlay2/layerdb. Layers of one digest have the same files. So a base that two images share has one name, also in
-two storages and on two login hosts. A digest counts only if nobody but the caller could have written it: in somebody
-else's image store a file could give a layer the digest of another one. Every other layer is named by its directory.
+two storages and on two login hosts. docker's digest here is that of a chain, a layer with all below it: where it can't
+unpack a layer by itself (rootless, redirect_dir), it unpacks it over those below, and removes nothing that they lack.
+
+A digest counts only if nobody but the caller could have written it: in somebody else's image store a file could give a
+layer the digest of another one. Every other layer is named by its directory. A directory that isn't an engine's may
+change between two containers, so it has no name: a person's own below an overlay (podman run --rootfs DIRECTORY:O).
 """
 
 from __future__ import annotations
@@ -42,6 +46,15 @@ def digests(lower: Sequence[str]) -> dict[str, str]:
         for layer, digest in _ENGINES[kind](storage, wanted.keys()):
             found[wanted[layer]] = digest
     return found
+
+
+def is_engines(path: str) -> bool:
+    """Whether a directory lies where engines keep layers, which they don't change.
+
+    These are STORAGE/overlay/ID/diff, STORAGE/overlay2/ID/diff, and with containerd DIRECTORY/snapshots/NUMBER/fs.
+    """
+    *_, kind, _layer, last = ("", "", *path.split("/"))
+    return (kind in _ENGINES and last == "diff") or (kind == "snapshots" and last == "fs")
 
 
 def name_of(path: str, digest: str, *, devices: bool) -> str:
@@ -90,8 +103,8 @@ def _dockers(storage: str, wanted: Iterable[str]) -> Iterator[tuple[str, str]]:
         for entry in entries:
             try:
                 layer = small_file.read(os.path.join(entry.path, "cache-id")).decode()
-                if layer in wanted and (digest := small_file.read(os.path.join(entry.path, "diff")).decode()):
-                    yield layer, digest
+                if layer in wanted:
+                    yield layer, f"chain {entry.name}"
             except (OSError, ValueError):
                 continue  # being made, or removed
 

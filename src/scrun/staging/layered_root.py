@@ -19,6 +19,7 @@ import os
 from scrun.staging import foreign, layer_identity, node_directory
 from scrun.staging.foreign import Foreign
 from scrun.staging.layer_files import files_of
+from scrun.staging.layer_identity import is_engines
 from scrun.staging.layers import only_root_can_replace
 from scrun.staging.model import Part
 
@@ -97,11 +98,11 @@ class LayeredRoot:
             else:
                 self._foreign = found
                 self.size += found.size
-        self._name([path for path in layers.lower if path not in self.in_place])
-        return keep or not self._names
+        is_named = self._name([path for path in layers.lower if path not in self.in_place])
+        return is_named and (keep or not self._names)
 
-    def _name(self, paths: Sequence[str]) -> None:
-        """Name the layers that are carried."""
+    def _name(self, paths: Sequence[str]) -> bool:
+        """Name the layers that are carried; False if one of them may change while it has the same name."""
         digests = layer_identity.digests(paths) if paths else {}
         self._names, self._single = {}, {}
         again = set()  # the kernel takes no layer twice, and it would show nothing more
@@ -112,12 +113,15 @@ class LayeredRoot:
                 self._single[path] = few
                 self.size += few.size
                 continue
+            if not is_engines(path):
+                return False
             name = layer_identity.name_of(path, digest, devices=self._container.devices)
             if name in self._names.values():
                 again.add(path)
             else:
                 self._names[path] = name
         self.used = tuple(path for path in self.layers.lower if path not in again)
+        return True
 
     def order(self, home: str) -> str:
         """The order for the nodes (:mod:`scrun.staging.place`); ``home`` is the name in place of scrun-UID, or ""."""

@@ -67,8 +67,12 @@ class NodeChanges:
         for tree in self._trees.values():
             tree.__exit__()
 
-    def apply(self, stream: IO[bytes]) -> None:
+    def apply(self, stream: IO[bytes], is_whole: Callable[[], bool] = lambda: True) -> None:
         """Apply the whole archive.
+
+        Args:
+            stream: the archive.
+            is_whole: is called when it has been read; returns whether the node could put all changes into it.
 
         Raises:
             BrokenArchive: the archive is not complete.
@@ -97,7 +101,7 @@ class NodeChanges:
                             self._apply(info, content)
         except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
             raise BrokenArchive(f"the archive is broken: {error}") from error
-        if not is_complete:
+        if not (is_complete and is_whole()):
             raise BrokenArchive("the archive was cut short")
         self._finish(gone)
 
@@ -223,6 +227,7 @@ class NodeChanges:
                 recursive=part.recursive,
                 descriptor=self._root if part.name == "rootfs" and self._root != -1 else None,
                 leave_alone=self._leave_alone,
+                overlay=part.name == "rootfs",
                 temporary=temporary,
             )
         return self._trees[key]

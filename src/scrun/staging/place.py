@@ -17,9 +17,10 @@
                                unreachable silent      that they know TOKEN. silent: no answer for 5 s (a firewall)
     relay KEY SIZE             relay, plain WHY        keeps the program of SIZE bytes that follows, scrun-node, and
                                                        tries whether it runs
-    fill WAY                   filled, cut WHY         unpacks the lacking layers of the stream, and seals them. WAY:
-                                                       star, this host sends it to each node; tree, the nodes' relays
-                                                       hand it on. cut: the stream broke, and may be sent again
+    fill WAY                   filled, cut WHY,        unpacks the lacking layers of the stream, and seals them. WAY:
+                               plain WHY               star, this host sends it to each node; tree, the nodes' relays
+                                                       hand it on. cut: the stream broke, and may be sent again. plain:
+                                                       the node's file system can't have such layers
     commit N=NAME …            kept                    names them, when all of them were sent
     go MODE FROM               ok                      unpacks the container's own files; FROM: connection or stdin
 

@@ -173,10 +173,9 @@ class Transfer:
             self._log("debug", f"{path}: a layer has files whose content is in another one")
             return False
         said = self._ask(f"room {' '.join(f'{number}={files.kilobytes}' for number, files in listed.items())}")
-        for node, answer in said.items():
-            if answer[0] != "room":
-                self._log("info", f"{node}: {' '.join(answer[1:])}: {path} is carried without being cached")
-                return False
+        if any(answer[0] == "plain" for answer in said.values()):
+            self._log_plain(said)
+            return False
         if not self._reach():
             return False
         self._log("info", f"carrying {len(listed)} layers of {path} to {', '.join(lacking)}")
@@ -199,6 +198,9 @@ class Transfer:
                         layered.forget_name(number)
                 archiver.add_files({"complete": b""})
             said = self._hear()
+            if any(answer[0] == "plain" for answer in said.values()):
+                self._log_plain(said)
+                return False
             cut = [node for node in nodes if said[node][0] == "cut"]
             if not cut:
                 break
@@ -212,6 +214,13 @@ class Transfer:
             if not self._reach():
                 return False
         return True
+
+    def _log_plain(self, said: Mapping[str, Sequence[str]]) -> None:
+        """Tell why the root filesystem is carried without its layers."""
+        for node, answer in said.items():
+            if answer[0] == "plain":
+                why = " ".join(answer[1:])
+                self._log("info", f"{node}: {why}: {self._container.rootfs} is carried without being cached")
 
     def _give_relays(self) -> bool:
         """Give the nodes the program that hands a stream on; False if it runs on not all of them."""
@@ -255,7 +264,7 @@ class Transfer:
         output = self._orders
         if way == "tree" and self._feed:
             receivers = self._feed.plant(receivers)
-        if receivers and self._feed:
+        if self._feed and (receivers or way == "tree"):  # without any relay all nodes say that they were cut off
             read_end, output = os.pipe2(os.O_CLOEXEC)
             with contextlib.suppress(OSError):  # the user has many pipes
                 fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK)  # a pipe of 64 KB would wake two processes more often

@@ -5,10 +5,12 @@ The script (send.sh) gets orders on its stdin, which all nodes read, and answers
     order                      answer                  what the node does
     (none: at once)            unchanged               has found nothing to send
                                changed BYTES           has found something. BYTES: how much about, or unknown
-    reach PORT TOKEN           reached,                connects to this host (arrivals.py), and sends its changes there
+    reach PORT TOKEN           reached,                connects to this host (arrivals.py), and sends its changes there,
+                                                       and then "sent"
                                unreachable,            can't connect
                                unreachable silent      got no answer for 5 s: a firewall
-    send NODE                  archive, sent           that node sends them between these lines, through srun's stdout
+    send NODE                  archive, sent           that node sends them between these lines, through srun's stdout;
+                                                       lost: not all of them could be read
     remove                     none                    removes the container's directory
 
 A node that hasn't changed anything only follows ``remove``. ``bad WHY`` is a failure. Streams are read in the order of
@@ -67,7 +69,7 @@ class WayBack:
         self._arrivals: Arrivals | None = None
         self._connected: set[str] = set()
         self._said: dict[str, str] = {}  # the nodes' first answers
-        self._last: _Output | None = None  # the last node's stream through srun
+        self._stream: _Connection | _Output | None = None  # what stream_of returned last
         read_end, self._orders = os.pipe2(os.O_CLOEXEC)
         try:
             self.sender: Child = children.step(step, "fetch", argv, stdin=read_end, nodes=nodes)
@@ -108,8 +110,18 @@ class WayBack:
         if not self._said[node].startswith("changed "):
             return None
         if node in self._connected and self._arrivals:
-            return _Connection(self._children, self._arrivals.of(node))  # type: ignore[return-value]  # as far as needed
-        return self._through_srun(node)
+            self._stream = _Connection(self._children, self._arrivals.of(node), node)
+        else:
+            self._stream = self._through_srun(node)
+        return self._stream  # type: ignore[return-value]  # as far as needed
+
+    def is_whole(self) -> bool:
+        """Read the last stream to its end; return whether the node has sent all its changes.
+
+        Raises:
+            BrokenArchive: the connection broke.
+        """
+        return self._stream is not None and self._stream.is_whole()
 
     def remove(self) -> bool:
         """Have all nodes remove the container's directory, and wait for the step's end; False if the step failed."""
@@ -147,13 +159,11 @@ class WayBack:
             port = self._arrivals.port
             self._log("debug", f"{', '.join(missing)} can't connect to port {port} of this host: srun carries it all")
 
-    def _through_srun(self, node: str) -> IO[bytes]:
-        if self._last:  # the archive's last entry has come, but perhaps not all that is behind it
-            self._last.skip_rest()
-        self._last = stream = _Output(self._children, self.sender, node)
+    def _through_srun(self, node: str) -> _Output:
+        stream = _Output(self._children, self.sender, node)
         self._order(f"send {node}")
         stream.begin()
-        return stream  # type: ignore[return-value]  # as far as needed
+        return stream
 
     def _order(self, order: str) -> None:
         try:
@@ -179,13 +189,16 @@ class WayBack:
         return node_directory.answers(self.sender)
 
 
+_SENT = b"sent\n"  # the end of a stream's last line; lost is as long
+
+
 class _Output:
     """A node's archive in the step's stdout, as the file that tarfile reads: between two lines of the script's."""
 
     def __init__(self, children: Children, child: Child, node: str) -> None:
         self._children, self._child, self._node = children, child, node
-        self._end = f"\n{MARK}> {node} sent\n".encode()
-        self._is_over = False
+        self._end = f"\n{MARK}> {node} ".encode()
+        self._is_over = self._is_whole = False
 
     def begin(self) -> None:
         """Drop everything before the archive.
@@ -209,28 +222,32 @@ class _Output:
         out, end = self._child.out, self._end
         if self._is_over:
             return b""
-        self._children.wait(lambda: len(out) >= len(end) or not self._children.is_open(out))
+        longest = len(end) + len(_SENT)
+        self._children.wait(lambda: len(out) >= longest or not self._children.is_open(out))
         at = out.find(end)
         if at < 0:  # its beginning may be there
             at = len(out) - (len(end) - 1 if self._children.is_open(out) else 0)
         elif at == 0:
-            self._is_over = True
+            self._is_over, self._is_whole = True, out.startswith(end + _SENT)
             return b""
         data = bytes(out[: min(size, at)])
         del out[: len(data)]
         return data
 
-    def skip_rest(self) -> None:
-        """Read to the end, so that nothing of it is in the next node's archive."""
+    def is_whole(self) -> bool:
+        """Read to the end, so that nothing is in the next node's archive; return whether the node has sent all."""
         while self.read(1 << 16):
             pass
+        return self._is_whole
 
 
 class _Connection:
     """A node's connection as the file that tarfile reads."""
 
-    def __init__(self, children: Children, connection: socket.socket) -> None:
+    def __init__(self, children: Children, connection: socket.socket, node: str) -> None:
         self._children, self._connection = children, connection
+        self._end = f"\n{MARK}> {node} ".encode() + _SENT
+        self._last = b""  # as much of what has been read as the end is long
         connection.setblocking(False)
 
     def read(self, size: int) -> bytes:
@@ -242,8 +259,20 @@ class _Connection:
         while True:
             self._children.check()
             try:
-                return self._connection.recv(size)
+                data = self._connection.recv(size)
+                self._last = (self._last + data[-len(self._end) :])[-len(self._end) :]
+                return data
             except BlockingIOError:
                 self._children.wait_until_readable(self._connection.fileno())
             except OSError as error:
                 raise BrokenArchive(f"the connection broke: {error.strerror}") from error
+
+    def is_whole(self) -> bool:
+        """Read to the end; return whether the node has sent all.
+
+        Raises:
+            BrokenArchive: the connection broke.
+        """
+        while self.read(1 << 16):
+            pass
+        return self._last == self._end
