@@ -37,13 +37,13 @@ def test_what_runs_is_not_waited_for(container: Container) -> None:
     assert find(container, QUEUED | STAGED | RUNS) == ((network.JOINED, "/tmp/links", [5, 6]), [])
 
 
-def test_one_that_is_queued_is_waited_for_until_it_runs(container: Container) -> None:
+def test_a_queued_one_is_waited_for(container: Container) -> None:
     found, said = find(container, QUEUED, {"nodes": "n1"}, STAGED, RUNS)
     assert found == (network.JOINED, "/tmp/links", [5, 6])
     assert said == ["container box, whose network this one joins, is waited for: it isn't running yet"]
 
 
-def test_one_that_nobody_has_started_is_not_waited_for(container: Container) -> None:
+def test_one_not_started_is_not_waited_for(container: Container) -> None:
     assert find(container, QUEUED | STAGED | {"status": "created"})[0] == (network.JOINED, "/tmp/guess", [5, 6])
 
 

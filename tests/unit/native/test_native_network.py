@@ -356,7 +356,7 @@ def test_a_later_interface_is_the_containers_too(
     helper.end()
 
 
-def test_an_interface_of_the_same_name_is_another_one(
+def test_a_replaced_interface_is_another_one(
     container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
 ) -> None:
     """As when a container is disconnected from a network and connected to another: both happen between two looks."""
@@ -424,7 +424,7 @@ def test_a_packet_comes_once_where_the_namespace_forwards(
     helper.end()
 
 
-def test_another_interface_leads_to_the_container_when_the_first_has_gone(
+def test_another_interface_leads_there_instead(
     container: Container, network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
 ) -> None:
     _, engine = connected(namespace)
@@ -486,7 +486,7 @@ def test_what_the_network_is_waits_for_room(crowded: tuple[Helper, Namespace, so
         pass
 
 
-def test_a_node_that_is_suspended_may_take_nothing_for_as_long_as_it_is(
+def test_a_suspended_node_may_take_nothing(
     network_program: Path, namespace: Callable[..., Namespace], tmp_path: Path
 ) -> None:
     """The kernel ends a connection after TCP_USER_TIMEOUT also where the peer's kernel answers that it has no room."""
@@ -559,9 +559,7 @@ def others(tmp_path: Path) -> Path:
     return directory
 
 
-def test_somebody_elses_link_in_the_place_of_ours_is_not_followed(
-    node: MakeNode, namespace: Callable[..., Namespace], others: Path
-) -> None:
+def test_somebody_elses_link_is_not_followed(node: MakeNode, namespace: Callable[..., Namespace], others: Path) -> None:
     one = node("60")
     Path("/tmp", one.meeting).symlink_to(others)
     try:
@@ -578,7 +576,7 @@ def test_somebody_elses_link_in_the_place_of_ours_is_not_followed(
         Path("/tmp", one.meeting).unlink()
 
 
-def test_a_link_in_the_place_of_what_a_cleaner_has_removed_is_not_followed(container: Container, others: Path) -> None:
+def test_a_link_after_a_cleaner_is_not_followed(container: Container, others: Path) -> None:
     node = container.node
     container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
     assert container.answer() == b"k"
@@ -595,7 +593,7 @@ def test_a_link_in_the_place_of_what_a_cleaner_has_removed_is_not_followed(conta
         Path("/tmp", node.meeting).unlink()
 
 
-def test_the_hook_flush_removes_the_links_of_an_agent_that_was_killed(container: Container) -> None:
+def test_flush_removes_a_killed_agents_links(container: Container) -> None:
     node = container.node
     container.connection.sendall(frame(CONFIG, CONFIGS[0].encode()))
     assert container.answer() == b"k"
