@@ -106,8 +106,8 @@ static void keep_file(const uint8_t *bytes, size_t length) {
         }
 }
 
-/* No TCP_USER_TIMEOUT: a node whose job is suspended takes nothing for as long. That it is dead, the anchor's connection
- * to the agent tells; and a node that has lost this one makes another. */
+/* No TCP_USER_TIMEOUT: a node whose job is suspended takes nothing for as long. The anchor's connection to the agent
+ * tells when it is dead, and a node that has lost this one makes another. */
 static void take_connection(int fd) {
     int yes = 1;
     fcntl(fd, F_SETFL, (long)(O_RDWR | O_NONBLOCK));
