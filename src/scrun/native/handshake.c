@@ -27,20 +27,15 @@ static int exchange(int fd, uint8_t *bytes, size_t size, short event, long deadl
     return 0;
 }
 
-struct proof {
-    enum purpose purpose;
-    const uint8_t *name, *ours, *theirs;
-};
-
 /* The letter of a connection for the network is a small one: no proof counts for both. */
-static void prove(const struct proof *p, char letter, const uint8_t *rest, size_t size, uint8_t mac[32]) {
+void prove(const struct proof *p, char letter, const uint8_t *rest, size_t size, uint8_t mac[32]) {
     struct hmac h;
     if (p->purpose == FOR_NETWORK) letter = (char)(letter | 32);
     hmac_begin(&h, settings.key);
     sha256_add(&h.inner, &letter, 1);
     sha256_add(&h.inner, p->name, 16);
-    sha256_add(&h.inner, p->ours, 32);
-    sha256_add(&h.inner, p->theirs, 32);
+    sha256_add(&h.inner, p->nodes, 32);
+    sha256_add(&h.inner, p->logins, 32);
     sha256_add(&h.inner, rest, size);
     hmac_end(&h, mac);
 }

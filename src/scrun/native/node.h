@@ -61,6 +61,11 @@ int run_program(char *const *arguments, char *const *environment); /* comes back
 
 /* ---- handshake.c ---- */
 enum purpose { FOR_AGENT, FOR_NETWORK };
+struct proof {
+    enum purpose purpose;
+    const uint8_t *name, *nodes, *logins; /* the agent's name, and both nonces */
+};
+void prove(const struct proof *p, char letter, const uint8_t *rest, size_t size, uint8_t mac[32]); /* mac() */
 int connect_to(const struct sockaddr_storage *address, enum purpose purpose, const uint8_t name[16], uint64_t received,
                uint64_t *arrived);
 

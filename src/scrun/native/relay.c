@@ -31,17 +31,6 @@ static struct stranger strangers[STRANGERS];
 
 /* ---- the children: the other side of handshake.c ---- */
 
-static void mac_of(const struct stranger *s, char letter, const uint8_t *rest, size_t size, uint8_t mac[32]) {
-    struct hmac h;
-    hmac_begin(&h, settings.key);
-    sha256_add(&h.inner, &letter, 1);
-    sha256_add(&h.inner, s->said + 8, 16);
-    sha256_add(&h.inner, s->said + 24, 32);
-    sha256_add(&h.inner, s->ours, 32);
-    sha256_add(&h.inner, rest, size);
-    hmac_end(&h, mac);
-}
-
 static void drop(struct stranger *s) {
     close(s->fd);
     s->fd = -1;
@@ -51,6 +40,7 @@ static void drop(struct stranger *s) {
 static void hear(struct stranger *s) {
     static const uint8_t magic[8] = {'s', 'c', 'r', 'u', 'n', 0, 0, 1};
     uint8_t answer[64], mac[32];
+    const struct proof about = {FOR_AGENT, s->said + 8, s->said + 24, s->ours};
     size_t wanted = s->length < 56 ? 56 : 96;
     ssize_t more = recv(s->fd, s->said + s->length, wanted - s->length, 0);
     if (more < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -65,14 +55,14 @@ static void hear(struct stranger *s) {
             return;
         }
         memcpy(answer, s->ours, 32);
-        mac_of(s, 'L', NULL, 0, answer + 32);
+        prove(&about, 'L', NULL, 0, answer + 32);
         if (send(s->fd, answer, 64, MSG_NOSIGNAL) != 64) drop(s); /* it always fits into the socket's buffer */
         return;
     }
     if (s->length < 96) return;
-    mac_of(s, 'N', s->said + 56, 8, mac);
+    prove(&about, 'N', s->said + 56, 8, mac);
     memset(answer, 0, 8);
-    mac_of(s, 'R', answer, 8, answer + 8);
+    prove(&about, 'R', answer, 8, answer + 8);
     if (!same_bytes(mac, s->said + 64, 32) || send(s->fd, answer, 40, MSG_NOSIGNAL) != 40) {
         drop(s);
         return;

@@ -107,7 +107,7 @@ static void keep_file(const uint8_t *bytes, size_t length) {
 }
 
 /* No TCP_USER_TIMEOUT: a node whose job is suspended takes nothing for as long. The anchor's connection to the agent
- * tells that a node is dead; and a node that has lost this one makes another. */
+ * tells when it is dead, and a node that has lost this one makes another. */
 static void take_connection(int fd) {
     int yes = 1;
     fcntl(fd, F_SETFL, (long)(O_RDWR | O_NONBLOCK));
