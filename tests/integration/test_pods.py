@@ -242,10 +242,10 @@ def test_a_pod_of_another_runtime_keeps_its_network(podman: Engine) -> None:
         theirs = Engine("podman", podman.user, "crun")
         theirs.made = podman.made
         other = theirs.detached("sleep", "1000", options=("--pod", name))
-        before = podman.call("exec", other, "ip", "-o", "addr").ok().stdout
+        before = podman.call("exec", other, "ip", "-o", "-4", "addr").ok().stdout
         ours = podman.detached("sleep", "1000", options=("--pod", name))
         assert "scope global" in podman.call("exec", ours, "ip", "-o", "-4", "addr").ok().stdout
-        assert podman.call("exec", other, "ip", "-o", "addr").ok().stdout == before
+        assert podman.call("exec", other, "ip", "-o", "-4", "addr").ok().stdout == before
         refused = podman.run("true", options=("--rm", "--pod", name, "-e", "SCRUN_NET=engine"))
         assert "which another runtime runs, and which would lose it" in refused.stderr
     finally:
