@@ -133,7 +133,7 @@ def test_another_containers_network_is_at_localhost(one: Engine, mode: str) -> N
     assert slurm.jobs() - before == {int(job)}
 
 
-def test_exec_has_its_own_user_where_the_network_is_anothers(docker: Engine) -> None:
+def test_exec_keeps_its_user_on_anothers_network(docker: Engine) -> None:
     """root's containers have no user namespace that they would share."""
     server = docker.detached("sleep", "1000", options=("-e", "SCRUN_NET=engine"))
     guest = docker.detached("sleep", "1000", options=(f"--network=container:{server}", "--user=1000"))

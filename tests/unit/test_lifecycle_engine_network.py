@@ -54,7 +54,7 @@ def ended_child(*arguments: Any, **options: Any) -> int:
 child = fork.child
 
 
-def test_one_that_ends_before_it_is_told_anything_is_replaced(
+def test_one_that_ends_too_soon_is_replaced(
     made: Callable[[], EngineNetwork], loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program(monkeypatch, tmp_path, f"echo >>{tmp_path}/starts")
@@ -69,7 +69,7 @@ def test_one_that_ends_before_it_is_told_anything_is_replaced(
 
 
 @pytest.mark.parametrize(("is_pipe", "words"), [(False, ["3", "4", "names"]), (True, ["3", "4"])])
-def test_a_pipe_as_resolv_conf_is_not_waited_for(
+def test_no_pipe_as_resolv_conf_is_awaited(
     is_pipe: bool,
     words: list[str],
     made: Callable[[], EngineNetwork],
@@ -89,7 +89,7 @@ def test_a_pipe_as_resolv_conf_is_not_waited_for(
     assert (tmp_path / "words").read_text().splitlines()[0].split() == words
 
 
-def test_one_that_cannot_be_started_again_is_lost(
+def test_one_that_cannot_start_again_is_lost(
     made: Callable[[], EngineNetwork], loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program(monkeypatch, tmp_path, "exit")
@@ -104,7 +104,7 @@ def test_one_that_cannot_be_started_again_is_lost(
     assert vars(one)["why"] == "scrun-network can't be started again: Resource temporarily unavailable"
 
 
-def test_no_more_is_sent_than_the_socket_has_room_for(
+def test_no_more_is_sent_than_has_room(
     made: Callable[[], EngineNetwork], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program(monkeypatch, tmp_path, "exec sleep 100")

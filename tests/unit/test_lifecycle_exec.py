@@ -222,7 +222,7 @@ def test_a_variable_missing_from_the_process_stays_out(anchor: PlayedAnchor, sta
 
 
 @pytest.mark.parametrize(("uid", "ids"), [(0, (5, 6)), (1000, (7, 8))], ids=["root's", "a user's"])
-def test_only_a_user_s_guest_has_its_host_s_user(
+def test_only_a_users_guest_has_its_hosts_user(
     uid: int, ids: tuple[int, int], anchor: PlayedAnchor, start: Start
 ) -> None:
     """root's containers share a network and no user namespace."""

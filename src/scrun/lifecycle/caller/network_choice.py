@@ -94,12 +94,15 @@ def choose(
             f"{why}: the network is that of a container which another runtime runs, and which would lose it: have "
             "scrun run that one too, or use the node's network (SCRUN_NET=node)"
         )
+    otherwise = kind if mode == AUTO else ""
+    return Choice(network.ENGINE, otherwise, is_new, _plan(config), f"the container is on the engine's network: {why}")
+
+
+def _plan(config: Config) -> NetworkPlan:
     is_near = engine_words.is_podmans(config) and not identity.is_machines_root()
-    plan: NetworkPlan = {
+    return {
         "namespace": engine_words.namespace(config),
         "resolv_conf": engine_words.source(config, "/etc/resolv.conf"),
         "ports": engine_words.pastas_ports(config) if is_near else [],
         "near": is_near,
     }
-    otherwise = kind if mode == AUTO else ""
-    return Choice(network.ENGINE, otherwise, is_new, plan, f"the container is on the engine's network: {why}")
