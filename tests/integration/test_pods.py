@@ -133,7 +133,7 @@ def test_another_containers_network_is_at_localhost(one: Engine, mode: str) -> N
     assert slurm.jobs() - before == {int(job)}
 
 
-def test_exec_in_anothers_network_has_its_user(docker: Engine) -> None:
+def test_exec_keeps_its_user_on_anothers_network(docker: Engine) -> None:
     """root's containers have no user namespace that they would share."""
     server = docker.detached("sleep", "1000", options=("-e", "SCRUN_NET=engine"))
     guest = docker.detached("sleep", "1000", options=(f"--network=container:{server}", "--user=1000"))
@@ -231,6 +231,26 @@ def test_a_queued_pods_containers_are_on_its_network(its_podman: Engine, pod: Po
     slurm.release(held_node)
     assert said(its_podman, server)[1] == "node2"
     assert said(its_podman, client, 1) == ["hello"]
+
+
+def test_a_pod_of_another_runtime_keeps_its_network(podman: Engine) -> None:
+    """Its containers would lose it to the first one of scrun's."""
+    name, network = (f"test-{uuid.uuid4().hex[:12]}" for _ in range(2))
+    podman.call("network", "create", network).ok()
+    try:
+        podman.call("--runtime=crun", "pod", "create", "--name", name, "--network", network).ok()
+        theirs = Engine("podman", podman.user, "crun")
+        theirs.made = podman.made
+        other = theirs.detached("sleep", "1000", options=("--pod", name))
+        before = podman.call("exec", other, "ip", "-o", "-4", "addr").ok().stdout
+        ours = podman.detached("sleep", "1000", options=("--pod", name))
+        assert "scope global" in podman.call("exec", ours, "ip", "-o", "-4", "addr").ok().stdout
+        assert podman.call("exec", other, "ip", "-o", "-4", "addr").ok().stdout == before
+        refused = podman.run("true", options=("--rm", "--pod", name, "-e", "SCRUN_NET=engine"))
+        assert "which another runtime runs, and which would lose it" in refused.stderr
+    finally:
+        podman.call("pod", "rm", "--force", "--time=0", name).ok()
+        podman.call("network", "rm", network).ok()
 
 
 def test_a_pods_containers_end_with_its_infra_container(podman: Engine, pod: Pod) -> None:

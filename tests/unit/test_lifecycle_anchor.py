@@ -202,7 +202,7 @@ def test_a_sleeping_anchor_wakes_up_for_a_caller(asleep: Rehearsed, tmp_path: Pa
     assert asleep.status() == 7
 
 
-def test_what_a_sleeping_anchor_holds_it_holds_awake(asleep: Rehearsed, tmp_path: Path) -> None:
+def test_what_an_anchor_holds_outlives_its_sleep(asleep: Rehearsed, tmp_path: Path) -> None:
     def check() -> None:
         with open(tmp_path / "pid", "r+") as file, pytest.raises(OSError):  # noqa: PT011  either error (fcntl(2))
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -55,7 +55,7 @@ def ended_child(*arguments: Any, **options: Any) -> int:
 child = fork.child
 
 
-def test_one_that_ends_too_early_is_replaced(
+def test_one_that_ends_too_soon_is_replaced(
     made: Callable[[], EngineNetwork], loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program(monkeypatch, tmp_path, f"echo >>{tmp_path}/starts")
@@ -70,7 +70,7 @@ def test_one_that_ends_too_early_is_replaced(
 
 
 @pytest.mark.parametrize(("is_pipe", "words"), [(False, ["3", "4", "names"]), (True, ["3", "4"])])
-def test_no_pipe_as_resolv_conf_is_read(
+def test_no_pipe_as_resolv_conf_is_awaited(
     is_pipe: bool,
     words: list[str],
     made: Callable[[], EngineNetwork],
@@ -90,7 +90,7 @@ def test_no_pipe_as_resolv_conf_is_read(
     assert (tmp_path / "words").read_text().splitlines()[0].split() == words
 
 
-def test_one_that_cannot_be_started_again_is_lost(
+def test_one_that_cannot_start_again_is_lost(
     made: Callable[[], EngineNetwork], loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program(monkeypatch, tmp_path, "exit")
@@ -105,7 +105,7 @@ def test_one_that_cannot_be_started_again_is_lost(
     assert vars(one)["why"] == "scrun-network can't be started again: Resource temporarily unavailable"
 
 
-def test_only_what_the_socket_holds_is_sent(
+def test_no_more_is_sent_than_has_room(
     made: Callable[[], EngineNetwork], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program(monkeypatch, tmp_path, "exec sleep 100")

@@ -43,19 +43,19 @@ def test_a_queued_one_is_waited_for(container: Container) -> None:
     assert said == ["container box, whose network this one joins, is waited for: it isn't running yet"]
 
 
-def test_one_not_started_is_not_waited_for(container: Container) -> None:
+def test_one_nobody_has_started_is_not_waited_for(container: Container) -> None:
     assert find(container, QUEUED | STAGED | {"status": "created"})[0] == (network.JOINED, "/tmp/guess", [5, 6])
 
 
 @pytest.mark.parametrize(
     ("its", "kind"), [(network.NODE, network.NODE), (network.NONE, network.NONE), (network.LATER, network.HOST)]
 )
-def test_its_node_may_not_have_the_engines_network(its: str, kind: str, container: Container) -> None:
+def test_its_node_may_have_another_network(its: str, kind: str, container: Container) -> None:
     assert find(container, QUEUED, STAGED | {"network": its})[0] == (kind, "", [0, 0])
 
 
 @pytest.mark.parametrize("end", [{"status": "stopped"}, {"pid": 0}])
-def test_one_that_ends_is_waited_for_no_longer(end: dict[str, Any], container: Container) -> None:
+def test_one_that_ends_ends_the_wait(end: dict[str, Any], container: Container) -> None:
     with pytest.raises(StagingError, match="'box', whose network this one shares, has ended meanwhile"):
         find(container, QUEUED, end)
 

@@ -158,6 +158,16 @@ def test_what_the_site_does_not_allow_is_refused() -> None:
     assert choose(network.NODE, "", {"NetAllowed": ["engine"]}, config(), ID).kind == network.ENGINE
 
 
+def test_a_container_of_another_runtime_keeps_its_network(tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("search dns.podman\n")
+    given = config(tmp_path / "resolv.conf", path=f"/proc/{os.getpid()}/ns/net", annotations=PODMAN)
+    assert engine_words.asked(given, ID).for_engine
+    assert choose(network.NODE, "", {}, given, ID).kind == network.NODE
+    with pytest.raises(UsageError, match=r"SCRUN_NET=engine: the network is that of a container which another runtime"):
+        choose(network.NODE, "engine", {}, given, ID)
+    assert choose(network.JOINED, "engine", {}, given, ID, is_guest=True, in_its_job=True).kind == network.JOINED
+
+
 def test_a_guest_has_what_the_other_one_has() -> None:
     assert choose(network.JOINED, "", {}, config(), ID, is_guest=True, in_its_job=True).kind == network.JOINED
     assert choose(network.JOINED, "", {}, config(), ID, is_guest=True).kind == network.NODE

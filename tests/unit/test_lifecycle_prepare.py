@@ -145,7 +145,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
         (network.NONE, "the container has no network, and not the engine's: the reason"),  # an internal one of podman's
     ],
 )
-def test_what_network_there_is_is_told(otherwise: str, remark: str) -> None:
+def test_who_lacks_the_engines_network_is_told_why(otherwise: str, remark: str) -> None:
     plan: Any = {"network": network.ENGINE, "otherwise": otherwise}
     record: Any = {"uid": 0, "gid": 0, "job_environment": []}
     none: Any = types.SimpleNamespace(why="", steps=None, log=lambda _level, _text: None)

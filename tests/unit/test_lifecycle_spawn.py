@@ -94,7 +94,7 @@ def test_a_killed_or_interrupted_create_leaves_nothing(message: dict[str, Any] |
 
 
 @pytest.mark.parametrize("is_held", [False, True], ids=["may be removed", "stays"])
-def test_an_anchor_sleeps_only_if_its_modules_stay(
+def test_an_anchor_sleeps_if_its_modules_stay(
     is_held: bool, claimed: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Loop, "when_quiet", lambda *_: (tmp_path / "may sleep").touch())

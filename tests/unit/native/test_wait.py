@@ -124,7 +124,7 @@ def test_an_event_wakes_python_and_stays(wait_program: Path) -> None:
         os.close(descriptor)
 
 
-def test_it_sleeps_beside_a_thousand_tasks(wait_program: Path) -> None:
+def test_it_waits_for_a_thousand_tasks(wait_program: Path) -> None:
     read_end, write_end = os.pipe()
     sleeper = Sleeper(wait_program, "events", ",".join([f"{read_end}:{select.POLLIN}"] * 1200), "0", fds=(read_end,))
     status = Path(f"/proc/{sleeper.process.pid}/status")

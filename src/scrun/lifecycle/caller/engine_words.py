@@ -60,6 +60,12 @@ def namespace(config: Config) -> str:
     return ""
 
 
+def is_anothers(config: Config) -> bool:
+    """Whether the network namespace is named by a process in it: then it is another container's."""
+    parts = namespace(config).split("/")
+    return parts[:2] == ["", "proc"] and parts[3:] == ["ns", "net"]
+
+
 def source(config: Config, destination: str) -> str:
     """The path of the file that is mounted there; empty if there is none."""
     for mount in reversed(config.get("mounts") or []):

@@ -61,7 +61,7 @@ def choose(
         in_its_job: whether the container runs in that one's job.
 
     Raises:
-        UsageError: oci.conf doesn't allow what was said.
+        UsageError: oci.conf doesn't allow what was said; or the network has to be the engine's, and isn't its alone.
     """
     allowed = settings.get("NetAllowed") or [AUTO, BY_ENGINE, BY_NODE]
     default = settings.get("Net") or (AUTO if AUTO in allowed else allowed[0])
@@ -87,12 +87,22 @@ def choose(
         if not asked.for_engine:
             return nodes(asked.why)
         why = asked.why
+    if engine_words.is_anothers(config):
+        if mode == AUTO:
+            return nodes("it is that of a container which another runtime runs, and which would lose it")
+        raise UsageError(
+            f"{why}: the network is that of a container which another runtime runs, and which would lose it: have "
+            "scrun run that one too, or use the node's network (SCRUN_NET=node)"
+        )
+    otherwise = kind if mode == AUTO else ""
+    return Choice(network.ENGINE, otherwise, is_new, _plan(config), f"the container is on the engine's network: {why}")
+
+
+def _plan(config: Config) -> NetworkPlan:
     is_near = engine_words.is_podmans(config) and not identity.is_machines_root()
-    plan: NetworkPlan = {
+    return {
         "namespace": engine_words.namespace(config),
         "resolv_conf": engine_words.source(config, "/etc/resolv.conf"),
         "ports": engine_words.pastas_ports(config) if is_near else [],
         "near": is_near,
     }
-    otherwise = kind if mode == AUTO else ""
-    return Choice(network.ENGINE, otherwise, is_new, plan, f"the container is on the engine's network: {why}")
