@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
@@ -226,6 +227,34 @@ def test_a_time_keeps_its_nanoseconds_before_1970_too(mtime: str, nanoseconds: i
     info = tarfile.TarInfo("x")
     info.pax_headers = {"mtime": mtime}
     assert entries.mtime_ns(info) == nanoseconds
+
+
+def test_no_mode_goes_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may write to a volume's directory."""
+    (tmp_path / "secret").touch(mode=0o600)
+    (tmp_path / "volume").mkdir()
+    mknod = os.mknod
+
+    def replaced(name: bytes, mode: int, device: int, *, dir_fd: int) -> None:
+        mknod(name, mode, device, dir_fd=dir_fd)
+        os.unlink(name, dir_fd=dir_fd)
+        os.symlink("../secret", name, dir_fd=dir_fd)
+
+    monkeypatch.setattr("os.mknod", replaced)
+    info = tarfile.TarInfo("pipe")
+    info.type, info.mode = tarfile.FIFOTYPE, 0o666
+    directory = os.open(tmp_path / "volume", os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match="not supported"):
+            entries.make_entry(b"pipe", directory, info, None, None)
+    finally:
+        os.close(directory)
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+
+
+def test_a_list_of_removed_names_fills_no_memory(apply: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scrun.staging.node_changes._MOST_GONE", 1000)
+    assert "too many files were removed" in apply(("gone", tarfile.REGTYPE, b"rootfs/x\0" * 200), END)
 
 
 def test_overlayfs_notes_of_the_node_are_dropped(tmp_path: Path) -> None:

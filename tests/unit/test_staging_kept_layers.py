@@ -368,6 +368,21 @@ def test_a_layer_stays_while_its_job_may_run(storage: Storage, tmp_path: Path, s
     assert (first <= kept(step)) == stays
 
 
+def test_a_lease_of_a_dead_job_is_removed(storage: Storage, tmp_path: Path) -> None:
+    step = FakeStep(tmp_path, hidden=[storage.path.parent])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/squeue").write_text("#!/bin/sh\necho 8; echo 9\n")
+    (tmp_path / "bin/squeue").chmod(0o755)
+    step.path = f"{tmp_path}/bin:{step.path}"
+    for name in ("one", "two"):
+        storage.layer(name, {"large": "x" * (2 << 20)})
+    for job, name in ((7, "one"), (8, "one"), (9, "two")):
+        storage.use(name)
+        storage.stage(step, job=job, options={"cache_size": "3M"})
+    leases = {path.name for path in of_node(step).glob("*/leases/*")}
+    assert leases == {"8-web.node1"}
+
+
 def test_without_room_the_root_is_carried_whole(storage: Storage, step: FakeStep) -> None:
     fill(storage.path.parent / "rootfs", SHOWN)
     notes = storage.stage(step, options={"cache_size": "1K"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,10 +36,24 @@ def test_dockers_layers_are_known_with_all_below_them(tmp_path: Path) -> None:
     assert first["bb"] != second["dd"]
 
 
+def test_a_layer_with_shifted_users_has_no_digest(tmp_path: Path) -> None:
+    """podman copies files of all layers below into it, and leaves it the digest of the layer that it was made from."""
+    for layer in ("plain", "shifted"):
+        (tmp_path / "overlay" / layer / "diff").mkdir(mode=0o755, parents=True)
+    (tmp_path / "overlay-layers").mkdir(mode=0o700)
+    shifted = {"id": "shifted", "diff-digest": "sha256:a", "uidmap": [{"container_id": 0, "host_id": 1, "size": 9}]}
+    noted = tmp_path / "overlay-layers/layers.json"
+    noted.write_text(json.dumps([{"id": "plain", "diff-digest": "sha256:a"}, shifted]))
+    noted.chmod(0o600)
+    paths = {layer: f"{tmp_path}/overlay/{layer}/diff" for layer in ("plain", "shifted")}
+    assert layer_identity.digests([*paths.values()]) == {paths["plain"]: "sha256:a"}
+
+
 @pytest.mark.parametrize(
     ("path", "is_engines"),
     [
         ("/home/alice/graph/overlay/ab12/diff", True),
+        ("/home/alice/graph/overlay/ab12/diff1", True),
         ("/var/lib/docker/overlay2/ab12/diff", True),
         ("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/12/fs", True),
         ("/home/alice/root", False),

@@ -135,11 +135,14 @@ def test_a_stream_broken_twice_is_kept_there(tmp_path: Path, bundle: Path, login
     run = Run(tmp_path, bundle)
     (run.there / "rootfs/much").write_bytes(MUCH)
     run.step.login = login
+    (run.there / "short").write_text("7-short~l\n")
+    (run.there.parent / "7-short~l").symlink_to("what is renamed")
     break_tar(run, tmp_path, 2)
     with pytest.raises(StagingError, match=r"the disk is broken.*they are still in node1:.*/kept-7-web"):
         run.out()
     kept = run.there.with_name("kept-7-web")
     assert (kept / "rootfs/much").read_bytes() == MUCH
+    assert os.listdir(kept.parent) == [kept.name]
     assert not (run.rootfs / "much").exists()
     assert not [name for name in os.listdir(run.rootfs) if name.startswith(".scrun")]
 

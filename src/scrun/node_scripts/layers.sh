@@ -97,6 +97,7 @@ is_used() {
         job=${held##*/}
         [ -n "$jobs" ] || ask_for_jobs
         case $jobs in unknown|*" ${job%%-*} "*) return 0 ;; esac
+        rm -f -- "$held"  # its node died, or an Epilog tidied up
     done
     return 1
 }

@@ -18,7 +18,7 @@ cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
     (cd -P -- "${one%/*}" && [ "$PWD" = "${one%/*}" ] && rmdir -- "$one") 2>/dev/null
 done
 # What isn't in the list would be taken for files that are gone, so all of it must be readable.
-said=$($root find "$@" -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
+said=$($root find "$@" -ignore_readdir_race -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
     -cnewer marker -fprintf changed '%p\0' -fprintf sizes '%s\n' 2>&1) || {
     head -c 65536 /dev/zero >room || full
     refuse "$base/$name: can't be looked through: $said"

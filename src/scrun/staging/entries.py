@@ -38,8 +38,7 @@ def make_entry(
         kind = stat.S_IFIFO if info.isfifo() else stat.S_IFCHR if info.ischr() else stat.S_IFBLK
         os.mknod(name, kind | 0o600, 0 if info.isfifo() else os.makedev(info.devmajor, info.devminor), dir_fd=parent)
         give(name, parent, owner)
-        # By name, because opening the file might wait or act on a device. The name is no link: it was just made.
-        os.chmod(name, stat.S_IMODE(info.mode), dir_fd=parent)
+        _chmod(name, parent, stat.S_IMODE(info.mode))
         os.utime(name, ns=(mtime_ns(info), mtime_ns(info)), dir_fd=parent, follow_symlinks=False)
     elif content is not None:
         _make_file(name, parent, info, content, owner)
@@ -93,6 +92,15 @@ def is_same(name: bytes, parent: int, info: tarfile.TarInfo, content: IO[bytes] 
             os.close(descriptor)
     except OSError:
         return False
+
+
+def _chmod(name: bytes, parent: int, mode: int) -> None:
+    """Change a mode without opening the file, which might wait or act on a device, and without following a link."""
+    place = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        os.chmod(f"/proc/self/fd/{place}", mode)
+    finally:
+        os.close(place)
 
 
 def _set_attribute(descriptor: int, key: str, value: bytes) -> None:

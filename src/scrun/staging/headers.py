@@ -21,6 +21,7 @@ END = bytes(2 * BLOCK)
 _FILE, _LINK, _DEVICE, _DIRECTORY, _PAX = b"0", b"2", b"3", b"5", b"x"
 _LONGEST = 100  # bytes of a name in a header
 _LARGEST = 8**7 - 1  # id in a header
+_LATEST = 8**11 - 1  # seconds since 1970 in a header
 
 
 def member(path: bytes, name: bytes, xattrs: str, *, follow: bool = False, layer: bool = False) -> bytes | None:
@@ -56,7 +57,7 @@ def member(path: bytes, name: bytes, xattrs: str, *, follow: bool = False, layer
                 return None
     except OSError:
         return None
-    if not (name.isascii() and link.isascii()) or status.st_mtime_ns < 0:
+    if not (name.isascii() and link.isascii()):
         return None  # tar encodes these so that the receiving tar reads them
     owner = (status.st_uid, status.st_gid)
     of_kind = _KINDS.get(kind, _DEVICE)
@@ -111,19 +112,20 @@ def _member(
     xattrs: Mapping[str, bytes] = {},
 ) -> bytes:
     """A member in POSIX.1-2001's pax format; values that don't fit the header are in a pax header before it."""
-    seconds, nanoseconds = divmod(mtime_ns, 10**9)
+    seconds, nanoseconds = divmod(abs(mtime_ns), 10**9)
+    fits = mtime_ns >= 0 and seconds <= _LATEST
     further = {
         b"path": name if len(name) > _LONGEST else b"",
         b"linkpath": link if len(link) > _LONGEST else b"",
         b"uid": b"%d" % owner[0] if owner[0] > _LARGEST else b"",
         b"gid": b"%d" % owner[1] if owner[1] > _LARGEST else b"",
-        b"mtime": b"%d.%09d" % (seconds, nanoseconds) if nanoseconds else b"",
+        b"mtime": b"%s%d.%09d" % (b"-" * (mtime_ns < 0), seconds, nanoseconds) if nanoseconds or not fits else b"",
         **{b"SCHILY.xattr." + key.encode(): value for key, value in xattrs.items()},
     }
     records = b"".join(_record(key, value) for key, value in further.items() if value)
     before = _header(b"pax", _PAX, 0o644, (0, 0), 0, len(records)) + _padded(records) if records else b""
     ids = (min(owner[0], _LARGEST), min(owner[1], _LARGEST))
-    return before + _header(name, kind, mode, ids, seconds, len(data), link) + _padded(data)
+    return before + _header(name, kind, mode, ids, seconds if fits else 0, len(data), link) + _padded(data)
 
 
 def _record(key: bytes, value: bytes) -> bytes:

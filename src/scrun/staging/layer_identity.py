@@ -51,10 +51,11 @@ def digests(lower: Sequence[str]) -> dict[str, str]:
 def is_engines(path: str) -> bool:
     """Whether a directory lies where engines keep layers, which they don't change.
 
-    These are STORAGE/overlay/ID/diff, STORAGE/overlay2/ID/diff, and with containerd DIRECTORY/snapshots/NUMBER/fs.
+    These are STORAGE/overlay/ID/diff (podman, which has diff1 beside it when it has shifted users),
+    STORAGE/overlay2/ID/diff (docker), and DIRECTORY/snapshots/NUMBER/fs (containerd).
     """
     *_, kind, _layer, last = ("", "", *path.split("/"))
-    return (kind in _ENGINES and last == "diff") or (kind == "snapshots" and last == "fs")
+    return (kind in _ENGINES and last.rstrip("0123456789") == "diff") or (kind == "snapshots" and last == "fs")
 
 
 def name_of(path: str, digest: str, *, devices: bool) -> str:
@@ -87,9 +88,11 @@ def _podmans(storage: str, wanted: Iterable[str]) -> Iterator[tuple[str, str]]:
     try:
         layers = fastjson.loads(small_file.read(path, _LARGEST).decode())
         for layer in layers:
-            if layer["id"] in wanted and (digest := layer.get("diff-digest")):
-                # The users of a layer that podman has made for a user namespace are shifted.
-                yield layer["id"], f"{digest} {layer.get('uidmap') or ''} {layer.get('gidmap') or ''}"
+            # A layer that podman has made for a user namespace, from another one, still has that one's digest. But it
+            # has copies of files in the layers below, with other owners.
+            is_shifted = layer.get("uidmap") or layer.get("gidmap")
+            if layer["id"] in wanted and not is_shifted and (digest := layer.get("diff-digest")):
+                yield layer["id"], digest
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return  # another version's, or damaged
 

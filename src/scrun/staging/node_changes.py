@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scrun.staging.model import ContainerFiles, LogCall, Part
 
 _BUFFER = 1 << 18  # bytes
+_MOST_GONE = 1 << 28  # bytes of removed names, which are in memory as a whole
 
 
 class BrokenArchive(StagingError):
@@ -95,7 +96,7 @@ class NodeChanges:
                         is_complete = True
                         break
                     if info.name == "gone" and content is not None:
-                        gone = content.read().split(b"\0")[:-1]
+                        gone = _names(content)
                     else:
                         with self._naming(info):
                             self._apply(info, content)
@@ -234,6 +235,13 @@ class NodeChanges:
 
     def _identity(self, part: Part) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if part.name == "rootfs" else acting_as(self._container)
+
+
+def _names(content: IO[bytes]) -> list[bytes]:
+    data = content.read(_MOST_GONE + 1)
+    if len(data) > _MOST_GONE:
+        raise StagingError(f"too many files were removed: their names are more than {_MOST_GONE >> 20} MiB")
+    return data.split(b"\0")[:-1]
 
 
 def _some(changes: list[str]) -> str:
