@@ -154,7 +154,8 @@ static int pump(int from) {
         for (int i = fed - 1; i >= 0; i--) {
             struct outlet *o = &outlets[i];
             /* Who holds the others up is left to login. A tar that is slow is this node's own. */
-            int is_stalled = is_full && o->at == tail && o->fd != 1 && milliseconds() - o->moved > RELAY_STALL;
+            int is_waited_for = (is_full || ended) && o->at == tail && tail < head && o->fd != 1;
+            int is_stalled = is_waited_for && milliseconds() - o->moved > RELAY_STALL;
             if (is_stalled || (set[1 + i].revents & (POLLERR | POLLHUP | POLLNVAL)) || !pour(o, head)) leave(o);
         }
     }

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import threading
@@ -122,6 +123,22 @@ def test_who_takes_nothing_is_dropped(relays: list[Relay]) -> None:
     assert received(second) != b""
     assert first.process.wait(20) == 0
     third.close()
+
+
+def test_who_takes_nothing_at_the_end_is_dropped(tmp_path: Path) -> None:
+    program, key, data = tmp_path / "scrun-node", secrets.token_hex(32), bytes(12 << 20)
+    build(program, *SANITIZERS, "-DRELAY_RING=16777216", "-DRELAY_STALL=1500")  # the sockets hold less, the ring more
+    first, second = Relay(program, key), Relay(program, key)
+    in_a_row([first, second])
+    first.login.sendall(data[:1])
+    assert first.process.stdout
+    assert first.process.stdout.read(1) == b"\0"  # the second has come
+    second.process.send_signal(signal.SIGSTOP)
+    feed(first, data[1:])
+    assert received(first) == data[1:]
+    assert first.process.wait(20) == 0
+    first.close()
+    second.close()
 
 
 def test_a_killed_one_cuts_off_those_below(relays: list[Relay]) -> None:
