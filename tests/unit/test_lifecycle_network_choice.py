@@ -16,6 +16,7 @@ from scrun.errors import UsageError
 from scrun.lifecycle.caller import engine_words, network_choice
 from scrun.lifecycle.caller.network_choice import choose
 from scrun.lifecycle.container import network
+from scrun.lifecycle.process import fork
 
 ID = "c0ffee"
 
@@ -135,10 +136,16 @@ def test_another_user_s_pasta_says_nothing(pasta: Any, monkeypatch: Any) -> None
 def test_roots_podman_holds_the_ports_open(monkeypatch: Any) -> None:
     monkeypatch.setattr("scrun.identity.is_machines_root", lambda: True)
     given = config(annotations=PODMAN)
-    assert not engine_words.asked(given, ID).for_engine
+
+    def is_for_engine(*kept: int) -> bool:
+        """As a process finds it that has inherited these."""
+        pid = fork.child(lambda: int(engine_words.asked(given, ID).for_engine), keep=kept)
+        return bool(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    assert not is_for_engine()
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
-        assert engine_words.asked(given, ID).for_engine
+        assert is_for_engine(port.fileno())
 
 
 def test_what_is_said_counts() -> None:
