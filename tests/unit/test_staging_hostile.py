@@ -228,7 +228,7 @@ def test_a_time_keeps_its_nanoseconds_before_1970_too(mtime: str, nanoseconds: i
     assert entries.mtime_ns(info) == nanoseconds
 
 
-def test_no_mode_goes_through_a_link_put_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_mode_goes_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others may write to a volume's directory."""
     (tmp_path / "secret").touch(mode=0o600)
     (tmp_path / "volume").mkdir()

@@ -239,7 +239,7 @@ def booted(step: FakeStep, scratch: Path, seconds: int) -> None:
     step.prefix = ["sh", "-c", f'mount --bind {scratch}/uptime /proc/uptime && exec "$@"', "sh"]
 
 
-def test_a_node_that_has_booted_looks_at_its_layers(storage: Storage, step: FakeStep, tmp_path: Path) -> None:
+def test_a_booted_node_looks_at_its_layers(storage: Storage, step: FakeStep, tmp_path: Path) -> None:
     """What was not yet on the disk is lost when a node dies, and a layer was used for a day without a look at it."""
     storage.stage(step)
     for path in of_node(step).glob("*/tree/both"):
@@ -264,7 +264,7 @@ def test_a_size_that_was_lost_counts_nothing(storage: Storage, step: FakeStep) -
 
 
 @pytest.mark.parametrize("length", [64, 400])
-def test_damage_is_put_aside_however_long_the_id_is(storage: Storage, step: FakeStep, length: int) -> None:
+def test_damage_goes_whatever_the_id_is(storage: Storage, step: FakeStep, length: int) -> None:
     """A name has at most 255 characters."""
     storage.stage(step)
     for path in of_node(step).glob("*/tree/both"):
