@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+from . import slurm
 from .conftest import RUNTIME
 from .engines import IMAGE, Engine
 from .users import Done, User
 
+LAYERS = "/var/tmp/scrun-*/layers"
 IN_PLACE = "grep -q '^overlay / .*~l/' /proc/mounts || { echo the layers are not used; exit 99; }"
 
 
@@ -44,3 +49,22 @@ def conf(graph: Path, run: str, stores: str = "") -> str:
     key = "rootless_storage_path" if " 5.4." in version else "graphroot"
     text = f'[storage]\ndriver = "overlay"\n{key} = "{graph}"\nrunroot = "{run}"\n'
     return text + f"[storage.options]\nadditionalimagestores = [{stores}]\n"
+
+
+@contextlib.contextmanager
+def private_storage(user: User) -> Iterator[Storage]:
+    """A storage with busybox alone, on a disk of the login host alone."""
+    home = user.mkdir(Path(f"/var/tmp/layers-{uuid.uuid4().hex[:8]}"))
+    storage = Storage(user, conf(home / "graph", f"/run/user/{user.uid}/{home.name}"), home)
+    try:
+        storage.engine.call("load", "--input", "/usr/share/devcluster/busybox.tar").ok()
+        yield storage
+    finally:
+        storage.engine.call("rm", "--all", "--force", "--time=0")
+        user.run("podman", "unshare", "rm", "-rf", str(home)).ok()
+
+
+def kept() -> set[str]:
+    """The nodes' complete layers, NODE:NAME:SEAL; one that is carried again has another seal (inode and ctime)."""
+    script = f'for s in {LAYERS}/[!.]*/seal; do [ ! -e $s ] || stat -c "$SLURMD_NODENAME:%n:%i.%.Z" $s; done'
+    return {line.replace("/seal", "") for line in slurm.on_nodes(script)}

@@ -287,7 +287,9 @@ def test_full_disk_keeps_changes_and_fails_the_container(container: MakeContaine
     (kept,) = re.findall(r"file: its change is not brought back: No space left on device: it is kept as (\S+?);", said)
     assert Path(kept).stat().st_size == 102400
     shutil.rmtree(Path(kept).parent)
-    ((node, path),) = re.findall(r"No space left on device: they are still in (\S+?):(\S+)", said)
+    ((node, path),) = re.findall(
+        rf"changes: {small}/volume/big: No space left on device: they are still in (\S+?):(\S+)", said
+    )
     one.call("delete").ok()
     wait_until(lambda: job not in slurm.jobs(), "the job has ended, and its Epilog has removed what it knows of")
     assert slurm.on_node(node, f"stat -c %s {path}/mounts/*/big && rm -r {path}") == "102400\n"

@@ -15,14 +15,13 @@ import pytest
 from . import slurm
 from .conftest import RUNTIME
 from .engines import IMAGE, Engine
-from .storages import Storage, conf
+from .storages import LAYERS, Storage, kept, private_storage
 from .users import User
 from .waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.slurm_only("runs where the bundle is"), pytest.mark.usefixtures("_no_layers")]
 
 Configure = Callable[..., Path]
-LAYERS = "/var/tmp/scrun-*/layers"
 SCRIPT = """
 function slurm_scrun_stage_in() scrun.stage_in{{ {options} }} return slurm.SUCCESS end
 function slurm_scrun_stage_out() scrun.stage_out() return slurm.SUCCESS end
@@ -57,23 +56,20 @@ def _no_layers() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def private(alice: User) -> Iterator[Storage]:
     """A storage on a disk of the login host alone."""
-    home = alice.mkdir(Path(f"/var/tmp/layers-{uuid.uuid4().hex[:8]}"))
-    storage = Storage(alice, conf(home / "graph", f"/run/user/{alice.uid}/{home.name}"), home)
-    storage.engine.call("load", "--input", "/usr/share/devcluster/busybox.tar").ok()
-    for name, text in IMAGES.items():
-        directory = alice.mkdir(home / name)
-        alice.write(directory / "Dockerfile", text)
-        words = ("--runtime=crun", "build", "--layers", "--network=none", "--tag", name, str(directory))
-        storage.engine.call(*words, timeout=240).ok()
-    # What the engine's tools and busybox don't make.
-    colour = "import os, sys; [os.setxattr(path, 'user.colour', b'red') for path in sys.argv[1:]]"
-    files = map(str, (home / "graph/overlay").glob("*/diff/files/changed"))
-    alice.run("podman", "unshare", "python3", "-c", colour, *files).ok()
-    (hole,) = (home / "graph/overlay").glob("*/diff/files/hole")
-    alice.run("podman", "unshare", "truncate", "--size=500000", str(hole)).ok()
-    yield storage
-    storage.engine.call("rm", "--all", "--force", "--time=0")
-    alice.run("podman", "unshare", "rm", "-rf", str(home)).ok()
+    with private_storage(alice) as storage:
+        home = storage.home
+        for name, text in IMAGES.items():
+            directory = alice.mkdir(home / name)
+            alice.write(directory / "Dockerfile", text)
+            words = ("--runtime=crun", "build", "--layers", "--network=none", "--tag", name, str(directory))
+            storage.engine.call(*words, timeout=240).ok()
+        # What the engine's tools and busybox don't make.
+        colour = "import os, sys; [os.setxattr(path, 'user.colour', b'red') for path in sys.argv[1:]]"
+        files = map(str, (home / "graph/overlay").glob("*/diff/files/changed"))
+        alice.run("podman", "unshare", "python3", "-c", colour, *files).ok()
+        (hole,) = (home / "graph/overlay").glob("*/diff/files/hole")
+        alice.run("podman", "unshare", "truncate", "--size=500000", str(hole)).ok()
+        yield storage
 
 
 @pytest.fixture
@@ -99,12 +95,6 @@ def way(request: pytest.FixtureRequest, storage: Storage, slurm_conf: Configure)
     elif not slurm.mounts_at_root("node1"):
         pytest.skip("the nodes' runtime mounts no overlay at /")
     return str(request.param)
-
-
-def kept() -> set[str]:
-    """The complete layers, NODE:NAME:SEAL; a layer that is carried again has another seal (inode and ctime)."""
-    script = f'for s in {LAYERS}/[!.]*/seal; do [ ! -e $s ] || stat -c "$SLURMD_NODENAME:%n:%i.%.Z" $s; done'
-    return {line.replace("/seal", "") for line in slurm.on_nodes(script)}
 
 
 def made() -> list[str]:
@@ -161,14 +151,9 @@ def test_a_persons_own_tree_may_change_between_containers(storage: Storage, alic
 def test_another_storage_has_the_same_layers(storage: Storage, alice: User) -> None:
     run(storage, IMAGE, "true", "--rm")
     before = kept()
-    home = alice.mkdir(Path(f"/var/tmp/layers-{uuid.uuid4().hex[:8]}"))
-    try:
-        another = Storage(alice, conf(home / "graph", f"/run/user/{alice.uid}/{home.name}"), home)
-        another.engine.call("load", "--input", "/usr/share/devcluster/busybox.tar").ok()
+    with private_storage(alice) as another:
         run(another, IMAGE, "true", "--rm")
         assert kept() == before
-    finally:
-        alice.run("podman", "unshare", "rm", "-rf", str(home)).ok()
 
 
 def test_sixty_layers_are_carried_at_once(storage: Storage) -> None:

@@ -190,9 +190,10 @@ def test_a_full_disk_is_no_success(tmp_path: Path, bundle: Path) -> None:
         part = Part("rootfs", str(bundle / "rootfs"), True, True)
         with (
             NodeChanges(make_container(bundle, FakeStep(tmp_path)), [part], Notes()) as changes,
-            pytest.raises(OSError, match="No space left"),
+            pytest.raises(OSError, match="No space left") as caught,
         ):
             changes.apply(archive(GONE, ("rootfs/large", tarfile.REGTYPE, bytes(1 << 16)), END))
+        assert caught.value.filename == f"{bundle}/rootfs/large"
     finally:
         subprocess.run(["umount", bundle / "rootfs"], check=True)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from typing import IO
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 # A directory to be removed may have become a link, or hold files that were never carried.
 _KEPT = (errno.ELOOP, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
 
@@ -247,7 +247,7 @@ class TargetDirectory:
         try:
             yield
         except OSError as error:
-            if error.errno in _FULL:
+            if error.errno in FULL:
                 raise
             if error.errno not in silent:
                 self.failed.append(f"{os.fsdecode(name)!r}: {error.strerror}")

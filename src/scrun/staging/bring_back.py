@@ -148,7 +148,10 @@ class _BringingBack:
         # is told as it is.
         if isinstance(error, BrokenArchive):
             raise _Lost(way_back.sender.words() or str(error)) from error
-        raise _NotHere(str(error)) from error
+        said = str(error)
+        if isinstance(error, OSError) and error.filename:
+            said = f"{error.filename}: {error.strerror}"
+        raise _NotHere(said) from error
 
     def _failed(self, reason: str, *, keep: bool) -> StagingError:
         """The error that names the place of the changes; with ``keep`` they get a name that no job's Epilog removes."""

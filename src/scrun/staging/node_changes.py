@@ -9,13 +9,13 @@ import stat
 
 from scrun.errors import StagingError
 from scrun.staging import entries, in_place, trees
-from scrun.staging.apply import TargetDirectory
+from scrun.staging.apply import FULL, TargetDirectory
 from scrun.staging.ownership import acting_as, new_owner, volume_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import tarfile
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import IO
 
     from scrun.staging.model import ContainerFiles, LogCall, Part
@@ -78,7 +78,7 @@ class NodeChanges:
         Raises:
             BrokenArchive: the archive is not complete.
             StagingError: some entries failed; all other entries are applied.
-            OSError: the disk is full.
+            OSError: the disk is full; it has the name of the file.
         """
         import tarfile
 
@@ -98,12 +98,23 @@ class NodeChanges:
                     if info.name == "gone" and content is not None:
                         gone = _names(content)
                     else:
-                        self._apply(info, content)
+                        with self._naming(info):
+                            self._apply(info, content)
         except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
             raise BrokenArchive(f"the archive is broken: {error}") from error
         if not (is_complete and is_whole()):
             raise BrokenArchive("the archive was cut short")
         self._finish(gone)
+
+    @contextlib.contextmanager
+    def _naming(self, info: tarfile.TarInfo) -> Iterator[None]:
+        """Name the file that this host has no room for, for whoever reads the error."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise OSError(error.errno, error.strerror, _shown(*self._locate(_encode(info.name)))) from error
 
     def _apply(self, info: tarfile.TarInfo, content: IO[bytes] | None) -> None:
         part, name = self._locate(_encode(info.name))
