@@ -264,7 +264,7 @@ def test_a_size_that_was_lost_counts_nothing(storage: Storage, step: FakeStep) -
 
 
 @pytest.mark.parametrize("length", [64, 400])
-def test_damage_is_put_aside_whatever_the_id(storage: Storage, step: FakeStep, length: int) -> None:
+def test_damage_goes_whatever_the_id_is(storage: Storage, step: FakeStep, length: int) -> None:
     """A name has at most 255 characters."""
     storage.stage(step)
     for path in of_node(step).glob("*/tree/both"):

@@ -204,7 +204,7 @@ def test_the_list_of_a_layer_is_kept(theirs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not is_root, reason="only root gives files away")
-def test_a_persons_own_directory_is_not_kept(theirs: Path, tmp_path: Path) -> None:
+def test_a_persons_own_directory_has_no_list(theirs: Path, tmp_path: Path) -> None:
     """It may change: podman run --rootfs DIRECTORY:O."""
     theirs = theirs.rename(tmp_path / "mine")
     foreign_files(theirs, str(tmp_path / "memory"))

@@ -174,7 +174,7 @@ def test_a_node_that_fails_does_not_delay_another(tmp_path: Path, bundle: Path) 
         it.out()
 
 
-def test_an_unreadable_directory_removes_no_files(tmp_path: Path, bundle: Path) -> None:
+def test_an_unread_directory_removes_no_files(tmp_path: Path, bundle: Path) -> None:
     run = Run(tmp_path, bundle)
     programs = tmp_path / "programs"
     programs.mkdir()
