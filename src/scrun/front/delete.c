@@ -1,4 +1,4 @@
-/* delete, where the anchor ends the container, or has ended it, and nothing is owed; and of a container that is gone. */
+/* delete, where the anchor ends the container, or has ended it, and nothing is owed; and of one that is gone. */
 #include "front.h"
 
 #define TO_GO 5000 /* milliseconds that the container's processes have to exit; delete.TO_GO in seconds */

@@ -2,10 +2,10 @@
  *
  *   #!.../scrun-front PYTHON     the first line of the program that `scrun install` writes
  *
- * So the kernel calls it with PYTHON, the program's path, and the words of the command line. It answers a call only where
- * all is as usual. Everything else is Python's: a form that only people write, an option that isn't in table.c as its
- * own, an anchor that has gone or doesn't answer, and every error, so that there is one place that words them. Then it
- * executes PYTHON -IS PROGRAM WORDS, which takes less than a millisecond. */
+ * So the kernel calls it with PYTHON, the program's path, and the words of the command line. It answers a call only
+ * where all is as usual. Everything else is Python's: a form that only people write, an option that isn't in table.c as
+ * its own, an anchor that has gone or doesn't answer, and every error, so that there is one place that words them.
+ * Then it executes PYTHON -IS PROGRAM WORDS, which takes less than a millisecond. */
 #include "front.h"
 
 int asked = -1, held = -1;
@@ -93,7 +93,11 @@ static void print_state(const struct place *place) {
     static const struct {
         const char *name;
         enum member member;
-    } rest[] = {{"bundle", BUNDLE}, {"rootfs", ROOTFS}, {"created", CREATED}, {"owner", OWNER}, {"annotations", ANNOTATIONS}};
+    } rest[] = {{"bundle", BUNDLE},
+                {"rootfs", ROOTFS},
+                {"created", CREATED},
+                {"owner", OWNER},
+                {"annotations", ANNOTATIONS}};
     for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) {
         put(&line, ", \"");
         put(&line, rest[i].name);

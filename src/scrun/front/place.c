@@ -1,4 +1,4 @@
-/* The container's directory ROOT/ID: where it is, whose it is, and its removal (scrun.lifecycle.container.directory). */
+/* The container's directory ROOT/ID: where it is, whose it is, and its removal (as container/directory.py). */
 #include "front.h"
 
 #define DEEPEST 32
@@ -26,7 +26,8 @@ static int is_valid_id(const char *id) {
     size_t length = strlen(id);
     if (!length || length > 255 || *id == '.') return 0; /* a file's name has no more than 255 bytes */
     for (; *id; id++)
-        if (!((*id >= 'a' && *id <= 'z') || (*id >= 'A' && *id <= 'Z') || (*id >= '0' && *id <= '9') || strchr("_+-.", *id)))
+        if (!((*id >= 'a' && *id <= 'z') || (*id >= 'A' && *id <= 'Z') || (*id >= '0' && *id <= '9') ||
+              strchr("_+-.", *id)))
             return 0;
     return 1;
 }
@@ -42,7 +43,7 @@ void open_place(struct place *to, const struct call *call) {
         root = standard.start;
     }
     for (const char *at = root; *at; at++)
-        if (at[0] == '.' && at[1] == '.') python(); /* os.path.abspath takes it for the directory above, whatever is a link */
+        if (at[0] == '.' && at[1] == '.') python(); /* os.path.abspath takes it for the directory above, link or not */
     to->id = call->id;
     to->root = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     to->directory = openat(to->root, call->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -1,4 +1,4 @@
-/* state.json, the container's record. Only one that has the form in which scrun writes it is read here (fastjson.dumps):
+/* state.json, the container's record. Only one that has the form in which scrun writes it is read here (fastjson.py):
  * one line, `", "` and `": "` between the parts, ASCII with the shortest escapes. So a value can be printed as it is.
  * Another form, and a member that is used here and isn't what it should be, is Python's. */
 #include "front.h"
@@ -133,7 +133,8 @@ int is_true(const struct record *record, enum member member) {
 static int written_status(const struct record *record) {
     struct slice slice = record->members[STATUS];
     for (int i = 0; i < (int)(sizeof statuses / sizeof *statuses); i++)
-        if (slice.length == strlen(statuses[i]) + 2 && !strncmp(slice.start + 1, statuses[i], slice.length - 2)) return i;
+        if (slice.length == strlen(statuses[i]) + 2 && !strncmp(slice.start + 1, statuses[i], slice.length - 2))
+            return i;
     return -1;
 }
 

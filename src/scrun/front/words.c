@@ -9,7 +9,8 @@ static int read_options(struct call *call, const struct option *known, int count
         const char *equals = strchr(word, '=');
         size_t length = equals ? (size_t)(equals - word) : strlen(word);
         const struct option *option = known;
-        while (option->spelling && (strlen(option->spelling) != length || strncmp(option->spelling, word, length))) option++;
+        while (option->spelling && (strlen(option->spelling) != length || strncmp(option->spelling, word, length)))
+            option++;
         if (!option->spelling || option->meaning == PYTHONS) python();
         if (equals && (!option->takes_value || strncmp(word, "--", 2))) python();
         if (equals)

@@ -4,8 +4,8 @@
  *   TITLE NAME events FD:EVENTS,… SIGNALS PYTHON ARGUMENTS…    the anchor, or a stand-in's guard
  *   TITLE NAME window                                      the size of the terminal that is standard input
  *
- * A Python process executes it (scrun.wait), with all signals blocked and with the descriptors that it needs. When there
- * is something to do, this program executes PYTHON with these arguments, which goes on where the other one was
+ * A Python process executes it (scrun.wait), with all signals blocked and with the descriptors that it needs. When
+ * there is something to do, this program executes PYTHON with these arguments, which goes on where the other one was
  * (wake.py). TITLE and NAME are what ps(1) shows meanwhile. */
 #include "wait.h"
 

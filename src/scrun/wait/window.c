@@ -1,5 +1,5 @@
-/* Reports the size of the terminal that is standard input, rows and columns in two bytes each, first and whenever it has
- * changed, on standard output, until nobody reads there. See scrun.lifecycle.connection.window. */
+/* Reports the size of the terminal that is standard input, rows and columns in two bytes each, first and whenever it
+ * has changed, on standard output, until nobody reads there. See scrun.lifecycle.connection.window. */
 #include "wait.h"
 
 static void report(void) {
