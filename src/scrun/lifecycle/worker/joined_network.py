@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.record import Record
     from scrun.oci import Config
 
-_LOOK = 0.1  # seconds between two looks at the other's record
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0  # seconds between two looks at the other's record, which may be queued
 
 
 def await_it(directory: str, config: Config, log: Callable[[str, str], None]) -> tuple[str, str, list[int]]:
@@ -50,14 +50,15 @@ def await_it(directory: str, config: Config, log: Callable[[str, str], None]) ->
 
 
 def _await(other: Container, log: Callable[[str, str], None]) -> None:
-    is_told = False
+    is_told, pause = False, _FIRST_PAUSE
     while not _is_known(other.record):
         if other.status() == status.STOPPED:
             raise _ended(other.id)
         if not is_told:
             is_told = True
             log("info", f"container {other.id}, whose network this one joins, is waited for: it isn't running yet")
-        time.sleep(_LOOK)
+        time.sleep(pause)
+        pause = min(pause * 1.2, _LONGEST_PAUSE)
         other.load()
 
 
