@@ -42,7 +42,7 @@ lint: $(TOOLS)/.ready
 	@$(TOOLS)/bin/ruff format --check .
 	@$(TOOLS)/bin/mypy
 
-UNIT := PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n auto --dist worksteal
+UNIT := PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n $(shell expr $$(nproc) + 1) --dist worksteal
 
 unit: $(TOOLS)/.ready
 	@$(UNIT) tests/unit

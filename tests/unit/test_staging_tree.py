@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,18 @@ pytestmark = needs_mounts
 NODES = [f"node{number}" for number in range(1, 8)]
 
 
-@pytest.fixture(autouse=True)
-def _native_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "program"
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("tree") / "program"
     source = os.path.dirname(scrun.native.__file__)
     if subprocess.run([f"{source}/build", program], capture_output=True, check=False).returncode:
         pytest.skip("scrun-node can't be built here")
+    return program
+
+
+@pytest.fixture(autouse=True)
+def _native_program(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = shutil.copy(built, tmp_path / "program")  # some tests break it
     monkeypatch.setattr("scrun.staging.transfer.NODE_PROGRAM", str(program))
 
 
