@@ -206,6 +206,9 @@ static size_t pass_on(struct process *p, int i) {
     int64_t most = p->credit[i] > p->budget[i] ? p->credit[i] : p->budget[i];
     if (most > PAYLOAD) most = PAYLOAD;
     ssize_t length = read(p->fd[i], frame_begin(), (size_t)most);
+    /* The kernel looks for output first, then whether the terminal has been closed. What was written between the two
+     * looks is still there after EIO. */
+    if (length < 0 && errno == EIO && p->terminal) length = read(p->fd[i], frame_begin(), (size_t)most);
     if (length > 0) {
         frame_end(DATA, number_of(p) * 4 + (uint32_t)i, (size_t)length);
         p->credit[i] -= length; /* less than 0: login has got so much more */
