@@ -212,7 +212,7 @@ def test_exec_with_a_terminal(run: MakeNode) -> None:
             assert frame.type != FAILED, frame
             out += frame.payload if frame.type == DATA else b""
         if b"done" not in out:
-            raise AssertionError(out)
+            raise AssertionError(out, one.login.wait(EXIT, 4).payload)
         one.login.wait(EXIT, 4)
         assert out == b"33 99\r\ndone\r\n"
 
