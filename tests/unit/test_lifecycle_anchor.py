@@ -275,6 +275,7 @@ def test_create_waits_less_for_a_queued_job(rehearse: Rehearse) -> None:
     made.create(patience=1000, queued_patience=0.05)
     made.cue({"waiting": "Resources"})
     assert made.from_creator.next(anything) == {"waiting": "Resources"}
+    assert select.select([made.creator], [], [], 20)[0], "create waits on"
     assert made.from_creator.next(anything) == {"created": True}
     assert made.start() == {"started": True}
     assert "is queued and waiting for resources (Resources)" in made.stderr.read_text()

@@ -206,8 +206,8 @@ static size_t pass_on(struct process *p, int i) {
     int64_t most = p->credit[i] > p->budget[i] ? p->credit[i] : p->budget[i];
     if (most > PAYLOAD) most = PAYLOAD;
     ssize_t length = read(p->fd[i], frame_begin(), (size_t)most);
-    /* The kernel looks for output first, then whether the terminal has been closed. What was written between the two
-     * looks is still there after EIO. */
+    /* A second look, in case something was written between the kernel's look for output and its look whether the
+     * terminal is closed. Nobody has seen that happen. */
     if (length < 0 && errno == EIO && p->terminal) length = read(p->fd[i], frame_begin(), (size_t)most);
     if (length > 0) {
         frame_end(DATA, number_of(p) * 4 + (uint32_t)i, (size_t)length);
