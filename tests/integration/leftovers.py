@@ -13,8 +13,8 @@ from .waiting import PATIENCE
 
 
 def survey() -> set[str]:
-    """Jobs, containers' directories and processes of the runtime, each in words."""
-    return _jobs() | _directories() | _processes()
+    """Jobs, containers' directories and processes of the runtime, and everybody's directories, each in words."""
+    return _jobs() | _directories() | _processes() | _places()
 
 
 def assert_nothing_left(before: set[str]) -> set[str]:
@@ -35,6 +35,11 @@ def _directories() -> set[str]:
     patterns = ("user/*/scrun", "user/*/scrun-tests", "scrun", "docker/runtime-*/moby")
     roots = [root for pattern in patterns for root in Path("/run").glob(pattern)]
     return {f"directory {path}" for root in roots if root.is_dir() for path in root.glob("[!.]*")}
+
+
+def _places() -> set[str]:
+    """With their modes: an agent that finds /tmp closed goes elsewhere, and later tests would try that only."""
+    return {f"mode {os.stat(place).st_mode & 0o7777:o} of {place}" for place in ("/tmp", "/var/tmp", "/dev/shm")}
 
 
 def _processes() -> set[str]:

@@ -44,16 +44,14 @@ def test_podmans_user_hears_of_lost_descriptors(podman: Engine) -> None:
     assert "--preserve-fds 1 has no effect" in logs.stderr
 
 
-def test_a_process_object_may_come_through_a_pipe(container: MakeContainer, alice: User, tmp_path: Path) -> None:
+def test_a_process_object_may_come_through_a_pipe(container: MakeContainer, alice: User, directory: Path) -> None:
     one = container("sleep", "1000").started()
     text = json.dumps(PROCESS)
     call = " ".join(one.runtime.argv("exec", "--process", '<(sleep 0.3; printf %s "$1")', one.id))
     done = alice.run("bash", "-c", call, "bash", text)
     assert (done.status, done.stdout) == (7, "hello\n"), done.stderr
-    fifo = tmp_path / "fifo"
+    fifo = directory / "fifo"
     os.mkfifo(fifo)
-    for directory in (tmp_path, *tmp_path.parents[:3]):
-        directory.chmod(0o755)
     fifo.chmod(0o666)
     with subprocess.Popen(["sh", "-c", f'sleep 0.3; printf %s "$1" >{fifo}', "sh", text]):
         done = alice.run(*one.runtime.argv("exec", "--process", str(fifo), one.id))
