@@ -16,7 +16,7 @@ from test_staging_bring_back import Run
 from test_staging_node import FakeStep, Notes, bind, bundle, is_root, make_container, needs_mounts
 
 from scrun.errors import StagingError
-from scrun.staging import entries, trees
+from scrun.staging import entries, members, trees
 from scrun.staging.model import Copy, Part, Staged
 from scrun.staging.node_changes import NodeChanges
 from scrun.staging.stage_out import stage_out
@@ -255,6 +255,14 @@ def test_no_mode_goes_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_list_of_removed_names_fills_no_memory(apply: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scrun.staging.node_changes._MOST_GONE", 1000)
     assert "too many files were removed" in apply(("gone", tarfile.REGTYPE, b"rootfs/x\0" * 200), END)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_an_entrys_description_fills_no_memory(apply: Callable[..., str], kind: bytes) -> None:
+    large = members.MOST + 1
+    said = apply(GONE, ("rootfs/x", tarfile.DIRTYPE, ""), ("large", kind, bytes(large)), END)
+    assert said.endswith(f"the archive is broken: {large} bytes describe one entry")
+    assert "the archive" not in apply(GONE, ("large", tarfile.XGLTYPE, b"14 comment=ok\n"), END)
 
 
 def test_overlayfs_notes_of_the_node_are_dropped(tmp_path: Path) -> None:

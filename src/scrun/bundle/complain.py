@@ -70,7 +70,7 @@ def _expected(schema: Schema, root: Schema, *, many: bool = False) -> str:
     if "title" in schema:
         return str(schema["title"])
     if "enum" in schema:
-        return "one of " + ", ".join(schema["enum"])
+        return "one of " + ", ".join(word or '""' for word in schema["enum"])
     if "minimum" in schema:
         return f"an integer from {schema['minimum']} to {schema['maximum']}"
     words = _ARTICLED.get(schema.get("type", ""), "a value")

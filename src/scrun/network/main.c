@@ -13,6 +13,7 @@
  */
 #include "login.h"
 
+#include <linux/capability.h>
 #include <linux/nsfs.h>
 
 #define SHORTEST (VNET_HEADER + 14)
@@ -48,6 +49,15 @@ static void enter(int namespace) {
     int error = errno, user = ioctl(namespace, NS_GET_USERNS, 0L);
     if (user < 0 || setns(user, CLONE_NEWUSER) || setns(namespace, CLONE_NEWNET))
         give_up("cannot enter the container's network namespace", NULL, error);
+}
+
+/* What the node sends is read with no more power than the namespace's interfaces, packets and ports need. */
+static void drop_power(void) {
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    uint32_t needed = 1u << CAP_NET_ADMIN | 1u << CAP_NET_RAW | 1u << CAP_NET_BIND_SERVICE;
+    const struct __user_cap_data_struct both[2] = {{needed, needed, 0}, {0, 0, 0}};
+    prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L);
+    if (syscall(SYS_capset, &header, both)) give_up("cannot give up the capabilities that aren't needed", NULL, errno);
 }
 
 static void take_earlier(void) {
@@ -236,6 +246,7 @@ int main(int count, char **arguments, char **environment) {
     for (int i = 0; i < LINKS; i++) packets[i] = -1;
     enter(namespace);
     close(namespace);
+    drop_power();
     netlink = netlink_open(0);
     changes = netlink_open(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR);
     int error = netlink < 0 || changes < 0 ? errno : tunnel_begin(&tunnel);

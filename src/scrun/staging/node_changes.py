@@ -82,12 +82,19 @@ class NodeChanges:
         """
         import tarfile
 
+        from scrun.staging.members import Member
+
         gone: list[bytes] = []
         is_complete = False
         try:
             # A stream's read() returns what there is, so a large buffer waits for no more than tarfile needs.
             with tarfile.open(
-                fileobj=stream, mode="r|", bufsize=_BUFFER, encoding="utf-8", errors="surrogateescape"
+                fileobj=stream,
+                mode="r|",
+                bufsize=_BUFFER,
+                tarinfo=Member,
+                encoding="utf-8",
+                errors="surrogateescape",
             ) as archive:
                 for info in archive:
                     archive.members = []  # type: ignore[attr-defined]  # else tarfile keeps every entry in memory

@@ -18,11 +18,17 @@
 static char **command; /* Python's command line */
 static char *const *environment;
 
+/* Python itself ends with 2 without its program, as a container's program may: PYTHON -IS PROGRAM … */
+static int is_program_there(void) {
+    const char *program = command[1] && command[2] ? command[2] : "";
+    return *program != '/' || !faccessat(AT_FDCWD, program, R_OK, 0);
+}
+
 /* A stand-in that can't be Python has lost its container. Whatever it still owes, scrun's next create or list pays. */
 _Noreturn void python(void) {
     struct timespec second = {1, 0};
     for (int i = 0; i < TRIES; i++) {
-        execve(command[0], command, environment);
+        if (is_program_there()) execve(command[0], command, environment);
         nanosleep(&second, NULL);
     }
     _exit(LOST);

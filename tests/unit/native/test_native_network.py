@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -244,6 +245,11 @@ def test_frames_leave_by_the_engines_interface(
     helper = Helper(network_program, engine, tmp_path)
     told = helper.hear(b"n")
     assert b"address 0 0a090002 24\n" in told
+    status = Path(f"/proc/{helper.process.pid}/status").read_text()
+    assert re.findall(r"^(?:Cap(?:Prm|Eff|Inh|Amb)|NoNewPrivs):\t(\w+)$", status, re.MULTILINE) == [
+        *(f"{power:016x}" for power in (0, 0x3400, 0x3400, 0)),  # NET_BIND_SERVICE, NET_ADMIN, NET_RAW
+        "1",
+    ]
     helper.give(container.connection)
     assert container.answer() == b"k"
     assert helper.hear(b"u").startswith(b"/tmp/scrun-agent-1-")

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,12 +172,15 @@ def test_ps_shows_the_title_alone(wait_program: Path, ends: tuple[socket.socket,
     assert sleeper.end() == (WOKEN, "")
 
 
-def test_without_a_python_a_stand_in_is_lost(tmp_path: Path, ends: tuple[socket.socket, socket.socket]) -> None:
+@pytest.mark.parametrize("python", [("/nosuch/python", "-IS"), (sys.executable, "-IS", "/nosuch/wake.py", "3")])
+def test_without_a_python_a_stand_in_is_lost(
+    tmp_path: Path, ends: tuple[socket.socket, socket.socket], python: tuple[str, ...]
+) -> None:
     if not shutil.which("gcc"):
         pytest.skip("there is no gcc to build scrun-wait with")
     program = tmp_path / "scrun-wait"
     subprocess.run([SOURCES / "build", "--hosted", program, "-DTRIES=1"], check=True)
-    words = ["title", "name", "standin", str(ends[1].fileno()), "/nosuch/python", "-IS"]
+    words = ["title", "name", "standin", str(ends[1].fileno()), *python]
     with subprocess.Popen(words, executable=program, pass_fds=(ends[1].fileno(),)) as process:
         ends[1].close()
         ends[0].close()
