@@ -40,6 +40,21 @@ def test_container_changes_are_back_when_its_process_ends(container: MakeContain
     assert (rootfs / "made").samefile(rootfs / "hard")
 
 
+def test_systemd_tmpfiles_spares_what_a_container_uses(container: MakeContainer, private_bundle: MakeBundle) -> None:
+    path = private_bundle("sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.1; done")
+    (path / "rootfs/given").write_text("given")
+    one = container(at=path).started()
+    one.wait_for_output(b"up\n")
+    slurm.on_nodes(
+        "place=$(mktemp -d) && mkdir $place/scrun-x && : >$place/scrun-x/old && sleep 1.1 &&"
+        ' echo "d $place - - - 1s" >$place.conf && echo "d /tmp - - - 1s" >>$place.conf &&'
+        " systemd-tmpfiles --clean $place.conf && ! [ -e $place/scrun-x/old ] && rm -rf $place.conf $place"
+    )
+    one.call("kill", "TERM").ok()
+    assert one.ended() == 0, one.errors
+    assert (path / "rootfs/given").read_text() == "given"
+
+
 def test_plain_bundle_comes_back_without_our_init(container: MakeContainer, private_bundle: MakeBundle) -> None:
     """It has no tmpfs, so the init was in its root filesystem's own /dev."""
 

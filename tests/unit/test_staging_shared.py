@@ -49,7 +49,9 @@ def test_shared_bundle_is_used_where_it_is(tmp_path: Path, bundle: Path) -> None
 
 
 def test_every_config_knows_the_file_beside_it(tmp_path: Path, bundle: Path) -> None:
-    beside = Beside("note", b"text", lambda config, where: {**config, "hostname": where})
+    beside = Beside(
+        "note", lambda homes: b"text" + "".join(homes).encode(), lambda config, where: {**config, "hostname": where}
+    )
     step = FakeStep(tmp_path)
 
     def other(config: Config) -> Config:

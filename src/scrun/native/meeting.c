@@ -62,6 +62,20 @@ static int listen_here(void) {
     return -1;
 }
 
+/* systemd-tmpfiles goes into no directory that is locked (flock(2)), however old its files are. */
+static int spare(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0) flock(fd, LOCK_SH | LOCK_NB);
+    return fd;
+}
+
+static int spare_meeting(int listening) {
+    static int lock = -1;
+    if (lock >= 0) close(lock);
+    lock = spare(meeting_directory);
+    return listening;
+}
+
 /* The first place's error counts, since /tmp is where one looks for the cause. */
 static int make_one(const struct state *state, char *const *environment) {
     int first = 0;
@@ -70,7 +84,7 @@ static int make_one(const struct state *state, char *const *environment) {
         int error = mkdir(meeting_directory, 0700) ? errno : 0, is_made = !error;
         if (is_made && !(error = try_room())) {
             int fd = listen_here();
-            if (fd >= 0) return fd;
+            if (fd >= 0) return spare_meeting(fd);
             error = errno;
         }
         if (is_made) part();
@@ -82,6 +96,8 @@ static int make_one(const struct state *state, char *const *environment) {
 
 int meet(const struct state *state, char *const *environment) {
     int fd = make_one(state, environment);
+    for (int i = 0; i < 2; i++)
+        if (*settings.carried[i]) spare(settings.carried[i]);
     if (fd < 0) die("cannot make a directory in /tmp or /dev/shm on this node", NULL, errno);
     return fd;
 }

@@ -28,7 +28,7 @@ struct settings {
     uint8_t key[32];
     struct sockaddr_storage addresses[ADDRESSES];
     int address_count;
-    char meeting[64], runtime[4096], init[256], job[32];
+    char meeting[64], runtime[4096], init[256], carried[2][4096], job[32];
     char bundle[4096]; /* the directory of the file itself */
     long patience; /* milliseconds */
     int network;   /* whether login says what the container's network is */

@@ -94,6 +94,10 @@ static int take(const char *name, const char *value) {
     if (!strcmp(name, "meeting"))
         return is_meeting(value) ? keep(settings.meeting, sizeof settings.meeting, value) : -1;
     if (!strcmp(name, "runtime")) return keep(settings.runtime, sizeof settings.runtime, value);
+    if (!strcmp(name, "carried")) {
+        char *to = settings.carried[*settings.carried[0] ? 1 : 0];
+        return *value == '/' && !*to ? keep(to, sizeof settings.carried[0], value) : -1;
+    }
     if (!strcmp(name, "init"))
         return *value == '/' && strchr(value + 1, '/') ? keep(settings.init, sizeof settings.init, value) : -1;
     if (!strcmp(name, "job")) return read_number(value) > 0 ? keep(settings.job, sizeof settings.job, value) : -1;

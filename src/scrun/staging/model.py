@@ -80,10 +80,11 @@ class FitContent(Protocol):
 
 
 class Beside(NamedTuple):
-    """A further file of the bundle; ``tell`` adds it to a config, given the bundle's path on the nodes."""
+    """A further file of the bundle. ``content`` makes it, given the user's directories of carried files on the nodes;
+    ``tell`` adds it to a config, given the bundle's path on the nodes."""
 
     name: str
-    content: bytes
+    content: Callable[[Sequence[str]], bytes]
     tell: Callable[[Config, str], Config]
 
 

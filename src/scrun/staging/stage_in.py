@@ -261,8 +261,11 @@ class _StageIn:
         if not self._beside:
             return {**self.programs(), **{name: encode(config) for name, config in configs.items()}}
         bundle = self.spool.path if self.spool.exists else self._node_path
+        homes = [os.path.dirname(self._node_path)] if mode or not self.spool.exists else []
+        if mode == OVERLAY:
+            homes.append(f"{self._options.cache_dir.rstrip('/')}/scrun-{self._container.user_id}")
         told = {name: encode(self._beside.tell(config, bundle)) for name, config in configs.items()}
-        return {self._beside.name: self._beside.content, **self.programs(), **told}
+        return {self._beside.name: self._beside.content(homes), **self.programs(), **told}
 
     def _write(self) -> Staged:
         """Carry the parts, and write the config last: into the spool, or with the parts."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import shutil
 import signal
 import socket
 import struct
@@ -157,6 +159,35 @@ def test_agent_survives_the_signals_of_a_cancelled_step(node: MakeNode, number: 
 
 
 # ---- further processes ----
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether systemd-tmpfiles would spare it."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def test_cleaners_spare_what_it_uses(node: MakeNode, tmp_path: Path) -> None:
+    used = [tmp_path / "scrun-1", tmp_path / "scrun-2"]
+    for directory in used:
+        directory.mkdir()
+    one = node("sh", "-c", "read line")
+    one.settings["address"] += "".join(f"\ncarried {directory}" for directory in used)
+    one.begin().start()
+    assert all(map(is_locked, (*used, one.place)))
+    shutil.rmtree(one.place)
+    one.login.exec(1, "exit 5")
+    assert one.login.output(1)[2] == 5
+    assert is_locked(one.place)
+    one.login.send(EOF, 0)
+    one.finish()
+    assert not any(map(is_locked, used))
 
 
 def test_exec(node: MakeNode) -> None:

@@ -28,6 +28,8 @@ from scrun.staging.stage_out import discard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import StagingPlan
     from scrun.lifecycle.container.worker_messages import ConnectionSettings
@@ -307,7 +309,11 @@ class StageIn:
         )
         lines += ("network engine",) if self._network == network.ENGINE else ()
         text = self._connection["settings"] + "".join(f"{line}\n" for line in lines)
-        return Beside(agents.SETTINGS, text.encode(), lambda config, bundle: agents.adapted(config, bundle, place))
+
+        def content(homes: Sequence[str]) -> bytes:
+            return (text + "".join(f"carried {home}\n" for home in homes if "\n" not in home)).encode()
+
+        return Beside(agents.SETTINGS, content, lambda config, bundle: agents.adapted(config, bundle, place))
 
 
 def _is_writable(rootfs: str, name: str) -> bool:
