@@ -99,6 +99,12 @@ class Engine:
         """What exec ends with for a process that couldn't be run; docker 26 knows only 126, with runc as well."""
         return status if self.is_podman or self.api_version() > (1, 45) else 126
 
+    @property
+    def has_old_pasta(self) -> bool:
+        """Whether it is a podman of Debian 13, whose pasta leads no ``[::1]``, and keeps a port for some time after its
+        container's end; the same with crun."""
+        return self.is_podman and self.call("--version").ok().stdout.split()[2].startswith("5.4.")
+
     def api_version(self) -> tuple[int, ...]:
         """The version of docker's API that this docker speaks: 1.45 is docker 26, 1.48 docker 28."""
         said = self.call("version", "--format", "{{.Client.APIVersion}}").stdout

@@ -235,7 +235,8 @@ def test_epilog_removes_a_killed_runtime_trial(alice: User, directory: Path) -> 
     left = f"ls -d /tmp/scrun-{alice.uid}-try-* /run/user/{alice.uid}/crun/scrun-try.*"
     user = f"setpriv --reuid={alice.uid} --regid={alice.gid} --clear-groups setsid --wait"
     slurm.on_node("node1", f"SLURM_JOB_ID=7654321 {user} sh -c {shlex.quote(script)}; :")
-    assert len(slurm.on_node("node1", f"{left}; :").split()) == 2
+    made = 2 if slurm.mounts_at_root("node1") else 1  # crun 1.21 makes no container that has a mount at /
+    assert len(slurm.on_node("node1", f"{left}; :").split()) == made
     user = f"SLURM_JOB_UID={alice.uid} SLURM_JOB_GID={alice.gid}"
     slurm.on_node("node1", f"SLURM_JOB_ID=7654321 {user} /etc/slurm/epilog")
     assert slurm.on_node("node1", f"{left} 2>/dev/null; :") == ""
