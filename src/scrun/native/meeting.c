@@ -69,11 +69,10 @@ static int spare(const char *path) {
     return fd;
 }
 
-static int spare_meeting(int listening) {
+static void spare_meeting(void) {
     static int lock = -1;
     if (lock >= 0) close(lock);
     lock = spare(meeting_directory);
-    return listening;
 }
 
 /* The first place's error counts, since /tmp is where one looks for the cause. */
@@ -84,7 +83,10 @@ static int make_one(const struct state *state, char *const *environment) {
         int error = mkdir(meeting_directory, 0700) ? errno : 0, is_made = !error;
         if (is_made && !(error = try_room())) {
             int fd = listen_here();
-            if (fd >= 0) return spare_meeting(fd);
+            if (fd >= 0) {
+                spare_meeting();
+                return fd;
+            }
             error = errno;
         }
         if (is_made) part();
@@ -96,9 +98,9 @@ static int make_one(const struct state *state, char *const *environment) {
 
 int meet(const struct state *state, char *const *environment) {
     int fd = make_one(state, environment);
+    if (fd < 0) die("cannot make a directory in /tmp or /dev/shm on this node", NULL, errno);
     for (int i = 0; i < 2; i++)
         if (*settings.carried[i]) spare(settings.carried[i]);
-    if (fd < 0) die("cannot make a directory in /tmp or /dev/shm on this node", NULL, errno);
     return fd;
 }
 

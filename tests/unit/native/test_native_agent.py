@@ -190,6 +190,23 @@ def test_cleaners_spare_what_it_uses(node: MakeNode, tmp_path: Path) -> None:
     assert not any(map(is_locked, used))
 
 
+def test_why_there_is_no_place_to_meet(node: MakeNode) -> None:
+    one = node("true")
+    one.settings["address"] += "\ncarried /nosuch"
+    for name in ("TMPDIR", "XDG_RUNTIME_DIR"):
+        one.environment.pop(name, None)
+    taken = [one.place, Path("/dev/shm", one.place.name)]
+    for directory in taken:
+        directory.mkdir()
+    one.run_hook()
+    one.login.accept()
+    assert one.hook
+    _, said = one.hook.communicate(timeout=20)
+    for directory in taken:
+        directory.rmdir()
+    assert "cannot make a directory in /tmp or /dev/shm on this node: File exists" in said
+
+
 def test_exec(node: MakeNode) -> None:
     one = node("sleep", "600").begin().start()
     one.login.exec(5, "read line; echo got $line; echo err >&2; exit 9")
