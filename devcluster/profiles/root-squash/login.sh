@@ -1,4 +1,4 @@
-# /home is a disk here, where scrun doesn't expect this.
+# Our /home is a disk, and scrun doesn't expect a disk to refuse root: it has to be told to ask.
 # shellcheck shell=bash
 set -euo pipefail
 

