@@ -256,20 +256,6 @@ static void read_tap(int link) {
     }
 }
 
-static void receive(void) {
-    int channel, got;
-    uint8_t *bytes;
-    size_t length;
-    if (tunnel_receive(&tunnel)) {
-        lose();
-        return;
-    }
-    while (tunnel.connection >= 0 && (got = tunnel_take(&tunnel, &channel, &bytes, &length))) {
-        if (got < 0) lose();
-        else take_frame(channel, bytes, length);
-    }
-}
-
 enum watched { AGENT, TUNNEL, TAPS, NAMES_AT = TAPS + LINKS, WATCHED = NAMES_AT + NAME_SOCKETS };
 
 static void turn(void) {
@@ -293,7 +279,7 @@ static void turn(void) {
     for (int i = 0; i < LINKS; i++)
         if (watched[TAPS + i].revents) read_tap(i);
     names_serve(watched + NAMES_AT, name_sockets, &tunnel);
-    if (watched[TUNNEL].revents) receive();
+    if (watched[TUNNEL].revents && tunnel_receive(&tunnel, take_frame)) lose();
     if (tunnel.connection >= 0 && tunnel_send(&tunnel)) lose();
     try_to_connect();
     if (!is_reported && milliseconds() - began > FIRST_TIME)

@@ -94,8 +94,8 @@ uint8_t *tunnel_place(struct tunnel *t);      /* where the next frame's bytes ma
 void tunnel_put(struct tunnel *t, enum channel channel, size_t length);
 void tunnel_say(struct tunnel *t, enum channel channel, const void *bytes, size_t length);
 int tunnel_send(struct tunnel *t);            /* -1: it broke */
-int tunnel_receive(struct tunnel *t);         /* -1: it broke */
-int tunnel_take(struct tunnel *t, int *channel, uint8_t **bytes, size_t *length); /* 0: no whole frame; -1: a bad one */
+/* Read what has come, and call take for each whole frame; -1: it broke, or a frame was a bad one. */
+int tunnel_receive(struct tunnel *t, void (*take)(int channel, const uint8_t *bytes, size_t length));
 int tunnel_is_dirty(const struct tunnel *t);
 void tunnel_release(struct tunnel *t);        /* gives back the memory that isn't in use */
 

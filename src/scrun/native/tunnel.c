@@ -66,7 +66,7 @@ int tunnel_send(struct tunnel *t) {
     return 0;
 }
 
-int tunnel_receive(struct tunnel *t) {
+static int fill(struct tunnel *t) {
     size_t room = (size_t)(RING - (t->in.end - t->in.begin));
     ssize_t more = recv(t->connection, t->in.bytes + t->in.end % RING, room, MSG_DONTWAIT);
     if (more < 0) return errno == EAGAIN || errno == EINTR ? 0 : -1;
@@ -79,7 +79,7 @@ int tunnel_receive(struct tunnel *t) {
     return 0;
 }
 
-int tunnel_take(struct tunnel *t, int *channel, uint8_t **bytes, size_t *length) {
+static int next_frame(struct tunnel *t, int *channel, uint8_t **bytes, size_t *length) {
     uint64_t there = t->in.end - t->in.begin;
     uint8_t *header = t->in.bytes + t->in.begin % RING;
     if (there < HEADER) return 0;
@@ -91,6 +91,15 @@ int tunnel_take(struct tunnel *t, int *channel, uint8_t **bytes, size_t *length)
     *length = word >> 8;
     t->in.begin += HEADER + *length;
     return 1;
+}
+
+int tunnel_receive(struct tunnel *t, void (*take)(int channel, const uint8_t *bytes, size_t length)) {
+    int channel, got = 0;
+    uint8_t *bytes;
+    size_t length;
+    if (fill(t)) return -1;
+    while (t->connection >= 0 && (got = next_frame(t, &channel, &bytes, &length)) > 0) take(channel, bytes, length);
+    return got < 0 ? -1 : 0;
 }
 
 int tunnel_is_dirty(const struct tunnel *t) { return t->out.dirty || t->in.dirty; }

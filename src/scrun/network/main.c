@@ -157,20 +157,6 @@ static void take_frame(int channel, const uint8_t *bytes, size_t length) {
     }
 }
 
-static void receive(void) {
-    int channel, got;
-    uint8_t *bytes;
-    size_t length;
-    if (tunnel_receive(&tunnel)) {
-        broken();
-        return;
-    }
-    while (tunnel.connection >= 0 && (got = tunnel_take(&tunnel, &channel, &bytes, &length))) {
-        if (got < 0) broken();
-        else take_frame(channel, bytes, length);
-    }
-}
-
 static void read_frames(int fd, enum channel channel) {
     for (int k = 0; k < FRAMES_AT_ONCE && tunnel_has_room(&tunnel); k++) {
         ssize_t length = read(fd, tunnel_place(&tunnel), FRAME);
@@ -222,7 +208,7 @@ static void turn(void) {
     if (watched[NEAR_TAP].revents && near_tap >= 0) read_frames(near_tap, NEAR);
     answers_serve(watched + ASKED, &tunnel);
     loopback_serve(watched + LOCAL);
-    if (watched[TUNNEL].revents && tunnel.connection >= 0) receive();
+    if (watched[TUNNEL].revents && tunnel.connection >= 0 && tunnel_receive(&tunnel, take_frame)) broken();
     if (tunnel.connection >= 0 && tunnel_send(&tunnel)) broken();
 }
 
