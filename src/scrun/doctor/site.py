@@ -111,7 +111,7 @@ class Site:
     @cached_property
     def _jobs(self) -> dict[int, JobState] | ScrunError:
         try:
-            answer: dict[str, JobState] = ask_slurm.ask(self._ask_for_jobs, _PATIENCE)
+            answer = ask_slurm.ask(self._ask_for_jobs, _PATIENCE)
         except ScrunError as error:
             return error
         return {int(number): job for number, job in answer.items()}

@@ -222,10 +222,9 @@ def _look_up_job(record: Record) -> JobState | None:
     if not record.get("job"):
         return None
     try:
-        job: JobState | None = ask_slurm.ask(question, _PATIENCE)
+        return ask_slurm.ask(question, _PATIENCE)
     except ScrunError:
         return None
-    return job
 
 
 def _job_stats(record: Record, job: JobState | None) -> JobStats:

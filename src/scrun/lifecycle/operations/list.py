@@ -169,9 +169,7 @@ def _add_job_states(alive: Sequence[Entry], now: float) -> None:
         return {str(number): job for number, job in jobs.of_user(real_uid()).items()}
 
     try:
-        jobs: dict[str, JobState] = ask_slurm.ask(
-            question, _PATIENCE if any(entry["queued"] for entry in alive) else _SHORT_PATIENCE
-        )
+        jobs = ask_slurm.ask(question, _PATIENCE if any(entry["queued"] for entry in alive) else _SHORT_PATIENCE)
     except ScrunError:
         return
     for entry in alive:

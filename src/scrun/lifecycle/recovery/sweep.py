@@ -24,6 +24,14 @@ from scrun.lifecycle.worker import ask_slurm
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypedDict
+
+    class Ended(TypedDict):
+        """A job that was ended, because its container is gone."""
+
+        job: int
+        container: str
+        why: str
 
     Say = Callable[[str, str], None]
 
@@ -183,24 +191,21 @@ def _sweep(root: str, say: Say, patience: float) -> list[str]:
         return []  # another process does it now
     try:
         ended = ask_slurm.ask(lambda: _end_left(root), patience)
-        for job, container_id, why in ended:
-            say("error", f"job {job} of container {container_id!r} is ended: {why}")
+        for one in ended:
+            say("error", f"job {one['job']} of container {one['container']!r} is ended: {one['why']}")
         _remember(root)
-        return [container_id for _job, container_id, _why in ended]
+        return [one["container"] for one in ended]
     finally:
         if lock >= 0:
             os.close(lock)
 
 
-def _end_left(root: str) -> list[tuple[int, str, str]]:
-    """End the jobs of containers that are gone, in a child process.
-
-    Returns:
-        The id of each job, the id of its container, and the reason.
-    """
+def _end_left(root: str) -> list[Ended]:
+    """End the jobs of containers that are gone, in a child process; return them."""
     from scrun.slurm import control, jobs
 
-    now, ended = origin.here(), []
+    now = origin.here()
+    ended: list[Ended] = []
     for number, job in jobs.of_user(identity.real_uid()).items():
         left = origin.parse(job["container"])
         if not left or left.root != origin.checksum(root) or job["state"] not in LIVES:
@@ -209,7 +214,7 @@ def _end_left(root: str) -> list[tuple[int, str, str]]:
             control.cancel(number)
             rebooted = (left.host.boot, left.host.pids) != (now.boot, now.pids)
             why = f"{now.name} was rebooted meanwhile" if rebooted else f"its processes on {now.name} were killed"
-            ended.append((number, left.container, why))
+            ended.append({"job": number, "container": left.container, "why": why})
     return ended
 
 

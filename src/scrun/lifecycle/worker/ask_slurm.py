@@ -18,16 +18,18 @@ from scrun.lifecycle.process.last_words import last_words
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
 
 _MOST_PRINTED = 64 << 10  # bytes of the child's output, whose last line is an error's text
 
 
-def ask(question: Callable[[], Any], patience: float) -> Any:
+def ask(question: Callable[[], Answer], patience: float) -> Answer:
     """Call ``question`` in a child process and return what it returns.
 
     Args:
-        question: returns plain data that JSON can hold; imports by itself what it needs.
+        question: returns plain data that JSON gives back as it was, so no tuples; imports by itself what it needs.
         patience: seconds that the child has.
 
     Raises:
@@ -56,10 +58,10 @@ def ask(question: Callable[[], Any], patience: float) -> Any:
         os.close(printed)
     if "error" in answer:
         raise wire.failed(answer)
-    return answer["answer"]
+    return answer["answer"]  # type: ignore[no-any-return]  # it is what question has returned
 
 
-def _answer(question: Callable[[], Any], channel: int) -> None:
+def _answer(question: Callable[[], object], channel: int) -> None:
     """Send the child's answer or error."""
     try:
         wire.send(channel, {"answer": question()})
