@@ -42,7 +42,9 @@ lint: $(TOOLS)/.ready
 	@$(TOOLS)/bin/ruff format --check .
 	@$(TOOLS)/bin/mypy
 
-UNIT := PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n $(shell expr $$(nproc) + 1) --dist worksteal
+# Bytecode is written even where the environment forbids it: each worker, and each Python that a test starts, would compile
+# all modules anew.
+UNIT := PYTHONDONTWRITEBYTECODE= PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n $(shell expr $$(nproc) \* 2) --dist worksteal
 
 unit: $(TOOLS)/.ready
 	@$(UNIT) tests/unit

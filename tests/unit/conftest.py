@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from builds import SANITIZED, built
 from fake_agent import SteppedLoop
 from hypothesis import settings
 
@@ -94,15 +93,9 @@ def stepped() -> Iterator[SteppedLoop]:
 
 
 @pytest.fixture(scope="session")
-def wait_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wait_program() -> Path:
     """scrun-wait with AddressSanitizer and UndefinedBehaviorSanitizer."""
-    if not shutil.which("gcc"):
-        pytest.skip("there is no gcc to build scrun-wait with")
-    built = tmp_path_factory.mktemp("wait") / "scrun-wait"
-    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    source = Path(wait.PROGRAM).with_name("build")
-    subprocess.run([source, "--hosted", built, *sanitizers], check=True, timeout=60)
-    return built
+    return built("wait", *SANITIZED)
 
 
 @pytest.fixture

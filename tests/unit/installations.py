@@ -15,7 +15,7 @@ class Installation:
     """One below a scratch directory; the hooks' directory is there too."""
 
     def __init__(self, scratch: Path, *, compiles: bool = False) -> None:
-        """Unless it compiles, a copy of the package has no bytecode, which costs each copy a quarter of a second."""
+        """Unless it compiles, a copy of the package has no bytecode, which costs half a second of processor time."""
         self.compiles = compiles
         self.source, self.prefix, self.slurm = scratch / "source", scratch / "prefix", scratch / "slurm"
         self.program, self.hooks = self.prefix / "bin" / "scrun", self.slurm / "scrun.lua"
@@ -36,7 +36,7 @@ class Installation:
         }
         # root's engines are configured in /etc, which is the machine's.
         if not self.compiles:
-            before += "\nimport compileall; compileall.compile_dir = lambda *_, **__: True"
+            before += "\nfrom scrun.installation import compiling; compiling.compile_copy = lambda *_: None"
         program = f"import os, sys\n{before}\nos.geteuid = lambda: 1000; from scrun.__main__ import main; main()"
         command = [sys.executable, "-c", program, *words]
         return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)

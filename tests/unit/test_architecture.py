@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,7 @@ def _module(path: Path) -> str:
     return ".".join(names[:-1] if names[-1] == "__init__" else names)
 
 
+@functools.cache
 def _imports(path: Path) -> set[str]:
     """Every module that the file imports anywhere in it, for type checkers alone too."""
     found: set[str] = set()
@@ -53,6 +55,7 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
+@functools.cache
 def _libraries_imported(path: Path) -> set[str]:
     """The libraries that a file imports, by name or by a name that it makes when it runs."""
     tree = ast.parse(path.read_text())
@@ -68,6 +71,7 @@ def _part(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+@functools.cache
 def _parts_imported(path: Path) -> set[str]:
     there = {_module(file) for file in FILES}
     parts = set()

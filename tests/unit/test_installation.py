@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from builds import built
 from installations import Installation
 
 import scrun
@@ -52,13 +53,9 @@ def test_it_starts_this_python_isolated_and_without_site(installation: Installat
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def front() -> Path:
     """A scrun-front."""
-    if not shutil.which("gcc"):
-        pytest.skip("there is no gcc to build scrun-front with")
-    program = tmp_path_factory.mktemp("front") / "scrun-front"
-    subprocess.run([Path(scrun.__file__).parent / "front/build", program], check=True)
-    return program
+    return built("front")
 
 
 @pytest.fixture

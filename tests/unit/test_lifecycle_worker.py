@@ -93,7 +93,10 @@ def test_a_cancelled_worker_ends_without_a_word(loop: Loop, container: Container
 
 
 @pytest.mark.parametrize("endless", ["while true do end", "os.execute('exec sleep 1000')"])
-def test_cancelling_ends_an_endless_script(loop: Loop, container: Container, tmp_path: Path, endless: str) -> None:
+def test_cancelling_ends_an_endless_script(
+    loop: Loop, container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: str
+) -> None:
+    monkeypatch.setattr("scrun.lifecycle.anchor.worker._HEARS", 0.5)
     (tmp_path / "scrun.lua").write_text(f"io.open('{tmp_path}/begun', 'w'):close() {endless}")
     watched = Watched(loop, container, "prepare")
     watched.worker.send(_load(tmp_path / "scrun.lua"))

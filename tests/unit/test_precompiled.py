@@ -24,7 +24,7 @@ precompiled.use()
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of scrun as an installation makes it; tests leave it as it is."""
-    installation = Installation(tmp_path_factory.mktemp("installed"))
+    installation = Installation(tmp_path_factory.mktemp("installed"), compiles=True)
     installation.call("install")
     (version,) = installation.versions()
     return version
@@ -78,7 +78,7 @@ def test_the_programs_modules_come_from_the_file(installed: Path) -> None:
 
 
 def test_the_installed_program_uses_it(tmp_path: Path) -> None:
-    installation = Installation(tmp_path)
+    installation = Installation(tmp_path, compiles=True)
     installation.call("install")
     text = installation.program.read_text()
     assert text.index("precompiled.use()") < text.index("from scrun.__main__")
@@ -131,7 +131,7 @@ def test_an_error_shows_its_line_of_the_source(installed: Path) -> None:
 
 
 def test_an_installation_by_another_python_compiles_anew(tmp_path: Path) -> None:
-    installation = Installation(tmp_path)
+    installation = Installation(tmp_path, compiles=True)
     installation.call("install")
     (version,) = installation.versions()
     _spoil_tag(version / precompiled.NAME)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from builds import built
 from layered_storage import Storage, carried, contents, kept
 from test_staging_kept_layers import SHOWN, storage
 from test_staging_node import FakeStep, needs_mounts, on_node
-
-import scrun.native
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,26 +17,18 @@ if TYPE_CHECKING:
 __all__ = ["storage"]  # a fixture
 pytestmark = needs_mounts
 NODES = [f"node{number}" for number in range(1, 8)]
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("tree") / "program"
-    source = os.path.dirname(scrun.native.__file__)
-    if subprocess.run([f"{source}/build", program], capture_output=True, check=False).returncode:
-        pytest.skip("scrun-node can't be built here")
-    return program
+SIZE = 10 << 20  # bytes, more than has been handed on when 2 MB are unpacked: a relay is 4 MiB ahead at most
 
 
 @pytest.fixture(autouse=True)
-def _native_program(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = shutil.copy(built, tmp_path / "program")  # some tests break it
+def _native_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = shutil.copy(built("native"), tmp_path / "program")  # some tests break it
     monkeypatch.setattr("scrun.staging.transfer.NODE_PROGRAM", str(program))
 
 
 def big(storage: Storage) -> None:
     """Add a layer that doesn't fit into the buffers on the way."""
-    storage.layer("big", {"big": "x" * (40 << 20)})
+    storage.layer("big", {"big": "x" * SIZE})
     storage.use("big", "above", "base")
 
 
@@ -71,7 +60,7 @@ def test_this_host_feeds_two_nodes_of_many(
     assert fed == [NODES[:2]]
     for node in NODES:
         shown = contents(on_node(step, node) / "rootfs")
-        assert len(shown.pop("big")) == 40 << 20
+        assert len(shown.pop("big")) == SIZE
         assert shown == SHOWN
         assert len(kept(step, node)) == 3
 
@@ -101,7 +90,7 @@ def test_a_failing_nodes_children_are_fed_by_another(
     (tmp_path / "bin/tar").write_text(f"""#!/bin/sh
 if [ "$SLURMD_NODENAME" = {broken} ] && [ ! -e {tmp_path}/was-killed ]; then
     : >{tmp_path}/was-killed
-    head -c 20000000 >/dev/null
+    head -c 2000000 >/dev/null
     {how.replace("TMP_PATH", str(tmp_path))}
 fi
 exec /usr/bin/tar "$@"
@@ -115,7 +104,7 @@ exec /usr/bin/tar "$@"
     assert (tmp_path / "was-killed").exists()
     assert len(streams) == 2
     assert all(len(kept(step, node)) == 3 for node in NODES)
-    assert all(len(contents(on_node(step, node) / "rootfs")["big"]) == 40 << 20 for node in NODES)
+    assert all(len(contents(on_node(step, node) / "rootfs")["big"]) == SIZE for node in NODES)
 
 
 def test_a_node_without_the_relay_makes_a_star(

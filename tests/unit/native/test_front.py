@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from builds import SANITIZED, built
 
 import scrun
 from scrun import argv, fastjson
@@ -44,14 +45,9 @@ PLAIN = [
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program() -> Path:
     """The program with AddressSanitizer and UndefinedBehaviorSanitizer."""
-    if not shutil.which("gcc"):
-        pytest.skip("there is no gcc to build scrun-front with")
-    built = tmp_path_factory.mktemp("front") / "scrun-front"
-    sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    subprocess.run([SOURCES / "build", "--hosted", built, *sanitizers], check=True, timeout=60)
-    return built
+    return built("front", *SANITIZED)
 
 
 class Done(NamedTuple):
@@ -169,15 +165,12 @@ def test_its_table_is_the_grammars() -> None:
     assert (SOURCES / "table.c").read_text() == front_table.text(), remedy
 
 
-def test_it_is_small_and_static(tmp_path: Path) -> None:
-    if not shutil.which("gcc"):
-        pytest.skip("there is no gcc to build scrun-front with")
-    built = tmp_path / "scrun-front"
-    subprocess.run([SOURCES / "build", built], check=True)
-    said = subprocess.run(["readelf", "-hld", built], capture_output=True, text=True, check=True).stdout
+def test_it_is_small_and_static() -> None:
+    program = built("front")
+    said = subprocess.run(["readelf", "-hld", program], capture_output=True, text=True, check=True).stdout
     assert "INTERP" not in said
-    assert built.stat().st_size <= 40_000
-    done = subprocess.run([built], capture_output=True, text=True, check=False)
+    assert program.stat().st_size <= 40_000
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("scrun-front: it is named in the first line of scrun's program")
 

@@ -7,36 +7,26 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from builds import ROOMS, built
 
 from .conftest import SOURCES
 
-COMPILERS = {"x86_64": "gcc", "aarch64": "aarch64-linux-gnu-gcc"}
-
-
-ROOMS = ["native", "front", "network", "wait"]
+COMPILERS = {"x86_64": "gcc", "aarch64": "aarch64-linux-gnu-gcc"}  # Debian: gcc-aarch64-linux-gnu
 
 
 @pytest.mark.parametrize("name", ROOMS)
 @pytest.mark.parametrize("machine", COMPILERS)
-def test_it_is_small_static_and_quiet(machine: str, name: str, tmp_path: Path) -> None:
+def test_it_is_small_static_and_quiet(machine: str, name: str) -> None:
     """All programs compile without a warning (-Werror) for both kinds of processors, where there is a compiler."""
-    compiler = shutil.which(COMPILERS[machine])
-    if not compiler:
-        pytest.skip(f"there is no {COMPILERS[machine]} (Debian's gcc-aarch64-linux-gnu)")
-    program = tmp_path / f"scrun-{name}"
-    build = SOURCES.with_name(name) / "build"
-    subprocess.run([build, program], env={"CC": compiler, "PATH": "/usr/bin:/bin"}, check=True)
+    program = built(name, compiler=COMPILERS[machine])
     said = subprocess.run(["readelf", "-hld", program], capture_output=True, text=True, check=True).stdout
     assert "INTERP" not in said
     assert "EXEC (Executable file)" in said
     assert program.stat().st_size <= 100_000
 
 
-def test_what_it_says_when_it_is_called_wrongly(tmp_path: Path) -> None:
-    if not shutil.which("gcc"):
-        pytest.skip("there is no gcc to build scrun-node with")
-    program = tmp_path / "scrun-node"
-    subprocess.run([SOURCES / "build", program], check=True)
+def test_what_it_says_when_it_is_called_wrongly() -> None:
+    program = built("native")
     done = subprocess.run(["scrun-node", "-h"], executable=program, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == (
@@ -49,7 +39,7 @@ def test_what_it_says_when_it_is_called_wrongly(tmp_path: Path) -> None:
 
 def test_files_stay_readable() -> None:
     """No file of it is longer than what is read at once."""
-    for room in ("native", "network", "front", "wait"):
+    for room in ROOMS:
         for path in SOURCES.with_name(room).glob("*.[ch]"):
             lines = path.read_text().splitlines()
             assert len(lines) < 400, path

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from builds import built
 
 import scrun
 
@@ -37,13 +38,9 @@ CONFIGS = [
 
 
 @pytest.fixture(scope="session")
-def network_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def network_program() -> Path:
     """scrun-network with AddressSanitizer and UndefinedBehaviorSanitizer."""
-    if not shutil.which("gcc"):
-        pytest.skip("there is no gcc to build scrun-network with")
-    program = tmp_path_factory.mktemp("network") / "scrun-network"
-    subprocess.run([SOURCES / "build", "--hosted", program, *SANITIZERS], check=True, timeout=60)
-    return program
+    return built("network", *SANITIZERS)
 
 
 class Namespace:

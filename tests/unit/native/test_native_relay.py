@@ -16,18 +16,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from builds import built
 
-from native.conftest import SANITIZERS, build
+from native.conftest import SANITIZERS
 
 DATA = os.urandom(9 << 20)  # more than a relay keeps
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program() -> Path:
     """The program with the sanitizers, a small ring and little patience."""
-    program = tmp_path_factory.mktemp("relay") / "scrun-node"
-    build(program, *SANITIZERS, "-DRELAY_RING=1048576", "-DRELAY_STALL=1500")
-    return program
+    return built("native", *SANITIZERS, "-DRELAY_RING=1048576", "-DRELAY_STALL=1500")
 
 
 _RUN = 'exec 3<&"$1"; program=$2; PATH=${program%/*}; exec scrun-node relay'
@@ -125,9 +124,10 @@ def test_who_takes_nothing_is_dropped(relays: list[Relay]) -> None:
     third.close()
 
 
-def test_who_takes_nothing_at_the_end_is_dropped(tmp_path: Path) -> None:
-    program, key, data = tmp_path / "scrun-node", secrets.token_hex(32), bytes(12 << 20)
-    build(program, *SANITIZERS, "-DRELAY_RING=16777216", "-DRELAY_STALL=1500")  # the sockets hold less, the ring more
+def test_who_takes_nothing_at_the_end_is_dropped() -> None:
+    key, data = secrets.token_hex(32), bytes(12 << 20)
+    # The sockets hold less, the ring more.
+    program = built("native", *SANITIZERS, "-DRELAY_RING=16777216", "-DRELAY_STALL=1500")
     first, second = Relay(program, key), Relay(program, key)
     in_a_row([first, second])
     first.login.sendall(data[:1])

@@ -6,7 +6,6 @@ import os
 import random
 import re
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from builds import built
 
 from scrun import wait
 
@@ -176,10 +176,7 @@ def test_ps_shows_the_title_alone(wait_program: Path, ends: tuple[socket.socket,
 def test_without_a_python_a_stand_in_is_lost(
     tmp_path: Path, ends: tuple[socket.socket, socket.socket], python: tuple[str, ...]
 ) -> None:
-    if not shutil.which("gcc"):
-        pytest.skip("there is no gcc to build scrun-wait with")
-    program = tmp_path / "scrun-wait"
-    subprocess.run([SOURCES / "build", "--hosted", program, "-DTRIES=1"], check=True)
+    program = built("wait", "--hosted", "-DTRIES=1")
     words = ["title", "name", "standin", str(ends[1].fileno()), *python]
     with subprocess.Popen(words, executable=program, pass_fds=(ends[1].fileno(),)) as process:
         ends[1].close()
@@ -193,10 +190,8 @@ def test_what_it_says_when_called_by_hand(wait_program: Path) -> None:
     assert done.stderr == "scrun-wait: scrun's processes execute it themselves, while they wait\n"
 
 
-def test_it_is_small_and_static(tmp_path: Path) -> None:
-    if not shutil.which("gcc"):
-        pytest.skip("there is no gcc to build scrun-wait with")
-    subprocess.run([SOURCES / "build", tmp_path / "scrun-wait"], check=True)
-    said = subprocess.run(["readelf", "-hld", tmp_path / "scrun-wait"], capture_output=True, text=True, check=True)
+def test_it_is_small_and_static() -> None:
+    program = built("wait")
+    said = subprocess.run(["readelf", "-hld", program], capture_output=True, text=True, check=True)
     assert "INTERP" not in said.stdout
-    assert (tmp_path / "scrun-wait").stat().st_size <= 20_000
+    assert program.stat().st_size <= 20_000
