@@ -12,6 +12,7 @@ import pytest
 from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
+from .processes import descendants
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("nothing is queued")
@@ -62,6 +63,28 @@ def test_start_returns_before_the_queued_job_runs(queued: Container, held_node: 
     slurm.release(held_node)
     assert queued.ended() == 7
     assert queued.output == b"ran on node2\n"
+
+
+@pytest.fixture
+def long_queued(queued: Container) -> Container:
+    """One that has been started, and whose job has waited for so long that no worker waits for it any more."""
+    queued.call("start").ok()
+    wait_until(lambda: not descendants(queued.record["anchor"]), "its worker has ended", 30)
+    return queued
+
+
+def test_a_long_queue_keeps_no_worker(long_queued: Container, held_node: int) -> None:
+    assert long_queued.status() == "running"
+    slurm.release(held_node)
+    assert long_queued.ended() == 7
+    assert long_queued.output == b"ran on node2\n"
+
+
+def test_a_long_queued_container_can_be_killed(long_queued: Container) -> None:
+    job = long_queued.record["job"]
+    long_queued.call("kill", "KILL").ok()
+    assert long_queued.ended() == 137
+    assert slurm.job_fields(job)["JobState"] == "CANCELLED"
 
 
 def test_job_that_starts_early_waits_for_start(queued: Container, held_node: int) -> None:

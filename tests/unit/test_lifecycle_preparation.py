@@ -110,13 +110,13 @@ class Stage:
 
     @property
     def looking(self) -> FakeWorker:
-        """The last that was made to look at a queued job."""
+        """The last that was begun to look at a queued job."""
         return [made for made in self.preparation.made if made.work == "allocate"][-1]
 
     @property
     def preparing(self) -> FakeWorker:
-        (found,) = (made for made in self.preparation.made if made.work == "prepare")
-        return found
+        """The last that was begun to load the script, and so on."""
+        return [made for made in self.preparation.made if made.work == "prepare"][-1]
 
 
 @pytest.fixture
@@ -133,6 +133,7 @@ def queued(stage: Stage) -> Stage:
     stage.preparing.says({"job": 7})
     stage.preparing.says({"waiting": "Resources"})
     stage.preparing.says({"still_queued": True})
+    stage.preparing.ends()
     return stage
 
 
@@ -179,22 +180,57 @@ def test_an_outage_ends_no_queued_job(queued: Stage) -> None:
     queued.loop.go_off()
     queued.looking.says(DOWN)
     queued.looking.ends()
-    assert (queued.failed, queued.preparing.stopped) == ([], "")
+    assert queued.failed == []
     assert queued.told[-1]["log"] == "info"
     assert "looking again later" in queued.told[-1]["message"]
+    assert queued.loop.go_off() == 7.5
+
+
+def test_another_worker_prepares_what_was_queued(queued: Stage) -> None:
+    first = queued.preparing
+    queued.loop.go_off()
+    queued.looking.says({"nodes": NODES})
+    assert queued.preparing is first
+    queued.looking.ends()
+    assert queued.preparing is not first
+    assert queued.preparing.told == [{"script": "s", "lua": "", "staging": {"network": "host"}, "bundle": "/b"}]
+    queued.preparing.says({"loaded": "s"})
+    assert queued.preparing.told[1:] == [{"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 7}]
+    assert "nodes" not in queued.record
+    queued.preparing.says({"nodes": NODES})
+    assert queued.preparing.told[-1] == {"record": queued.record, "connection": CONNECTION}
+    queued.preparing.says(STAGED)
+    assert (queued.ready, queued.failed, queued.loop.timers) == (1, [], {})
+    assert [one for one in queued.told if "granted" in one] == [{"granted": "n1"}]
+
+
+def test_a_job_queued_again_is_looked_at_again(queued: Stage) -> None:
     queued.loop.go_off()
     queued.looking.says({"nodes": NODES})
     queued.looking.ends()
-    assert queued.preparing.told[-1] == {"record": queued.record, "connection": CONNECTION}
+    queued.preparing.says({"loaded": "s"})
+    queued.preparing.says({"still_queued": True})  # it was requeued, or slurmctld is silent now
+    queued.preparing.ends()
+    assert queued.failed == []
+    assert queued.loop.go_off() == 7.5
+    assert queued.looking.told[0]["look_at"] == 7
 
 
 def test_a_job_ending_in_the_queue_ends_everything(queued: Stage) -> None:
     queued.loop.go_off()
     queued.looking.says(wire.failure(JobRefused("job 7 was cancelled")))
     queued.looking.ends()
-    assert (queued.preparing.stopped, queued.failed) == ("cancelled", [])
-    queued.preparing.ends()
     assert [str(error) for error in queued.failed] == ["job 7 was cancelled"]
+    assert queued.loop.timers == {}
+
+
+def test_a_script_broken_meanwhile_ends_everything(queued: Stage) -> None:
+    queued.loop.go_off()
+    queued.looking.says({"nodes": NODES})
+    queued.looking.ends()
+    queued.preparing.says(wire.failure(ScrunError("broken")))
+    queued.preparing.ends()
+    assert [str(error) for error in queued.failed] == ["broken"]
     assert queued.loop.timers == {}
 
 
@@ -207,9 +243,19 @@ def test_an_initially_unreachable_slurmctld_is_an_error(stage: Stage) -> None:
 
 def test_giving_up_on_a_queued_job_ends_watching(queued: Stage) -> None:
     queued.preparation.cancel(ScrunError("the container was killed"))
-    assert (queued.loop.timers, queued.preparing.stopped, queued.failed) == ({}, "cancelled", [])
-    queued.preparing.ends()
     assert [str(error) for error in queued.failed] == ["the container was killed"]
+    assert queued.loop.timers == {}
+
+
+def test_giving_up_before_the_worker_has_gone(stage: Stage) -> None:
+    stage.preparing.says({"loaded": "s"})
+    stage.preparing.says({"job": 7})
+    stage.preparing.says({"still_queued": True})
+    stage.preparation.cancel(ScrunError("the container was killed"))
+    assert (stage.preparing.stopped, stage.failed) == ("cancelled", [])
+    stage.preparing.ends()
+    assert [str(error) for error in stage.failed] == ["the container was killed"]
+    assert stage.loop.timers == {}
 
 
 def test_a_cancelled_worker_is_waited_for(stage: Stage) -> None:
@@ -220,13 +266,11 @@ def test_a_cancelled_worker_is_waited_for(stage: Stage) -> None:
     assert [str(error) for error in stage.failed] == ["create was interrupted"]
 
 
-def test_giving_up_during_a_look_waits_for_both(queued: Stage) -> None:
+def test_giving_up_during_a_look_waits_for_it(queued: Stage) -> None:
     queued.loop.go_off()
     queued.preparation.cancel(ScrunError("the container was killed"))
-    assert (queued.looking.stopped, queued.preparing.stopped) == ("cancelled", "cancelled")
+    assert queued.looking.stopped == "cancelled"
     queued.looking.says({"nodes": NODES})
-    assert queued.preparing.told[-1] == {"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 0}
-    queued.preparing.ends()
     assert queued.failed == []
     queued.looking.ends()
     assert {str(error) for error in queued.failed} == {"the container was killed"}

@@ -17,7 +17,7 @@ from test_staging_node import FakeStep, bundle, make_container, needs_mounts, on
 from unchecked import anything
 
 import scrun.slurm
-from scrun.errors import ScrunError
+from scrun.errors import JobRefused, ScrunError, SlurmError
 from scrun.lifecycle.container import network
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
@@ -160,7 +160,7 @@ def serves(
 ) -> Callable[..., list[Message]]:
     """What a worker says, for a script and a Slurm that the test plays, until its hook would be called."""
 
-    def run(script: str, slurm: Slurm) -> list[Message]:
+    def run(script: str, slurm: Slurm, asked: Message = ASKED) -> list[Message]:
         (tmp_path / "scrun.lua").write_text(script)
         (tmp_path / "config.json").write_text('{"ociVersion": "1.0.2", "root": {"path": "rootfs"}}')
         staging = {"config_file": str(tmp_path / "config.json"), "task_programs": False, "env_exclude": []}
@@ -182,7 +182,7 @@ def serves(
 
         load = {"script": str(tmp_path / "scrun.lua"), "lua": "", "staging": staging, "bundle": str(tmp_path)}
         wire.send(here, load)
-        wire.send(here, ASKED)  # as if the anchor knew already that the script is good
+        wire.send(here, asked)  # as if the anchor knew already that the script is good
         pid = fork(serve)
         os.close(there)
         reader, said = wire.Reader(here), list[Message]()
@@ -215,6 +215,22 @@ def test_a_queued_job_is_left_to_others(serves: Callable[..., list[Message]]) ->
     queued = {**GRANTED, "nodes": ""}
     said = serves(HOOKS, Slurm(request=queued, look_up=queued))
     assert said[1:] == [{"job": 7}, {"still_queued": True}]
+
+
+def test_a_silent_slurmctld_ends_no_queued_job(serves: Callable[..., list[Message]]) -> None:
+    def silent() -> Message:
+        raise SlurmError("it is silent")
+
+    said = serves(HOOKS, Slurm(look_up=silent), {**ASKED, "look_at": 7})
+    assert said[1:] == [{"log": "info", "message": "it is silent: looking again later"}, {"still_queued": True}]
+
+
+def test_a_queued_job_that_ended_is_told(serves: Callable[..., list[Message]]) -> None:
+    def gone() -> Message:
+        raise JobRefused("it was cancelled")
+
+    said = serves(HOOKS, Slurm(look_up=gone), {**ASKED, "look_at": 7})
+    assert said[1:] == [wire.failure(JobRefused("it was cancelled"))]
 
 
 class Job:

@@ -1,7 +1,8 @@
 """What a container needs before it can run: its job with nodes, and its files staged there by the hooks.
 
 One worker does it. It is forked at once, and imports what it needs while create still reads the config. The hook script
-is loaded before the job is asked for, so that a broken script costs nobody a job.
+is loaded before the job is asked for, so that a broken script costs nobody a job. A worker whose job is queued ends
+after a while; another one goes on when the job has its nodes.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
     M = TypeVar("M")
 
-# A queued job is looked at by a worker that stays for a while, and then by a new one now and then: a worker's memory
-# is twice the anchor's, and a job can wait for hours. Seconds.
+# A queued job is looked at by the worker that has asked for it, and then by a new one now and then: a worker's memory
+# is twice the anchor's, and a job can wait for days. Seconds.
 FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 5.0, 30.0
 
 
@@ -69,6 +70,9 @@ class Preparation:
         self._save, self._tell, self._connect, self._ready, self._failed = save, tell, connect, ready, failed
         self._plan: Plan = {}  # type: ignore[typeddict-item]  # until begin
         self._failure: ScrunError | None = None
+        self._is_asked = False  # the job has been asked for, or there is one to use
+        self._is_queued = False  # the worker that prepares has left the job to others
+        self._is_granted = False  # the worker that looks has seen nodes
         self._is_staged = False
         self._waiting = 0  # the timer of the next look at a queued job
         self._pause = FIRST_LOOK_AGAIN
@@ -77,10 +81,9 @@ class Preparation:
         if is_done:
             self._is_staged = True
             return
-        heard = (worker_messages.from_prepare, self._preparing_said, self._preparing_ended)
         if worker:
-            worker.hand_over(*heard)
-        self._preparing = worker or self._worker("prepare", *heard)
+            worker.hand_over(worker_messages.from_prepare, self._preparing_said, self._preparing_ended)
+        self._preparing = worker or self._begin_preparing()
 
     @property
     def stager(self) -> Worker | None:
@@ -91,8 +94,7 @@ class Preparation:
         """Everything local has been checked."""
         self._plan = plan
         if self._preparing:
-            order: LoadScript = {**hook_request(plan), "bundle": plan["record"]["bundle"]}
-            self._preparing.send(order)
+            self._load_script(self._preparing)
 
     def cancel(self, why: ScrunError) -> None:
         """Give it up; ``failed`` is called when all workers have tidied up and gone."""
@@ -109,13 +111,23 @@ class Preparation:
     ) -> Worker:
         return Worker(self._loop, self._container, work, check, said=said, ended=ended)
 
-    def _ask(self, worker: Worker, look_at: int = 0) -> None:
-        """Have the job asked for, or looked at where it is queued."""
+    def _begin_preparing(self) -> Worker:
+        return self._worker("prepare", worker_messages.from_prepare, self._preparing_said, self._preparing_ended)
+
+    def _load_script(self, worker: Worker) -> None:
+        order: LoadScript = {**hook_request(self._plan), "bundle": self._plan["record"]["bundle"]}
+        worker.send(order)
+
+    def _ask(self, worker: Worker) -> None:
+        """Have the job asked for, or looked at where it was asked for already."""
+        look_at = self._record["job"] if self._is_asked else 0
         order: Allocate = {"plan": self._plan["job"], "step": self._plan["step_environment"], "look_at": look_at}
         worker.send(order)
 
     def _looking_said(self, message: FromAllocate) -> None:
-        if "error" in message and not isinstance(error := wire.failed(message), JobRefused):
+        if "nodes" in message:
+            self._is_granted = True  # the worker that stages the files tells the same
+        elif "error" in message and not isinstance(error := wire.failed(message), JobRefused):
             self._tell({"log": "info", "message": f"{error}: looking again later"})  # the job waits all the same
         else:
             self._learn(message)
@@ -125,6 +137,7 @@ class Preparation:
         if "error" in message:
             self._failure = self._failure or wire.failed(message)
         elif "job" in message:
+            self._is_asked = True
             self._record.update({"job": message["job"], "job_owned": "request" in self._plan["job"]})
             self._save()
         elif "notice" in message:
@@ -146,7 +159,11 @@ class Preparation:
         self._looking = None
         if self._failure:
             self.cancel(self._failure)
-        elif not self._record.get("nodes"):
+        elif self._is_granted:
+            self._is_granted = False
+            self._preparing = self._begin_preparing()
+            self._load_script(self._preparing)
+        else:
             self._look_later()
 
     def _look_later(self) -> None:
@@ -155,15 +172,14 @@ class Preparation:
 
     def _look_again(self) -> None:
         self._looking = self._worker("allocate", worker_messages.from_allocate, self._looking_said, self._looking_ended)
-        self._ask(self._looking, self._record["job"])
+        self._ask(self._looking)
 
     def _preparing_said(self, message: FromPrepare) -> None:
         if "loaded" in message:
             if self._preparing and not self._failure:
                 self._ask(self._preparing)
         elif "still_queued" in message:
-            if not self._failure:
-                self._look_later()
+            self._is_queued = True
         elif "log" in message or "progress" in message:
             self._tell(message)
         elif "staged" in message:
@@ -191,7 +207,13 @@ class Preparation:
 
     def _preparing_ended(self) -> None:
         worker, self._preparing = self._preparing, None
-        if worker and (self._failure or not self._is_staged):
-            if not self._failure and not self._record.get("nodes"):
-                self._failure = SlurmError(worker.last_words("no answer from Slurm"))
-            self.cancel(self._failure or ScrunError(worker.last_words("the hooks ended without an answer")))
+        if self._failure:
+            self.cancel(self._failure)
+        elif self._is_queued:
+            self._is_queued = False
+            self._look_later()
+        elif worker and not self._is_staged:
+            if self._record.get("nodes"):
+                self.cancel(ScrunError(worker.last_words("the hooks ended without an answer")))
+            else:
+                self.cancel(SlurmError(worker.last_words("no answer from Slurm")))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.worker_messages import Allocate, FromAllocate
     from scrun.slurm.answers import Allocation
 
-FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 30.0  # seconds
+FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 10.0  # seconds
 
 
 def serve(channel: int, container: Container) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from scrun.errors import ScrunError
+from scrun.lifecycle.container.directory import SCRIPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.record import Record
     from scrun.lifecycle.container.staging_plan import StagingPlan
     from scrun.lifecycle.worker.job_steps import JobSteps
@@ -51,6 +53,17 @@ def _passable(annotations: dict[str, str]) -> Iterator[tuple[str, str]]:
         if size <= left and "=" not in name and "\0" not in name + value:
             left -= size
             yield name, value
+
+
+def site_script(container: Container, path: str, log: Callable[[str, str], None]) -> str:
+    """The site's script at ``path`` or, when that has gone with a package (apt purge), the copy of create's worker.
+
+    Whoever runs a hook later, after a queue or at the end, uses the script as it is then.
+    """
+    if os.path.exists(path) or not container.is_marked(SCRIPT):
+        return path
+    log("info", f"{path} has gone: the script is used as it was when container {container.id} was created")
+    return container.child(SCRIPT)
 
 
 class Host:

@@ -11,11 +11,11 @@ import os
 import signal
 import time
 
-from scrun.errors import ScrunError, SlurmMissing, StagingError
+from scrun.errors import JobRefused, ScrunError, SlurmError, SlurmMissing, StagingError
 from scrun.lifecycle.container import worker_messages
 from scrun.lifecycle.container.directory import SCRIPT, SPOOL
 from scrun.lifecycle.process import wire
-from scrun.lifecycle.worker.host import Host, variables
+from scrun.lifecycle.worker.host import Host, site_script, variables
 from scrun.lifecycle.worker.job_steps import JobSteps
 from scrun.lua_hooks import load, preload
 from scrun.slurm import conf_paths, slurm_conf
@@ -36,6 +36,8 @@ _LOOK_AGAIN = 0.5  # seconds
 def serve(channel: int, container: Container) -> None:
     """Serve three orders: the script is loaded, a job is got, and the script's hook is called.
 
+    While the job is queued no worker stays. When it has its nodes, another one serves the same orders.
+
     Raises:
         ScrunError: what went wrong; :mod:`scrun.lifecycle.worker.child` sends it to the anchor.
     """
@@ -52,13 +54,14 @@ def serve(channel: int, container: Container) -> None:
             _tell(channel, {"log": level, "message": text})
 
     host = Host(log)
-    hooks = load(order["script"], host, lua=order["lua"])
+    hooks = load(site_script(container, order["script"], log), host, lua=order["lua"])
     _tell(channel, {"loaded": order["script"]})
     plan = order["staging"]
     config, keeps_apart = _read(container, plan, order["bundle"], hooks.source)
     if not (asked := reader.next(worker_messages.to_allocate)):
         return
-    _get_job(channel, container, asked)
+    if not _get_job(channel, container, asked):
+        return  # the job is queued: a worker's memory is too much for that
     host.memory = memory()
     _import_commands(host.memory, order["bundle"])
     if not (then := reader.next(worker_messages.to_stage_in)):
@@ -116,16 +119,25 @@ def _import_commands(memory: str, bundle: str) -> None:
         from scrun.staging import probe  # noqa: F401
 
 
-def _get_job(channel: int, container: Container, order: Allocate) -> None:
-    """Get the job, and tell the anchor of it, or that it is still queued.
+def _get_job(channel: int, container: Container, order: Allocate) -> bool:
+    """Get the job, and tell the anchor of it, or that it is still queued; return whether it has its nodes.
 
     Raises:
-        SlurmError: see :func:`scrun.lifecycle.worker.allocate.get_job`.
+        JobRefused: see :func:`scrun.lifecycle.worker.allocate.get_job`.
+        SlurmError: the same; not for a job that was asked for already, which waits whether slurmctld answers or not.
     """
     from scrun.lifecycle.worker import allocate
 
-    if not allocate.get_job(channel, container, order):
+    try:
+        has_nodes = allocate.get_job(channel, container, order)
+    except SlurmError as error:
+        if isinstance(error, JobRefused) or not order["look_at"]:
+            raise
+        _tell(channel, {"log": "info", "message": f"{error}: looking again later"})
+        has_nodes = False
+    if not has_nodes:
         _tell(channel, {"still_queued": True})
+    return has_nodes
 
 
 def _read(container: Container, plan: StagingPlan, bundle: str, script: bytes) -> tuple[Config, bool]:

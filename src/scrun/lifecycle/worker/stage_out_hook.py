@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from scrun.errors import ScrunError, StagingError
 from scrun.lifecycle.container import left_by_slurm, owed
-from scrun.lifecycle.container.directory import BACK, SCRIPT
-from scrun.lifecycle.worker.host import Host, variables
+from scrun.lifecycle.container.directory import BACK
+from scrun.lifecycle.worker.host import Host, site_script, variables
 from scrun.lifecycle.worker.job_steps import JobSteps
 from scrun.lua_hooks import StageOutCall, load
 from scrun.staging import node_directory
@@ -55,21 +53,13 @@ def run_stage_out(
 
     begun: list[bool] = []  # not empty if the script has called scrun.stage_out
     try:
-        hooks = load(_script(container, request["script"], log), host, lua=request["lua"])
+        hooks = load(site_script(container, request["script"], log), host, lua=request["lua"])
         _stage_out(hooks, host, container, record, request["staging"], are_back, lambda: begun.append(True))
     except BaseException as error:
         if isinstance(error, ScrunError) and not begun and not container.is_marked(BACK):
             _keep_on_nodes(record, host.job, error)
         give_up(record)  # what could not be brought back stays on the node; the message says where
         raise
-
-
-def _script(container: Container, path: str, log: Callable[[str, str], None]) -> str:
-    """The site's script or, when that has gone with a package (apt purge), the copy that create's worker has kept."""
-    if os.path.exists(path) or not container.is_marked(SCRIPT):
-        return path
-    log("info", f"{path} has gone: the script is used as it was when container {container.id} was created")
-    return container.child(SCRIPT)
 
 
 def _keep_on_nodes(record: Record, steps: JobSteps, error: ScrunError) -> None:
