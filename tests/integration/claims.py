@@ -25,6 +25,11 @@ class Claims:
         number = os.environ.get(VARIABLE)
         return cls(int(number) if number else None)
 
+    @property
+    def are_shared(self) -> bool:
+        """Whether there are other runs."""
+        return self._descriptor is not None
+
     def is_ours(self, name: str) -> bool:
         """Whether that file of tests is for this run; all must ask for the same files in the same order."""
         if self._descriptor is None:
