@@ -256,14 +256,35 @@ def test_only_the_longest_unused_layer_makes_room(storage: Storage, slurm_conf: 
     assert len(kept() & used) == 1, "the base stays"
 
 
+def sent() -> int:
+    """The bytes that this host has sent to others."""
+    names = (path for path in Path("/sys/class/net").iterdir() if path.name != "lo")
+    return sum(int((path / "statistics/tx_bytes").read_text()) for path in names)
+
+
+def build_file(storage: Storage, name: str, size: int) -> None:
+    """Make an image with a file of so many bytes, unless there is one."""
+    if not storage.engine.call("image", "exists", name).status:
+        return
+    directory = storage.engine.user.mkdir(storage.home / name)
+    text = f"FROM localhost/busybox\nRUN head -c {size} /dev/urandom >/file\n"
+    storage.engine.user.write(directory / "Dockerfile", text)
+    build = ("--runtime=crun", "build", "--network=none", "--tag", name, str(directory))
+    storage.engine.call(*build, timeout=240).ok()
+
+
+def test_layers_for_two_nodes_leave_this_host_once(storage: Storage) -> None:
+    build_file(storage, "some", 40_000_000)
+    before = sent()
+    count = run(storage, "some", "stat -c %s /file", "--rm", "--env=SCRUN_JOB_NUM_NODES=2")
+    assert count == "40000000\n" * 2
+    assert 40_000_000 < sent() - before < 60_000_000
+
+
 @pytest.mark.parametrize("ending", ["interrupted", "killed", "cancelled"])
 def test_a_transfer_ended_half_way_leaves_nothing(storage: Storage, ending: str) -> None:
     user = storage.engine.user
-    if storage.engine.call("image", "exists", "large").status:
-        directory = user.mkdir(storage.home / "large")
-        user.write(directory / "Dockerfile", "FROM localhost/busybox\nRUN head -c 300000000 /dev/urandom >/file\n")
-        build = ("--runtime=crun", "build", "--network=none", "--tag", "large", str(directory))
-        storage.engine.call(*build, timeout=240).ok()
+    build_file(storage, "large", 300_000_000)
     known = slurm.jobs(user)
     words = storage.engine.words("--env=SCRUN_JOB_NUM_NODES=2", command=("true",))
     words = ["large" if word == IMAGE else word for word in words]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scrun.slurm import bits, parsers
-from scrun.slurm.variables import TABLE, Variable
+from scrun.slurm.variables import TABLE
 
 INFINITE = 0xFFFFFFFF
 
@@ -183,16 +183,17 @@ def test_parsers_fail_only_by_saying_what_they_take(parser: str, value: str) -> 
     assert "invalid literal" not in said
 
 
-@pytest.mark.parametrize("digits", ["9" * 20, "9" * 400, "9" * 5000], ids=len)
-@pytest.mark.parametrize("value", ["{}", "{}K", "{}T", "1@{}", "{}-1", "1-{}", "{}:1", "USR1@{}", "plane={}", "a:{}"])
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.name))
-def test_numbers_of_any_length_get_the_same_refusal(row: Variable, value: str, digits: str) -> None:
-    said = ""
-    try:
-        row.parse(value.format(digits))
-    except ValueError as error:
-        said = str(error)
-    assert "digits" not in said
+@pytest.mark.parametrize("parser", sorted({row.parse.__name__ for row in TABLE}))
+def test_numbers_of_any_length_get_the_same_refusal(parser: str) -> None:
+    for value in ("{}", "{}K", "{}T", "1@{}", "{}-1", "1-{}", "{}:1", "USR1@{}", "plane={}", "a:{}"):
+        said = set()
+        for digits in (20, 400, 5000):
+            try:
+                _named(parser)(value.format("9" * digits))
+            except ValueError as error:
+                said.add(str(error))
+        assert len(said) <= 1, value
+        assert "digits" not in str(said)
 
 
 @given(days=st.integers(0, 40), hours=st.integers(0, 23), minutes=st.integers(0, 59), seconds=st.integers(0, 59))

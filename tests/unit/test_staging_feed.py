@@ -14,7 +14,7 @@ import pytest
 
 from scrun.slurm import slurm_conf
 from scrun.staging.arrivals import _MOST_STRANGERS, Arrivals, proof
-from scrun.staging.feed import Feed
+from scrun.staging.feed import Feed, fed_by_each
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,7 +165,26 @@ def test_a_feed_that_nobody_came_to_ends() -> None:
     silent.close()
 
 
-def test_relays_are_told_who_feeds_whom() -> None:
+TREE = {
+    "node0": "take 2 -",
+    "node1": "take 1 -",
+    "node2": "take 0 127.0.0.1 4000",
+    "node4": "",  # was hung up on
+    "node5": "take 0 127.0.0.1 4000",
+    "node6": "take 0 127.0.0.1 4001",
+}
+ROW = {
+    "node0": "take 1 -",
+    "node1": "take 1 127.0.0.1 4000",
+    "node2": "take 1 127.0.0.1 4001",
+    "node4": "",
+    "node5": "take 1 127.0.0.1 4002",
+    "node6": "take 0 127.0.0.1 4005",
+}
+
+
+@pytest.mark.parametrize(("few", "from_here", "orders"), [(2, ["node0", "node1"], TREE), (1, ["node0"], ROW)])
+def test_relays_are_told_who_feeds_whom(few: int, from_here: list[str], orders: dict[str, str]) -> None:
     feed = Feed()
     nodes = [f"node{number}" for number in range(7)]
     comers = {node: come(feed, node)[0] for node in nodes}
@@ -173,19 +192,16 @@ def test_relays_are_told_who_feeds_whom() -> None:
     for number, node in enumerate(nodes):
         comers[node].sendall({3: b"", 4: b"listening on 4\n"}.get(number, b"relay %d\n" % (4000 + number)))
     comers["node3"].close()
-    assert feed.plant(nodes) == ["node0", "node1"]
+    assert feed.plant(nodes, few) == from_here
     told = {node: line_of(comers[node]) for node in nodes if node != "node3"}
     feed.close()
     for connection in comers.values():
         connection.close()
-    assert told == {
-        "node0": "take 2 -",
-        "node1": "take 1 -",
-        "node2": "take 0 127.0.0.1 4000",
-        "node4": "",  # was hung up on
-        "node5": "take 0 127.0.0.1 4000",
-        "node6": "take 0 127.0.0.1 4001",
-    }
+    assert told == orders
+
+
+def test_only_many_nodes_are_fed_by_two() -> None:
+    assert [fed_by_each(count) for count in (1, 2, 16, 17, 1000)] == [1, 1, 1, 2, 2]
 
 
 def test_a_feed_whose_source_says_nothing_ends() -> None:

@@ -47,6 +47,21 @@ def feeding(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return found
 
 
+@pytest.fixture
+def in_a_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each host feeds two nodes, as if they were many."""
+    monkeypatch.setattr("scrun.staging.feed._ROW", 1)
+
+
+def test_two_nodes_are_a_row(tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = FakeStep(tmp_path, nodes=NODES[:2], hidden=[storage.path.parent])
+    fed = feeding(monkeypatch)
+    storage.stage(step)
+    assert fed == [NODES[:1]]
+    assert all(contents(on_node(step, node) / "rootfs") == SHOWN for node in NODES[:2])
+
+
+@pytest.mark.usefixtures("in_a_tree")
 def test_this_host_feeds_two_nodes_of_many(
     tmp_path: Path,
     storage: Storage,
@@ -74,17 +89,20 @@ done 2>/dev/null"""
 
 
 @pytest.mark.parametrize(
-    ("broken", "how", "cut"),
+    ("row", "broken", "how", "cut"),
     [
-        ("node1", TAR, {"node1"}),
-        ("node1", RELAY, {"node1", "node3", "node4", "node7"}),
-        ("node3", RELAY, {"node3", "node7"}),
-        ("node7", RELAY, {"node7"}),
+        (1, "node1", TAR, {"node1"}),
+        (1, "node1", RELAY, {"node1", "node3", "node4", "node7"}),
+        (1, "node3", RELAY, {"node3", "node7"}),
+        (16, "node1", RELAY, {*NODES}),
+        (16, "node5", RELAY, {*NODES[4:]}),
+        (16, "node7", RELAY, {"node7"}),
     ],
 )
 def test_a_failing_nodes_children_are_fed_by_another(
-    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, broken: str, how: str, cut: set[str]
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch, row: int, broken: str, how: str, cut: set[str]
 ) -> None:
+    monkeypatch.setattr("scrun.staging.feed._ROW", row)
     step = FakeStep(tmp_path, nodes=NODES, hidden=[storage.path.parent])
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/tar").write_text(f"""#!/bin/sh

@@ -1,7 +1,7 @@
 """Send one stream to several nodes at once, over connections that the nodes open to this host (:mod:`.arrivals`).
 
-This host sends it to each node. Of many nodes it feeds the first two only: each node's relay hands the stream on to two
-others while it comes (docs/protocol.md). So it leaves this host twice, however many nodes there are.
+This host sends it to each node, or to the first one or two: each node's relay hands the stream on to others while it
+comes (docs/protocol.md). So it leaves this host once or twice, however many nodes there are.
 
 srun broadcasts its stdin in messages of 1 KB, which took 3 s of CPU time for each 100 MB and node; a socket takes a
 tenth of that. A node uses what it received only when this host confirms it through srun as well.
@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 CHUNK = 1 << 20  # bytes
-FEW = 2  # nodes that each relay feeds, and this host
+_ROW = 16  # nodes at most that stand in a row, each fed by the one before
 _PATIENCE = 10.0  # seconds, until a relay has told its port
+
+
+def fed_by_each(nodes: int) -> int:
+    """How many of these nodes this host feeds, and each relay.
+
+    In a row the stream goes over each connection once, so it takes half the time of two where the network is what all
+    wait for. The last of many would wait longer, and whoever fails cuts off all behind it.
+    """
+    return 1 if nodes <= _ROW else 2
 
 
 class Feed(Arrivals):
@@ -33,22 +42,23 @@ class Feed(Arrivals):
     sent = 0
     failed = ""
 
-    def plant(self, nodes: Sequence[str]) -> list[str]:
+    def plant(self, nodes: Sequence[str], few: int) -> list[str]:
         """Tell these nodes' relays where they get the stream; the first ones are fed by this host, and returned.
 
-        A node whose relay says nothing is hung up on; it isn't in the tree.
+        This host feeds ``few`` of them, and so does each relay. A node whose relay says nothing is hung up on; it isn't
+        in the tree.
         """
         until = time.monotonic() + _PATIENCE
         found = {node: place for node in nodes if (place := self._place(self._connections[node], until))}
         planted = [*found]
         for index, node in enumerate(planted):
-            fed = max(0, min(FEW, len(planted) - FEW * (index + 1)))
-            from_here = index < FEW
-            order = f"take {fed} {'-' if from_here else found[planted[index // FEW - 1]]}\n"
+            fed = max(0, min(few, len(planted) - few * (index + 1)))
+            from_here = index < few
+            order = f"take {fed} {'-' if from_here else found[planted[index // few - 1]]}\n"
             self._tell_relay(self._connections[node], order)
         for node in set(nodes) - found.keys():
             self._tell_relay(self._connections[node], "")
-        return planted[:FEW]
+        return planted[:few]
 
     @staticmethod
     def _place(connection: socket.socket, until: float) -> str:

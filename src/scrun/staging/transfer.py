@@ -10,7 +10,7 @@ import time
 from scrun.native import PROGRAM as NODE_PROGRAM
 from scrun.staging import node_directory
 from scrun.staging.archive import Archiver
-from scrun.staging.feed import CHUNK, FEW, Feed
+from scrun.staging.feed import CHUNK, Feed, fed_by_each
 from scrun.staging.known import Known
 from scrun.staging.layered_root import COPY, OVERLAY, PLAIN
 from scrun.staging.place import PLACE
@@ -188,11 +188,11 @@ class Transfer:
     def _send(self, layered: LayeredRoot, listed: Mapping[int, LayerFiles], nodes: list[str]) -> bool:
         """Send layers to these nodes, and again to those that were cut off; False if nodes can't connect any more."""
         known = self._known()
-        trees = 2 if len(nodes) > FEW and known.hand_on(nodes) and self._give_relays() else 0
+        trees = 2 if len(nodes) > 1 and known.hand_on(nodes) and self._give_relays() else 0
         while nodes:
-            way, trees = ("tree" if trees > 0 else "star"), trees - 1
-            self._order(f"fill {way}")
-            with self._archiver(nodes, way) as archiver:
+            few, trees = (fed_by_each(len(nodes)) if trees > 0 else 0), trees - 1
+            self._order(f"fill {'tree' if few else 'star'}")
+            with self._archiver(nodes, few) as archiver:
                 for number, files in listed.items():
                     if not layered.archive_layer(archiver, number, files):
                         layered.forget_name(number)
@@ -205,11 +205,11 @@ class Transfer:
             if not cut:
                 break
             known.learn_hand_nothing_on(cut)
-            if {*nodes[FEW:]} <= {*cut}:
+            if {*nodes[few:]} <= {*cut}:
                 trees = 0  # a firewall between the nodes
             self._log("info", f"{', '.join(cut)}: the stream was cut off ({' '.join(said[cut[0]][1:])}): once more")
             # Whose feeder was not cut off, or has itself not passed it on, feeds nobody in the next tree.
-            feeder = {node: nodes[index // FEW - 1] if index >= FEW else "" for index, node in enumerate(nodes)}
+            feeder = {node: nodes[index // few - 1] if index >= few > 0 else "" for index, node in enumerate(nodes)}
             nodes = sorted(cut, key=lambda node: feeder[node] not in cut)
             if not self._reach():
                 return False
@@ -259,16 +259,19 @@ class Transfer:
         return False
 
     @contextlib.contextmanager
-    def _archiver(self, receivers: Sequence[str], way: str = "star") -> Iterator[Archiver]:
-        """An archiver that writes to the connections of these nodes, or without any to all nodes through srun."""
+    def _archiver(self, receivers: Sequence[str], few: int = 0) -> Iterator[Archiver]:
+        """An archiver that writes to the connections of these nodes, or without any to all nodes through srun.
+
+        With ``few`` it writes to so many only, and each hands it on to as many others.
+        """
         output = self._orders
-        if way == "tree" and self._feed:
-            receivers = self._feed.plant(receivers)
-        if self._feed and (receivers or way == "tree"):  # without any relay all nodes say that they were cut off
+        if few and self._feed:
+            receivers = self._feed.plant(receivers, few)
+        if self._feed and (receivers or few):  # without any relay all nodes say that they were cut off
             read_end, output = os.pipe2(os.O_CLOEXEC)
             with contextlib.suppress(OSError):  # the user has many pipes
                 fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK)  # a pipe of 64 KB would wake two processes more often
-            self._feed.send(read_end, receivers, needs_all=way == "star")
+            self._feed.send(read_end, receivers, needs_all=not few)
         try:
             yield Archiver(
                 self._children,
