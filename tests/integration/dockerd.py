@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import tempfile
@@ -46,12 +47,14 @@ def docker_whose_runc_is(runtime: str, root: User) -> Iterator[Engine]:
 
 
 @contextmanager
-def docker_in(data: Path, runtime: str, root: User) -> Iterator[Engine]:
-    """One with its images in that directory, in layers of the overlay2 driver."""
+def docker_in(data: Path, runtime: str, root: User, *, by_containerd: bool) -> Iterator[Engine]:
+    """One with its images in that directory, in layers of the overlay2 driver or of containerd's snapshotter."""
+    settings = {
+        "storage-driver": "overlayfs" if by_containerd else "overlay2",
+        "features": {"containerd-snapshotter": by_containerd},
+    }
     with _directory() as home:
-        (home / "daemon.json").write_text(
-            '{"storage-driver": "overlay2", "features": {"containerd-snapshotter": false}}'
-        )
+        (home / "daemon.json").write_text(json.dumps(settings))
         with _running(home, "", runtime, root, str(data)) as one:
             yield one
 

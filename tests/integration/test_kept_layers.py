@@ -14,6 +14,7 @@ import pytest
 
 from . import slurm
 from .conftest import RUNTIME
+from .dockerd import docker_in
 from .engines import IMAGE, Engine
 from .storages import LAYERS, Storage, kept, private_storage
 from .users import User
@@ -362,13 +363,22 @@ def test_nodes_that_may_not_cache_do_not(storage: Storage, slurm_conf: Configure
     assert kept() == set()
 
 
-def test_dockers_containers_share_a_base(docker: Engine) -> None:
+def share_a_base(docker: Engine) -> None:
     for text in ("one", "two"):
         done = docker.run("sh", "-c", f"echo {text} >>/etc/passwd; tail -n 1 /etc/passwd; grep ' / ' /proc/mounts")
         assert done.stdout.splitlines()[0] == text
         assert done.stdout.splitlines()[1].startswith("overlay / overlay ") == slurm.mounts_at_root("node1")
         assert "C /etc/passwd" in docker.call("diff", docker.made[-1]).ok().stdout
     assert len({line.split(":")[1] for line in kept()}) == 1
+
+
+def test_dockers_containers_share_a_base(docker: Engine) -> None:
+    share_a_base(docker)
+
+
+def test_containerds_containers_share_a_base(root: User) -> None:
+    with docker_in(Path(f"/var/tmp/layers-{uuid.uuid4().hex[:8]}"), RUNTIME, root, by_containerd=True) as docker:
+        share_a_base(docker)
 
 
 def test_podmans_vfs_storage_is_carried_as_a_whole(alice: User) -> None:

@@ -202,11 +202,12 @@ def test_layers_that_only_this_host_has_are_carried(alice: User, shared: Storage
         alice.run("podman", "unshare", "rm", "-rf", str(home)).ok()
 
 
-def test_dockers_layers_on_a_shared_disk(root: User) -> None:
+@pytest.mark.parametrize("by_containerd", [False, True], ids=["overlay2", "containerd"])
+def test_dockers_layers_on_a_shared_disk(root: User, by_containerd: bool) -> None:
     """Its layers have root's attributes, trusted.overlay.*."""
     if not slurm.mounts_at_root("node1"):
         pytest.skip("the nodes' runtime mounts no overlay at /")
-    with docker_in(Path(f"/home/layers-{uuid.uuid4().hex[:8]}"), RUNTIME, root) as docker:
+    with docker_in(Path(f"/home/layers-{uuid.uuid4().hex[:8]}"), RUNTIME, root, by_containerd=by_containerd) as docker:
         name = docker.name()
         docker.call(
             "run", "--name", name, "--runtime=runc", IMAGE, "sh", "-c", "mkdir -p /anew/old /d; touch /d/f"
