@@ -13,8 +13,8 @@ help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
 	@echo 'make test         set it up and run all tests (root)'
 	@echo 'make test-sites   smoke tests on clusters that are configured as sites are; PROFILES="noisy prolog" (root)'
-	@echo 'make check        ruff, mypy, the links of the documentation, and the unit tests: two minutes on two processors'
-	@echo 'make coverage     the unit tests, and which lines they leave out'
+	@echo 'make check        ruff, mypy, the links of the documentation, and the quick unit tests: a minute on two processors'
+	@echo 'make coverage     all unit tests, and which lines they leave out'
 	@echo 'make format       have ruff reformat the code'
 	@echo 'make docs         draw the pictures in docs/pictures, and make the site of the documentation: build/site'
 	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
@@ -47,7 +47,7 @@ lint: $(TOOLS)/.ready
 UNIT := PYTHONDONTWRITEBYTECODE= PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n $(shell expr $$(nproc) \* 2) --dist worksteal
 
 unit: $(TOOLS)/.ready
-	@$(UNIT) tests/unit
+	@$(UNIT) -m 'not slow' tests/unit
 
 coverage: $(TOOLS)/.ready
 	@$(UNIT) --cov --cov-report=term tests/unit

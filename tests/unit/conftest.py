@@ -28,6 +28,14 @@ settings.load_profile("scrun")
 TOO_LONG = 60  # seconds until a test that hangs is ended; none measures time
 
 
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> None:
+    """Children get the signals that users' commands get, also where nohup or a script's & has these ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture(autouse=True)
 def never_hangs() -> Iterator[None]:
     """A test that waits for what never comes fails instead of stopping the run."""

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 # What is of use on the checkout's own host alone, and what a build adds.
 NOT_IN_SDIST = {".ci/run", ".gitignore", ".pre-commit-config.yaml"}

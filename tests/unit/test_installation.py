@@ -15,6 +15,7 @@ from installations import Installation
 
 import scrun
 
+pytestmark = pytest.mark.slow
 PAGES = {
     "share/man/man1/scrun.1",
     "share/bash-completion/completions/scrun",

@@ -19,6 +19,9 @@ HOLD = "import os; from scrun.lifecycle.process import installed; installed.hold
 HOLD += "print('held', flush=True); os.read(0, 1)"
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path)

@@ -14,6 +14,7 @@ from installations import Installation
 import scrun
 from scrun import precompiled
 
+pytestmark = pytest.mark.slow
 USE = """import sys
 sys.path.insert(0, {home!r})
 from scrun import precompiled

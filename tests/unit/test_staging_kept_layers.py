@@ -39,7 +39,7 @@ SHOWN = {
     "both": "above",
 }
 
-pytestmark = needs_mounts
+pytestmark = [pytest.mark.slow, needs_mounts]
 
 
 def can_overlay(scratch: Path) -> bool:

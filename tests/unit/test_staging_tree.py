@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["storage"]  # a fixture
-pytestmark = needs_mounts
+pytestmark = [pytest.mark.slow, needs_mounts]
 NODES = [f"node{number}" for number in range(1, 8)]
 SIZE = 10 << 20  # bytes, more than has been handed on when 2 MB are unpacked: a relay is 4 MiB ahead at most
 

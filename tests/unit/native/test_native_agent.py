@@ -137,7 +137,8 @@ def test_closed_streams_are_told(node: MakeNode) -> None:
 
 
 def test_fin_ends_the_container(node: MakeNode) -> None:
-    one = node("sh", "-c", "sleep 600 & sleep 600").begin().start()
+    one = node("sh", "-c", "sleep 600 & sleep 600 & echo; wait").begin().start()
+    one.login.wait(DATA)
     one.login.run(1, "@members")
     members = [int(line) for line in one.login.output(1)[0].split()]
     assert len(members) == 3
