@@ -16,6 +16,7 @@ import scrun.slurm
 from scrun.errors import JobRefused, SlurmError
 from scrun.lifecycle.container import origin
 from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.container.worker_messages import to_allocate
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.recovery import recovery
 from scrun.lifecycle.worker import cancel
@@ -85,7 +86,8 @@ def asked(
             from scrun.lifecycle.worker import allocate
 
             try:
-                allocate.serve(there, container)
+                if order := wire.Reader(there).next(to_allocate):
+                    allocate.get_job(there, container, order)
             except cancel.Cancelled:
                 wire.send(tell, {"cancelled": True})
             except Exception as error:

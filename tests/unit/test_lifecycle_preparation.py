@@ -111,7 +111,7 @@ class Stage:
     @property
     def looking(self) -> FakeWorker:
         """The last that was begun to look at a queued job."""
-        return [made for made in self.preparation.made if made.work == "allocate"][-1]
+        return [made for made in self.preparation.made if made.work == "look"][-1]
 
     @property
     def preparing(self) -> FakeWorker:
@@ -168,10 +168,10 @@ def test_a_queued_job_is_looked_at_less_often(queued: Stage) -> None:
     pauses = []
     for _ in range(8):
         pauses.append(queued.loop.go_off())
-        request = {"plan": PLAN["job"], "look_at": 7, "step": {"SLURM_OVERLAP": "1"}}
-        assert queued.looking.told == [request]
+        assert queued.looking.told == [{"job": 7, "queued": True}]
+        queued.looking.says({"has_nodes": False})
         queued.looking.ends()
-    assert pauses[:3] == [5.0, 7.5, 11.25]
+    assert pauses[:3] == [3.0, 4.5, 6.75]
     assert pauses[-1] == LONGEST_LOOK_AGAIN == 30.0
     assert queued.failed == []
 
@@ -183,13 +183,13 @@ def test_an_outage_ends_no_queued_job(queued: Stage) -> None:
     assert queued.failed == []
     assert queued.told[-1]["log"] == "info"
     assert "looking again later" in queued.told[-1]["message"]
-    assert queued.loop.go_off() == 7.5
+    assert queued.loop.go_off() == 4.5
 
 
 def test_another_worker_prepares_what_was_queued(queued: Stage) -> None:
     first = queued.preparing
     queued.loop.go_off()
-    queued.looking.says({"nodes": NODES})
+    queued.looking.says({"has_nodes": True})
     assert queued.preparing is first
     queued.looking.ends()
     assert queued.preparing is not first
@@ -206,14 +206,14 @@ def test_another_worker_prepares_what_was_queued(queued: Stage) -> None:
 
 def test_a_job_queued_again_is_looked_at_again(queued: Stage) -> None:
     queued.loop.go_off()
-    queued.looking.says({"nodes": NODES})
+    queued.looking.says({"has_nodes": True})
     queued.looking.ends()
     queued.preparing.says({"loaded": "s"})
     queued.preparing.says({"still_queued": True})  # it was requeued, or slurmctld is silent now
     queued.preparing.ends()
     assert queued.failed == []
-    assert queued.loop.go_off() == 7.5
-    assert queued.looking.told[0]["look_at"] == 7
+    assert queued.loop.go_off() == 4.5
+    assert queued.looking.told == [{"job": 7, "queued": True}]
 
 
 def test_a_job_ending_in_the_queue_ends_everything(queued: Stage) -> None:
@@ -226,7 +226,7 @@ def test_a_job_ending_in_the_queue_ends_everything(queued: Stage) -> None:
 
 def test_a_script_broken_meanwhile_ends_everything(queued: Stage) -> None:
     queued.loop.go_off()
-    queued.looking.says({"nodes": NODES})
+    queued.looking.says({"has_nodes": True})
     queued.looking.ends()
     queued.preparing.says(wire.failure(ScrunError("broken")))
     queued.preparing.ends()
@@ -270,7 +270,7 @@ def test_giving_up_during_a_look_waits_for_it(queued: Stage) -> None:
     queued.loop.go_off()
     queued.preparation.cancel(ScrunError("the container was killed"))
     assert queued.looking.stopped == "cancelled"
-    queued.looking.says({"nodes": NODES})
+    queued.looking.says({"has_nodes": True})
     assert queued.failed == []
     queued.looking.ends()
     assert {str(error) for error in queued.failed} == {"the container was killed"}

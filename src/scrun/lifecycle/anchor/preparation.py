@@ -25,8 +25,10 @@ if TYPE_CHECKING:
         Allocate,
         ConnectionSettings,
         FromAllocate,
+        FromLook,
         FromPrepare,
         LoadScript,
+        Look,
     )
     from scrun.lifecycle.process.loop import Loop
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 # A queued job is looked at by the worker that has asked for it, and then by a new one now and then: a worker's memory
 # is twice the anchor's, and a job can wait for days. Seconds.
-FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 5.0, 30.0
+FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 3.0, 30.0
 
 
 def begin_worker(loop: Loop, container: Container) -> Worker:
@@ -119,18 +121,20 @@ class Preparation:
         worker.send(order)
 
     def _ask(self, worker: Worker) -> None:
-        """Have the job asked for, or looked at where it was asked for already."""
+        """Have the job asked for or, where it was asked for already, looked at."""
         look_at = self._record["job"] if self._is_asked else 0
         order: Allocate = {"plan": self._plan["job"], "step": self._plan["step_environment"], "look_at": look_at}
         worker.send(order)
 
-    def _looking_said(self, message: FromAllocate) -> None:
-        if "nodes" in message:
-            self._is_granted = True  # the worker that stages the files tells the same
-        elif "error" in message and not isinstance(error := wire.failed(message), JobRefused):
-            self._tell({"log": "info", "message": f"{error}: looking again later"})  # the job waits all the same
-        else:
-            self._learn(message)
+    def _looking_said(self, message: FromLook) -> None:
+        if "has_nodes" in message:
+            self._is_granted = message["has_nodes"]
+        elif "error" in message:
+            error = wire.failed(message)
+            if isinstance(error, JobRefused):
+                self._failure = self._failure or error
+            else:  # the job waits all the same
+                self._tell({"log": "info", "message": f"{error}: looking again later"})
 
     def _learn(self, message: FromAllocate) -> None:
         """Learn something of the job."""
@@ -171,8 +175,9 @@ class Preparation:
         self._pause = min(self._pause * 1.5, LONGEST_LOOK_AGAIN)
 
     def _look_again(self) -> None:
-        self._looking = self._worker("allocate", worker_messages.from_allocate, self._looking_said, self._looking_ended)
-        self._ask(self._looking)
+        self._looking = self._worker("look", worker_messages.from_look, self._looking_said, self._looking_ended)
+        order: Look = {"job": self._record["job"], "queued": True}
+        self._looking.send(order)
 
     def _preparing_said(self, message: FromPrepare) -> None:
         if "loaded" in message:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     @final
     class Allocate(TypedDict):
-        """The second order to a ``prepare`` worker, or that to an ``allocate`` worker: get the job and its nodes."""
+        """The second order to a ``prepare`` worker: get the job and its nodes."""
 
         plan: JobRequest
         step: dict[str, str]  # variables that srun will get
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
     @final
     class Allocated(TypedDict):
-        """From ``prepare`` and ``allocate``: the job has its nodes."""
+        """From ``prepare``: the job has its nodes."""
 
         nodes: Allocation
 
@@ -171,6 +171,7 @@ if TYPE_CHECKING:
 
         job: int
         nodes: NotRequired[str]  # which of these is out of service; empty: of the job's
+        queued: NotRequired[Literal[True]]  # whether it has nodes now
 
     @final
     class Gone(TypedDict):
@@ -179,12 +180,18 @@ if TYPE_CHECKING:
         gone: bool  # whether the job has ended
 
     @final
+    class HasNodes(TypedDict):
+        """From ``look``."""
+
+        has_nodes: bool  # whether a queued job has its nodes now
+
+    @final
     class OutOfService(TypedDict):
         """From ``look``."""
 
         out_of_service: dict[str, str]  # why, by the node's name
 
-    FromLook = Gone | OutOfService | Failure
+    FromLook = Gone | HasNodes | OutOfService | Failure
 
     @final
     class Renew(TypedDict):
@@ -225,7 +232,6 @@ _HOOK = {"script": str, "lua": str, "staging": dict}
 
 to_allocate: Callable[[object], Allocate] = wire.Check({"plan": dict, "step": dict, "look_at": int})
 _JOB = ({"job": int}, _NOTICE, {"waiting": str}, {"nodes": dict}, wire.FAILURE)
-from_allocate: Callable[[object], FromAllocate] = wire.Check(*_JOB)
 to_load: Callable[[object], LoadScript] = wire.Check({**_HOOK, "bundle": str})
 to_stage_in: Callable[[object], StageIn] = wire.Check({"record": dict, "connection": dict})
 from_prepare: Callable[[object], FromPrepare] = wire.Check(
@@ -238,7 +244,9 @@ from_ending: Callable[[object], FromEnding] = wire.Check(
     *({"begun": True}, {"files_back": True}, {"staged_out": True}, {"released": int}, _LOG, wire.FAILURE)
 )
 to_look: Callable[[object], Look] = wire.Check({"job": int})
-from_look: Callable[[object], FromLook] = wire.Check({"gone": bool}, {"out_of_service": dict}, wire.FAILURE)
+from_look: Callable[[object], FromLook] = wire.Check(
+    *({"gone": bool}, {"has_nodes": bool}, {"out_of_service": dict}, wire.FAILURE)
+)
 to_renew: Callable[[object], Renew] = wire.Check({"record": dict, "plan": dict})
 from_renew: Callable[[object], FromRenew] = wire.Check({"renewed": dict}, wire.FAILURE)
 from_asked: Callable[[object], FromAsked] = wire.Check({"answer": _JSON}, wire.FAILURE)

@@ -15,7 +15,6 @@ from scrun import identity
 from scrun.errors import JobRefused
 from scrun.lifecycle.container import origin
 from scrun.lifecycle.container.directory import JOB
-from scrun.lifecycle.container.worker_messages import to_allocate
 from scrun.lifecycle.process import wire
 from scrun.lifecycle.worker.cancel import Cancelled, cancelled
 from scrun.slurm import allocation, control, job_environment, srun
@@ -27,12 +26,6 @@ if TYPE_CHECKING:
     from scrun.slurm.answers import Allocation
 
 FIRST_PAUSE, LONGEST_PAUSE, LONGEST_WAIT = 0.05, 2.0, 10.0  # seconds
-
-
-def serve(channel: int, container: Container) -> None:
-    """Serve one order, see :func:`get_job`."""
-    if order := wire.Reader(channel).next(to_allocate):
-        get_job(channel, container, order)
 
 
 def get_job(channel: int, container: Container, order: Allocate) -> bool:
@@ -152,7 +145,7 @@ def _tell(channel: int, message: FromAllocate) -> None:
 def _wait(channel: int, job_id: int, order: Allocate) -> bool:
     """Look up the job again and again until it has nodes, for at most :data:`LONGEST_WAIT`; whether it has them.
 
-    After that the anchor begins another worker now and then (:mod:`scrun.lifecycle.anchor.preparation`).
+    After that the anchor begins other workers now and then (:mod:`scrun.lifecycle.anchor.preparation`).
 
     Raises:
         JobRefused: the job has ended.

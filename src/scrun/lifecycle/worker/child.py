@@ -61,11 +61,7 @@ def do_work(work: str, channel: int, container: Container) -> None:
     Raises:
         ValueError: there is no such work.
     """
-    if work == "allocate":
-        from scrun.lifecycle.worker import allocate
-
-        allocate.serve(channel, container)
-    elif work == "release":
+    if work == "release":
         from scrun.lifecycle.worker import ending
 
         ending.serve_release(channel, container)

@@ -1,4 +1,4 @@
-"""Look up a job: whether it is there, or which of its nodes are out of service."""
+"""Look up a job: whether it is there, whether it has its nodes, or which of them are out of service."""
 
 from __future__ import annotations
 
@@ -21,12 +21,31 @@ def serve(channel: int) -> None:
 
         _say(channel, {"out_of_service": jobs.out_of_service(order["job"], order["nodes"])})
         return
+    if "queued" in order:
+        _say(channel, {"has_nodes": _has_nodes(order["job"])})
+        return
     try:
         control.look_up(order["job"])
     except JobRefused:
         _say(channel, {"gone": True})
     else:
         _say(channel, {"gone": False})
+
+
+def _has_nodes(job_id: int) -> bool:
+    """Whether a job that was queued has its nodes now.
+
+    Raises:
+        JobRefused: it has ended, and how.
+        SlurmError: slurmctld can't be reached.
+    """
+    try:
+        return bool(control.look_up(job_id)["nodes"])
+    except JobRefused:
+        from scrun.slurm import allocation
+
+        allocation.waiting_reason(job_id)
+        raise
 
 
 def _say(channel: int, message: FromLook) -> None:
