@@ -42,6 +42,7 @@ MakeContainer = Callable[..., Container]
 def pytest_configure(config: pytest.Config) -> None:
     """Say where this runs, rather than have everything fail."""
     config.addinivalue_line("markers", "slurm_only(reason): a runtime without Slurm does otherwise")
+    config.addinivalue_line("markers", "waits: most of the time that it takes, it uses no processor")
     if os.geteuid() or not shutil.which("squeue"):
         pytest.exit(
             "the integration tests run as root on the devcluster's host login: see tests/integration/conftest.py", 4
@@ -49,10 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files of most tests where several runs share them; skip what only scrun can be measured by."""
+    """Skip what only scrun can be measured by.
+
+    Where several runs share the tests, the files come first whose tests wait, and then those of most tests.
+    """
     if CLAIMS.are_shared:
-        sizes = Counter(item.path for item in items)
-        items.sort(key=lambda item: -sizes[item.path])  # the last one to end has a small file then
+        sizes = Counter(item.path for item in items)  # the last run to end has a small file then
+        items.sort(key=lambda item: (not item.get_closest_marker("waits"), -sizes[item.path]))
     if Path(RUNTIME).name in ("scrun", "cscrun"):
         return
     for item in items:

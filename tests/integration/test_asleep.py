@@ -9,7 +9,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from .rootfs import new_network
 from .users import User
 from .waiting import read_until, wait_until
 
-pytestmark = pytest.mark.slurm_only("no process stays with a container")
+pytestmark = [pytest.mark.slurm_only("no process stays with a container"), pytest.mark.waits]
 
 TELLS = ("sh", "-c", "trap 'echo term' TERM; trap 'echo hup; exit 9' HUP; echo ready; while :; do sleep 0.1; done")
 STUBBORN = ("sh", "-c", "trap '' TERM INT HUP; echo ready; while :; do sleep 0.1; done")
@@ -50,6 +50,13 @@ def fall_asleep(one: Container) -> Container:
     one.wait_for_output(b"ready\n")
     wait_asleep(one.record)
     return one
+
+
+def all_asleep(several: Sequence[Container]) -> Sequence[Container]:
+    """Wait until all of these sleep: together they take as long as one."""
+    for one in several:
+        fall_asleep(one)
+    return several
 
 
 def of_engine(engine: Engine, box: str) -> dict[str, Any]:
@@ -101,14 +108,15 @@ def statistics(one: Container) -> None:
     assert "cpu" in one.call("events", options=("--stats",)).ok().stdout
 
 
-@pytest.mark.parametrize("call", [in_container, processes, pause_and_resume, statistics])
-def test_a_call_wakes_a_sleeping_container(container: MakeContainer, call: Callable[[Container], None]) -> None:
-    one = fall_asleep(container(*TELLS).started())
-    call(one)
-    one.call("kill", "TERM").ok()
-    one.wait_for_output(b"term\n")
-    one.call("delete", "--force").ok()
-    assert one.ended() == 137
+def test_a_call_wakes_a_sleeping_container(container: MakeContainer) -> None:
+    calls = (in_container, processes, pause_and_resume, statistics)
+    for one, call in zip(all_asleep([container(*TELLS).started() for _ in calls]), calls, strict=True):
+        wait_asleep(one.record)
+        call(one)
+        one.call("kill", "TERM").ok()
+        one.wait_for_output(b"term\n")
+        one.call("delete", "--force").ok()
+        assert one.ended() == 137, call.__name__
 
 
 def test_input_and_output_of_a_sleeping_container(container: MakeContainer, alice: User) -> None:
@@ -154,23 +162,27 @@ def test_the_window_of_a_sleeping_container_resizes(container: MakeContainer, di
         one.call("delete", "--force").ok()
 
 
-@pytest.mark.parametrize("change", [None, new_network], ids=["machine's network", "new network"])
 @pytest.mark.parametrize("who", ["anchor", "pid"])
-def test_a_killed_process_ends_a_sleeping_containers_job(container: MakeContainer, who: str, change: object) -> None:
-    one = fall_asleep(container(*STUBBORN, change=change).started())
-    record = one.record
-    processes = {record["pid"], record["anchor"], *descendants(record["anchor"]), *descendants(record["pid"])}
-    os.kill(record[who], signal.SIGKILL)
-    one.wait_for("stopped")
-    wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone")
-    wait_until(lambda: not any(map(is_running, processes)), "its processes have gone, srun too")
-    assert one.ended() == (-9 if who == "pid" else 137)
+def test_a_killed_process_ends_a_sleeping_containers_job(container: MakeContainer, who: str) -> None:
+    networks = (None, new_network)
+    for one in all_asleep([container(*STUBBORN, change=change).started() for change in networks]):
+        record = one.record
+        processes = {record["pid"], record["anchor"], *descendants(record["anchor"]), *descendants(record["pid"])}
+        os.kill(record[who], signal.SIGKILL)
+        one.wait_for("stopped")
+        wait_until(lambda job=record["job"]: job not in slurm.jobs(), "its job has gone")  # type: ignore[misc]
+        wait_until(lambda all_=processes: not any(map(is_running, all_)), "its processes have gone")  # type: ignore[misc]
+        assert one.ended() == (-9 if who == "pid" else 137)
 
 
 @pytest.mark.parametrize("who", ["anchor", "pid"])
-@pytest.mark.parametrize("number", range(4))
-def test_killing_a_waking_process_ends_the_job(container: MakeContainer, who: str, number: int) -> None:
-    one = fall_asleep(container(*STUBBORN).started())
+def test_killing_a_waking_process_ends_the_job(container: MakeContainer, who: str) -> None:
+    for number, one in enumerate(all_asleep([container(*STUBBORN).started() for _ in range(4)])):
+        wait_asleep(one.record)
+        kill_while_waking(one, who, number)
+
+
+def kill_while_waking(one: Container, who: str, number: int) -> None:
     record = one.record
     if who == "anchor":
         os.kill(record["pid"], signal.SIGHUP)  # which the anchor wakes up for
@@ -184,7 +196,7 @@ def test_killing_a_waking_process_ends_the_job(container: MakeContainer, who: st
     one.wait_for("stopped")
     one.call("delete").ok()
     wait_until(lambda: record["job"] not in slurm.jobs(), "its job has gone")
-    wait_until(lambda: not any(is_running(record[one]) for one in ("pid", "anchor", "step_pid")), "its processes go")
+    wait_until(lambda: not any(is_running(record[name]) for name in ("pid", "anchor", "step_pid")), "its processes go")
 
 
 def test_killing_srun_ends_a_sleeping_container(container: MakeContainer) -> None:
