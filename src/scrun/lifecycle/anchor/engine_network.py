@@ -96,6 +96,11 @@ class EngineNetwork:
         """
         path = self._plan["namespace"] or f"/proc/{standin}/ns/net"
         self._namespace = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._plan["near"] and not self._plan["namespace"]:  # podman has set it up since create
+            from scrun.lifecycle.container import network_programs
+
+            ports = network_programs.pastas_ports(network_programs.serving_same(self._namespace))
+            self._plan = {**self._plan, "ports": ports}
         self._is_open = True
         self._run()
 
