@@ -20,7 +20,7 @@ IMAGE = "localhost/busybox"
 TICKS = os.sysconf("SC_CLK_TCK")
 KINDS = {  # of a process by its name, or by a word of its command line
     "scrun-network": "scrun-network",
-    "scrun-wait": "stand-in, asleep",
+    "scrun-wait": "stand-in or anchor, asleep",
     "srun": "srun, which is Slurm's",
     "conmon": "conmon, which is podman's",
     "dockerd": "dockerd",
@@ -42,11 +42,10 @@ def processes() -> Iterator[tuple[int, Process]]:
     """Those of this host that belong to containers."""
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
-            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                name = file.read().strip()
+            name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
             with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
                 words = file.read().replace("\0", " ")
-            kind = next((kind for key, kind in KINDS.items() if name.startswith(key[:15])), "")
+            kind = next((kind for key, kind in KINDS.items() if name.startswith(key)), "")
             if not kind and "scrun" in f"{name} {words}" and "bench" not in words:
                 kind = "anchor and stand-in, awake"
             if not kind:

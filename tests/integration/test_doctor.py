@@ -397,10 +397,11 @@ def test_a_node_whose_tun_is_not_for_users(alice: User, change: str, lack: str) 
 
 def test_a_node_without_network_namespaces(alice: User) -> None:
     # The kernel's own number is this machine's, and not the node's alone: only what can be read there is another one.
+    # Over such a /proc crun mounts none, so that no container runs there meanwhile.
     limit = "/proc/sys/user/max_net_namespaces"
     with fault(f"echo 0 >/tmp/no-more && mount --bind /tmp/no-more {limit}", f"umount {limit}; rm /tmp/no-more"):
         found = of_node(alice)
-    assert (broken(found), warned(found)) == (set(), {"node-namespaces"})
+    assert "node-namespaces" in warned(found)
     assert found["node-namespaces"][1] == "max_net_namespaces is 0"
 
 
