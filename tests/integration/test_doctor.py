@@ -403,6 +403,7 @@ def test_a_node_without_network_namespaces(alice: User) -> None:
         found = of_node(alice)
     assert "node-namespaces" in warned(found)
     assert found["node-namespaces"][1] == "max_net_namespaces is 0"
+    assert "until then containers there have no published port" in found["node-namespaces"][2]
 
 
 def test_name_taken_by_another_user_is_reported(alice: User) -> None:
