@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 SECONDS = 30  # that nothing is done
-SETTLED = 20  # seconds after the last start, in which stand-ins go to sleep, and IPv6 has said all it says of itself
+SETTLED = 25  # seconds after the last start, in which stand-ins go to sleep, and IPv6 has said all it says of itself
 IMAGE = "localhost/busybox"
 TICKS = os.sysconf("SC_CLK_TCK")
 KINDS = {  # of a process by its name, or by a word of its command line
