@@ -7,7 +7,7 @@ ROUNDS ?= 5
 CLUSTER := devcluster/devcluster
 IN_LOGIN := $(CLUSTER) exec --
 
-.PHONY: help demo test test-sites unit coverage lint integration check format docs site bench bench-memory bench-staging bench-images faults dist deb install-test shell up down clean
+.PHONY: help demo test test-sites unit coverage lint integration check format docs site bench bench-memory bench-networks bench-staging bench-images faults dist deb install-test shell up down clean
 
 help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
@@ -19,6 +19,7 @@ help:
 	@echo 'make docs         draw the pictures in docs/pictures, and make the site of the documentation: build/site'
 	@echo 'make bench        time scrun beside the C scrun and the local runtimes (root)'
 	@echo 'make bench-memory  what 50 containers that run keep of the login host'"'"'s memory; CONTAINERS=10 (root)'
+	@echo 'make bench-networks  what published ports and the engines'"'"' networks cost; CONTAINERS=10 (root)'
 	@echo 'make bench-images  time how quickly a large image starts with podman, by where its layers are (root)'
 	@echo 'make bench-staging  time how 600 MB get to the nodes, beside the C scrun (root)'
 	@echo 'make faults       what each fault leaves behind, about 20 minutes; CELLS=munged, RESUME=1 (root)'
@@ -78,6 +79,10 @@ bench: up
 # 50 containers need `devcluster/devcluster up --nodes 4`
 bench-memory: up
 	@$(IN_LOGIN) sh -c 'cd /src && CONTAINERS=$(or $(CONTAINERS),50) exec /opt/scrun/bin/python -B bench/bench.py memory'
+
+# 50 containers, as above
+bench-networks: up
+	@$(IN_LOGIN) sh -c 'cd /src && CPU_STAT=9 CONTAINERS=$(or $(CONTAINERS),50) exec /opt/scrun/bin/python -B bench/bench.py networks' 9<"$$($(CLUSTER) cgroup)/cpu.stat"
 
 bench-staging: up
 	@$(IN_LOGIN) sh -c 'cd /src && ROUNDS=$(ROUNDS) exec /opt/scrun/bin/python -B bench/staging.py'

@@ -1,6 +1,7 @@
 """Time scrun beside the C scrun and the local runtimes, in one run; `make bench` runs it on the cluster's login host.
 
-With the argument `memory` it measures the memory of containers that run, and nothing else (`make bench-memory`).
+With the argument `memory` it measures the memory of containers that run, and nothing else (`make bench-memory`); with
+`networks` what the engine's own network costs (`make bench-networks`).
 
 Each round runs every candidate once, in turn, so that what the machine does meanwhile falls on all of them. No round
 begins while a job is COMPLETING, because the next one would wait for its node. What is printed are medians in
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from idle_networks import idle
 from networks import networks
 
 ROUNDS = int(os.environ.get("ROUNDS", "25"))
@@ -154,9 +156,10 @@ def table(title: str, rows: dict[str, Cost], reference: str) -> None:
         print(flush=True)
 
 
-def podman(runtime: str, **more: str) -> Command:
+def podman(runtime: str, *options: str, **more: str) -> Command:
     """`podman run` of true, rootless."""
-    return lambda: run(["podman", "--runtime", runtime, "run", "--rm", "localhost/busybox", "/bin/true"], USER, **more)
+    argv = ["podman", "--runtime", runtime, "run", "--rm", *options, "localhost/busybox", "/bin/true"]
+    return lambda: run(argv, USER, **more)
 
 
 def docker(runtime: str, *options: str) -> Command:
@@ -388,9 +391,23 @@ def at_once(runtime: str, **more: str) -> Command:
     return command
 
 
+def start_of_networks() -> None:
+    """What a published port takes of a container's start and end, by whose network the container is on."""
+    for title, engine in (("podman run -p (rootless)", podman), ("docker run -p", docker)):
+        kinds = {"its node's": "node", "the engine's": "engine"}
+        commands = {name: engine("scrun", "-p", "17000:80", "-e", f"SCRUN_NET={kind}") for name, kind in kinds.items()}
+        table(f"{title}, by whose network it is on", in_turn(commands), "its node's")
+
+
 def main() -> None:
     """Measure and print everything."""
     print(f"medians of {ROUNDS} rounds, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}", flush=True)
+    if sys.argv[1:] == ["networks"]:
+        start_of_networks()
+        networks(USER.pw_name)
+        for engine in ("podman", "docker"):
+            idle(engine, CONTAINERS)
+        return
     make_bundle()
     if sys.argv[1:] == ["memory"]:
         memory()
@@ -437,11 +454,7 @@ def main() -> None:
         ),
         "C scrun",
     )
-    table(
-        "podman run (rootless), by whose network it is on",
-        in_turn({"its node's": podman("scrun", SCRUN_NET="node"), "the engine's": podman("scrun", SCRUN_NET="engine")}),
-        "its node's",
-    )
+    start_of_networks()
     operations()
     connection()
     networks(USER.pw_name)

@@ -21,6 +21,8 @@ from .engines import Engine
 from .oci import Container
 from .processes import descendants, is_running
 from .rootfs import new_network
+from .test_engine_network_faults import helpers, parent
+from .test_engine_networks import fetched, server
 from .users import User
 from .waiting import read_until, wait_until
 
@@ -85,6 +87,26 @@ def test_signals_and_status_pass_sleeping_processes(container: MakeContainer, ch
     wait_asleep(one.record)
     os.kill(one.record["pid"], signal.SIGHUP)
     assert one.ended() == 9
+
+
+def test_a_container_on_its_engines_network_sleeps(main_engine: Engine) -> None:
+    name = server(main_engine, "-p", "18310:80")
+    assert fetched("127.0.0.1:18310") == "hello\n"
+    record = of_engine(main_engine, name)
+    (helper,) = (pid for pid in helpers() if parent(pid) == record["anchor"])
+    wait_asleep(record)
+    assert kilobytes(record["anchor"]) < 200
+    assert fetched("127.0.0.1:18310") == "hello\n"
+    assert is_asleep(record["anchor"]), "frames are scrun-network's alone"
+    os.kill(helper, signal.SIGKILL)
+    wait_until(
+        lambda: [pid for pid in helpers() if parent(pid) == record["anchor"] and pid != helper], "another is there"
+    )
+    assert fetched("127.0.0.1:18310") == "hello\n"
+    wait_asleep(record)
+    assert main_engine.call("exec", name, "echo", "in").ok().stdout == "in\n"
+    main_engine.call("kill", name).ok()
+    assert main_engine.exit_code(name) == 137
 
 
 def in_container(one: Container) -> None:

@@ -384,6 +384,28 @@ def test_leftovers_of_ended_jobs_are_reported(alice: User) -> None:
     assert "of 1 jobs" in found["node-leftovers"][1]
 
 
+@pytest.mark.parametrize(
+    ("change", "lack"),
+    [("chmod 600 /dev/net/tun", "alice may not open"), ("mv /dev/net/tun /dev/net/gone", "there is no")],
+)
+def test_a_node_whose_tun_is_not_for_users(alice: User, change: str, lack: str) -> None:
+    with fault(change, "mv /dev/net/gone /dev/net/tun 2>/dev/null; chmod 666 /dev/net/tun"):
+        found = of_node(alice)
+    assert (broken(found), warned(found)) == (set(), {"node-tun"})
+    assert found["node-tun"][1].startswith(f"{lack} /dev/net/tun: containers there have no published port")
+
+
+def test_a_node_without_network_namespaces(alice: User) -> None:
+    # The kernel's own number is this machine's, and not the node's alone: only what can be read there is another one.
+    # Over such a /proc crun mounts none, so that no container runs there meanwhile.
+    limit = "/proc/sys/user/max_net_namespaces"
+    with fault(f"echo 0 >/tmp/no-more && mount --bind /tmp/no-more {limit}", f"umount {limit}; rm /tmp/no-more"):
+        found = of_node(alice)
+    assert "node-namespaces" in warned(found)
+    assert found["node-namespaces"][1] == "max_net_namespaces is 0"
+    assert "until then containers there have no published port" in found["node-namespaces"][2]
+
+
 def test_name_taken_by_another_user_is_reported(alice: User) -> None:
     with fault(
         "mv /tmp/scrun-2000 /tmp/kept; mkdir /tmp/scrun-2000", "rmdir /tmp/scrun-2000; mv /tmp/kept /tmp/scrun-2000; :"

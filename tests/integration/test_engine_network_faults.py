@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -110,28 +111,50 @@ def test_a_restarted_container_has_its_network_again(served: Served) -> None:
     assert fetched(served.address) == "hello\n"
 
 
-@pytest.fixture
-def without_tun() -> Iterator[None]:
-    """Nodes whose /dev/net/tun is root's alone, and nobody remembers that they had it."""
-    slurm.on_nodes("chmod 600 /dev/net/tun")
+class Unfit(NamedTuple):
+    """What nodes lack, in scrun's words, and what takes it from them and gives it back."""
+
+    lack: str
+    take: str
+    give: str
+
+
+_LIMIT = "/proc/sys/user/max_net_namespaces"  # the kernel's own number is the machine's, and not the nodes' alone
+UNFIT = (
+    Unfit("it has no /dev/net/tun that its users may open", "chmod 600 /dev/net/tun", "chmod 666 /dev/net/tun"),
+    Unfit(
+        "user.max_net_namespaces is 0 on it",
+        f"echo 0 >/tmp/none && mount --bind /tmp/none {_LIMIT}",
+        f"umount {_LIMIT}; rm /tmp/none",
+    ),
+)
+
+
+@pytest.fixture(params=UNFIT, ids=["tun", "namespaces"])
+def unfit(request: pytest.FixtureRequest) -> Iterator[Unfit]:
+    """Nodes that can't have an engine's network, and nobody remembers that they could."""
+    kind: Unfit = request.param
+    slurm.on_nodes(kind.take)
     for path in Path("/run/user").glob("*/scrun/.seen-by-nodes.json"):
         path.unlink()
-    yield
-    slurm.on_nodes("chmod 666 /dev/net/tun")
+    yield kind
+    slurm.on_nodes(kind.give)
 
 
-def test_without_tun_the_nodes_network_is_said(podman: Engine, without_tun: None) -> None:
+@pytest.mark.parametrize("unfit", UNFIT[:1], indirect=True, ids=["tun"])
+def test_on_unfit_nodes_their_network_is_said(podman: Engine, unfit: Unfit) -> None:
+    """With the other kind no container runs at all: crun mounts no /proc where something is mounted over the node's."""
     done = podman.run("ip", "-o", "-4", "addr", options=("--rm", "-p", "18192:80")).ok()
     assert "10.77.0.10" in done.stdout
     assert done.stderr.count("the container uses its node's network, and not the engine's: node") == 1
-    assert "it has no /dev/net/tun that its users may open" in done.stderr
+    assert unfit.lack in done.stderr
 
 
-def test_without_tun_the_engines_network_is_refused(podman: Engine, without_tun: None) -> None:
+def test_on_unfit_nodes_the_engines_network_is_refused(podman: Engine, unfit: Unfit) -> None:
     done = podman.run("true", options=("--rm", "-e", "SCRUN_NET=engine"))
     assert done.status == 126
     assert "can't be on the engine's network (SCRUN_NET=engine): node" in done.stderr
-    assert "it has no /dev/net/tun that its users may open: SCRUN_NET=node uses" in done.stderr
+    assert f"{unfit.lack}: SCRUN_NET=node uses" in done.stderr
 
 
 def test_without_hooks_it_is_the_nodes_network(main_engine: Engine, oci_conf: Callable[[str], None]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from . import slurm
 from .engines import IMAGE, Compose, Engine, make
+from .test_engine_networks import fetched
 from .users import User
 from .waiting import wait_until
 
@@ -84,7 +85,7 @@ def one(request: pytest.FixtureRequest, alice: User, root: User) -> Iterator[Eng
     engine.clean_up()
 
 
-Pod = Callable[[Engine], str]
+Pod = Callable[..., str]
 
 
 @pytest.fixture
@@ -92,10 +93,10 @@ def pod() -> Iterator[Pod]:
     """Makes pods; they are removed after the test."""
     made: list[tuple[Engine, str]] = []
 
-    def create(engine: Engine) -> str:
+    def create(engine: Engine, *options: str) -> str:
         name = f"pod-{uuid.uuid4().hex[:12]}"
         made.append((engine, name))
-        engine.call("--runtime", engine.runtime, "pod", "create", "--name", name).ok()
+        engine.call("--runtime", engine.runtime, "pod", "create", "--name", name, *options).ok()
         return name
 
     yield create
@@ -131,6 +132,23 @@ def test_another_containers_network_is_at_localhost(one: Engine, mode: str) -> N
     assert node == "node2"
     assert done.stdout.split()[-1] == "hello"
     assert slurm.jobs() - before == {int(job)}
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_a_guest_has_the_user_whose_network_it_is(podman: Engine, user: int) -> None:
+    server = podman.detached("sleep", "1000", options=("-e", "SCRUN_NET=engine", "--user=1000"))
+    done = podman.run("id", "-u", options=("--rm", f"--network=container:{server}", f"--user={user}"))
+    assert done.ok().stdout == "1000\n"
+    guest = podman.detached("sleep", "1000", options=(f"--network=container:{server}", f"--user={user}"))
+    assert podman.call("exec", guest, "id", "-u").ok().stdout == "1000\n"
+    podman.remove(guest).ok()  # before the one that it depends on
+
+
+def test_a_pods_port_for_who_keeps_the_id(podman: Engine, pod: Pod) -> None:
+    name = pod(podman, "--userns=keep-id", "-p", "18069:8069")
+    podman.detached("sh", "-c", SERVE.format(port=8069).replace("/w", "/tmp/w"), options=("--pod", name))
+    for host in ("127.0.0.1", *([] if podman.has_old_pasta else ["[::1]"])):
+        assert fetched(f"{host}:18069") == "hello\n"
 
 
 def test_exec_keeps_its_user_on_anothers_network(docker: Engine) -> None:

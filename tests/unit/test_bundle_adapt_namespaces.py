@@ -177,10 +177,17 @@ def test_a_joined_network_brings_its_user_namespace() -> None:
     adapted = adapt(config, uid=1000, gid=1000, note=notes.append, nodes_network=False, joined=("/tmp/l", (7, 8)))
     paths = {one["type"]: one.get("path") for one in adapted["linux"]["namespaces"]}
     assert (paths["network"], paths["user"]) == ("/tmp/l/net", "/tmp/l/user")
-    assert not {"uidMappings", "gidMappings"} & adapted["linux"].keys()
+    assert adapted["linux"]["uidMappings"] == [{"containerID": 7, "hostID": 1000, "size": 1}], "crun wants it"
+    assert adapted["linux"]["gidMappings"] == [{"containerID": 8, "hostID": 1000, "size": 1}]
     assert (adapted["process"]["user"]["uid"], adapted["process"]["user"]["gid"]) == (7, 8)
     assert adapted["linux"]["sysctl"] == {"kernel.msgmax": "1"}
     assert any("becomes 7:8" in note for note in notes)
+
+
+def test_nothing_is_mapped_where_root_joins_another_network() -> None:
+    config = engine("podman-5-rootless")
+    adapted = adapt(config, uid=1000, gid=1000, note=lambda _: None, nodes_network=False, joined=("/tmp/l", (0, 0)))
+    assert not {"uidMappings", "gidMappings"} & adapted["linux"].keys(), "runc refuses them"
 
 
 def test_root_joins_another_containers_network_alone() -> None:

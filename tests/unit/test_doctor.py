@@ -152,8 +152,8 @@ def test_a_value_of_another_type_is_no_value(line: str) -> None:
 
 
 def test_only_first_words_before_the_end_count() -> None:
-    found = answer("overlay yes", "overlay no", "end", "tun yes")
-    assert (found.flag("overlay"), found.flag("tun"), found.is_complete) == (True, None, True)
+    found = answer("overlay yes", "overlay no", "end", "bind yes")
+    assert (found.flag("overlay"), found.flag("bind"), found.is_complete) == (True, None, True)
 
 
 # What it means
@@ -174,6 +174,16 @@ def test_oci_conf_of_a_node(tmp_path: Path, lines: list[str], status: str, words
     found = node_checks.configuration(Elsewhere(tmp_path), asked(*lines))
     assert found.status == status
     assert words in found.found
+
+
+@pytest.mark.parametrize("there", ["none", "closed"])
+def test_a_site_that_forbids_the_engines_networks_wants_no_tun(tmp_path: Path, there: str) -> None:
+    site = Elsewhere(tmp_path)
+    (tmp_path / "oci.conf").write_text(f"{OCI}#scrun: NetAllowed=node\n")
+    assert node_checks.tun(site, asked("tun yes")).found == "/dev/net/tun can be opened"
+    found = node_checks.tun(site, asked(f"tun {there}"))
+    assert found.status == OK
+    assert "the node's network only" in found.found
 
 
 def test_a_nodes_oci_conf_includes_no_local_file(tmp_path: Path) -> None:
@@ -200,12 +210,15 @@ NodeCheck = Callable[[Site, Asked], Result]
         (node_checks.mounts, ["overlay yes", "bind no"], WARNING),
         (node_checks.namespaces, ["most-user 9000", "most-net 9000", "user-namespace yes", "net-namespace yes"], OK),
         (node_checks.namespaces, ["most-user 0"], BROKEN),
-        (node_checks.namespaces, ["most-net 0"], BROKEN),
+        (node_checks.namespaces, ["most-net 0"], WARNING),
         (node_checks.namespaces, ["user-namespace no"], BROKEN),
         (node_checks.namespaces, ["user-namespace yes", "net-namespace no"], WARNING),
         (node_checks.namespaces, ["most-net 3", "user-namespace yes", "net-namespace yes"], WARNING),
         (node_checks.programs, ["tool tar tar (GNU tar) 1.35", "tool stat stat (GNU coreutils) 9.4"], BROKEN),
-        (node_checks.tun, ["tun no"], OK),
+        (node_checks.tun, ["tun yes"], OK),
+        (node_checks.tun, ["tun closed"], WARNING),
+        (node_checks.tun, ["tun none"], WARNING),
+        (node_checks.tun, [], UNCHECKED),
         (node_checks.connection, ["back yes"], OK),
         (node_checks.connection, ["back dropped"], WARNING),
         (node_checks.connection, ["back unknown"], UNCHECKED),
@@ -578,5 +591,5 @@ def test_each_check_is_on_the_page_of_symptoms() -> None:
     lines = [line.split(" | ")[1] for line in symptoms.splitlines() if line.count(" | ") == 2][1:]
     known = {name for line in lines for name in re.findall(r"`([^`]*)`", line)}
     assert known <= {*examine.NAMES}
-    without = {"job-description", "slurm-conf", "srun", "tools", "docker", "node-answer", "node-tun", "node-namespaces"}
+    without = {"job-description", "slurm-conf", "srun", "tools", "docker", "node-answer"}
     assert {*examine.NAMES} - known <= without, "each check is some symptom's, but for those that speak for themselves"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from scrun import wait
 from scrun.lifecycle.anchor import engine_network
 from scrun.lifecycle.anchor.engine_network import EngineNetwork
 from scrun.lifecycle.process import fork
@@ -103,6 +106,41 @@ def test_one_that_cannot_start_again_is_lost(
     monkeypatch.setattr(fork, "child", none)
     loop.run()
     assert vars(one)["why"] == "scrun-network can't be started again: Resource temporarily unavailable"
+
+
+def test_what_was_kept_goes_on_after_a_sleep(
+    made: Callable[[], EngineNetwork], loop: Loop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = tmp_path / "words"
+    program(monkeypatch, tmp_path, f'echo "$@" >>{words}; exec sleep 100')
+    one, kept = made(), wait.Kept()
+    assert one.keep(kept) is None, "it isn't used"
+    one.begin(os.getpid())
+    with pytest.raises(wait.Busy):
+        one.keep(kept)
+    one._take_message(b"n", b"link \xff")
+    state = one.keep(kept)
+    assert state
+    assert kept.descriptors == {one._namespace, one._control}
+    assert one.children == {state["pid"]}
+    one._channel.detach()
+    one._is_open, one._namespace, one._control = False, -1, -1
+    other = EngineNetwork(
+        loop, one._plan, patience=100, log=print, ready=print, lost=print, kept=json.loads(json.dumps(state))
+    )
+
+    def look() -> None:
+        if words.exists() and "again\n" in words.read_text():
+            loop.stop()
+        else:
+            loop.after(0.02, look)
+
+    os.kill(state["pid"], signal.SIGKILL)
+    look()
+    loop.run()
+    assert other._told == b"link \xff"
+    os.kill(other._pid, signal.SIGKILL)
+    other.close()
 
 
 def test_no_more_is_sent_than_has_room(

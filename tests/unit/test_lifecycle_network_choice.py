@@ -15,7 +15,7 @@ import pytest
 from scrun.errors import UsageError
 from scrun.lifecycle.caller import engine_words, network_choice
 from scrun.lifecycle.caller.network_choice import choose
-from scrun.lifecycle.container import network
+from scrun.lifecycle.container import network, network_programs
 from scrun.lifecycle.process import fork
 
 ID = "c0ffee"
@@ -81,14 +81,20 @@ def test_podmans_search_domain_is_of_a_named_network(tmp_path: Path) -> None:
     assert engine_words.asked(config(tmp_path / "resolv.conf", annotations=PODMAN), ID).for_engine
 
 
+def ports(path: str) -> list[list[int]]:
+    """The ports that pasta publishes of that namespace."""
+    return network_programs.pastas_ports(network_programs.serving(path))
+
+
 @pytest.fixture
 def pasta() -> Iterator[Any]:
-    """Start a process with pasta's name and these arguments."""
+    """Start a process with pasta's name, or another, and these arguments."""
     made: list[subprocess.Popen[bytes]] = []
 
-    def start(*words: str) -> None:
-        script = "printf pasta >/proc/$$/comm; echo; read -r _"
-        made.append(subprocess.Popen(["sh", "-c", script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    def start(*words: str, name: str = "pasta") -> None:
+        script = f"printf {name[:15]} >/proc/$$/comm; echo; read -r _"
+        argv = [name, "-c", script, *words]
+        made.append(subprocess.Popen(argv, executable="/bin/sh", stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         assert made[-1].stdout
         made[-1].stdout.read(1)
 
@@ -113,24 +119,49 @@ def test_pasta_is_told_of_the_ports(words: tuple[str, ...], wanted: bool, pasta:
     assert engine_words.asked(config(path=path, annotations=PODMAN), ID).for_engine == wanted
 
 
+@pytest.mark.parametrize(
+    ("words", "port_program", "wanted"),
+    [
+        ((), "", False),
+        (("--api-socket", "/run/x"), "", True),
+        ((), "rootlessport", True),
+        ((), "rootlessness", False),
+    ],
+)
+def test_slirp4netns_has_somebody_for_the_ports(
+    words: tuple[str, ...], port_program: str, wanted: bool, pasta: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("scrun.identity.is_machines_root", lambda: False)
+    path = tmp_path / "namespace"  # by a name of its own, as podman has one in /run/user
+    path.symlink_to("/proc/self/ns/net")
+    pasta("--netns-type=path", *words, str(path), "tap0", name="slirp4netns")
+    if port_program:
+        pasta(name=port_program)
+    assert engine_words.asked(config(path=str(path), annotations=PODMAN), ID).for_engine == wanted
+    other = tmp_path / "other"  # another container's
+    other.touch()
+    pasta("--netns-type=path", str(other), "tap0", name="slirp4netns")
+    assert not engine_words.asked(config(path=str(other), annotations=PODMAN), ID).for_engine
+
+
 def test_pastas_ports_are_the_containers(pasta: Any) -> None:
     path = f"/run/netns/{os.getpid()}-ports"
     pasta("-t", "127.0.0.1/8081-8082:80-81", "-t", "9000:90", "-u", "none", "--netns", path)
-    assert engine_words.pastas_ports(config(path=path)) == [[80, 81], [90, 90]]
+    assert ports(path) == [[80, 81], [90, 90]]
 
 
 @pytest.mark.parametrize("told", ["9" * 5000, "70000", "0", "1-70000", "²", ""])
 def test_what_is_no_port_is_left_out(told: str, pasta: Any) -> None:
     path = f"/run/netns/{os.getpid()}-wrong"
     pasta("-t", f"9000:{told}", "-t", "8080:80", "--netns", path)
-    assert engine_words.pastas_ports(config(path=path)) == [[80, 80]]
+    assert ports(path) == [[80, 80]]
 
 
 def test_another_user_s_pasta_says_nothing(pasta: Any, monkeypatch: Any) -> None:
     path = f"/run/netns/{os.getpid()}-bobs"
     pasta("-t", "9000:90", "--netns", path)
     monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
-    assert engine_words.pastas_ports(config(path=path)) == []
+    assert ports(path) == []
 
 
 def test_roots_podman_holds_the_ports_open(monkeypatch: Any) -> None:
@@ -146,6 +177,49 @@ def test_roots_podman_holds_the_ports_open(monkeypatch: Any) -> None:
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
         assert is_for_engine(port.fileno())
+
+
+def test_podman_keeps_a_pipe_for_later_ports(monkeypatch: Any) -> None:
+    """conmon hands down two pipes beyond its own where a port is published, and one where none is."""
+    monkeypatch.setattr("scrun.identity.is_machines_root", lambda: False)
+    given = config(path="", annotations=PODMAN)
+    reader, writer = os.pipe()
+
+    def is_for_engine(*numbers: int) -> bool:
+        def ask() -> int:
+            for number in numbers:
+                os.dup2(writer, number)
+            return int(engine_words.asked(given, ID).for_engine)
+
+        pid = fork.child(ask, keep=(reader, writer))
+        return bool(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    try:
+        assert not is_for_engine(21, 22)
+        monkeypatch.setenv("_OCI_STARTPIPE", "20")
+        assert not is_for_engine(21, 251)
+        assert is_for_engine(21, 22)
+        monkeypatch.setenv("_OCI_STARTPIPE", "9" * 5000)
+        assert not is_for_engine(21, 22)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def test_pasta_is_found_by_the_namespace_itself(pasta: Any, tmp_path: Path) -> None:
+    path, same, other = (tmp_path / name for name in ("namespace", "same", "other"))
+    path.touch()
+    same.hardlink_to(path)
+    other.touch()
+    pasta("-t", "9000:90", "--netns", str(path))
+    for there, wanted in ((same, [[90, 90]]), (other, [])):
+        with there.open() as file:
+            assert network_programs.pastas_ports(network_programs.serving_same(file.fileno())) == wanted
+
+
+def test_no_pasta_serves_a_namespace_without_a_path(pasta: Any) -> None:
+    pasta("-t", "9000:90", "--netns", f"/run/netns/{os.getpid()}-another")
+    assert ports("") == []
 
 
 def test_what_is_said_counts() -> None:

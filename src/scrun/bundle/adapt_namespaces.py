@@ -55,7 +55,7 @@ def join(config: Config, other: tuple[str, Sequence[int]] | None, *, with_user: 
     """Join the network namespace that another container has on the node, if any; see ``adapt``'s ``joined``.
 
     A network namespace can be entered only together with the user namespace that owns it. The job's user has one id in
-    that, so the process gets this id (setns(2), user_namespaces(7)).
+    that, so the process gets this id (setns(2), user_namespaces(7)). It is 0 unless the node's runtime is crun.
     """
     if not other:
         return
@@ -72,8 +72,13 @@ def join(config: Config, other: tuple[str, Sequence[int]] | None, *, with_user: 
     for namespace in linux["namespaces"]:
         if namespace["type"] == "user":
             namespace["path"] = f"{directory}/user"
-    linux.pop("uidMappings", [])
-    linux.pop("gidMappings", [])
+    # No mapping is made in a namespace that is joined. But by these crun takes the process for that user and not for
+    # user 0, whom such a namespace doesn't know (libcrun/linux.c, set_id_init).
+    key: Literal["uidMappings", "gidMappings"]
+    for key, own in (("uidMappings", uid), ("gidMappings", gid)):
+        mappings = linux.pop(key, [])
+        if own:
+            linux[key] = [{**mapping, "containerID": own} for mapping in mappings]
     if process_ids(config) != (uid, gid):
         before = ":".join(map(str, process_ids(config)))
         yield f"user {before} becomes {uid}:{gid}, as in the container whose network this is"

@@ -111,12 +111,13 @@ def _one_of(*words: str) -> Callable[[str], str | None]:
 
 _TYPES: dict[str, Callable[[str], object]] = {
     **dict.fromkeys(("clock", "most-user", "most-net"), _number),
-    **dict.fromkeys(("oci-read", "overlay", "bind", "user-namespace", "net-namespace", "tun", "bundle"), _flag),
+    **dict.fromkeys(("oci-read", "overlay", "bind", "user-namespace", "net-namespace", "bundle"), _flag),
     "oci-lacks": lambda text: text if text == "-" or _PATH.fullmatch(text) else None,
     "slurm": _plain,
     "runtime": _answered,
     "root": _answered,
     "root-owner": lambda text: text if re.fullmatch(r"\d{1,10} [0-7]{1,4}", text) else None,
     "back": _one_of("yes", "dropped", "refused", "unknown"),
+    "tun": _one_of("yes", "closed", "none"),
     "own": _one_of("yes", "taken", "none"),
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _CLOCKS = 2  # seconds by which two hosts' clocks may differ
 _FEW_NAMESPACES = 100
 _NO_ANSWER = "the node did not say"
+_NO_PORTS = "containers there have no published port, and no network of docker's or podman's"
 
 
 class Asked(NamedTuple):
@@ -125,14 +126,17 @@ def mounts(site: Site, asked: Asked) -> Result:
 def namespaces(site: Site, asked: Asked) -> Result:
     """Whether the user can make user and network namespaces on the node, and how many."""
     most = {kind: asked.answer.number(f"most-{kind}") for kind in ("user", "net")}
-    for kind, number in most.items():
-        if number == 0 and (kind == "net" or site.uid):
-            return broken(f"max_{kind}_namespaces is 0", f"sysctl user.max_{kind}_namespaces=65536 on the node")
+    if most["user"] == 0 and site.uid:
+        return broken("max_user_namespaces is 0", "sysctl user.max_user_namespaces=65536 on the node")
     can = {kind: asked.answer.flag(f"{kind}-namespace") for kind in ("user", "net")}
     if can["user"] is False and site.uid:
         return broken("the user can't make a user namespace", "see kernel.unprivileged_userns_clone, AppArmor, SELinux")
-    if can["net"] is False:
-        return warning("the user can't make a network namespace", "containers without a network can't run there")
+    if most["net"] == 0 or can["net"] is False:
+        return warning(
+            "max_net_namespaces is 0" if most["net"] == 0 else "the user can't make a network namespace",
+            f"sysctl user.max_net_namespaces=65536 on the node; until then {_NO_PORTS}, and those that are to have no "
+            "network can't run",
+        )
     if few := [
         f"max_{kind}_namespaces is {number}"
         for kind, number in most.items()
@@ -166,12 +170,20 @@ def programs(_site: Site, asked: Asked) -> Result:
     return tools.judge(there, tools.NODE, tools.WANTED)
 
 
-def tun(_site: Site, asked: Asked) -> Result:
-    """Whether the node has /dev/net/tun, which a rootless podman within a job needs for its network."""
-    there = asked.answer.flag("tun")
+def tun(site: Site, asked: Asked) -> Result:
+    """Whether the user can open the node's /dev/net/tun, which a container on its engine's network needs."""
+    there = asked.answer.text("tun")
     if there is None:
         return unchecked(_NO_ANSWER)
-    return ok("there is /dev/net/tun" if there else "no /dev/net/tun: only a local runtime within a job would want it")
+    if there == "yes":
+        return ok("/dev/net/tun can be opened")
+    lack = "there is no /dev/net/tun" if there == "none" else f"{site.user} may not open /dev/net/tun"
+    if (site.oci or {}).get("NetAllowed") == ["node"]:
+        return ok(f"{lack}, and oci.conf allows the node's network only (NetAllowed)")
+    return warning(
+        f"{lack}: {_NO_PORTS}",
+        "load the kernel's module tun, and give the device mode 0666, as udev does; or set NetAllowed=node in oci.conf",
+    )
 
 
 def clock(_site: Site, asked: Asked) -> Result:

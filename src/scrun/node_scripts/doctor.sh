@@ -59,7 +59,11 @@ for name in tar stat find base64 sed bash flock unshare nsenter timeout; do
         esac
     fi
 done
-[ -c /dev/net/tun ] && say "tun yes" || say "tun no"
+if [ ! -c /dev/net/tun ]; then
+    say "tun none"
+else
+    (: <>/dev/net/tun) 2>/dev/null && say "tun yes" || say "tun closed"
+fi
 [ -z "$bundle" ] || { [ -r "$bundle" ] && say "bundle yes" || say "bundle no"; }
 if [ -z "$port" ]; then
     :

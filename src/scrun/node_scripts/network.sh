@@ -4,7 +4,9 @@ LC_ALL=C; export LC_ALL
 host=${SLURMD_NODENAME:-$(uname -n)}
 lacks=-
 [ -c "$1" ] && (: <>"$1") 2>/dev/null || lacks="it has no $1 that its users may open"
-for limit in net user; do
+limits=net
+[ "$(id -u)" = 0 ] || limits="net user" # root's containers have no user namespace
+for limit in $limits; do
     most=
     read -r most <"/proc/sys/user/max_${limit}_namespaces" 2>/dev/null
     [ "$most" != 0 ] || lacks="user.max_${limit}_namespaces is 0 on it"

@@ -11,18 +11,31 @@ import _socket
 import os
 import sys
 
-from scrun import small_file
+from scrun import small_file, wait
 from scrun.lifecycle.process import fork
 from scrun.network import PROGRAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import TypedDict
 
     from scrun.lifecycle.container.plan import NetworkPlan
     from scrun.lifecycle.process.loop import Loop
+    from scrun.wait import Kept
 
     Say = Callable[[str], None]
+
+    class EngineNetworkState(TypedDict):
+        """An :class:`EngineNetwork` that the container uses; the namespace and the channel are descriptors."""
+
+        namespace: int
+        control: int
+        pid: int  # scrun-network's
+        ended: int
+        told: str
+        ports: list[list[int]]
+
 
 _MESSAGE = 1 << 16  # bytes; more than any message of scrun-network's has
 _FILES, _MOST = 8, 60000  # files, and bytes of all of them, that the node is told of with the network
@@ -41,6 +54,7 @@ class EngineNetwork:
         log: is called with a level and a line.
         ready: is called with the path on the node of links to the container's namespaces, once it has the network.
         lost: is called with the reason when the container has its network no longer.
+        kept: what :meth:`keep` has returned.
     """
 
     def __init__(
@@ -52,6 +66,7 @@ class EngineNetwork:
         log: Callable[[str, str], None],
         ready: Say,
         lost: Say,
+        kept: EngineNetworkState | None = None,
     ) -> None:
         self._loop, self._plan, self._patience = loop, plan, patience
         self._log, self._ready, self._lost = log, ready, lost
@@ -64,6 +79,34 @@ class EngineNetwork:
         self._why = "scrun-network was killed again and again"
         self._timer = 0
         self._is_open = False
+        if kept:
+            self._plan = {**plan, "ports": kept["ports"]}
+            self._namespace, self._ended, self._told = kept["namespace"], kept["ended"], kept["told"].encode("latin-1")
+            self._is_open = True
+            self._hear_from(_socket.socket(fileno=kept["control"]), kept["pid"])
+
+    def keep(self, kept: Kept) -> EngineNetworkState | None:
+        """What it is, for scrun-wait; None where the container doesn't use it.
+
+        Raises:
+            Busy: scrun-network begins or ends.
+        """
+        if not self._is_open:
+            return None
+        wait.check(self._control >= 0 and self._told and not self._files, "the network is being set up")
+        return {
+            "namespace": kept(self._namespace),
+            "control": kept(self._control),
+            "pid": self._pid,
+            "ended": self._ended,
+            "told": self._told.decode("latin-1"),
+            "ports": self._plan["ports"],
+        }
+
+    @property
+    def children(self) -> set[int]:
+        """The process that stays beside the container's step."""
+        return {self._pid} if self._control >= 0 else set()
 
     @property
     def is_there(self) -> bool:
@@ -96,6 +139,11 @@ class EngineNetwork:
         """
         path = self._plan["namespace"] or f"/proc/{standin}/ns/net"
         self._namespace = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._plan["near"] and not self._plan["namespace"]:  # podman has set it up since create
+            from scrun.lifecycle.container import network_programs
+
+            ports = network_programs.pastas_ports(network_programs.serving_same(self._namespace))
+            self._plan = {**self._plan, "ports": ports}
         self._is_open = True
         self._run()
 
@@ -122,9 +170,7 @@ class EngineNetwork:
             self._namespace = -1
 
     def _run(self) -> None:
-        self._channel, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        self._channel.setblocking(False)
-        self._control = self._channel.fileno()
+        channel, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         words = [str(_CONTROL), str(_NAMESPACE), *(["again"] if self._told else []), *self._words()]
 
         def execute() -> int:
@@ -132,17 +178,26 @@ class EngineNetwork:
 
         stdio = (fork.QUIET, fork.QUIET, fork.QUIET, theirs.fileno(), self._namespace)
         try:
-            self._pid = fork.child(execute, stdio=stdio, keep=(), session=True)
+            pid = fork.child(execute, stdio=stdio, keep=(), session=True)
+        except OSError:
+            channel.close()
+            raise
         finally:
             theirs.close()
+        self._hear_from(channel, pid)
         for message in (self._told, *(b"f" + name.encode() + b"\0" + data for name, data in self._files.items())):
             try:
                 if message:
                     self._channel.send(message)
             except OSError:
                 break  # it has ended already, which the channel tells
+
+    def _hear_from(self, channel: _socket.socket, pid: int) -> None:
+        """Listen to scrun-network."""
+        channel.setblocking(False)
+        self._channel, self._control, self._pid = channel, channel.fileno(), pid
         self._loop.watch(self._control, self._hear)
-        self._loop.child(self._pid, lambda _status: None)
+        self._loop.child(pid, lambda _status: None)
 
     def _words(self) -> list[str]:
         words = ["near"] if self._plan["near"] else []

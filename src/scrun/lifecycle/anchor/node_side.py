@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Literal, Protocol, TypedDict, overload
 
-    from scrun.lifecycle.anchor.engine_network import EngineNetwork
+    from scrun.lifecycle.anchor.engine_network import EngineNetwork, EngineNetworkState
     from scrun.lifecycle.anchor.stdio import Stdio
     from scrun.lifecycle.connection.agent import Agent
     from scrun.lifecycle.connection.connection import ConnectionState
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         """A :class:`NodeSide` whose program runs; the sockets are descriptors."""
 
         connection: ConnectionState
+        network: EngineNetworkState | None
         words: int
         requests: int
         window: WindowState | None
@@ -92,7 +93,11 @@ class NodeSide(Watcher):
         plan, tasks = anchor.plan, tasks_of(anchor.plan, anchor.record)
         self.stdio = TASK if tasks > 1 or _is_for_srun(plan) else TERMINAL if plan["terminal"] else PIPES
         ports = (plan["ports"][0], plan["ports"][1])
-        self._network = _network(anchor, self._network_lost) if plan["staging"]["network"] == ENGINES_NETWORK else None
+        self._network = (
+            _network(anchor, self._network_lost, kept["network"] if kept else None)
+            if plan["staging"]["network"] == ENGINES_NETWORK
+            else None
+        )
         self.connection = Connection(
             *(anchor.loop, self, _Program(self)),
             stdio=self.stdio,
@@ -128,6 +133,7 @@ class NodeSide(Watcher):
         wait.check(runs and not self._finish and not self._is_over, "the program begins or ends")
         return {
             "connection": self.connection.keep(kept),
+            "network": self._network.keep(kept) if self._network else None,
             "words": kept(self.words),
             "requests": self._requests.keep(kept) if self._requests else -1,
             "window": self._window.keep(kept) if self._window else None,
@@ -138,7 +144,7 @@ class NodeSide(Watcher):
     @property
     def children(self) -> set[int]:
         """The processes that stay beside the step."""
-        return {self._window.child} if self._window else set()
+        return ({self._window.child} if self._window else set()) | (self._network.children if self._network else set())
 
     @property
     def has_run(self) -> bool:
@@ -313,7 +319,7 @@ class NodeSide(Watcher):
             self._noted = text
 
 
-def _network(anchor: Owner, lost: Callable[[str], None]) -> EngineNetwork:
+def _network(anchor: Owner, lost: Callable[[str], None], kept: EngineNetworkState | None) -> EngineNetwork:
     from scrun.lifecycle.anchor.engine_network import EngineNetwork  # not in the memory of the other anchors
 
     plan = anchor.plan
@@ -329,6 +335,7 @@ def _network(anchor: Owner, lost: Callable[[str], None]) -> EngineNetwork:
         log=anchor.log,
         ready=ready,
         lost=lost,
+        kept=kept,
     )
 
 

@@ -1,8 +1,9 @@
 """What an engine's own files and processes say of a container's network: a published port, a network by its name.
 
-docker writes both into hostconfig.json, beside the resolv.conf that it mounts. podman's pasta has the ports on its
-command line; for a bridge, podman holds the ports' sockets open, which create inherits, and a network of the user's has
-a search domain in resolv.conf. Without root podman's own choice is pasta, so that a bridge was asked for.
+docker writes both into hostconfig.json, beside the resolv.conf that it mounts. podman's pasta or slirp4netns tells of
+ports (:mod:`scrun.lifecycle.container.network_programs`), or a pipe of conmon's where they begin only after create. For
+a bridge, root's podman holds the ports' sockets open, which create inherits, and a network of the user's has a search
+domain in resolv.conf. Without root podman's own choice is pasta, so that a bridge was asked for.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ from __future__ import annotations
 import _socket
 import os
 import stat
-from itertools import pairwise
 
 from scrun import fastjson, identity
 from scrun.digits import is_number
-from scrun.lifecycle.container import network
+from scrun.lifecycle.container import network, network_programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any, NamedTuple
 
     from scrun.oci import Config
@@ -27,8 +26,7 @@ else:
 
 _MOST = 1 << 20  # bytes of a file that is read
 _DOCKERS_OWN = ("", "default", "bridge", "nat")  # NetworkMode where nobody named a network
-_NEAREST = 64  # processes that began just before this one: pasta is mostly one of them
-_PROGRAMS = ("pasta", "pasta.avx2", "slirp4netns")
+_CONMONS_LAST, _LONG = "_OCI_STARTPIPE", 9  # a variable with the last descriptor of conmon's own; digits
 
 
 class Asked(NamedTuple):
@@ -105,65 +103,17 @@ def _of_podman(config: Config) -> Asked:
         return Asked(False, "podman publishes no port, and no network with names was named")
     path = namespace(config)
     if not path:
-        return Asked(False, "podman says only later whether a port is published")
-    if arguments := _arguments_with(path):
-        if _publishes(arguments):
-            return Asked(True, "pasta publishes a port")
-        return Asked(False, f"{os.path.basename(arguments[0])} is not told of a published port")
+        if _holds_pipes():
+            return Asked(True, "podman will publish a port when the container is there")
+        return Asked(False, "podman will publish no port when the container is there")
+    if arguments := network_programs.serving(path):
+        program = os.path.basename(arguments[0])
+        if network_programs.publishes(arguments, path):
+            return Asked(True, f"{program} publishes a port")
+        return Asked(False, f"{program} is not told of a published port")
     if network.is_bridged(path):
         return Asked(True, "a bridge of podman's was named")
     return Asked(False, "no process says whether a port is published")
-
-
-def _publishes(arguments: list[str]) -> bool:
-    """Whether pasta forwards a port to the container (passt(1), -t and -u)."""
-    options = ("-t", "-u", "--tcp-ports", "--udp-ports")
-    return any(option in options and told != "none" for option, told in pairwise(arguments))
-
-
-def pastas_ports(config: Config) -> list[list[int]]:
-    """The container's ports that pasta publishes by TCP, as podman says it: ``-t ADDRESS/8081-8082:80-81``."""
-    arguments, found = _arguments_with(namespace(config)), []
-    for option, told in pairwise(arguments):
-        if option not in ("-t", "--tcp-ports"):
-            continue
-        for part in told.split(","):
-            first, _dash, last = part.rpartition(":")[2].rpartition("/")[2].partition("-")
-            if _is_port(first) and _is_port(last or first):
-                found.append([int(first), int(last or first)])
-    return found
-
-
-def _is_port(text: str) -> bool:
-    return len(text) <= len("65535") and is_number(text) and 0 < int(text) < 1 << 16
-
-
-def _arguments_with(path: str) -> list[str]:
-    """The command line of the process of ours that serves this network namespace; empty if none can be seen.
-
-    Another user may have given a process of his that name and these arguments.
-    """
-    for pid in _processes():
-        try:
-            if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
-                continue
-            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                if file.read().rstrip("\n") not in _PROGRAMS:
-                    continue
-            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="surrogateescape") as file:
-                arguments = file.read().split("\0")
-        except OSError:
-            continue
-        if path in arguments:
-            return arguments
-    return []
-
-
-def _processes() -> Iterator[int]:
-    """Pids, those that began just before this process first."""
-    own = os.getpid()
-    yield from range(own - 1, max(1, own - _NEAREST), -1)
-    yield from sorted((int(name) for name in os.listdir("/proc") if name.isdecimal()), reverse=True)
 
 
 def _holds_ports() -> bool:
@@ -175,6 +125,23 @@ def _holds_ports() -> bool:
         except OSError:
             continue
     return False
+
+
+def _holds_pipes() -> bool:
+    """Whether podman will publish a port after create, as it does with ``--userns=keep-id``.
+
+    Beyond conmon's own two pipes, whose numbers it says, conmon has one then by which the network's program notices its
+    end, and another for rootlessport, which is there only for ports, whoever leads them. create inherits both.
+    """
+    last = os.environ.get(_CONMONS_LAST, "")
+    return len(last) < _LONG and is_number(last) and all(_is_inherited_pipe(int(last) + more) for more in (1, 2))
+
+
+def _is_inherited_pipe(descriptor: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode) and os.get_inheritable(descriptor)
+    except OSError:
+        return False
 
 
 def _port(descriptor: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from scrun import identity
 from scrun.errors import UsageError
 from scrun.lifecycle.caller import engine_words
-from scrun.lifecycle.container import network
+from scrun.lifecycle.container import network, network_programs
 
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ def choose(
 
 
 def _plan(config: Config) -> NetworkPlan:
-    is_near = engine_words.is_podmans(config) and not identity.is_machines_root()
+    is_near, path = engine_words.is_podmans(config) and not identity.is_machines_root(), engine_words.namespace(config)
     return {
-        "namespace": engine_words.namespace(config),
+        "namespace": path,
         "resolv_conf": engine_words.source(config, "/etc/resolv.conf"),
-        "ports": engine_words.pastas_ports(config) if is_near else [],
+        "ports": network_programs.pastas_ports(network_programs.serving(path)) if is_near else [],
         "near": is_near,
     }

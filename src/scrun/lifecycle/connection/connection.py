@@ -105,10 +105,9 @@ class Connection(Watcher):
         """What it is, for scrun-wait.
 
         Raises:
-            Busy: something is under way, or its network is the engine's.
+            Busy: something is under way.
         """
         wait.check(self._agents and not self._waiting and not self._may_read, "agents come or go")
-        wait.check(not (self._network and self._network.is_there), "its network is the engine's")
         return {
             "key": self._key.hex(),
             "listener": self._listener.keep(kept),
