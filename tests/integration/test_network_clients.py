@@ -207,7 +207,7 @@ def test_a_port_with_slirp4netns(podman: Engine, network: str) -> None:
 
 
 @pytest.mark.parametrize("network", ["pasta", "slirp4netns", "bridge"])
-def test_a_port_of_a_user_who_keeps_the_id(podman: Engine, network: str) -> None:
+def test_a_port_with_the_users_own_id(podman: Engine, network: str) -> None:
     """podman sets the network up only after create then."""
     options = ("--userns=keep-id", f"--network={network}", "-p", "18303:8080")
     name = podman.detached("sh", "-c", SERVE.format(port=8080), options=options)
@@ -216,5 +216,5 @@ def test_a_port_of_a_user_who_keeps_the_id(podman: Engine, network: str) -> None
     assert podman.call("exec", name, "id", "-u").ok().stdout == f"{podman.user.uid}\n"
 
 
-def test_without_a_port_who_keeps_the_id_has_the_nodes(podman: Engine) -> None:
+def test_without_a_port_it_is_the_nodes(podman: Engine) -> None:
     assert has_the_nodes(addresses(podman, "--userns=keep-id"))

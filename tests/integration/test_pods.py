@@ -135,7 +135,7 @@ def test_another_containers_network_is_at_localhost(one: Engine, mode: str) -> N
 
 
 @pytest.mark.parametrize("user", [0, 1000])
-def test_a_guest_has_the_user_whose_network_it_is(podman: Engine, user: int) -> None:
+def test_a_guest_has_the_networks_user(podman: Engine, user: int) -> None:
     server = podman.detached("sleep", "1000", options=("-e", "SCRUN_NET=engine", "--user=1000"))
     done = podman.run("id", "-u", options=("--rm", f"--network=container:{server}", f"--user={user}"))
     assert done.ok().stdout == "1000\n"

@@ -177,7 +177,7 @@ def test_oci_conf_of_a_node(tmp_path: Path, lines: list[str], status: str, words
 
 
 @pytest.mark.parametrize("there", ["none", "closed"])
-def test_a_site_that_forbids_the_engines_networks_wants_no_tun(tmp_path: Path, there: str) -> None:
+def test_a_site_without_engines_networks_wants_no_tun(tmp_path: Path, there: str) -> None:
     site = Elsewhere(tmp_path)
     (tmp_path / "oci.conf").write_text(f"{OCI}#scrun: NetAllowed=node\n")
     assert node_checks.tun(site, asked("tun yes")).found == "/dev/net/tun can be opened"
