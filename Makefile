@@ -13,7 +13,7 @@ help:
 	@echo 'make demo         set up a Slurm cluster on this machine and run containers on it (root)'
 	@echo 'make test         set it up and run all tests (root)'
 	@echo 'make test-sites   smoke tests on clusters that are configured as sites are; PROFILES="noisy prolog" (root)'
-	@echo 'make check        ruff, mypy, the links of the documentation, and the quick unit tests: some 80 s on two processors'
+	@echo 'make check        ruff, mypy, the links of the documentation, and the quick unit tests: one to two minutes on two processors'
 	@echo 'make coverage     all unit tests, and which lines they leave out'
 	@echo 'make format       have ruff reformat the code'
 	@echo 'make docs         draw the pictures in docs/pictures, and make the site of the documentation: build/site'
