@@ -53,8 +53,10 @@ def loader_of(home: Path, module: str = "scrun.errors", before: str = "pass") ->
     return run(home, f"{before}\nimport {module} as module\nprint(type(module.__loader__).__name__)")[0]
 
 
-def test_all_modules_are_in_the_file_unchanged(installed: Path) -> None:
+def test_all_modules_are_in_the_file(installed: Path) -> None:
     program = """import importlib.util
+from scrun.installation import compiling
+stripped = {name: code for name, _, code, _ in compiling._modules(home, home)}
 for path in map(str, sorted(__import__("pathlib").Path(home).glob("scrun/**/*.py"))):
     name = path[len(home) + 1:-3].replace("/", ".").removesuffix(".__init__")
     found = precompiled.Precompiled.find_spec(sys.meta_path[0], name)
@@ -63,13 +65,46 @@ for path in map(str, sorted(__import__("pathlib").Path(home).glob("scrun/**/*.py
     assert found.submodule_search_locations == usual.submodule_search_locations, (found, usual)
     assert found.parent == usual.parent and found.has_location
     code = found.loader.get_code(name)
-    assert code.co_code == usual.loader.source_to_code(usual.loader.get_data(path), path).co_code
+    assert code == stripped[name]
     assert code.co_filename == path
     print(name)
 """
     names = run(installed, f"home = {str(installed)!r}\n{program}")
     assert {"scrun", "scrun.errors", "scrun.lifecycle.anchor", "scrun.lifecycle.anchor.anchor"} <= {*names}
     assert len(names) == len([*Path(scrun.__file__).parent.rglob("*.py")])
+
+
+IMPORT_EACH = """import os
+from pathlib import Path
+for path in map(str, sorted(Path(home).glob("scrun/**/*.py"))):
+    name = path[len(home) + 1:-3].replace("/", ".").removesuffix(".__init__")
+    if name in ("scrun.__main__", "scrun.wait.wake"):
+        continue  # programs
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+        continue
+    try:
+        __import__(name)
+        said = "fine"
+    except BaseException as error:
+        said = type(error).__name__
+    wrong = [one for one, module in [*sys.modules.items()] if one.startswith("scrun.") and (
+        getattr(sys.modules[one.rpartition(".")[0]], one.rpartition(".")[2], None) is not module
+        or module.__spec__.name != module.__name__ or bool(module.__spec__.parent != module.__package__)
+        or module.__spec__.origin != module.__file__ or hasattr(module, "__path__") != (module.__package__ == one))]
+    there = sorted(one for one in sys.modules if one.startswith("scrun") and one != "scrun.precompiled")
+    print(name, said, ",".join(wrong) or "-", ",".join(there) if said == "fine" else "-", flush=True)
+    os._exit(0)
+"""
+
+
+def test_an_import_does_what_the_usual_does(installed: Path, copy: Path) -> None:
+    """It imports the same modules, and no others, and fails where it would fail."""
+    (copy / precompiled.NAME).unlink()
+    words = run(installed, f"home = {str(installed)!r}\n{IMPORT_EACH}")
+    assert words == run(copy, f"home = {str(copy)!r}\n{IMPORT_EACH}")
+    assert {*words[1::4]} >= {"fine"}
+    assert {*words[2::4]} == {"-"}
 
 
 def test_the_programs_modules_come_from_the_file(installed: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import compileall
 import os
 
 from scrun import precompiled
+from scrun.installation import lean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ def compile_copy(copy: str, path: str) -> None:
     os.rename(fresh, place)
 
 
-def _modules(copy: str, path: str) -> Iterator[tuple[str, bool, CodeType]]:
-    """The modules of scrun's own package: the name, whether it is a package, and the code."""
+def _modules(copy: str, path: str) -> Iterator[tuple[str, bool, CodeType, list[str]]]:
+    """The modules of scrun's own package, as :func:`scrun.precompiled.content` takes them."""
     for directory, directories, files in os.walk(os.path.join(copy, "scrun")):
         directories.sort()
         inside = os.path.relpath(directory, copy)
@@ -42,6 +44,9 @@ def _modules(copy: str, path: str) -> Iterator[tuple[str, bool, CodeType]]:
                 continue
             package = inside.replace(os.sep, ".")
             is_package = name == "__init__.py"
+            module = package if is_package else f"{package}.{name.removesuffix('.py')}"
             with open(os.path.join(directory, name), "rb") as file:
-                code = compile(file.read(), os.path.join(path, inside, name), "exec", dont_inherit=True)
-            yield package if is_package else f"{package}.{name.removesuffix('.py')}", is_package, code
+                tree = ast.parse(file.read())
+            lean.strip(tree)
+            code = compile(tree, os.path.join(path, inside, name), "exec", dont_inherit=True)
+            yield module, is_package, code, lean.needs(module, tree)
