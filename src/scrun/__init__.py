@@ -7,7 +7,7 @@ OCI_VERSION = "1.2.1"  # the version of the runtime-spec that state and features
 def version_text() -> str:
     """runc's three lines; without a known commit the version stands in its place."""
     try:
-        with open(f"{__path__[0]}/commit.txt", encoding="ascii") as file:
+        with open(f"{__path__[0]}/commit.txt", encoding="utf-8") as file:
             commit = file.read().strip()
     except OSError:
         commit = __version__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from scrun import identity, log
 
@@ -27,6 +26,8 @@ def of_argument(name: str, global_options: Mapping[str, Any]) -> str | tuple[str
     if name == "container-id":
         return container_ids(global_options.get("root") or identity.default_root())
     if name == "signal":
+        import signal
+
         return tuple(sorted(number.name.removeprefix("SIG") for number in signal.Signals))
     if name == "shell":
         return SHELLS

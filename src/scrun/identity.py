@@ -16,7 +16,7 @@ def real_uid() -> int:
     """The caller's uid in the machine's own user namespace (user_namespaces(7), uid_map)."""
     uid = os.getuid()
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as uid_map:
+        with open("/proc/self/uid_map", encoding="utf-8") as uid_map:
             for line in uid_map:
                 inside, outside, count = map(int, line.split())
                 if inside <= uid < inside + count:

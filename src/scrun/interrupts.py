@@ -9,7 +9,7 @@ that a person can interrupt a call that hangs.
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # signal without the enum that it imports
+from scrun import signal
 
 # Seconds that a call keeps its signals waiting; start answers within 20 s (anchor.effects.START_LIMIT).
 PATIENCE = {"delete": 5.0, "kill": 5.0, "start": 25.0, "state": 5.0}
@@ -31,10 +31,10 @@ def settle(command: str, blocked: set[int] | None) -> None:
     if blocked is None or command not in PATIENCE:
         let_through()
         return
-    _signal.signal(_signal.SIGALRM, lambda _number, _frame: let_through())
+    signal.signal(signal.SIGALRM, lambda _number, _frame: let_through())
     # The timer repeats, because Python handles a signal late if it arrives just before a read(2) that waits.
-    _signal.setitimer(_signal.ITIMER_REAL, PATIENCE[command], _AGAIN)
-    _signal.pthread_sigmask(_signal.SIG_UNBLOCK, {_signal.SIGALRM})
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE[command], _AGAIN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
 
 def let_through() -> None:
@@ -42,5 +42,5 @@ def let_through() -> None:
     global _blocked
     if _blocked is not None:
         before, _blocked = _blocked, None
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -29,6 +29,7 @@ COMMON |= {
     "node_scripts",
     "oci",
     "precompiled",
+    "signal",
     "small_file",
     "wait",
     "",
@@ -196,18 +197,7 @@ RESIDENT = {
         "os",
         "os.path",
     ),
-    *(
-        "_collections",
-        "_functools",
-        "_operator",
-        "collections",
-        "enum",
-        "functools",
-        "itertools",
-        "keyword",
-        "operator",
-    ),
-    *("reprlib", "types", "_types", "posixpath", "select", "signal", "stat", "termios", "time", "annotationlib"),
+    *("_operator", "posixpath", "select", "stat", "termios", "time"),
     *("_sha256", "_sha2"),  # without OpenSSL, which hashlib loads
 }
 # The rooms whose modules the anchor and the stand-in may keep. What they seldom need they import when they need it.
@@ -221,6 +211,7 @@ RESIDENT_OTHERS = {
     "scrun.front",
     "scrun.log",
     "scrun.listening",
+    "scrun.signal",
     "scrun.small_file",
     "scrun.wait",
 } | {

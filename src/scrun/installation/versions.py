@@ -102,7 +102,7 @@ class Versions:
         shutil.rmtree(fresh, ignore_errors=True)
         copy(sources, fresh)
         compile_copy(fresh, path)
-        with open(os.path.join(fresh, LOCK), "w", encoding="ascii"):
+        with open(os.path.join(fresh, LOCK), "w", encoding="utf-8"):
             pass
         shutil.rmtree(path, ignore_errors=True)  # it was changed, or isn't complete
         os.rename(fresh, path)

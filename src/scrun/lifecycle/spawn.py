@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 
-from scrun import wait
+from scrun import signal, wait
 from scrun.lifecycle.container import log_crash
 from scrun.lifecycle.process import fork, installed, loop, wire
 from scrun.lifecycle.standin import standin
@@ -69,6 +68,7 @@ def _be_anchor(container: Container, creator: int, to_standin: int, standin_pid:
 
     from scrun.lifecycle.anchor import anchor
 
+    gc.freeze()
     gc.enable()
     made = anchor.Anchor(events, container, creator, to_standin, standin_pid, preparing)
 

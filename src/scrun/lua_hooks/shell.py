@@ -6,7 +6,8 @@ subprocess isn't imported, because that would cost every container's start 10 ms
 from __future__ import annotations
 
 import os
-import signal
+
+from scrun import signal
 
 SHELL = "/bin/sh"
 # Python ignores these signals, and a child would inherit that; but `yes | head -1` must end as it does everywhere.

@@ -15,7 +15,7 @@ def read_script(name: str) -> str:
     Raises:
         OSError: scrun isn't installed completely.
     """
-    with open(os.path.join(os.path.dirname(__file__), f"{name}.sh"), encoding="ascii") as file:
+    with open(os.path.join(os.path.dirname(__file__), f"{name}.sh"), encoding="utf-8") as file:
         lines = file.read().split("\n")
     while lines[0].startswith("#"):
         del lines[0]

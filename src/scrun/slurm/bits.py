@@ -6,12 +6,13 @@ raises a ValueError whose message continues a sentence.
 
 from __future__ import annotations
 
+from scrun import signal
 from scrun.digits import is_number
 from scrun.slurm.parsers import MOST16, UNLIMITED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    pass
 
 
 def exclusive(value: str) -> int:
@@ -69,18 +70,15 @@ def open_mode(value: str) -> int:
 
 def warning_signal(value: str) -> dict[str, int]:
     """The signal before the time limit, ``[[R][B]:]SIGNAL[@SECONDS]``."""
-    import signal
-
     flags, colon, rest = value.upper().rpartition(":")
     name, at, when = rest.partition("@")
-    by_name: Any = getattr(signal, name if name.startswith("SIG") else f"SIG{name}", None)
-    sign = int(name) if is_number(name) else by_name
-    good = isinstance(sign, int) and 0 < sign < signal.NSIG and set(flags) <= {"R", "B"} and (not colon or flags)
-    if not good or (at and not (is_number(when) and int(when) <= 0xFFFF)):
+    sign = int(name) if is_number(name) else signal.by_name(name if name.startswith("SIG") else f"SIG{name}")
+    good = sign and sign < signal.NSIG and set(flags) <= {"R", "B"} and (not colon or flags)
+    if not sign or not good or (at and not (is_number(when) and int(when) <= 0xFFFF)):
         raise ValueError("a signal with the seconds before the end, as in USR1@60 or R:USR1@60")
     # slurm.h: KILL_JOB_RESV is bit 8, KILL_JOB_BATCH bit 0.
     bits = (256 if "R" in flags else 0) | (1 if "B" in flags else 0)
-    return {"warn_flags": bits, "warn_signal": int(sign), "warn_time": int(when) if at else 60}
+    return {"warn_flags": bits, "warn_signal": sign, "warn_time": int(when) if at else 60}
 
 
 def mem_bind(value: str) -> dict[str, int | str]:

@@ -214,6 +214,6 @@ def proof(token: str, *words: str) -> str:
 
     The token is both the first and the last word, so that nobody can extend the text of a digest that was overheard.
     """
-    import hashlib
+    from scrun.digest import sha256
 
-    return hashlib.sha256(" ".join((token, *words, token)).encode()).hexdigest()
+    return sha256(" ".join((token, *words, token)).encode()).hexdigest()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
-from scrun import marks
+from scrun import marks, signal
 from scrun.errors import StagingError
 
 TYPE_CHECKING = False
@@ -64,7 +63,9 @@ class Interruption:
     def check(self) -> None:
         """Raise StagingInterrupted if a signal came."""
         if self.number:
-            raise StagingInterrupted(f"interrupted by {signal.Signals(self.number).name}")
+            from signal import Signals
+
+            raise StagingInterrupted(f"interrupted by {Signals(self.number).name}")
 
     def _note(self, number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_IGN)  # one signal is enough, and the anchor sees that it has arrived

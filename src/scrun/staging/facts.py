@@ -31,7 +31,7 @@ class Facts(NamedTuple):
 
 def describe(paths: Sequence[str]) -> list[Facts | None]:
     """This host's facts about each path; None for a path that can't be looked at."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         boot = file.read().strip()
     return [_of(path, boot, MountTable.of("self")) for path in paths]
 

@@ -157,7 +157,7 @@ class Known:
         self._seen = self._read() | fresh  # other processes write the file too
         temporary = f"{self._path}.{os.getpid()}"
         try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
                 file.write(fastjson.dumps(self._seen))
             os.rename(temporary, self._path)
         except OSError:

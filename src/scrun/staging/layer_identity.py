@@ -12,11 +12,11 @@ change between two containers, so it has no name: a person's own below an overla
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 
 from scrun import fastjson, small_file
+from scrun.digest import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def name_of(path: str, digest: str, *, devices: bool) -> str:
 
 
 def _name(*words: str) -> str:
-    return hashlib.sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:_LETTERS]
+    return sha256("\0".join(words).encode("utf-8", "surrogateescape")).hexdigest()[:_LETTERS]
 
 
 def _podmans(storage: str, wanted: Iterable[str]) -> Iterator[tuple[str, str]]:

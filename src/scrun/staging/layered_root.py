@@ -208,7 +208,7 @@ def _add(archiver: Archiver, part: Part, files: LayerFiles) -> bool:
 
 def _inside(kind: str, number: int) -> int:
     """The id in this user namespace of an id of the machine's; -1 if it has none."""
-    with open(f"/proc/self/{kind}_map", encoding="ascii") as id_map:
+    with open(f"/proc/self/{kind}_map", encoding="utf-8") as id_map:
         for line in id_map:
             inside, outside, count = map(int, line.split())
             if outside <= number < outside + count:

@@ -21,9 +21,9 @@ def short_name(text: str) -> str:
     """A file name of at most 200 characters for a text of any length; a checksum replaces the end of a long text."""
     if len(text) <= 200:
         return text
-    import hashlib
+    from scrun.digest import sha256
 
-    return text[:160] + hashlib.sha256(text.encode()).hexdigest()[:40]
+    return text[:160] + sha256(text.encode()).hexdigest()[:40]
 
 
 class Spool:

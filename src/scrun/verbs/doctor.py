@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
-from scrun import fastjson, verbs
+from scrun import fastjson, signal, verbs
 from scrun.digits import is_number
 from scrun.errors import UsageError
 

@@ -8,10 +8,9 @@ memory: nothing of it is in the command line or in the environment, which other 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
-from scrun import fastjson
+from scrun import fastjson, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

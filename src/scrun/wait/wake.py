@@ -29,7 +29,7 @@ def main() -> None:
 def _name() -> None:
     """Be called for ps(1) what the process before was called."""
     try:
-        with open("/proc/self/comm", "w", encoding="ascii") as file:
+        with open("/proc/self/comm", "w", encoding="utf-8") as file:
             file.write("scrun")
     except OSError:
         pass

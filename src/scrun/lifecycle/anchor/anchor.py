@@ -7,9 +7,7 @@ says. The anchor lives as long as a container may, so it imports little (a test 
 
 from __future__ import annotations
 
-import signal
-
-from scrun import wait
+from scrun import signal, wait
 from scrun.errors import ScrunError, UsageError
 from scrun.lifecycle.anchor import launch, life, removal, server, signals
 from scrun.lifecycle.anchor.create_limit import CreateLimit

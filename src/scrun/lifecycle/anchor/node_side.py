@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 
-from scrun import wait
+from scrun import signal, wait
 from scrun.errors import NodeRuntimeError, ScrunError
 from scrun.lifecycle.anchor.node_requests import NodeRequests
 from scrun.lifecycle.connection import failures

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 
+from scrun import signal
 from scrun.lifecycle.container.directory import STATE
 
 TYPE_CHECKING = False

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import signal
 
+from scrun import signal
 from scrun.errors import NodeRuntimeError, WrongStatus
 from scrun.lifecycle.connection.agent import GONE
 from scrun.lifecycle.container import status

@@ -7,10 +7,9 @@ descriptors, and starts Python again for whatever comes. What the anchor knows i
 from __future__ import annotations
 
 import os
-import signal
 import time
 
-from scrun import wait
+from scrun import signal, wait
 from scrun.lifecycle.anchor.anchor import Anchor
 from scrun.lifecycle.container import log_crash
 from scrun.lifecycle.container.directory import Container

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import _socket
 import os
-import signal
 import stat
 
-from scrun import log, wait
+from scrun import log, signal, wait
 from scrun.lifecycle.container.directory import LOG
 from scrun.lifecycle.process import fork
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import _socket
 import os
 import select
-import signal
 
+from scrun import signal
 from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.process.last_words import last_words
 from scrun.lifecycle.worker import child

@@ -11,9 +11,9 @@ from __future__ import annotations
 import _socket
 import fcntl
 import os
-import signal
 import stat
 
+from scrun import signal
 from scrun.lifecycle.process import fork
 
 TYPE_CHECKING = False

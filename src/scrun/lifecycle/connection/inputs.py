@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 
-from scrun import wait
+from scrun import signal, wait
 from scrun.lifecycle.connection import frames
 from scrun.lifecycle.connection.descriptors import LARGEST_ANSWER, Descriptor, read_by_child
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
-from scrun import wait
+from scrun import signal, wait
 from scrun.lifecycle.connection import frames
 from scrun.lifecycle.connection.descriptors import Descriptor, write_by_child
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import termios
 
-from scrun import wait
+from scrun import signal, wait
 from scrun.lifecycle.process import fork
 from scrun.lifecycle.terminal.terminal import Terminal
 

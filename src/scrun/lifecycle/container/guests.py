@@ -13,9 +13,9 @@ import contextlib
 import functools
 import os
 import select
-import signal
 import time
 
+from scrun import signal
 from scrun.errors import ScrunError
 from scrun.lifecycle.container import status
 from scrun.lifecycle.container.client import ask

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import stat
 
-from scrun import fastjson, identity, log
+from scrun import fastjson, identity, log, signal
 from scrun.errors import ScrunError, UsageError
 from scrun.lifecycle.container.directory import LOG
 from scrun.lifecycle.process import fork

@@ -6,8 +6,8 @@ That is its anchor and its workers, its stand-in and what guards that, or a crea
 from __future__ import annotations
 
 import os
-import signal
 
+from scrun import signal
 from scrun.lifecycle.process import processes
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ def _holds(pid: str, path: str) -> bool:
     try:
         for number in os.listdir(f"/proc/{pid}/fd"):
             if os.readlink(f"/proc/{pid}/fd/{number}") == path:
-                with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+                with open(f"/proc/{pid}/fdinfo/{number}", encoding="utf-8") as file:
                     if any(line.startswith("lock:") for line in file):
                         return True
     except OSError:

@@ -10,6 +10,7 @@ The types cost a running process nothing. A test holds the checks to them (tests
 
 from __future__ import annotations
 
+from scrun import signal
 from scrun.lifecycle.process import wire
 
 TYPE_CHECKING = False
@@ -243,8 +244,6 @@ def request(message: object) -> FromCaller:
 
 def _is_signal(value: object) -> bool:
     """Whether it is the number of a signal, or 0; JSON's true is 1 to Python."""
-    import signal  # which the anchor has, and a call of start doesn't need
-
     return type(value) is int and 0 <= value < signal.NSIG
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _socket
 import os
-import struct
 import sys
 
 from scrun.lifecycle.container.staging_plan import ENGINES_NETWORK
@@ -95,13 +94,13 @@ def leads_out(directory: str) -> bool:
     one as well.
     """
     try:
-        with open(f"{directory}/route", encoding="ascii") as file:
+        with open(f"{directory}/route", encoding="utf-8") as file:
             for line in file.read().splitlines()[1:]:
                 # Iface Destination Gateway Flags RefCnt Use Metric Mask
                 fields = line.split()
                 if fields[1] == fields[7] == "00000000" and not int(fields[3], 16) & _REJECT:
                     return True
-        with open(f"{directory}/ipv6_route", encoding="ascii") as file:
+        with open(f"{directory}/ipv6_route", encoding="utf-8") as file:
             for line in file.read().splitlines():
                 # destination, its prefix's length, source, its length, gateway, metric, two counters, flags, Iface
                 fields = line.split()
@@ -151,8 +150,9 @@ def _has_veth() -> bool:
     """Whether an interface of this process's namespace is one of a pair, as a bridge's are."""
     import array
     import fcntl
+    import struct
 
-    with open("/proc/self/net/dev", encoding="ascii") as file:
+    with open("/proc/self/net/dev", encoding="utf-8") as file:
         names = [line.partition(":")[0].strip() for line in file.read().splitlines()[2:]]
     asking = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
     for name in names:

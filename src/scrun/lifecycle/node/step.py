@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import termios
 
-from scrun import wait
+from scrun import signal, wait
 from scrun.errors import SlurmError
 from scrun.lifecycle.node.readers import Readers
 from scrun.lifecycle.process import fork

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
+from scrun import signal
 from scrun.errors import ContainerExists, ScrunError
 from scrun.lifecycle.caller.options import Options, Output
 from scrun.lifecycle.container import messages

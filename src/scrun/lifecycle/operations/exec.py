@@ -7,9 +7,9 @@ leaves one behind, as what the caller sees of the new one: it passes on signals 
 from __future__ import annotations
 
 import os
-import signal
 import time
 
+from scrun import signal
 from scrun.errors import NodeRuntimeError, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle.container import messages, network, node_client, status
 from scrun.lifecycle.process import fork, installed, wire

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-
-from scrun import front
+from scrun import front, signal
 from scrun.digits import is_number
 from scrun.errors import UsageError, WrongStatus
 from scrun.lifecycle.container import status
@@ -56,9 +54,9 @@ def signal_number(name: str) -> int:
     if is_number(text) and int(text) < signal.NSIG:
         return int(text)
     text = text.removeprefix("SIG")
-    named = getattr(signal, f"SIG{text}", None)
-    if isinstance(named, signal.Signals):
-        return int(named)
+    named = signal.by_name(f"SIG{text}")
+    if named is not None:
+        return named
     base, sign, offset = text[:5], text[5:6], text[6:]
     if (base, sign) in (("RTMIN", "+"), ("RTMAX", "-")) and is_number(offset):
         number = signal.SIGRTMIN + int(offset) if sign == "+" else signal.SIGRTMAX - int(offset)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import _socket
 import os
-import signal
 
+from scrun import signal
 from scrun.errors import ExecutableNotFound, ExecutableNotPermitted, ScrunError
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.operations import create, delete, start

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
+
+from scrun import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

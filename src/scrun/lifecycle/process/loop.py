@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
-from scrun import wait
+from scrun import signal, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

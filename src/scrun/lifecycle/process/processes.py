@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from scrun import signal
+
 _STATE, _START_TIME = 0, 19  # counted behind the command's closing parenthesis
 _DEAD = "ZX"
 
@@ -54,8 +56,6 @@ def signal_if_alive(pid: int, started: int, number: int) -> bool:
     try:
         if start_time(pid) != started:
             return False
-        import signal
-
         signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:
         return False

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import time
 
+from scrun import signal
 from scrun.errors import ScrunError, SlurmUnreachable
 from scrun.lifecycle.container import log_crash
 from scrun.lifecycle.container.directory import DELETED

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
-from scrun import interrupts, log, small_file
+from scrun import interrupts, log, signal, small_file
 from scrun.errors import ContainerNotFound, DamagedRecord, ScrunError
 from scrun.lifecycle.container import status
 from scrun.lifecycle.container.directory import JOB, LOG, PAID

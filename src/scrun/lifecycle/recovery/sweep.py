@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import time
 
-from scrun import identity, small_file
+from scrun import identity, signal, small_file
 from scrun.errors import ScrunError, SlurmMissing, SlurmUnreachable
 from scrun.lifecycle.container import origin, status
 from scrun.lifecycle.container.directory import PAID, STATE, Container

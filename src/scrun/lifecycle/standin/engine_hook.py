@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
-from scrun import fastjson
+from scrun import fastjson, signal
 from scrun.lifecycle.process import fork
 
 TYPE_CHECKING = False

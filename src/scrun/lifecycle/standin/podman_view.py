@@ -74,7 +74,7 @@ def _try(container: Container, processes: dict[str, str], *, rootfs: bool) -> bo
 
 
 def _fields() -> list[str]:
-    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+    with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
         return file.read().rpartition(")")[2].split()
 
 
@@ -85,7 +85,7 @@ def set_command_line(words: str) -> None:
         with open("/proc/self/mem", "r+b", buffering=0) as memory:
             memory.seek(start)
             memory.write(words.encode()[: end - start - 1].ljust(end - start, b"\0"))
-        with open("/proc/self/comm", "w", encoding="ascii") as file:
+        with open("/proc/self/comm", "w", encoding="utf-8") as file:
             file.write(NAME)
     except OSError:
         pass  # some kernels let nobody write to /proc/PID/mem
@@ -94,7 +94,7 @@ def set_command_line(words: str) -> None:
 def _fake_processes(words: str) -> dict[str, str]:
     """The files of a /proc with one process, by path; only those that psgo reads."""
     fields = _fields()
-    with open("/proc/stat", encoding="ascii") as file:
+    with open("/proc/stat", encoding="utf-8") as file:
         boot = next(line for line in file if line.startswith("btime"))
     return {
         "stat": boot,

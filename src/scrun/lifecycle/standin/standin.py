@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
-from scrun import wait
+from scrun import signal, wait
 from scrun.errors import ScrunError
 from scrun.lifecycle.container import log_crash, messages, status
 from scrun.lifecycle.container.directory import Container

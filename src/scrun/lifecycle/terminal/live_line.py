@@ -6,8 +6,9 @@ A timer (setitimer(2)) draws the line again each second, so that the process can
 from __future__ import annotations
 
 import os
-import signal
 import time
+
+from scrun import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

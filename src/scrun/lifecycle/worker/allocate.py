@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
-from scrun import identity
+from scrun import identity, signal
 from scrun.errors import JobRefused
 from scrun.lifecycle.container import origin
 from scrun.lifecycle.container.directory import JOB

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
+from scrun import signal
 from scrun.errors import ScrunError, SlurmError
 from scrun.lifecycle.container.worker_messages import from_asked
 from scrun.lifecycle.process import fork, wire

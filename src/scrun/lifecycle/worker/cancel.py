@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+from scrun import signal
 
 
 class Cancelled(BaseException):

@@ -6,8 +6,8 @@ Each piece imports its libraries (pyslurm, libslurm, lupa) after the fork, so th
 from __future__ import annotations
 
 import os
-import signal
 
+from scrun import signal
 from scrun.errors import ScrunError
 from scrun.lifecycle.process import fork, wire
 from scrun.lifecycle.worker.cancel import Cancelled, cancelled

@@ -5,8 +5,8 @@ from __future__ import annotations
 import _socket
 import fcntl
 import os
-import signal
 
+from scrun import signal
 from scrun.lifecycle.container import worker_messages
 from scrun.lifecycle.process import wire
 

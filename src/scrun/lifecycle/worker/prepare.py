@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import time
 
+from scrun import signal
 from scrun.errors import JobRefused, ScrunError, SlurmError, SlurmMissing, StagingError
 from scrun.lifecycle.container import worker_messages
 from scrun.lifecycle.container.directory import SCRIPT, SPOOL
@@ -43,6 +43,7 @@ def serve(channel: int, container: Container) -> None:
     """
     reader = wire.Reader(channel)
     _import_in_advance()
+    gc.freeze()  # what was imported stays, and need not be looked through
     gc.enable()  # the anchor does so itself when it has imported its own modules
     if not (order := reader.next(worker_messages.to_load)):
         return
