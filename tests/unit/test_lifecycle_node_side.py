@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import select
+import socket
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -290,10 +291,12 @@ def test_the_port_is_one_that_nodes_reach(anchor: PlayedAnchor) -> None:
 
 
 def test_without_a_free_port_there_is_no_connection(anchor: PlayedAnchor) -> None:
-    anchor.plan["ports"] = [43220, 43220]
-    anchor.connect()
-    with pytest.raises(OSError, match=r"."):
-        node_side.NodeSide(anchor)  # type: ignore[arg-type]
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        anchor.plan["ports"] = [other.getsockname()[1]] * 2
+        with pytest.raises(OSError, match=r"."):
+            node_side.NodeSide(anchor)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("with_wait")

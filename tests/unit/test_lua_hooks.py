@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from scrun.errors import HookError
+from scrun.lifecycle.process import fork
 from scrun.lua_hooks import Paths, StageInCall, StageOutCall
 from scrun.lua_hooks.fake import FakeHost
 from scrun.lua_hooks.hooks import Hooks
@@ -293,3 +296,46 @@ def test_a_script_does_nothing_more_after_an_interruption(write: Write) -> None:
     with pytest.raises(KeyboardInterrupt):
         Hooks.load(write(f"{script}\n{NO_OUT}"), host)
     assert (host.commands, host.logged) == ([("allocator", "one")], [])
+
+
+class Stopped(BaseException):
+    """What the handler of a signal raises."""
+
+
+@pytest.fixture
+def signal_while_lua_computes(tmp_path: Path) -> Iterator[str]:
+    """Lua during which SIGTERM comes while no line of Python's runs; its handler raises Stopped."""
+
+    def stop(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Stopped
+
+    def send() -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.005)
+        os.kill(os.getppid(), signal.SIGTERM)
+        (tmp_path / "sent").touch()
+
+    before = signal.signal(signal.SIGTERM, stop)
+    pid = fork.child(send)
+    yield f"io.open('{tmp_path}/begun', 'w'):close() while not io.open('{tmp_path}/sent') do end "
+    os.waitpid(pid, 0)
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("then", ["pcall(slurm.log_info, 'said')", "os.execute(':')", "error('another')", ""])
+def test_a_signal_is_not_the_scripts_error(write: Write, signal_while_lua_computes: str, then: str) -> None:
+    """The script can't catch what the handler raises, whatever it does next."""
+    host = FakeHost()
+    with pytest.raises(Stopped):
+        Hooks.load(write(f"{signal_while_lua_computes}{then}\n{NO_OUT}"), host)
+    assert host.logged == []
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # as the handler has left it
+
+
+def test_a_script_leaves_the_handlers_as_they_were(write: Write) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    host = FakeHost()
+    Hooks.load(write(f"slurm.log_info('said') function slurm_scrun_stage_in() return 0 end {NO_OUT}"), host)
+    assert host.logged
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

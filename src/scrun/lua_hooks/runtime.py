@@ -10,6 +10,7 @@ import os.path
 
 from scrun.errors import HookError, ScrunError
 from scrun.lua_hooks import shell
+from scrun.lua_hooks.interruptions import Interruptions
 from scrun.lua_hooks.values import Converter, one_line, to_bytes, to_text
 
 TYPE_CHECKING = False  # importing typing would double what this costs (scrun.named_tuple)
@@ -60,6 +61,7 @@ class Interpreter:
         self._type = module.lua_type
         self._raised: list[Exception] = []
         self._interrupted: BaseException | None = None
+        self._interruptions = Interruptions()
         self._path = self._shown_path = b""
         json = self._ours("json_encode")
         decode = self._ours("json_decode", json[b"null"])
@@ -117,7 +119,8 @@ class Interpreter:
             return self._state.compile(file.read(), f"=scrun/{name}.lua".encode())(*args)
 
     def _run(self, function: Any, *args: object) -> Returned:
-        ok, value, message = self._call[b"run"](function, *args)
+        with self._interruptions:
+            ok, value, message = self._call[b"run"](function, *args)
         if self._interrupted is not None:
             raise self._interrupted
         if not ok:
@@ -144,6 +147,16 @@ class Interpreter:
         """
 
         def guarded(*args: object) -> tuple[object, ...]:
+            try:
+                self._interruptions.begin()
+                return answer(*args)
+            except BaseException as error:  # a bug of scrun's or a signal, which Lua must not catch
+                self._interrupted = error
+            finally:
+                self._interruptions.wait()
+            return False, b"scrun was interrupted"
+
+        def answer(*args: object) -> tuple[object, ...]:
             if self._interrupted is not None:
                 return False, b"scrun was interrupted"
             try:
@@ -160,10 +173,7 @@ class Interpreter:
             except TypeError as error:
                 if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # raised by the call itself
                     return None, to_bytes(f"{name}: {error}")
-                self._interrupted = error
-            except BaseException as error:  # a bug of scrun's or a signal, which Lua must not catch
-                self._interrupted = error
-            return False, b"scrun was interrupted"
+                raise
 
         return guarded
 
