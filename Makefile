@@ -48,7 +48,7 @@ lint: $(TOOLS)/.ready
 UNIT := PYTHONDONTWRITEBYTECODE= PYTHONPATH=$(CURDIR)/src $(TOOLS)/bin/python -m pytest -q -n $(shell expr $$(nproc) \* 2) --dist worksteal
 
 unit: $(TOOLS)/.ready
-	@$(UNIT) -m 'not slow' tests/unit
+	@SCRUN_QUICK_TESTS=1 $(UNIT) -m 'not slow' tests/unit
 
 coverage: $(TOOLS)/.ready
 	@$(UNIT) --cov --cov-report=term tests/unit

@@ -17,14 +17,10 @@ if TYPE_CHECKING:
 _make_scanner: Callable[..., Any] | None
 try:
     from _json import encode_basestring_ascii as _quote
+    from _json import make_encoder as _make_encoder
     from _json import make_scanner as _make_scanner
 except ImportError:  # an interpreter without the accelerator: json works there as well
-    from json import dumps as _quote
-
     _make_scanner = None
-
-
-_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}  # not JSON, but the json package writes them too
 
 
 def _constant(text: str) -> float:
@@ -69,34 +65,23 @@ def loads(text: str, *, object_hook: Hook | None = None, parse_constant: Callabl
 
 def copied(value: Any) -> Any:
     """A deep copy of a JSON value, without importing copy."""
-    if isinstance(value, dict):
-        return {key: copied(member) for key, member in value.items()}
-    return [copied(member) for member in value] if isinstance(value, list) else value
+    return loads(dumps(value))
 
 
 def dumps(value: object) -> str:
-    """Write a value as a JSON document on one line, in ASCII.
+    """Write a value as a JSON document on one line, in ASCII, as json.dumps does.
 
     Raises:
-        TypeError: JSON has no such type, or an object's key isn't a string.
+        TypeError: JSON has no such type.
     """
-    if value is None:
-        return "null"
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if isinstance(value, str):
-        return _quote(value)
-    if isinstance(value, int):
-        return int.__repr__(value)  # also for a member of an enumeration
-    if isinstance(value, float):
-        text = float.__repr__(value)
-        return _NOT_FINITE.get(text, text)
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("an object's keys are strings in JSON")
-        return "{" + ", ".join([f"{_quote(key)}: {dumps(item)}" for key, item in value.items()]) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join([dumps(item) for item in value]) + "]"
+    if _make_scanner is None:
+        import json
+
+        return json.dumps(value)
+    # As json.JSONEncoder calls it: markers, default, encoder, indent, separators, sort_keys, skipkeys, allow_nan.
+    write = _make_encoder(None, _refuse, _quote, None, ": ", ", ", False, False, True)
+    return "".join(write(value, 0))
+
+
+def _refuse(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no form in JSON")

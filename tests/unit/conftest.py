@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from builds import SANITIZED, built
+from examples import examples
 from fake_agent import SteppedLoop
 from hypothesis import settings
 
@@ -22,7 +23,7 @@ from scrun.lifecycle.process import processes
 from scrun.lifecycle.process.loop import Loop
 
 # The same examples each time, none timed, nothing written into the checkout.
-settings.register_profile("scrun", max_examples=100, deadline=None, derandomize=True, database=None)
+settings.register_profile("scrun", max_examples=examples(100), deadline=None, derandomize=True, database=None)
 settings.load_profile("scrun")
 
 TOO_LONG = 60  # seconds until a test that hangs is ended; none measures time

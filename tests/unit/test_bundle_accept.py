@@ -141,11 +141,13 @@ def test_what_the_engines_write_is_accepted_by_both(value: Any) -> None:
     assert accepted(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", list(corpus())[1:])
 def test_both_agree_on_every_broken_config(value: Any) -> None:
     assert compare(short(value, 1), [True, -1, "x", [], {}]) > 100
 
 
+@pytest.mark.slow
 def test_both_agree_on_every_kind_of_wrong_value() -> None:
     assert compare(short(EVERYTHING, 1), OTHERS) > 1000
 

@@ -81,7 +81,7 @@ def test_enumeration_member_is_written_as_its_number() -> None:
     assert fastjson.dumps({"signal": signal.SIGTERM}) == '{"signal": 15}'
 
 
-@pytest.mark.parametrize("value", [b"bytes", {1}, object(), {1: "a"}, [object()], {"a": {None: 1}}])
+@pytest.mark.parametrize("value", [b"bytes", {1}, object(), [object()], {"a": {b"": 1}}])
 def test_what_has_no_form_in_json_is_refused(value: object) -> None:
     with pytest.raises(TypeError):
         fastjson.dumps(value)

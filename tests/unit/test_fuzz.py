@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -133,7 +134,7 @@ def damaged_configs(draw: st.DrawFn) -> str:
     return json.dumps(value)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(text=damaged_configs() | VALUES.map(json.dumps) | st.text(max_size=30))
 def test_configs_are_adapted_or_refused_in_one_line(text: str) -> None:
     try:
@@ -246,7 +247,7 @@ WORDS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(words=st.lists(WORDS, max_size=6))
 def test_a_command_line_is_understood_or_refused(words: list[str]) -> None:
     calls: list[Call] = []

@@ -10,6 +10,7 @@ from copy import copy
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -374,7 +375,7 @@ def _live(choices: Iterable[int], peace: int) -> World:
     return world
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @LIVES
 def test_every_life_ends_by_the_rules(choices: list[int], peace: int) -> None:
     world = _live(choices, peace)
@@ -383,20 +384,20 @@ def test_every_life_ends_by_the_rules(choices: list[int], peace: int) -> None:
     assert world.done[-1] == "leave"
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @LIVES
 def test_each_request_is_answered_once(choices: list[int], peace: int) -> None:
     world = _live(choices, peace)
     assert world.answers == Counter(range(1, world.asked + 1))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @LIVES
 def test_nothing_begins_after_the_end_has(choices: list[int], peace: int) -> None:
     assert _begun_too_late(_live(choices, peace).done) == []
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.lists(st.sampled_from(life.EVENTS), max_size=60))
 def test_whatever_is_heard_nothing_is_done_twice(events: list[str]) -> None:
     world = World()

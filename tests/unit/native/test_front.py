@@ -32,6 +32,7 @@ from scrun.lifecycle.recovery import sweep
 
 from . import front_table
 
+pytestmark = pytest.mark.slow
 SOURCES = Path(scrun.__file__).parent / "front"
 ENDED = b'{"ended": true, "lost": ""}\n'
 # What docker, podman, buildah and people send, with the container's place in it.

@@ -26,6 +26,7 @@ import scrun
 
 from .conftest import SANITIZERS, MakeNode, Node
 
+pytestmark = pytest.mark.slow
 SOURCES = Path(scrun.__file__).parent / "network"
 NEIGHBOUR, ADDRESS = "10.9.0.1", "10.9.0.2"
 CONFIG, CONFIGURED, NAMES = 32, 33, 34
