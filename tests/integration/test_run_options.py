@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .engines import Engine
+from .engines import IMAGE, Engine
+from .slurm import jobs
+from .users import User
 from .waiting import wait_until
 
 # On all three engines: the options, what is run, and what that prints.
@@ -177,3 +179,13 @@ def test_an_id_file(main_engine: Engine, directory: object) -> None:
     main_engine.run("true", options=(f"--cidfile={path}",)).ok()
     with open(path, encoding="ascii") as file:
         assert len(file.read().strip()) == 64
+
+
+@pytest.mark.slurm_only("crun's own containers have no node")
+def test_roots_containers_get_no_shifted_users(root: User) -> None:
+    """Whoever is root there couldn't enter the node's directories, which are root's alone."""
+    done = root.run("podman", "--runtime=scrun", "run", "--rm", "--uidmap=0:100000:65536", IMAGE, "true")
+    assert (done.status, done.stdout) == (126, "")
+    assert "scrun: root of the container is to be user 100000 (linux.uidMappings)" in done.stderr
+    assert root.run("podman", "ps", "--all", "--quiet").ok().stdout == ""
+    assert jobs(root) == set()

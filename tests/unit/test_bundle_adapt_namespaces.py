@@ -9,6 +9,7 @@ import pytest
 from bundle_samples import as_root, changed, engine, kinds, minimal, without
 
 from scrun.bundle.adapt import adapt
+from scrun.errors import BundleError
 
 MAPPED = {"containerID": 0, "hostID": 100000, "size": 65536}
 
@@ -34,11 +35,20 @@ def test_user_becomes_root_where_only_root_is_mapped() -> None:
     assert any(note.startswith("user 5:6 becomes root of the container") for note in notes)
 
 
-def test_root_job_keeps_a_mapping_user_namespace() -> None:
-    mapping = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+@pytest.mark.parametrize("user", [[], [{"containerID": 1, "hostID": 100001, "size": 65535}]])
+def test_root_job_keeps_a_mapping_user_namespace(user: Any) -> None:
+    mapping = [{"containerID": 0, "hostID": 0, "size": 1}, *user]
     value = minimal(uidMappings=mapping, gidMappings=mapping)
     value["linux"]["namespaces"].append({"type": "user"})
     assert as_root(value) == (value, [])
+
+
+def test_root_is_no_other_user_on_a_node() -> None:
+    value = minimal(uidMappings=[MAPPED], gidMappings=[MAPPED])
+    value["linux"]["namespaces"].append({"type": "user"})
+    with pytest.raises(BundleError, match=r"^root of the container is to be user 100000 .*: leave out --uidmap"):
+        as_root(value)
+    assert changed(value)[0]["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 2000, "size": 1}]
 
 
 @pytest.mark.parametrize("half", [{}, {"uidMappings": [MAPPED]}, {"gidMappings": [MAPPED]}])

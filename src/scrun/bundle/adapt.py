@@ -53,6 +53,9 @@ def adapt(
             namespaces, and the uid and gid that the job's user has in them.
         shared_memory: whether the container has its node's /dev/shm, which the tasks of an MPI program need.
         engine: the config as the engine wrote it, if ``config`` has been adapted before.
+
+    Raises:
+        BundleError: no node can run such a container.
     """
     adapted: Config = fastjson.copied(config)
     for line in adapt_gpus.renumber(adapted, gpus):
@@ -67,6 +70,7 @@ def adapt(
         for line in rule(adapted):
             note(line)
     if uid == 0:
+        adapt_namespaces.check_root(adapted)
         for line in _root(adapted, engine or config):
             note(line)
         for line in adapt_namespaces.join(adapted, joined, with_user=False):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from scrun.errors import BundleError
+
 TYPE_CHECKING = False  # importing typing takes 6 ms beside json; type checkers know this name
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -137,6 +139,25 @@ def _mappings(config: Config) -> Iterator[str]:
         for key in ("uidMappings", "gidMappings"):
             if linux.pop(key, []):
                 yield f"linux.{key} left out: they were of a user namespace that isn't joined"
+
+
+def check_root(config: Config) -> None:
+    """Refuse a user namespace in which root of a root's container is another user of the host.
+
+    Such a root can't enter the directories of root's on the node, in which bundle and files are: nobody else may.
+
+    Raises:
+        BundleError: the container has one.
+    """
+    if not has_namespace(config, "user"):
+        return
+    for mapping in config["linux"].get("uidMappings", []):
+        if mapping["containerID"] == 0 and mapping["hostID"] != 0:
+            raise BundleError(
+                f"root of the container is to be user {mapping['hostID']} (linux.uidMappings), who can't enter root's "
+                "directories on a node: leave out --uidmap, --userns or dockerd's userns-remap, or run the container "
+                "as another user"
+            )
 
 
 def _time_offsets(config: Config) -> Iterator[str]:
