@@ -1,10 +1,14 @@
-/* Making the connection: TCP to one of login's addresses, and each side's proof that it has the key. */
+/* Making the connection: TCP to one of login's addresses, and each side's proof that it has the key. An address that is
+ * behind a firewall doesn't answer at all, so the others don't wait for it. */
 #include "node.h"
 
 #ifndef HANDSHAKE_TIME /* milliseconds; a test has less patience */
 #define HANDSHAKE_TIME 10000
 #endif
+#ifndef CONNECT_TIME /* milliseconds; a test has more */
 #define CONNECT_TIME 5000
+#endif
+#define STAGGER 250 /* milliseconds from one address to the next, as RFC 8305 has it */
 
 static int wait_for(int fd, short event, long deadline) {
     long left = deadline - milliseconds();
@@ -64,26 +68,73 @@ static int shake_hands(int fd, enum purpose purpose, const uint8_t name[16], uin
 
 static void set(int fd, int level, int name, int value) { setsockopt(fd, level, name, &value, sizeof value); }
 
-/* A connected socket, or -1 with errno; `arrived` is how many bytes of our frames login has. */
-int connect_to(const struct sockaddr_storage *address, enum purpose purpose, const uint8_t name[16], uint64_t received,
-               uint64_t *arrived) {
-    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error = 0;
+/* A socket that is about to be connected, or -1 with errno. */
+static int begin(const struct sockaddr_storage *address) {
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return -1;
     socklen_t size = address->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-    socklen_t of_error = sizeof error;
     set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15);
     set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
     set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
     set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 30000);
-    if (connect(fd, (const struct sockaddr *)address, size)) {
-        error = errno == EINPROGRESS ? wait_for(fd, POLLOUT, milliseconds() + CONNECT_TIME) : errno;
-        if (!error) getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &of_error);
-    }
-    if (!error) error = shake_hands(fd, purpose, name, received, arrived);
-    if (!error) return fd;
+    if (!connect(fd, (const struct sockaddr *)address, size) || errno == EINPROGRESS) return fd;
+    int error = errno;
     close(fd);
     errno = error;
+    return -1;
+}
+
+/* How it has come out: the connection's error. */
+static int outcome(int fd) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) ? errno : error;
+}
+
+int connect_any(const struct sockaddr_storage *(*address)(int), int count, enum purpose purpose,
+                const uint8_t name[16], uint64_t received, uint64_t *arrived, int *which) {
+    struct pollfd waiting[ADDRESSES];
+    long until[ADDRESSES], next = 0;
+    int begun = 0, pending = 0, first_error = EDESTADDRREQ;
+    for (;;) {
+        long now = milliseconds(), wake = now + CONNECT_TIME;
+        if (begun < count && (!pending || now >= next)) {
+            waiting[begun] = (struct pollfd){begin(address(begun)), POLLOUT, 0};
+            until[begun] = now + CONNECT_TIME;
+            next = now + STAGGER;
+            if (waiting[begun].fd >= 0)
+                pending++;
+            else if (!begun)
+                first_error = errno;
+            begun++;
+            continue;
+        }
+        if (!pending) break;
+        if (begun < count) wake = next;
+        for (int i = 0; i < begun; i++)
+            if (waiting[i].fd >= 0 && until[i] < wake) wake = until[i];
+        poll(waiting, (nfds_t)begun, wake > now ? (int)(wake - now) : 0);
+        now = milliseconds();
+        for (int i = 0; i < begun; i++) {
+            int fd = waiting[i].fd;
+            if (fd < 0 || (!waiting[i].revents && now < until[i])) continue;
+            int error = waiting[i].revents ? outcome(fd) : ETIMEDOUT;
+            if (!error) error = shake_hands(fd, purpose, name, received, arrived);
+            waiting[i].fd = -1;
+            if (!error) {
+                for (int other = 0; other < begun; other++)
+                    if (waiting[other].fd >= 0) close(waiting[other].fd);
+                *which = i;
+                return fd;
+            }
+            close(fd);
+            pending--;
+            next = 0; /* so the following one needn't wait */
+            if (!i) first_error = error; /* the others' tell little: at 127.0.0.1 the node itself refuses */
+        }
+    }
+    errno = first_error;
     return -1;
 }

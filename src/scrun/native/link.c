@@ -24,27 +24,20 @@ static int known; /* the address by which login was reached last */
 
 const struct sockaddr_storage *link_address(int k) { return &settings.addresses[(known + k) % settings.address_count]; }
 
-static int connect_any(void) {
+static int connect_login(void) {
     uint64_t arrived = 0;
-    int error = EDESTADDRREQ;
-    for (int k = 0; k < settings.address_count; k++) {
-        int fd = connect_to(link_address(k), FOR_AGENT, name, received, &arrived);
-        if (fd < 0) {
-            if (!k) error = errno; /* the others' tell little: at 127.0.0.1 the node itself refuses */
-            continue;
-        }
-        connection = fd;
-        known = (known + k) % settings.address_count;
-        if (arrived < acknowledged || arrived > sent) {
-            link_break(); /* this isn't kept, or never was sent */
-            return EPROTO;
-        }
-        acknowledged = sent = arrived;
-        told = received;
-        input_length = 0;
-        return 0;
+    int which, fd = connect_any(link_address, settings.address_count, FOR_AGENT, name, received, &arrived, &which);
+    if (fd < 0) return errno;
+    connection = fd;
+    known = (known + which) % settings.address_count;
+    if (arrived < acknowledged || arrived > sent) {
+        link_break(); /* this isn't kept, or never was sent */
+        return EPROTO;
     }
-    return error;
+    acknowledged = sent = arrived;
+    told = received;
+    input_length = 0;
+    return 0;
 }
 
 const uint8_t *link_name(void) { return name; }
@@ -58,7 +51,7 @@ int link_begin(void) {
             return errno;
     ring = place;
     if (getrandom(name, sizeof name, 0) != (ssize_t)sizeof name) return EAGAIN;
-    return connect_any();
+    return connect_login();
 }
 
 int link_descriptor(void) { return connection; }
@@ -94,7 +87,7 @@ int link_is_given_up(void) { return connection < 0 && milliseconds() - broken_si
 
 void link_try(void) {
     if (connection >= 0 || ended || milliseconds() < next_try) return;
-    int error = connect_any();
+    int error = connect_login();
     if (!error) return;
     refusals = error == ECONNREFUSED ? refusals + 1 : 0;
     if (refusals == REFUSALS) ended = 1;

@@ -158,9 +158,8 @@ static void lose(void) {
 static void try_to_connect(void) {
     uint64_t arrived;
     if (tunnel.connection >= 0 || milliseconds() < next_try) return;
-    for (int k = 0; k < settings.address_count; k++) {
-        int fd = connect_to(link_address(k), FOR_NETWORK, link_name(), 0, &arrived);
-        if (fd < 0) continue;
+    int which, fd = connect_any(link_address, settings.address_count, FOR_NETWORK, link_name(), 0, &arrived, &which);
+    if (fd >= 0) {
         tunnel_connect(&tunnel, fd);
         return;
     }

@@ -66,8 +66,10 @@ struct proof {
     const uint8_t *name, *nodes, *logins; /* the agent's name, and both nonces */
 };
 void prove(const struct proof *p, char letter, const uint8_t *rest, size_t size, uint8_t mac[32]); /* mac() */
-int connect_to(const struct sockaddr_storage *address, enum purpose purpose, const uint8_t name[16], uint64_t received,
-               uint64_t *arrived);
+/* A connection to the first of the addresses, tried one soon after the other, where login proves the key; or -1 with
+ * errno, which is the 0th address's. `arrived` is how many bytes of our frames login has, `which` is the address. */
+int connect_any(const struct sockaddr_storage *(*address)(int), int count, enum purpose purpose, const uint8_t name[16],
+                uint64_t received, uint64_t *arrived, int *which);
 
 /* ---- relay.c ---- */
 int relay(void); /* hands a stream on to other nodes */

@@ -192,6 +192,12 @@ static int listen_anywhere(long *port) {
     return fd;
 }
 
+static struct sockaddr_storage parent;
+static const struct sockaddr_storage *its_parent(int k) {
+    (void)k;
+    return &parent;
+}
+
 int relay(void) {
     char key[66] = "", order[128];
     size_t length = 0;
@@ -222,11 +228,12 @@ int relay(void) {
     if (children < 0 || children > CHILDREN) die("login's order", order, 0);
     int from = LOGIN;
     if (strcmp(rest, "-")) {
-        struct sockaddr_storage parent;
         uint8_t name[16];
         uint64_t arrived;
+        int which;
         if (read_address(rest, &parent) || getrandom(name, sizeof name, 0) != sizeof name) die("an address", rest, 0);
-        if ((from = connect_to(&parent, FOR_AGENT, name, 0, &arrived)) < 0) die("can't connect to", rest, errno);
+        from = connect_any(its_parent, 1, FOR_AGENT, name, 0, &arrived, &which);
+        if (from < 0) die("can't connect to", rest, errno);
     }
     outlets[0].fd = 1;
     gather(listener, (int)children);

@@ -21,7 +21,7 @@ import scrun
 from native.login_side import BYE, DONE, READY, START, STARTED, Login
 
 SOURCES = Path(scrun.__file__).parent / "native"
-SANITIZERS = [*SANITIZED, "-DHANDSHAKE_TIME=1500", "-DAT_FIRST=8"]
+SANITIZERS = [*SANITIZED, "-DHANDSHAKE_TIME=1500", "-DCONNECT_TIME=600000", "-DAT_FIRST=8"]
 MakeNode = Callable[..., "Node"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -59,6 +61,45 @@ def test_another_key(node: MakeNode) -> None:
         one.login.accept()
     assert one.hook
     assert "Key was rejected" in one.hook.communicate(timeout=20)[1]
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """An address and a port that don't answer at all, as behind a firewall: the listener's queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for _ in range(8):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+        yield f"127.0.0.1 {port}"
+
+
+def test_an_address_that_does_not_answer_holds_nothing_up(node: MakeNode, deaf: str) -> None:
+    """Its own attempt would take ten minutes here; so would the one for a new connection."""
+    one = node("sleep", "10")
+    one.settings["address"] = f"{deaf}\naddress {one.settings['address']}\naddress {deaf}"
+    one.begin().start()
+    one.login.cut()
+    one.login.accept()
+    one.login.signal(signal.SIGTERM)
+    one.finish()
+
+
+def test_the_first_address_says_what_is_wrong(node: MakeNode, deaf: str) -> None:
+    one = node("true")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        one.settings["address"] = f"127.0.0.1 {free.getsockname()[1]}\naddress {one.settings['address']}"
+        one.settings["key"] = os.urandom(32).hex()
+        one.run_hook()
+        with pytest.raises((EOFError, OSError)):
+            one.login.accept()
+        assert one.hook
+        assert "Connection refused" in one.hook.communicate(timeout=20)[1]
 
 
 def test_a_replayed_handshake_is_worth_nothing(node: MakeNode) -> None:
