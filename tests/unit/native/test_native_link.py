@@ -78,7 +78,7 @@ def deaf() -> Iterator[str]:
         yield f"127.0.0.1 {port}"
 
 
-def test_an_address_that_does_not_answer_holds_nothing_up(node: MakeNode, deaf: str) -> None:
+def test_a_deaf_address_holds_nothing_up(node: MakeNode, deaf: str) -> None:
     """Its own attempt would take ten minutes here; so would the one for a new connection."""
     one = node("sleep", "10")
     one.settings["address"] = f"{deaf}\naddress {one.settings['address']}\naddress {deaf}"
