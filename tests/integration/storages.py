@@ -34,6 +34,13 @@ class Storage:
             *[f"--runtime={runtime}" if runtime and word[:5] == "--run" else word for word in words]
         )
 
+    def load(self, archive: bytes) -> None:
+        """Load an image."""
+        file = self.home / "image.tar"
+        file.write_bytes(archive)
+        self.engine.call("load", "--input", str(file)).ok()
+        file.unlink()
+
     def again(self, name: str) -> Done:
         return self.engine.call("start", "--attach", name)
 

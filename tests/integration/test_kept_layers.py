@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from . import slurm
+from . import layered_image, slurm
 from .conftest import RUNTIME
 from .dockerd import docker_in
 from .engines import IMAGE, Engine
@@ -38,7 +38,6 @@ RUN mkdir -p /theirs/closed/in && echo secret >/theirs/closed/in/file && chown -
 RUN echo begin >/files/hole
 """,
     "other": "FROM localhost/busybox\nRUN echo other >/other\n",
-    "many": "FROM localhost/busybox\n" + "".join(f"RUN echo {i} >/f{i} && rm -f /f{i - 2}\n" for i in range(59)),
 }
 LOOK = """cd /; find gone anew files links theirs 2>/dev/null | sort; cat files/changed anew/file theirs/closed/in/file
 [ links/a -ef links/b ] && stat -c %h links/a; busybox getfattr -n user.colour files/changed | grep colour
@@ -64,6 +63,7 @@ def private(alice: User) -> Iterator[Storage]:
             alice.write(directory / "Dockerfile", text)
             words = ("--runtime=crun", "build", "--layers", "--network=none", "--tag", name, str(directory))
             storage.engine.call(*words, timeout=240).ok()
+        storage.load(layered_image.many())
         # What the engine's tools and busybox don't make.
         colour = "import os, sys; [os.setxattr(path, 'user.colour', b'red') for path in sys.argv[1:]]"
         files = map(str, (home / "graph/overlay").glob("*/diff/files/changed"))
