@@ -19,10 +19,15 @@ JOBS: list[Any] = [
     {"uid": 2000, "gid": 2001, "keep_user": False},
     {"uid": 0, "gid": 0},
 ]
+CASES = [
+    pytest.param(path, job, id=f"{path.stem}-{name}")
+    for path in CONFIGS
+    for name, job in zip(("crun", "runc", "root"), JOBS, strict=True)
+    if job["uid"] or "keep-id" not in path.stem  # which root's podman doesn't know
+]
 
 
-@pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(("path", "job"), CASES)
 def test_adapting_is_idempotent_and_leaves_its_input_alone(path: Path, job: Any) -> None:
     value = config.load_text(path.read_text(), path.name)
     before = copy.deepcopy(value)
@@ -33,8 +38,7 @@ def test_adapting_is_idempotent_and_leaves_its_input_alone(path: Path, job: Any)
     assert again == []
 
 
-@pytest.mark.parametrize("job", JOBS, ids=["crun", "runc", "root"])
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(("path", "job"), CASES)
 def test_an_adapted_config_is_valid(path: Path, job: Any) -> None:
     notes: list[str] = []
     adapted = adapt(config.load_text(path.read_text(), path.name), **job, note=notes.append)

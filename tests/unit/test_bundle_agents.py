@@ -56,8 +56,12 @@ def mounted(*mounts: dict[str, Any], **linux: Any) -> dict[str, Any]:
     return {**minimal(**linux), "mounts": [*mounts]}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("uid", [0, 2000])
+@pytest.mark.parametrize(
+    ("path", "uid"),
+    # Root's podman knows no keep-id.
+    [(path, uid) for path in CONFIGS for uid in (0, 2000) if uid or "keep-id" not in path.stem],
+    ids=lambda one: getattr(one, "stem", str(one)),
+)
 def test_what_engines_write_has_a_place_in_dev(path: Path, uid: int) -> None:
     config, _notes = changed(engine(path.stem), uid=uid)
     if "seccomp" in config["linux"]:  # of which the samples have a part only
