@@ -22,16 +22,17 @@ _WAIT = (signal.SIGINT, signal.SIGTERM)  # whose handlers raise exceptions
 class Interruptions:
     """A context in which Lua runs: handlers are called while a function of Python's runs that Lua has called, or after.
 
-    Only the main thread can use it (signal(2) is called there alone, by Python).
+    Only the main thread can use it (signal(2) is called there alone, by Python). ``waits`` says whether Lua runs. It is
+    an attribute because a call would be a moment at which Python handles a signal.
     """
 
     def __init__(self) -> None:
         self._handlers: dict[int, Handler] = {}
         self._came: list[int] = []
-        self._waits = False
+        self.waits = False
 
     def __enter__(self) -> None:
-        self._waits = True
+        self.waits = True
         for number in _WAIT:
             handler = signal.getsignal(number)
             if callable(handler):
@@ -46,17 +47,13 @@ class Interruptions:
 
     def begin(self) -> None:
         """Call the handlers of the signals that have come, which may raise, and let others through from now on."""
-        self._waits = False
+        self.waits = False
         while self._came:
             number = self._came.pop(0)
             self._handlers[number](number, None)
 
-    def wait(self) -> None:
-        """Have signals wait again: Lua goes on."""
-        self._waits = True
-
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self._waits:
+        if self.waits:
             self._came.append(number)
         else:
             self._handlers[number](number, frame)

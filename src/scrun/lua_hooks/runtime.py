@@ -153,7 +153,7 @@ class Interpreter:
             except BaseException as error:  # a bug of scrun's or a signal, which Lua must not catch
                 self._interrupted = error
             finally:
-                self._interruptions.wait()
+                self._interruptions.waits = True
             return False, b"scrun was interrupted"
 
         def answer(*args: object) -> tuple[object, ...]:
