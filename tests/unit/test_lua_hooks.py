@@ -323,7 +323,9 @@ def signal_while_lua_computes(tmp_path: Path) -> Iterator[str]:
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.parametrize("then", ["pcall(slurm.log_info, 'said')", "os.execute(':')", "error('another')", ""])
+@pytest.mark.parametrize(
+    "then", ["pcall(slurm.log_info, 'said')", "os.execute(':')", "error('another')", "", "while true do end"]
+)
 def test_a_signal_is_not_the_scripts_error(write: Write, signal_while_lua_computes: str, then: str) -> None:
     """The script can't catch what the handler raises, whatever it does next."""
     host = FakeHost()

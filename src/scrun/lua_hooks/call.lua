@@ -1,6 +1,8 @@
 -- Calls the script for Python: an error becomes one message with its place in the script.
 
-local getinfo = debug.getinfo
+local beat = ... -- calls Python, which handles signals only then
+
+local getinfo, sethook = debug.getinfo, debug.sethook
 local floor = math.floor
 local error, ipairs, pcall, rawget, select, tostring, type, xpcall = error, ipairs, pcall, rawget, select, tostring, type, xpcall
 local unpack = table.unpack or unpack
@@ -47,6 +49,7 @@ local function describe(err)
 end
 
 local call, last = { result = result }, {}
+local BEAT = 1000000 -- instructions of Lua, a few milliseconds
 
 -- the function, and Lua's name of the file in messages
 function call.load(source, path)
@@ -69,7 +72,9 @@ end
 -- true and at most two results (a word for a value that is neither a whole number nor a string), or false and a message
 function call.run(f, ...)
     local args, n = { ... }, select("#", ...)
+    sethook(function() result(beat()) end, "", BEAT)
     local ok, first, second = xpcall(function() return f(unpack(args, 1, n)) end, describe)
+    sethook()
     collectgarbage() -- closes files that the script left open, so that they are written
     for _, finish in ipairs(last) do
         local finished, why = pcall(finish)

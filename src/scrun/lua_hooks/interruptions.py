@@ -1,8 +1,9 @@
 """Signals wait while Lua runs.
 
 Python handles a signal between two of its own instructions. While Lua computes there are none, so a signal that comes
-then is handled where Lua next calls a function of Python's, before the first line of that function. What the handler
-raises there would pass through Lua, as an error of the script's, which the script may even catch.
+then is handled where Lua next calls a function of Python's, which it does every few milliseconds (call.lua), before the
+first line of that function. What the handler raises there would pass through Lua, as an error of the script's, which
+the script may even catch.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Interpreter:
         decode = self._ours("json_decode", json[b"null"])
         self._values = Converter(self._state.table, json[b"kind"], json[b"object"], json[b"null"])
         functions = self._offer("slurm", host)
-        self._call = self._ours("call")
+        self._call = self._ours("call", self._guarded("beat", tuple))
         self._ours("guard", functions[b"log"], self._call, to_bytes(SHARE + version))
         self._pretend = self._ours("shell", self._offer("io", SHELL), self._call)
         self._job_env = self._ours("slurm", functions, self._offer("scrun", extras), json, decode, self._call)
