@@ -93,6 +93,13 @@ static int outcome(int fd) {
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) ? errno : error;
 }
 
+/* Whoever uses this node may listen there, and keep a handshake waiting: it is for last, when no other is left. */
+static int is_this_node(const struct sockaddr_storage *address) {
+    static const uint8_t v4[4] = {127, 0, 0, 1}, v6[16] = {[15] = 1};
+    if (address->ss_family == AF_INET) return !memcmp(&((const struct sockaddr_in *)address)->sin_addr, v4, sizeof v4);
+    return !memcmp(&((const struct sockaddr_in6 *)address)->sin6_addr, v6, sizeof v6);
+}
+
 int connect_any(const struct sockaddr_storage *(*address)(int), int count, enum purpose purpose,
                 const uint8_t name[16], uint64_t received, uint64_t *arrived, int *which) {
     struct pollfd waiting[ADDRESSES];
@@ -100,7 +107,7 @@ int connect_any(const struct sockaddr_storage *(*address)(int), int count, enum 
     int begun = 0, pending = 0, first_error = EDESTADDRREQ;
     for (;;) {
         long now = milliseconds(), wake = now + CONNECT_TIME;
-        if (begun < count && (!pending || now >= next)) {
+        if (begun < count && (!pending || (now >= next && !is_this_node(address(begun))))) {
             waiting[begun] = (struct pollfd){begin(address(begun)), POLLOUT, 0};
             until[begun] = now + CONNECT_TIME;
             next = now + STAGGER;
@@ -112,7 +119,7 @@ int connect_any(const struct sockaddr_storage *(*address)(int), int count, enum 
             continue;
         }
         if (!pending) break;
-        if (begun < count) wake = next;
+        if (begun < count && now < next) wake = next;
         for (int i = 0; i < begun; i++)
             if (waiting[i].fd >= 0 && until[i] < wake) wake = until[i];
         poll(waiting, (nfds_t)begun, wake > now ? (int)(wake - now) : 0);

@@ -68,25 +68,41 @@ def deaf() -> Iterator[str]:
     """An address and a port that don't answer at all, as behind a firewall: the listener's queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener.bind(("127.0.0.2", 0))
         listener.listen(0)
         port = listener.getsockname()[1]
         for _ in range(8):
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
-            waiting.connect_ex(("127.0.0.1", port))
-        yield f"127.0.0.1 {port}"
+            waiting.connect_ex(("127.0.0.2", port))
+        yield f"127.0.0.2 {port}"
 
 
 def test_a_deaf_address_holds_nothing_up(node: MakeNode, deaf: str) -> None:
     """Its own attempt would take ten minutes here; so would the one for a new connection."""
     one = node("sleep", "10")
-    one.settings["address"] = f"{deaf}\naddress {one.settings['address']}\naddress {deaf}"
+    one.login.close()
+    one.login = Login(one.key, "127.0.0.2")
+    one.settings["address"] = f"{deaf}\naddress 127.0.0.2 {one.login.port}\naddress {deaf}"
     one.begin().start()
     one.login.cut()
     one.login.accept()
     one.login.signal(signal.SIGTERM)
     one.finish()
+
+
+def test_a_stranger_on_the_node_is_not_asked(node: MakeNode, deaf: str) -> None:
+    """Anybody may listen at the loopback address, which is tried when the others have failed."""
+    one = node("true")
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        one.settings["address"] = f"{deaf}\naddress 127.0.0.1 {stranger.getsockname()[1]}"
+        one.run_hook()
+        stranger.settimeout(1)
+        with pytest.raises(TimeoutError):
+            stranger.accept()
+    assert one.hook
+    one.hook.kill()
+    one.hook.communicate()
 
 
 def test_the_first_address_says_what_is_wrong(node: MakeNode, deaf: str) -> None:
