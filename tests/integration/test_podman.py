@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,32 @@ def test_volume_only_on_the_login_host_is_carried(podman: Engine, tmp_path: Path
         for path in private.iterdir():
             path.unlink()
         private.rmdir()
+
+
+@contextmanager
+def flagged(podman: Engine, directory: Path, flag: str) -> Iterator[Engine]:
+    """podman with a containers.conf that has it give its runtime that flag at each call."""
+    mine = directory / "containers.conf"
+    usual = Path((podman.env or {}).get("CONTAINERS_CONF") or "/etc/containers/containers.conf").read_text()
+    podman.user.write(mine, f'{usual}\n[engine.runtimes_flags]\n{podman.runtime} = ["{flag}"]\n')
+    engine = Engine("podman", podman.user, podman.runtime, {"CONTAINERS_CONF": str(mine)})
+    yield engine
+    engine.clean_up()
+
+
+def test_flags_of_containers_conf_come_with_each_call(podman: Engine, directory: Path) -> None:
+    root = directory / "containers"
+    with flagged(podman, directory, f"root={root}") as engine:
+        name = engine.detached("sleep", "1000")
+        assert (root / engine.inspect(name)["Id"]).is_dir()
+        assert engine.call("exec", name, "echo", "there").ok().stdout == "there\n"
+
+
+def test_unknown_flag_of_containers_conf_is_named(podman: Engine, directory: Path) -> None:
+    with flagged(podman, directory, "invalidflag") as engine:
+        done = engine.run("true", options=("--rm",))
+    assert done.status == 126
+    assert "--invalidflag" in done.stderr.splitlines()[-1]
 
 
 @slurms_own
