@@ -6,15 +6,19 @@ import json
 import os
 import pty
 import select
+import sqlite3
 import subprocess
 import time
 import uuid
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .engine_api import Api
 from .users import Done, User, Variables
 from .waiting import PATIENCE, wait_until
 
@@ -112,11 +116,33 @@ class Engine:
 
     def clean_up(self) -> None:
         """Remove what was made; that must always work."""
-        for name in self.made:
+        for name in self._kept() if self.is_podman else ():
             done = self.remove(name)
             if "conmon exited prematurely" in done.stderr:
                 done = self.remove(name)  # podman 5.4 notices at the first that its conmon was killed, by a test
             assert not done.status or "o such container" in done.stderr, done.stderr
+        for name in () if self.is_podman else self.made:
+            wait_until(partial(self._is_removed, name), f"{name} is removed")
+
+    def _kept(self) -> list[str]:
+        """Which of the made containers podman still has, by its database: a call of podman costs more than most tests.
+
+        All of them, where its storage is another.
+        """
+        data = self.user.home / ".local/share" if self.user.uid else Path("/var/lib")
+        database = data / "containers/storage/db.sql"
+        if "CONTAINERS_STORAGE_CONF" in (self.env or {}) or not database.exists():
+            return self.made
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+            names = {name for (name,) in opened.execute("SELECT Name FROM ContainerConfig")}
+        return [name for name in self.made if name in names]
+
+    def _is_removed(self, name: str) -> bool:
+        """Have dockerd remove it, as `docker rm --force` does; whether it is gone."""
+        host = (self.env or {}).get("DOCKER_HOST") or "unix:///run/docker.sock"
+        status, said = Api(host.removeprefix("unix://")).answer("DELETE", f"/containers/{name}?force=1")
+        assert status in (204, 404, 409), said  # 409: it is being removed
+        return status != 409
 
 
 class Compose:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from .engine_api import Api
 from .engines import IMAGE, Compose, Engine
 from .test_engine_networks import fetched
 from .test_network import addresses, has_the_nodes
@@ -69,41 +68,8 @@ spec:
 """
 
 
-class _Socket(http.client.HTTPConnection):
-    """HTTP by a socket in the file system."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=PATIENCE)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PATIENCE)
-        self.sock.connect(self._path)
-
-
-class Api:
-    """docker's API, which podman has too, as docker-py and so testcontainers use it."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def ask(self, method: str, path: str, body: object = None) -> bytes:
-        """The answer's body."""
-        connection = _Socket(self.path)
-        try:
-            sent = None if body is None else json.dumps(body)
-            connection.request(method, path, sent, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            read = answer.read()
-        finally:
-            connection.close()
-        assert answer.status < 300, (method, path, answer.status, read)
-        return read
-
-    def read(self, method: str, path: str, body: object = None) -> Any:
-        """The document that the answer is."""
-        return json.loads(self.ask(method, path, body))
+class Client(Api):
+    """What docker-py and so testcontainers do by it."""
 
     def start(self, script: str, **more: Any) -> str:
         """Start a container whose port 8080 is published where the engine likes; its id."""
@@ -130,16 +96,16 @@ class Api:
 
 
 @pytest.fixture(params=["docker", "podman"])
-def api(request: pytest.FixtureRequest, directory: Path, alice: User) -> Iterator[Api]:
+def api(request: pytest.FixtureRequest, directory: Path, alice: User) -> Iterator[Client]:
     """Root's docker by its own socket, and alice's podman by a service that ends with the test."""
     if request.param == "docker":
-        one = Api("/var/run/docker.sock")
+        one = Client("/var/run/docker.sock")
         yield one
     else:
         path = directory / "podman.sock"
         service = alice.start("podman", "--runtime=scrun", "system", "service", "--time=0", f"unix://{path}")
         wait_until(path.exists, "the service listens")
-        one = Api(str(path))
+        one = Client(str(path))
         yield one
     ours = json.dumps({"name": ["test-"]})
     for container in one.read("GET", f"/containers/json?all=1&filters={ours}".replace(" ", "").replace('"', "%22")):
@@ -149,13 +115,13 @@ def api(request: pytest.FixtureRequest, directory: Path, alice: User) -> Iterato
         service.wait(PATIENCE)
 
 
-def test_a_port_of_the_engines_choice_answers(api: Api) -> None:
+def test_a_port_of_the_engines_choice_answers(api: Client) -> None:
     identity = api.start(SERVE.format(port=8080))
     wait_until(lambda: b"is ready" in api.said(identity), "it says that it is ready")
     assert fetched(f"127.0.0.1:{api.port(identity)}") == "hello\n"
 
 
-def test_nobody_answers_before_the_server_listens(api: Api) -> None:
+def test_nobody_answers_before_the_server_listens(api: Client) -> None:
     """testcontainers waits for a port until somebody answers by HTTP: a connection that ends at once is no answer."""
     identity = api.start("sleep 3; " + SERVE.format(port=8080))
     port = int(api.port(identity))
@@ -167,7 +133,7 @@ def test_nobody_answers_before_the_server_listens(api: Api) -> None:
     assert answers == {"", "hello\n"}
 
 
-def test_a_healthcheck_tells_when_it_is_ready(api: Api) -> None:
+def test_a_healthcheck_tells_when_it_is_ready(api: Client) -> None:
     if "podman" in api.path:
         pytest.skip("podman has systemd call its healthchecks, which isn't here")
     second = 1_000_000_000

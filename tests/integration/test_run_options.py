@@ -9,96 +9,126 @@ from .slurm import jobs
 from .users import User
 from .waiting import wait_until
 
-# On all three engines: the options, what is run, and what that prints.
-EVERYWHERE = [
-    ("--user=1000", "id -u", "1000"),
-    ("--user=1000:1000", "id -u; id -g", "1000\n1000"),
-    ("--user=nobody", "id -u", "65534"),
-    ("--group-add=44", "id -u", "0"),
-    ("--privileged", "id -u", "0"),
-    ("--cap-add=ALL", "grep -c '^CapEff.*0000$' /proc/self/status || :", "0"),
-    ("--cap-drop=ALL", "grep CapEff /proc/self/status | cut -f2", "0000000000000000"),
-    ("--userns=host", "id -u", "0"),
-    ("--pid=host", "test $$ != 1 && echo other", "other"),
-    ("--ipc=host", "ls -d /dev/shm", "/dev/shm"),
-    ("--ipc=none", "ls /dev/shm 2>/dev/null || echo none", "none"),
-    ("--ipc=shareable", "touch /dev/shm/x && echo there", "there"),
-    ("--cgroupns=host", "echo ran", "ran"),
-    ("--cgroupns=private", "echo ran", "ran"),
-    ("--tmpfs=/x", "touch /x/a && grep -c ' /x tmpfs' /proc/mounts", "1"),
-    ("--tmpfs=/x:size=1m,mode=700", "df /x | tail -n 1 | tr -s ' ' | cut -d' ' -f2; stat -c %a /x", "1024\n700"),
-    ("--shm-size=5m", "df /dev/shm | tail -n 1 | tr -s ' ' | cut -d' ' -f2", "5120"),
-    ("--read-only", "touch /x 2>/dev/null || echo not", "not"),
-    ("--init", "tr '\\0' ' ' </proc/1/cmdline | grep -c init", "1"),
-    ("--hostname=named", "hostname", "named"),
-    ("--uts=host", 'test "$(hostname)" = $SLURMD_NODENAME && echo nodes', "nodes"),
-    ("--add-host=a:1.2.3.4", "grep -c '1.2.3.4.a' /etc/hosts", "1"),
-    ("--ulimit=nofile=100:200", "ulimit -n; ulimit -Hn", "100\n200"),
-    ("--ulimit=core=0", "ulimit -c", "0"),
-    ("--oom-score-adj=100", "cat /proc/self/oom_score_adj", "100"),
-    ("--device=/dev/null:/dev/other", "test -c /dev/other && echo there", "there"),
-    ("--device=/dev/fuse", "test -c /dev/fuse && echo there", "there"),
-    ("--security-opt=no-new-privileges", "grep NoNewPrivs /proc/self/status | tr -dc 0-9", "1"),
-    ("--security-opt=seccomp=unconfined", "grep Seccomp: /proc/self/status | tr -dc 0-9", "0"),
-    ("--security-opt=apparmor=unconfined", "echo ran", "ran"),
-    ("--security-opt=label=disable", "echo ran", "ran"),
-    ("--sysctl=kernel.msgmax=1000", "cat /proc/sys/kernel/msgmax", "1000"),
-    ("--workdir=/tmp", "pwd", "/tmp"),
-    ("--env=A=b", "echo $A", "b"),
-    ("--label=a=b --annotation=c=d", "echo ran", "ran"),
-    ("--stop-signal=INT --stop-timeout=3", "echo ran", "ran"),
-    ("--restart=no --pull=never --quiet", "echo ran", "ran"),
-    ("--volume=/v", "touch /v/a && ls /v", "a"),
-    ("--mount=type=tmpfs,target=/e", "touch /e/x; ls /e", "x"),
-    (
-        "--mount=type=bind,source=/etc/hostname,target=/e,readonly",
-        "cat /e; touch /e 2>/dev/null || echo not",
-        "login\nnot",
-    ),
-    ("--log-driver=none", "echo ran", "ran"),
-    ("--memory=100m --memory-swap=-1 --cpu-shares=100 --pids-limit=100 --blkio-weight=100", "echo ran", "ran"),
-    ("--no-healthcheck", "echo ran", "ran"),
-    ("--platform=linux/amd64", "echo ran", "ran"),
-]
+# What one container is given together, on all three engines: the options, what is run, and what that prints.
+EVERYWHERE = {
+    "user": [
+        ("--user=1000:1000", "id -u; id -g", "1000\n1000"),
+        ("--group-add=44", "id -u", "1000"),
+        ("--workdir=/tmp", "pwd", "/tmp"),
+        ("--env=A=b", "echo $A", "b"),
+        ("--hostname=named", "hostname", "named"),
+        ("--add-host=a:1.2.3.4", "grep -c '1.2.3.4.a' /etc/hosts", "1"),
+        ("--ulimit=nofile=100:200", "ulimit -n; ulimit -Hn", "100\n200"),
+        ("--ulimit=core=0", "ulimit -c", "0"),
+        ("--oom-score-adj=100", "cat /proc/self/oom_score_adj", "100"),
+        ("--security-opt=no-new-privileges", "grep NoNewPrivs /proc/self/status | tr -dc 0-9", "1"),
+        ("--ipc=none", "ls /dev/shm 2>/dev/null || echo none", "none"),
+    ],
+    "root": [
+        ("--userns=host", "id -u", "0"),
+        ("--cap-drop=ALL", "grep CapEff /proc/self/status | cut -f2", "0000000000000000"),
+        ("--tmpfs=/x:size=1m,mode=700", "df /x | tail -n 1 | tr -s ' ' | cut -d' ' -f2; stat -c %a /x", "1024\n700"),
+        ("--tmpfs=/y", "touch /y/a && grep -c ' /y tmpfs' /proc/mounts", "1"),
+        ("--shm-size=5m", "df /dev/shm | tail -n 1 | tr -s ' ' | cut -d' ' -f2", "5120"),
+        ("--init", "tr '\\0' '\\n' </proc/1/cmdline | head -n 1 | grep -c init", "1"),
+        ("--sysctl=kernel.msgmax=1000", "cat /proc/sys/kernel/msgmax", "1000"),
+        ("--uts=host", 'test "$(hostname)" = $SLURMD_NODENAME && echo nodes', "nodes"),
+        ("--device=/dev/null:/dev/other", "test -c /dev/other && echo there", "there"),
+        ("--device=/dev/fuse", "test -c /dev/fuse && echo there", "there"),
+        ("--security-opt=seccomp=unconfined", "grep Seccomp: /proc/self/status | tr -dc 0-9", "0"),
+        ("--security-opt=apparmor=unconfined", "", ""),
+        ("--security-opt=label=disable", "", ""),
+        ("--read-only", "touch /z 2>/dev/null || echo not", "not"),
+        ("--volume=/v", "touch /v/a && ls /v", "a"),
+        ("--mount=type=tmpfs,target=/e", "touch /e/x; ls /e", "x"),
+        (
+            "--mount=type=bind,source=/etc/hostname,target=/f,readonly",
+            "cat /f; touch /f 2>/dev/null || echo not",
+            "login\nnot",
+        ),
+    ],
+    "accepted": [
+        ("--user=nobody", "id -u", "65534"),
+        ("--ipc=shareable", "touch /dev/shm/x && echo there", "there"),
+        ("--cgroupns=private", "", ""),
+        ("--label=a=b --annotation=c=d", "", ""),
+        ("--stop-signal=INT --stop-timeout=3", "", ""),
+        ("--restart=no --pull=never --quiet", "", ""),
+        ("--memory=100m --memory-swap=-1 --cpu-shares=100 --pids-limit=100 --blkio-weight=100", "", ""),
+        ("--no-healthcheck", "", ""),
+        ("--platform=linux/amd64", "", ""),
+    ],
+    "privileged": [("--privileged", "id -u", "0")],
+    "caps": [
+        ("--cap-add=ALL", "grep -c '^CapEff.*0000$' /proc/self/status || :", "0"),
+        ("--pid=host", "test $$ != 1 && echo other", "other"),
+        ("--ipc=host", "ls -d /dev/shm", "/dev/shm"),
+        ("--cgroupns=host", "", ""),
+        ("--log-driver=none", "", ""),
+        ("--user=0", "id -u", "0"),
+    ],
+    "user without group": [("--user=1000", "id -u", "1000")],
+}
 
-PODMANS = [
-    ("--userns=keep-id", "id -u; touch /tmp/x && stat -c %u /tmp/x", "2000\n2000"),
-    ("--userns=auto", "id -u", "0"),
-    ("--userns=nomap", "id -u", "0"),
-    ("--uidmap=0:1:1000", "id -u", "0"),
-    ("--systemd=always", "echo ran", "ran"),
-    ("--umask=077", "umask", "0077"),
-    ("--tz=UTC", "date +%Z", "UTC"),
-    ("--unsetenv=PATH", "echo ran", "ran"),
-    ("--env-host", "echo $USER", "alice"),
-    ("--no-hosts", "test -e /etc/hosts || echo none", "none"),
-    ("--image-volume=tmpfs", "echo ran", "ran"),
-    ("--sdnotify=ignore --cgroups=no-conmon", "echo ran", "ran"),
-    ("--cgroup-parent=elsewhere", "echo ran", "ran"),
-    ("--read-only --read-only-tmpfs=false", "touch /tmp/x 2>/dev/null || echo not", "not"),
-    ("--group-add=keep-groups", "id -u", "0"),
-    ("--personality=LINUX32", "uname -m", "i686"),
-    ("--rdt-class=some", "echo ran", "ran"),
-]
+PODMANS = {
+    "keep-id": [
+        ("--userns=keep-id", "id -u; touch /tmp/x && stat -c %u /tmp/x", "2000\n2000"),
+        ("--systemd=always", "", ""),
+        ("--tz=UTC", "date +%Z", "UTC"),
+        ("--env-host", "echo $USER", "alice"),
+        ("--image-volume=tmpfs", "", ""),
+        ("--sdnotify=ignore --cgroups=no-conmon", "", ""),
+    ],
+    "auto": [
+        ("--userns=auto", "id -u", "0"),
+        ("--unsetenv=PATH", "", ""),
+        ("--cgroup-parent=elsewhere", "", ""),
+        ("--rdt-class=some", "", ""),
+    ],
+    "nomap": [
+        ("--userns=nomap", "id -u", "0"),
+        ("--umask=077", "umask", "0077"),
+        ("--no-hosts", "test -e /etc/hosts || echo none", "none"),
+    ],
+    "uidmap": [
+        ("--uidmap=0:1:1000", "id -u", "0"),
+        ("--read-only --read-only-tmpfs=false", "touch /tmp/x 2>/dev/null || echo not", "not"),
+    ],
+    "groups": [("--group-add=keep-groups", "id -u", "0"), ("--personality=LINUX32", "uname -m", "i686")],
+}
 
-DOCKERS = [
-    ("--domainname=site.example --hostname=named", "hostname; cat /proc/sys/kernel/domainname", "named\nsite.example"),
-    ("--oom-kill-disable --memory-swappiness=10 --cpuset-cpus=0", "echo ran", "ran"),
-    ("--cgroup-parent=elsewhere", "echo ran", "ran"),
-    ("--isolation=default --sig-proxy=false", "echo ran", "ran"),
-    ("--group-add=44", "id -G", "0 44"),
-]
+DOCKERS = {
+    "named": [
+        (
+            "--domainname=site.example --hostname=named",
+            "hostname; cat /proc/sys/kernel/domainname",
+            "named\nsite.example",
+        ),
+        ("--oom-kill-disable --memory-swappiness=10 --cpuset-cpus=0", "", ""),
+        ("--cgroup-parent=elsewhere", "", ""),
+        ("--isolation=default --sig-proxy=false", "", ""),
+        ("--group-add=44", "id -G", "0 44"),
+    ]
+}
+Cases = list[tuple[str, str, str]]
 
 
-def _check(engine: Engine, options: str, script: str, printed: str) -> None:
-    done = engine.run("sh", "-c", script, options=("--rm", *options.split()))
-    assert (done.status, done.stdout.strip()) == (0, printed), done.stderr
+def _check(engine: Engine, cases: Cases) -> None:
+    """Each script prints between two lines of its own, so that a failure names the option."""
+    script = "".join(f"echo '== {options}'\n{script}\n" for options, script, _ in cases)
+    every = [option for options, _, _ in cases for option in options.split()]
+    done = engine.run("sh", "-c", script, options=("--rm", *every))
+    said = dict(part.partition("\n")[::2] for part in done.stdout.split("== ")[1:])
+    assert {options: text.strip() for options, text in said.items()} == {case[0]: case[2] for case in cases}, (
+        done.stderr
+    )
+    assert done.status == 0, done.stderr
 
 
 @pytest.mark.slurm_only("there is no node")
-@pytest.mark.parametrize(("options", "script", "printed"), EVERYWHERE, ids=[case[0] for case in EVERYWHERE])
-def test_option_works_on_a_node_as_here(engine: Engine, options: str, script: str, printed: str) -> None:
-    _check(engine, options, script, printed)
+@pytest.mark.parametrize("cases", EVERYWHERE.values(), ids=EVERYWHERE)
+def test_options_work_on_a_node_as_here(engine: Engine, cases: Cases) -> None:
+    _check(engine, cases)
 
 
 @pytest.mark.slurm_only("there is no node")
@@ -111,15 +141,15 @@ def test_hooks_send_no_signal_to_the_program(engine: Engine, option: str) -> Non
 
 
 @pytest.mark.slurm_only("there is no node")
-@pytest.mark.parametrize(("options", "script", "printed"), PODMANS, ids=[case[0] for case in PODMANS])
-def test_an_option_of_podmans_own_does_too(podman: Engine, options: str, script: str, printed: str) -> None:
-    _check(podman, options, script, printed)
+@pytest.mark.parametrize("cases", PODMANS.values(), ids=PODMANS)
+def test_options_of_podmans_own_do_too(podman: Engine, cases: Cases) -> None:
+    _check(podman, cases)
 
 
 @pytest.mark.slurm_only("there is no node")
-@pytest.mark.parametrize(("options", "script", "printed"), DOCKERS, ids=[case[0] for case in DOCKERS])
-def test_an_option_of_dockers_own_does_too(docker: Engine, options: str, script: str, printed: str) -> None:
-    _check(docker, options, script, printed)
+@pytest.mark.parametrize("cases", DOCKERS.values(), ids=DOCKERS)
+def test_options_of_dockers_own_do_too(docker: Engine, cases: Cases) -> None:
+    _check(docker, cases)
 
 
 def test_another_entrypoint(engine: Engine) -> None:
