@@ -95,6 +95,7 @@ class Node:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,  # the shell's and the program's
         )
         assert self.hook.stdin
         state = {"annotations": {"id": "false", "pid": 1}, "id": self.id, "pid": self.pid, "status": "created"}

@@ -101,7 +101,7 @@ def test_a_stranger_on_the_node_is_not_asked(node: MakeNode, deaf: str) -> None:
         with pytest.raises(TimeoutError):
             stranger.accept()
     assert one.hook
-    one.hook.kill()
+    os.killpg(one.hook.pid, signal.SIGKILL)
     one.hook.communicate()
 
 
