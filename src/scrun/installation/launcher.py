@@ -27,7 +27,7 @@ import gc
 import sys
 
 gc.disable()  # most calls end before a collection would pay
-sys.path[1:1] = {directories!r}
+sys.path += {directories!r}  # after Python's own, which no package may replace
 try:
     from scrun import precompiled
 
