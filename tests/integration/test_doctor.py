@@ -228,7 +228,9 @@ def test_oci_conf_here(alice: User, slurm_conf: Configure, text: str | None, sta
     assert (found[0], said in found[1]) == (status, True)
 
 
-@pytest.mark.parametrize("text", ["function slurm_scrun_stage_in( end\n", "error('no')\n", "while true do end\n"])
+@pytest.mark.parametrize(
+    "text", ["function slurm_scrun_stage_in( end\n", "error('no')\n", "while os.execute('sleep 1') do end\n"]
+)
 def test_a_bad_script(alice: User, slurm_conf: Configure, text: str) -> None:
     conf = slurm_conf()
     conf.with_name("scrun.lua").write_text(text)

@@ -99,6 +99,17 @@ def make_network(engine: Engine) -> Iterator[NetworkOf]:
         engine.call("network", "rm", name).ok()
 
 
+@pytest.fixture
+def ask_by_tcp(engine: Engine) -> Iterator[Path]:
+    """A program that asks a name server over TCP."""
+    directory = engine.user.mkdir(Path(f"/var/tmp/ask-{uuid.uuid4().hex[:8]}"))
+    program = directory / "ask"
+    subprocess.run(["gcc", "-static", "-x", "c", "-o", program, "-"], input=ASK_BY_TCP, check=True)
+    yield program
+    program.unlink()
+    directory.rmdir()
+
+
 def server(engine: Engine, *options: str, port: int = 80, word: str = "hello") -> str:
     """A container that serves a word; its name."""
     return engine.detached(*SERVE, options=("-e", f"WORD={word}", "-e", f"PORT={port}", *options))
@@ -131,12 +142,16 @@ def node_of(engine: Engine, name: str) -> str:
     return engine.call("exec", name, "sh", "-c", "echo $SLURMD_NODENAME").ok().stdout.strip()
 
 
-def test_a_published_port_is_open_on_login(engine: Engine) -> None:
+def test_published_ports_are_open_on_login(engine: Engine) -> None:
+    """And one that is published at an address is open there alone."""
     before = network()
-    name = server(engine, "-p", "18081:80")
+    name = server(engine, "-p", "18081:80", "-p", "127.0.0.1:18085:80")
     assert "18081" in engine.call("port", name).ok().stdout
     for host in ("127.0.0.1", LOGIN, *([] if engine.has_old_pasta else ["[::1]"])):
         assert fetched(f"{host}:18081") == "hello\n"
+    assert fetched("127.0.0.1:18085") == "hello\n"
+    done = subprocess.run(["busybox", "wget", "-T", "3", "-q", "-O", "-", f"http://{LOGIN}:18085/a"], check=False)
+    assert done.returncode
     assert node_of(engine, name) in (("node1", "node2") if engine.runtime == "scrun" else ("",))
     assert network() == before
 
@@ -153,13 +168,6 @@ def test_a_user_may_listen_below_1024(engine: Engine) -> None:
         pytest.skip("alice has one user id only, and crun can't give the container another one")
     server(engine, "-p", "18084:80", "--user=1000")
     assert fetched("127.0.0.1:18084") == "hello\n"
-
-
-def test_a_port_is_on_its_address_alone(engine: Engine) -> None:
-    server(engine, "-p", "127.0.0.1:18085:80")
-    assert fetched("127.0.0.1:18085") == "hello\n"
-    done = subprocess.run(["busybox", "wget", "-T", "3", "-q", "-O", "-", f"http://{LOGIN}:18085/a"], check=False)
-    assert done.returncode
 
 
 def test_datagrams_reach_a_published_port(engine: Engine, directory: Path) -> None:
@@ -179,65 +187,43 @@ def test_datagrams_reach_a_published_port(engine: Engine, directory: Path) -> No
         assert wait_until(answer, "a datagram was answered") == b"word"
 
 
-def test_containers_of_a_network_resolve_names(engine: Engine, other: Engine, make_network: NetworkOf) -> None:
-    where = f"--network={make_network()}"
-    local, ours = server(other, where, word="local"), server(engine, where, word="ours", port=5432)
-    assert asks(engine, local, where) == "local\n"
-    assert asks(other, f"{ours}:5432", where) == "ours\n"
-    assert asks(engine, f"{ours}:5432", where, "-e", "SCRUN_JOB_NODELIST=node2") == "ours\n"
+def test_a_network_has_its_names_and_addresses(
+    engine: Engine, other: Engine, make_network: NetworkOf, ask_by_tcp: Path
+) -> None:
+    six = f"fd00:77:{os.getpid() % 0xFFFF:x}::"
+    where = f"--network={make_network('--subnet=172.31.250.0/24', '--ipv6', f'--subnet={six}/64')}"
+    local = server(other, where, word="local")
+    serve = "mkdir -p /tmp/w; echo ours >/tmp/w/a; exec httpd -f -p [::]:80 -h /tmp/w"
+    chosen = (where, "--network-alias=db", "--ip=172.31.250.77", "--add-host=far:1.2.3.4")
+    ours = engine.detached("sh", "-c", serve, options=chosen)
+    described = engine.inspect(ours)
+    (attached,) = described["NetworkSettings"]["Networks"].values()
+    assert attached["GlobalIPv6Address"].startswith(six[:-1])
+
+    asked = [local, ours, "db", "172.31.250.77", f"[{attached['GlobalIPv6Address']}]"]
+    script = "".join(f"echo '{one}' $({ASK.format(one)})\n" for one in asked)
+    script += "nslookup no-such-name >/dev/null || echo unknown; ip route | grep -c ^default\n"
+    script += f"until /ask $(sed -n 's/^nameserver //p' /etc/resolv.conf | head -1) {ours}; do sleep 0.2; done"
+    options = ("--rm", where, "-v", f"{ask_by_tcp}:/ask:ro", "-e", "SCRUN_JOB_NODELIST=node2")
+    said = engine.run("sh", "-c", script, options=options).ok().stdout.splitlines()
+    served = [f"{one} {'local' if one == local else 'ours'}" for one in asked]
+    assert said == [*served, "unknown", "1", "1 answer"]
+    assert asks(other, ours, where) == "ours\n"
     other.clean_up()
     other.made.clear()
 
-
-def test_an_alias_is_a_name_too(engine: Engine, make_network: NetworkOf) -> None:
-    where = f"--network={make_network()}"
-    server(engine, where, "--network-alias=db")
-    assert asks(engine, "db", where) == "hello\n"
-
-
-def test_an_address_can_be_chosen(engine: Engine, make_network: NetworkOf) -> None:
-    where = f"--network={make_network('--subnet=172.31.250.0/24')}"
-    server(engine, where, "--ip=172.31.250.77")
-    assert asks(engine, "172.31.250.77", where) == "hello\n"
+    inside = "ip -o -4 addr show eth0; ip -o link show eth0; for f in hosts resolv.conf; do echo ==; cat /etc/$f; done"
+    links, *files = engine.call("exec", ours, "sh", "-c", inside).ok().stdout.split("==\n")
+    assert f"inet {attached['IPAddress']}/{attached['IPPrefixLen']} " in links
+    assert attached["MacAddress"] in links.replace("link/ether ", "")
+    assert files == [Path(described[path]).read_text() for path in ("HostsPath", "ResolvConfPath")]
 
 
-def test_an_unknown_name_is_unknown(engine: Engine, make_network: NetworkOf) -> None:
-    done = engine.run("nslookup", "no-such-name", options=("--rm", f"--network={make_network()}"))
-    assert done.status == 1
-
-
-def test_only_an_internal_network_has_no_way_out(engine: Engine, make_network: NetworkOf) -> None:
-    routes = ("sh", "-c", "ip route | grep -c ^default; true")
-    for options, ways in (((), "1\n"), (("--internal",), "0\n")):
-        where = f"--network={make_network(*options)}"
-        assert engine.run(*routes, options=("--rm", where)).ok().stdout == ways
-        server(engine, where, "--network-alias=near")
-        assert asks(engine, "near", where) == "hello\n"
-
-
-def test_its_addresses_are_the_engines(engine: Engine, make_network: NetworkOf) -> None:
-    name = engine.detached("sleep", "1000", options=(f"--network={make_network()}",))
-    (one,) = engine.inspect(name)["NetworkSettings"]["Networks"].values()
-    printed = engine.call("exec", name, "sh", "-c", "ip -o -4 addr show eth0; ip -o link show eth0").ok().stdout
-    assert f"inet {one['IPAddress']}/{one['IPPrefixLen']} " in printed
-    assert one["MacAddress"] in printed.replace("link/ether ", "")
-
-
-def test_with_ipv6_it_has_both(engine: Engine, make_network: NetworkOf) -> None:
-    number = os.getpid() % 0xFFFF
-    where = f"--network={make_network('--ipv6', f'--subnet=fd00:77:{number:x}::/64')}"
-    serve = "mkdir -p /tmp/w; echo six >/tmp/w/a; exec httpd -f -p [::]:80 -h /tmp/w"
-    name = engine.detached("sh", "-c", serve, options=(where,))
-    (one,) = engine.inspect(name)["NetworkSettings"]["Networks"].values()
-    assert one["GlobalIPv6Address"].startswith("fd00:77:")
-    assert asks(engine, f"[{one['GlobalIPv6Address']}]", where) == "six\n"
-
-
-def test_its_hosts_and_name_servers_are_the_engines(engine: Engine, make_network: NetworkOf) -> None:
-    name = engine.detached("sleep", "1000", options=(f"--network={make_network()}", "--add-host=far:1.2.3.4"))
-    described = engine.inspect(name)
-    for key, path in (("HostsPath", "/etc/hosts"), ("ResolvConfPath", "/etc/resolv.conf")):
-        assert engine.call("exec", name, "cat", path).ok().output == Path(described[key]).read_bytes()
+def test_an_internal_network_has_no_way_out(engine: Engine, make_network: NetworkOf) -> None:
+    where = f"--network={make_network('--internal')}"
+    server(engine, where, "--network-alias=near")
+    script = f"{ASK.format('near')}; ip route | grep -c ^default; true"
+    assert engine.run("sh", "-c", script, options=("--rm", where)).ok().stdout == "hello\n0\n"
 
 
 def test_none_is_a_loopback_only(engine: Engine) -> None:
@@ -279,19 +265,3 @@ def test_docker_connects_before_the_start_too(engine: Engine, make_network: Netw
     engine.call("start", name).ok()
     found = wait_until(lambda: addresses(engine, name), "it runs")
     assert {line[:12] for line in found} == {"eth0 172.31.", "eth1 172.31."}
-
-
-def test_names_are_answered_by_streams_too(engine: Engine, make_network: NetworkOf) -> None:
-    where = f"--network={make_network()}"
-    name = server(engine, where)
-    program = engine.user.mkdir(Path(f"/var/tmp/ask-{uuid.uuid4().hex[:8]}")) / "ask"
-    try:
-        subprocess.run(["gcc", "-static", "-x", "c", "-o", program, "-"], input=ASK_BY_TCP, check=True)
-        asking = ("--rm", where, "-v", f"{program}:/ask:ro")
-        script = f"exec /ask $(sed -n 's/^nameserver //p' /etc/resolv.conf | head -1) {name}"
-        assert (
-            wait_until(lambda: engine.run("sh", "-c", script, options=asking).stdout, "it is answered") == "1 answer\n"
-        )
-    finally:
-        program.unlink()
-        program.parent.rmdir()
