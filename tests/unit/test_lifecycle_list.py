@@ -105,6 +105,14 @@ def test_the_youngest_comes_first(make: Make, root: Path) -> None:
     for name, second in (("b", 2), ("c", 3), ("a", 1)):
         make(name, created=f"2026-01-02T03:04:0{second}.000000006Z")
     assert [entry["id"] for entry in listing.list_containers(str(root), briefly=True)] == ["c", "b", "a"]
+    assert listing.ids(str(root)) == ["c", "b", "a"]
+
+
+def test_ids_are_sorted_by_the_containers_own_time(make: Make, root: Path) -> None:
+    deceives = '"created": "2027'
+    make("old", created="2026-01-01T00:00:00.000000006Z", bundle=deceives, annotations={deceives: deceives})
+    make("new", created="2026-01-02T00:00:00.000000006Z")
+    assert listing.ids(str(root)) == ["new", "old"]
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "{}"])
@@ -112,6 +120,7 @@ def test_a_damaged_record_is_listed_beside_the_others(damage: str, make: Make, r
     make("good", **RUNS)
     (Path(make("bad").path) / "state.json").write_text(damage)
     entries = {entry["id"]: entry for entry in listing.list_containers(str(root))}
+    assert {*listing.ids(str(root))} == entries.keys()
     assert entries["bad"]["status"] == "damaged"
     assert "can't read" in entries["bad"]["error"]
     assert entries["bad"].keys() == entries["good"].keys() | {"error"}
@@ -127,6 +136,8 @@ def test_what_is_no_container_is_not_listed(make: Make, root: Path) -> None:
     names = [entry["id"] for entry in listing.list_containers(str(root))]
     assert "box" in names
     assert not {"half-made", ".hidden"} & {*names}
+    assert {*listing.ids(str(root))} == {*names}
+    assert listing.ids(str(root / "nosuch")) == []
 
 
 @pytest.mark.parametrize("key", ["org.opencontainers.image.ref.name", "io.kubernetes.cri-o.ImageName"])

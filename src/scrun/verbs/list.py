@@ -23,10 +23,11 @@ def perform(call: Call, logger: Log) -> None:
         sweep.sweep_now(root, logger.say)
     elif os.path.isdir(root):  # for scripts, which don't wait for Slurm
         sweep.sweep_in_background(root, logger.say)
-    entries = listing.list_containers(root, briefly=call.options["quiet"])
     if call.options["quiet"]:
-        sys.stdout.write("".join(f"{entry['id']}\n" for entry in entries))
-    elif form == "json":
+        sys.stdout.write("".join(f"{name}\n" for name in listing.ids(root)))
+        return
+    entries = listing.list_containers(root)
+    if form == "json":
         sys.stdout.write(fastjson.dumps(entries) + "\n")
     else:
         width = os.get_terminal_size(1).columns if os.isatty(1) else 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
-from scrun import OCI_VERSION
+from scrun import OCI_VERSION, small_file
 from scrun.errors import ContainerNotFound, DamagedRecord, InvalidId, ScrunError
-from scrun.identity import real_uid
+from scrun.identity import is_valid_id, real_uid
 from scrun.lifecycle.container import owed, status
 from scrun.lifecycle.container.directory import STATE, Container
 from scrun.lifecycle.operations import state
@@ -61,6 +61,27 @@ _IMAGE = (
 _TITLES = ("ID", "STATUS", "JOB", "NODES (REASON)", "PARTITION", "ELAPSED", "IMAGE OR COMMAND")
 
 
+def ids(root: str) -> list[str]:
+    """The ids of the containers, the youngest first: of each record only the time is read, a tenth of the work.
+
+    Raises:
+        ScrunError: the directory can't be read.
+    """
+    found = []
+    for name in filter(is_valid_id, _names(root)):
+        path = os.path.join(root, name)
+        try:
+            record = small_file.read(f"{path}/{STATE}", follow=False)
+        except FileNotFoundError:
+            continue  # it is being made or removed
+        except OSError:
+            record = b""  # list says what is wrong
+        # No text in the record has this in it: JSON puts a backslash before each quotation mark.
+        created = record.partition(b'"created": "')[2].partition(b'"')[0].decode("utf-8", "replace")
+        found.append((created or _changed_at(path), name))
+    return [name for _created, name in sorted(found, reverse=True)]
+
+
 def list_containers(root: str, *, briefly: bool = False) -> list[Entry]:
     """List the containers, the youngest first.
 
@@ -71,17 +92,20 @@ def list_containers(root: str, *, briefly: bool = False) -> list[Entry]:
     Raises:
         ScrunError: the directory can't be read.
     """
+    now = datetime.now(UTC).timestamp()
+    entries = [entry for entry in (_entry(root, name, now) for name in _names(root)) if entry]
+    if not briefly and (alive := [entry for entry in entries if entry["job"] and entry["exitStatus"] is None]):
+        _add_job_states(alive, now)
+    return sorted(entries, key=lambda entry: (entry["created"], entry["id"]), reverse=True)
+
+
+def _names(root: str) -> list[str]:
     try:
-        names = os.listdir(root)
+        return os.listdir(root)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise ScrunError(f"can't read {root}: {error.strerror}") from error
-    now = datetime.now(UTC).timestamp()
-    entries = [entry for entry in (_entry(root, name, now) for name in names) if entry]
-    if not briefly and (alive := [entry for entry in entries if entry["job"] and entry["exitStatus"] is None]):
-        _add_job_states(alive, now)
-    return sorted(entries, key=lambda entry: (entry["created"], entry["id"]), reverse=True)
 
 
 def _entry(root: str, name: str, now: float) -> Entry | None:
