@@ -17,7 +17,7 @@ from scrun.staging.layer_identity import is_engines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import NamedTuple
 
     from scrun.staging.children import Children
@@ -85,6 +85,29 @@ def find_foreign(
             return None
     above = {directory for name in names for directory in _above(name)}
     return Foreign(tuple(sorted((names | above) - closed)), tuple(sorted(closed)), size) if names else Foreign()
+
+
+def has_files_of(uid: int, directory: str, check: Callable[[], object]) -> bool:
+    """Whether something below the directory belongs to that user; mounts are left out, and what can't be read.
+
+    Args:
+        uid: the user's id in this user namespace.
+        directory: the path.
+        check: is called now and then, and may raise.
+    """
+    left = [directory]
+    device = os.lstat(directory).st_dev
+    while left:
+        check()
+        try:
+            with os.scandir(left.pop()) as entries:
+                statuses = [(entry.path, entry.stat(follow_symlinks=False)) for entry in entries]
+        except OSError:
+            continue
+        if any(status.st_uid == uid for _path, status in statuses):
+            return True
+        left += [path for path, status in statuses if stat.S_ISDIR(status.st_mode) and status.st_dev == device]
+    return False
 
 
 def _lists(children: Children, lower: Sequence[str], owner: tuple[int, int], memory: str) -> list[bytes] | None:

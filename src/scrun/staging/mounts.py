@@ -23,6 +23,7 @@ _NODES_OWN = ("/proc", "/sys", "/dev")
 # hosts, hostname and .containerenv of podman and docker have some hundred bytes.
 SMALL = 64 * 1024
 _PODMANS = "/userdata/overlay/"
+_UNMAPPED = 65534  # what stands for each group that a user namespace doesn't know (user_namespaces(7))
 
 
 class Bind:
@@ -55,7 +56,6 @@ class Bind:
         self.is_regular = stat.S_ISREG(status.st_mode)
         self.is_link = stat.S_ISLNK(status.st_mode)
         self.is_mounted_by_engine = one is not None
-        self.is_closed = not self.is_link and not layer and _is_closed(self.source, status)
         self.kind = _kind(status.st_mode)
         # A node would follow a link, so links are not asked about. The machine's root asks about no part of a volume
         # either (mount_sources.py): another container that uses the volume could put a symbolic link in its place, and
@@ -68,6 +68,7 @@ class Bind:
         else:
             self.writable = "ro" not in options and "rro" not in options
         self.recursive = "rbind" in options and not layer
+        self.is_closed = not self.is_link and not layer and _is_closed(self.source, status, writable=self.writable)
 
     @property
     def is_small(self) -> bool:
@@ -128,9 +129,15 @@ def binds(config: Config, bundle: str, on_nodes: Sequence[str], mounted: Mapping
     return on_this_host
 
 
-def _is_closed(path: str, status: os.stat_result) -> bool:
-    """Whether the caller can read the path as root of a user namespace, and the job's user on a node could not."""
+def _is_closed(path: str, status: os.stat_result, *, writable: bool) -> bool:
+    """Whether the caller can use the path as root of a user namespace, and the job's user on a node could not.
+
+    podman gives a volume to the container's user, who is a subordinate user here, and there a stranger to the job's
+    user. On the job's user's own files the container's root has all rights there too, whatever their modes are.
+    """
     need = os.R_OK | (os.X_OK if stat.S_ISDIR(status.st_mode) else 0)
+    if writable and status.st_uid != os.geteuid():
+        need |= os.W_OK
     above = [os.path.realpath(path)]
     while above[-1] != "/":
         above.append(os.path.dirname(above[-1]))
@@ -143,8 +150,11 @@ def _is_closed(path: str, status: os.stat_result) -> bool:
 
 
 def _grants(path: str, status: os.stat_result, need: int) -> bool:
-    """Whether the mode grants ``need`` to the caller as a plain user; an access control list counts as yes."""
-    shift = 6 if status.st_uid == os.geteuid() else 3 if status.st_gid == os.getegid() else 0
+    """Whether the mode grants ``need`` to the caller as a plain user; an access control list counts as yes.
+
+    A group that isn't mapped may be one of the caller's, a project's say: she has it on the node too.
+    """
+    shift = 6 if status.st_uid == os.geteuid() else 3 if status.st_gid in (os.getegid(), _UNMAPPED) else 0
     return not need & ~(status.st_mode >> shift) or "system.posix_acl_access" in os.listxattr(path)
 
 

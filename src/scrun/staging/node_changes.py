@@ -223,11 +223,11 @@ class NodeChanges:
     def _tree(self, part: Part) -> TargetDirectory:
         key = os.fsencode(part.name)
         if key not in self._trees:
-            owner = new_owner(self._container) if part.name == "rootfs" else volume_owner(self._container)
             of = self._container
             temporary = b".scrun-%d-%08x" % (of.job_id, binascii.crc32(of.id.encode()))
             # A mount's source has no symbolic links; a link in it would be somebody's attack.
             source = os.path.realpath(part.source) if part.name == "rootfs" else part.source
+            owner = new_owner(of) if part.name == "rootfs" else volume_owner(of, source)
             self._trees[key] = TargetDirectory(
                 source,
                 owner,

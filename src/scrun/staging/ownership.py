@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 
+from scrun.staging import mount_points
 from scrun.staging.spool import acts_for_another
 
 TYPE_CHECKING = False
@@ -54,9 +55,20 @@ def new_owner(container: ContainerFiles) -> tuple[int, int] | None:
     )
 
 
-def volume_owner(container: ContainerFiles) -> tuple[int, int] | None:
-    """The owner of new files in a volume: the job's user, as if the node had the volume itself; None: the archive's."""
-    return None if _job_is_roots(container) else (os.geteuid(), os.getegid())
+def volume_owner(container: ContainerFiles, source: str) -> tuple[int, int] | None:
+    """The owner of new files in a volume: the job's user, as if the node had the volume itself; None: the archive's.
+
+    A volume that podman has given to the container's user (a subordinate user) gets that user's files.
+
+    Raises:
+        OSError: the volume, ``source``, can't be looked at.
+    """
+    if _job_is_roots(container):
+        return None
+    own, users = (os.geteuid(), os.getegid()), new_owner(container)
+    if users and mount_points.is_needed() and os.stat(source, follow_symlinks=False).st_uid == users[0]:
+        return users
+    return own
 
 
 def _job_is_roots(container: ContainerFiles) -> bool:

@@ -189,7 +189,7 @@ class _StageIn:
             self._replace(bind, index)
         root = self._config.setdefault("root", {})
         root["path"] = self._container.rootfs
-        self._is_in_place = is_in_place = self._container.rootfs in seen
+        self._is_in_place = is_in_place = self._container.rootfs in seen and not self._has_the_users_files()
         if is_in_place and mount_points.is_needed():
             self._hooks = copy_up.prepare_tmpfs(self._config, self._container.rootfs, self.spool, hooks=self.hooks)
         if self._spool_mount:
@@ -205,6 +205,19 @@ class _StageIn:
             rootfs = self._container.rootfs
             self._parts.append(Part("rootfs", rootfs, True, is_writable, *_read(rootfs, trees.identity)))
         return self._write()
+
+    def _has_the_users_files(self) -> bool:
+        """Whether files of the root filesystem are the container's user's, who is somebody else than the job's user.
+
+        On a node they would be nobody's, and closed to the container. In a copy they are the job's user's.
+        """
+        if not mount_points.is_needed() or self._config["root"].get("readonly", False):
+            return False
+        from scrun.staging import foreign, ownership
+
+        uid, _gid = ownership.new_owner(self._container) or (0, 0)
+        rootfs, check = self._container.rootfs, self._interruption.check
+        return uid != os.geteuid() and foreign.has_files_of(uid, rootfs, check)
 
     def _replace(self, bind: Bind, index: int) -> None:
         """Make the mount use a copy of its source."""
