@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -105,13 +106,30 @@ def test_a_node_can_be_reached_from_it(main_engine: Engine) -> None:
     assert main_engine.run("sh", "-c", script, options=("--rm",)).stdout == "hello\n"
 
 
+def hosts(engine: Engine, *options: str) -> tuple[str, list[list[str]]]:
+    """The container's name, and the words of each line of its /etc/hosts."""
+    name = engine.name()
+    printed = engine.call(*engine.words("--rm", *options, command=HOSTS, name=name)).ok().stdout
+    return name, [line.split() for line in printed.splitlines()]
+
+
 def test_own_name_resolves_and_name_servers_are_reachable(main_engine: Engine) -> None:
-    hosts = main_engine.run(*HOSTS, options=("--rm", "--hostname=named", "--add-host=other:1.2.3.4")).ok().stdout
-    lines = [line.split() for line in hosts.splitlines()]
-    assert ["127.0.0.1", "named"] in lines
+    name, lines = hosts(main_engine, "--hostname=named", "--add-host=other:1.2.3.4")
+    names = ["named", name] if main_engine.is_podman else ["named"]
+    assert [line for line in lines if "named" in line[1:]] == [["127.0.0.1", *names]]
     assert ["1.2.3.4", "other"] in lines
-    assert not [line for line in lines if "named" in line[1:] and line[0] != "127.0.0.1"]
     assert main_engine.run(*RESOLV_CONF, options=("--rm",)).ok().stdout.split() == ["nameserver", "10.77.0.1"]
+
+
+def test_what_podmans_user_wants_of_hosts_is_kept(podman: Engine, directory: Path) -> None:
+    """The names that are given, also the container's own, and a base of the user's."""
+    podman.user.write(directory / "hosts", "1.2.3.4 base\n")
+    podman.user.write(directory / "conf", f'[containers]\nbase_hosts_file = "{directory}/hosts"\n')
+    podman.env = {**(podman.env or {}), "CONTAINERS_CONF_OVERRIDE": f"{directory}/conf"}
+    _name, lines = hosts(podman, "--hostname=named", "--add-host=also;named:10.9.8.7")
+    assert [line for line in lines if "named" in line] == [["10.9.8.7", "also", "named"]]
+    assert ["1.2.3.4", "base"] in lines
+    assert not [line for line in lines if "node1" in line]
 
 
 def test_name_servers_that_are_asked_for_are_there(engine: Engine) -> None:

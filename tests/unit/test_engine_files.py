@@ -17,7 +17,19 @@ def fit(destination: str, text: str, host_name: str = "box", machines: bytes = b
 
 def test_the_containers_own_name_gets_its_own_address() -> None:
     hosts = "127.0.0.1\tlocalhost\n1.2.3.4\ta\n172.17.0.2\tbox amazing_name\n"
-    assert fit("/etc/hosts", hosts) == "127.0.0.1\tlocalhost\n1.2.3.4\ta\n127.0.0.1\tbox\n"
+    assert fit("/etc/hosts", hosts) == "127.0.0.1\tlocalhost\n1.2.3.4\ta\n127.0.0.1\tbox amazing_name\n"
+
+
+def test_what_the_user_says_of_its_name_stays() -> None:
+    hosts = "10.9.8.7\tzed box\n127.0.0.1\tlocalhost\n"
+    assert fit("/etc/hosts", hosts) == hosts
+    assert fit("/etc/hosts", f"{hosts}172.17.0.2\tbox name\n") == f"{hosts}127.0.0.1\tname\n"
+
+
+def test_podman_copies_the_machines_hosts_or_was_told_not_to() -> None:
+    hosts = "127.0.0.1\tlocalhost\n169.254.1.2\thost.containers.internal\n10.77.0.10\tbox name\n"
+    fitted = fit("/etc/hosts", hosts, machines=b"10.77.0.101 node1\n")
+    assert fitted == hosts.replace("10.77.0.10\t", "127.0.0.1\t")
 
 
 def test_the_hosts_do_not_depend_on_dockers_network() -> None:
@@ -36,7 +48,7 @@ def test_a_container_without_a_name_gets_none() -> None:
 @pytest.mark.parametrize("engines", ["169.254.1.1", "127.0.0.11", "10.0.2.3", "fe80::1", "127.0.0.53"])
 def test_only_an_engines_name_server_goes(engines: str) -> None:
     text = f"search ex.org\nnameserver {engines}\nnameserver 9.9.9.9\noptions ndots:0\n"
-    assert fit("/etc/resolv.conf", text) == "search ex.org\noptions ndots:0\nnameserver 9.9.9.9\n"
+    assert fit("/etc/resolv.conf", text) == "search ex.org\nnameserver 9.9.9.9\noptions ndots:0\n"
 
 
 def test_the_machines_name_servers_replace_missing_ones() -> None:

@@ -34,20 +34,35 @@ def for_nodes_network(destination: str, data: bytes, *, host_name: str, machines
 
 
 def _hosts(data: bytes, machines: bytes, host_name: str) -> bytes:
-    # The container's name must resolve. It resolves to the loopback address, because the container's other address is
-    # the node's. The machine's own file names the hosts of the cluster; podman copies them, docker doesn't.
-    lines = _lines(data)
-    kept = [line for line in lines if host_name not in _words(line)[1:]]
+    # The container's names must resolve. They resolve to the loopback address, because the container's other address is
+    # the node's. podman writes what the user has added first, before localhost; its own line has the container's name
+    # beside the host name. The machine's own file names the hosts of the cluster; podman copies it, unless it was told
+    # otherwise (base_hosts_file in containers.conf), docker doesn't.
+    kept: list[str] = []
+    own = dict.fromkeys([host_name] if host_name else [])
+    is_users, is_podmans = True, False
+    for line in _lines(data):
+        _address, *names = _words(line) or [""]
+        is_users = is_users and "localhost" not in names
+        is_podmans = is_podmans or _PODMANS in names
+        if host_name not in names:
+            kept.append(line)
+        elif is_users:
+            kept.append(line)
+            own.pop(host_name, None)
+        else:
+            own.update(dict.fromkeys(name for name in names if name != host_name))
     known = {name for line in kept for name in _words(line)[1:]} | {host_name}
-    for line in _lines(machines):
+    for line in _lines(machines) if not is_podmans else ():
         words = _words(line)
         if len(words) > 1 and not words[0].startswith(_LOOPBACK) and not known.intersection(words[1:]):
             kept.append("\t".join((words[0], " ".join(words[1:]))))
-    if host_name:
-        kept.append(f"127.0.0.1\t{host_name}")
+    if own:
+        kept.append(f"127.0.0.1\t{' '.join(own)}")
     return ("\n".join(kept) + "\n").encode("utf-8", "surrogateescape")
 
 
+_PODMANS = "host.containers.internal"
 _LOOPBACK = ("127.", "::1", "fe00:", "ff0")
 
 
@@ -60,13 +75,13 @@ def _lines(data: bytes) -> list[str]:
 
 
 def _resolv_conf(data: bytes, machines: bytes) -> bytes:
-    servers, others = _split(data)
-    aardvark = any(line.split()[0] == "search" and _AARDVARK in line.split() for line in others)
-    others = [line for line in (_without_aardvark(line) for line in others) if line]
+    servers, before, after = _split(data)
+    aardvark = any(line.split()[0] == "search" and _AARDVARK in line.split() for line in before + after)
     servers = [server for server in servers[1 if aardvark else 0 :] if not server.startswith(_ENGINES)]
     if not servers:
         servers = _split(machines)[0]
-    lines = [*others, *(f"nameserver {server}" for server in servers)]
+    lines = [*before, *(f"nameserver {server}" for server in servers), *after]
+    lines = [line for line in (_without_aardvark(line) for line in lines) if line]
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
@@ -75,9 +90,12 @@ def _without_aardvark(line: str) -> str:
     return " ".join(words) if len(words) > 1 else ""
 
 
-def _split(data: bytes) -> tuple[list[str], list[str]]:
-    """The name servers, and the other lines without comments, because docker's comments change between runs."""
-    servers, others = [], []
+def _split(data: bytes) -> tuple[list[str], list[str], list[str]]:
+    """The name servers, and the other lines before and after the first of them; without comments, because docker's
+    change between runs."""
+    servers: list[str] = []
+    before: list[str] = []
+    after: list[str] = []
     for line in data.decode("utf-8", "surrogateescape").splitlines():
         words = line.split()
         if not words or words[0][0] in "#;":
@@ -85,5 +103,5 @@ def _split(data: bytes) -> tuple[list[str], list[str]]:
         if words[0] == "nameserver":
             servers += words[1:2]
         else:
-            others.append(line)
-    return servers, others
+            (after if servers else before).append(line)
+    return servers, before, after
