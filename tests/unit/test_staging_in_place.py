@@ -233,6 +233,36 @@ def test_senseless_holes_end_in_at_most_an_error(
     assert (tmp_path / "file").stat().st_size in (10, max(size, 0))
 
 
+@pytest.mark.parametrize(
+    ("names", "mode", "is_set"),
+    [([], 0o755, False), ([], 0o700, True), (["rootfs/var/new"], 0o755, True), (["rootfs/var/sub/new"], 0o755, False)],
+)
+def test_the_time_alone_of_slurms_directory_is_no_change(
+    tmp_path: Path, bundle: Path, names: list[str], mode: int, is_set: bool
+) -> None:
+    """Slurm has made and removed a directory of its own in it; an image would get one more file with each RUN."""
+    var = tmp_path / "tree/var"
+    (var / "sub").mkdir(parents=True)
+    os.utime(var, (1000, 1000))
+    before = var.stat()
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(tarfile.TarInfo("gone"))
+        info = tarfile.TarInfo("rootfs/var")
+        info.type, info.mode, info.mtime = tarfile.DIRTYPE, mode, 2000
+        tar.addfile(info)
+        for name in names:
+            tar.addfile(tarfile.TarInfo(name))
+        tar.addfile(tarfile.TarInfo("end"))
+    stream.seek(0)
+    part = Part("rootfs", str(tmp_path / "tree"), True, True)
+    with NodeChanges(make_container(bundle, FakeStep(tmp_path)), [part], Notes(), slurms=b"var") as changes:
+        changes.apply(stream)
+    assert (var.stat().st_mtime, var.stat().st_mode & 0o777) == ((2000, mode) if is_set else (1000, 0o755))
+    assert (var.stat().st_ctime_ns == before.st_ctime_ns) is not is_set
+    assert all((tmp_path / "tree" / name.removeprefix("rootfs/")).exists() for name in names)
+
+
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("file")

@@ -40,6 +40,7 @@ class TargetDirectory:
         leave_alone: returns the time (time.monotonic) before which nothing is made. If the directory has been removed
             by then, nothing is made at all.
         overlay: whether the archive is of an overlay's upper directory, so that a directory in it may be opaque.
+        slurms: a directory in which Slurm has made others, which are gone again, so that its time alone is no change.
         temporary: the name of a file until it is complete. The name is always the same, so that repeating the work
             after a kill leaves no such file; b"" for a random name.
     """
@@ -54,9 +55,11 @@ class TargetDirectory:
         descriptor: int | None = None,
         leave_alone: Callable[[], float] = lambda: 0.0,
         overlay: bool = False,
+        slurms: bytes | None = None,
         temporary: bytes = b"",
     ) -> None:
         self.root = root
+        self._slurms, self._is_slurms_alone = slurms, True
         self._temporary, self._overlay = temporary, overlay
         self.failed: list[str] = []
         self._new_owner = new_owner
@@ -82,6 +85,7 @@ class TargetDirectory:
         """Make one entry of the archive; ``link`` is the target of a hard link."""
         if not self._may_be_changed():
             return
+        self._note(name)
         if self._made_anew and any(above in self._made_anew for above in _above(name)):
             self._in_them.add(name)
         with self._noting(name):
@@ -107,6 +111,7 @@ class TargetDirectory:
             return
         gone = {*names, *self._replaced()}.difference(spared)
         for name in sorted(gone, reverse=True):  # a directory's content before the directory
+            self._note(name)
             with self._noting(name, _KEPT):
                 parent, last = self._reach(name)
                 if stat.S_ISDIR(os.stat(last, dir_fd=parent, follow_symlinks=False).st_mode):
@@ -122,11 +127,20 @@ class TargetDirectory:
             with self._noting(name, (errno.ENOENT, errno.EXDEV)):
                 descriptor = self._walk(_split(name))
                 try:
+                    if self._is_unchanged(name, mode, descriptor):
+                        continue
                     with entries.as_far_as_it_goes():
                         os.fchmod(descriptor, mode)
                         os.utime(descriptor, ns=(mtime, mtime))
                 finally:
                     os.close(descriptor)
+
+    def _note(self, name: bytes) -> None:
+        if name and os.path.dirname(name) == self._slurms:
+            self._is_slurms_alone = False
+
+    def _is_unchanged(self, name: bytes, mode: int, descriptor: int) -> bool:
+        return name == self._slurms and self._is_slurms_alone and stat.S_IMODE(os.fstat(descriptor).st_mode) == mode
 
     def _may_be_changed(self) -> bool:
         """Whether the directory still exists; wait first until nobody can be about to remove it."""

@@ -130,8 +130,12 @@ class _BringingBack:
 
     def _apply(self, way_back: WayBack, node: str) -> None:
         if stream := way_back.stream_of(node):
+            made = self._staged.traces.made if self._staged.traces else ()
             with NodeChanges(
-                self._container, self._parts, self._log, self._taken, root=self._root, leave_alone=self._leave_alone
+                *(self._container, self._parts, self._log, self._taken),
+                root=self._root,
+                slurms=os.fsencode(os.path.dirname(made[0])) if made else None,
+                leave_alone=self._leave_alone,
             ) as changes:
                 changes.apply(stream, way_back.is_whole)
 
