@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from .engines import IMAGE, Engine
@@ -9,6 +11,7 @@ from .slurm import jobs
 from .users import User
 from .waiting import wait_until
 
+_MOST_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 # What one container is given together, on all three engines: the options, what is run, and what that prints.
 EVERYWHERE = {
     "user": [
@@ -63,6 +66,7 @@ EVERYWHERE = {
         ("--cap-add=ALL", "grep -c '^CapEff.*0000$' /proc/self/status || :", "0"),
         ("--pid=host", "test $$ != 1 && echo other", "other"),
         ("--ipc=host", "ls -d /dev/shm", "/dev/shm"),
+        (f"--ulimit=nofile=512:{_MOST_FILES}", "ulimit -n", "512"),
         ("--cgroupns=host", "", ""),
         ("--log-driver=none", "", ""),
         ("--user=0", "id -u", "0"),
@@ -86,6 +90,7 @@ PODMANS = {
         ("--rdt-class=some", "", ""),
     ],
     "nomap": [
+        ("--ulimit=core=-1", "ulimit -c", "unlimited"),
         ("--userns=nomap", "id -u", "0"),
         ("--umask=077", "umask", "0077"),
         ("--no-hosts", "test -e /etc/hosts || echo none", "none"),

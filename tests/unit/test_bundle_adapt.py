@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bundle_samples import CONFIGS, as_root, changed, engine, kinds, minimal
 
-from scrun.bundle import config
+from scrun.bundle import adapt_process, config
 from scrun.bundle.adapt import adapt
 
 JOBS: list[Any] = [
@@ -228,6 +228,18 @@ def test_a_listeners_default_action_becomes_enosys() -> None:
     adapted, notes = changed(minimal(seccomp={"defaultAction": "SCMP_ACT_NOTIFY"}))
     assert adapted["linux"]["seccomp"] == {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38}
     assert len(notes) == 1
+
+
+def test_the_agent_sets_soft_limits_below_hard_ones() -> None:
+    most, own = (1 << 64) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    value = minimal()
+    value["process"]["rlimits"] = [
+        {"type": "RLIMIT_NOFILE", "soft": 10, "hard": own if own > 0 else most},
+        {"type": "RLIMIT_NPROC", "soft": most, "hard": most},  # podman's default
+        {"type": "RLIMIT_CORE", "soft": most, "hard": most},
+        {"type": "RLIMIT_FSIZE", "soft": 10, "hard": 20},  # the runtime sets it
+    ]
+    assert adapt_process.soft_limits(value) == [(resource.RLIMIT_NOFILE, 10), (resource.RLIMIT_CORE, most)]
 
 
 def test_podmans_default_limit_is_not_the_users() -> None:

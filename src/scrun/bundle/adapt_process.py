@@ -41,6 +41,26 @@ def _limits(config: Config) -> Iterator[str]:
         yield f"{', '.join(removed)} left out: an unprivileged job can't raise its limits, and has Slurm's"
 
 
+def soft_limits(config: Config) -> list[tuple[int, int]]:
+    """The soft limits that the container's agent sets, because the runtime would have to set the hard ones with them.
+
+    Args:
+        config: the config as the engine wrote it.
+
+    Returns:
+        The number of each (``resource.RLIMIT_NOFILE``), and its value.
+    """
+    import resource
+
+    found = []
+    for limit in config["process"].get("rlimits", []):
+        kind, soft, hard = limit["type"], limit.get("soft", _INFINITY), limit.get("hard", _INFINITY)
+        is_default = kind in _PODMANS and soft == hard
+        if hard >= _highest(kind) and not is_default and hasattr(resource, kind):
+            found.append((getattr(resource, kind), soft))
+    return found
+
+
 _INFINITY = (1 << 64) - 1  # RLIM_INFINITY, as engines write it
 _PODMANS = {"RLIMIT_NOFILE": 1 << 20, "RLIMIT_NPROC": 1 << 22}
 """podman's default limits where the machine's own limits are higher."""

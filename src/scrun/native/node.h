@@ -23,6 +23,7 @@ int same_bytes(const uint8_t *a, const uint8_t *b, size_t size); /* takes as lon
 
 /* ---- settings.c: the bundle's file `connection`, and what the runtime tells a hook ---- */
 #define ADDRESSES 16 /* which login gives at most */
+#define LIMITS 16
 enum stdio { PIPES, TERMINAL, TASK };
 struct settings {
     uint8_t key[32];
@@ -33,6 +34,11 @@ struct settings {
     long patience; /* milliseconds */
     int network;   /* whether login says what the container's network is */
     enum stdio stdio;
+    struct {
+        long kind;     /* RLIMIT_NOFILE, say */
+        uint64_t soft; /* as much as the hard limit allows */
+    } limits[LIMITS];
+    int limit_count;
 };
 struct state {
     char id[1100];

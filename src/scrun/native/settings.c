@@ -88,6 +88,20 @@ static int keep(char *to, size_t size, const char *value) {
     return 0;
 }
 
+/* "KIND SOFT" */
+static int take_limit(const char *value) {
+    char kind[4];
+    uint8_t soft[8];
+    const char *blank = strchr(value, ' ');
+    if (!blank || (size_t)(blank - value) >= sizeof kind || settings.limit_count == LIMITS) return -1;
+    memcpy(kind, value, (size_t)(blank - value));
+    kind[blank - value] = 0;
+    if (read_number(kind) < 0 || read_hex(blank + 1, soft, sizeof soft)) return -1;
+    settings.limits[settings.limit_count].kind = read_number(kind);
+    settings.limits[settings.limit_count++].soft = get64(soft);
+    return 0;
+}
+
 static int take(const char *name, const char *value) {
     if (!strcmp(name, "version")) return strcmp(value, "1") ? -1 : 0;
     if (!strcmp(name, "key")) return read_hex(value, settings.key, sizeof settings.key);
@@ -101,6 +115,7 @@ static int take(const char *name, const char *value) {
     if (!strcmp(name, "init"))
         return *value == '/' && strchr(value + 1, '/') ? keep(settings.init, sizeof settings.init, value) : -1;
     if (!strcmp(name, "job")) return read_number(value) > 0 ? keep(settings.job, sizeof settings.job, value) : -1;
+    if (!strcmp(name, "limit")) return take_limit(value);
     if (!strcmp(name, "network")) {
         settings.network = 1;
         return strcmp(value, "engine") ? -1 : 0;

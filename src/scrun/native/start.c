@@ -51,6 +51,18 @@ int environment_file(void) {
     return open(path.start, O_RDONLY | O_CLOEXEC);
 }
 
+/* A runtime sets a limit with its hard one, which an unprivileged job may not raise; a soft one is everybody's to set.
+ * It is set last, so that it hinders no hook. */
+static void set_soft_limits(void) {
+    for (int i = 0; i < settings.limit_count; i++) {
+        uint64_t limit[2], wanted = settings.limits[i].soft; /* soft, hard */
+        long pid = agent.state.pid, kind = settings.limits[i].kind;
+        if (syscall(SYS_prlimit64, pid, kind, 0L, (long)limit, 0L, 0L)) continue;
+        limit[0] = wanted < limit[1] ? wanted : limit[1];
+        syscall(SYS_prlimit64, pid, kind, (long)limit, 0L, 0L, 0L);
+    }
+}
+
 static void give(void) {
     struct process *p = &processes[0];
     struct ucred user;
@@ -77,6 +89,7 @@ static void give(void) {
     if (p->request >= 0) theirs[count++] = p->request; /* the program's words */
     p->request = -1;
     if (!error && p->request_error) error = p->request_error;
+    set_soft_limits();
     if (!error && send_descriptors(init_socket, how, 1, theirs, count)) error = errno;
     for (int i = 0; i < 4; i++)
         if (theirs[i] >= 0) close(theirs[i]);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import resource
 import shutil
 import signal
 import socket
@@ -192,6 +193,17 @@ def test_cleaners_spare_what_it_uses(node: MakeNode, tmp_path: Path) -> None:
     while any(map(is_locked, used)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_soft_limits_are_set_as_far_as_hard_ones_allow(node: MakeNode) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    one = node("sh", "-c", "ulimit -n; ulimit -Hn; ulimit -S -c; ulimit -H -c")
+    one.settings["limit"] = f"{resource.RLIMIT_NOFILE} {100:016x}\nlimit {resource.RLIMIT_CORE} {(1 << 64) - 1:016x}"
+    one.begin().start()
+    printed = one.login.output(0)[0].split()
+    assert printed[:2] == [b"100", b"%d" % most]
+    assert printed[2] == printed[3]
+    one.finish()
 
 
 def test_why_there_is_no_place_to_meet(node: MakeNode) -> None:
@@ -453,6 +465,10 @@ def test_why_the_inner_hook_failed_reaches_login(node: MakeNode) -> None:
         ("address", "1.2.3.4.5 80", "the value of address is not known"),
         ("address", "1:2:3 80", "the value of address is not known"),
         ("address", "127.0.0.1 65536", "the value of address is not known"),
+        ("limit", "7", "the value of limit is not known"),
+        ("limit", "7 200", "the value of limit is not known"),
+        ("limit", "x 0000000000000200", "the value of limit is not known"),
+        ("limit", "\nlimit ".join(17 * ["7 0000000000000200"]), "the value of limit is not known"),
         ("surprise", "x", "the value of surprise is not known"),
     ],
 )

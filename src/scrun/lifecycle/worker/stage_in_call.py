@@ -308,6 +308,9 @@ class StageIn:
             f"init {place.init}",
         )
         lines += ("network engine",) if self._network == network.ENGINE else ()
+        if self._uid:
+            limits = adapt_process.soft_limits(self._config)
+            lines += tuple(f"limit {kind} {soft:016x}" for kind, soft in limits)
         text = self._connection["settings"] + "".join(f"{line}\n" for line in lines)
 
         def content(homes: Sequence[str]) -> bytes:
