@@ -26,7 +26,7 @@ def test_what_the_user_says_of_its_name_stays() -> None:
     assert fit("/etc/hosts", f"{hosts}172.17.0.2\tbox name\n") == f"{hosts}127.0.0.1\tname\n"
 
 
-def test_podman_copies_the_machines_hosts_or_was_told_not_to() -> None:
+def test_podman_decides_about_the_machines_hosts() -> None:
     hosts = "127.0.0.1\tlocalhost\n169.254.1.2\thost.containers.internal\n10.77.0.10\tbox name\n"
     fitted = fit("/etc/hosts", hosts, machines=b"10.77.0.101 node1\n")
     assert fitted == hosts.replace("10.77.0.10\t", "127.0.0.1\t")

@@ -237,7 +237,7 @@ def test_senseless_holes_end_in_at_most_an_error(
     ("names", "mode", "is_set"),
     [([], 0o755, False), ([], 0o700, True), (["rootfs/var/new"], 0o755, True), (["rootfs/var/sub/new"], 0o755, False)],
 )
-def test_the_time_alone_of_slurms_directory_is_no_change(
+def test_a_new_time_of_slurms_directory_is_ignored(
     tmp_path: Path, bundle: Path, names: list[str], mode: int, is_set: bool
 ) -> None:
     """Slurm has made and removed a directory of its own in it; an image would get one more file with each RUN."""

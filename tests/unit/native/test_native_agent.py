@@ -195,7 +195,7 @@ def test_cleaners_spare_what_it_uses(node: MakeNode, tmp_path: Path) -> None:
         time.sleep(0.01)
 
 
-def test_soft_limits_are_set_as_far_as_hard_ones_allow(node: MakeNode) -> None:
+def test_soft_limits_become_hard_ones_at_most(node: MakeNode) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     one = node("sh", "-c", "ulimit -n; ulimit -Hn; ulimit -S -c; ulimit -H -c")
     one.settings["limit"] = f"{resource.RLIMIT_NOFILE} {100:016x}\nlimit {resource.RLIMIT_CORE} {(1 << 64) - 1:016x}"
