@@ -46,12 +46,15 @@ def volume(podman: Engine) -> Iterator[str]:
     podman.call("volume", "rm", name).ok()
 
 
-def test_the_containers_user_writes_to_its_volume(podman: Engine, volume: str) -> None:
-    """Twice, and what is in it is that user's for the local runtime too."""
+@pytest.mark.parametrize("user", [1000, 65534])
+def test_the_containers_user_writes_to_its_volume(podman: Engine, volume: str, user: int) -> None:
+    """Twice, and what is in it is that user's for the local runtime too. 65534 is also what unknown users look like."""
+    options = ("--rm", f"--user={user}:{user}", f"--volume={volume}:/v")
+    local(podman).run("chmod", "775", "/v", options=options).ok()
     for script in ("touch /v/one", "echo more >>/v/one && touch /v/two"):
-        podman.run("sh", "-c", script, options=("--rm", USER, f"--volume={volume}:/v")).ok()
+        podman.run("sh", "-c", script, options=options).ok()
     done = local(podman).run("sh", "-c", f"{LOOK}; cat /v/one", options=("--rm", f"--volume={volume}:/v")).ok()
-    assert done.stdout == "1000 2000 /v\n1000 2000 /v/one\n1000 2000 /v/two\nmore\n"
+    assert done.stdout == "".join(f"{user} {user} {name}\n" for name in ("/v", "/v/one", "/v/two")) + "more\n"
 
 
 def test_a_directory_given_to_the_user_is_writable(podman: Engine, directory: Path) -> None:
