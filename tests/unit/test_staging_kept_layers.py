@@ -74,6 +74,19 @@ def test_a_copy_has_what_the_layers_show(storage: Storage, step: FakeStep) -> No
     assert len(kept(step)) == 2
 
 
+def test_a_file_with_several_names_counts_once(tmp_path: Path) -> None:
+    """docker's busybox has four hundred."""
+    (tmp_path / "one").write_bytes(bytes(3 << 20))
+    for name in ("two", "three"):
+        (tmp_path / name).hardlink_to(tmp_path / "one")
+    (tmp_path / "other").write_bytes(b"x" * 1000)
+    listed = layer_files.files_of(str(tmp_path), "user.", devices=False)
+    assert listed
+    assert listed.names == (b"", b"one", b"other", b"three", b"two")
+    assert listed.size == (3 << 20) + 1000
+    assert listed.kilobytes < 4 << 10
+
+
 def test_a_later_container_carries_and_lists_nothing(
     storage: Storage, step: FakeStep, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,17 @@ def find_foreign(
     root, upper = os.fsencode(rootfs), os.fsencode(layers.upper)
     names: set[bytes] = set()
     closed: set[bytes] = set()
+    linked: set[tuple[int, int]] = set()  # inodes with several names, which are carried once
     size = 0
+
+    def bytes_of(status: os.stat_result) -> int:
+        inode = status.st_dev, status.st_ino
+        if not stat.S_ISREG(status.st_mode) or inode in linked:
+            return 0
+        if status.st_nlink > 1:
+            linked.add(inode)
+        return status.st_size
+
     for name in sorted(set(listed)):  # a directory comes before what is in it
         status = _status(root, name)
         if status is None or (status.st_uid, status.st_gid) == owner or _is_inside(name, closed):
@@ -73,14 +83,14 @@ def find_foreign(
         if not stat.S_ISDIR(status.st_mode):
             if not os.path.lexists(os.path.join(upper, name)):  # else it is carried with the container's own
                 names.add(name)
-                size += status.st_size
+                size += bytes_of(status)
         else:
             names.add(name)
             if status.st_mode & _READABLE != _READABLE:
                 closed.add(name)
                 for below, inner in _below(root, name):
                     names.add(below)
-                    size += inner.st_size if stat.S_ISREG(inner.st_mode) else 0
+                    size += bytes_of(inner)
         if len(names) > _MOST or size > _LARGEST:
             return None
     above = {directory for name in names for directory in _above(name)}

@@ -44,6 +44,7 @@ def files_of(path: str, xattrs: str, *, devices: bool, most: int = 0) -> LayerFi
     """
     top = os.fsencode(path)
     names, opaque, size, on_disk = [b""], [], 0, 0
+    linked: set[tuple[int, int]] = set()  # inodes with several names, which are carried once
     left = [b""]
     while left:
         directory = left.pop()
@@ -62,10 +63,12 @@ def files_of(path: str, xattrs: str, *, devices: bool, most: int = 0) -> LayerFi
                 elif stat.S_ISREG(status.st_mode):
                     if _is_elsewhere(entry.path, xattrs):
                         return None
-                    size += status.st_size
-                    on_disk += (
-                        min(status.st_size, 512 * status.st_blocks) if status.st_size >= _LARGE else status.st_size
-                    )
+                    inode = status.st_dev, status.st_ino
+                    bytes_of = 0 if inode in linked else status.st_size
+                    if status.st_nlink > 1:
+                        linked.add(inode)
+                    size += bytes_of
+                    on_disk += min(bytes_of, 512 * status.st_blocks) if bytes_of >= _LARGE else bytes_of
                 names.append(name)
                 if most and len(names) > most:
                     return None
