@@ -256,7 +256,7 @@ def test_a_new_time_of_slurms_directory_is_ignored(
         tar.addfile(tarfile.TarInfo("end"))
     stream.seek(0)
     part = Part("rootfs", str(tmp_path / "tree"), True, True)
-    with NodeChanges(make_container(bundle, FakeStep(tmp_path)), [part], Notes(), slurms=b"var") as changes:
+    with NodeChanges(make_container(bundle, FakeStep(tmp_path)), [part], Notes(), untimed=b"var") as changes:
         changes.apply(stream)
     assert (var.stat().st_mtime, var.stat().st_mode & 0o777) == ((2000, mode) if is_set else (1000, 0o755))
     assert (var.stat().st_ctime_ns == before.st_ctime_ns) is not is_set

@@ -40,7 +40,7 @@ class TargetDirectory:
         leave_alone: returns the time (time.monotonic) before which nothing is made. If the directory has been removed
             by then, nothing is made at all.
         overlay: whether the archive is of an overlay's upper directory, so that a directory in it may be opaque.
-        slurms: a directory in which Slurm has made others, which are gone again, so that its time alone is no change.
+        untimed: a directory whose new time alone is no change, because Slurm has made others in it that are gone again.
         temporary: the name of a file until it is complete. The name is always the same, so that repeating the work
             after a kill leaves no such file; b"" for a random name.
     """
@@ -55,11 +55,11 @@ class TargetDirectory:
         descriptor: int | None = None,
         leave_alone: Callable[[], float] = lambda: 0.0,
         overlay: bool = False,
-        slurms: bytes | None = None,
+        untimed: bytes | None = None,
         temporary: bytes = b"",
     ) -> None:
         self.root = root
-        self._slurms, self._is_slurms_alone = slurms, True
+        self._untimed, self._is_touched = untimed, False
         self._temporary, self._overlay = temporary, overlay
         self.failed: list[str] = []
         self._new_owner = new_owner
@@ -136,11 +136,11 @@ class TargetDirectory:
                     os.close(descriptor)
 
     def _note(self, name: bytes) -> None:
-        if name and os.path.dirname(name) == self._slurms:
-            self._is_slurms_alone = False
+        if name and os.path.dirname(name) == self._untimed:
+            self._is_touched = True
 
     def _is_unchanged(self, name: bytes, mode: int, descriptor: int) -> bool:
-        return name == self._slurms and self._is_slurms_alone and stat.S_IMODE(os.fstat(descriptor).st_mode) == mode
+        return name == self._untimed and not self._is_touched and stat.S_IMODE(os.fstat(descriptor).st_mode) == mode
 
     def _may_be_changed(self) -> bool:
         """Whether the directory still exists; wait first until nobody can be about to remove it."""

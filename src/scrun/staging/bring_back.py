@@ -134,7 +134,7 @@ class _BringingBack:
             with NodeChanges(
                 *(self._container, self._parts, self._log, self._taken),
                 root=self._root,
-                slurms=os.fsencode(os.path.dirname(made[0])) if made else None,
+                untimed=os.fsencode(os.path.dirname(made[0])) if made else None,
                 leave_alone=self._leave_alone,
             ) as changes:
                 changes.apply(stream, way_back.is_whole)

@@ -38,7 +38,7 @@ class NodeChanges:
         taken: names that came from earlier nodes, and stay as they are; this node's names are added. Several nodes may
             make files in the same directory.
         root: a descriptor of the root filesystem; None if it doesn't exist any more; -1 to open it by its path.
-        slurms: see :class:`scrun.staging.apply.TargetDirectory`, of the root filesystem.
+        untimed: see :class:`scrun.staging.apply.TargetDirectory`, of the root filesystem.
         leave_alone: see :func:`scrun.staging.bring_back.bring_back`.
     """
 
@@ -50,10 +50,10 @@ class NodeChanges:
         taken: set[bytes] | None = None,
         *,
         root: int | None = -1,
-        slurms: bytes | None = None,
+        untimed: bytes | None = None,
         leave_alone: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        self._slurms = slurms
+        self._untimed = untimed
         self._taken = set() if taken is None else taken
         self._root, self._leave_alone = root, leave_alone
         self._made: set[bytes] = set()
@@ -239,7 +239,7 @@ class NodeChanges:
                 descriptor=self._root if part.name == "rootfs" and self._root != -1 else None,
                 leave_alone=self._leave_alone,
                 overlay=part.name == "rootfs",
-                slurms=self._slurms if part.name == "rootfs" else None,
+                untimed=self._untimed if part.name == "rootfs" else None,
                 temporary=temporary,
             )
         return self._trees[key]

@@ -62,7 +62,7 @@ _TITLES = ("ID", "STATUS", "JOB", "NODES (REASON)", "PARTITION", "ELAPSED", "IMA
 
 
 def ids(root: str) -> list[str]:
-    """The ids of the containers, the youngest first: of each record only the time is read, a tenth of the work.
+    """The ids of the containers, the youngest first, with a third of the work: only a record's time is used.
 
     Raises:
         ScrunError: the directory can't be read.
