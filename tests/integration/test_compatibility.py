@@ -7,6 +7,7 @@ import json
 import tarfile
 import time
 import uuid
+from typing import Any
 
 import pytest
 
@@ -88,17 +89,21 @@ def test_stats_is_no_error(main_engine: Engine) -> None:
 def test_events_tell_its_life(main_engine: Engine) -> None:
     name = main_engine.name()
     main_engine.call(*main_engine.words(command=("sh", "-c", "exit 7"), name=name))
-    if main_engine.is_podman:
-        ending = ("--stream=false", "--format=json")
-    else:
-        ending = (f"--until={int(time.time()) + 1}", "--format={{json .}}")  # whole seconds
-    words = ("events", "--since=10m", *ending, f"--filter=container={name}")
-    found = [json.loads(line) for line in main_engine.call(*words).ok().stdout.splitlines()]
-    kinds = [event.get("Status") or event["Action"] for event in found]
-    assert "start" in kinds
-    assert "die" in kinds or "died" in kinds
-    ended = next(event for event in found if (event.get("Status") or event["Action"]) in ("die", "died"))
-    assert str(ended.get("ContainerExitCode") or ended["Actor"]["Attributes"]["exitCode"]) == "7"
+
+    def events() -> dict[str, dict[str, Any]]:
+        if main_engine.is_podman:
+            ending = ("--stream=false", "--format=json")
+        else:
+            ending = (f"--until={int(time.time()) + 1}", "--format={{json .}}")  # whole seconds
+        words = ("events", "--since=10m", *ending, f"--filter=container={name}")
+        found = [json.loads(line) for line in main_engine.call(*words).ok().stdout.splitlines()]
+        return {(event.get("Status") or event["Action"]).replace("died", "die"): event for event in found}
+
+    # docker answers `run` a moment before it writes down the end.
+    wait_until(lambda: "die" in events(), "the end is an event")
+    found = events()
+    assert "start" in found
+    assert str(found["die"].get("ContainerExitCode") or found["die"]["Actor"]["Attributes"]["exitCode"]) == "7"
 
 
 def test_ps_tells_what_runs_and_what_has_ended(main_engine: Engine) -> None:
