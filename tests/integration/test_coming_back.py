@@ -20,17 +20,20 @@ from .conftest import RUNTIME, MakeBundle, MakeContainer
 from .dockerd import docker_whose_runc_is
 from .engines import Engine
 from .oci import Container
-from .processes import is_running
+from .processes import descendants, is_running
 from .users import User
 from .waiting import wait_until
 
 pytestmark = pytest.mark.slurm_only("runs where the files are")
 
-# In the place of srun: the step that sends changes waits for a file. Only that script says so.
+# In the place of srun: the step that sends changes waits for a file, and none stands by to do it.
 SRUN = """#!/bin/sh
-case " $* $SCRUN_SCRIPT " in *"say unchanged"*)
-    echo $$ >>{0}/transfers
-    while [ ! -e {0}/go ]; do sleep 0.05; done
+case " $* $SCRUN_SCRIPT " in
+    *"= fetch ]"*) srun "$@" | sed -u '/ ok$/q'; exit ;;
+    *"say unchanged"*)
+        echo $$ >>{0}/transfers
+        while [ ! -e {0}/go ]; do sleep 0.05; done
+        ;;
 esac
 exec srun "$@"
 """
@@ -84,6 +87,11 @@ WAYS = {
 def parent(pid: int) -> int:
     """Whose child a process is."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def program(pid: int) -> str:
+    """The name of a process."""
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 @pytest.mark.parametrize("who", ["anchor", "worker", "transfer", "anchor and stand-in"])
@@ -146,16 +154,47 @@ def test_files_of_two_nodes_return_by_either_way(
     assert slurm.files_on_nodes(job) == []
 
 
-def test_cancelled_fetch_step_is_run_again(container: MakeContainer, private_bundle: MakeBundle) -> None:
-    path = private_bundle("sh", "-c", LARGE.format(300))
+@pytest.mark.parametrize("who", ["anchor", "worker", "transfer"])
+def test_a_kill_loses_nothing_while_a_step_stands_by(
+    container: MakeContainer, private_bundle: MakeBundle, who: str
+) -> None:
+    path = private_bundle("sh", "-c", f"{LARGE.format(300)}; exit 7")
     (path / "rootfs/bin/yes").symlink_to("busybox")
     one = container(at=path).started()
-    job, node = one.record["job"], one.record["nodes"]
+    record = one.record
     wait_until(lambda: [*(path / "rootfs").glob(".scrun-*")], "a part of the file is here")
-    (step,) = [
-        line.split()[0] for line in slurm.squeue("--steps", f"--jobs={job}", "--format=%i %j") if "fetch" in line
-    ]
-    subprocess.run(["scancel", step], check=True)
+    (transfer,) = [pid for pid in descendants(record["anchor"]) if program(pid) == "srun" != program(parent(pid))]
+    os.kill({"anchor": record["anchor"], "worker": parent(transfer), "transfer": transfer}[who], signal.SIGKILL)
+    assert one.ended() == 7
+    wait_until(lambda: (path / "rootfs" / record["nodes"]).exists(), "the file is here")
+    assert (path / "rootfs" / record["nodes"]).stat().st_size == 300 << 20
+    wait_until(lambda: record["job"] not in slurm.jobs(), "the job is given back")
+    one.call("delete", options=["--force"]).ok()
+    assert slurm.files_on_nodes(record["job"]) == []
+
+
+def step_called(name: str, job: int) -> str:
+    """The id of the job's step with that name, or empty."""
+    steps = [line.split() for line in slurm.squeue("--steps", f"--jobs={job}", "--format=%i %j")]
+    return next((number for number, called in steps if called == name), "")
+
+
+@pytest.mark.parametrize("stands", [True, False], ids=["that stood by", "of its own"])
+def test_cancelled_fetch_step_is_run_again(stands: bool, container: MakeContainer, private_bundle: MakeBundle) -> None:
+    path = private_bundle("sh", "-c", f"read line; {LARGE.format(300)}")
+    (path / "rootfs/bin/yes").symlink_to("busybox")
+    read_end, write_end = os.pipe()
+    one = container(at=path).started(stdin=read_end)
+    os.close(read_end)
+    job, node = one.record["job"], one.record["nodes"]
+    name = "scrun-stage" if stands else "scrun-fetch"
+    if not stands:
+        subprocess.run(["scancel", step_called("scrun-stage", job)], check=True)
+        wait_until(lambda: not step_called("scrun-stage", job), "the step that stood by has ended")
+    os.write(write_end, b"go\n")
+    os.close(write_end)
+    wait_until(lambda: [*(path / "rootfs").glob(".scrun-*")], "a part of the file is here")
+    subprocess.run(["scancel", step_called(name, job)], check=True)
     assert one.ended() == 0, one.errors
     assert (path / "rootfs" / node).stat().st_size == 300 << 20
     assert not [*(path / "rootfs").glob(".scrun-*")]

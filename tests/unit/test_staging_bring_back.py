@@ -39,15 +39,19 @@ pytestmark = needs_mounts
 
 
 class Run:
-    """A container that was staged to one node which doesn't see its bundle."""
+    """A container that was staged to one node which doesn't see its bundle; with ``stands`` that step stands by."""
 
-    def __init__(self, scratch: Path, bundle: Path, mounts: Sequence[Any] = (), **others: Any) -> None:
+    def __init__(
+        self, scratch: Path, bundle: Path, mounts: Sequence[Any] = (), *, stands: bool = False, **others: Any
+    ) -> None:
         self.scratch, self.bundle = scratch, bundle
         hidden = [bundle, *(source for source in [scratch / "private"] if source.exists())]
         self.step = FakeStep(scratch, hidden=hidden)
         self.notes = Notes()
         self.container: ContainerFiles = make_container(bundle, self.step, mounts=mounts, **others)
         self.staged: Staged = stage_in(self.container, self.step, adapt=as_it_is, log=self.notes)
+        if self.step.standing and not stands:
+            self.step.end_standing()
         self.there = on_node(self.step)
         self.rootfs = bundle / "rootfs"
 

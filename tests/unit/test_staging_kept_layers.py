@@ -15,7 +15,7 @@ from test_staging_node import FakeStep, needs_mounts, on_node
 from scrun.staging import layer_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BASE = {"bin/tool": "1", "gone/deep/file": "x", "anew/old": "old", "kind": "file", "what/in": "x", "both": "base"}
@@ -63,8 +63,10 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
 
 
 @pytest.fixture
-def step(tmp_path: Path, storage: Storage) -> FakeStep:
-    return FakeStep(tmp_path, hidden=[storage.path.parent])
+def step(tmp_path: Path, storage: Storage) -> Iterator[FakeStep]:
+    step = FakeStep(tmp_path, hidden=[storage.path.parent])
+    yield step
+    step.end_standing()
 
 
 def test_a_copy_has_what_the_layers_show(storage: Storage, step: FakeStep) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scrun.staging.child import Standing
 from scrun.staging.model import ContainerFiles
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class FakeStep:
     """Nodes for which ``hidden`` directories are empty, and ``node_dir`` is their own."""
 
     def __init__(self, scratch: Path, nodes: Sequence[str] = ("node1",), hidden: Sequence[Path] = ()) -> None:
+        self.standing: Standing | None = None
         self.nodes = list(nodes)
         self.ports = (0, 0)
         self.node_dir = scratch / "node-dir"
@@ -87,6 +89,14 @@ class FakeStep:
         (scratch / "nothing").mkdir()
         for node in nodes:
             self.own_dir(node).mkdir(mode=0o700)
+
+    def end_standing(self) -> None:
+        """What the end of a worker does."""
+        if self.standing:
+            self.standing.close()
+            self.standing = None
+
+    __del__ = end_standing
 
     def own_dir(self, node: str) -> Path:
         """What a node has at node_dir, seen from here."""

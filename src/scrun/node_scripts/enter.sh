@@ -8,13 +8,17 @@
 LC_ALL=C; export LC_ALL; umask 077; unset TAR_OPTIONS POSIXLY_CORRECT
 host=${SLURMD_NODENAME:-$(uname -n)} uid=${BASH_VERSION:+$EUID}
 uid=${uid:-$(id -u)}
-parent=$1 home_name=${2:-scrun-$uid} name=$3
+parent=$1 home_name=${2:-scrun-$uid} name=$3 home=
 base=${1%/}/$home_name
 shift 3
 printf '\n%s> \n' "$mark" >&2
 say() { printf '\n%s> %s %s\n' "$mark" "$host" "$1"; }
 refuse() { say "bad $(printf %s "$1" | tr '\n' ';' | cut -c1-600)"; exit 1; }
-enter() { go_to "$parent" "$home_name" || refuse "$why"; home=$own; }
+enter() {
+    [ -z "$home" ] || { cd -P -- "$home" && return; }  # it is ours alone, so that nobody has put another in its place
+    go_to "$parent" "$home_name" || refuse "$why"
+    home=$own
+}
 # Node directories that are one: only the first node gets the claim, which is made with its name in it at once. Its own
 # name begins as the directory's, for a site's Epilog to catch both; no container's id has a tilde.
 claim() {
@@ -35,7 +39,7 @@ clear_all() {
         # What was being made for it: place.py. It goes first, because nothing else knows of it (srun kills a script that
         # tidies up). Then its leases of the layers that it used.
         made=$layers/.new-$name.$host
-        rm -rf --one-file-system -- "$made" 2>/dev/null ||
+        [ ! -e "$made" ] || rm -rf --one-file-system -- "$made" 2>/dev/null ||
             { chmod -R u+rwX -- "$made"; rm -rf --one-file-system -- "$made"; } || return
         set -- "$@" "$layers"/*/leases/"$name.$host"
     fi

@@ -18,7 +18,7 @@ go_to() {
     taken=1 why="${1%/}/$2: is not a directory of user $uid alone (mode 700)"
     there=${PWD%/}/$2
     cd -P -- "./$2" 2>/dev/null && [ "$PWD" = "$there" ] || return 1
-    set -- "$1" $(stat -c '%u %a' .. . 2>/dev/null)
+    set -- "$1" $(exec stat -c '%u %a' .. . 2>/dev/null)
     case "$4 $5" in "$uid 700"|"$uid "?700) ;; *) return 1 ;; esac  # ?: a directory takes the setgid bit of that above
     taken=
     # Whoever can write to the directory above can put something else in this one's place, unless that is sticky; its

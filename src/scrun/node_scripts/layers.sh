@@ -24,7 +24,11 @@ go_to_layers() {
     now=${BASH_VERSION:+$EPOCHSECONDS} now=${now:-$(date +%s)}
     read -r up idle </proc/uptime
     booted=$((now - ${up%%.*}))
-    go_to_own "$cache" make || return 1
+    if [ "$home" = "${cache%/}/scrun-$uid" ]; then
+        cd -P -- "$home" && own=$home || return 1
+    else
+        go_to_own "$cache" make || return 1
+    fi
     [ "$own" = "${own%/*}/scrun-$uid" ] || say "note $said: layers are kept in $own"
     [ -d layers ] || mkdir -m 700 layers 2>/dev/null
     cd -P layers 2>/dev/null || { why="$own/layers: can't be made"; return 1; }

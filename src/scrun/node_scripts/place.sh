@@ -16,23 +16,21 @@ leave() {
     [ -z "$new" ] || { cd -P -- "$layers" && remove "$new"; }
 }
 unpack() {
-    tar --extract --file=- --blocking-factor=512 --ignore-zeros --preserve-permissions --numeric-owner \
+    exec tar --extract --file=- --blocking-factor=512 --ignore-zeros --preserve-permissions --numeric-owner \
         --delay-directory-restore --xattrs --xattrs-include="$xattrs" --warning=no-timestamp -- "$@" 2>&1
 }
 # shellcheck disable=SC2123  # scrun-node takes a path for a container's init
 relay() { (PATH=$home/$name/relay; exec scrun-node relay) 2>/dev/null; }
 # Unpack a stream into the working directory. Arguments: star, the stream is descriptor 3; or tree, the relay gets it, and
-# hands it on; for messages, the directory; what is wanted, or all. Otherwise $why is the reason, and $marks isn't empty if
+# hands it on; or a number, it is so many bytes of stdin; for messages, the directory; what is wanted, or all. Otherwise $why is the reason, and $marks isn't empty if
 # the file system can't have what a layer needs.
 take() {
     way=$1 where=$2; shift 2
-    said=$({
-        case $way in
-            tree) printf '%s\n' "$key" | relay | unpack "$@" ;;
-            *) unpack "$@" <&3 ;;
-        esac
-        echo "status $?"
-    } | head -n 200)
+    case $way in
+        tree) said=$({ printf '%s\n' "$key" | relay | unpack "$@"; echo "status $?"; } | head -n 200) ;;
+        star) said=$({ (unpack "$@" <&3); echo "status $?"; } | head -n 200) ;;
+        *) said=$(head -c "$way" | unpack "$@"; echo "status $?") ;;
+    esac
     exec 3<&-
     # tar only warns where a file system has no such attribute. What an image has removed would be there again. In l/own
     # there is all that the directory hides.
@@ -75,7 +73,12 @@ try_overlay() {
 # files. The result is in $answer.
 lay() {
     short=$1 kind=$2 own_files=$3; shift 3
-    named="$*" answer=
+    named="$*" answer= count=0 carried=
+    for one do
+        [ "$one" != - ] || carried="$carried $count"
+        count=$((count + 1))
+    done
+    make_all $carried
     for one do
         case $one in
             -) ;;
@@ -88,7 +91,6 @@ lay() {
     done
     lacks=
     [ -z "$layers" ] || lease_all "$@"
-    make "$name/root" "$name/work" "$name/rootfs" "$name/l" "$name/l/top" "$name/l/own"
     printf '%s\n' "$short" >"$home/$name/short" && ln -s -- "$name/l" "$home/$short" 2>/dev/null ||
         { answer="layers no - $home/$short: can't be made"; return; }
     lower=$home/$short/top
@@ -103,7 +105,7 @@ lay() {
     for one do
         case $one in
             /*) ln -s -- "$one" "$home/$name/l/$count" ;;
-            -) mkdir -- "$home/$name/l/$count" ;;
+            -) ;;
             *) ln -s -- "$layers/$one/tree" "$home/$name/l/$count" ;;
         esac || { answer="layers no - $home/$name/l: can't be written to"; return; }
         lower=$lower:$home/$short/$count count=$((count + 1))
@@ -134,6 +136,13 @@ drop_new() {
     cd -P -- "$layers" && remove "$new"
     new=
     exec 8>&-
+}
+# Make the directories of layers that come with the container's own files, and all that is beside them.
+make_all() {
+    for one do set -- "$@" "$name/l/$one"; shift; done
+    set -- "$name/root" "$name/work" "$name/rootfs" "$name/l" "$name/l/top" "$name/l/own" "$@"
+    [ -d "$home/$name" ] || set -- "$name" "$@"
+    make "$@"
 }
 arrive() {
     go_to "$parent" "$home_name" make || return 1
@@ -166,7 +175,6 @@ while read -r order one two; do
             say plain
             ;;
         layers)
-            [ -d "$home/$name" ] || make "$name"
             clear_layers
             lay $one $two
             case $answer in "layers overlay"*|"layers copy"*) ;; *) clear_layers ;; esac
@@ -236,8 +244,11 @@ while read -r order one two; do
 done
 case $state in overlay|copy|plain) ;; *) refuse "the transfer was cut short" ;; esac
 cd -P -- "$home/$name" || refuse "$base/$name: is gone"
-[ "$from" = connection ] || exec 3<&0  # another node may not have reached us
-take star "$base/$name" || refuse "$why"
+case $from in
+    connection) from=star ;;
+    stdin) exec 3<&0; from=star ;;  # another node may not have reached us
+esac
+take "$from" "$base/$name" || refuse "$why"
 if [ $state = copy ]; then
     said=$(LIBMOUNT_FORCE_MOUNT2=always unshare $as sh -c \
         'mount -t overlay -o "$1" none root && cp -a -- root/. rootfs' sh "$lower" 2>&1) || refuse "$base/$name: $said"
@@ -249,4 +260,11 @@ if [ $# -gt 0 ]; then
 fi
 trap - EXIT
 say ok
-[ -z "$layers" ] || look_after $named
+[ "$two" != stdin ] || { [ -z "$layers" ] || look_after $named; exit; }
+# Stay for the container's end. The lock is of who has opened it, so that nobody but this child holds it.
+[ -z "$layers" ] || { unlock && look_after $named; } </dev/null >/dev/null 2>&1 &
+if read -r order && [ "$order" = fetch ] && IFS= read -r -d '' left; then
+    trap - HUP INT TERM
+    send_changes "$xattrs" "$left" "$@"
+fi
+wait

@@ -12,13 +12,18 @@ trap 'cat >/dev/null' EXIT
 full() { refuse "$base/$name: No space left on device"; }
 enter
 cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
-[ -z "$left" ] || printf '%s\n' "$left" | while IFS= read -r one; do
-    one=$PWD/rootfs/$one
-    # The container may have put a link in the way.
-    (cd -P -- "${one%/*}" && [ "$PWD" = "${one%/*}" ] && rmdir -- "$one") 2>/dev/null
-done
+[ -z "$left" ] || printf '%s\n' "$left" | {
+    there=$PWD/rootfs
+    set --
+    while IFS= read -r one; do
+        one=$there/$one
+        # The container may have put a link in the way.
+        [ -d "$one" ] && cd -P -- "${one%/*}" && [ "$PWD" = "${one%/*}" ] && set -- "$@" "$one"
+    done
+    [ $# = 0 ] || exec rmdir -- "$@"
+} 2>/dev/null
 # What isn't in the list would be taken for files that are gone, so all of it must be readable.
-said=$($root find "$@" -ignore_readdir_race -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
+said=$(exec $root find "$@" -ignore_readdir_race -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
     -cnewer marker -fprintf changed '%p\0' -fprintf sizes '%s\n' 2>&1) || {
     head -c 65536 /dev/zero >room || full
     refuse "$base/$name: can't be looked through: $said"

@@ -12,7 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from scrun.staging.children import Child, Children
+    from scrun.staging.child import Child
+    from scrun.staging.children import Children
     from scrun.staging.model import LogCall, Part
 
 # The pax format has times below a second, long names and extended attributes. atime and ctime are never restored.
@@ -131,16 +132,8 @@ class Archiver:
         """Add scrun's own files by name, and end the archive."""
         data = self._little + b"".join(headers.file(name, content) for name, content in files.items()) + headers.END
         self._little = b""
-        if len(data) < fcntl.fcntl(self._output, fcntl.F_GETPIPE_SZ) * 3 // 4:  # the pipe holds a few orders at most
-            try:
-                os.write(self._output, data)
-            except BrokenPipeError:
-                self._check()  # the reader has ended; check() raises the reason
-            return
         with _Memory(data) as archive:
-            child = self._children.run(["cat"], stdin=archive.fileno(), stdout=self._output)
-            self._wait(child)
-            child.process.wait()
+            pour(self._children, archive.fileno(), len(data), self._output, self._check)
 
     def _add_little(self, part: Part, place: str, only: Sequence[bytes] | None, *, layer: bool) -> bool:
         """Make the archive members in Python if the part is a small file or a few small names; False otherwise."""
@@ -185,7 +178,7 @@ class Archiver:
         finally:
             os.close(read_end)
             os.close(write_end)
-        self._wait(finder, tar)
+        _wait(self._children, self._check, finder, tar)
         status = tar.process.wait()
         self._check()
         # Status 1: a file changed while it was read, which is usual in a volume.
@@ -196,13 +189,33 @@ class Archiver:
             self._log("info", f"{part.source}: not all could be carried: {'; '.join(notes[:3])} ({len(notes)} in all)")
         return not notes
 
-    def _wait(self, *children: Child) -> None:
-        def done() -> bool:
-            self._check()
-            return all(self._children.has_closed(child) for child in children)
 
-        while not self._children.wait(done, seconds=_LOOK_AGAIN):
-            pass
+def pour(children: Children, source: int, size: int, output: int, check: Callable[[], None]) -> None:
+    """Write a file of ``size`` bytes to a pipe or a file, by cat where a pipe hasn't room for all of them."""
+    try:
+        room = fcntl.fcntl(output, fcntl.F_GETPIPE_SZ) * 3 // 4  # a few orders at most are in it
+    except OSError:
+        room = size  # it is a file
+    if size > room:
+        child = children.run(["cat"], stdin=source, stdout=output)
+        _wait(children, check, child)
+        child.process.wait()
+        return
+    offset = 0
+    try:
+        while offset < size:
+            offset += os.sendfile(output, source, offset, size - offset)
+    except BrokenPipeError:
+        check()  # the reader has ended; check() raises the reason
+
+
+def _wait(children: Children, check: Callable[[], None], *those: Child) -> None:
+    def done() -> bool:
+        check()
+        return all(children.has_closed(child) for child in those)
+
+    while not children.wait(done, seconds=_LOOK_AGAIN):
+        pass
 
 
 def left_out(*, devices: bool) -> list[str]:

@@ -3,7 +3,8 @@
 A file that several nodes changed comes from the first of them; a difference on another node is logged. One step on all
 nodes (:mod:`scrun.staging.way_back`) finds new and changed files and the names of removed files. Unchanged files are
 neither read nor sent. No node's files are removed before the changes of all nodes have arrived, so the work can be
-repeated from the beginning. The step that has sent the files also removes them.
+repeated from the beginning. The step that has sent the files also removes them. For a container that has ended soon,
+it is the step that has carried them (:class:`scrun.staging.child.Standing`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from scrun.staging.child import Standing
     from scrun.staging.model import ContainerFiles, LogCall, NodeSteps, Part, Staged
 
 
@@ -73,7 +75,8 @@ class _BringingBack:
         self._parts, self._leave_alone = parts, leave_alone
         self._taken: set[bytes] = set()
         self._nodes = list(staged.nodes)  # whose changes haven't arrived, in their order
-        words = (node_directory.xattrs(container), "\n".join(left), *(part.name for part in parts))
+        self._left, self._stands = "\n".join(left), False
+        words = (node_directory.xattrs(container), self._left, *(part.name for part in parts))
         self._place = staged.node_parent, staged.node_home, staged.node_name
         self._argv = node_directory.bash_argv(node_directory.SEND, *self._place, *words)
         self._root = _open_root(parts)
@@ -94,6 +97,9 @@ class _BringingBack:
             try:
                 return self._transfer(files_back)
             except _Lost as error:
+                if self._stands:  # the step that stood by has gone, as it may
+                    self._log("debug", f"{error}: a step of its own brings the changes back")
+                    continue
                 if lost == self._nodes[0]:
                     raise self._failed(str(error), keep=True) from error
                 lost = self._nodes[0]
@@ -103,9 +109,11 @@ class _BringingBack:
 
     def _transfer(self, files_back: Callable[[], None]) -> None:
         with Interruption() as interruption, Children(interruption) as children:
-            asked = tuple(self._nodes)
+            asked, standing = tuple(self._nodes), self._standing()
             try:
-                way_back = WayBack(children, self._step, self._argv, asked, self._container, self._log)
+                way_back = WayBack(
+                    *(children, self._step, self._argv, asked, standing, self._left, self._container, self._log)
+                )
             except OSError as error:
                 raise _NotHere(f"its transfer can't be begun: {error.strerror}: {error.filename}") from error
             with way_back:
@@ -127,6 +135,15 @@ class _BringingBack:
                     node_directory.remove_directory(self._step, *self._place, hosts=asked)
         if before := [node for node in self._staged.nodes if node not in asked]:
             node_directory.remove_directory(self._step, *self._place, hosts=before)
+
+    def _standing(self) -> Standing | None:
+        """The step that stands by for this; it can be had once."""
+        standing, self._step.standing = self._step.standing, None
+        self._stands = standing is not None and standing.serves(self._nodes, [part.name for part in self._parts])
+        if standing and not self._stands:
+            standing.close()
+            return None
+        return standing
 
     def _apply(self, way_back: WayBack, node: str) -> None:
         if stream := way_back.stream_of(node):

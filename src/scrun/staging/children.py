@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import select
 
-from scrun import marks, signal
+from scrun import signal
 from scrun.errors import StagingError
+from scrun.staging.child import Child, Standing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,19 +72,6 @@ class Interruption:
         signal.signal(number, signal.SIG_IGN)  # one signal is enough, and the anchor sees that it has arrived
         self.number = number
         os.write(self._write_end, b".")
-
-
-class Child:
-    """A process and its output; ``out`` and ``err`` grow while :meth:`Children.wait` runs."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.out = bytearray()
-        self.err = bytearray()
-
-    def words(self, lines: int = 3) -> str:
-        """The first lines of the process's stderr, for a message."""
-        return "; ".join(marks.words(bytes(self.err)).splitlines()[:lines])
 
 
 class Children:
@@ -185,6 +173,24 @@ class Children:
             if buffer is child.out or buffer is child.err:
                 self._close(descriptor)
 
+    def part_with(self, child: Child, orders: int, nodes: Sequence[str], tracked: Sequence[str]) -> Standing:
+        """Stop reading a step that stands by, and leave it to the result."""
+        self._children.remove(child)
+        descriptors = {id(buffer): descriptor for descriptor, buffer in self._open.items()}
+        out, err = descriptors[id(child.out)], descriptors[id(child.err)]
+        for descriptor in (out, err):
+            self._poll.unregister(descriptor)
+            del self._open[descriptor]
+        return Standing(child, orders, (out, err), nodes, tracked)
+
+    def take_over(self, standing: Standing) -> tuple[Child, int]:
+        """Go on with a step that stands by; return it, and the descriptor of its stdin."""
+        child, orders, (out, err) = standing.hand_over()
+        child.out.clear()
+        child.err.clear()
+        self._add(child, {err: child.err, out: child.out})
+        return child, orders
+
     def end(self) -> None:
         """End processes that still run, by SIGTERM and 3 seconds later by SIGKILL."""
         import subprocess
@@ -215,11 +221,14 @@ class Children:
         finally:
             for descriptor in write_ends:
                 os.close(descriptor)
+        self._add(child, dict(zip(read_ends, (child.err, child.out), strict=False)))
+        return child
+
+    def _add(self, child: Child, outputs: dict[int, bytearray]) -> None:
         self._children.append(child)
-        for descriptor, buffer in zip(read_ends, (child.err, child.out), strict=False):
+        for descriptor, buffer in outputs.items():
             self._open[descriptor] = buffer
             self._poll.register(descriptor, select.POLLIN)
-        return child
 
     def _read(self, descriptor: int) -> None:
         if descriptor not in self._open:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, NamedTuple, Protocol, TypedDict
 
     from scrun.oci import Config
+    from scrun.staging.child import Standing
     from scrun.staging.mount_sources import MountSource
     from scrun.staging.root_mounts import Trial
 
@@ -40,6 +41,8 @@ else:
 
 class NodeSteps(Protocol):
     """The job's nodes, and commands on them as the job's user; the caller implements it by ``srun --overlap``."""
+
+    standing: Standing | None = None  # the step that has carried the files, as long as it is there
 
     @property
     def nodes(self) -> list[str]:

@@ -20,7 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from scrun.staging.children import Child, Interruption
+    from scrun.staging.child import Child
+    from scrun.staging.children import Interruption
     from scrun.staging.model import ContainerFiles, NodeSteps
 
 # The parts and the scripts; each file of node_scripts describes its arguments and its answers.

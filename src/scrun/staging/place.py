@@ -22,12 +22,16 @@
                                                        hand it on. cut: the stream broke, and may be sent again. plain:
                                                        the node's file system can't have such layers
     commit N=NAME …            kept                    names them, when all of them were sent
-    go MODE FROM               ok                      unpacks the container's own files; FROM: connection or stdin
+    go MODE FROM               ok                      unpacks the container's own files; FROM: connection, stdin (all
+                                                       of it), or how many bytes of stdin
+    fetch, then directories    those of way_back.py    does what way_back.py says, from here on
+        up to a NUL byte
 
 A node without Slurm's oci.conf answers ``bare FILE`` at once, and ends, because no container would run there.
 
-After every answer but the last the node waits for the next order. A failure is the answer ``bad WHY``, and ends the
-script, as the end of stdin does; only complete layers stay then. ``reach`` comes before each stream, or never.
+After every answer the node waits for the next order. A failure is the answer ``bad WHY``, and ends the script, as the
+end of stdin does; only complete layers stay then, and after ``ok`` all files. ``reach`` comes before each stream, or
+never.
 """
 
 from __future__ import annotations
@@ -36,4 +40,5 @@ from scrun.node_scripts import read_script
 from scrun.staging.node_directory import ENTER, LACKS, REACH
 from scrun.staging.root_mounts import TRY
 
-PLACE = (ENTER + read_script("layers") + TRY + REACH + read_script("place")).replace("@LACKS@", LACKS)
+_SEND = f"send_changes() {{\n{read_script('send')}}}\n"
+PLACE = (ENTER + read_script("layers") + TRY + REACH + _SEND + read_script("place")).replace("@LACKS@", LACKS)

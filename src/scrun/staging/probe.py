@@ -16,7 +16,8 @@ from scrun.errors import StagingError
 from scrun.marks import SAY, texts
 from scrun.node_scripts import read_script
 from scrun.staging import facts, node_directory
-from scrun.staging.children import Child, Children, Interruption
+from scrun.staging.child import Child
+from scrun.staging.children import Children, Interruption
 from scrun.staging.facts import Facts
 from scrun.staging.filesystems import LOCAL_MAGIC
 from scrun.staging.root_mounts import TRY

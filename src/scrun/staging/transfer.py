@@ -9,7 +9,7 @@ import time
 
 from scrun.native import PROGRAM as NODE_PROGRAM
 from scrun.staging import node_directory
-from scrun.staging.archive import Archiver
+from scrun.staging.archive import Archiver, pour
 from scrun.staging.feed import CHUNK, Feed, fed_by_each
 from scrun.staging.known import Known
 from scrun.staging.layered_root import COPY, OVERLAY, PLAIN
@@ -19,7 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from scrun.staging.children import Child, Children
+    from scrun.staging.child import Child
+    from scrun.staging.children import Children
     from scrun.staging.layer_files import LayerFiles
     from scrun.staging.layered_root import LayeredRoot
     from scrun.staging.model import ContainerFiles, LogCall, NodeSteps, Part
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 ROOTFS = "rootfs"
 _MUCH = 1 << 22  # bytes from which on the nodes' own connections are worth opening
+_PIPE = 1 << 20  # bytes
 _PAUSE = 1.0  # seconds between two progress messages
 _FIRST_WORD = 2.0  # seconds before the first progress message
 
@@ -89,25 +91,59 @@ class Transfer:
         much = layered is not None and layered.size > _MUCH
         much = much or any(part.is_directory or os.path.getsize(part.source) > _MUCH for part in rest)
         connected = much and self._reach()
-        self._order(f"go {mode} {'connection' if connected else 'stdin'}")
-        self._expected = 0
-        with self._archiver(self._nodes if connected else []) as archiver:
+        with self._own_stream(mode, much=much, connected=connected) as archiver:
             if layered and root:
                 layered.archive(archiver, root)
             for part in rest:
                 archiver.add(part, held=held.get(part.name))
             archiver.add_files({**ours, "complete": b""})
-        os.close(self._orders)
-        self._orders = -1
+        # Where a node of several fails, the others' scripts have to end, so that srun does and we learn of it.
+        if (much and not connected) or len(self._nodes) > 1:
+            os.close(self._orders)
+            self._orders = -1
         if self._children.wait_for(lambda: node_directory.have_answered(self._receiver, self._nodes)):
             node_directory.require_success(self._receiver, 0, self._nodes)
-            self._children.let_go(self._receiver)  # all answers are here, and the step takes a while to end
+            self._let_stand(parts)
         else:
             node_directory.require_success(self._receiver, self._receiver.process.wait(), self._nodes)
         return mode
 
+    @contextlib.contextmanager
+    def _own_stream(self, mode: str, *, much: bool, connected: bool) -> Iterator[Archiver]:
+        """An archiver of the container's own files, for all nodes, and the order that has the nodes unpack it."""
+        self._expected = 0
+        if much:
+            self._order(f"go {mode} {'connection' if connected else 'stdin'}")
+            with self._archiver(self._nodes if connected else []) as archiver:
+                yield archiver
+            return
+        archive = os.memfd_create("carried")
+        try:
+            yield self._new_archiver(archive)
+            size = os.lseek(archive, 0, os.SEEK_CUR)
+            os.lseek(archive, 0, os.SEEK_SET)
+            self._order(f"go {mode} {size}")
+            with contextlib.suppress(OSError):  # the user has many pipes
+                fcntl.fcntl(self._orders, fcntl.F_SETPIPE_SZ, _PIPE)
+            pour(self._children, archive, size, self._orders, self._check)
+        finally:
+            os.close(archive)
+
+    def _let_stand(self, parts: Sequence[Part]) -> None:
+        """Have the step stay, if it can, for the container's end (:class:`scrun.staging.child.Standing`)."""
+        receiver = self._receiver
+        if self._orders < 0 or not all(map(self._children.is_open, (receiver.out, receiver.err))):
+            self._children.let_go(receiver)  # all answers are here, and the step takes a while to end
+            return
+        tracked = [part.name for part in parts if part.writable]
+        self._step.standing = self._children.part_with(receiver, self._orders, self._nodes, tracked)
+        self._orders = -1
+
     def _start(self, parts: Sequence[Part]) -> None:
         """Start the step on the nodes."""
+        if self._step.standing:
+            self._step.standing.close()
+            self._step.standing = None
         tracked = [part.name for part in parts if part.writable]
         size, container = self._options.cache_size, self._container
         arguments = (
@@ -273,18 +309,21 @@ class Transfer:
                 fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, CHUNK)  # a pipe of 64 KB would wake two processes more often
             self._feed.send(read_end, receivers, needs_all=not few)
         try:
-            yield Archiver(
-                self._children,
-                output,
-                self._check,
-                self._log,
-                xattrs=node_directory.xattrs(self._container),
-                devices=self._container.devices,
-                wide=output != self._orders,
-            )
+            yield self._new_archiver(output, wide=output != self._orders)
         finally:
             if output != self._orders:
                 os.close(output)
+
+    def _new_archiver(self, output: int, *, wide: bool = False) -> Archiver:
+        return Archiver(
+            self._children,
+            output,
+            self._check,
+            self._log,
+            xattrs=node_directory.xattrs(self._container),
+            devices=self._container.devices,
+            wide=wide,
+        )
 
     def _check(self) -> None:
         """Raise an error if the transfer can't go on; log the progress now and then."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from scrun.marks import SAY, texts
 from scrun.node_scripts import read_script
-from scrun.staging.children import Child, Children
+from scrun.staging.child import Child
+from scrun.staging.children import Children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ The script (send.sh) gets orders on its stdin, which all nodes read, and answers
                                                        lost: not all of them could be read
     remove                     none                    removes the container's directory
 
-A node that hasn't changed anything only follows ``remove``. ``bad WHY`` is a failure. Streams are read in the order of
-the nodes, and a node that isn't read yet waits. Little is sent through srun, because to connect costs more than that.
+A step that stands by is told to begin (place.py). A node that hasn't changed anything only follows ``remove``. ``bad
+WHY`` is a failure. Streams are read in the order of the nodes, and a node that isn't read yet waits. Little is sent
+through srun, because to connect costs more than that.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     from typing import IO
 
     from scrun.staging.arrivals import Arrivals
-    from scrun.staging.children import Child, Children
+    from scrun.staging.child import Child, Standing
+    from scrun.staging.children import Children
     from scrun.staging.model import ContainerFiles, LogCall, NodeSteps
 
 LITTLE = 1 << 18  # bytes; to connect costs as much as to send some 300 KB through srun
@@ -46,8 +48,10 @@ class WayBack:
     Args:
         children: runs the step, and reads its output.
         step: runs commands on the nodes.
-        argv: the script and its arguments.
+        argv: the script and its arguments, for a new step.
         nodes: the nodes whose changes are wanted.
+        standing: the step that does it in place of a new one, or None.
+        left: directories of the root filesystem that it removes if they are empty, one a line.
         container: the container; its ``memory`` knows which nodes can't connect.
         log: is called with a level and a message.
 
@@ -61,6 +65,8 @@ class WayBack:
         step: NodeSteps,
         argv: Sequence[str],
         nodes: Sequence[str],
+        standing: Standing | None,
+        left: str,
         container: ContainerFiles,
         log: LogCall,
     ) -> None:
@@ -70,9 +76,15 @@ class WayBack:
         self._connected: set[str] = set()
         self._said: dict[str, str] = {}  # the nodes' first answers
         self._stream: _Connection | _Output | None = None  # what stream_of returned last
+        self.sender: Child
+        if standing:
+            self.sender, self._orders = children.take_over(standing)
+            self._order("fetch")
+            self._write(f"{left}\0")
+            return
         read_end, self._orders = os.pipe2(os.O_CLOEXEC)
         try:
-            self.sender: Child = children.step(step, "fetch", argv, stdin=read_end, nodes=nodes)
+            self.sender = children.step(step, "fetch", argv, stdin=read_end, nodes=nodes)
         except BaseException:
             os.close(self._orders)
             raise
@@ -166,8 +178,11 @@ class WayBack:
         return stream
 
     def _order(self, order: str) -> None:
+        self._write(f"{order}\n")
+
+    def _write(self, text: str) -> None:
         try:
-            os.write(self._orders, order.encode() + b"\n")
+            os.write(self._orders, text.encode())
         except BrokenPipeError:
             pass  # the step has ended, which its output tells
 

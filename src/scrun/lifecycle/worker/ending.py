@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.worker_messages import FromEnding, StageOut
+    from scrun.staging.child import Standing
 
 
 def serve_stage_out(channel: int, container: Container) -> None:
@@ -23,7 +24,9 @@ def serve_stage_out(channel: int, container: Container) -> None:
         stage_out_and_release(order, reader, channel, container)
 
 
-def stage_out_and_release(order: StageOut, reader: wire.Reader, channel: int, container: Container) -> None:
+def stage_out_and_release(
+    order: StageOut, reader: wire.Reader, channel: int, container: Container, standing: Standing | None = None
+) -> None:
     """Run stage_out, and give the job back when the anchor asks for that.
 
     One worker does both, because most containers need them one after the other. The worker tells at once that it has
@@ -34,6 +37,7 @@ def stage_out_and_release(order: StageOut, reader: wire.Reader, channel: int, co
         reader: reads the anchor's further messages.
         channel: the connection to the anchor.
         container: the container.
+        standing: the step that has carried the files, if it is there.
 
     Raises:
         ScrunError: the hook failed, or the job can't be given back.
@@ -46,7 +50,9 @@ def stage_out_and_release(order: StageOut, reader: wire.Reader, channel: int, co
 
     _die_with_anchor(channel)
     stage_out_hook.run_stage_out(
-        *(container, order["record"], order, log), files_back=lambda: _say(channel, {"files_back": True})
+        *(container, order["record"], order, log),
+        files_back=lambda: _say(channel, {"files_back": True}),
+        standing=standing,
     )
     _say(channel, {"staged_out": True})
     then = reader.next(worker_messages.to_ending)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scrun.lifecycle.container.record import Record
+    from scrun.staging.child import Standing
 
 _TRIAL = 30.0  # seconds, for a step that runs nothing
 
@@ -24,9 +25,17 @@ class JobSteps(NodeSteps):
         record: the container's; it has the job and its nodes.
         command: the program srun with options for all calls.
         environment: variables for the steps, beside this process's own.
+        standing: the step that has carried the files, if it is there.
     """
 
-    def __init__(self, record: Record, command: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        record: Record,
+        command: Sequence[str],
+        environment: dict[str, str],
+        standing: Standing | None = None,
+    ) -> None:
+        self.standing = standing
         self._nodes = srun.expand_nodes(record["nodes"])
         self._job, self._srun, self._environment = record["job"], command, environment
         self._started: list[subprocess.Popen[bytes]] = []
@@ -91,7 +100,9 @@ class JobSteps(NodeSteps):
             process.poll()
 
     def wait(self) -> None:
-        """Wait until the last step has ended, also where its output was read before."""
+        """Wait until the last step has ended, also where its output was read before; none stands by any longer."""
+        if self.standing:
+            self.standing.close()
         for process in self._started:
             process.wait()
 

@@ -168,8 +168,9 @@ def _read(container: Container, plan: StagingPlan, bundle: str, script: bytes) -
 def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSteps) -> None:
     """Run stage_out if the container ends within :data:`STAY`.
 
-    This saves such a container the imports of another worker. stage_out loads the script anew, as another worker would,
-    because what a script remembers must not depend on how long its container ran.
+    This saves such a container the imports of another worker, and a step (:class:`scrun.staging.child.Standing`).
+    stage_out loads the script anew, as another worker would, because what a script remembers must not depend on how
+    long its container ran.
     """
     import select
 
@@ -179,4 +180,7 @@ def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSte
     while not (is_asked := bool(select.select([channel], [], [], _LOOK_AGAIN)[0])) and time.monotonic() < until:
         steps.reap()
     if is_asked and (order := reader.next(worker_messages.to_stage_out)):  # else the anchor has gone
-        ending.stage_out_and_release(order, reader, channel, container)
+        standing, steps.standing = steps.standing, None
+        ending.stage_out_and_release(order, reader, channel, container, standing)
+        if standing:
+            standing.close()

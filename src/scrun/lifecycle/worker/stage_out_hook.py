@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scrun.lifecycle.container.staging_plan import HookRequest, StagingPlan
     from scrun.lua_hooks import SiteHooks
     from scrun.oci import Config
+    from scrun.staging.child import Standing
 
 
 def run_stage_out(
@@ -30,6 +31,7 @@ def run_stage_out(
     request: HookRequest,
     log: Callable[[str, str], None],
     files_back: Callable[[], object] = lambda: None,
+    standing: Standing | None = None,
 ) -> None:
     """Run slurm_scrun_stage_out. If the process that runs it is killed, another one runs it again.
 
@@ -39,13 +41,14 @@ def run_stage_out(
         request: the script, and what it is told.
         log: is called with a level and a message.
         files_back: is called when all files are back, before the nodes remove their copies.
+        standing: the step that has carried the files, if it is there.
 
     Raises:
         ScrunError: what went wrong, and where the changes are that did not come back.
     """
     host = Host(log)
     host.environment = variables(record, request["staging"], container.path)
-    host.job = JobSteps(record, request["staging"]["srun"], host.environment)
+    host.job = JobSteps(record, request["staging"]["srun"], host.environment, standing)
 
     def are_back() -> None:
         container.mark(BACK)  # before the nodes remove their copies

@@ -1,0 +1,128 @@
+"""The step that has carried the files stands by, and brings back what a short container has changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from layered_storage import TRIAL, Storage
+from test_staging_bring_back import Run, TwoNodes
+from test_staging_kept_layers import ABOVE, BASE, can_overlay
+from test_staging_node import FakeStep, Notes, as_it_is, bundle, make_container, needs_mounts, on_node
+
+from scrun.staging.stage_in import stage_in
+from scrun.staging.stage_out import stage_out
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["bundle"]
+
+pytestmark = needs_mounts
+
+LITTLE, MUCH = b"changed", os.urandom(1 << 20)
+
+
+@pytest.mark.parametrize("content", [LITTLE, MUCH], ids=["through srun", "over a connection"])
+def test_it_brings_back_changes(tmp_path: Path, bundle: Path, content: bytes) -> None:
+    run = Run(tmp_path, bundle, stands=True)
+    (run.there / "rootfs/made").write_bytes(content)
+    (run.there / "rootfs/etc/passwd").unlink()
+    before = len(run.step.started)
+    run.out()
+    assert (run.rootfs / "made").read_bytes() == content
+    assert not (run.rootfs / "etc/passwd").exists()
+    assert len(run.step.started) == before, "no other step was needed"
+    assert run.step.standing is None
+
+
+def test_it_stands_by_after_one_file_too(tmp_path: Path, bundle: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "file").write_bytes(b"before" * 30_000)
+    step, notes = FakeStep(tmp_path, hidden=[private]), Notes()
+    mount = {"destination": "/file", "source": f"{private}/file", "type": "bind", "options": ["bind", "rw"]}
+    container = make_container(bundle, step, mounts=[mount])
+    staged = stage_in(container, step, adapt=as_it_is, log=notes)
+    assert step.standing
+    before = len(step.started)
+    (part,) = [part for part in staged.parts if part.source == f"{private}/file"]
+    (on_node(step) / part.name).write_bytes(b"after" * 30_000)
+    stage_out(container, staged, step, log=notes)
+    assert (private / "file").read_bytes() == b"after" * 30_000
+    assert len(step.started) == before
+    assert not on_node(step).exists()
+
+
+def test_empty_directories_of_slurms_are_no_change(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle, stands=True)
+    there = run.there / "rootfs"
+    (there / "spool/of slurm").mkdir(parents=True)
+    (there / "kept/spool").mkdir(parents=True)
+    (there / "kept/file").touch()
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "spool").mkdir(parents=True)
+    (there / "link").symlink_to(elsewhere)
+    left = ("spool/of slurm", "spool", "kept/spool", "kept", "link/spool", "never/made")
+    stage_out(run.container, run.staged, run.step, log=run.notes, left=left)
+    assert not (run.rootfs / "spool").exists()
+    assert os.listdir(run.rootfs / "kept") == ["file"]
+    assert (elsewhere / "spool").is_dir(), "the container had put a link in the way"
+
+
+def test_another_step_does_it_when_it_has_gone(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle, stands=True)
+    (run.there / "rootfs/made").touch()
+    assert run.step.standing
+    process = run.step.standing._child.process
+    process.kill()
+    process.wait()
+    run.out()
+    assert (run.rootfs / "made").exists()
+
+
+def test_another_step_does_it_when_it_ends_meanwhile(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle, stands=True)
+    (run.there / "rootfs/made").touch()
+    before = len(run.step.started)
+    assert run.step.standing
+    os.write(run.step.standing._orders, b"no such order\n")  # ends the script, perhaps after it was looked at
+    run.out()
+    assert (run.rootfs / "made").exists()
+    assert len(run.step.started) == before + 1
+    assert run.notes.at("error") == ""
+
+
+def test_a_second_carry_ends_the_first(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle, stands=True)
+    first = run.step.standing
+    assert first
+    stage_in(run.container, run.step, adapt=as_it_is, log=run.notes)
+    assert run.step.standing is not first
+    assert first._child.process.wait(30) == 0
+
+
+def test_none_stands_by_on_several_nodes(tmp_path: Path, bundle: Path) -> None:
+    it = TwoNodes(tmp_path, bundle)
+    assert it.step.standing is None
+    assert it.out() == ""
+
+
+@pytest.mark.slow
+def test_meanwhile_nobody_waits_for_its_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wants layers takes a lock."""
+    if not can_overlay(tmp_path / "trial"):
+        pytest.skip("this user can't mount an overlay")
+    storage = Storage(tmp_path, monkeypatch)
+    storage.layer("base", BASE)
+    storage.layer("above", ABOVE)
+    storage.use("above", "base")
+    step = FakeStep(tmp_path, hidden=[storage.path.parent])
+    storage.stage(step, overlay=TRIAL)
+    assert step.standing
+    (lock,) = step.own_dir("node1").glob("scrun-*/layers/lock")
+    done = subprocess.run(["flock", "--timeout=30", lock, "true"], check=False)
+    assert done.returncode == 0
+    assert step.standing.serves(["node1"], ["rootfs"])
