@@ -155,9 +155,7 @@ def test_files_of_two_nodes_return_by_either_way(
 
 
 @pytest.mark.parametrize("who", ["anchor", "worker", "transfer"])
-def test_a_kill_loses_nothing_while_a_step_stands_by(
-    container: MakeContainer, private_bundle: MakeBundle, who: str
-) -> None:
+def test_a_kill_of_what_stands_by_loses_nothing(container: MakeContainer, private_bundle: MakeBundle, who: str) -> None:
     path = private_bundle("sh", "-c", f"{LARGE.format(300)}; exit 7")
     (path / "rootfs/bin/yes").symlink_to("busybox")
     one = container(at=path).started()

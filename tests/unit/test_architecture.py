@@ -19,6 +19,7 @@ FILES = sorted((SOURCE / "scrun").rglob("*.py"))
 PARTS = {"bundle", "lua_hooks", "slurm", "staging"}
 # What anybody may import: no part of scrun imports less than these.
 COMMON = {"digits", "errors", "fastjson", "identity", "interrupts", "links", "log", "marks", "mount", "named_tuple"}
+COMMON |= {"program"}
 COMMON |= {
     "digest",
     "front",

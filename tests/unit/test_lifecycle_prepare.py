@@ -25,6 +25,7 @@ from scrun.lifecycle.worker import ending, prepare
 from scrun.lifecycle.worker.host import Host
 from scrun.lifecycle.worker.stage_in_call import StageIn, _is_writable
 from scrun.lua_hooks import Paths, StageInCall
+from scrun.staging.known import Known
 from scrun.staging.layers import Layers
 
 __all__ = ["bundle"]
@@ -71,11 +72,13 @@ def test_a_container_runs_over_an_image_if_possible(
     tmp_path: Path,
     bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     (tmp_path / "probe").mkdir()
     if overlay and not _can_overlay(tmp_path / "probe"):
         pytest.skip("no overlays for this user")
     step = FakeStep(tmp_path, nodes=nodes, hidden=[bundle])
+    request.addfinalizer(step.end_standing)
     described = make_container(bundle, step, readonly=readonly)
     (bundle / "upper").mkdir()
     layers = Layers((f"{bundle}/rootfs",), f"{bundle}/upper", "user." if os.getuid() else "trusted.")
@@ -234,6 +237,8 @@ def test_a_queued_job_that_ended_is_told(serves: Callable[..., list[Message]]) -
 
 
 class Job:
+    standing = None
+
     def __init__(self, did: list[str]) -> None:
         self._did = did
 
@@ -263,6 +268,37 @@ def stays(container: Container, monkeypatch: pytest.MonkeyPatch) -> Callable[...
         return did
 
     return run
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+@pytest.mark.parametrize("expected", [True, False])
+def test_a_step_is_begun_where_one_was_needed(
+    expected: bool, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    step, host = FakeStep(tmp_path), Host(lambda _level, _text: None)
+    request.addfinalizer(step.end_standing)
+    host.memory = str(tmp_path / ".seen")
+    if expected:
+        Known(host.memory, None).learn_carries("before", "/bundles/before", ["node1"])
+    had: list[bool] = []
+
+    class Call:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def run(self) -> str:
+            had.append(bool(step.early))
+            if is_used and step.early:
+                step.standing, step.early = step.early, None
+            return "staged"
+
+    monkeypatch.setattr("scrun.lifecycle.worker.stage_in_call.StageIn", Call)
+    order: Any = {"record": {"id": "web", "bundle": "/bundles/web"}, "connection": None}
+    arguments: Any = (None, host, step, order, {}, {})
+    assert prepare._call_stage_in(*arguments, keeps_apart=False) == "staged"  # type: ignore[comparison-overlap]
+    assert had == [expected]
+    assert step.early is None
+    assert Known(host.memory, None).carries("next", "/bundles/next", ["node1"]) == (expected and is_used)
 
 
 def test_stage_out_runs_in_the_worker_that_staged(

@@ -24,7 +24,7 @@ SCRIPTS = {
     "events": events._STAT,
     "keep": node_directory._KEEP,
     "network": tun.SCRIPT,
-    "place": place.PLACE,
+    "place": place.SCRIPT,
     "probe": probe._SCRIPT,
     "ps": ps._TABLE,
     "remove": node_directory._REMOVE,
@@ -76,7 +76,7 @@ def test_the_comment_above_a_script_stays_here(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["keep", "place", "remove", "renew", "send"])
 def test_a_container_directorys_script_begins_with_the_mark(name: str) -> None:
-    assert SCRIPTS[name].startswith(f"\nmark={marks.MARK}\n")
+    assert SCRIPTS[name].removeprefix(read_script("arguments")).startswith(f"\nmark={marks.MARK}\n")
 
 
 def test_no_placeholder_is_left() -> None:

@@ -101,22 +101,15 @@ def test_an_unseen_path_says_nothing_of_others(
     assert not Known(str(file), MOUNTS).denies(unseen, nodes)
 
 
-def test_what_nodes_see_needs_no_commands(file: Path) -> None:
-    known = Known(str(file), MOUNTS)
-    assert known.expects_commands("/home/y"), "nobody has asked yet"
-    known.learn(["/home/x"], [], ["node1"])
-    assert known.expects_commands("/home/y"), "whether it runs containers is to be asked"
-    known.learn_run_containers(["node1"])
-    assert not known.expects_commands("/home/y")
-
-
-@pytest.mark.parametrize("unseen", ["/var/lib/docker/x", "/run/bundle"])
-def test_what_a_node_lacks_will_be_carried(file: Path, unseen: str) -> None:
-    known = Known(str(file), MOUNTS)
-    known.learn_run_containers(["node1"])
-    known.learn(["/home/x"], [unseen], ["node1"])
-    assert known.expects_commands(unseen)
-    assert not known.expects_commands("/home/y")
+def test_what_was_carried_last_is_expected_again(file: Path) -> None:
+    known, there = Known(str(file), MOUNTS), "/run/docker/moby"
+    assert not known.carries("one", f"{there}/one", ["node1"])
+    known.learn_carries("one", f"{there}/one", ["node1"])
+    assert Known(str(file), MOUNTS).carries("two", f"{there}/two", ["node1"])
+    assert not known.carries("two", f"{there}/two", ["node1", "node2"])
+    assert not known.carries("two", "/home/two", ["node1"])
+    Known(str(file), MOUNTS).forget_carries("two", f"{there}/two", ["node1"])
+    assert not Known(str(file), MOUNTS).carries("three", f"{there}/three", ["node1"])
 
 
 def test_forgotten_paths_are_asked_again(file: Path) -> None:

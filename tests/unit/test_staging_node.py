@@ -73,6 +73,7 @@ class FakeStep:
 
     def __init__(self, scratch: Path, nodes: Sequence[str] = ("node1",), hidden: Sequence[Path] = ()) -> None:
         self.standing: Standing | None = None
+        self.early: Standing | None = None
         self.nodes = list(nodes)
         self.ports = (0, 0)
         self.node_dir = scratch / "node-dir"
@@ -90,8 +91,15 @@ class FakeStep:
         for node in nodes:
             self.own_dir(node).mkdir(mode=0o700)
 
+    def end_early(self) -> None:
+        """What a worker does that has needed no step."""
+        if self.early:
+            self.early.close()
+            self.early = None
+
     def end_standing(self) -> None:
         """What the end of a worker does."""
+        self.end_early()
         if self.standing:
             self.standing.close()
             self.standing = None

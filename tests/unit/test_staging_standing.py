@@ -12,6 +12,8 @@ from test_staging_bring_back import Run, TwoNodes
 from test_staging_kept_layers import ABOVE, BASE, can_overlay
 from test_staging_node import FakeStep, Notes, as_it_is, bundle, make_container, needs_mounts, on_node
 
+from scrun.errors import StagingError
+from scrun.staging import place
 from scrun.staging.stage_in import stage_in
 from scrun.staging.stage_out import stage_out
 
@@ -101,13 +103,50 @@ def test_a_second_carry_ends_the_first(tmp_path: Path, bundle: Path) -> None:
     assert first
     stage_in(run.container, run.step, adapt=as_it_is, log=run.notes)
     assert run.step.standing is not first
-    assert first._child.process.wait(30) == 0
+    assert first._child.process.wait() == 0
 
 
 def test_none_stands_by_on_several_nodes(tmp_path: Path, bundle: Path) -> None:
     it = TwoNodes(tmp_path, bundle)
     assert it.step.standing is None
     assert it.out() == ""
+
+
+def test_a_step_may_be_started_early(tmp_path: Path, bundle: Path) -> None:
+    step, notes = FakeStep(tmp_path, hidden=[bundle]), Notes()
+    place.start_early(step)
+    assert len(step.started) == 1
+    container = make_container(bundle, step)
+    stage_in(container, step, adapt=as_it_is, log=notes)
+    assert step.early is None
+    assert step.standing, "it is that step"
+    assert sum(argv[3] == place.SCRIPT for argv in step.started) == 1
+    assert (on_node(step) / "rootfs/etc/passwd").exists()
+
+
+def test_an_early_step_that_has_ended_is_told(tmp_path: Path, bundle: Path) -> None:
+    step = FakeStep(tmp_path, hidden=[bundle])
+    step.prefix = ["sh", "-c", "echo 'srun: error: no' >&2; exit 3"]
+    place.start_early(step)
+    step.prefix = []
+    with pytest.raises(StagingError, match=r"node1: staging failed with status [13]: srun: error: no"):
+        stage_in(make_container(bundle, step), step, adapt=as_it_is, log=Notes())
+
+
+def test_an_early_step_without_orders_leaves_nothing(tmp_path: Path) -> None:
+    step = FakeStep(tmp_path)
+    place.start_early(step)
+    assert step.early
+    process = step.early._child.process
+    step.early.close()
+    assert process.wait() == 0
+    assert os.listdir(step.own_dir("node1")) == []
+
+
+@pytest.mark.parametrize("word", ["two\nlines", "."])
+def test_a_name_no_line_holds_is_refused(word: str) -> None:
+    with pytest.raises(StagingError, match="no step can be told such a name"):
+        place.arguments(["/tmp", word])
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 # Receive a node's files; place.py lists the orders on stdin and the answers. It follows enter.sh, layers.sh, try.sh
 # and reach.sh.
 #
-# Arguments: those of enter.sh, then CACHE_DIR; the cache's limit in KB (-1: the default); whether an overlay may be used
+# Arguments, one a line of stdin before the orders (arguments.sh): those of enter.sh, then CACHE_DIR; the cache's limit in KB (-1: the default); whether an overlay may be used
 # (yes, no, or try); the trial of the node's runtime (its shell words, and a config); which extended attributes; and the
 # parts whose changes will be brought back. A stream that isn't read to its end leaves nothing. tar is stopped after 200
 # lines of errors, because it goes on when the disk is full.
@@ -256,7 +256,9 @@ if [ $state = copy ]; then
 fi
 if [ $# -gt 0 ]; then
     : >marker
-    $root find "$@" -printf '%i %p\0' >before
+    if [ $state = overlay ] && [ "$*" = rootfs ]; then : >before
+    else $root find "$@" -path '*/*' -printf '%i %p\0' >before  # the root directory itself is never another one
+    fi
 fi
 trap - EXIT
 say ok

@@ -23,8 +23,8 @@ cd -- "./$name" && [ -e before ] || refuse "$base/$name: is not complete"
     [ $# = 0 ] || exec rmdir -- "$@"
 } 2>/dev/null
 # What isn't in the list would be taken for files that are gone, so all of it must be readable.
-said=$(exec $root find "$@" -ignore_readdir_race -fprintf after '%i %p\0' \( -type c -fprintf devices '%p\0' -o -true \) \
-    -cnewer marker -fprintf changed '%p\0' -fprintf sizes '%s\n' 2>&1) || {
+said=$(exec $root find "$@" -ignore_readdir_race \( -path '*/*' -fprintf after '%i %p\0' -o -true \) \
+    \( -type c -fprintf devices '%p\0' -o -true \) -cnewer marker -fprintf changed '%p\0' -fprintf sizes '%s\n' 2>&1) || {
     head -c 65536 /dev/zero >room || full
     refuse "$base/$name: can't be looked through: $said"
 }
@@ -38,7 +38,7 @@ archive() {
     set -- $?
     [ "$1" -le 1 ] || { echo "$host: tar ended with status $1" >&2; return "$1"; }
 }
-if [ ! -s changed ] && cmp -s before after 2>/dev/null; then
+if [ ! -s changed ] && { [ ! -s after ] && [ ! -s before ] || cmp -s before after 2>/dev/null; }; then
     state=unchanged
     say unchanged
 else

@@ -118,8 +118,6 @@ class _BringingBack:
                 raise _NotHere(f"its transfer can't be begun: {error.strerror}: {error.filename}") from error
             with way_back:
                 try:
-                    import tarfile  # noqa: F401  which takes time that passes while the step starts
-
                     while self._nodes:
                         self._apply(way_back, self._nodes[0])
                         if len(self._nodes) == 1:

@@ -8,14 +8,29 @@ from scrun import marks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Sequence
+    from typing import Protocol
+
+    class Process(Protocol):
+        """What is needed of a process: it is a :class:`scrun.program.Program` or a subprocess.Popen."""
+
+        def poll(self) -> int | None:
+            """Its exit status, or None while it runs."""
+
+        def wait(self) -> int:
+            """Wait for its end; return its exit status."""
+
+        def terminate(self) -> None:
+            """Send it SIGTERM, unless it has ended."""
+
+        def kill(self) -> None:
+            """Send it SIGKILL, unless it has ended."""
 
 
 class Child:
     """A process and its output; ``out`` and ``err`` grow while :meth:`Children.wait` runs."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.out = bytearray()
         self.err = bytearray()

@@ -11,15 +11,16 @@ from scrun.staging.child import Child, Standing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Any
 
+    from scrun.staging.child import Process
     from scrun.staging.model import NodeSteps
 
 _LIMIT = 1 << 20  # bytes that are kept of one pipe; later bytes are read and dropped
 _GRACE = 3.0  # seconds between SIGTERM and SIGKILL
+_LOOK_AGAIN = 0.01  # seconds
 
 
 class StagingInterrupted(StagingError):
@@ -98,7 +99,7 @@ class Children:
         environment = {**os.environ, "LC_ALL": "C"}
         environment.pop("TAR_OPTIONS", None)
 
-        def launch(out: int, err: int) -> subprocess.Popen[bytes]:
+        def launch(out: int, err: int) -> Process:
             return subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=err, cwd=cwd, env=environment)
 
         return self._start(launch, stdout)
@@ -115,7 +116,7 @@ class Children:
     ) -> Child:
         """Start a step on ``nodes``, or on all nodes; its output is collected as for :meth:`run`."""
 
-        def launch(out: int, err: int) -> subprocess.Popen[bytes]:
+        def launch(out: int, err: int) -> Process:
             return step.start(argv, name=name, stdin=stdin, stdout=out, stderr=err, nodes=nodes)
 
         return self._start(launch, stdout)
@@ -193,22 +194,23 @@ class Children:
 
     def end(self) -> None:
         """End processes that still run, by SIGTERM and 3 seconds later by SIGKILL."""
-        import subprocess
-
         running = [child.process for child in self._children if child.process.poll() is None]
         for process in running:
             process.terminate()
+        if running:
+            import time
+
+            end = time.monotonic() + _GRACE
+            while any(process.poll() is None for process in running) and time.monotonic() < end:
+                time.sleep(_LOOK_AGAIN)
         for process in running:
-            try:
-                process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.kill()
+            process.wait()
         for descriptor in list(self._open):
             self._close(descriptor)
         self._children.clear()
 
-    def _start(self, launch: Callable[[int, int], subprocess.Popen[bytes]], stdout: int | None) -> Child:
+    def _start(self, launch: Callable[[int, int], Process], stdout: int | None) -> Child:
         err, err_write = os.pipe2(os.O_CLOEXEC)
         out, out_write = os.pipe2(os.O_CLOEXEC) if stdout is None else (-1, -1)
         read_ends, write_ends = [err] + [out] * (stdout is None), [err_write] + [out_write] * (stdout is None)

@@ -14,7 +14,6 @@ import os
 import time
 
 from scrun import fastjson, identity
-from scrun.mount import is_within
 from scrun.staging.filesystems import HOST_ONLY_TYPES, LOCAL_TYPES
 from scrun.staging.mountinfo import MountTable
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 SECONDS = 600
 _OTHER_HOST, _LACKS, _SILENT = "is another host", "lacks", "gets no answer from us"
 _RUNS = "runs containers"
+_CARRIES = "gets the files of"
 _HAS_TUN = "has what a container on the engine's network needs"
 _CUT_OFF = "gets no stream from other nodes"
 _OPEN, _CLOSED = "lets root read", "lets root not read"
@@ -92,6 +92,21 @@ class Known:
         """Remember that these nodes run containers."""
         self._add(dict.fromkeys((f"{node} {_RUNS}" for node in nodes), int(time.time())))
 
+    def carries(self, container: str, bundle: str, nodes: Sequence[str]) -> bool:
+        """Whether files were carried to all nodes for the last container whose bundle lay where this one's does."""
+        return all(f"{node} {_CARRIES} {_place(container, bundle)}" in self._seen for node in nodes)
+
+    def learn_carries(self, container: str, bundle: str, nodes: Sequence[str]) -> None:
+        """Remember that files were carried to these nodes for that container."""
+        if not self.carries(container, bundle, nodes):
+            self._add(
+                dict.fromkeys((f"{node} {_CARRIES} {_place(container, bundle)}" for node in nodes), int(time.time()))
+            )
+
+    def forget_carries(self, container: str, bundle: str, nodes: Sequence[str]) -> None:
+        """Remember that none were."""
+        self._add(dict.fromkeys((f"{node} {_CARRIES} {_place(container, bundle)}" for node in nodes), 0))
+
     def have_tun(self, nodes: Sequence[str]) -> bool:
         """Whether all nodes are known to have what the engine's network needs (:mod:`scrun.staging.tun`)."""
         return all(f"{node} {_HAS_TUN}" in self._seen for node in nodes)
@@ -134,15 +149,6 @@ class Known:
             what = _OPEN if is_open else _CLOSED
             self._add(dict.fromkeys((f"{node} {what} {mount}" for node in nodes), int(time.time())))
 
-    def expects_commands(self, path: str) -> bool:
-        """Whether a container with that path will probably need a command on its nodes: to ask, or to carry files.
-
-        The mounts needn't be known.
-        """
-        seen = (key.split() for key in self._seen if f" {_LACKS} " not in key)
-        is_seen = any(len(words) == 5 and is_within(path, words[3]) for words in seen)
-        return not is_seen or not any(key.endswith(f" {_RUNS}") for key in self._seen)
-
     def is_cut_off(self, nodes: Sequence[str]) -> bool:
         """Whether some node is known not to reach this host, because a firewall drops its connections for seconds."""
         return any(f"{node} {_SILENT}" in self._seen for node in nodes)
@@ -177,6 +183,11 @@ class Known:
     def _mount(self, path: str) -> str:
         mount = self._mounts.covering(os.path.realpath(path)) if self._mounts else None
         return f"{mount.device} {mount.root} {mount.point} {mount.fstype}" if mount else ""
+
+
+def _place(container: str, bundle: str) -> str:
+    """What the bundles of an engine's containers have in common."""
+    return bundle.partition(container)[0]
 
 
 def require_containers(

@@ -6,12 +6,11 @@ from scrun.staging.traces import Traces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NamedTuple, Protocol, TypedDict
 
     from scrun.oci import Config
-    from scrun.staging.child import Standing
+    from scrun.staging.child import Process, Standing
     from scrun.staging.mount_sources import MountSource
     from scrun.staging.root_mounts import Trial
 
@@ -43,6 +42,7 @@ class NodeSteps(Protocol):
     """The job's nodes, and commands on them as the job's user; the caller implements it by ``srun --overlap``."""
 
     standing: Standing | None = None  # the step that has carried the files, as long as it is there
+    early: Standing | None = None  # a step that was started for that before it was known what to carry
 
     @property
     def nodes(self) -> list[str]:
@@ -61,10 +61,10 @@ class NodeSteps(Protocol):
         stdout: int,
         stderr: int,
         nodes: Sequence[str] | None = None,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Process:
         """Start one task on each of ``nodes``, or of all nodes, in a step with the name scrun-``name``.
 
-        Every task reads the same stdin; stdout has the output of all tasks.
+        Every task reads the same stdin, which may be :data:`scrun.program.QUIET`; stdout has the output of all tasks.
         """
 
     def launches(self, bundle: str, args: Sequence[str]) -> bool | None:

@@ -12,6 +12,7 @@ import os
 from scrun.errors import StagingError
 from scrun.marks import MARK, texts
 from scrun.node_scripts import read_script
+from scrun.program import QUIET
 from scrun.staging.children import Children
 from scrun.staging.own_directory import GO_TO
 from scrun.staging.spool import short_name
@@ -68,9 +69,9 @@ def script_argv(script: str, parent: str, home: str, name: str, *arguments: str)
     return ["sh", "-c", script, "scrun-stage", parent, home, name, *arguments]
 
 
-def bash_argv(script: str, parent: str, home: str, name: str, *arguments: str) -> list[str]:
+def bash_argv(script: str, *arguments: str) -> list[str]:
     """The argv of a script that runs in bash where the node has it, because bash can connect (/dev/tcp)."""
-    return ["sh", "-c", _BASH, script, "scrun-stage", parent, home, name, *arguments]
+    return ["sh", "-c", _BASH, script, "scrun-stage", *arguments]
 
 
 def remove_directory(
@@ -88,13 +89,9 @@ def remove_directory(
     Raises:
         StagingError: a node that failed, and why.
     """
-    import subprocess
-
     hosts = hosts or step.nodes
     with Children(interruption) as children:
-        child = children.step(
-            step, "remove", script_argv(_REMOVE, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts
-        )
+        child = children.step(step, "remove", script_argv(_REMOVE, parent, home, name), stdin=QUIET, nodes=hosts)
         if not children.wait(seconds=seconds):
             raise StagingError(
                 f"no answer from {', '.join(hosts)} within {seconds:.0f} s: files may be left in {parent}"
@@ -113,12 +110,8 @@ def keep_changes(
     Raises:
         StagingError: a node that failed, and why.
     """
-    import subprocess
-
     with Children() as children:
-        child = children.step(
-            step, "keep", script_argv(_KEEP, parent, home, name), stdin=subprocess.DEVNULL, nodes=hosts
-        )
+        child = children.step(step, "keep", script_argv(_KEEP, parent, home, name), stdin=QUIET, nodes=hosts)
         if not children.wait(seconds=seconds):
             raise StagingError(f"no answer from {', '.join(hosts)} about {parent} within {seconds:.0f} s")
         require_success(child, child.process.wait(), hosts)

@@ -1,4 +1,4 @@
-"""The script that receives a node's files: a step runs it on each node, and its stdin has orders.
+"""The script that receives a node's files: a step runs it on each node, and its stdin has arguments, then orders.
 
 ::
 
@@ -36,9 +36,58 @@ never.
 
 from __future__ import annotations
 
+import os
+
+from scrun.errors import StagingError
 from scrun.node_scripts import read_script
-from scrun.staging.node_directory import ENTER, LACKS, REACH
+from scrun.staging.children import Children
+from scrun.staging.node_directory import ENTER, LACKS, REACH, bash_argv
 from scrun.staging.root_mounts import TRY
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrun.staging.child import Child
+    from scrun.staging.model import NodeSteps
+
 _SEND = f"send_changes() {{\n{read_script('send')}}}\n"
-PLACE = (ENTER + read_script("layers") + TRY + REACH + _SEND + read_script("place")).replace("@LACKS@", LACKS)
+_PARTS = (read_script("arguments"), ENTER, read_script("layers"), TRY, REACH, _SEND, read_script("place"))
+SCRIPT = "".join(_PARTS).replace("@LACKS@", LACKS)
+
+
+def start(children: Children, step: NodeSteps) -> tuple[Child, int]:
+    """Start the script on all nodes; return the step, and the descriptor of its stdin.
+
+    Raises:
+        OSError: the step can't be started.
+    """
+    read_end, orders = os.pipe2(os.O_CLOEXEC)
+    try:
+        return children.step(step, "stage", bash_argv(SCRIPT), stdin=read_end), orders
+    except BaseException:
+        os.close(orders)
+        raise
+    finally:
+        os.close(read_end)
+
+
+def start_early(step: NodeSteps) -> None:
+    """Start the script before it is known what has to be carried: most of what it takes to start is Slurm's time."""
+    with Children() as children:
+        try:
+            child, orders = start(children, step)
+        except OSError:
+            return  # whoever needs it tries again, and tells the error
+        step.early = children.part_with(child, orders, step.nodes, ())
+
+
+def arguments(words: Sequence[str]) -> bytes:
+    """What the script reads first: its arguments.
+
+    Raises:
+        StagingError: one of them has a line break.
+    """
+    if broken := [word for word in words if "\n" in word or word == "."]:
+        raise StagingError(f"{broken[0]!r}: no step can be told such a name")
+    return "".join(f"{word}\n" for word in (*words, ".")).encode("utf-8", "surrogateescape")

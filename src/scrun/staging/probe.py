@@ -15,6 +15,7 @@ import stat
 from scrun.errors import StagingError
 from scrun.marks import SAY, texts
 from scrun.node_scripts import read_script
+from scrun.program import QUIET
 from scrun.staging import facts, node_directory
 from scrun.staging.child import Child
 from scrun.staging.children import Children, Interruption
@@ -44,11 +45,9 @@ def probe(
     Raises:
         StagingError: the step failed, a node didn't answer, or a node runs no containers.
     """
-    import subprocess
-
     argv = ["sh", "-c", _SCRIPT, "sh", *(trial[1:] if trial else ("", "")), *paths]
     with Children(interruption) as children:
-        child = children.step(step, "probe", argv, stdin=subprocess.DEVNULL)
+        child = children.step(step, "probe", argv, stdin=QUIET)
         ours = facts.describe(paths)  # while the step is on its way
         if children.wait_for(lambda: _is_complete(child, step, paths)):
             children.let_go(child)  # all answers are here, and the step takes as long again to end

@@ -8,12 +8,11 @@ import os
 import time
 
 from scrun.native import PROGRAM as NODE_PROGRAM
-from scrun.staging import node_directory
+from scrun.staging import node_directory, place
 from scrun.staging.archive import Archiver, pour
 from scrun.staging.feed import CHUNK, Feed, fed_by_each
 from scrun.staging.known import Known
 from scrun.staging.layered_root import COPY, OVERLAY, PLAIN
-from scrun.staging.place import PLACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,6 +102,7 @@ class Transfer:
             self._orders = -1
         if self._children.wait_for(lambda: node_directory.have_answered(self._receiver, self._nodes)):
             node_directory.require_success(self._receiver, 0, self._nodes)
+            self._known().learn_carries(self._container.id, self._container.bundle, self._nodes)
             self._let_stand(parts)
         else:
             node_directory.require_success(self._receiver, self._receiver.process.wait(), self._nodes)
@@ -144,23 +144,23 @@ class Transfer:
         if self._step.standing:
             self._step.standing.close()
             self._step.standing = None
-        tracked = [part.name for part in parts if part.writable]
-        size, container = self._options.cache_size, self._container
-        arguments = (
-            self._options.cache_dir,
-            str(size // 1024 if size >= 0 else size),
-            self._may_overlay(),
-            *(container.overlay[1:] if container.overlay else ("", "")),
-            node_directory.xattrs(container),
+        container, options, overlay = self._container, self._options, self._may_overlay()
+        size = options.cache_size
+        trial = container.overlay[1:] if container.overlay and overlay == "try" else ("", "")
+        arguments = place.arguments(
+            (
+                *(self._parent, "", node_directory.node_name(container)),
+                *(options.cache_dir, str(size // 1024 if size >= 0 else size), overlay, *trial),
+                node_directory.xattrs(container),
+                *(part.name for part in parts if part.writable),
+            )
         )
-        argv = node_directory.bash_argv(
-            PLACE, self._parent, "", node_directory.node_name(container), *arguments, *tracked
-        )
-        read_end, self._orders = os.pipe2(os.O_CLOEXEC)
-        try:
-            self._receiver = self._children.step(self._step, "stage", argv, stdin=read_end)
-        finally:
-            os.close(read_end)
+        if self._step.early:
+            self._receiver, self._orders = self._children.take_over(self._step.early)
+            self._step.early = None
+        else:
+            self._receiver, self._orders = place.start(self._children, self._step)
+        self._write(arguments)
 
     def _may_overlay(self) -> str:
         """Whether the nodes' runtimes mount an overlay as a root filesystem: yes, no, or try."""
@@ -353,8 +353,12 @@ class Transfer:
         return self._ask(order)
 
     def _order(self, order: str) -> None:
+        self._write(order.encode() + b"\n")
+
+    def _write(self, data: bytes) -> None:
         try:
-            os.write(self._orders, order.encode() + b"\n")
+            while data:
+                data = data[os.write(self._orders, data) :]
         except BrokenPipeError:
             pass  # the step has ended; _check raises the reason
 

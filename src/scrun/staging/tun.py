@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scrun.marks import SAY, texts
 from scrun.node_scripts import read_script
+from scrun.program import QUIET
 from scrun.staging.child import Child
 from scrun.staging.children import Children
 
@@ -33,14 +34,12 @@ def why_not(step: NodeSteps, known: Known) -> str:
 
 
 def _ask(step: NodeSteps) -> dict[str, str]:
-    import subprocess
-
     def answers(child: Child) -> dict[str, str]:
         said = (text.partition(" ") for text in texts(bytes(child.out)))
         return {node: lack for node, _blank, lack in said}
 
     with Children(None) as children:
-        child = children.step(step, "network", ["sh", "-c", SCRIPT, "sh", DEVICE], stdin=subprocess.DEVNULL)
+        child = children.step(step, "network", ["sh", "-c", SCRIPT, "sh", DEVICE], stdin=QUIET)
         if children.wait_for(lambda: len(answers(child)) >= len(step.nodes)):
             children.let_go(child)  # the step takes as long again to end
         return answers(child)

@@ -160,6 +160,8 @@ class WayBack:
             self._log("info", f"no port for the nodes' connections: {error.strerror}: srun carries the changes")
             return
         self._order(f"reach {self._arrivals.port} {self._arrivals.token}")
+        import tarfile  # noqa: F401  which takes a while, as the nodes do
+
         self._hear(nodes, before="changed ")
         answers = self._answers()
         self._connected = {node for node in nodes if answers[node] == "reached"}
@@ -174,6 +176,8 @@ class WayBack:
     def _through_srun(self, node: str) -> _Output:
         stream = _Output(self._children, self.sender, node)
         self._order(f"send {node}")
+        import tarfile  # noqa: F401  which takes a while, as the node does
+
         stream.begin()
         return stream
 

@@ -6,6 +6,7 @@ import os
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.container.directory import SCRIPT
+from scrun.program import QUIET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,17 +104,16 @@ class Host:
 
     def remote_command(self, script: str) -> tuple[int, str]:
         """Run a shell script in a new step on every node of the job; return the same as :meth:`allocator_command`."""
-        import subprocess
-
-        with self.steps.start(
-            ["/bin/sh", "-c", script],
-            name="hook",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as process:
-            output = process.communicate()[0]
-        return _status(process.returncode), output.decode("utf-8", "surrogateescape")
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        with open(read_end, "rb") as output:
+            try:
+                step = self.steps.start(
+                    ["/bin/sh", "-c", script], name="hook", stdin=QUIET, stdout=write_end, stderr=write_end
+                )
+            finally:
+                os.close(write_end)
+            said = output.read()
+        return _status(step.wait()), said.decode("utf-8", "surrogateescape")
 
 
 def _refuse(_options: object) -> None:

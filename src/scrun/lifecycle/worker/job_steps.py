@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
+from scrun.program import Program
 from scrun.slurm import slurm_conf, srun
 from scrun.staging.model import NodeSteps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Sequence
 
     from scrun.lifecycle.container.record import Record
@@ -38,7 +38,7 @@ class JobSteps(NodeSteps):
         self.standing = standing
         self._nodes = srun.expand_nodes(record["nodes"])
         self._job, self._srun, self._environment = record["job"], command, environment
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: list[Program] = []
 
     @property
     def nodes(self) -> list[str]:
@@ -59,14 +59,12 @@ class JobSteps(NodeSteps):
         stdout: int,
         stderr: int,
         nodes: Sequence[str] | None = None,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Program:
         """Start one task on each of the nodes (:meth:`scrun.staging.model.NodeSteps.start`)."""
-        import subprocess  # half of what this module costs; a stage_out where nothing was carried needs none
-
         command = srun.command_step(self._srun, job=self._job, name=name, argv=argv, nodes=nodes or self.nodes)
         command, brought = srun.by_environment(command)
         environment = self._srun_environment() | brought
-        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
+        process = Program(command, stdin=stdin, stdout=stdout, stderr=stderr, environment=environment)
         self._started.append(process)
         return process
 
@@ -94,6 +92,12 @@ class JobSteps(NodeSteps):
             return True
         return False if any("Unspecified error" in error for error in progress.errors) else None
 
+    def end_early(self) -> None:
+        """End the step that was started early, if nobody has needed it."""
+        if self.early:
+            self.early.close()
+            self.early = None
+
     def reap(self) -> None:
         """Wait for the steps that have ended, so that they leave no zombies."""
         for process in self._started:
@@ -101,6 +105,7 @@ class JobSteps(NodeSteps):
 
     def wait(self) -> None:
         """Wait until the last step has ended, also where its output was read before; none stands by any longer."""
+        self.end_early()
         if self.standing:
             self.standing.close()
         for process in self._started:

@@ -1,7 +1,7 @@
 """Get the container its job, and run the site's slurm_scrun_stage_in, which makes its files available on the nodes.
 
-One worker does both, because most of what both import is the same. It imports all of it while create still reads the
-config. No job is asked for before the script is loaded, so a broken script costs nobody a job.
+One worker does both, because much of what both import is the same. It imports what the job needs while create still
+reads the config. No job is asked for before the script is loaded, so a broken script costs nobody a job.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scrun.lifecycle.container.directory import Container
     from scrun.lifecycle.container.staging_plan import StagingPlan
-    from scrun.lifecycle.container.worker_messages import Allocate, FromPrepare
+    from scrun.lifecycle.container.worker_messages import Allocate, FromPrepare, Staged
+    from scrun.lifecycle.container.worker_messages import StageIn as StageInOrder
+    from scrun.lua_hooks import SiteHooks
     from scrun.oci import Config
 
 
@@ -64,16 +66,12 @@ def serve(channel: int, container: Container) -> None:
     if not _get_job(channel, container, asked):
         return  # the job is queued: a worker's memory is too much for that
     host.memory = memory()
-    _import_commands(host.memory, order["bundle"])
     if not (then := reader.next(worker_messages.to_stage_in)):
         return
-    from scrun.lifecycle.worker.stage_in_call import StageIn
-
     record = then["record"]
     host.environment = variables(record, plan, container.path)
     steps = host.job = JobSteps(record, plan["srun"], host.environment)
-    call = StageIn(hooks, host, record, plan, config, then["connection"], keeps_apart=keeps_apart)
-    answer = call.run()
+    answer = _call_stage_in(hooks, host, steps, then, plan, config, keeps_apart=keeps_apart)
     if not answer["staged"]:  # the script made everything available by itself, and no node was asked for containers
         try:
             require_containers(steps, Known(host.memory, None))
@@ -91,13 +89,11 @@ def _tell(channel: int, message: FromPrepare) -> None:
 
 
 def _import_in_advance() -> None:
-    """Import all that a usual container needs, while create still reads the config.
+    """Import what the job of a usual container needs, while create still reads the config.
 
     Without a slurm.conf libslurm looks for one for a minute, and then ends the process. Nothing has to be tidied up
     yet, so SIGTERM ends it too.
     """
-    from scrun.lifecycle.worker import stage_in_call  # noqa: F401
-
     preload(conf_paths.lua_script(os.environ), os.environ.get("SCRUN_LUA"))
     handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
@@ -112,12 +108,38 @@ def _import_in_advance() -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _import_commands(memory: str, bundle: str) -> None:
-    """Import what runs commands, if the container will need some: most need none."""
-    if Known(memory, None).expects_commands(bundle):
-        import subprocess  # noqa: F401
+def _call_stage_in(
+    hooks: SiteHooks,
+    host: Host,
+    steps: JobSteps,
+    order: StageInOrder,
+    plan: StagingPlan,
+    config: Config,
+    *,
+    keeps_apart: bool,
+) -> Staged:
+    """Call the script's hook; return what the anchor is to know.
 
-        from scrun.staging import probe  # noqa: F401
+    If files were carried for the last such container, the step for that is started before anything else: Slurm needs
+    as long for it as Python for the import of staging.
+
+    Raises:
+        ScrunError: the hook failed.
+    """
+    record, known = order["record"], Known(host.memory, None)
+    where = record["id"], record["bundle"], steps.nodes
+    if known.carries(*where):
+        from scrun.staging import place
+
+        place.start_early(steps)
+    from scrun.lifecycle.worker.stage_in_call import StageIn
+
+    try:
+        return StageIn(hooks, host, record, plan, config, order["connection"], keeps_apart=keeps_apart).run()
+    finally:
+        if steps.early:
+            known.forget_carries(*where)
+            steps.end_early()
 
 
 def _get_job(channel: int, container: Container, order: Allocate) -> bool:
@@ -175,6 +197,9 @@ def _stay(reader: wire.Reader, channel: int, container: Container, steps: JobSte
     import select
 
     from scrun.lifecycle.worker import ending, release, stage_out_hook  # noqa: F401  while nobody waits
+
+    if steps.standing:
+        from scrun.staging import bring_back  # noqa: F401
 
     until = time.monotonic() + STAY
     while not (is_asked := bool(select.select([channel], [], [], _LOOK_AGAIN)[0])) and time.monotonic() < until:
