@@ -80,6 +80,21 @@ def test_a_long_queue_keeps_no_worker(long_queued: Container, held_node: int) ->
     assert long_queued.output == b"ran on node2\n"
 
 
+def test_queued_containers_learn_from_each_other(
+    long_queued: Container, container: MakeContainer, held_node: int
+) -> None:
+    two = container("true").started(env=SOON)
+    jobs = {str(one.record["job"]) for one in (long_queued, two)}
+
+    def known() -> set[str]:
+        files = [path for path in two.path.parent.glob(".queued-*") if path.suffix != ".lock"]
+        return {*files[0].read_text().partition("\n")[2].split()} if files else set()
+
+    wait_until(lambda: jobs <= known(), "one has asked for both", 60)
+    slurm.release(held_node)
+    assert (long_queued.ended(), two.ended()) == (7, 0)
+
+
 def test_a_long_queued_container_can_be_killed(long_queued: Container) -> None:
     job = long_queued.record["job"]
     long_queued.call("kill", "KILL").ok()

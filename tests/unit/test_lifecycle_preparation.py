@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from scrun.errors import JobRefused, ScrunError, SlurmError
 from scrun.lifecycle.anchor.preparation import LONGEST_LOOK_AGAIN, Preparation
+from scrun.lifecycle.container import queued_jobs
 from scrun.lifecycle.container.directory import Container
 from scrun.lifecycle.process import wire
 
@@ -172,8 +174,19 @@ def test_a_queued_job_is_looked_at_less_often(queued: Stage) -> None:
         queued.looking.says({"has_nodes": False})
         queued.looking.ends()
     assert pauses[:3] == [3.0, 4.5, 6.75]
-    assert pauses[-1] == LONGEST_LOOK_AGAIN == 30.0
+    assert pauses[-1] == LONGEST_LOOK_AGAIN == 15.0
     assert queued.failed == []
+
+
+def test_what_another_container_has_learnt_is_used(queued: Stage, container: Container) -> None:
+    root = os.path.dirname(container.path)
+    queued_jobs.write(root, [6, 7])
+    begun = len(queued.preparation.made)
+    queued.loop.go_off()
+    assert len(queued.preparation.made) == begun
+    queued_jobs.write(root, [6, 77])
+    queued.loop.go_off()
+    assert queued.looking.told == [{"job": 7, "queued": True}]
 
 
 def test_an_outage_ends_no_queued_job(queued: Stage) -> None:

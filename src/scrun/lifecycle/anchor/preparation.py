@@ -7,9 +7,11 @@ after a while; another one goes on when the job has its nodes.
 
 from __future__ import annotations
 
+import os
+
 from scrun.errors import JobRefused, ScrunError, SlurmError
 from scrun.lifecycle.anchor.worker import Worker
-from scrun.lifecycle.container import worker_messages
+from scrun.lifecycle.container import queued_jobs, worker_messages
 from scrun.lifecycle.container.plan import hook_request
 from scrun.lifecycle.process import wire
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 # A queued job is looked at by the worker that has asked for it, and then by a new one now and then: a worker's memory
 # is twice the anchor's, and a job can wait for days. Seconds.
-FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 3.0, 30.0
+FIRST_LOOK_AGAIN, LONGEST_LOOK_AGAIN = 3.0, 15.0
 
 
 def begin_worker(loop: Loop, container: Container) -> Worker:
@@ -175,6 +177,9 @@ class Preparation:
         self._pause = min(self._pause * 1.5, LONGEST_LOOK_AGAIN)
 
     def _look_again(self) -> None:
+        if queued_jobs.is_queued(os.path.dirname(self._container.path), self._record["job"]):
+            self._look_later()  # another container has asked
+            return
         self._looking = self._worker("look", worker_messages.from_look, self._looking_said, self._looking_ended)
         order: Look = {"job": self._record["job"], "queued": True}
         self._looking.send(order)

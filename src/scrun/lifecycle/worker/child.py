@@ -72,7 +72,7 @@ def do_work(work: str, channel: int, container: Container) -> None:
     elif work == "look":
         from scrun.lifecycle.worker import look
 
-        look.serve(channel)
+        look.serve(channel, container)
     elif work == "renew":
         from scrun.lifecycle.worker import renew
 
