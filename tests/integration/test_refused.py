@@ -53,16 +53,14 @@ def test_it_is_told_with_runc(container: MakeContainer, oci_conf: Callable[[str]
 def test_docker_shows_what_its_ulimit_met(docker: Engine) -> None:
     done = docker.run("true", options=("--ulimit", "nofile=2000000000"))
     assert done.status == 125
-    assert "RLIMIT_NOFILE" in done.stderr
-    assert NOT_RUN in done.stderr
+    assert "the node can't set RLIMIT_NOFILE: operation not permitted" in done.stderr
 
 
 def test_at_a_terminal_too(docker: Engine) -> None:
     words = docker.words("--rm", "-t", "--ulimit", "nofile=2000000000", command=("true",))
     status, screen = docker.at_a_terminal(*words, typed={})
     assert status == 125
-    assert "RLIMIT_NOFILE" in screen
-    assert NOT_RUN in screen
+    assert "the node can't set RLIMIT_NOFILE: operation not permitted" in screen
 
 
 @pytest.mark.parametrize("change", [None, odd_mount])

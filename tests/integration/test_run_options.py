@@ -61,6 +61,12 @@ EVERYWHERE = {
         ("--no-healthcheck", "", ""),
         ("--platform=linux/amd64", "", ""),
     ],
+    "low limits": [
+        ("--ulimit=fsize=0", "ulimit -f; ulimit -Hf", "0\n0"),
+        ("--ulimit=nofile=8", "ulimit -n; ulimit -Hn", "8\n8"),
+        ("--ulimit=data=1000000", "grep 'Max data size' /proc/self/limits | tr -s ' ' | cut -d' ' -f4", "1000000"),
+    ],
+    "no limit": [("--ulimit=core=-1", "ulimit -c; ulimit -Hc", "unlimited\nunlimited")],
     "privileged": [("--privileged", "id -u", "0")],
     "caps": [
         ("--cap-add=ALL", "grep -c '^CapEff.*0000$' /proc/self/status || :", "0"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bundle_samples import CONFIGS, as_root, changed, engine, kinds, minimal
 
-from scrun.bundle import adapt_process, config
+from scrun.bundle import adapt_process, agents, config
 from scrun.bundle.adapt import adapt
 
 JOBS: list[Any] = [
@@ -230,6 +230,12 @@ def test_a_listeners_default_action_becomes_enosys() -> None:
     assert len(notes) == 1
 
 
+def test_limits_have_the_kernels_numbers() -> None:
+    numbers = {name: getattr(resource, name) for name in adapt_process.LIMITS if hasattr(resource, name)}
+    assert len(numbers) >= 15
+    assert {name: adapt_process.LIMITS.index(name) for name in numbers} == numbers
+
+
 def test_the_agent_sets_soft_limits_below_hard_ones() -> None:
     most, own = (1 << 64) - 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     value = minimal()
@@ -237,9 +243,24 @@ def test_the_agent_sets_soft_limits_below_hard_ones() -> None:
         {"type": "RLIMIT_NOFILE", "soft": 10, "hard": own if own > 0 else most},
         {"type": "RLIMIT_NPROC", "soft": most, "hard": most},  # podman's default
         {"type": "RLIMIT_CORE", "soft": most, "hard": most},
-        {"type": "RLIMIT_FSIZE", "soft": 10, "hard": 20},  # the runtime sets it
+        {"type": "RLIMIT_FSIZE", "soft": 10, "hard": 20},
     ]
-    assert adapt_process.soft_limits(value) == [(resource.RLIMIT_NOFILE, 10), (resource.RLIMIT_CORE, most)]
+    soft = [(resource.RLIMIT_NOFILE, 10, None), (resource.RLIMIT_CORE, most, None)]
+    both = [(resource.RLIMIT_FSIZE, 10, 20)]
+    assert adapt_process.agent_limits(changed(value)[0], value, uid=2000) == soft + both
+    assert [limit[1:] for limit in adapt_process.agent_limits(value, value, uid=0)] == [
+        (10, own if own > 0 else most),
+        (most, most),
+        (most, most),
+        (10, 20),
+    ]
+
+
+def test_the_runtime_sets_no_limit_beside_an_agent() -> None:
+    value = minimal()
+    value["process"]["rlimits"] = [{"type": "RLIMIT_FSIZE", "soft": 10, "hard": 20}]
+    assert "rlimits" not in agents.adapted(value, "/bundle", agents.Place("/dev/.scrun"))["process"]
+    assert value["process"]["rlimits"]
 
 
 def test_podmans_default_limit_is_not_the_users() -> None:

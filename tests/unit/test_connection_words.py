@@ -66,6 +66,9 @@ def test_what_is_no_program_s_fault_is_125() -> None:
     assert (str(terminal), status) == ("the container's terminal can't be made: no space left on device", 125)
     resources, status = explain(Failure("s", 0, "too many processes"), "x")
     assert (str(resources), status) == ("the node can't run the process: too many processes", 125)
+    limit, status = explain(Failure("l", errno.EPERM, "7"), "x")
+    assert (str(limit), status) == ("the node can't set RLIMIT_NOFILE: operation not permitted", 125)
+    assert "can't set a limit: " in str(explain(Failure("l", errno.EPERM, "99"), "x")[0])
     assert "unknown reason" in str(explain(Failure("s", 0, ""), "x")[0])
 
 

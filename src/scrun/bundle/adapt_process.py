@@ -41,27 +41,41 @@ def _limits(config: Config) -> Iterator[str]:
         yield f"{', '.join(removed)} left out: an unprivileged job can't raise its limits, and has Slurm's"
 
 
-def soft_limits(config: Config) -> list[tuple[int, int]]:
-    """The soft limits that the container's agent sets, because the runtime would have to set the hard ones with them.
+def agent_limits(config: Config, engine: Config, *, uid: int) -> list[tuple[int, int, int | None]]:
+    """The limits of the container's program, which its agent sets when the program starts.
+
+    The runtime would set them before it runs the hooks, which may need more. And it would get no number above 2⁶³ - 1,
+    because slurmstepd writes config.json again with such numbers only.
 
     Args:
-        config: the config as the engine wrote it.
+        config: the config as the node's runtime would get it.
+        engine: the config as the engine wrote it. Where the hard limit isn't in ``config``, because an unprivileged job
+            couldn't set it, the soft limit still counts.
+        uid: the job's user.
 
     Returns:
-        The number of each (``resource.RLIMIT_NOFILE``), and its value.
+        The number of each (``resource.RLIMIT_NOFILE``), its soft limit, and its hard limit; None: the node's.
     """
-    import resource
-
-    found = []
-    for limit in config["process"].get("rlimits", []):
-        kind, soft, hard = limit["type"], limit.get("soft", _INFINITY), limit.get("hard", _INFINITY)
+    limits: dict[str, tuple[int, int | None]] = {}
+    for limit in engine["process"].get("rlimits", []) if uid else []:
+        kind, soft, hard = limit["type"], limit["soft"], limit["hard"]
         is_default = kind in _PODMANS and soft == hard
-        if hard >= _highest(kind) and not is_default and hasattr(resource, kind):
-            found.append((getattr(resource, kind), soft))
-    return found
+        if hard >= _highest(kind) and not is_default:
+            limits[kind] = (soft, None)
+    for limit in config["process"].get("rlimits", []):
+        limits[limit["type"]] = (limit["soft"], limit["hard"])
+    return [(LIMITS.index(kind), *both) for kind, both in limits.items()]
 
 
 _INFINITY = (1 << 64) - 1  # RLIM_INFINITY, as engines write it
+LIMITS = tuple(
+    f"RLIMIT_{name}"
+    for name in (
+        *("CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS", "LOCKS"),
+        *("SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"),
+    )
+)
+"""The names of all limits, each at its number (Linux's asm-generic/resource.h)."""
 _PODMANS = {"RLIMIT_NOFILE": 1 << 20, "RLIMIT_NPROC": 1 << 22}
 """podman's default limits where the machine's own limits are higher."""
 

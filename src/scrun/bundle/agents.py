@@ -101,6 +101,7 @@ def adapted(config: Config, bundle: str, where: Place) -> Config:
     """
     process: Process = {**config["process"], "args": [where.init, *config["process"]["args"]], "terminal": False}
     process.pop("consoleSize", None)  # the agent makes the terminal
+    process.pop("rlimits", None)  # the agent sets them (adapt_process.agent_limits)
     mount: Mount = {"destination": where.directory, "type": "tmpfs", "source": "scrun", "options": [*_OPTIONS]}
     made: Config = {**config, "process": process, "mounts": [*config.get("mounts", ()), mount]}
     for when, verb in HOOKS:

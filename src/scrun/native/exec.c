@@ -17,6 +17,7 @@ static pid_t spawn(char *const *arguments, const int stdio[3], int kept, int rep
     int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
     for (int i = 0; i < 3; i++) dup2(stdio[i] < 0 ? nothing : stdio[i], i);
     if (kept >= 0) fcntl(kept, F_SETFD, 0L);
+    restore_file_size();
     int error = run_program(arguments, agent.environment);
     if (report >= 0 && write(report, &error, sizeof error) < 0) {}
     _exit(error == ENOENT ? 127 : 126);

@@ -131,6 +131,18 @@ static void ask_for_network(const struct state *state, char *const *environment)
     if (*answer != 'k') die(answer + 1, NULL, 0);
 }
 
+static uint64_t file_size[2]; /* RLIMIT_FSIZE as the runtime had it */
+
+/* Slurm gives a job the soft limits of the shell that has submitted it. The hooks and the agent write larger files than
+ * a small one allows; crun alone writes less. */
+void lift_file_size(void) {
+    if (syscall(SYS_prlimit64, 0L, (long)RLIMIT_FSIZE, 0L, (long)file_size, 0L, 0L)) return;
+    const uint64_t lifted[2] = {file_size[1], file_size[1]};
+    syscall(SYS_prlimit64, 0L, (long)RLIMIT_FSIZE, (long)lifted, 0L, 0L, 0L);
+}
+
+void restore_file_size(void) { syscall(SYS_prlimit64, 0L, (long)RLIMIT_FSIZE, (long)file_size, 0L, 0L, 0L); }
+
 void hook_inside(const char *connection, char *const *environment) {
     static struct state state;
     static char root_path[4096];

@@ -1,5 +1,6 @@
-/* The container's first program. It runs with the container's files, user and limits; asks the agent for its standard
- * input, output and error; and becomes the program that was asked for. The socket closes then, or carries errno. */
+/* The container's first program. It runs with the container's files and user; asks the agent for its standard input,
+ * output and error, and then for its limits; and becomes the program that was asked for. The socket closes then, or
+ * carries errno. */
 #include "node.h"
 
 int run_program(char *const *arguments, char *const *environment) {
@@ -49,29 +50,51 @@ static char **words(int memory, char **own) {
     return text == MAP_FAILED ? NULL : words_in(text, (size_t)length, 0, &size);
 }
 
-static int fail(int to, char where, int error) {
-    uint8_t text[5] = {(uint8_t)where};
+/* Tells login, by way of the agent, what FAILED is to say. */
+static void tell(int agent_socket, char where, int error, uint8_t which_limit) {
+    uint8_t text[INIT_FAILURE] = {(uint8_t)where};
     put32(text + 1, (uint32_t)error);
-    if (write(to, text, sizeof text) < 0) {}
+    text[5] = which_limit;
+    if (write(agent_socket, text, sizeof text) < 0) {}
+}
+
+static int fail(int agent_socket, char where, int error) {
+    tell(agent_socket, where, error, 0);
     return where != 'x' ? 125 : error == ENOENT || error == ENOTDIR ? 127 : 126;
 }
 
+/* Has the agent set the limits, and sets those that it couldn't. 0, or the exit status if one can't be set. */
+static int take_limits(int agent_socket) {
+    uint8_t left[LIMITS * LEFT_LIMIT + 1];
+    int length, count;
+    if (write(agent_socket, "l", 1) != 1) return 137;
+    if ((length = receive_descriptors(agent_socket, left, sizeof left, NULL, 0, &count)) < 1) return 137;
+    for (const uint8_t *at = left + 1; at + LEFT_LIMIT <= left + length; at += LEFT_LIMIT) {
+        const uint64_t limit[2] = {get64(at + 1), get64(at + 9)};
+        if (!syscall(SYS_prlimit64, 0L, (long)*at, (long)limit, 0L, 0L, 0L)) continue;
+        tell(agent_socket, 'l', errno, *at);
+        return 125;
+    }
+    return 0;
+}
+
 int init(char **arguments, char **environment) {
-    int agent_socket = ask(arguments[0]), fds[4] = {-1, -1, -1, -1}, count;
-    char how;
+    int agent_socket = ask(arguments[0]), fds[4] = {-1, -1, -1, -1}, count, status;
+    char how[2] = "";
     if (agent_socket < 0) {
         die("the container's init finds no agent: it is no program to be called", NULL, errno);
     }
-    if (receive_descriptors(agent_socket, &how, 1, fds, 4, &count) != 1) return 137; /* the agent is gone */
+    if (receive_descriptors(agent_socket, how, sizeof how, fds, 4, &count) < 1) return 137; /* the agent is gone */
     for (int i = 0; i < count; i++) fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 10L);
-    int stdio = how == 'p' ? 3 : how == 't'; /* descriptors; one more is the words */
+    int stdio = how[0] == 'p' ? 3 : how[0] == 't'; /* descriptors; one more is the words */
     char **program = words(count > stdio ? fds[stdio] : -1, arguments + 1);
     if (!program || !program[0]) return fail(agent_socket, 's', program ? EINVAL : ENOMEM);
-    if (how == 't') {
+    if (how[0] == 't') {
         setsid();
         if (ioctl(fds[0], TIOCSCTTY, 0L)) return fail(agent_socket, 't', errno);
     }
     for (int i = 0; stdio && i < 3; i++)
-        if (dup2(fds[how == 't' ? 0 : i], i) < 0) return fail(agent_socket, 's', errno);
+        if (dup2(fds[how[0] == 't' ? 0 : i], i) < 0) return fail(agent_socket, 's', errno);
+    if (how[1] == 'l' && (status = take_limits(agent_socket))) return status;
     return fail(agent_socket, 'x', run_program(program, environment));
 }

@@ -43,14 +43,15 @@ static int connect_login(void) {
 const uint8_t *link_name(void) { return name; }
 
 int link_begin(void) {
+    static const char what[] = "cannot keep what the login host hasn't got";
     ring_memory = memfd_create("scrun-frames", MFD_CLOEXEC);
     uint8_t *place = mmap(NULL, 2 * RING, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (ring_memory < 0 || ftruncate(ring_memory, RING) || place == MAP_FAILED) return errno;
+    if (ring_memory < 0 || ftruncate(ring_memory, RING) || place == MAP_FAILED) die(what, NULL, errno);
     for (int i = 0; i < 2; i++)
         if (mmap(place + i * RING, RING, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ring_memory, 0) == MAP_FAILED)
-            return errno;
+            die(what, NULL, errno);
     ring = place;
-    if (getrandom(name, sizeof name, 0) != (ssize_t)sizeof name) return EAGAIN;
+    if (getrandom(name, sizeof name, 0) != (ssize_t)sizeof name) die("the node has no random numbers", NULL, EAGAIN);
     return connect_login();
 }
 

@@ -27,6 +27,7 @@ int main(int count, char **arguments, char **environment) {
     const char *name = count ? arguments[0] : "";
     if (strchr(name, '/')) return init(arguments, environment);
     signal(SIGPIPE, SIG_IGN);
+    lift_file_size();
     if (count == 2 && !strcmp(arguments[1], "relay")) return relay();
     if (count == 3 && !strcmp(arguments[1], "flush")) return flush(arguments[2], environment);
     if (count == 3 && !strcmp(arguments[1], "inside")) {

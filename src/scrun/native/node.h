@@ -24,6 +24,7 @@ int same_bytes(const uint8_t *a, const uint8_t *b, size_t size); /* takes as lon
 /* ---- settings.c: the bundle's file `connection`, and what the runtime tells a hook ---- */
 #define ADDRESSES 16 /* which login gives at most */
 #define LIMITS 16
+#define LEFT_LIMIT 17 /* bytes of a limit that the agent leaves to the init: its kind, and both numbers */
 enum stdio { PIPES, TERMINAL, TASK };
 struct settings {
     uint8_t key[32];
@@ -35,8 +36,9 @@ struct settings {
     int network;   /* whether login says what the container's network is */
     enum stdio stdio;
     struct {
-        long kind;     /* RLIMIT_NOFILE, say */
-        uint64_t soft; /* as much as the hard limit allows */
+        long kind; /* RLIMIT_NOFILE, say */
+        uint64_t soft, hard;
+        int is_hard; /* whether both are to be set; otherwise the soft one, as far as the hard one allows */
     } limits[LIMITS];
     int limit_count;
 };
@@ -61,6 +63,9 @@ int is_own_directory(const char *path);                        /* and nobody els
 
 /* ---- hooks.c, init.c ---- */
 #define INIT_SOCKET ".socket" /* beside the init; no init has a name with a dot before it */
+#define INIT_FAILURE 6 /* bytes: FAILED's `where`, errno, and which limit */
+void lift_file_size(void);    /* in a hook, and so in the agent */
+void restore_file_size(void); /* in a child that the agent runs a program in */
 void hook_inside(const char *connection, char *const *environment);
 int init(char **arguments, char **environment);
 int run_program(char *const *arguments, char *const *environment); /* comes back with errno only */

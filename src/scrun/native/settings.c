@@ -88,21 +88,24 @@ static int keep(char *to, size_t size, const char *value) {
     return 0;
 }
 
-/* "KIND SOFT" */
-static int take_limit(const char *value) {
-    char kind[4];
-    uint8_t soft[8];
-    const char *blank = strchr(value, ' ');
-    if (!blank || (size_t)(blank - value) >= sizeof kind || settings.limit_count == LIMITS) return -1;
-    memcpy(kind, value, (size_t)(blank - value));
-    kind[blank - value] = 0;
-    if (read_number(kind) < 0 || read_hex(blank + 1, soft, sizeof soft)) return -1;
-    settings.limits[settings.limit_count].kind = read_number(kind);
-    settings.limits[settings.limit_count++].soft = get64(soft);
+/* "KIND SOFT" or "KIND SOFT HARD" */
+static int take_limit(char *value) {
+    uint8_t soft[8], hard[8] = {0};
+    char *after_kind = strchr(value, ' '), *after_soft = after_kind ? strchr(after_kind + 1, ' ') : NULL;
+    if (!after_kind || settings.limit_count == LIMITS) return -1;
+    *after_kind = 0;
+    if (after_soft) *after_soft = 0;
+    long kind = read_number(value);
+    if (kind < 0 || kind > 255 || read_hex(after_kind + 1, soft, sizeof soft)) return -1;
+    if (after_soft && read_hex(after_soft + 1, hard, sizeof hard)) return -1;
+    settings.limits[settings.limit_count].kind = kind;
+    settings.limits[settings.limit_count].soft = get64(soft);
+    settings.limits[settings.limit_count].hard = get64(hard);
+    settings.limits[settings.limit_count++].is_hard = after_soft != NULL;
     return 0;
 }
 
-static int take(const char *name, const char *value) {
+static int take(const char *name, char *value) {
     if (!strcmp(name, "version")) return strcmp(value, "1") ? -1 : 0;
     if (!strcmp(name, "key")) return read_hex(value, settings.key, sizeof settings.key);
     if (!strcmp(name, "meeting"))

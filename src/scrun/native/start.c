@@ -51,16 +51,29 @@ int environment_file(void) {
     return open(path.start, O_RDONLY | O_CLOEXEC);
 }
 
-/* A runtime sets a limit with its hard one, which an unprivileged job may not raise; a soft one is everybody's to set.
- * It is set last, so that it hinders no hook. */
-static void set_soft_limits(void) {
+/* The program's limits are set when the init has nothing more to do but execve, because they may be too low for a hook,
+ * for the agent, or for the init itself. The agent can raise a limit if the job is root's. If it may not set one,
+ * because the program has another user, the init is told: any process may lower its own limits. */
+static void set_limits(void) {
+    uint8_t left[LIMITS * LEFT_LIMIT + 1] = "k";
+    size_t length = 1;
     for (int i = 0; i < settings.limit_count; i++) {
-        uint64_t limit[2], wanted = settings.limits[i].soft; /* soft, hard */
+        uint64_t limit[2], soft = settings.limits[i].soft, hard = settings.limits[i].hard;
         long pid = agent.state.pid, kind = settings.limits[i].kind;
-        if (syscall(SYS_prlimit64, pid, kind, 0L, (long)limit, 0L, 0L)) continue;
-        limit[0] = wanted < limit[1] ? wanted : limit[1];
-        syscall(SYS_prlimit64, pid, kind, (long)limit, 0L, 0L, 0L);
+        if (!settings.limits[i].is_hard) {
+            if (syscall(SYS_prlimit64, pid, kind, 0L, (long)limit, 0L, 0L)) continue;
+            hard = limit[1];
+            if (soft > hard) soft = hard;
+        }
+        limit[0] = soft;
+        limit[1] = hard;
+        if (!syscall(SYS_prlimit64, pid, kind, (long)limit, 0L, 0L, 0L) || !settings.limits[i].is_hard) continue;
+        left[length] = (uint8_t)kind;
+        put64(left + length + 1, soft);
+        put64(left + length + 9, hard);
+        length += LEFT_LIMIT;
     }
+    send(init_socket, left, length, MSG_NOSIGNAL);
 }
 
 static void give(void) {
@@ -85,12 +98,12 @@ static void give(void) {
     if (!getsockopt(init_socket, SOL_SOCKET, SO_PEERCRED, &user, &size))
         for (int i = 0; i < count && !error; i++)
             if (fchown(theirs[i], user.uid, (gid_t)-1)) fchmod(theirs[i], 0666);
-    const char *how = settings.stdio == TASK ? "k" : p->terminal ? "t" : "p";
+    char how[2] = {settings.stdio == TASK ? 'k' : p->terminal ? 't' : 'p', 'l'};
+    size_t length = settings.limit_count ? 2 : 1;
     if (p->request >= 0) theirs[count++] = p->request; /* the program's words */
     p->request = -1;
     if (!error && p->request_error) error = p->request_error;
-    set_soft_limits();
-    if (!error && send_descriptors(init_socket, how, 1, theirs, count)) error = errno;
+    if (!error && send_descriptors(init_socket, how, length, theirs, count)) error = errno;
     for (int i = 0; i < 4; i++)
         if (theirs[i] >= 0) close(theirs[i]);
     p->stage = STARTING;
@@ -139,16 +152,22 @@ void first_start(uint32_t rows_and_columns) {
     if (ready && processes[0].stage == ASKED) give();
 }
 
-/* The init has become the program, or says why not. */
+/* The init asks for the limits, or has become the program, or says why not. */
 void first_answers(void) {
-    uint8_t text[5];
+    uint8_t text[INIT_FAILURE];
     ssize_t length = recv(init_socket, text, sizeof text, MSG_DONTWAIT);
     if (length < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (length == 1) {
+        set_limits();
+        return;
+    }
     close(init_socket);
     init_socket = -1;
     if (processes[0].stage != STARTING) return; /* it has been killed before it was to start */
+    TEXT(limit, 4);
+    if (length == sizeof text && text[0] == 'l') put_number(&limit, text[5]);
     if (length == sizeof text)
-        process_failed(&processes[0], (char)text[0], (int)get32(text + 1), "", 0);
+        process_failed(&processes[0], (char)text[0], (int)get32(text + 1), limit.start, limit.length);
     else
         process_started(&processes[0]);
 }

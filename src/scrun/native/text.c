@@ -30,6 +30,7 @@ void put_error(struct text *to, int error) {
         {EPERM, "Operation not permitted"},
         {ENOENT, "No such file or directory"},
         {ENOSPC, "No space left on device"},
+        {EFBIG, "File too large"},
         {EROFS, "Read-only file system"},
         {ENOMEM, "Cannot allocate memory"},
         {ENOSYS, "Function not implemented"},

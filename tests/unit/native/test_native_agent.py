@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pty
@@ -203,6 +204,39 @@ def test_soft_limits_become_hard_ones_at_most(node: MakeNode) -> None:
     printed = one.login.output(0)[0].split()
     assert printed[:2] == [b"100", b"%d" % most]
     assert printed[2] == printed[3]
+    one.finish()
+
+
+def test_the_agent_is_not_bound_by_limits(node: MakeNode) -> None:
+    one = node("sh", "-c", "read line; ulimit -n; ulimit -Hn; ulimit -f; ulimit -Hf; ulimit -Hc")
+    limits = [(resource.RLIMIT_NOFILE, 8, 9), (resource.RLIMIT_FSIZE, 0, 512), (resource.RLIMIT_CORE, 0, 0)]
+    one.settings["limit"] = "\nlimit ".join(f"{kind} {soft:016x} {hard:016x}" for kind, soft, hard in limits)
+    one.begin().start()
+    one.login.exec(1, "ulimit -f; ulimit -Hf")
+    assert one.login.output(1)[0] == b"unlimited\nunlimited\n"
+    one.login.send(EOF, 0)
+    assert one.login.output(0)[0].split() == [b"8", b"9", b"0", b"1", b"0"]
+    one.finish()
+
+
+def test_small_files_of_the_job_are_enough(node: MakeNode) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        one = node("sleep", "600").begin().start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    one.login.exec(1, "ulimit -f")
+    assert one.login.output(1)[0] == b"8\n"  # of 512 bytes
+
+
+def test_a_limit_that_cannot_be_set(node: MakeNode) -> None:
+    one = node("true")
+    most = (1 << 64) - 1  # which the kernel allows nobody
+    one.settings["limit"] = f"{resource.RLIMIT_NOFILE} {most:016x} {most:016x}"
+    one.begin()
+    one.login.send(START, 0, bytes(4))
+    assert one.login.wait(FAILED, 0).payload == b"l" + struct.pack(">I", errno.EPERM) + b"7"
     one.finish()
 
 
@@ -467,6 +501,8 @@ def test_why_the_inner_hook_failed_reaches_login(node: MakeNode) -> None:
         ("address", "127.0.0.1 65536", "the value of address is not known"),
         ("limit", "7", "the value of limit is not known"),
         ("limit", "7 200", "the value of limit is not known"),
+        ("limit", "7 0000000000000200 200", "the value of limit is not known"),
+        ("limit", "256 0000000000000200", "the value of limit is not known"),
         ("limit", "x 0000000000000200", "the value of limit is not known"),
         ("limit", "\nlimit ".join(17 * ["7 0000000000000200"]), "the value of limit is not known"),
         ("surprise", "x", "the value of surprise is not known"),

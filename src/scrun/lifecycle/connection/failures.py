@@ -35,9 +35,17 @@ def explain(failure: Failure, program: str) -> tuple[ScrunError, int]:
         return _execve(failure.errno, program)
     if failure.where == "r":
         return _runtime(failure.text)
+    if failure.where == "l":
+        return NodeRuntimeError(f"the node can't set {_limit(failure)}: {os.strerror(failure.errno).lower()}"), NOT_RUN
     reason = failure.text or (os.strerror(failure.errno).lower() if failure.errno else "for an unknown reason")
     what = "the container's terminal can't be made" if failure.where == "t" else "the node can't run the process"
     return NodeRuntimeError(f"{what}: {reason}"), NOT_RUN
+
+
+def _limit(failure: Failure) -> str:
+    from scrun.bundle.adapt_process import LIMITS
+
+    return dict(zip(map(str, range(len(LIMITS))), LIMITS, strict=True)).get(failure.text, "a limit")
 
 
 def _execve(number: int, program: str) -> tuple[ScrunError, int]:

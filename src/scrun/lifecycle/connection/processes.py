@@ -32,7 +32,7 @@ _ROOM = 1 << 20  # bytes that may be unacknowledged before input waits
 
 
 class Failure:
-    """Why a process could not be run: FAILED's ``where`` (``x``, ``r``, ``t`` or ``s``), ``errno`` and ``text``."""
+    """Why a process could not be run: FAILED's ``where`` (``x``, ``r``, ``t``, ``l``, ``s``), ``errno``, ``text``."""
 
     def __init__(self, where: str, errno: int, text: str) -> None:
         self.where, self.errno, self.text = where, errno, text

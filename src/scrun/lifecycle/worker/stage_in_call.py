@@ -81,6 +81,7 @@ class StageIn:
         self._made: list[Staged] = []  # what each call of scrun.stage_in has made
         self._holds = False  # whether the script asked for one call to be waited for at the container's end
         self._kept_apart: list[str] = []  # the container's variables, NAME=VALUE
+        self._limits: list[tuple[int, int, int | None]] = []  # of the container's program; the agent sets them
 
     def run(self) -> StagedMessage:
         """Call the hook; return the message for the anchor that says where the container's files are.
@@ -150,6 +151,7 @@ class StageIn:
             self._place = self._placed(config)
         if self._place.why_not or isinstance(config, str):
             return ""
+        self._limits = adapt_process.agent_limits(config, self._config, uid=self._uid)
         container = self._container()._replace(config=config, overlay=None, fence=None, mounted={})
         log, hooks = self._host.log, bool(self._record["runtime"].get("hooks"))
         try:
@@ -215,6 +217,7 @@ class StageIn:
             self._network_user = list(adapt_namespaces.process_ids(fit))
         if not self._connection["why"]:
             self._place = self._placed(fit, self._in_dev if _is_writable(self._record["rootfs"], "dev") else "")
+        self._limits = adapt_process.agent_limits(fit, self._config, uid=self._uid)
         if self._keeps_apart:
             self._kept_apart, lost = withheld.take(fit)
             if lost:
@@ -308,9 +311,9 @@ class StageIn:
             f"init {place.init}",
         )
         lines += ("network engine",) if self._network == network.ENGINE else ()
-        if self._uid:
-            limits = adapt_process.soft_limits(self._config)
-            lines += tuple(f"limit {kind} {soft:016x}" for kind, soft in limits)
+        lines += tuple(
+            f"limit {kind} {soft:016x}" + ("" if hard is None else f" {hard:016x}") for kind, soft, hard in self._limits
+        )
         text = self._connection["settings"] + "".join(f"{line}\n" for line in lines)
 
         def content(homes: Sequence[str]) -> bytes:
