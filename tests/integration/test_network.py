@@ -4,6 +4,8 @@ test_engine_networks.py is about the other mode."""
 
 from __future__ import annotations
 
+import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +121,29 @@ def test_own_name_resolves_and_name_servers_are_reachable(main_engine: Engine) -
     assert [line for line in lines if "named" in line[1:]] == [["127.0.0.1", *names]]
     assert ["1.2.3.4", "other"] in lines
     assert main_engine.run(*RESOLV_CONF, options=("--rm",)).ok().stdout.split() == ["nameserver", "10.77.0.1"]
+
+
+@pytest.mark.parametrize("where", [(), ("--network=host",)], ids=["own", "host"])
+def test_the_login_host_has_a_name(main_engine: Engine, where: tuple[str, ...]) -> None:
+    options = (*where, "--add-host=gate:host-gateway", *NODES)
+    names = ["gate", *(["host.containers.internal"] if main_engine.is_podman else [])]
+    with socket.create_server(("", 0)) as server:
+
+        def greet() -> None:
+            for _name in names:
+                connection, _address = server.accept()
+                connection.sendall(b"hello\n")
+                connection.close()
+
+        threading.Thread(target=greet, daemon=True).start()
+        script = f'for name in "$@"; do nc -w 5 $name {server.getsockname()[1]} </dev/null; done'
+        done = main_engine.run("sh", "-c", script, "sh", *names, options=("--rm", *options)).ok()
+    assert done.stdout == "hello\n" * len(names)
+
+
+def test_the_engines_network_has_the_engines_name(main_engine: Engine) -> None:
+    _name, lines = hosts(main_engine, "--add-host=gate:host-gateway", "-p", "18057:80")
+    assert [line[0] for line in lines if "gate" in line[1:]] not in ([], ["10.77.0.10"])
 
 
 def test_what_podmans_user_wants_of_hosts_is_kept(podman: Engine, directory: Path) -> None:

@@ -132,7 +132,7 @@ class PlayedAnchor:
             "ports": [0, 0],
             "node_patience": 60.0,
             "step_environment": {},
-            "staging": {"network": "host"},
+            "staging": {"network": "host", "gateways": []},
         }
         self.forced: int | None = None
         self.step, self.state = FakeStep(), ""

@@ -37,6 +37,38 @@ def test_the_hosts_do_not_depend_on_dockers_network() -> None:
     assert fit("/etc/hosts", before) == fit("/etc/hosts", before + "172.17.0.2\tbox\n")
 
 
+LOGIN = "10.77.0.10"
+
+
+@pytest.mark.parametrize(
+    ("engines", "fitted"),
+    [
+        (  # podman's, with --add-host me:host-gateway
+            "169.254.1.2\tme\n127.0.0.1\tlocalhost\n169.254.1.2\thost.containers.internal host.docker.internal\n",
+            f"{LOGIN}\tme\n127.0.0.1\tlocalhost\n{LOGIN}\thost.containers.internal host.docker.internal\n",
+        ),
+        (
+            "1.2.3.4\thost.containers.internal\n127.0.0.1\tlocalhost\n10.88.0.1\thost.docker.internal\n",
+            f"1.2.3.4\thost.containers.internal\n127.0.0.1\tlocalhost\n{LOGIN}\thost.docker.internal\n",
+        ),
+        (  # docker's, whose bridge has both kinds of address
+            "127.0.0.1\tlocalhost\n172.17.0.1\tgate\nfd00::1\tgate\n172.17.0.1\tother\n",
+            f"127.0.0.1\tlocalhost\n{LOGIN}\tgate\n{LOGIN}\tother\n",
+        ),
+        ("127.0.0.1\tlocalhost\n172.17.0.1\tother\n", "127.0.0.1\tlocalhost\n172.17.0.1\tother\n"),
+        ("127.0.0.1\tlocalhost # gate", "127.0.0.1\tlocalhost # gate"),
+    ],
+)
+def test_the_engines_host_is_the_login_host(engines: str, fitted: str) -> None:
+    def led(login: str, data: str) -> str:
+        gateways = ["gate", "host.containers.internal", "host.docker.internal"]
+        return engine_files.with_login(data.encode(), login=login, gateways=gateways).decode()
+
+    assert led(LOGIN, engines) == fitted
+    assert led(LOGIN, fitted) == fitted
+    assert led("", engines) == engines
+
+
 def test_comments_and_longer_names_are_not_the_containers() -> None:
     assert "172.17.0.2\tbox2 # box" in fit("/etc/hosts", "172.17.0.2\tbox2 # box\n").splitlines()
 

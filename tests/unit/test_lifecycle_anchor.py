@@ -114,7 +114,7 @@ class Rehearsed:
             "environment": {"PATH": os.defpath},
             "args": ["/bin/true"],
             "args_error": "",
-            "staging": {"network": "host"},
+            "staging": {"network": "host", "gateways": []},
         }
         wire.send(self.creator, {"do": "create", "plan": plan | changes})
 

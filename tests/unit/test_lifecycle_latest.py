@@ -25,9 +25,9 @@ __all__ = ["bundle"]
 
 pytestmark = needs_mounts
 
-PLAN: Any = {"network": network.LATER, "host_name": "box"}
+PLAN: Any = {"network": network.LATER, "host_name": "box", "login": "10.77.0.10", "gateways": []}
 NOWHERE = "/nonexistent"  # a machine without /etc/hosts, whatever this one has
-AS_THEY_ARE: Any = {"network": network.HOST, "host_name": "box"}
+AS_THEY_ARE: Any = {**PLAN, "network": network.HOST}
 
 
 @pytest.fixture
@@ -64,6 +64,19 @@ def test_a_copy_in_the_spool_is_made_again(tmp_path: Path, bundle: Path, hosts: 
     before = hosts.read_text()
     stage_out(container, Staged.from_dict(record["staged"]), step, log=notes)
     assert hosts.read_text() == before, "the container changed nothing"
+
+
+def test_on_the_hosts_network_only_the_gateway_changes(tmp_path: Path, bundle: Path, hosts: Path) -> None:
+    plan: Any = {**AS_THEY_ARE, "gateways": ["gate"]}
+    hosts.write_text("127.0.0.1\tlocalhost\n172.17.0.1\tgate\n1.2.3.4\tbox\n")
+    step = FakeStep(tmp_path, hidden=[hosts.parent])
+    container = make_container(bundle, step, mounts=[bind(hosts, "/etc/hosts"), bind(hosts, "/etc/resolv.conf")])
+    staged = stage_in(container, step, adapt=as_it_is, log=Notes(), fit=latest.fit(plan, NOWHERE))
+    assert [Path(text.path).read_text() for text in staged.texts] == [
+        "127.0.0.1\tlocalhost\n10.77.0.10\tgate\n1.2.3.4\tbox\n",
+        hosts.read_text(),
+    ]
+    assert latest.fit(AS_THEY_ARE) is None
 
 
 def test_what_the_container_then_changes_comes_back(tmp_path: Path, bundle: Path, hosts: Path) -> None:

@@ -18,7 +18,7 @@ from scrun.lifecycle.process.loop import Loop
 from scrun.lifecycle.worker import child
 
 Message = Any  # as a test makes it
-PLAN: Any = {"staging": {"network": network.HOST}}
+PLAN: Any = {"staging": {"network": network.HOST, "gateways": []}}
 NEW, OLD = 907060870, 1  # CRC-32 of "hello", and of something else
 
 

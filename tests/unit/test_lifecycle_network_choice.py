@@ -73,6 +73,24 @@ def test_a_pipe_as_namespace_is_not_waited_for(tmp_path: Path) -> None:
     assert not engine_words.asked(given, ID).for_engine
 
 
+@pytest.mark.parametrize(
+    ("entries", "names"),
+    [
+        (["a:1.2.3.4", "host.docker.internal:host-gateway", "b=host-gateway"], ["host.docker.internal", "b"]),
+        ([7, "host-gateway:1.2.3.4"], []),
+        (None, []),
+        ("a:host-gateway", []),
+    ],
+)
+def test_docker_says_which_names_are_its_hosts(entries: object, names: list[str], tmp_path: Path) -> None:
+    given = docker(tmp_path, ExtraHosts=entries)
+    assert engine_words.gateways(given) == []
+    given["mounts"].append({"destination": "/etc/hosts", "source": str(tmp_path / ID / "hosts"), "type": "bind"})
+    assert engine_words.gateways(given) == names
+    given["annotations"] = PODMAN
+    assert engine_words.gateways(given) == ["host.containers.internal", "host.docker.internal"]
+
+
 PODMAN = {"io.container.manager": "libpod"}
 
 

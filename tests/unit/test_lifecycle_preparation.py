@@ -18,7 +18,7 @@ Message = Any  # as a test makes it
 PLAN: Any = {
     "script": "s",
     "lua": "",
-    "staging": {"network": "host"},
+    "staging": {"network": "host", "login": ""},
     "record": {"bundle": "/b"},
     "job": {"request": {"name": "scrun"}},
     "step_environment": {"SLURM_OVERLAP": "1"},
@@ -27,7 +27,7 @@ NODES = {"nodes": "n1", "uid": 1, "gid": 1, "user": "u", "group": "g", "tasks": 
 NODES |= {"slurm": [26, 5]}
 STAGED = {"staged": {}, "bundle": "/b", "rootfs": "/b/r", "networked": "", "hold": False, "task_prolog": ""}
 STAGED |= {"step_bundle": "", "init": "/dev/.scrun/init", "unconnected": "", "network": "host"}
-STAGED |= {"network_links": "", "network_user": [0, 0], "remark": ""}
+STAGED |= {"login": "10.0.0.1", "network_links": "", "network_user": [0, 0], "remark": ""}
 CONNECTION: Any = {"settings": "key 0\n", "port": 7, "why": ""}
 DOWN = wire.failure(SlurmError("slurmctld can't be reached"))
 
@@ -140,7 +140,7 @@ def queued(stage: Stage) -> Stage:
 
 
 def test_no_job_is_requested_before_the_script_loads(stage: Stage) -> None:
-    assert stage.preparing.told == [{"script": "s", "lua": "", "staging": {"network": "host"}, "bundle": "/b"}]
+    assert stage.preparing.told == [{"script": "s", "lua": "", "staging": PLAN["staging"], "bundle": "/b"}]
     stage.preparing.says({"loaded": "s"})
     assert stage.preparing.told[1:] == [{"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 0}]
 
@@ -206,7 +206,7 @@ def test_another_worker_prepares_what_was_queued(queued: Stage) -> None:
     assert queued.preparing is first
     queued.looking.ends()
     assert queued.preparing is not first
-    assert queued.preparing.told == [{"script": "s", "lua": "", "staging": {"network": "host"}, "bundle": "/b"}]
+    assert queued.preparing.told == [{"script": "s", "lua": "", "staging": PLAN["staging"], "bundle": "/b"}]
     queued.preparing.says({"loaded": "s"})
     assert queued.preparing.told[1:] == [{"plan": PLAN["job"], "step": {"SLURM_OVERLAP": "1"}, "look_at": 7}]
     assert "nodes" not in queued.record

@@ -108,6 +108,7 @@ echo "$SLURMD_NODENAME $*" >>{tmp_path}/calls
         "otherwise": "",
         "network_of": "",
         "host_name": "",
+        "gateways": [],
         "spool_mounts": ["/var/spool", ""],
         "spool_dir": "",
         "config_file": "",

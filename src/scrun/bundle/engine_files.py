@@ -1,10 +1,15 @@
 """Adapt the engine's /etc/hosts and /etc/resolv.conf to the network of a node.
 
 The container's address on a bridge or on pasta, and the engine's own name server, can't be reached from another
-machine, so they are removed. Entries of the user (``--add-host``, ``--dns``) stay.
+machine, so they are removed. So can't the address by which the engine lets containers reach its own host: there the
+host's address towards the nodes takes its place. Entries of the user (``--add-host``, ``--dns``) stay.
 """
 
 from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 HOSTS, RESOLV_CONF = "/etc/hosts", "/etc/resolv.conf"
 FILES = (HOSTS, RESOLV_CONF)
@@ -13,6 +18,9 @@ _ENGINES = ("127.", "::1", "169.254.", "fe80:", "10.0.2.3")
 """Beginnings of the addresses of engines' name servers: docker's 127.0.0.11, pasta's 169.254.1.1, slirp4netns's."""
 
 _AARDVARK = "dns.podman"  # podman's search domain; the first name server is then podman's own, on the bridge
+
+
+_PODMANS = "host.containers.internal"
 
 
 def for_nodes_network(destination: str, data: bytes, *, host_name: str, machines: bytes) -> bytes:
@@ -31,6 +39,31 @@ def for_nodes_network(destination: str, data: bytes, *, host_name: str, machines
     if destination == RESOLV_CONF:
         return _resolv_conf(data, machines)
     return data
+
+
+def with_login(data: bytes, *, login: str, gateways: Collection[str]) -> bytes:
+    """Return the content of /etc/hosts with the engine's own host at an address that the nodes reach.
+
+    Args:
+        data: the engine's content.
+        login: the address; empty if it isn't known.
+        gateways: the names that the engine gives its host. Their addresses are its host's, and those of other names as
+            well: podman's user asks for such a name by host-gateway, too.
+    """
+    lines, engines, is_users = _lines(data), set(), True  # what podman's user has added comes before localhost
+    for address, *names in filter(None, map(_words, lines)):
+        is_users = is_users and "localhost" not in names
+        if not is_users and any(name in gateways for name in names):
+            engines.add(address)
+    led: list[str] = []
+    for line in lines:
+        address, *_names = _words(line) or [""]
+        if login and address in engines:
+            line = line.replace(address, login, 1)
+            if line in led:  # docker writes a line for each of its host's two addresses
+                continue
+        led.append(line)
+    return data if led == lines else ("\n".join(led) + "\n").encode("utf-8", "surrogateescape")
 
 
 def _hosts(data: bytes, machines: bytes, host_name: str) -> bytes:
@@ -62,7 +95,6 @@ def _hosts(data: bytes, machines: bytes, host_name: str) -> bytes:
     return ("\n".join(kept) + "\n").encode("utf-8", "surrogateescape")
 
 
-_PODMANS = "host.containers.internal"
 _LOOPBACK = ("127.", "::1", "fe00:", "ff0")
 
 

@@ -201,6 +201,7 @@ class Preparation:
             self._record.update({"step_bundle": message["step_bundle"], "init": message["init"]})
             self._record["unconnected"] = message["unconnected"]
             self._record["network"] = self._plan["staging"]["network"] = message["network"]
+            self._plan["staging"]["login"] = message["login"]
             self._record["network_user"] = message["network_user"]
             if message["network_links"]:
                 self._record["network_links"] = message["network_links"]

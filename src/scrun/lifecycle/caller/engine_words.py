@@ -26,6 +26,8 @@ else:
 
 _MOST = 1 << 20  # bytes of a file that is read
 _DOCKERS_OWN = ("", "default", "bridge", "nat")  # NetworkMode where nobody named a network
+_PODMANS_HOST = ("host.containers.internal", "host.docker.internal")
+_GATEWAY = "host-gateway"  # dockerd's word for its host's address in an --add-host
 _CONMONS_LAST, _LONG = "_OCI_STARTPIPE", 9  # a variable with the last descriptor of conmon's own; digits
 
 
@@ -38,7 +40,8 @@ class Asked(NamedTuple):
 
 def asked(config: Config, container_id: str) -> Asked:
     """Look at what the engine says of the container."""
-    if host_config := _docker(config, container_id):
+    directory = os.path.dirname(source(config, "/etc/resolv.conf"))
+    if os.path.basename(directory) == container_id and (host_config := _docker(directory)):
         return _of_docker(host_config)
     if is_podmans(config):
         return _of_podman(config)
@@ -48,6 +51,21 @@ def asked(config: Config, container_id: str) -> Asked:
 def is_podmans(config: Config) -> bool:
     """Whether podman has made the container."""
     return (config.get("annotations") or {}).get("io.container.manager") == "libpod"
+
+
+def gateways(config: Config) -> list[str]:
+    """The names that the engine gives its own host in /etc/hosts: docker those of ``--add-host NAME:host-gateway``."""
+    if is_podmans(config):
+        return [*_PODMANS_HOST]
+    directory = os.path.dirname(source(config, "/etc/hosts"))
+    if not directory.startswith("/"):
+        return []
+    entries = _docker(directory).get("ExtraHosts")
+    return [
+        entry.removesuffix(_GATEWAY)[:-1]
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, str) and entry.endswith(_GATEWAY)
+    ]
 
 
 def namespace(config: Config) -> str:
@@ -72,11 +90,8 @@ def source(config: Config, destination: str) -> str:
     return ""
 
 
-def _docker(config: Config, container_id: str) -> dict[str, Any]:
+def _docker(directory: str) -> dict[str, Any]:
     """docker's hostconfig.json; empty where there is none."""
-    directory = os.path.dirname(source(config, "/etc/resolv.conf"))
-    if os.path.basename(directory) != container_id:
-        return {}
     read = _read(f"{directory}/hostconfig.json")
     try:
         host_config = fastjson.loads(read) if read else {}

@@ -12,7 +12,7 @@ from scrun import log
 from scrun.bundle import accounting, adapt_gpus, arguments, container_limits, executable
 from scrun.bundle import config as bundle_config
 from scrun.errors import BundleError, UsageError
-from scrun.lifecycle.caller import network_choice, sharing
+from scrun.lifecycle.caller import engine_words, network_choice, sharing
 from scrun.lifecycle.caller.options import NODE_PATIENCE, PATIENCE, QUEUED_PATIENCE
 from scrun.lifecycle.container import history, network, origin
 from scrun.lifecycle.container.directory import CONFIG, SPOOL
@@ -184,6 +184,8 @@ class _Planning:
             "network_of": self.shared.network_of,
             "mpi": step.get("SLURM_MPI_TYPE", "none") not in ("", "none"),
             "host_name": self.shared.host_name(self.config),
+            "login": "",
+            "gateways": engine_words.gateways(self.config),
             "mounted": {path: list(source) for path, source in mounted.items()},
             "spool_mounts": oci_conf.spool_mounts(self.settings),
             "task_prolog": steps.get("SLURM_TASK_PROLOG", ""),

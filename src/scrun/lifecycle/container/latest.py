@@ -25,28 +25,38 @@ if TYPE_CHECKING:
 class Fit:
     """Makes the engine's files fit for the node's network (staging's Fit)."""
 
-    def __init__(self, host_name: str, machine: str) -> None:
+    def __init__(self, plan: StagingPlan, machine: str) -> None:
         from scrun.bundle import engine_files
 
-        self.files: Sequence[str] = engine_files.FILES
-        self._fit, self._host_name, self._machine = engine_files.for_nodes_network, host_name, machine
+        self._is_engines = plan["network"] != network.HOST  # whether the container was to have a network of its own
+        self.files: Sequence[str] = engine_files.FILES if self._is_engines else (engine_files.HOSTS,)
+        self._engine_files, self._machine = engine_files, machine
+        self._host_name, self._login, self._gateways = plan["host_name"], plan["login"], plan["gateways"]
 
     def __call__(self, destination: str, data: bytes) -> bytes:
         """What is to be in it."""
+        if destination == self._engine_files.HOSTS:
+            data = self._engine_files.with_login(data, login=self._login, gateways=self._gateways)
+        if not self._is_engines:
+            return data
         try:
             with open(self._machine + destination, "rb") as file:
                 machines = file.read()
         except OSError:
             machines = b""
-        return self._fit(destination, data, host_name=self._host_name, machines=machines)
+        return self._engine_files.for_nodes_network(destination, data, host_name=self._host_name, machines=machines)
 
 
 def fit(plan: StagingPlan, machine: str = "") -> Fit | None:
-    """How small files are changed for the nodes: not at all where the container was to have no network of its own.
+    """How small files are changed for the nodes.
+
+    Where the container was to have no network of its own, only /etc/hosts is, and that only where the engine names its
+    host there: docker writes the address of its bridge, and podman one that perhaps no node reaches.
 
     ``machine`` is the root of this machine's file system.
     """
-    return Fit(plan["host_name"], machine) if plan["network"] in (network.NODE, network.LATER) else None
+    is_nodes = plan["network"] in (network.NODE, network.LATER)
+    return Fit(plan, machine) if is_nodes or (plan["network"] == network.HOST and plan["gateways"]) else None
 
 
 def renew(record: Record, plan: StagingPlan, *, write: bool = True, machine: str = "") -> bool:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         network_of: str  # the directory of the container whose network this one joins; empty: it joins none
         mpi: bool  # whether the step starts an MPI program, whose tasks share memory
         host_name: str
+        login: str  # this host's address as the nodes reach it; empty until the job's nodes are known
+        gateways: Sequence[str]  # the names that the engine gives its own host in the container
         mounted: dict[str, list[Any]]  # the true source of each mount, by its path (staging.mount_sources)
         spool_mounts: Sequence[str]  # where slurmstepd mounts files of its own, by its release (slurm.oci_conf)
         task_prolog: str  # a program of the caller's that slurmstepd runs before each task

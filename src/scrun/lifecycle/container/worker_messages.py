@@ -108,6 +108,7 @@ if TYPE_CHECKING:
         init: str  # the path of the agent's init in the container
         network: str  # the kind of network that it has been given
         network_links: str  # where on the node that of another container is found which it joins; else empty
+        login: str  # this host's address as the nodes reach it; empty: it has none
         network_user: list[int]  # the uid and gid in the container that are the job's user, where others share it
         remark: str  # to be said on the container's standard error when it starts; empty: nothing is
         unconnected: str  # why the container has no agent on its nodes; empty: it has
@@ -224,7 +225,7 @@ if TYPE_CHECKING:
 _LOG, _PROGRESS, _NOTICE = {"log": str, "message": str}, {"progress": str}, {"notice": str}
 _STAGED = {"staged": dict, "bundle": str, "rootfs": str, "networked": str, "task_prolog": str, "hold": bool}
 _STAGED |= {"step_bundle": str, "init": str, "unconnected": str, "network": str, "network_user": list, "remark": str}
-_STAGED |= {"network_links": str}
+_STAGED |= {"network_links": str, "login": str}
 _JSON = (dict, list, str, int, float, bool, type(None))
 
 _OR_NONE = (dict, type(None))

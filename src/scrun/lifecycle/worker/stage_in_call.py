@@ -81,6 +81,7 @@ class StageIn:
         self._made: list[Staged] = []  # what each call of scrun.stage_in has made
         self._holds = False  # whether the script asked for one call to be waited for at the container's end
         self._kept_apart: list[str] = []  # the container's variables, NAME=VALUE
+        self._own: list[str] | None = None  # this host's addresses, as soon as they have been looked up
         self._limits: list[tuple[int, int, int | None]] = []  # of the container's program; the agent sets them
 
     def run(self) -> StagedMessage:
@@ -130,6 +131,7 @@ class StageIn:
             "init": self._place.init if not self._place.why_not else "",
             "network": self._network,
             "network_links": self._network_links,
+            "login": self._login(),
             "network_user": self._network_user,
             "remark": self._remark,
             "unconnected": self._place.why_not,
@@ -175,7 +177,7 @@ class StageIn:
             log=self._host.log,
             options=options,
             variants={NETWORKED: self._adapt_networked} if self._network == network.LATER else {},
-            fit=latest.fit(self._plan | {"network": self._network}),
+            fit=latest.fit(self._plan | {"network": self._network, "login": self._login()}),
             beside=self._agent,
             hooks=bool(self._record["runtime"].get("hooks")),
             spool_mount=oci_conf.spool_mount(self._plan["spool_mounts"], self._record["slurm"], os.environ),
@@ -298,13 +300,25 @@ class StageIn:
             programs[PROGRAM] = withheld.prolog(self._kept_apart, self._plan["task_prolog"])
         return programs
 
+    def _towards_nodes(self) -> list[str]:
+        """This host's addresses as the nodes reach it."""
+        if self._own is None:
+            nodes, own = self._steps.nodes[:_ASKED], [os.uname().nodename]
+            self._own = addresses.towards(nodes) or addresses.towards(own)
+        return self._own
+
+    def _login(self) -> str:
+        """The address of them that the container's /etc/hosts names: more programs know what to do with IPv4."""
+        own = self._towards_nodes()
+        return next((address for address in own if ":" not in address), own[0] if own else "")
+
     def _agent(self) -> Beside | None:
         """The bundle's file that tells the agent where the anchor is, and how config.json has the agent started."""
         place = self._place
         if place.why_not:
             return None
         runtime, _ = runtime_words.call(self._record)
-        own = addresses.towards(self._steps.nodes[:_ASKED]) or addresses.towards([os.uname().nodename])
+        own = self._towards_nodes()
         lines = (
             *(f"address {address} {self._connection['port']}" for address in own),
             f"runtime {runtime}",
