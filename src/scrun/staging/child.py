@@ -41,14 +41,15 @@ class Child:
 
 
 class Standing:
-    """The step that has carried a container's files, which stays for a while to bring back what the container changes.
+    """The step that carries a container's files, while nobody talks with it.
 
-    A step takes 50 ms to start, and somebody waits for the end of a short container. The step ends when the worker that
+    It was started early, or it has carried the files and stays for a while to bring back what the container changes: a
+    step takes 50 ms to start, and somebody waits for the end of a short container. The step ends when the worker that
     has started it ends, or closes the step's stdin. The record doesn't have it, because another step can do the same
     work (:mod:`scrun.staging.way_back`).
 
     Args:
-        child: the step. All nodes have answered.
+        child: the step. It has nothing more to say.
         orders: the write end of its stdin.
         outputs: the read ends of its stdout and stderr.
         nodes: where it runs.

@@ -87,8 +87,8 @@ class Transfer:
         rest = [part for part in parts if not (layered and part is root) and part.name not in ours]
         for part in rest:
             self._log("info", f"carrying {part.source} to {', '.join(self._nodes)}")
-        much = layered is not None and layered.size > _MUCH
-        much = much or any(part.is_directory or os.path.getsize(part.source) > _MUCH for part in rest)
+        size = sum(os.path.getsize(part.source) for part in rest) + (layered.size if layered else 0)
+        much = size > _MUCH or any(part.is_directory for part in rest)
         connected = much and self._reach()
         with self._own_stream(mode, much=much, connected=connected) as archiver:
             if layered and root:
