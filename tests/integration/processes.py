@@ -23,6 +23,19 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def parent(pid: int) -> int:
+    """Whose child a process is; 0 when there is no such process."""
+    return int((_stat(pid) or ["", "0"])[1])
+
+
+def program(pid: int) -> str:
+    """The name of a process; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def _stat(pid: int) -> list[str]:
     """proc_pid_stat(5) behind the command: state, parent, …; empty when there is no such process."""
     try:

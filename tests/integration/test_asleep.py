@@ -19,9 +19,9 @@ from . import console, slurm
 from .conftest import MakeContainer
 from .engines import Engine
 from .oci import Container
-from .processes import descendants, is_running
+from .processes import descendants, is_running, parent
 from .rootfs import new_network
-from .test_engine_network_faults import helpers, parent
+from .test_engine_network_faults import helpers
 from .test_engine_networks import fetched, server
 from .users import User
 from .waiting import read_until, wait_until

@@ -20,7 +20,7 @@ from .conftest import RUNTIME, MakeBundle, MakeContainer
 from .dockerd import docker_whose_runc_is
 from .engines import Engine
 from .oci import Container
-from .processes import descendants, is_running
+from .processes import descendants, is_running, parent, program
 from .users import User
 from .waiting import wait_until
 
@@ -82,16 +82,6 @@ WAYS = {
     "connections": 'srun "$@" | dd bs=1 count=200000 status=none; exit "${PIPESTATUS[0]}"',
     "srun": 'sed -u "s/^reach [0-9]*/reach 1/" | srun "$@"; exit "${PIPESTATUS[1]}"',
 }
-
-
-def parent(pid: int) -> int:
-    """Whose child a process is."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def program(pid: int) -> str:
-    """The name of a process."""
-    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 @pytest.mark.parametrize("who", ["anchor", "worker", "transfer", "anchor and stand-in"])

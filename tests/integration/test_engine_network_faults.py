@@ -13,7 +13,7 @@ import pytest
 
 from . import slurm
 from .engines import Engine
-from .processes import is_running
+from .processes import is_running, parent
 from .test_engine_networks import fetched, server
 from .test_network import addresses, has_the_nodes
 from .waiting import wait_until
@@ -32,11 +32,6 @@ def helpers() -> list[int]:
         except OSError:
             continue
     return found
-
-
-def parent(pid: int) -> int:
-    """The anchor of a scrun-network."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 class Served:
