@@ -45,8 +45,6 @@ def serve(channel: int, container: Container) -> None:
     """
     reader = wire.Reader(channel)
     _import_in_advance()
-    gc.freeze()  # what was imported stays, and need not be looked through
-    gc.enable()  # the anchor does so itself when it has imported its own modules
     if not (order := reader.next(worker_messages.to_load)):
         return
 
@@ -134,6 +132,8 @@ def _call_stage_in(
         place.start_early(steps)
     from scrun.lifecycle.worker.stage_in_call import StageIn
 
+    gc.freeze()  # what was imported stays, and need not be looked through
+    gc.enable()  # the anchor does so itself when it has imported its own modules
     try:
         return StageIn(hooks, host, record, plan, config, order["connection"], keeps_apart=keeps_apart).run()
     finally:
