@@ -76,9 +76,9 @@ class Storage:
         """Stage a container; without a trial the nodes copy what an overlay shows. Returns what was logged."""
         notes = Notes()
         container: ContainerFiles = make_container(self._scratch / "bundle", step)
-        container = container._replace(job_id=job, overlay=overlay, id=name)
+        self.container = container._replace(job_id=job, overlay=overlay, id=name)
         chosen = {"cache_dir": str(step.node_dir), **(options or {})}
-        stage_in(container, step, adapt=as_it_is, log=notes, options=chosen)
+        self.staged = stage_in(self.container, step, adapt=as_it_is, log=notes, options=chosen)
         return notes
 
 

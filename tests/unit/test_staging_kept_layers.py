@@ -6,17 +6,18 @@ import os
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from layered_storage import KIND, OPAQUE, TRIAL, WHITEOUT, Storage, carried, contents, fill, kept, of_node
-from test_staging_node import FakeStep, needs_mounts, on_node
+from test_staging_node import FakeStep, Notes, needs_mounts, on_node
 
 from scrun.staging import layer_files
+from scrun.staging.stage_out import stage_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 BASE = {"bin/tool": "1", "gone/deep/file": "x", "anew/old": "old", "kind": "file", "what/in": "x", "both": "base"}
 ABOVE = {
@@ -115,6 +116,22 @@ def test_a_runtime_that_mounts_overlays_gets_one(storage: Storage, step: FakeSte
     assert {os.path.basename(os.path.dirname(path)) for path in linked} == kept(step)
     assert f"{there.name.partition('-')[0]}-" in (there / "config.json").read_text()
     assert '"overlay"' in (there / "config.json").read_text()
+
+
+@pytest.mark.parametrize("made", [None, "file"])
+def test_only_changes_over_layers_come_back(made: str | None, storage: Storage, step: FakeStep, tmp_path: Path) -> None:
+    storage.stage(step, overlay=TRIAL)
+    step.end_standing()
+    if made:
+        (on_node(step) / "rootfs" / made).write_text("made")
+    tar = tmp_path / "programs/tar"
+    tar.parent.mkdir()
+    tar.write_text(f'#!/bin/sh\necho . >>{tmp_path}/archived\nPATH={step.path} exec tar "$@"\n')
+    tar.chmod(0o755)
+    step.path = f"{tar.parent}:{step.path}"
+    stage_out(storage.container, storage.staged, step, log=Notes())
+    assert (tmp_path / "archived").exists() == bool(made)
+    assert made is None or (Path(storage.container.rootfs) / made).read_text() == "made"
 
 
 def test_two_images_share_their_base(storage: Storage, step: FakeStep) -> None:

@@ -12,6 +12,7 @@ from test_staging_bring_back import Run, TwoNodes
 from test_staging_node import bundle, needs_mounts
 
 from scrun.errors import StagingError
+from scrun.staging.child import Standing
 from scrun.staging.stage_out import stage_out
 
 if TYPE_CHECKING:
@@ -128,6 +129,25 @@ def test_a_stream_broken_once_is_sent_again(tmp_path: Path, bundle: Path, login:
     assert (run.rootfs / "much").read_bytes() == MUCH
     assert "node1: tar: the disk is broken" in run.notes.at("info")
     assert "is made once more" in run.notes.at("info")
+
+
+def test_what_is_unchanged_is_not_archived(tmp_path: Path, bundle: Path) -> None:
+    run = Run(tmp_path, bundle)
+    break_tar(run, tmp_path, 9)
+    run.out()
+    assert not (tmp_path / "tries").exists()
+
+
+def test_a_lost_standing_step_is_no_try(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, bundle, stands=True)
+    (run.there / "rootfs/much").write_bytes(MUCH)
+    break_tar(run, tmp_path, 1)  # of steps that begin from here on
+    assert run.step.standing
+    os.write(run.step.standing._orders, b"no such order\n")
+    run.step.standing._child.process.wait()
+    monkeypatch.setattr(Standing, "serves", lambda *_: True)  # it ended after it was looked at
+    run.out()
+    assert (run.rootfs / "much").read_bytes() == MUCH
 
 
 @pytest.mark.parametrize("login", ["127.0.0.1", NO_ROUTE], ids=["connection", "srun"])
