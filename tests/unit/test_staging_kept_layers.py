@@ -134,6 +134,15 @@ def test_only_changes_over_layers_come_back(made: str | None, storage: Storage, 
     assert made is None or (Path(storage.container.rootfs) / made).read_text() == "made"
 
 
+def test_who_stands_by_keeps_nobody_from_layers(storage: Storage, step: FakeStep) -> None:
+    """Whoever wants layers takes a lock."""
+    storage.stage(step, overlay=TRIAL)
+    assert step.standing
+    done = subprocess.run(["flock", "--timeout=30", of_node(step) / "lock", "true"], check=False)
+    assert done.returncode == 0
+    assert step.standing.serves(["node1"], ["rootfs"])
+
+
 def test_two_images_share_their_base(storage: Storage, step: FakeStep) -> None:
     storage.stage(step)
     before = kept(step)

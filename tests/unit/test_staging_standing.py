@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from layered_storage import TRIAL, Storage
 from test_staging_bring_back import Run, TwoNodes
-from test_staging_kept_layers import ABOVE, BASE, can_overlay
 from test_staging_node import FakeStep, Notes, as_it_is, bundle, make_container, needs_mounts, on_node
 
 from scrun.errors import StagingError
@@ -147,21 +144,3 @@ def test_an_early_step_without_orders_leaves_nothing(tmp_path: Path) -> None:
 def test_a_name_no_line_holds_is_refused(word: str) -> None:
     with pytest.raises(StagingError, match="no step can be told such a name"):
         place.arguments(["/tmp", word])
-
-
-@pytest.mark.slow
-def test_meanwhile_nobody_waits_for_its_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever wants layers takes a lock."""
-    if not can_overlay(tmp_path / "trial"):
-        pytest.skip("this user can't mount an overlay")
-    storage = Storage(tmp_path, monkeypatch)
-    storage.layer("base", BASE)
-    storage.layer("above", ABOVE)
-    storage.use("above", "base")
-    step = FakeStep(tmp_path, hidden=[storage.path.parent])
-    storage.stage(step, overlay=TRIAL)
-    assert step.standing
-    (lock,) = step.own_dir("node1").glob("scrun-*/layers/lock")
-    done = subprocess.run(["flock", "--timeout=30", lock, "true"], check=False)
-    assert done.returncode == 0
-    assert step.standing.serves(["node1"], ["rootfs"])

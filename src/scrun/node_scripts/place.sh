@@ -1,10 +1,10 @@
 # Receive a node's files; place.py lists the orders on stdin and the answers. It follows enter.sh, layers.sh, try.sh
 # and reach.sh.
 #
-# Arguments, one a line of stdin before the orders (arguments.sh): those of enter.sh, then CACHE_DIR; the cache's limit in KB (-1: the default); whether an overlay may be used
-# (yes, no, or try); the trial of the node's runtime (its shell words, and a config); which extended attributes; and the
-# parts whose changes will be brought back. A stream that isn't read to its end leaves nothing. tar is stopped after 200
-# lines of errors, because it goes on when the disk is full.
+# Arguments, one a line of stdin before the orders (arguments.sh): those of enter.sh, then CACHE_DIR; the cache's limit
+# in KB (-1: the default); whether an overlay may be used (yes, no, or try); the trial of the node's runtime (its shell
+# words, and a config); which extended attributes; and the parts whose changes will be brought back. A stream that isn't
+# read to its end leaves nothing. tar is stopped after 200 lines of errors, because it goes on when the disk is full.
 cache=$1 limit=$2 may_overlay=$3 runtime=$4 trial=$5 xattrs=$6; shift 6
 tried= new= layers= lacks= key= state=
 as=-m; [ "$uid" = 0 ] || as=-rm
@@ -21,9 +21,9 @@ unpack() {
 }
 # shellcheck disable=SC2123  # scrun-node takes a path for a container's init
 relay() { (PATH=$home/$name/relay; exec scrun-node relay) 2>/dev/null; }
-# Unpack a stream into the working directory. Arguments: star, the stream is descriptor 3; or tree, the relay gets it, and
-# hands it on; or a number, it is so many bytes of stdin; for messages, the directory; what is wanted, or all. Otherwise $why is the reason, and $marks isn't empty if
-# the file system can't have what a layer needs.
+# Unpack a stream into the working directory. Arguments: star, the stream is descriptor 3; or tree, the relay gets it,
+# and hands it on; or a number, it is so many bytes of stdin; for messages, the directory; what is wanted, or all.
+# Otherwise $why is the reason, and $marks isn't empty if the file system can't have what a layer needs.
 take() {
     way=$1 where=$2; shift 2
     case $way in

@@ -8,13 +8,12 @@ jobs, once in each boot. A mark in ``--root`` tells that this was done. After a 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 
 from scrun import identity, signal, small_file
 from scrun.errors import ScrunError, SlurmMissing, SlurmUnreachable
-from scrun.lifecycle.container import origin, status
+from scrun.lifecycle.container import origin, root_files, status
 from scrun.lifecycle.container.directory import PAID, STATE, Container
 from scrun.lifecycle.process import fork, installed, processes
 from scrun.lifecycle.recovery import debtor, recovery
@@ -38,7 +37,6 @@ SWEPT, SWEEPING = ".swept", ".sweeping"  # no container's id begins with a dot
 # Seconds to wait for Slurm's answer, if a caller waits, and in a process that nobody waits for.
 _PATIENCE, _LONG_PATIENCE = 5.0, 180.0
 _LOOK = 0.02  # seconds between two looks whether a container's lock is free
-_HELD = -2  # instead of a descriptor: another process has the lock
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0  # seconds between two tries of a process that nobody waits for
 # The states of a job (squeue(1)) in which it has resources, or may get some.
 LIVES = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "REQUEUED", "RESIZING")
@@ -186,13 +184,13 @@ def _sweep(root: str, say: Say, patience: float) -> list[str]:
         ScrunError: Slurm can't be asked now.
     """
     lock = _lock(root)
-    if lock == _HELD:
+    if lock == root_files.HELD:
         return []  # another process does it now
     try:
         ended = ask_slurm.ask(lambda: _end_left(root), patience)
         for one in ended:
             say("error", f"job {one['job']} of container {one['container']!r} is ended: {one['why']}")
-        _remember(root)
+        root_files.replace(os.path.join(root, SWEPT), _boot())  # Slurm was asked in this boot
         return [one["container"] for one in ended]
     finally:
         if lock >= 0:
@@ -218,29 +216,12 @@ def _end_left(root: str) -> list[Ended]:
 
 
 def _lock(root: str) -> int:
-    """Take the lock for sweeps of this root; return its descriptor, or -1 if there can be none, or :data:`_HELD`."""
+    """Take the lock for sweeps of this root (:func:`root_files.lock`)."""
     try:
         os.makedirs(root, 0o700, exist_ok=True)
-        lock = os.open(os.path.join(root, SWEEPING), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
         return -1
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        return _HELD
-    return lock
-
-
-def _remember(root: str) -> None:
-    """Write the mark: Slurm was asked in this boot."""
-    fresh = os.path.join(root, f"{SWEPT}.{os.getpid()}")
-    try:
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
-            file.write(_boot())
-        os.rename(fresh, os.path.join(root, SWEPT))
-    except OSError:
-        pass  # the next sweep asks again
+    return root_files.lock(os.path.join(root, SWEEPING))
 
 
 def _boot() -> str:
