@@ -108,8 +108,11 @@ class Container:
         return self._reported("ended", timeout)
 
     def call(self, verb: str, *words: str, options: Sequence[str] = (), env: Variables | None = None) -> Done:
-        """``VERB [OPTIONS] ID WORDS``."""
-        return self.runtime.run(verb, *options, self.id, *words, env=env)
+        """``VERB [OPTIONS] ID WORDS``; with delete also wait until its anchor has given the job back."""
+        done = self.runtime.run(verb, *options, self.id, *words, env=env)
+        if verb == "delete" and done.status == 0 and not done.errors:
+            wait_until(lambda: not self.path.exists(), f"the anchor of {self.id} has done what was owed")
+        return done
 
     def state(self) -> dict[str, Any]:
         """What state prints."""

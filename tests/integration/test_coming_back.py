@@ -103,7 +103,7 @@ def test_a_kill_loses_neither_status_nor_files(
         os.kill(record["pid"], signal.SIGKILL)
         wait_until(lambda: not is_running(record["pid"]), "the stand-in has gone")
         assert one.status() == "stopped"
-        one.call("delete").ok()
+        one.runtime.run("delete", one.id).ok()
     slow.wait(2)
     wait_until(lambda: not is_running(transfer), "the first transfer has ended")
     slow.go()
@@ -204,11 +204,11 @@ def test_nobody_who_loses_patience_hangs_or_loses(
     assert one.ended() == 7, "what the program said, though it was to be killed"
     assert one.status() == "stopped"
     assert entry(one)["changes"] == "coming back"
-    one.call("delete").ok()
+    one.runtime.run("delete", one.id).ok()
     assert "does not exist" in one.call("state").stderr
     assert entry(one)["status"] == "stopped"
     assert "coming back" in one.runtime.run("list").ok().stdout
-    one.call("delete").ok()
+    one.runtime.run("delete", one.id).ok()
     record = one.record
     two = container(at=one.bundle)
     two.id = one.id

@@ -16,7 +16,7 @@ import pytest
 from . import slurm
 from .conftest import MakeContainer
 from .oci import Container
-from .processes import is_running
+from .processes import descendants, is_running
 from .rootfs import new_network
 from .waiting import PATIENCE, wait_until
 
@@ -122,6 +122,30 @@ def test_what_was_deleted_meanwhile_goes_afterwards(container: MakeContainer, ou
     outage.end()
     wait_until(lambda: job not in slurm.jobs(), "its job has gone", AFTERWARDS)
     wait_until(lambda: not one.path.exists(), "its directory has gone", AFTERWARDS)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["anchor goes on", "anchor is killed"])
+def test_delete_of_what_stopped_waits_for_no_job(killed: bool, container: MakeContainer, outage: Outage) -> None:
+    one = container("sleep", "1000").created(global_options=["-f", str(outage.conf)])
+    record = one.record
+    outage.begin()
+    one.call("kill", "KILL").ok()
+    assert one.ended() == 137
+    assert not gave_up(one), "its anchor still tries"
+    assert one.runtime.run("delete", one.id).ok().errors == b""
+    assert b"does not exist" in one.call("state").errors
+    assert record["job"] in slurm.jobs()
+    if killed:
+        for pid in (record["anchor"], *descendants(record["anchor"])):
+            os.kill(pid, signal.SIGKILL)
+    outage.end()
+    again = Container(one.runtime, one.id, one.bundle, one.directory)
+    try:
+        assert again.create(global_options=["-f", str(outage.conf)]).ok().errors == b""
+        assert again.record["job"] != record["job"]
+        wait_until(lambda: record["job"] not in slurm.jobs(), "the first one's job has gone", AFTERWARDS)
+    finally:
+        again.clean_up()
 
 
 def test_repeated_delete_tries_again_at_once(container: MakeContainer, outage: Outage) -> None:

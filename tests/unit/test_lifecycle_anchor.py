@@ -10,6 +10,7 @@ import os
 import select
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +20,11 @@ import pytest
 from unchecked import anything
 
 from scrun import wait
-from scrun.errors import ScrunError, SlurmError, WrongStatus
+from scrun.errors import ContainerNotFound, ScrunError, SlurmError, WrongStatus
 from scrun.lifecycle.anchor import anchor, effects, sleep, vigil
 from scrun.lifecycle.anchor.end_effects import NOT_RUN
 from scrun.lifecycle.container import client, owed
-from scrun.lifecycle.container.directory import Container
+from scrun.lifecycle.container.directory import BACK, Container
 from scrun.lifecycle.process import processes, wire
 from scrun.lifecycle.process.loop import Loop
 from scrun.lifecycle.worker import child
@@ -417,6 +418,43 @@ def test_a_kill_waits_for_no_files(kills: str, rehearse: Rehearse, monkeypatch: 
         made.container.load()
     assert made.container.record["stage_out_owed"]
     assert "stage_out goes on" in str(client.ask(made.container, {"do": "ping"}))
+
+
+@pytest.mark.parametrize("are_back", [True, False])
+def test_delete_waits_for_files_but_for_no_job(
+    are_back: bool, rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch, exit_code: Wait, tmp_path: Path
+) -> None:
+    goes_on = tmp_path / "goes on"
+
+    def stage_out(_work: str, channel: int, container: Container) -> None:
+        if are_back:
+            container.mark(BACK)
+        wire.send(channel, {"files_back": True})
+        while not goes_on.exists():
+            time.sleep(0.01)
+        wire.send(channel, {"staged_out": True})
+        os.read(channel, 65536)
+
+    monkeypatch.setattr(child, "do_work", stage_out)
+    monkeypatch.setattr(owed, "DELETE", 60)
+    made = rehearse("exit 0")
+    made.create(script="", lua="")
+    made.cue({"ready": {**READY, "stage_out_owed": True, "staged": {"node_parent": "/tmp"}}})
+    assert made.from_creator.next(anything) == {"created": True}
+    assert client.ask(made.container, {"do": "kill", "signal": 15}) == {"sent": 15}
+    assert made.status() == 143
+    if are_back:
+        assert client.ask(made.container, {"do": "delete"}) == {"deleted": True}
+        with pytest.raises(ContainerNotFound):
+            Container.open(os.path.dirname(made.container.path), made.container.id)
+        assert os.path.exists(made.container.path), "its anchor has still to give the job back"
+        goes_on.touch()
+    else:
+        threading.Timer(0.3, goes_on.touch).start()
+        assert client.ask(made.container, {"do": "delete"}) == {"ended": True, "lost": ""}
+        assert goes_on.exists()
+    assert exit_code(made.pid) == 0
+    assert not os.path.exists(made.container.path)
 
 
 def test_several_tasks_may_not_share_a_terminal(rehearse: Rehearse) -> None:

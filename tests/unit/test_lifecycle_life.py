@@ -265,6 +265,12 @@ class World:
         self.answers.update(waiting)
         waiting.clear()
 
+    def answer_deleted(self, who: int) -> None:
+        """At once, if the files are back."""
+        self.deletes.append(who)
+        if not {"files", "stage_out"} & {*self.may}:
+            self.answer(self.deletes)
+
     def force(self) -> None:
         """A step that is killed before its program runs only ends."""
         if "not_started" in self.may.get("step", ()):
@@ -326,6 +332,7 @@ OTHERS: dict[str, Callable[[World, int], None]] = {
     "force": lambda world, _who: world.force(),
     "fail_program": lambda world, _who: world.answer(world.starts),
     "fail_start": lambda world, _who: world.answer(world.starts),
+    "answer_deleted": lambda world, who: world.answer_deleted(who),
     "answer_early": lambda world, _who: world.answer(world.deletes),
     "owe": lambda world, _who: world.answer(world.deletes),
     "finish": lambda world, _who: world.finish(),

@@ -27,11 +27,11 @@ int ask(const struct place *place, const char *request, const char *const *answe
     asked = fd;
     char answer[256];
     ssize_t size = recv(fd, answer, sizeof answer, MSG_PEEK);
-    for (; *answers; answers++)
-        if (size == (ssize_t)strlen(*answers) && !memcmp(answer, *answers, (size_t)size)) {
+    for (int i = 0; answers[i]; i++)
+        if (size == (ssize_t)strlen(answers[i]) && !memcmp(answer, answers[i], (size_t)size)) {
             asked = -1;
             close(fd);
-            return 1;
+            return i + 1;
         }
     python();
 }

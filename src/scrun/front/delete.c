@@ -25,11 +25,13 @@ static int is_settled(const struct record *record, const struct place *place) {
 }
 
 void delete_container(const struct place *place) {
-    static const char *const answers[] = {"{\"ended\": true, \"lost\": \"\"}\n", "{\"ended\": true}\n", NULL};
+    static const char *const answers[] = {"{\"deleted\": true}\n", "{\"ended\": true, \"lost\": \"\"}\n",
+                                          "{\"ended\": true}\n", NULL};
     static struct record record;
     check_owner(place);
     if (!read_record(&record, place->directory) || record.members[DEBTOR].start) python();
     int is_ended = ask(place, "{\"do\": \"delete\"}\n", answers);
+    if (is_ended == 1) return; /* the anchor gives the job back, and removes the directory */
     if (!lock(place, is_ended ? TO_GO : 0)) python();
     if (read_record(&record, place->directory)) {
         if (!is_settled(&record, place)) python();

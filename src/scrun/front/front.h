@@ -71,7 +71,8 @@ int has_file(const struct place *place, const char *name);
 void remove_place(const struct place *place);
 
 /* ---- anchor.c ---- */
-int ask(const struct place *place, const char *request, const char *const *answers); /* 0: there is no anchor */
+/* Which of the answers came, from 1; 0: there is no anchor. */
+int ask(const struct place *place, const char *request, const char *const *answers);
 
 /* ---- delete.c ---- */
 void delete_container(const struct place *place);

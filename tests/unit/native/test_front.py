@@ -222,6 +222,7 @@ ODD = [
     b'{"ended": true}\n',
     b'{"later": true}\n',
     b'{"ended": true, "lost": "all is lost"}\n',
+    b'{"deleted": true, "lost": "more than is known here"}\n',
     b'{"what": 1}\n',
     b"no json\n",
     b'{"started": true}',
@@ -254,6 +255,14 @@ def test_container_removed_by_its_anchor_is_deleted(place: Place, lost: str) -> 
     done = place.same("--root", str(place.root), "--log", str(place.log), "--log-format", "json", "delete", "box")
     assert (done.status, len(done.asked)) == (0, 1)
     assert any("all is lost" in line for line in (done.stderr, *done.log)) == bool(lost)
+
+
+def test_an_anchor_that_deletes_is_not_waited_for(place: Place) -> None:
+    place.answer = says(b'{"deleted": true}\n')
+    place.end = lambda: None  # it holds the lock, and the directory stays
+    done = place.same("--root", str(place.root), "delete", "box")
+    assert (done.status, done.stderr, len(done.asked)) == (0, "", 1)
+    assert place.box.exists()
 
 
 def test_slow_anchor_is_waited_for(place: Place) -> None:

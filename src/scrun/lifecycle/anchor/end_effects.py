@@ -265,6 +265,13 @@ class EndEffects:
         if self._ending:
             self._ending.hurry()
 
+    def answer_deleted(self, answer: Reply) -> None:
+        """Answer delete at once if only the nodes' copies and the job are left to give back, else keep it waiting."""
+        if self._is_late or self._record.get("lost") or not self._end().are_files_back:
+            self.await_end(answer)
+        else:
+            self._waiting.answer_deleted(answer)
+
     def answer_early(self) -> None:
         """Answer delete although the files are not back."""
         if self._ending and self._ending.is_staging_out:

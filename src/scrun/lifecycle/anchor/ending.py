@@ -6,6 +6,7 @@ import os
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.anchor.worker import Worker
+from scrun.lifecycle.container.directory import BACK
 from scrun.lifecycle.container.plan import hook_request
 from scrun.lifecycle.container.worker_messages import from_ending
 from scrun.lifecycle.process import wire
@@ -117,6 +118,11 @@ class Ending:
     def is_staging_out(self) -> bool:
         """Whether stage_out is at work."""
         return bool(self._worker and self._record.get("stage_out_owed"))
+
+    @property
+    def are_files_back(self) -> bool:
+        """Whether stage_out needs nothing more on this host, so that the bundle may go."""
+        return not self._record.get("stage_out_owed") or self._container.is_marked(BACK)
 
     def _may_be_repeated(self) -> bool:
         """Whether stage_out has not said that it is done, and may be run once more."""

@@ -38,6 +38,12 @@ class Waiting:
         words = f"{error}: tried again until it answers; the container goes then"
         self.answer(wire.failure(SlurmUnreachable(words)))
 
+    def answer_deleted(self, answer: Reply) -> None:
+        """Tell one who didn't have to wait that the container is deleted; what is owed is the anchor's to do."""
+        self.is_unwanted = True
+        self._container.mark(DELETED)
+        answer({"deleted": True})
+
     def answer_early(self) -> None:
         """Have them not wait for the files."""
         if self._answers:

@@ -176,13 +176,19 @@ if TYPE_CHECKING:
         lost: NotRequired[str]  # which changes did not come back, and why
 
     @final
+    class Deleted(TypedDict):
+        """The answer to delete where only the nodes' copies and the job are left to give back."""
+
+        deleted: Literal[True]
+
+    @final
     class Later(TypedDict):
         """The answer to a delete that isn't to wait for the files: they are still coming back."""
 
         later: Literal[True]
 
     FromCaller = Request | Kill
-    Answer = Started | WaitsFor | Sent | Paused | Resumed | Ended | Later | Failure
+    Answer = Started | WaitsFor | Sent | Paused | Resumed | Ended | Deleted | Later | Failure
     Reply = Callable[[Answer], None]  # gives a caller its answer, once
 
     # --- the node socket: exec, and commands beside the container on its nodes
@@ -301,7 +307,7 @@ to_standin: Callable[[object], ToStandin] = wire.Check(_NAMESPACES, {"do": "show
 from_standin: Callable[[object], FromStandin] = wire.Check({"answer": str, "pid": int}, _KILL)
 answer: Callable[[object], Answer] = wire.Check(
     *(wire.FAILURE, _STARTED, {"waits_for": str}, {"sent": int}, {"paused": True}, {"resumed": True}),
-    *({"ended": True}, {"later": True}),
+    *({"ended": True}, {"deleted": True}, {"later": True}),
 )
 _node_request: Callable[[object], NodeRequest] = wire.Check(
     {"do": "exec", "node": str, "program": str, "terminal": bool, "own_terminal": bool, "size": list},

@@ -1,5 +1,8 @@
 """delete: end the container, give its job back, and remove its directory (runtime-spec, runtime.md, Delete).
 
+A container that has stopped is deleted at once where its anchor has only the job left to give back: it does that, and
+removes the directory, by itself.
+
 --force is always implied, as scrun(1) says.
 """
 
@@ -50,6 +53,8 @@ def delete_container(
             pause(_PAUSE)
     except AnchorSilent:
         _kill_holders(container, say)
+    if answer and answer.get("deleted"):
+        return
     if answer and answer.get("later"):
         _say_later(container, say)
         return

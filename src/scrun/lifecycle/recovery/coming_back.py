@@ -11,7 +11,7 @@ from scrun.lifecycle.container.directory import DELETED, Container
 from scrun.lifecycle.recovery import debtor
 
 CREATE = 200.0  # seconds that a create of the same id waits; podman gives create 240
-_LOOK = 0.05  # seconds between two looks
+_FIRST_LOOK, _LOOK = 0.005, 0.05  # seconds between two looks: most wait only until a job is given back
 
 
 def leave(container: Container) -> bool:
@@ -37,7 +37,7 @@ def wait(root: str, container_id: str) -> None:
         ContainerExists: the container wasn't deleted.
         ScrunError: its files are still coming back after :data:`CREATE`.
     """
-    until = time.monotonic() + CREATE
+    until, pause = time.monotonic() + CREATE, _FIRST_LOOK
     while True:
         try:
             left = Container.open(root, container_id, load=False)
@@ -50,7 +50,7 @@ def wait(root: str, container_id: str) -> None:
                 left.load()
                 if owed.is_owed(left) and not owed.is_left(left):
                     leave(left)
-                elif not owed.is_owed(left):
+                elif not owed.is_owed(left) and debtor.pay(left):  # the anchor may have left the job
                     left.remove()  # if changes were lost, list has shown that
         except ContainerNotFound:
             pass  # the container went in this moment
@@ -61,4 +61,5 @@ def wait(root: str, container_id: str) -> None:
                 f"container {container_id!r} was deleted, and its changes are still coming back: create it again when "
                 "scrun list doesn't show it any more"
             )
-        time.sleep(_LOOK)
+        time.sleep(pause)
+        pause = min(2 * pause, _LOOK)
