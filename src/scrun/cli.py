@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,30 @@ class _NothingSaid(click.UsageError):
 
 
 class _Group(click.Group):
-    """A group of commands. Without a command it prints the help on standard error; for click 8.1 that is a success."""
+    """A group of commands, each of which is made when it is asked for: to make all of them takes 10 ms.
+
+    Without a command it prints the help on standard error; for click 8.1 that is a success.
+    """
+
+    def __init__(self, name: str, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self._makers: dict[str, Callable[[], click.Command]] = {}
+
+    def offer(self, name: str, make: Callable[[], click.Command]) -> None:
+        """Add a command, which is made when it is asked for."""
+        self._makers[name] = make
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return sorted({*self._makers, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, if there is one."""
+        # If there is none, click looks among all of them for what may be meant.
+        for name in [cmd_name] if cmd_name in {*self._makers, *self.commands} else [*self._makers]:
+            if make := self._makers.pop(name, None):
+                self.add_command(make(), name)
+        return super().get_command(ctx, cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words, or raise _NothingSaid."""
@@ -75,9 +99,9 @@ def program(perform: Callable[[Call], int]) -> click.Group:
     for name, command in COMMANDS.items():
         first, _, second = name.rpartition(" ")
         owner = _group(group, first) if first else group
-        owner.add_command(_command(name, command, perform), second)
+        owner.offer(second, functools.partial(_command, name, command, perform))
     for name in NOT_SUPPORTED:
-        group.add_command(_not_supported(name, perform))
+        group.offer(name, functools.partial(_not_supported, name, perform))
     return group
 
 
@@ -96,12 +120,12 @@ def _offer(what: str | tuple[str, ...], incomplete: str) -> list[CompletionItem]
     return [CompletionItem(word) for word in what if word.startswith(incomplete)]
 
 
-def _group(program: click.Group, name: str) -> click.Group:
+def _group(program: click.Group, name: str) -> _Group:
     """The click group for commands of two words, e.g. ``lua check``."""
     if name not in program.commands:
         program.add_command(_Group(name, help=_GROUPS[name], context_settings=_CONTEXT))
     group = program.commands[name]
-    assert isinstance(group, click.Group)
+    assert isinstance(group, _Group)
     return group
 
 

@@ -40,9 +40,9 @@ def built(room: str, *options: str, compiler: str = "gcc") -> Path:
     path = shutil.which(compiler)
     if not path:
         pytest.skip(f"there is no {compiler} to build scrun's native programs with")
-    there = _cache() / f"{room}-{_digest(path, *options)}"
+    there = cache() / f"{room}-{_digest(path, *options)}"
     program = there / f"scrun-{'node' if room == 'native' else room}"
-    with (_cache() / "lock").open("w") as lock:
+    with (cache() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not program.exists():
             _build(_PACKAGE / room / "build", program, path, options)
@@ -51,7 +51,8 @@ def built(room: str, *options: str, compiler: str = "gcc") -> Path:
     return program
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The directory of what is kept between runs of the tests."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "scrun")
     path = Path(os.environ.get("SCRUN_CACHE") or home, "built-for-tests")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -82,6 +83,9 @@ def _build(script: Path, program: Path, compiler: str, options: tuple[str, ...])
 
 
 def _remove_old() -> None:
-    for path in _cache().iterdir():
-        if path.is_dir() and path.stat().st_mtime < time.time() - _KEPT:
-            shutil.rmtree(path)
+    for path in cache().iterdir():
+        if path.stat().st_mtime < time.time() - _KEPT:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:  # of shellcheck.py
+                path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -201,3 +202,9 @@ def script(tmp_path: Path) -> Callable[..., str]:
         return str(path)
 
     return write
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: neither the collector nor the children that tests fork need to look through it."""
+    gc.collect()
+    gc.freeze()

@@ -52,6 +52,7 @@ def test_options() -> None:
     assert "plain,--log-format" in offered("scrun --")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [name for name, command in COMMANDS.items() if "container-id" in command.arguments])
 def test_containers_for_every_command_that_takes_one(command: str, root: Path) -> None:
     assert offered(f"scrun --root {root} {command} ") == ["plain,alpha", "plain,beta"]

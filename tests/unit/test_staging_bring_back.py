@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bundle"]
 
-pytestmark = needs_mounts
+pytestmark = [pytest.mark.slow, needs_mounts]
 
 
 class Run:

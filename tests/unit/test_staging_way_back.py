@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bundle"]
 
-pytestmark = needs_mounts
+pytestmark = [pytest.mark.slow, needs_mounts]
 
 MUCH = os.urandom(1 << 20)
 NO_ROUTE = "255.255.255.255"  # no connection goes to everybody
