@@ -21,7 +21,7 @@ from unchecked import anything
 
 from scrun import wait
 from scrun.errors import ContainerNotFound, ScrunError, SlurmError, WrongStatus
-from scrun.lifecycle.anchor import anchor, effects, sleep, vigil
+from scrun.lifecycle.anchor import anchor, effects, sleep, vigil, waiting
 from scrun.lifecycle.anchor.end_effects import NOT_RUN
 from scrun.lifecycle.container import client, owed
 from scrun.lifecycle.container.directory import BACK, Container
@@ -420,14 +420,14 @@ def test_a_kill_waits_for_no_files(kills: str, rehearse: Rehearse, monkeypatch: 
     assert "stage_out goes on" in str(client.ask(made.container, {"do": "ping"}))
 
 
-@pytest.mark.parametrize("are_back", [True, False])
+@pytest.mark.parametrize("back", ["", "not", "but the disk is full"])
 def test_delete_waits_for_files_but_for_no_job(
-    are_back: bool, rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch, exit_code: Wait, tmp_path: Path
+    back: str, rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch, exit_code: Wait, tmp_path: Path
 ) -> None:
     goes_on = tmp_path / "goes on"
 
     def stage_out(_work: str, channel: int, container: Container) -> None:
-        if are_back:
+        if back != "not":
             container.mark(BACK)
         wire.send(channel, {"files_back": True})
         while not goes_on.exists():
@@ -437,13 +437,15 @@ def test_delete_waits_for_files_but_for_no_job(
 
     monkeypatch.setattr(child, "do_work", stage_out)
     monkeypatch.setattr(owed, "DELETE", 60)
+    if back == "but the disk is full":
+        monkeypatch.setattr(waiting, "DELETED", "/proc/deleted")  # no such file can be made
     made = rehearse("exit 0")
     made.create(script="", lua="")
     made.cue({"ready": {**READY, "stage_out_owed": True, "staged": {"node_parent": "/tmp"}}})
     assert made.from_creator.next(anything) == {"created": True}
     assert client.ask(made.container, {"do": "kill", "signal": 15}) == {"sent": 15}
     assert made.status() == 143
-    if are_back:
+    if not back:
         assert client.ask(made.container, {"do": "delete"}) == {"deleted": True}
         with pytest.raises(ContainerNotFound):
             Container.open(os.path.dirname(made.container.path), made.container.id)

@@ -39,10 +39,14 @@ class Waiting:
         self.answer(wire.failure(SlurmUnreachable(words)))
 
     def answer_deleted(self, answer: Reply) -> None:
-        """Tell one who didn't have to wait that the container is deleted; what is owed is the anchor's to do."""
-        self.is_unwanted = True
+        """Tell one who needn't wait that the container is deleted; what is owed is the anchor's to do.
+
+        Nobody finds the container from here on. On a full disk that can't be marked, so that he has to wait.
+        """
+        self.add(answer)
         self._container.mark(DELETED)
-        answer({"deleted": True})
+        if self._container.is_marked(DELETED):
+            self.answer({"deleted": True})
 
     def answer_early(self) -> None:
         """Have them not wait for the files."""
