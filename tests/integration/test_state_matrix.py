@@ -9,6 +9,7 @@ import pytest
 from .conftest import MakeContainer
 from .oci import Container
 from .users import Done
+from .waiting import wait_until
 
 GONE = "gone"
 
@@ -104,7 +105,7 @@ def test_an_operation_in_a_status(move: Move, container: MakeContainer, request:
     if one.runtime.is_scrun:
         assert move.refusal in done.stderr
     if move.afterwards == GONE:
-        assert not one.path.exists()
+        wait_until(lambda: not one.path.exists(), "its anchor has done what was owed")
     else:
         one.wait_for(move.afterwards)
 

@@ -43,10 +43,12 @@ class Waiting:
 
         Nobody finds the container from here on. On a full disk that can't be marked, so that he has to wait.
         """
-        self.add(answer)
         self._container.mark(DELETED)
-        if self._container.is_marked(DELETED):
-            self.answer({"deleted": True})
+        if not self._container.is_marked(DELETED):
+            self.add(answer)
+            return
+        self.is_unwanted = True
+        answer({"deleted": True})
 
     def answer_early(self) -> None:
         """Have them not wait for the files."""
