@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from open_files import descriptors
 
 from scrun import precompiled
 from scrun.installation import lean
@@ -129,7 +130,7 @@ def test_what_a_module_needs_runs_before_it(tmp_path: Path, monkeypatch: pytest.
             "made.low.one": "VALUE = 2",
         },
     )
-    descriptors = os.listdir("/proc/self/fd")
+    before = descriptors()
     assert importlib.util.find_spec("made.top")
     assert package.ran == ["made"]  # to look for a module imports no more than its package, as ever
     top = __import__("made.top", fromlist=["VALUE"])
@@ -138,7 +139,7 @@ def test_what_a_module_needs_runs_before_it(tmp_path: Path, monkeypatch: pytest.
     made = sys.modules["made"]
     assert (made.low.one.__spec__.name, made.side.__package__) == ("made.low.one", "made")
     assert (made.low.__path__, made.low.__package__) == ([str(tmp_path / "made/low")], "made.low")
-    assert len(os.listdir("/proc/self/fd")) == len(descriptors)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_failed_import_leaves_no_half_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,13 +150,13 @@ def test_a_failed_import_leaves_no_half_module(tmp_path: Path, monkeypatch: pyte
         "made.one": "",
     }
     package = Package(tmp_path, monkeypatch, modules)
-    descriptors = os.listdir("/proc/self/fd")
+    before = descriptors()
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             __import__("made.top")
         assert {name for name in sys.modules if name.startswith("made")} == {"made", "made.one"}
     assert package.ran == ["made", "made.one", "made.low", "made.low"]
-    assert len(os.listdir("/proc/self/fd")) == len(descriptors)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_module_imported_meanwhile_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from open_files import descriptors
 
 from scrun.errors import ScrunError
 from scrun.lifecycle.process.loop import Loop
@@ -67,7 +68,7 @@ def test_a_failed_console_socket_is_named_and_closed(kind: str, tmp_path: Path) 
         path.write_text("")
     elif kind == "no directory":
         path = tmp_path / "no" / "s"
-    before = os.listdir("/proc/self/fd")
+    before = descriptors()
     with pytest.raises(ScrunError, match=f"can't send the terminal to the console socket {path}: "):
         console.open_terminal(str(path), None)
     assert os.listdir("/proc/self/fd") == before

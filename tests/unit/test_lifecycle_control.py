@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from open_files import descriptors
 
 from scrun.errors import AnchorSilent, ScrunError, UsageError, WrongStatus
 from scrun.lifecycle.anchor import server as anchors_server
@@ -217,7 +218,7 @@ def test_without_an_anchor_there_is_no_answer(container: Container) -> None:
 
 
 def test_asking_without_an_anchor_leaves_no_descriptor_open(container: Container) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = descriptors()
     client.ask(container, {"do": "start"})
     assert os.listdir("/proc/self/fd") == before
 
@@ -296,7 +297,7 @@ def test_a_hanging_anchor_differs_from_a_busy_one(container: Container, waiting:
             one.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 one.connect(container.child("anchor.sock"))
-        before = os.listdir("/proc/self/fd")
+        before = descriptors()
         with pytest.raises(
             AnchorSilent, match=r"'box' doesn't answer: .* scrun delete --force box ends it all the same"
         ):

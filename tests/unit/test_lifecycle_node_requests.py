@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import open_files
 import pytest
 from fake_agent import CREDIT, DATA, EXEC, RESIZE, SteppedLoop, hears
 from played_node import Calling, PlayedAnchor
@@ -375,7 +376,7 @@ def test_a_bad_request_is_refused_leaving_nothing_open(name: str, anchor: Played
     line, count, said = BAD[name]
     data = file(b"{}")
     works(anchor)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_files.descriptors())
     caller = call()
     caller.send(line, [data] * count)
     (answer,) = caller.answers()

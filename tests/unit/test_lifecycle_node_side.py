@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from fake_agent import DATA, DONE, EOF, EXIT, NOTE, RESIZE, SIGNAL, START, SteppedLoop, hears
+from open_files import descriptors
 from played_node import Node, PlayedAnchor
 
 from scrun.errors import ExecutableNotFound, ExecutableNotPermitted, NodeRuntimeError
@@ -319,7 +320,7 @@ def test_a_terminal_gets_its_size_initially_and_later(anchor: PlayedAnchor) -> N
 
 
 def test_everything_is_let_go_at_the_end(anchor: PlayedAnchor) -> None:
-    before = {*os.listdir("/proc/self/fd")}
+    before = {*descriptors()}
     anchor.running()
     anchor.side.close()
     anchor.played[0].fake.die()

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from fake_agent import CLOSED, CREDIT, DATA, DONE, EOF, EXIT, NOTE, RESIZE, SIGNAL, SteppedLoop, hears, meet
+from open_files import descriptors
 from played_node import Node, PlayedAnchor
 
 from scrun import fastjson, wait
@@ -376,7 +377,7 @@ def test_a_signal_at_the_last_moment_counts(loop: Loop) -> None:
 def test_whoever_cannot_become_scrun_wait_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(wait, "PROGRAM", str(tmp_path / "nosuch"))
     read_end, write_end = os.pipe()
-    before = {*os.listdir("/proc/self/fd")}
+    before = {*descriptors()}
     masked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     wait.become(["events", f"{read_end}:1", "0"], "nosuch", {}, keep=(read_end,), title="x")
     assert {*os.listdir("/proc/self/fd")} == before
