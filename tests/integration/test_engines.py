@@ -10,6 +10,7 @@ import pytest
 from . import slurm
 from .engines import Engine
 from .sessions import LINGER
+from .waiting import wait_until
 
 slurms_own = pytest.mark.slurm_only("there is no job")
 
@@ -54,9 +55,8 @@ def test_the_container_is_a_job_on_a_node(engine: Engine) -> None:
     done = engine.run("sh", "-c", "echo $SLURM_JOB_ID $SLURMD_NODENAME; exit 7", options=("--rm",))
     job, node = done.stdout.split()
     assert node in ("node1", "node2")
-    fields = slurm.job_fields(int(job))
-    assert fields["UserId"].startswith(f"{engine.user.name}(")
-    assert fields["ExitCode"] == "7:0"
+    assert slurm.job_fields(int(job))["UserId"].startswith(f"{engine.user.name}(")
+    wait_until(lambda: slurm.job_fields(int(job))["ExitCode"] == "7:0", "the job has the container's exit status")
 
 
 def test_missing_command_is_127_in_engine_words(engine: Engine) -> None:
